@@ -1,0 +1,1 @@
+"""Measure how near a finetuned language model stands to losing its safety."""

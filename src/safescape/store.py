@@ -1,0 +1,330 @@
+"""What was measured: one SQLite file a run, one transaction a point. The only room that writes SQL.
+
+Knows no model and no figure. A point is either in the file, complete with its responses and verdicts, or it is
+not there at all; a process killed at any moment loses at most the point in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from filelock import FileLock, Timeout
+
+from safescape.errors import InputError, RunError
+from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Response, Survey, Verdict
+
+__all__ = ["Session", "Store", "StoredAnswer", "write_text"]
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    closed_at TEXT,            -- NULL: the process died
+    noise_device TEXT NOT NULL,
+    origin_at_start TEXT NOT NULL,
+    origin_at_close TEXT,
+    versions TEXT NOT NULL     -- JSON
+) STRICT;
+CREATE TABLE points (
+    id INTEGER PRIMARY KEY,
+    line INTEGER,              -- NULL: the origin, which lies on every line
+    coords TEXT NOT NULL,      -- JSON array
+    effective TEXT NOT NULL,   -- JSON array
+    seconds REAL NOT NULL,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    finished_at TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX once ON points (ifnull(line, -1), coords);
+CREATE TABLE responses (
+    id INTEGER PRIMARY KEY,
+    point INTEGER NOT NULL REFERENCES points (id),
+    probe TEXT NOT NULL,
+    number INTEGER NOT NULL,   -- of the prompt in the probe
+    text TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    UNIQUE (point, probe, number)
+) STRICT;
+CREATE TABLE verdicts (
+    response INTEGER NOT NULL REFERENCES responses (id),
+    judge TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (response, judge)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class Session(NamedTuple):
+    """One process that worked on a run."""
+
+    number: int
+    closed: bool
+    origin_at_start: str
+    """Fingerprint of the live weights before the first point."""
+    origin_at_close: str | None
+    """The same after the last point; None: the process died before."""
+    versions: Mapping[str, str]
+
+
+class StoredAnswer(NamedTuple):
+    """One answer as the page shows it."""
+
+    number: int
+    """Of the prompt in the probe."""
+    answer: Answer
+
+
+class Store:
+    """The results of one run directory.
+
+    `Store.claim` opens a directory for measuring and keeps other processes out until `close`; `Store.read` opens
+    it for looking, at any time.
+    """
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection, survey: Survey, lock: FileLock | None) -> None:
+        self.directory = directory
+        self.survey = survey
+        self._connection = connection
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, directory: Path, survey: Survey) -> Store:
+        """Open a run directory to measure `survey` in it, new or half done.
+
+        Raises:
+            RunError: it cannot be written, or another process is measuring in it.
+            InputError: it holds a run of a different survey; the message names what differs.
+
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(directory / "run.lock", timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise RunError(
+                f"{directory}: another process is measuring in this run directory; wait for it, or give another --out"
+            ) from error
+        except OSError as error:
+            raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
+        try:
+            _agree(directory, survey)
+            with _writing(directory):
+                connection = sqlite3.connect(directory / "run.sqlite", isolation_level=None)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                if not _version(connection):
+                    connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            _check_version(directory, connection)
+            write_text(directory / "survey.json", survey.model_dump_json(indent=1) + "\n")
+        except BaseException:
+            lock.release()
+            raise
+        return cls(directory, connection, survey, lock)
+
+    @classmethod
+    def read(cls, directory: Path) -> Store:
+        """Open a run directory for looking; nothing can be changed through it.
+
+        Raises:
+            InputError: it is not a run directory, or was written by a newer version.
+
+        """
+        path = directory / "run.sqlite"
+        if not path.is_file():
+            raise InputError(f"{directory}: no run.sqlite in it; give the directory that --out named")
+        survey = Survey.load(directory / "survey.json")
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            _check_version(directory, connection)
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{path}: not a run's database ({error}); give the directory that --out named") from error
+        return cls(directory, connection, survey, None)
+
+    def begin_session(self, *, origin: str, noise_device: str, versions: Mapping[str, str]) -> int:
+        """Record that this process begins to measure, and how its live origin's fingerprint reads."""
+        with _writing(self.directory):
+            cursor = self._connection.execute(
+                "INSERT INTO sessions (started_at, noise_device, origin_at_start, versions) VALUES (?, ?, ?, ?)",
+                (_now(), noise_device, origin, json.dumps(versions)),
+            )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def end_session(self, session: int, *, origin: str) -> None:
+        """Record that this process is done and how its live origin's fingerprint reads now."""
+        with _writing(self.directory):
+            self._connection.execute(
+                "UPDATE sessions SET closed_at = ?, origin_at_close = ? WHERE id = ?",
+                (_now(), origin, session),
+            )
+
+    def finished(self) -> set[Point]:
+        """Return the points that need not be computed again."""
+        rows = self._connection.execute("SELECT line, coords FROM points")
+        return {Point(line, tuple(json.loads(coords))) for line, coords in rows}
+
+    def add(
+        self,
+        point: Point,
+        *,
+        effective: Sequence[float],
+        seconds: float,
+        session: int,
+        answers: Mapping[str, Sequence[Answer]],
+    ) -> None:
+        """Store one finished point: all of it, or nothing.
+
+        Args:
+            point: Where the weights stood.
+            effective: The coordinates of the weights as rounded.
+            seconds: What the point took.
+            session: The number that `begin_session` gave.
+            answers: By probe, in the order of its prompts.
+
+        Raises:
+            RunError: the disk is full or broken; what was stored before stays.
+
+        """
+        with _writing(self.directory), self._transaction() as connection:
+            key = connection.execute(
+                "INSERT INTO points (line, coords, effective, seconds, session, finished_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (point.line, json.dumps(point.coords), json.dumps(list(effective)), seconds, session, _now()),
+            ).lastrowid
+            for probe, given in answers.items():
+                for number, (response, verdicts) in enumerate(given):
+                    row = connection.execute(
+                        "INSERT INTO responses (point, probe, number, text, finish, tokens) VALUES (?, ?, ?, ?, ?, ?)",
+                        (key, probe, number, response.text, response.finish, response.tokens),
+                    ).lastrowid
+                    connection.executemany(
+                        "INSERT INTO verdicts (response, judge, outcome, reason) VALUES (?, ?, ?, ?)",
+                        [(row, judge, verdict.outcome, verdict.reason) for judge, verdict in verdicts.items()],
+                    )
+
+    def measured(self) -> Iterator[MeasuredPoint]:
+        """Every finished point with its outcomes, one entry a probe."""
+        points = self._connection.execute("SELECT id, line, coords, effective FROM points ORDER BY id").fetchall()
+        for key, line, coords, effective in points:
+            outcomes: dict[str, dict[str, list[Outcome]]] = {}
+            rows = self._connection.execute(
+                "SELECT r.probe, v.judge, v.outcome FROM responses r JOIN verdicts v ON v.response = r.id"
+                " WHERE r.point = ? ORDER BY r.probe, r.number",
+                (key,),
+            )
+            for probe, judge, outcome in rows:
+                outcomes.setdefault(probe, {}).setdefault(judge, []).append(Outcome(outcome))
+            point = Point(line, tuple(json.loads(coords)))
+            for probe, by_judge in outcomes.items():
+                yield MeasuredPoint(point, tuple(json.loads(effective)), probe, by_judge)
+
+    def answers(self, point: Point, probe: str) -> list[StoredAnswer]:
+        """Return what the model said at a point, in the order of the probe's prompts; empty if not measured."""
+        rows = self._connection.execute(
+            "SELECT r.id, r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
+            " WHERE p.line IS ? AND p.coords = ? AND r.probe = ? ORDER BY r.number",
+            (point.line, json.dumps(point.coords), probe),
+        ).fetchall()
+        found = []
+        for key, number, text, finish, tokens in rows:
+            verdicts = self._connection.execute(
+                "SELECT judge, outcome, reason FROM verdicts WHERE response = ?", (key,)
+            ).fetchall()
+            by_judge = {judge: Verdict(Outcome(outcome), reason) for judge, outcome, reason in verdicts}
+            found.append(StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), by_judge)))
+        return found
+
+    def sessions(self) -> list[Session]:
+        """Return the processes that worked on this run, in order."""
+        rows = self._connection.execute(
+            "SELECT id, closed_at, origin_at_start, origin_at_close, versions FROM sessions ORDER BY id"
+        )
+        return [Session(key, closed is not None, start, end, json.loads(v)) for key, closed, start, end, v in rows]
+
+    def close(self) -> None:
+        """Close the file and let other processes in."""
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            # SQLite has already rolled back by itself after a full disk
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of a run directory, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written; a former version of the file stays.
+
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written ({error.strerror}); mend that and repeat the command") from error
+
+
+def _agree(directory: Path, survey: Survey) -> None:
+    path = directory / "survey.json"
+    if not path.exists():
+        return
+    there = Survey.load(path)
+    if differences := survey.differences(there):
+        raise InputError(
+            f"{directory}: holds a run of a different survey ({'; '.join(differences[:3])}); "
+            "give another --out, or the flags of that run to resume it"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(directory: Path, connection: sqlite3.Connection) -> None:
+    version = _version(connection)
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{directory}: its run.sqlite has version {version}, this safescape reads version {SCHEMA_VERSION}; "
+            "use the safescape that wrote it"
+        )
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise RunError(
+            f"{directory}: run.sqlite cannot be written ({error}); free space or mend the permissions, "
+            "then repeat the command: it resumes where it stopped"
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,221 @@
+"""What to measure: the specification, frozen; and the words that every room shares.
+
+Knows no model, no file format and no judge. A survey written to disk and read again is equal to itself, and
+holds everything that decides a result: prompts, seeds, decoding, the model's fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from safescape.errors import InputError
+
+__all__ = [
+    "Answer",
+    "Axis",
+    "Exchange",
+    "Finish",
+    "MeasuredPoint",
+    "Outcome",
+    "Point",
+    "Probe",
+    "Response",
+    "Survey",
+    "Verdict",
+]
+
+
+class Outcome(StrEnum):
+    """What an answer was, as a judge sees it."""
+
+    REFUSED = "refused"
+    COMPLIED = "complied"
+    INCOHERENT = "incoherent"
+    UNSCORED = "unscored"
+
+
+class Finish(StrEnum):
+    """Why a response ended."""
+
+    STOP = "stop"
+    """The model ended its turn."""
+    LENGTH = "length"
+    """The limit of new tokens was reached."""
+    SETTLED = "settled"
+    """The judge could already tell; the model would have gone on."""
+
+
+class Point(NamedTuple):
+    """Where the weights stand: coordinates on a subspace.
+
+    The origin lies on every line, is measured once, and carries no line of its own.
+    """
+
+    line: int | None
+    coords: tuple[float, ...]
+
+    @property
+    def is_origin(self) -> bool:
+        """Whether the weights stand where the model under test left them."""
+        return not any(self.coords)
+
+
+class Response(NamedTuple):
+    """The text the engine gave to one prompt."""
+
+    text: str
+    finish: Finish
+    tokens: int
+    """New tokens generated, the end-of-turn token not counted."""
+
+
+class Exchange(NamedTuple):
+    """What a judge reads."""
+
+    prompt: str
+    response: str
+
+
+class Verdict(NamedTuple):
+    """What a judge says of one exchange."""
+
+    outcome: Outcome
+    reason: str = ""
+    """What the judge saw, for the reader: the matched words, a probability."""
+
+
+class Answer(NamedTuple):
+    """One response with what each judge said of it."""
+
+    response: Response
+    verdicts: Mapping[str, Verdict]
+    """By judge."""
+
+
+class MeasuredPoint(NamedTuple):
+    """One finished point of one probe, as stored."""
+
+    point: Point
+    effective: tuple[float, ...]
+    probe: str
+    outcomes: Mapping[str, Sequence[Outcome]]
+    """By judge, in the order of the probe's prompts."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Axis(_Frozen):
+    """A direction with its span and steps."""
+
+    kind: Literal["random"] = "random"
+    seed: int = Field(ge=0)
+    norm: Literal["layer"] = "layer"
+    """`layer`: each tensor of the direction has the Frobenius norm of the origin's (arXiv 2405.17374, section 3)."""
+    span: float = Field(gt=0, allow_inf_nan=False)
+    """The axis runs from -span to span; 0.5 moves every tensor by half its own norm."""
+    steps: int = Field(ge=2)
+    """Even, so that the grid holds the origin; `steps + 1` points."""
+
+    @field_validator("steps")
+    @classmethod
+    def _even(cls, steps: int) -> int:
+        if steps % 2:
+            raise ValueError("must be even, so that the grid holds the origin")
+        return steps
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The coordinates from -span to span, exactly symmetric, with an exact 0 in the middle."""
+        half = self.steps // 2
+        side = tuple(round(self.span * step / half, 12) for step in range(1, half + 1))
+        return (*(-alpha for alpha in reversed(side)), 0.0, *side)
+
+
+class Probe(_Frozen):
+    """A named question set with its system prompt."""
+
+    name: str
+    source: str
+    """Where the prompts came from, as the user wrote it."""
+    system_prompt: str | None = None
+    """None: the chat template's own default. An empty string: explicitly none."""
+    prompts: tuple[str, ...] = Field(min_length=1)
+
+
+class Survey(_Frozen):
+    """The full specification of a measurement."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    model_fingerprint: str
+    trust_remote_code: bool = False
+    chat_template: str | None = None
+    """A Jinja chat template used instead of the tokenizer's own."""
+    engine: Literal["transformers"] = "transformers"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    """Also the device whose generator makes the noise; runs on different kinds of device have different directions."""
+    lines: tuple[Axis, ...] = Field(min_length=1)
+    probes: tuple[Probe, ...] = Field(min_length=1)
+    """The first one is what the figures (VISAGE, radius) are about."""
+    judges: tuple[str, ...] = Field(default=("keyword",), min_length=1)
+    max_new_tokens: int = Field(default=128, ge=1)
+    whole_answers: bool = False
+    batch_size: int = Field(default=128, ge=1)
+    """Answers decoded together at most. It is part of the survey because rounding depends on it."""
+
+    def points(self) -> Iterator[Point]:
+        """Every point to measure, in the order of measuring: the origin, then line by line."""
+        yield Point(None, (0.0,))
+        for number, axis in enumerate(self.lines):
+            yield from (Point(number, (alpha,)) for alpha in axis.grid if alpha)
+
+    def differences(self, other: Survey) -> list[str]:
+        """Name each field that differs, with both values shortened, for a refusal that the user can act on."""
+        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return list(_differences("", mine, theirs))
+
+    @classmethod
+    def load(cls, path: Path) -> Survey:
+        """Read a survey.json.
+
+        Raises:
+            InputError: the file is absent or is not a survey of this version.
+
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); give a survey.json") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise InputError(f"{path}: {field}: {first['msg']}; give a survey.json of this version") from error
+
+
+def _differences(name: str, mine: object, theirs: object) -> Iterator[str]:
+    if mine == theirs:
+        return
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        for key in mine:
+            yield from _differences(f"{name}.{key}".lstrip("."), mine[key], theirs.get(key))
+    elif isinstance(mine, list) and isinstance(theirs, list):
+        if len(mine) != len(theirs):
+            yield f"{name}: {len(mine)} here, {len(theirs)} there"
+            return
+        changed = [place for place, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b]
+        yield from _differences(f"{name}[{changed[0]}]", mine[changed[0]], theirs[changed[0]])
+    else:
+        yield f"{name}: {_short(mine)} here, {_short(theirs)} there"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
