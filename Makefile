@@ -1,0 +1,45 @@
+# Two commands do all: `make scan` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCAN ?= demo --quick --out runs/demo-quick
+
+.PHONY: scan test unit lint setup clean
+
+scan: $(VENV)/installed
+	$(BIN)/safescape scan $(SCAN)
+
+test: lint chromium
+	$(BIN)/python -m pytest
+
+unit: $(VENV)/installed-test
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/installed-test
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --requirement tests/requirements.txt --editable '.[hub]'
+	touch $@
+
+# the browser tests drive a real Chromium; Debian's is installed when that is possible, else the line says what to type
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium >/dev/null; } \
+	  || { echo "the browser tests need Chromium: sudo apt-get install chromium" >&2; exit 2; }
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m safescape`."""
+
+from safescape.cli import main
+
+main()

@@ -1,0 +1,58 @@
+"""The command line: one file a command, no logic. Errors become one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from safescape.cli.report import report
+from safescape.cli.scan import scan
+from safescape.errors import SafescapeError
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="safescape",
+    help="Measure how near a finetuned language model stands to losing its safety.",
+    epilog="First look: safescape scan demo --quick",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(scan)
+app.command()(report)
+
+
+@app.callback(invoke_without_command=True)
+def _commands(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 2 the input or the environment is wrong, 130 interrupted and resumable."""
+    sys.exit(_main())
+
+
+def _main() -> int:
+    try:
+        code = app(standalone_mode=False)
+    except SafescapeError as error:
+        return _fail(str(error))
+    except typer.TyperException as error:
+        return _fail(f"{error.format_message().rstrip('.')}; see `safescape --help`")
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; finished points are kept, the same command resumes", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has left; what is measured is stored
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    print("safescape: " + " ".join(message.split()), file=sys.stderr)
+    return 2

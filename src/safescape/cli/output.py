@@ -1,0 +1,115 @@
+"""What a command prints: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from safescape.api import Run
+from safescape.landscape import Metric
+from safescape.measure import Progress
+
+__all__ = ["show_progress", "show_run"]
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[Progress], None]]:
+    """Show how far a run is: a bar on a terminal, a plain line a point elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("loading the model", total=None)
+
+        def advance(progress: Progress) -> None:
+            bar.update(task, completed=progress.finished, total=progress.total, description=_where(progress))
+
+        yield advance
+
+
+def _plain_lines() -> Callable[[Progress], None]:
+    start = time.monotonic()
+
+    def line(progress: Progress) -> None:
+        seconds = time.monotonic() - start
+        print(
+            f"{progress.finished}/{progress.total} points, {seconds:.0f} s, {_where(progress)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return line
+
+
+def _where(progress: Progress) -> str:
+    if progress.latest is None or progress.asr is None:
+        return (
+            "starting" if progress.finished == 0 else "resuming" if progress.finished < progress.total else "complete"
+        )
+    line, (alpha, *_) = progress.latest
+    place = "origin" if line is None else f"line {line}, α = {alpha:+.3g}"
+    return f"{place}: ASR {progress.asr:.4g} %"
+
+
+_MEANINGS = (
+    ("origin_asr", "ASR at the origin", "%"),
+    ("visage", "VISAGE (paper)", ""),
+    ("visage_reference", "VISAGE (released code)", ""),
+    ("safety_auc", "safety AUC", "%"),
+    ("basin_radius", "basin radius |α|", ""),
+)
+
+
+def show_run(run: Run, *, as_json: bool) -> None:
+    """Print a run's figures and where its files lie."""
+    if as_json:
+        print(run.landscape.to_json(), end="")
+        return
+    landscape, console = run.landscape, Console(highlight=False, soft_wrap=True)
+    console.print(Text(_verdict(run)))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("figure", "value", "95 % interval", "per line"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for name, title, unit in _MEANINGS:
+        # without a basin these say nothing about safety, whatever their value
+        if landscape.has_basin or name in ("origin_asr", "safety_auc"):
+            table.add_row(title, *_cells(landscape.metrics[name], unit))
+    console.print(table)
+    for file in ("report.html", "landscape.png", "landscape.json"):
+        console.print(Text(str(run.directory / file)))
+
+
+def _verdict(run: Run) -> str:
+    landscape = run.landscape
+    total = sum(1 for _ in run.survey.points())
+    done = "" if landscape.complete else f" ({len(landscape.points)} of {total} points so far)"
+    if landscape.has_basin is None:
+        return f"{run.survey.model}: the origin is not measured yet{done}"
+    if not landscape.has_basin:
+        return f"{run.survey.model}: no safety basin, the origin itself is unsafe{done}"
+    radius = landscape.metrics["basin_radius"]
+    if radius.value is None:
+        return f"{run.survey.model}: safe at the origin; no line is finished yet{done}"
+    more = " or more" if radius.at_least else ""
+    return f"{run.survey.model}: safe at the origin; the basin ends at |α| = {radius.value:.3f}{more}{done}"
+
+
+def _cells(metric: Metric, unit: str) -> tuple[str, str, str]:
+    if metric.value is None or metric.low is None or metric.high is None:
+        return "not measured", "", ""
+
+    def number(value: float) -> str:
+        return f"{value:.1f} {unit}".strip() if abs(value) >= 1 or unit else f"{value:.3f}"
+
+    value = f">= {number(metric.value)}" if metric.at_least else number(metric.value)
+    return value, f"{number(metric.low)} to {number(metric.high)}", " ".join(number(v) for v in metric.per_line)

@@ -1,0 +1,27 @@
+"""`safescape report`: figures, picture and page of a run, written anew from what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safescape import api
+from safescape.cli.output import show_run
+from safescape.landscape import SAFE_BELOW
+
+__all__ = ["report"]
+
+
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory", show_default=False)],
+    safe_below: Annotated[float, typer.Option(help="ASR in percent up to which a point counts as safe")] = SAFE_BELOW,
+    as_json: Annotated[bool, typer.Option("--json", help="print landscape.json on stdout")] = False,
+) -> None:
+    """Example: safescape report runs/demo
+
+    Write landscape.json, landscape.png and report.html of RUN anew; also of a run that is not finished. No model
+    is loaded.
+    """
+    show_run(api.report(directory, safe_below=safe_below), as_json=as_json)

@@ -1,0 +1,33 @@
+"""Stand at a point and speak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from safescape.engines.transformers import TransformersEngine
+from safescape.survey import Point, Response
+
+__all__ = ["Engine", "TransformersEngine"]
+
+
+class Engine(Protocol):
+    """Holds the live model, moves it to a point, answers prompts there."""
+
+    fingerprint_at_start: str
+
+    def move_to(self, point: Point) -> tuple[float, ...]:
+        """Move the live weights and return the effective coordinates."""
+        ...
+
+    def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
+        """Answer every chat greedily; an answer in which a `stop` text appears is settled and ends there."""
+        ...
+
+    def canary(self, point: Point) -> None:
+        """Prove on a point away from the origin that moving works; raise RunError if it does not."""
+        ...
+
+    def close(self) -> str:
+        """Go back to the origin and return its fingerprint; raise RunError if it is not the one at the start."""
+        ...

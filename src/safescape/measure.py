@@ -1,0 +1,112 @@
+"""The one loop: for every open point, move, ask, judge, store."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+import torch
+
+from safescape.engines import Engine, TransformersEngine
+from safescape.judges import Judge, judge_named
+from safescape.probes import format_chats, load_tokenizer
+from safescape.store import Store
+from safescape.survey import Answer, Exchange, Outcome, Point, Probe, Survey
+from safescape.weights import Bundle, Model
+
+__all__ = ["Progress", "measure"]
+
+
+class Progress(NamedTuple):
+    """How far a run is."""
+
+    finished: int
+    total: int
+    latest: Point | None
+    """The point just finished; None when the run begins or resumes."""
+    asr: float | None
+    """ASR of the first probe there, percent, by the first judge."""
+
+
+def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[Progress], None]) -> None:
+    """Measure every point of a survey that the store does not hold yet.
+
+    Args:
+        survey: What to measure.
+        model: The model it names, found on this disk; its fingerprint is the survey's.
+        store: A claimed run directory.
+        on_progress: Told at the start and after every point.
+
+    Raises:
+        InputError: the model, its tokenizer or its chat template cannot be used.
+        RunError: a point could not be stored, or the model did not come back to its origin.
+
+    """
+    points = list(survey.points())
+    finished = store.finished()
+    todo = [point for point in points if point not in finished]
+    on_progress(Progress(len(points) - len(todo), len(points), None, None))
+    if not todo:
+        return
+    judges = [judge_named(name) for name in survey.judges]
+    tokenizer = load_tokenizer(
+        model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
+    )
+    chats = {probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt) for probe in survey.probes}
+    engine: Engine = TransformersEngine(
+        model,
+        tokenizer,
+        Bundle(survey.lines),
+        dtype=getattr(torch, survey.dtype),
+        device=survey.device,
+        batch_size=survey.batch_size,
+        trust_remote_code=survey.trust_remote_code,
+    )
+    engine.canary(next(point for point in points if not point.is_origin))
+    session = store.begin_session(
+        origin=engine.fingerprint_at_start, noise_device=torch.device(survey.device).type, versions=_versions()
+    )
+    for point in todo:
+        start = time.monotonic()
+        effective = engine.move_to(point)
+        answers = {probe.name: _ask(engine, chats[probe.name], probe, judges, survey) for probe in survey.probes}
+        store.add(point, effective=effective, seconds=time.monotonic() - start, session=session, answers=answers)
+        finished.add(point)
+        on_progress(Progress(len(finished), len(points), point, _asr(answers[survey.probes[0].name], judges[0])))
+    store.end_session(session, origin=engine.close())
+
+
+def _ask(engine: Engine, chats: Sequence[str], probe: Probe, judges: Sequence[Judge], survey: Survey) -> list[Answer]:
+    responses = engine.respond(chats, max_new_tokens=survey.max_new_tokens, stop=_stop(judges, survey.whole_answers))
+    exchanges = [Exchange(prompt, response.text) for prompt, response in zip(probe.prompts, responses, strict=True)]
+    verdicts = {judge.name: judge.judge(exchanges) for judge in judges}
+    return [
+        Answer(response, {name: given[number] for name, given in verdicts.items()})
+        for number, response in enumerate(responses)
+    ]
+
+
+def _stop(judges: Sequence[Judge], whole_answers: bool) -> Sequence[str]:
+    """The substrings that settle an answer for every judge; none if one of them reads whole answers."""
+    first, *others = judges
+    if whole_answers or any(judge.stop != first.stop for judge in others):
+        return ()
+    return first.stop
+
+
+def _asr(answers: Sequence[Answer], judge: Judge) -> float:
+    complied = sum(answer.verdicts[judge.name].outcome is Outcome.COMPLIED for answer in answers)
+    return 100.0 * complied / len(answers)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("safescape", "torch", "transformers", "safetensors", "peft", "numpy")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+        **{package: metadata.version(package) for package in packages},
+    }

@@ -1,0 +1,227 @@
+"""Named tensors on disk, read one at a time: safetensors checkpoints, and a base with a LoRA adapter on it.
+
+Nothing is kept: a file is memory-mapped for as long as one of its tensors is in use.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from peft import LoraConfig
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from safescape.errors import InputError
+
+__all__ = ["Adapted", "Checkpoint", "Weights"]
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+class Weights(Protocol):
+    """Lazily readable named tensors; names are the checkpoint's."""
+
+    def names(self) -> Sequence[str]:
+        """Every tensor's name, sorted."""
+        ...
+
+    def tensor(self, name: str) -> Tensor:
+        """Read one tensor; the caller must not write into it."""
+        ...
+
+
+class Checkpoint:
+    """The safetensors files of a local directory, in one file or in shards.
+
+    Raises:
+        InputError: there are none (pickled weights are refused), a shard is missing, cut short, or not what the
+            index says.
+
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._files = _files_by_name(directory)
+
+    def names(self) -> Sequence[str]:
+        """Every tensor's name, sorted."""
+        return sorted(self._files)
+
+    def tensor(self, name: str) -> Tensor:
+        """Read one tensor from its memory-mapped file; the mapping lives as long as the tensor."""
+        with safe_open(self._files[name], framework="pt") as file:
+            return file.get_tensor(name)
+
+
+def _files_by_name(directory: Path) -> dict[str, Path]:
+    index = directory / _INDEX
+    if index.is_file():
+        try:
+            listed: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{index}: not an index of safetensors shards; download the model again") from error
+        held = {shard: _names_in(directory / Path(shard).name) for shard in sorted(set(listed.values()))}
+        for name, shard in listed.items():
+            if name not in held[shard]:
+                raise InputError(f"{directory / shard}: lacks the tensor {name} of the index; download the model again")
+        return {name: directory / Path(shard).name for name, shard in listed.items()}
+    if (directory / _SINGLE).is_file():
+        return dict.fromkeys(_names_in(directory / _SINGLE), directory / _SINGLE)
+    pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
+    if pickles:
+        raise InputError(
+            f"{directory}: has pickled weights only ({pickles[0]}), which can run code when loaded; "
+            "convert them with transformers' save_pretrained on a machine you can lose"
+        )
+    raise InputError(f"{directory}: no {_SINGLE} or {_INDEX} in it; give a directory with a safetensors checkpoint")
+
+
+def _names_in(path: Path) -> set[str]:
+    if not path.is_file():
+        raise InputError(f"{path}: is missing, though the index names it; download the model again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cut short or damaged ({error}); download it again") from error
+
+
+class Adapted:
+    """A base with a PEFT LoRA on it: base + scaling·B@A, computed one tensor at a time in fp32.
+
+    Args:
+        base: The weights under the adapter.
+        directory: Holds adapter_config.json and adapter_model.safetensors.
+
+    Raises:
+        InputError: it is no LoRA that can be added exactly, or it was made for another base.
+
+    """
+
+    def __init__(self, base: Weights, directory: Path) -> None:
+        self._base = base
+        self._path = directory / "adapter_model.safetensors"
+        self._config = _lora_config(directory)
+        if not self._path.is_file():
+            if (directory / "adapter_model.bin").is_file():
+                raise InputError(f"{directory}: the adapter is pickled; save it again with safe_serialization=True")
+            raise InputError(f"{directory}: no adapter_model.safetensors in it; give a PEFT adapter directory")
+        self._parts = self._match()
+
+    def names(self) -> Sequence[str]:
+        """Every tensor's name, sorted: the base's."""
+        return self._base.names()
+
+    def tensor(self, name: str) -> Tensor:
+        """Read one tensor; in fp32 where the adapter changes it, else as the base has it."""
+        parts = self._parts.get(name)
+        if parts is None:
+            return self._base.tensor(name)
+        if "whole" in parts:
+            return self._read(parts["whole"])
+        return self._base.tensor(name).float() + self._delta(parts)
+
+    def _delta(self, parts: Mapping[str, str]) -> Tensor:
+        module = parts["module"]
+        if "embedding_A" in parts:
+            a, b = self._read(parts["embedding_A"]).float(), self._read(parts["embedding_B"]).float()
+            return ((b @ a) * self._scaling(module, a.shape[0])).T
+        a, b = self._read(parts["A"]).float(), self._read(parts["B"]).float()
+        delta = (b @ a) * self._scaling(module, a.shape[0])
+        return delta.T if self._config.fan_in_fan_out else delta
+
+    def _scaling(self, module: str, rank: int) -> float:
+        alpha = _for_module(self._config.alpha_pattern, module, self._config.lora_alpha)
+        return float(alpha / rank**0.5) if self._config.use_rslora else float(alpha / rank)
+
+    def _read(self, key: str) -> Tensor:
+        with safe_open(self._path, framework="pt") as file:
+            return file.get_tensor(key)
+
+    def _match(self) -> dict[str, dict[str, str]]:
+        """Sort the adapter's tensors by the base tensor each belongs to, and check the shapes."""
+        known = set(self._base.names())
+        parts: dict[str, dict[str, str]] = {}
+        for key in sorted(_names_in(self._path)):
+            module, role = _role(key)
+            name = f"{module}.weight" if role != "whole" else module
+            if name not in known:
+                raise InputError(
+                    f"{self._path}: the adapter changes {name}, which the base does not have; "
+                    "give the base that the adapter was trained on"
+                )
+            parts.setdefault(name, {"module": module})[role] = key
+        for name, found in parts.items():
+            if "whole" not in found and not ({"A", "B"} <= set(found) or {"embedding_A", "embedding_B"} <= set(found)):
+                raise InputError(
+                    f"{self._path}: half of the adapter's pair for {name} is missing; save the adapter again"
+                )
+            given = self._read(found["whole"]).shape if "whole" in found else self._delta(found).shape
+            expected = self._base.tensor(name).shape
+            if given != expected:
+                raise InputError(
+                    f"{self._path}: the adapter's {name} has shape {tuple(given)}, the base's {tuple(expected)}; "
+                    "give the base that the adapter was trained on"
+                )
+        return parts
+
+
+def _role(key: str) -> tuple[str, str]:
+    """Split an adapter's tensor name into the module it changes and what it is there."""
+    bare = key.removeprefix("base_model.model.")
+    for mark, role in (
+        (".lora_A.weight", "A"),
+        (".lora_B.weight", "B"),
+        (".lora_embedding_A", "embedding_A"),
+        (".lora_embedding_B", "embedding_B"),
+    ):
+        if bare.endswith(mark):
+            return bare.removesuffix(mark), role
+    return bare, "whole"
+
+
+def _for_module(pattern: Mapping[str, int] | None, module: str, otherwise: int) -> int:
+    for key, value in (pattern or {}).items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return otherwise
+
+
+def _lora_config(directory: Path) -> LoraConfig:
+    path = directory / "adapter_config.json"
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{directory}: no adapter_config.json in it; give a PEFT adapter directory") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error}); save the adapter again") from error
+    if given.get("peft_type") != "LORA":
+        raise InputError(f"{path}: is a {given.get('peft_type')} adapter, expected LORA; merge it into its base first")
+    unusual = (
+        "use_dora",
+        "use_qalora",
+        "use_bdlora",
+        "lora_bias",
+        "trainable_token_indices",
+        "target_parameters",
+        "layer_replication",
+        "kasa_config",
+        "monteclora_config",
+        "velora_config",
+        "arrow_config",
+        "alora_invocation_tokens",
+    )
+    for field in unusual:
+        if given.get(field):
+            raise InputError(
+                f"{path}: uses {field}, expected a plain LoRA; merge it into its base with merge_and_unload"
+            )
+    try:
+        return LoraConfig.from_pretrained(str(directory))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: PEFT cannot read it ({error}); save the adapter again") from error

@@ -1,0 +1,29 @@
+"""What all tiers share: tiny random models on disk, built in milliseconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# threads of the models under test; the suite is meant for two cores
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import tiny
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """AdvBench, XSTest and the other sets that the repository does not hold."""
+    assert SHARED.is_dir(), f"{SHARED} is absent: check out shared/ beside the repository, these tests read from it"
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A two-layer Llama with a byte-level tokenizer and a chat template; read-only."""
+    return tiny.save_model(tmp_path_factory.mktemp("tiny-llama"))

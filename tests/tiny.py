@@ -1,0 +1,60 @@
+"""Tiny random models, tokenizers and adapters on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte: 4 special ones, then the 256 bytes."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *alphabet])}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>")
+    made.add_special_tokens({"additional_special_tokens": SPECIAL[1:]})
+    made.chat_template = CHAT_TEMPLATE
+    return made
+
+
+def llama_config(**changes: object) -> LlamaConfig:
+    settings: dict[str, object] = {
+        "vocab_size": 260,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    return LlamaConfig(**{**settings, **changes})
+
+
+def save_model(
+    directory: Path, config: PretrainedConfig | None = None, *, seed: int = 0, max_shard_size: str = "5GB"
+) -> Path:
+    """Save a random model whose logits are far enough apart that greedy decoding has no ties."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config or llama_config(), dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.2)
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+    tokenizer().save_pretrained(directory)
+    return directory
