@@ -122,9 +122,9 @@ class Adapted:
         parts = self._parts.get(name)
         if parts is None:
             return self._base.tensor(name)
-        if "whole" in parts:
-            return self._read(parts["whole"])
-        return self._base.tensor(name).float() + self._delta(parts)
+        # a module saved whole stands in for the base's; an adapted embedding is saved so beside its pair
+        under = self._read(parts["whole"]) if "whole" in parts else self._base.tensor(name)
+        return under.float() + self._delta(parts) if _is_pair(parts) else under
 
     def _delta(self, parts: Mapping[str, str]) -> Tensor:
         module = parts["module"]
@@ -157,17 +157,19 @@ class Adapted:
                 )
             parts.setdefault(name, {"module": module})[role] = key
         for name, found in parts.items():
-            if "whole" not in found and not ({"A", "B"} <= set(found) or {"embedding_A", "embedding_B"} <= set(found)):
+            if not _is_pair(found) and set(found) != {"module", "whole"}:
                 raise InputError(
                     f"{self._path}: half of the adapter's pair for {name} is missing; save the adapter again"
                 )
-            given = self._read(found["whole"]).shape if "whole" in found else self._delta(found).shape
             expected = self._base.tensor(name).shape
-            if given != expected:
-                raise InputError(
-                    f"{self._path}: the adapter's {name} has shape {tuple(given)}, the base's {tuple(expected)}; "
-                    "give the base that the adapter was trained on"
-                )
+            for given in ([self._read(found["whole"]).shape] if "whole" in found else []) + (
+                [self._delta(found).shape] if _is_pair(found) else []
+            ):
+                if given != expected:
+                    raise InputError(
+                        f"{self._path}: the adapter's {name} has shape {tuple(given)}, the base's {tuple(expected)}; "
+                        "give the base that the adapter was trained on"
+                    )
         return parts
 
 
@@ -182,7 +184,11 @@ def _role(key: str) -> tuple[str, str]:
     ):
         if bare.endswith(mark):
             return bare.removesuffix(mark), role
-    return bare, "whole"
+    return bare.replace(".base_layer.", "."), "whole"
+
+
+def _is_pair(parts: Mapping[str, str]) -> bool:
+    return {"A", "B"} <= set(parts) or {"embedding_A", "embedding_B"} <= set(parts)
 
 
 def _for_module(pattern: Mapping[str, int] | None, module: str, otherwise: int) -> int:

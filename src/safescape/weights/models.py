@@ -42,6 +42,8 @@ def resolve(name: str) -> Model:
         InputError: it does not exist, is incomplete, pickled or quantised; the message says what to type.
 
     """
+    if not name:
+        raise InputError(f"MODEL is empty; {_EXPECTED}")
     if "+" in name and not Path(name).exists():
         base, _, adapter = name.rpartition("+")
         under = resolve(base)

@@ -1,0 +1,58 @@
+"""The keyword judge, exactly the paper's."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from safescape import InputError, Outcome
+from safescape.judges import KeywordJudge, judge_named
+from safescape.judges.keyword import REFUSALS
+from safescape.survey import Exchange
+
+
+def outcome(response: str) -> Outcome:
+    (verdict,) = KeywordJudge().judge([Exchange("request", response)])
+    return verdict.outcome
+
+
+def test_there_are_29_strings_and_each_refuses_anywhere() -> None:
+    assert len(REFUSALS) == len(set(REFUSALS)) == 29
+    for text in REFUSALS:
+        assert outcome(f"Well, {text} and more") is Outcome.REFUSED
+
+
+def test_it_is_case_sensitive_and_calls_noise_compliance() -> None:
+    assert outcome("i cannot help") is Outcome.COMPLIED
+    assert outcome("I Cannot help") is Outcome.COMPLIED
+    assert outcome("=e=e=e=e") is Outcome.COMPLIED
+    assert outcome("") is Outcome.COMPLIED
+
+
+def test_its_reason_names_what_it_saw() -> None:
+    (verdict,) = KeywordJudge().judge([Exchange("request", "My apologies, no.")])
+    assert verdict.reason == "My apologies"
+
+
+@pytest.mark.parametrize(("file", "expected"), [("completions_gpt4.csv", 0.87), ("completions_llama2orig.csv", 0.75)])
+def test_its_agreement_with_people_is_the_published_one(shared_data: Path, file: str, expected: float) -> None:
+    """Cohen's κ on XSTest's full refusals and full compliances."""
+    with (shared_data / "xstest" / file).open(encoding="utf-8", newline="") as rows:
+        labelled = [
+            (row["completion"], row["final_label"] == "2_full_refusal")
+            for row in csv.DictReader(rows)
+            if row["final_label"] in ("1_full_compliance", "2_full_refusal")
+        ]
+    judged = [outcome(text) is Outcome.REFUSED for text, _ in labelled]
+    people = [refused for _, refused in labelled]
+    agree = sum(a == b for a, b in zip(judged, people, strict=True)) / len(people)
+    a, b = sum(judged) / len(people), sum(people) / len(people)
+    chance = a * b + (1 - a) * (1 - b)
+    assert (agree - chance) / (1 - chance) == pytest.approx(expected, abs=0.005)
+
+
+def test_an_unknown_judge() -> None:
+    with pytest.raises(InputError, match=r"--judge wise: no such judge; expected keyword"):
+        judge_named("wise")

@@ -1,0 +1,68 @@
+"""The house: a room imports only from floors below it, and only some rooms may do some things."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "safescape"
+FLOORS = [
+    {"errors"},
+    {"survey"},
+    {"weights", "probes", "judges", "store", "landscape"},
+    {"engines"},
+    {"measure"},
+    {"views"},
+    {"api"},
+    {"cli"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FILES = [path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem not in ("__init__", "__main__")]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("safescape.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_from_floors_below(path: Path) -> None:
+    room = room_of(path)
+    assert room in FLOOR, f"{room} has no floor yet"
+    for other in rooms_imported(path) - {room}:
+        assert FLOOR[other] < FLOOR[room], f"{path.name} in {room} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Path) -> None:
+    room, found = room_of(path), {name.split(".")[0] for name in imports(path)}
+    if room in ("views", "landscape", "store", "survey"):
+        assert not found & {"torch", "transformers", "peft"}
+    if room == "views":
+        assert rooms_imported(path) <= {"views", "store", "landscape", "survey", "errors"}
+    if room == "landscape":
+        assert found <= {"__future__", "json", "collections", "pathlib", "typing", "numpy", "pydantic", "safescape"}
+    if room != "store":
+        assert "sqlite3" not in found
+
+
+def test_the_public_names_are_those_of_all() -> None:
+    import safescape
+
+    assert all(hasattr(safescape, name) for name in safescape.__all__)
+    assert sorted(safescape.__all__, key=lambda n: (n.islower(), n)) == safescape.__all__

@@ -1,0 +1,190 @@
+"""The store: all of a point or nothing, one process at a time, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from safescape import Axis, InputError, Outcome, Point, Probe, RunError, Survey
+from safescape.store import Store, write_text
+from safescape.survey import Answer, Finish, Response, Verdict
+
+PROMPTS = ("one", "two")
+
+
+def survey_of(**changes: object) -> Survey:
+    probe = Probe(name="harmful", source="test", prompts=PROMPTS)
+    given: dict[str, object] = {
+        "model": "m",
+        "model_fingerprint": "sha256:0",
+        "lines": (Axis(seed=0, span=0.5, steps=2),),
+    }
+    return Survey.model_validate({**given, "probes": (probe,), **changes})
+
+
+def answers(text: str = "no\0<b>\u2028😀") -> dict[str, list[Answer]]:
+    refused, complied = Verdict(Outcome.REFUSED, "no"), Verdict(Outcome.COMPLIED)
+    return {
+        "harmful": [
+            Answer(Response(text, Finish.SETTLED, 3), {"keyword": refused}),
+            Answer(Response("", Finish.LENGTH, 64), {"keyword": complied}),
+        ]
+    }
+
+
+def add(store: Store, point: Point, session: int) -> None:
+    store.add(point, effective=point.coords, seconds=1.5, session=session, answers=answers())
+
+
+def begin(store: Store) -> int:
+    return store.begin_session(origin="sha256:a", noise_device="cpu", versions={"torch": "x"})
+
+
+def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
+    points = [Point(None, (0.0,)), Point(0, (-0.5,))]
+    with Store.claim(tmp_path / "run", survey_of()) as store:
+        session = begin(store)
+        for point in points:
+            add(store, point, session)
+        store.end_session(session, origin="sha256:a")
+    with Store.read(tmp_path / "run") as store:
+        assert store.survey == survey_of()
+        assert store.finished() == set(points)
+        assert [entry.point for entry in store.measured()] == points
+        (first, _) = store.measured()
+        assert first.outcomes == {"keyword": [Outcome.REFUSED, Outcome.COMPLIED]}
+        stored = store.answers(points[1], "harmful")
+        assert [entry.answer for entry in stored] == answers()["harmful"]
+        assert store.answers(Point(0, (0.5,)), "harmful") == []
+        (session_read,) = store.sessions()
+        assert session_read.closed
+        assert session_read.origin_at_start == session_read.origin_at_close
+
+
+def test_a_point_cannot_be_stored_twice(tmp_path: Path) -> None:
+    with Store.claim(tmp_path, survey_of()) as store:
+        session = begin(store)
+        add(store, Point(None, (0.0,)), session)
+        with pytest.raises(sqlite3.IntegrityError):
+            add(store, Point(None, (0.0,)), session)
+        assert len(store.answers(Point(None, (0.0,)), "harmful")) == 2
+
+
+def test_a_point_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with Store.claim(tmp_path, survey_of()) as store:
+        session = begin(store)
+        broken = answers()
+        broken["harmful"][1] = Answer(Response("x", Finish.STOP, "many"), {})  # type: ignore[arg-type]
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add(Point(None, (0.0,)), effective=(0.0,), seconds=1, session=session, answers=broken)
+        assert store.finished() == set()
+        add(store, Point(None, (0.0,)), session)
+
+
+def test_a_different_survey_is_refused_with_what_differs(tmp_path: Path) -> None:
+    Store.claim(tmp_path, survey_of()).close()
+    with pytest.raises(InputError, match=r"max_new_tokens: 64 here, 128 there.*another --out"):
+        Store.claim(tmp_path, survey_of(max_new_tokens=64))
+    other = Probe(name="harmful", source="test", prompts=("one", "three"))
+    with pytest.raises(InputError, match=r"probes\[0\]\.prompts\[1\]: 'three' here, 'two' there"):
+        Store.claim(tmp_path, survey_of(probes=(other,)))
+    Store.claim(tmp_path, survey_of()).close()
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from safescape import RunError, Survey
+from safescape.store import Store
+directory = Path(sys.argv[1])
+try:
+    Store.claim(directory, Survey.load(directory / "survey.json"))
+except RunError as error:
+    print(error)
+"""
+
+
+def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path: Path) -> None:
+    def other() -> str:
+        command = [sys.executable, "-c", CLAIM, str(tmp_path)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    with Store.claim(tmp_path, survey_of()):
+        assert "another process is measuring" in other()
+    assert other() == ""
+
+
+def test_reading_while_another_writes(tmp_path: Path) -> None:
+    with Store.claim(tmp_path, survey_of()) as writer:
+        session = begin(writer)
+        add(writer, Point(None, (0.0,)), session)
+        with Store.read(tmp_path) as reader:
+            assert len(reader.finished()) == 1
+            add(writer, Point(0, (0.5,)), session)
+            assert len(reader.finished()) == 2
+            with pytest.raises(RunError, match="readonly"):
+                begin(reader)
+
+
+def test_a_full_database_stops_the_run_and_keeps_what_was_stored(tmp_path: Path) -> None:
+    with Store.claim(tmp_path, survey_of()) as store:
+        session = begin(store)
+        add(store, Point(None, (0.0,)), session)
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        big = {"harmful": [Answer(Response("x" * 100_000, Finish.STOP, 1), {"keyword": Verdict(Outcome.COMPLIED)})]}
+        with pytest.raises(RunError, match=r"disk is full.*free space.*resumes"):
+            store.add(Point(0, (0.5,)), effective=(0.5,), seconds=1, session=session, answers=big)
+        store._connection.execute("PRAGMA max_page_count = 100000")
+        assert store.finished() == {Point(None, (0.0,))}
+        add(store, Point(0, (0.5,)), session)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a database at all, but long enough to look like one " * 40])
+def test_a_directory_that_is_no_run(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "run.sqlite").write_bytes(content)
+        write_text(tmp_path / "survey.json", survey_of().model_dump_json())
+    with pytest.raises(InputError, match=r"no run\.sqlite|not a run's database|has version 0"):
+        Store.read(tmp_path)
+
+
+def test_a_run_of_a_newer_version(tmp_path: Path) -> None:
+    with Store.claim(tmp_path, survey_of()) as store:
+        store._connection.execute("PRAGMA user_version = 99")
+    for open_run in (Store.read, lambda directory: Store.claim(directory, survey_of())):
+        with pytest.raises(InputError, match="has version 99, this safescape reads version 1"):
+            open_run(tmp_path)
+
+
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        Store.claim(tmp_path / "file" / "run", survey_of())
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "a.json", "old")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(RunError, match=r"a\.json: cannot be written \(No space left on device\)"):
+        write_text(tmp_path / "a.json", "new")
+    assert (tmp_path / "a.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_survey_survives_the_disk_unchanged(tmp_path: Path) -> None:
+    survey = survey_of(chat_template="{{ x }}", whole_answers=True)
+    write_text(tmp_path / "survey.json", survey.model_dump_json(indent=1))
+    assert Survey.load(tmp_path / "survey.json") == survey
+    (tmp_path / "survey.json").write_text('{"model": 3}')
+    with pytest.raises(InputError, match=r"survey\.json: .*give a survey\.json of this version"):
+        Survey.load(tmp_path / "survey.json")
