@@ -198,7 +198,7 @@ def _run(
     directory = Path(out) if out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
         _measure(survey, model, store, on_progress or (lambda _: None))
-    return report(directory, safe_below=safe_below)
+        return _report(store, safe_below)
 
 
 def report(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
@@ -209,18 +209,8 @@ def report(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
         RunError: the directory cannot be written.
 
     """
-    path = Path(directory)
-    run = _landscape(path, safe_below)
-    write_text(path / "landscape.json", run.landscape.to_json())
-    with Store.read(path) as store:
-        write_text(path / "report.html", views.render_page(store, run.landscape))
-    try:
-        views.save_figure(run.landscape, path / "landscape.png")
-    except OSError as error:
-        raise RunError(
-            f"{path / 'landscape.png'}: cannot be written ({error.strerror}); free space and repeat"
-        ) from error
-    return run
+    with Store.read(Path(directory)) as store:
+        return _report(store, safe_below)
 
 
 def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
@@ -230,15 +220,27 @@ def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
         InputError: it is not a run directory, or nothing was measured in it yet.
 
     """
-    return _landscape(Path(directory), safe_below)
+    with Store.read(Path(directory)) as store:
+        return _load(store, safe_below)
 
 
-def _landscape(directory: Path, safe_below: float) -> Run:
-    with Store.read(directory) as store:
-        measured = list(store.measured())
-        if not measured:
-            raise InputError(f"{directory}: no point was measured in it yet; repeat the command that began it")
-        return Run(directory, store.survey, landscape_of(store.survey, measured, safe_below=safe_below))
+def _load(store: Store, safe_below: float) -> Run:
+    measured = list(store.measured())
+    if not measured:
+        raise InputError(f"{store.directory}: no point was measured in it yet; repeat the command that began it")
+    return Run(store.directory, store.survey, landscape_of(store.survey, measured, safe_below=safe_below))
+
+
+def _report(store: Store, safe_below: float) -> Run:
+    run = _load(store, safe_below)
+    write_text(run.directory / "landscape.json", run.landscape.to_json())
+    write_text(run.directory / "report.html", views.render_page(store, run.landscape))
+    picture = run.directory / "landscape.png"
+    try:
+        views.save_figure(run.landscape, picture)
+    except OSError as error:
+        raise RunError(f"{picture}: cannot be written ({error.strerror}); free space and repeat") from error
+    return run
 
 
 def _random_lines(directions: int, seed: int, span: float, steps: int) -> tuple[Axis, ...]:

@@ -178,8 +178,10 @@ def visage_reference(asr: Array) -> Array:
     middle = n // 2
     rises = saturated[..., : middle - 1] & ~saturated[..., 1:middle]  # entry i - 1 tells of point i, 1 <= i < middle
     falls = saturated[..., middle + 2 :] & ~saturated[..., middle + 1 : -1]  # tells of point i, middle < i <= n - 2
-    start = np.where(rises.any(axis=-1), rises.argmax(axis=-1) + 1, 0)
-    end = np.where(falls.any(axis=-1), n - 2 - falls[..., ::-1].argmax(axis=-1), n - 1)
+    start = np.max(rises * np.arange(middle - 1, 0, -1), axis=-1, initial=0)
+    start = np.where(start > 0, middle - start, 0)
+    end = np.max(falls * np.arange(middle + 1, n - 1), axis=-1, initial=0)
+    end = np.where(end > 0, end, n - 1)
     places = np.arange(n)
     kept = (places >= start[..., None]) & (places <= end[..., None])
     return np.where(kept, 100.0 - asr, 0.0).sum(axis=-1) / kept.sum(axis=-1)

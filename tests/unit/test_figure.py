@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from synthetic import landscape_in, make_run, make_survey, no_basin
 
-from safescape.landscape import Landscape
+from safescape.landscape import Landscape, landscape_of
 from safescape.views import draw, save_figure
+from synthetic import landscape_in, make_run, make_survey, no_basin
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -27,9 +27,9 @@ def curve(figure: Figure, label: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in line.get_xydata()]  # type: ignore[union-attr]
 
 
-@pytest.fixture
-def landscape(tmp_path: Path) -> Landscape:
-    with make_run(tmp_path / "run", make_survey()) as store:
+@pytest.fixture(scope="module")
+def landscape(tmp_path_factory: pytest.TempPathFactory) -> Landscape:
+    with make_run(tmp_path_factory.mktemp("figure") / "run", make_survey()) as store:
         return landscape_in(store)
 
 
@@ -96,6 +96,14 @@ def test_a_run_whose_origin_is_not_measured_yet_is_drawn(landscape: Landscape) -
     assert "0 of 61 points" in words(draw(nothing))
 
 
+def test_lines_without_the_origin_are_drawn(tmp_path: Path) -> None:
+    with make_run(tmp_path / "run", make_survey(lines=6, steps=4, prompts=4)) as store:
+        measured = [entry for entry in store.measured() if entry.point.line == 5]
+        figure = draw(landscape_of(store.survey, measured))
+    assert len(curve(figure, "each direction")) == 4
+    assert "0 of 6 random directions finished (4 of 25 points)" in words(figure)
+
+
 def test_one_line_needs_no_mean(tmp_path: Path) -> None:
     with make_run(tmp_path / "run", make_survey(lines=1)) as store:
         figure = draw(landscape_in(store))
@@ -116,9 +124,22 @@ def test_directions_differ_in_colour_and_in_shape(landscape: Landscape) -> None:
     assert len({line.get_marker() for line in lines}) == 3
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize(
     "model",
-    ["$x^2$", r"$\frac{broken", "{{7*7}}", "%s%n", "</svg><script>", "a\nb\tc", "nul\0", "lone \ud800", "名前🙂", "x" * 5000, ""],
+    [
+        "$x^2$",
+        r"$\frac{broken",
+        "{{7*7}}",
+        "%s%n",
+        "</svg><script>",
+        "a\nb\tc",
+        "nul\0",
+        "lone \ud800",
+        "名前🙂",
+        "x" * 5000,
+        "",
+    ],
 )
 def test_a_model_may_be_called_anything(landscape: Landscape, tmp_path: Path, model: str) -> None:
     named = landscape.model_copy(update={"survey": {**landscape.survey, "model": model}})

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
-from synthetic import FINGERPRINT, landscape_in, make_run, make_survey, no_basin
 
 from safescape.store import Store
 from safescape.survey import Point
 from safescape.views import render_page
 from safescape.views.page import _embedded
+from synthetic import FINGERPRINT, landscape_in, make_run, make_survey, no_basin
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -57,9 +57,9 @@ def prose(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return make_run(tmp_path / "run", make_survey())
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_run(tmp_path_factory.mktemp("page") / "run", make_survey())
 
 
 def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
@@ -69,7 +69,14 @@ def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
     for shown in data["points"]:
         stored = store.answers(Point(shown["line"], (shown["alpha"],)), "harmful")
         assert [
-            (number, data["texts"][text], data["finishes"][finish], tokens, data["outcomes"][outcome], data["reasons"][reason])
+            (
+                number,
+                data["texts"][text],
+                data["finishes"][finish],
+                tokens,
+                data["outcomes"][outcome],
+                data["reasons"][reason],
+            )
             for number, text, finish, tokens, outcome, reason in shown["answers"]
         ] == [
             (number, response.text, response.finish, response.tokens, v["keyword"].outcome, v["keyword"].reason)
@@ -79,7 +86,13 @@ def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
 
 def test_key_figures_stand_with_their_intervals(store: Store) -> None:
     said, metrics = prose(page_of(store)), landscape_in(store).metrics
-    for key, decimals in (("visage", 1), ("visage_reference", 1), ("safety_auc", 1), ("basin_radius", 3), ("origin_asr", 1)):
+    for key, decimals in (
+        ("visage", 1),
+        ("visage_reference", 1),
+        ("safety_auc", 1),
+        ("basin_radius", 3),
+        ("origin_asr", 1),
+    ):
         metric = metrics[key]
         assert f"{metric.value:.{decimals}f}" in said
         assert f": {metric.low:.{decimals}f} to {metric.high:.{decimals}f}" in said
@@ -157,16 +170,15 @@ def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
     data = data_in(page)
     assert tuple(data["prompts"]) == HOSTILE
     assert set(data["texts"]) == set(HOSTILE)
-    # the page's own elements and no other: three script elements, no image, no frame
+    # the page's own elements and no other: its data, its scripts, no image, no frame
     outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
     assert re.findall(r"<script[^>]*>", outside) == [
         '<script type="application/json" id="data">',
         '<script type="text/plain" id="plotly">',
-        "<script>",
+        *["<script>"] * 4,
     ]
     assert not re.search(r"<(img|iframe|object|embed|link|base|form)\b", outside)
     assert not re.search(r"<[^>]+\son\w+\s*=", outside)
-    assert "{{7*7}}" in html.unescape(page) or "{{7*7}}" in block(page, "data")
     assert "\0" not in page
     assert page.encode()
 
@@ -199,12 +211,12 @@ def test_nothing_is_loaded_from_outside(store: Store) -> None:
     assert not {"unsafe-inline", "unsafe-eval"} & set(re.findall(r"[\w-]+", rules["script-src"]))
 
 
-def test_the_policy_allows_the_two_embedded_scripts_and_no_other(store: Store) -> None:
+def test_the_policy_allows_the_embedded_scripts_and_no_other(store: Store) -> None:
     page = page_of(store)
-    own = page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]
+    own = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     plotly = gzip.decompress(base64.b64decode(block(page, "plotly"))).decode()
     assert plotly == get_plotlyjs()
-    hashes = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in (own, plotly)]
+    hashes = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in (*own, plotly)]
     (policy,) = re.findall(r'content="(default-src[^"]+)"', page)
     assert re.findall(r"'sha256-([^']+)'", html.unescape(policy)) == hashes
 

@@ -112,6 +112,14 @@ def test_bad_jsonl_and_binary(tmp_path: Path) -> None:
         load_prompts(f"{path}:q")
 
 
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"q": "fine \\ud83d\\ude00"}\n{"q": "broken \\ud83d"}\n')
+    assert load_prompts(f"{path}:q", 1) == ("fine 😀",)
+    with pytest.raises(InputError, match="row 2 holds half of a surrogate pair"):
+        load_prompts(f"{path}:q")
+
+
 def test_system_prompts_by_name_text_and_file(tmp_path: Path) -> None:
     (tmp_path / "safe.txt").write_text("stay safe\n")
     assert system_prompt("default") is None

@@ -13,6 +13,9 @@ from safescape.errors import SafescapeError
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130
+"""What typer returns for a KeyboardInterrupt."""
+
 app = typer.Typer(
     name="safescape",
     help="Measure how near a finetuned language model stands to losing its safety.",
@@ -43,13 +46,12 @@ def _main() -> int:
         return _fail(str(error))
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}; see `safescape --help`")
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; finished points are kept, the same command resumes", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # the reader of our output has left; what is measured is stored
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    if code == _INTERRUPTED:
+        print("interrupted; finished points are kept, the same command resumes", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -135,4 +135,6 @@ def _checked(spec: str, rows: Iterable[object]) -> Iterator[str]:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, str) or not row.strip():
             raise InputError(f"--prompts {spec}: row {number} is empty; fill or remove it")
+        if not row.isprintable() and any("\ud800" <= character <= "\udfff" for character in row):
+            raise InputError(f"--prompts {spec}: row {number} holds half of a surrogate pair; mend or remove it")
         yield row

@@ -5,7 +5,9 @@ Quantised tensors are widened to fp32: the values are those that the GGUF holds,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from pathlib import Path
 
 import torch
@@ -56,8 +58,10 @@ def convert(path: Path, directory: Path) -> None:
 
     logging.disable_progress_bar()
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        # the conversion draws a bar of its own that cannot be switched off
+        with contextlib.redirect_stderr(io.StringIO()):
+            loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (ValueError, NotImplementedError, KeyError) as error:
         raise InputError(
             f"{path}: transformers cannot read this GGUF ({error}); give its safetensors version"
@@ -70,4 +74,5 @@ def convert(path: Path, directory: Path) -> None:
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(directory)
+    logging.enable_progress_bar()
     tokenizer.save_pretrained(directory)

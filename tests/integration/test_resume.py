@@ -1,0 +1,178 @@
+"""Runs that are killed, interrupted or out of disk: nothing is lost, nothing is computed twice, not one bit differs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+import safescape
+
+TINY = {"limit": 6, "max_new_tokens": 24, "directions": 2, "steps": 4}
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Processes that begin with the package imported, so that a kill lands in the scan and not in the imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["safescape"])
+    return context
+
+
+def scan(model: str, out: Path, settings: dict[str, int]) -> None:
+    safescape.scan(model, out=out, prompts="builtin:harmful", **settings)  # type: ignore[arg-type]
+
+
+def rows(directory: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """The finished points with the session and the time of each, and all that was said there."""
+    with sqlite3.connect(directory / "run.sqlite") as connection:
+        points = connection.execute("SELECT line, coords, session, finished_at, effective FROM points ORDER BY id")
+        said = connection.execute(
+            "SELECT p.line, p.coords, r.number, r.text, r.finish, r.tokens, v.outcome, v.reason FROM points p"
+            " JOIN responses r ON r.point = p.id JOIN verdicts v ON v.response = r.id ORDER BY 1, 2, 3"
+        )
+        return points.fetchall(), said.fetchall()
+
+
+def finish(processes: ForkServerContext, model: str, out: Path, settings: dict[str, int]) -> float:
+    start = time.monotonic()
+    process = processes.Process(target=scan, args=(model, out, settings))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return time.monotonic() - start
+
+
+def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, processes: ForkServerContext) -> None:
+    model, draw = str(tiny_model), random.Random(0)
+    finish(processes, model, tmp_path / "warm-up", TINY)
+    seconds = finish(processes, model, tmp_path / "whole", TINY)
+    whole = (tmp_path / "whole" / "landscape.json").read_bytes()
+    _, said_whole = rows(tmp_path / "whole")
+    survived_by = []
+    for attempt in range(KILLS):
+        out = tmp_path / f"killed-{attempt}"
+        process = processes.Process(target=scan, args=(model, out, TINY))
+        process.start()
+        time.sleep(draw.uniform(0, seconds))
+        process.kill()
+        process.join()
+        before = rows(out)[0] if (out / "run.sqlite").exists() and has_tables(out) else []
+        finish(processes, model, out, TINY)
+        after, said = rows(out)
+        assert after[: len(before)] == before, "a finished point is not computed again"
+        assert len(after) == 9
+        assert said == said_whole
+        assert (out / "landscape.json").read_bytes() == whole
+        survived_by.append(len(before))
+    assert sum(0 < count < 9 for count in survived_by) > 0, f"no kill fell inside a scan: {survived_by}"
+
+
+def has_tables(directory: Path) -> bool:
+    with sqlite3.connect(directory / "run.sqlite") as connection:
+        return bool(connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'points'").fetchone()[0])
+
+
+def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, processes: ForkServerContext) -> None:
+    settings = {"limit": 4, "max_new_tokens": 8, "directions": 1, "steps": 2}
+    finish(processes, "demo", tmp_path / "whole", settings)
+    out = tmp_path / "killed"
+    process = processes.Process(target=scan, args=("demo", out, settings))
+    process.start()
+    deadline = time.monotonic() + 120
+    while not (out / "run.sqlite").exists() or not has_tables(out) or not rows(out)[0]:
+        assert time.monotonic() < deadline
+        assert process.is_alive()
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    before, _ = rows(out)
+    assert 0 < len(before) < 3
+    finish(processes, "demo", out, settings)
+    after, said = rows(out)
+    assert after[: len(before)] == before
+    assert said == rows(tmp_path / "whole")[1]
+    assert (out / "landscape.json").read_bytes() == (tmp_path / "whole" / "landscape.json").read_bytes()
+
+
+def command(model: Path, out: Path, *further: str) -> list[str]:
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
+    return [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(out), *settings, *further]
+
+
+def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with subprocess.Popen(command(tiny_model, out), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("2/9"):
+                process.send_signal(signal.SIGINT)
+        code = process.wait()
+    assert code == 130, lines
+    assert lines[-1] == "interrupted; finished points are kept, the same command resumes\n"
+    assert "Traceback" not in "".join(lines)
+    before, _ = rows(out)
+    assert 2 <= len(before) < 9
+    done = subprocess.run(command(tiny_model, out), capture_output=True, text=True, check=True)
+    assert "resuming" in done.stderr
+    assert rows(out)[0][: len(before)] == before
+    assert len(rows(out)[0]) == 9
+
+
+def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path, tmp_path: Path) -> None:
+    """The kernel refuses to let any file grow past 80 kB, as a full disk refuses."""
+    out = tmp_path / "run"
+    done = subprocess.run(
+        command(tiny_model, out),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, resource.RLIM_INFINITY)),
+    )
+    assert done.returncode == 2, done.stderr
+    (last, *_) = done.stderr.strip().splitlines()[::-1]
+    assert "run.sqlite cannot be written" in last
+    assert "resumes" in last
+    assert "Traceback" not in done.stderr
+    before, _ = rows(out)
+    assert len(before) < 9
+    subprocess.run(command(tiny_model, out), check=True, capture_output=True)
+    after, _ = rows(out)
+    assert after[: len(before)] == before
+    assert len(after) == 9
+
+
+def test_a_second_process_on_the_same_directory_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    longer = command(tiny_model, out, "--steps", "40")
+    with subprocess.Popen(longer, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        assert next(iter(first.stderr)).startswith("0/81")
+        second = subprocess.run(longer, capture_output=True, text=True)
+        first.kill()
+    assert second.returncode == 2
+    assert second.stderr.startswith(f"safescape: {out}: another process is measuring")
+    assert len(second.stderr.strip().splitlines()) == 1
+
+
+def test_a_finished_run_loads_no_model_again(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan(str(tiny_model), tmp_path / "run", TINY)
+    before = (tmp_path / "run" / "landscape.json").read_bytes()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a finished run has nothing left to ask")
+
+    monkeypatch.setattr("safescape.measure.TransformersEngine", never)
+    scan(str(tiny_model), tmp_path / "run", TINY)
+    assert (tmp_path / "run" / "landscape.json").read_bytes() == before
