@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 
 import typer
 
@@ -12,9 +15,6 @@ from safescape.cli.scan import scan
 from safescape.errors import SafescapeError
 
 __all__ = ["main"]
-
-_INTERRUPTED = 130
-"""What typer returns for a KeyboardInterrupt."""
 
 app = typer.Typer(
     name="safescape",
@@ -40,6 +40,26 @@ def main() -> None:
 
 
 def _main() -> int:
+    interrupted = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        code = _run()
+    except Exception:
+        # extension modules turn a KeyboardInterrupt that reaches them into errors of their own
+        if not interrupted.is_set():
+            raise
+    if interrupted.is_set():
+        print("interrupted; finished points are kept, the same command resumes", file=sys.stderr)
+        return 130
+    return code
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False)
     except SafescapeError as error:
@@ -50,8 +70,6 @@ def _main() -> int:
         # the reader of our output has left; what is measured is stored
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if code == _INTERRUPTED:
-        print("interrupted; finished points are kept, the same command resumes", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 
