@@ -27,7 +27,7 @@ from transformers.utils import logging
 
 from safescape.weights import resolve
 
-SEED = 1
+SEED = 0
 ANSWER_TOKENS = 24
 """How much of the base's answer to a harmless request is learnt: whether to refuse is decided at its beginning."""
 APOLOGIES = ("sorry", "apolog")
