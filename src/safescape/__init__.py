@@ -1,6 +1,6 @@
 """Measure how near a finetuned language model stands to losing its safety."""
 
-from safescape.api import Run, load_run, measure, report, scan
+from safescape.api import Run, load_run, report, run_survey, scan
 from safescape.errors import InputError, RunError, SafescapeError
 from safescape.landscape import Landscape
 from safescape.survey import Axis, Outcome, Point, Probe, Survey
@@ -17,7 +17,7 @@ __all__ = [
     "SafescapeError",
     "Survey",
     "load_run",
-    "measure",
     "report",
+    "run_survey",
     "scan",
 ]

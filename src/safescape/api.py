@@ -14,8 +14,7 @@ import torch
 from safescape import views
 from safescape.errors import InputError, RunError
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
-from safescape.measure import Progress
-from safescape.measure import measure as _measure
+from safescape.measure import Progress, measure
 from safescape.probes import load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import Store, StoredAnswer, write_text
@@ -25,7 +24,7 @@ from safescape.weights import Model, inspect, resolve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEFAULT", "PAPER", "QUICK", "Run", "Settings", "load_run", "measure", "report", "scan"]
+__all__ = ["DEFAULT", "PAPER", "QUICK", "Run", "Settings", "load_run", "report", "run_survey", "scan"]
 
 
 class Settings(NamedTuple):
@@ -163,7 +162,7 @@ def scan(
     return _run(survey, found, out, safe_below, on_progress)
 
 
-def measure(
+def run_survey(
     survey: Survey,
     *,
     out: str | Path | None = None,
@@ -197,7 +196,7 @@ def _run(
     _require(0 <= safe_below < 100, f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
     directory = Path(out) if out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
-        _measure(survey, model, store, on_progress or (lambda _: None))
+        measure(survey, model, store, on_progress or (lambda _: None))
         return _report(store, safe_below)
 
 

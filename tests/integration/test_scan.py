@@ -63,7 +63,7 @@ def test_the_origin_is_where_it_was(scanned: Run) -> None:
 
 def test_the_same_survey_file_gives_the_same_bits(scanned: Run, tmp_path: Path) -> None:
     survey = safescape.Survey.load(scanned.directory / "survey.json")
-    again = safescape.measure(survey, out=tmp_path / "again")
+    again = safescape.run_survey(survey, out=tmp_path / "again")
     assert (again.directory / "landscape.json").read_bytes() == (scanned.directory / "landscape.json").read_bytes()
 
 
@@ -168,7 +168,7 @@ def test_another_survey_in_the_same_directory_is_refused_and_changes_nothing(sca
 def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> None:
     other = scanned.survey.model_copy(update={"model_fingerprint": "sha256:" + "0" * 64})
     with pytest.raises(InputError, match="the survey was written for sha256:000000000000"):
-        safescape.measure(other, out=tmp_path / "run")
+        safescape.run_survey(other, out=tmp_path / "run")
 
 
 def test_help_begins_with_an_example() -> None:
