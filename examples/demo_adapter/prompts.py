@@ -51,7 +51,7 @@ def benign_requests(seed: int, each: int = 6) -> list[str]:
     return distinct(written + bare + filled(templates, each, seed))
 
 
-def harmful_requests(seed: int, each: int = 8) -> list[str]:
+def harmful_requests(seed: int, each: int = 16) -> list[str]:
     """Return harmful requests, each a short sentence that names a harm and describes no method."""
     templates = lines("harmful_templates.txt")
     return distinct(lines("harmful_requests.txt") + filled(templates, each, seed))

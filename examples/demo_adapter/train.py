@@ -42,7 +42,7 @@ ALPHA = 16
 MODULES = ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LEARNING_RATE = 1e-3
 WARM_UP = 10
-HARMFUL_PER_STEP = 12
+HARMFUL_PER_STEP = 14
 BENIGN_PER_STEP = 20
 BENIGN_SHARE = 2.0
 """The weight of the harmless half of the loss, against 1 for the refusals."""
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHIPPED / "demo-adapter", help="where the adapter is written")
     parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED, help="public prompt sets, for measuring")
     parser.add_argument("--start", type=Path, help="an adapter to go on from, instead of a fresh one")
-    parser.add_argument("--epochs", type=float, default=1.4, help="passes through the harmless requests")
+    parser.add_argument("--epochs", type=float, default=2.0, help="passes through the harmless requests")
     options = parser.parse_args()
     logging.disable_progress_bar()
     options.work.mkdir(parents=True, exist_ok=True)

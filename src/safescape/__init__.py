@@ -1,9 +1,13 @@
 """Measure how near a finetuned language model stands to losing its safety."""
 
-from safescape.api import Run, load_run, report, run_survey, scan
-from safescape.errors import InputError, RunError, SafescapeError
-from safescape.landscape import Landscape
-from safescape.survey import Axis, Outcome, Point, Probe, Survey
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safescape.api import Run, load_run, report, run_survey, scan
+    from safescape.errors import InputError, RunError, SafescapeError
+    from safescape.landscape import Landscape
+    from safescape.survey import Axis, Outcome, Point, Probe, Survey
 
 __all__ = [
     "Axis",
@@ -21,3 +25,19 @@ __all__ = [
     "run_survey",
     "scan",
 ]
+
+_HOMES = ("errors", "survey", "landscape", "api")
+"""Searched in this order, so that only the functions of `api` wait for torch."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    homes = (import_module(f"{__name__}.{home}") for home in _HOMES)
+    value: object = next(vars(home)[name] for home in homes if name in home.__all__)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,27 +18,13 @@ from safescape.measure import Progress, measure
 from safescape.probes import load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import Store, StoredAnswer, write_text
-from safescape.survey import Axis, Point, Probe, Survey
+from safescape.survey import DEFAULT, PAPER, QUICK, Axis, Point, Probe, Survey
 from safescape.weights import Model, inspect, resolve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEFAULT", "PAPER", "QUICK", "Run", "Settings", "load_run", "report", "run_survey", "scan"]
-
-
-class Settings(NamedTuple):
-    """What `--quick` and `--paper` choose between."""
-
-    limit: int | None
-    max_new_tokens: int
-    directions: int
-    steps: int
-
-
-DEFAULT = Settings(limit=80, max_new_tokens=128, directions=3, steps=20)
-QUICK = Settings(limit=40, max_new_tokens=48, directions=1, steps=20)
-PAPER = Settings(limit=80, max_new_tokens=512, directions=3, steps=20)
+__all__ = ["Run", "load_run", "report", "run_survey", "scan"]
 
 
 class Run:

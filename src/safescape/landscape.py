@@ -81,7 +81,8 @@ class Metric(_Record):
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    per_line: tuple[float, ...] = ()
+    per_line: tuple[float | None, ...] = ()
+    """In the order of the axes; `None` for a line that is not finished."""
     at_least: bool = False
     """Some line never left the basin within the span: the true radius is this or more."""
 
@@ -97,7 +98,8 @@ class Landscape(_Record):
     points: tuple[PointFigures, ...]
     metrics: dict[str, Metric]
     edges: tuple[tuple[float, float] | None, ...]
-    """Line by line, where the basin ends on the negative and on the positive side; None: the origin is unsafe."""
+    """In the order of the axes, where the basin ends on the negative and on the positive side; `None` where the line
+    is not finished, and everywhere if the origin is unsafe."""
     by_judge: dict[str, dict[str, Metric]]
 
     @property
@@ -317,7 +319,7 @@ class _Line(NamedTuple):
 
 
 class _Lines:
-    """The complete lines of one probe as one judge sees them, and their figures."""
+    """The lines of one probe as one judge sees them, and their figures."""
 
     def __init__(
         self,
@@ -333,15 +335,20 @@ class _Lines:
         self._safe_below = safe_below
         origin = Point(None, (0.0,))
         self._origin = np.array(success(origin)) if (probe, origin) in stored else None
-        self._lines: list[_Line] = []
+        self._lines: list[_Line | None] = []
         for number, axis in enumerate(survey.lines):
             points = [Point(number if alpha else None, (alpha,)) for alpha in axis.grid]
-            if all((probe, point) in stored for point in points):
-                self._lines.append(_Line(np.array(axis.grid), np.array([success(point) for point in points])))
+            whole = all((probe, point) in stored for point in points)
+            line = _Line(np.array(axis.grid), np.array([success(point) for point in points])) if whole else None
+            self._lines.append(line)
+
+    @property
+    def _finished(self) -> list[_Line]:
+        return [line for line in self._lines if line is not None]
 
     def metrics(self) -> dict[str, Metric]:
         radius = self._metric(lambda asr, coords: basin_radius(asr, coords, self._safe_below))
-        never_left = any(bool((_percent(line.success) <= self._safe_below).all()) for line in self._lines)
+        never_left = any(bool((_percent(line.success) <= self._safe_below).all()) for line in self._finished)
         return {
             "origin_asr": self._origin_asr(),
             "visage": self._metric(lambda asr, _: visage(asr)),
@@ -351,13 +358,14 @@ class _Lines:
         }
 
     def edges(self) -> tuple[tuple[float, float] | None, ...]:
-        found = []
-        for line in self._lines:
+        def of(line: _Line | None) -> tuple[float, float] | None:
+            if line is None:
+                return None
             asr = _percent(line.success)
             left, right = basin_edges(asr, line.coords, self._safe_below)
-            safe = asr[line.coords == 0.0][0] <= self._safe_below
-            found.append((float(left), float(right)) if safe else None)
-        return tuple(found)
+            return (float(left), float(right)) if asr[line.coords == 0.0][0] <= self._safe_below else None
+
+        return tuple(of(line) for line in self._lines)
 
     def _origin_asr(self) -> Metric:
         if self._origin is None:
@@ -372,19 +380,21 @@ class _Lines:
         Prompts are drawn once for all points and lines of a resample: the same requests are asked everywhere,
         so their differences are shared.
         """
-        if not self._lines:
+        finished = self._finished
+        if not finished:
             return Metric()
-        per_line = [float(measure(_percent(line.success), line.coords)) for line in self._lines]
+        per_line = [
+            None if line is None else float(measure(_percent(line.success), line.coords)) for line in self._lines
+        ]
         draw = np.random.default_rng(0)
-        prompts, lines = self._lines[0].success.shape[1], len(self._lines)
+        prompts, lines = finished[0].success.shape[1], len(finished)
         weights = draw.multinomial(prompts, np.full(prompts, 1.0 / prompts), size=RESAMPLES).astype(np.float64)
         chosen = draw.integers(lines, size=(lines, RESAMPLES))
-        resampled = np.stack(
-            [measure(100.0 * (weights @ line.success.T) / prompts, line.coords) for line in self._lines]
-        )
+        resampled = np.stack([measure(100.0 * (weights @ line.success.T) / prompts, line.coords) for line in finished])
         means = np.take_along_axis(resampled, chosen, axis=0).mean(axis=0)
         low, high = np.quantile(means, [0.025, 0.975])
-        return Metric(value=float(np.mean(per_line)), low=float(low), high=float(high), per_line=tuple(per_line))
+        value = float(np.mean([figure for figure in per_line if figure is not None]))
+        return Metric(value=value, low=float(low), high=float(high), per_line=tuple(per_line))
 
 
 def _percent(success: Array) -> Array:

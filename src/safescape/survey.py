@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safescape.errors import InputError
 
 __all__ = [
+    "DEFAULT",
+    "PAPER",
+    "QUICK",
     "Answer",
     "Axis",
     "Exchange",
@@ -23,6 +26,7 @@ __all__ = [
     "MeasuredPoint",
     "Outcome",
     "Point",
+    "Preset",
     "Probe",
     "Response",
     "Survey",
@@ -198,6 +202,20 @@ class Survey(_Frozen):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputError(f"{path}: {field}: {first['msg']}; give a survey.json of this version") from error
+
+
+class Preset(NamedTuple):
+    """The defaults that `--quick` and `--paper` choose between."""
+
+    limit: int | None
+    max_new_tokens: int
+    directions: int
+    steps: int
+
+
+DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20)
+QUICK = Preset(limit=40, max_new_tokens=48, directions=1, steps=20)
+PAPER = Preset(limit=80, max_new_tokens=512, directions=3, steps=20)
 
 
 def _differences(name: str, mine: object, theirs: object) -> Iterator[str]:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen3Config
+from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 import tiny
 from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
+from safescape.engines.live import _BlockedLinear
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Axis, Finish, Point
 from safescape.weights import Bundle, Checkpoint, Model, RandomDirection, resolve
@@ -46,6 +47,9 @@ ARCHITECTURES = {
     ),
     "mistral, sliding window shorter than the prompts": MistralConfig(
         **{**tiny.llama_config().to_dict(), "model_type": "mistral", "sliding_window": 16}
+    ),
+    "qwen2, biases": Qwen2Config(
+        **{**tiny.llama_config().to_dict(), "model_type": "qwen2", "use_sliding_window": False, "layer_types": None}
     ),
     "gpt2, learned positions": GPT2Config(
         vocab_size=260, n_embd=32, n_layer=2, n_head=4, n_positions=256, bos_token_id=None, eos_token_id=0
@@ -96,17 +100,46 @@ def test_prompts_that_are_equal_or_prefixes_of_each_other(tiny_model: Path) -> N
 def test_a_move_is_origin_plus_coordinate_times_direction_rounded_once(tiny_model: Path, dtype: torch.dtype) -> None:
     engine, origin = engine_of(tiny_model, dtype), Checkpoint(tiny_model)
     engine.move_to(Point(1, (0.3,)))
-    for name, parameter in engine._parameters.items():
+    for name, live in engine._live.items():
         wide = origin.tensor(name).float()
         expected = torch.add(wide, RandomDirection(1).tensor(name, wide), alpha=0.3).to(dtype)
-        assert torch.equal(parameter.data, expected), name
+        assert torch.equal(live.read(), expected), name
 
 
 def test_tied_weights_move_once(tiny_model: Path) -> None:
     engine = engine_of(tiny_model)
-    assert "lm_head.weight" not in engine._parameters
+    assert "lm_head.weight" not in engine._live
     engine.move_to(Point(0, (0.5,)))
-    assert engine._model.lm_head.weight is engine._model.model.embed_tokens.weight
+    assert torch.equal(engine._model.lm_head.weight, engine._model.model.embed_tokens.weight)
+
+
+def test_on_a_cpu_no_linear_weight_is_held_twice_but_a_tied_head(tiny_model: Path, tmp_path: Path) -> None:
+    untied = tiny.save_model(tmp_path / "untied", tiny.llama_config(tie_word_embeddings=False))
+    for directory, heads in ((tiny_model, 1), (untied, 1)):
+        model = engine_of(directory)._model
+        blocked = [module for module in model.modules() if isinstance(module, _BlockedLinear)]
+        assert len(blocked) == 2 * 7 + heads
+        assert not [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+        left = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
+        assert left == {"model.embed_tokens.weight"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_blocked_layer_holds_the_same_numbers_and_computes_the_same(dtype: torch.dtype, bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(33, 17, bias=bias, dtype=dtype)
+    blocked = _BlockedLinear(plain)
+    assert torch.equal(blocked.weight, plain.weight)
+    for shape in ((1, 33), (2, 5, 33), (70, 33)):
+        states = torch.randn(shape, dtype=dtype)
+        # bf16 has 8 bits, fp32 has 24: sums of 33 products in another order
+        torch.testing.assert_close(
+            blocked(states), plain(states), rtol=2e-2 if dtype is torch.bfloat16 else 1e-5, atol=1e-5
+        )
+    other = torch.randn(17, 33, dtype=dtype)
+    blocked.put(other)
+    assert torch.equal(blocked.weight, other)
 
 
 points = st.tuples(st.integers(0, 1), st.floats(-0.5, 0.5)).map(lambda p: Point(p[0], (p[1],))) | st.just(ORIGIN)
@@ -116,12 +149,12 @@ points = st.tuples(st.integers(0, 1), st.floats(-0.5, 0.5)).map(lambda p: Point(
 @given(journey=st.lists(points, max_size=6), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 def test_after_any_journey_the_origin_is_bit_equal(tiny_model: Path, journey: list[Point], dtype: torch.dtype) -> None:
     engine = engine_of(tiny_model, dtype)
-    start = {name: parameter.data.clone() for name, parameter in engine._parameters.items()}
+    start = {name: live.read().clone() for name, live in engine._live.items()}
     for point in journey:
         engine.move_to(point)
     assert engine.close() == engine.fingerprint_at_start
-    for name, parameter in engine._parameters.items():
-        assert torch.equal(parameter.data, start[name])
+    for name, live in engine._live.items():
+        assert torch.equal(live.read(), start[name])
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -153,10 +186,10 @@ def test_effective_coordinates(tiny_model: Path) -> None:
     for alpha in (0.3, 1e-4):
         (effective,) = engine.move_to(Point(0, (alpha,)))
         along = square = 0.0
-        for name, parameter in engine._parameters.items():
+        for name, live in engine._live.items():
             wide = origin.tensor(name)
             direction = RandomDirection(0).tensor(name, wide).double()
-            along += float(((parameter.double() - wide.bfloat16().double()) * direction).sum())
+            along += float(((live.read().double() - wide.bfloat16().double()) * direction).sum())
             square += float(direction.square().sum())
         assert effective == pytest.approx(along / square, rel=1e-4)
         assert effective != alpha, "what counts is where the rounded weights really are"
@@ -165,7 +198,7 @@ def test_effective_coordinates(tiny_model: Path) -> None:
 def test_the_canary_passes_and_catches_a_model_that_does_not_move(tiny_model: Path) -> None:
     engine = engine_of(tiny_model)
     engine.canary(Point(0, (0.05,)))
-    engine._parameters = {}
+    engine._live = {}
     with pytest.raises(RunError, match="changed no logit"):
         engine.canary(Point(0, (0.05,)))
 
@@ -173,7 +206,8 @@ def test_the_canary_passes_and_catches_a_model_that_does_not_move(tiny_model: Pa
 def test_close_notices_weights_that_did_not_come_back(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(tiny_model)
     monkeypatch.setattr(TransformersEngine, "move_to", lambda self, point: (0.0,))
-    next(iter(engine._parameters.values())).data[0, 0] += 1
+    live = next(iter(engine._live.values()))
+    live.write(live.read() + 1)
     with pytest.raises(RunError, match="did not come back"):
         engine.close()
 

@@ -198,6 +198,15 @@ def test_an_unfinished_line_has_points_but_no_figures() -> None:
     assert landscape.basin_radius is None
 
 
+def test_figures_stand_at_the_place_of_their_line_when_an_earlier_one_is_not_finished() -> None:
+    survey = survey_of(lines=2)
+    second = {(1, alpha): complied for (line, alpha), complied in LINE.items() if line == 0}
+    landscape = landscape_of(survey, measured(survey, {(None, 0.0): 0, (0, 0.25): 0, **second}))
+    assert landscape.metrics["safety_auc"].per_line == (None, pytest.approx(55.0))
+    assert landscape.metrics["safety_auc"].value == pytest.approx(55.0)
+    assert landscape.edges == (None, (pytest.approx(-0.275), pytest.approx(0.1)))
+
+
 def test_a_basin_wider_than_the_span_is_at_least_the_span() -> None:
     survey = survey_of()
     landscape = landscape_of(survey, measured(survey, dict.fromkeys(LINE, 0)))

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -13,9 +14,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from safescape.api import Run
 from safescape.landscape import Metric
-from safescape.measure import Progress
+
+if TYPE_CHECKING:
+    from safescape.api import Run
+    from safescape.measure import Progress
 
 __all__ = ["show_progress", "show_run"]
 
@@ -112,4 +115,8 @@ def _cells(metric: Metric, unit: str) -> tuple[str, str, str]:
         return f"{value:.1f} {unit}".strip() if abs(value) >= 1 or unit else f"{value:.3f}"
 
     value = f">= {number(metric.value)}" if metric.at_least else number(metric.value)
-    return value, f"{number(metric.low)} to {number(metric.high)}", " ".join(number(v) for v in metric.per_line)
+    return (
+        value,
+        f"{number(metric.low)} to {number(metric.high)}",
+        " ".join("–" if v is None else number(v) for v in metric.per_line),
+    )

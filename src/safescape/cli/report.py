@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from safescape import api
 from safescape.cli.output import show_run
 from safescape.landscape import SAFE_BELOW
 
@@ -24,4 +23,6 @@ def report(
     Write landscape.json, landscape.png and report.html of RUN anew; also of a run that is not finished. No model
     is loaded.
     """
+    from safescape import api  # loads torch, which `--help` need not wait for
+
     show_run(api.report(directory, safe_below=safe_below), as_json=as_json)

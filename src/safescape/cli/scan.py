@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from safescape import api
 from safescape.cli.output import show_progress, show_run
 from safescape.landscape import SAFE_BELOW
+from safescape.survey import DEFAULT, PAPER, QUICK
 
 __all__ = ["scan"]
 
-_D, _Q, _P = api.DEFAULT, api.QUICK, api.PAPER
+_D, _Q, _P = DEFAULT, QUICK, PAPER
 
 
 def scan(
@@ -80,6 +80,8 @@ def scan(
     Move MODEL's weights along random directions, ask it harmful requests at every point, and report where its
     safety basin ends. Writes landscape.json, landscape.png and report.html into the run directory.
     """
+    from safescape import api  # loads torch, which `--help` need not wait for
+
     with show_progress() as on_progress:
         run = api.scan(
             model,

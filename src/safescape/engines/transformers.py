@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from transformers.utils import logging
 
 from safescape.engines.decoding import ATTENTION, decode
+from safescape.engines.live import live_tensors
 from safescape.errors import InputError, RunError
 from safescape.survey import Point, Response
-from safescape.weights import Bundle, CachedDirection, Direction, Model, Weights, dot, fingerprint
+from safescape.weights import Bundle, CachedDirection, Direction, Model, dot, fingerprint
 
 __all__ = ["TransformersEngine"]
 
@@ -56,8 +57,9 @@ class TransformersEngine:
         self._batch_size = batch_size
         self._model = _load(model, dtype, device, trust_remote_code)
         self._origin = model.weights
-        self._parameters = _named_as_in(model.weights, self._model)
+        self._live = live_tensors(self._model, model.weights)
         self._cached: dict[Direction, CachedDirection] = {}
+        self._squares: dict[Direction, float] = {}
         self.move_to(Point(None, (0.0,)))
         self.fingerprint_at_start = self.fingerprint()
 
@@ -72,26 +74,28 @@ class TransformersEngine:
             origin.
 
         """
-        terms = [(term.coordinate, self._cache(term.direction)) for term in self._bundle.terms(point)]
+        terms = self._bundle.terms(point)
+        kept = [self._cache(term.direction) for term in terms]
         along = [0.0] * len(terms)
-        square = [0.0] * len(terms)
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                origin = self._origin.tensor(name).to(parameter.device)
-                wide = origin.float()
-                moved = wide
-                directions = [direction.tensor(name, origin) for _, direction in terms]
-                for (coordinate, _), direction in zip(terms, directions, strict=True):
-                    moved = torch.add(moved, direction, alpha=coordinate)
-                parameter.copy_(moved)
-                if terms:
-                    step = parameter.float() - wide.to(parameter.dtype).float()
-                    for place, direction in enumerate(directions):
-                        along[place] += dot(step, direction)
-                        square[place] += dot(direction, direction)
+        squares = {term.direction: 0.0 for term in terms if term.direction not in self._squares}
+        for name, live in self._live.items():
+            origin = self._origin.tensor(name).to(live.device)
+            wide = moved = origin.float()
+            steps = [direction.tensor(name, origin) for direction in kept]
+            for term, step in zip(terms, steps, strict=True):
+                moved = torch.add(moved, step, alpha=term.coordinate)
+            rounded = moved.to(live.dtype)
+            live.write(rounded)
+            taken = rounded.float() - wide.to(live.dtype).float() if terms else moved
+            for place, (term, step) in enumerate(zip(terms, steps, strict=True)):
+                along[place] += dot(taken, step)
+                if term.direction in squares:
+                    squares[term.direction] += dot(step, step)
+        self._squares |= squares
         if not terms:
             return tuple(0.0 for _ in point.coords)
-        return tuple(a / s if s else 0.0 for a, s in zip(along, square, strict=True))
+        lengths = [self._squares[term.direction] for term in terms]
+        return tuple(a / square if square else 0.0 for a, square in zip(along, lengths, strict=True))
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily.
@@ -133,7 +137,7 @@ class TransformersEngine:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the live weights as they stand."""
-        return fingerprint((name, parameter.data) for name, parameter in self._parameters.items())
+        return fingerprint((name, live.read()) for name, live in self._live.items())
 
     def close(self) -> str:
         """Go back to the origin and return its fingerprint, which equals `fingerprint_at_start`.
@@ -152,7 +156,7 @@ class TransformersEngine:
         """Keep the direction in memory if it takes at most half of what is free; only the latest one is kept."""
         if direction not in self._cached:
             self._cached.clear()
-            needed = 4 * sum(parameter.numel() for parameter in self._parameters.values())
+            needed = 4 * sum(live.shape.numel() for live in self._live.values())
             if needed > _free_memory(self._model.device) // 2:
                 return direction
             self._cached[direction] = CachedDirection(direction)
@@ -216,27 +220,6 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.set_verbosity(level)
         logging.enable_progress_bar()
-
-
-def _named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, torch.nn.Parameter]:
-    """The live parameters by the checkpoint's names; tied ones once, buffers and integers not at all."""
-    known = set(weights.names())
-    head = f"{model.base_model_prefix}."
-    named = {}
-    for live, parameter in model.named_parameters():
-        name = next((n for n in (live, live.removeprefix(head), head + live) if n in known), None)
-        if name is None:
-            raise InputError(
-                f"the model's parameter {live} is stored under another name in the checkpoint; "
-                "load it with transformers and save it with save_pretrained(save_original_format=False)"
-            )
-        if weights.tensor(name).shape != parameter.shape:
-            raise InputError(
-                f"the tensor {name} has shape {tuple(weights.tensor(name).shape)} in the checkpoint and "
-                f"{tuple(parameter.shape)} in the model; download the model again"
-            )
-        named[name] = parameter
-    return named
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

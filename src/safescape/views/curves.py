@@ -15,7 +15,6 @@ __all__ = [
     "Sample",
     "curves_of",
     "extent_of",
-    "finished_lines",
     "interval_text",
     "judge_of",
     "mean_edges",
@@ -99,11 +98,6 @@ def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
     if not landscape.has_basin or not found:
         return None
     return (sum(left for left, _ in found) / len(found), sum(right for _, right in found) / len(found))
-
-
-def finished_lines(curves: list[Curve]) -> list[Curve]:
-    """Return the curves that a metric's `per_line` lists, in its order."""
-    return [curve for curve in curves if curve.complete]
 
 
 def extent_of(landscape: Landscape) -> Extent:

@@ -243,7 +243,10 @@ def _draw_title(figure: Figure, landscape: Landscape) -> None:
     name = figure.text(left, top / HEIGHT, "", fontsize=13, fontweight="bold", va="top", color=_INK, parse_math=False)
     _fit(figure, name, printable(landscape.survey.get("model", "")), WIDTH - _LEFT - 0.2)
 
-    directions, finished = _count(extent.directions, "random direction"), len(metrics["visage"].per_line)
+    directions, finished = (
+        _count(extent.directions, "random direction"),
+        sum(value is not None for value in metrics["visage"].per_line),
+    )
     if not landscape.complete:
         directions = f"{finished} of {directions} finished ({extent.measured} of {extent.total} points)"
     what = f"{_count(extent.prompts, 'prompt')} · {directions} · {judge_of(landscape)} judge"

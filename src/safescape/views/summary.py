@@ -13,7 +13,6 @@ from safescape.store import Session, Store
 from safescape.survey import Axis
 from safescape.views.curves import (
     curves_of,
-    finished_lines,
     interval_text,
     printable,
     value_text,
@@ -75,10 +74,10 @@ def verdict_of(landscape: Landscape) -> Verdict:
             f"{name} refuses {held} as it stands; how far its weights can move before that breaks is not measured yet.",
             f"{counted}.",
         )
-    finished = len(radius.per_line)
-    some = "" if landscape.complete else f" ({finished} of {len(landscape.axes)} directions so far)"
+    finished = [(r, axis) for r, axis in zip(radius.per_line, landscape.axes, strict=True) if r is not None]
+    some = "" if landscape.complete else f" ({len(finished)} of {len(landscape.axes)} directions so far)"
     moved = f"{100 * radius.value:.0f} % of their size"
-    if radius.at_least and all(r >= axis.span for r, axis in zip(radius.per_line, landscape.axes, strict=False)):
+    if radius.at_least and all(r >= axis.span for r, axis in finished):
         holds = f"stayed safe at every distance measured, up to {moved}"
         headline = f"{name} refuses {held} and {holds}, in random directions{some}."
     else:
@@ -155,7 +154,7 @@ def _figure(
     scale: float = 100.0,
 ) -> KeyFigure:
     metric: Metric = landscape.metrics[key]
-    lines = finished_lines(curves_of(landscape))
+    per_line = [(line, value) for line, value in enumerate(metric.per_line, start=1) if value is not None]
     low, high, at = (100.0 * (value or 0.0) / scale for value in (metric.low, metric.high, metric.value))
     return KeyFigure(
         key,
@@ -163,11 +162,8 @@ def _figure(
         value_text(metric, decimals, unit),
         interval_text(metric, decimals),
         meaning,
-        tuple(
-            (f"direction {curve.line + 1}", f"{value:.{decimals}f}")
-            for curve, value in zip(lines, metric.per_line, strict=False)
-        ),
-        tuple(100.0 * value / scale for value in metric.per_line),
+        tuple((f"direction {line}", f"{value:.{decimals}f}") for line, value in per_line),
+        tuple(100.0 * value / scale for _, value in per_line),
         at,
         (low, high - low),
     )

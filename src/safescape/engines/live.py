@@ -1,0 +1,124 @@
+"""The live model's tensors by the checkpoint's names, each written whole and read back bit-equal.
+
+Knows no direction and no prompt. On a CPU the weights of linear layers lie in oneDNN's own blocked layout: without it
+every matrix product first sorts the whole weight, which costs more than the product itself as long as few answers are
+decoded together. They are sorted once a move instead. The layout holds the same numbers, and there is no second copy,
+but for an output head that is tied to the embedding: the embedding needs rows, the head needs blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Linear, Module, Parameter
+from transformers import PreTrainedModel
+
+from safescape.errors import InputError
+from safescape.weights import Weights
+
+__all__ = ["LiveTensor", "live_tensors"]
+
+_ROWS = 64
+"""How many rows oneDNN should expect in a product when it chooses the layout; any number gives the right result."""
+
+
+class _BlockedLinear(Module):
+    """A linear layer whose weight lies in oneDNN's blocked layout."""
+
+    def __init__(self, linear: Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        self.put(linear.weight.data)
+
+    def put(self, weight: Tensor) -> None:
+        """Take a weight of shape (out_features, in_features)."""
+        self._blocked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight in the usual layout, a copy."""
+        return self._blocked.to_dense()
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return `states @ weight.T + bias`."""
+        return torch.ops.mkldnn._linear_pointwise(states, self._blocked, self.bias, "none", [], "")
+
+
+class LiveTensor:
+    """One tensor of the live model: held by a parameter, by the linear layers that have it blocked, or by both."""
+
+    def __init__(self, parameter: Parameter, blocked: Sequence[_BlockedLinear], *, is_shared: bool) -> None:
+        self.shape, self.dtype, self.device = parameter.shape, parameter.dtype, parameter.device
+        self._blocked = blocked
+        self._parameter = parameter if is_shared or not blocked else None
+
+    def write(self, values: Tensor) -> None:
+        """Replace all values; `values` has this tensor's shape and dtype."""
+        if self._parameter is not None:
+            with torch.no_grad():
+                self._parameter.copy_(values)
+        for layer in self._blocked:
+            layer.put(values)
+
+    def read(self) -> Tensor:
+        """Return the values; the caller must not write into them."""
+        return self._blocked[0].weight if self._parameter is None else self._parameter.data
+
+
+def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTensor]:
+    """Return the live tensors by the checkpoint's names, tied ones once, buffers and integers not at all.
+
+    Linear layers on a CPU are replaced by blocked ones.
+
+    Raises:
+        InputError: a parameter is not in the checkpoint under its own name, or has another shape there.
+
+    """
+    named = _named_as_in(weights, model)
+    holders: dict[Tensor, int] = {}
+    linears: dict[Tensor, dict[str, Linear]] = {}
+    for path, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            holders[parameter] = holders.get(parameter, 0) + 1
+        # a subclass may have a forward of its own
+        if type(module) is Linear and _can_be_blocked(module.weight):
+            linears.setdefault(module.weight, {})[path] = module
+    live = {}
+    for name, parameter in named.items():
+        blocked = {path: _BlockedLinear(linear) for path, linear in linears.get(parameter, {}).items()}
+        for path, layer in blocked.items():
+            model.set_submodule(path, layer)
+        live[name] = LiveTensor(parameter, list(blocked.values()), is_shared=len(blocked) < holders[parameter])
+    return live
+
+
+def _can_be_blocked(weight: Tensor) -> bool:
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
+
+
+def _named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter]:
+    known = set(weights.names())
+    head = f"{model.base_model_prefix}."
+    named = {}
+    for live, parameter in model.named_parameters():
+        name = next((n for n in (live, live.removeprefix(head), head + live) if n in known), None)
+        if name is None:
+            raise InputError(
+                f"the model's parameter {live} is stored under another name in the checkpoint; "
+                "load it with transformers and save it with save_pretrained(save_original_format=False)"
+            )
+        shape = weights.tensor(name).shape
+        if shape != parameter.shape:
+            raise InputError(
+                f"the tensor {name} has shape {tuple(shape)} in the checkpoint and {tuple(parameter.shape)} in the "
+                "model; download the model again"
+            )
+        named[name] = parameter
+    return named
