@@ -27,8 +27,8 @@ from transformers import AutoModelForCausalLM
 from safescape.engines import TransformersEngine
 from safescape.judges import KeywordJudge
 from safescape.probes import format_chats, load_prompts, load_tokenizer
-from safescape.survey import Axis, Exchange, Point
-from safescape.weights import Bundle, RandomDirection, resolve
+from safescape.survey import Exchange, Lines, Point, RandomAxis
+from safescape.weights import RandomDirection, Subspace, resolve
 
 ALPHAS = (-0.2, -0.1, 0.0, 0.1, 0.2)
 SEED = 0
@@ -144,8 +144,8 @@ def safescape(arguments: argparse.Namespace) -> Result:
     tokenizer = load_tokenizer(found.directory, chat_template=None, trust_remote_code=False)
     prompts = load_prompts(arguments.prompts, arguments.limit)
     chats = format_chats(tokenizer, prompts, None)
-    bundle = Bundle([Axis(seed=SEED, span=0.5, steps=20)])
-    engine = TransformersEngine(found, tokenizer, bundle, dtype=getattr(torch, arguments.side))
+    line = Lines(axes=(RandomAxis(seed=SEED, span=0.5, steps=20),))
+    engine = TransformersEngine(found, tokenizer, Subspace(line, found.weights), dtype=getattr(torch, arguments.side))
     start = time.monotonic()
     verdicts, texts = [], []
     for alpha in ALPHAS:

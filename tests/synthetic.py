@@ -8,7 +8,19 @@ from pathlib import Path
 
 from safescape.landscape import Landscape, landscape_of
 from safescape.store import Store
-from safescape.survey import Answer, Axis, Finish, Outcome, Point, Probe, Response, Survey, Verdict
+from safescape.survey import (
+    Answer,
+    Finish,
+    Lines,
+    Outcome,
+    Point,
+    Position,
+    PromptProbe,
+    RandomAxis,
+    Response,
+    Survey,
+    Verdict,
+)
 
 FINGERPRINT = "sha256:" + "ab" * 32
 
@@ -50,9 +62,9 @@ def make_survey(
             "model": model,
             "model_fingerprint": FINGERPRINT,
             "dtype": dtype,
-            "lines": [Axis(seed=n, span=0.5, steps=steps) for n in range(lines)],
+            "subspace": Lines(axes=tuple(RandomAxis(seed=n, span=0.5, steps=steps) for n in range(lines))),
             "probes": [
-                Probe(name="harmful", source="builtin:harmful", system_prompt=system_prompt, prompts=tuple(given))
+                PromptProbe(name="harmful", source="builtin:harmful", system_prompt=system_prompt, prompts=tuple(given))
             ],
         }
     )
@@ -80,7 +92,7 @@ def make_run(
         origin_at_close: None: the process died.
 
     """
-    asked = survey.probes[0].prompts
+    asked = survey.prompts.prompts
     with Store.claim(directory, survey) as store:
         session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
         for point in list(survey.points())[:points]:
@@ -91,7 +103,7 @@ def make_run(
             broken = set(order[:complied])
             store.add(
                 point,
-                effective=(alpha * (1 + shift),),
+                position=Position((alpha * (1 + shift),), 0.0),
                 seconds=1.5,
                 session=session,
                 answers={"harmful": [_answer(point, n, n in broken, text) for n in range(len(asked))]},

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from safescape.engines import TransformersEngine
 from safescape.judges import KeywordJudge
 from safescape.probes import format_chats, load_tokenizer
-from safescape.survey import Exchange, Outcome
-from safescape.weights import Bundle, resolve
+from safescape.survey import Exchange, Lines, Outcome, RandomAxis
+from safescape.weights import Subspace, resolve
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "src" / "safescape" / "data"
@@ -80,7 +80,8 @@ def measure(model: str, sets: Sequence[Prompts], records: Path | None, max_new_t
     """Print a line for each set, in percent; write every answer to `records` (JSON lines) if given."""
     found = resolve(model)
     tokenizer = load_tokenizer(found.directory, chat_template=None, trust_remote_code=False)
-    engine = TransformersEngine(found, tokenizer, Bundle(()))
+    line = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=2),))  # an engine has a subspace; this one stays at home
+    engine = TransformersEngine(found, tokenizer, Subspace(line, found.weights))
     lines = []
     print(f"{'set':28} {'n':>4} {'keyword %':>10} {'begins refusing %':>18}", flush=True)
     for name, prompts in sets:

@@ -4,23 +4,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import Run, load_run, report, run_survey, scan
+    from safescape.api import Run, load_run, path, report, run_survey, scan
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.landscape import Landscape
-    from safescape.survey import Axis, Outcome, Point, Probe, Survey
+    from safescape.survey import (
+        ChoiceProbe,
+        InterpolationAxis,
+        Lines,
+        Outcome,
+        PerplexityProbe,
+        Plane,
+        Point,
+        PromptProbe,
+        RandomAxis,
+        Survey,
+    )
 
 __all__ = [
-    "Axis",
+    "ChoiceProbe",
     "InputError",
+    "InterpolationAxis",
     "Landscape",
+    "Lines",
     "Outcome",
+    "PerplexityProbe",
+    "Plane",
     "Point",
-    "Probe",
+    "PromptProbe",
+    "RandomAxis",
     "Run",
     "RunError",
     "SafescapeError",
     "Survey",
     "load_run",
+    "path",
     "report",
     "run_survey",
     "scan",

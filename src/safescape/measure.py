@@ -14,8 +14,18 @@ from safescape.engines import Engine, TransformersEngine
 from safescape.judges import Judge, judge_named
 from safescape.probes import format_chats, load_tokenizer
 from safescape.store import Store
-from safescape.survey import Answer, Exchange, Outcome, Point, Probe, Survey
-from safescape.weights import Bundle, Model
+from safescape.survey import (
+    Answer,
+    ChoiceProbe,
+    Exchange,
+    Outcome,
+    PerplexityProbe,
+    Point,
+    PromptProbe,
+    Score,
+    Survey,
+)
+from safescape.weights import Model, Subspace
 
 __all__ = ["Progress", "measure"]
 
@@ -55,11 +65,15 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
     tokenizer = load_tokenizer(
         model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
     )
-    chats = {probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt) for probe in survey.probes}
+    chats = {
+        probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt)
+        for probe in survey.probes
+        if isinstance(probe, PromptProbe)
+    }
     engine: Engine = TransformersEngine(
         model,
         tokenizer,
-        Bundle(survey.lines),
+        Subspace(survey.subspace, model.weights, survey.through, torch.device(survey.device).type),
         dtype=getattr(torch, survey.dtype),
         device=survey.device,
         batch_size=survey.batch_size,
@@ -71,15 +85,24 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
     )
     for point in todo:
         start = time.monotonic()
-        effective = engine.move_to(point)
-        answers = {probe.name: _ask(engine, chats[probe.name], probe, judges, survey) for probe in survey.probes}
-        store.add(point, effective=effective, seconds=time.monotonic() - start, session=session, answers=answers)
+        position = engine.move_to(point)
+        answers: dict[str, list[Answer]] = {}
+        scores: dict[str, list[Score]] = {}
+        for probe in survey.probes:
+            if isinstance(probe, PromptProbe):
+                answers[probe.name] = _ask(engine, chats[probe.name], probe, judges, survey)
+            else:
+                scores[probe.name] = _score(engine, probe)
+        seconds = time.monotonic() - start
+        store.add(point, position=position, seconds=seconds, session=session, answers=answers, scores=scores)
         finished.add(point)
-        on_progress(Progress(len(finished), len(points), point, _asr(answers[survey.probes[0].name], judges[0])))
+        on_progress(Progress(len(finished), len(points), point, _asr(answers[survey.prompts.name], judges[0])))
     store.end_session(session, origin=engine.close())
 
 
-def _ask(engine: Engine, chats: Sequence[str], probe: Probe, judges: Sequence[Judge], survey: Survey) -> list[Answer]:
+def _ask(
+    engine: Engine, chats: Sequence[str], probe: PromptProbe, judges: Sequence[Judge], survey: Survey
+) -> list[Answer]:
     responses = engine.respond(chats, max_new_tokens=survey.max_new_tokens, stop=_stop(judges, survey.whole_answers))
     exchanges = [Exchange(prompt, response.text) for prompt, response in zip(probe.prompts, responses, strict=True)]
     verdicts = {judge.name: judge.judge(exchanges) for judge in judges}
@@ -87,6 +110,19 @@ def _ask(engine: Engine, chats: Sequence[str], probe: Probe, judges: Sequence[Ju
         Answer(response, {name: given[number] for name, given in verdicts.items()})
         for number, response in enumerate(responses)
     ]
+
+
+def _score(engine: Engine, probe: ChoiceProbe | PerplexityProbe) -> list[Score]:
+    if isinstance(probe, PerplexityProbe):
+        found = engine.loglikelihood([("", text) for text in probe.texts])
+        return [Score(-likelihood.log_probability, likelihood.tokens) for likelihood in found]
+    asked = [(question.context, option) for question in probe.questions for option in question.options]
+    likelihoods = iter(engine.loglikelihood(asked))
+    scores = []
+    for question in probe.questions:
+        options = [next(likelihoods).log_probability for _ in question.options]
+        scores.append(Score(float(options.index(max(options)) == question.answer), 1))
+    return scores
 
 
 def _stop(judges: Sequence[Judge], whole_answers: bool) -> Sequence[str]:

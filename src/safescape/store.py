@@ -17,11 +17,22 @@ from typing import NamedTuple, Self
 from filelock import FileLock, Timeout
 
 from safescape.errors import InputError, RunError
-from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Response, Survey, Verdict
+from safescape.survey import (
+    Answer,
+    Finish,
+    MeasuredPoint,
+    Outcome,
+    Point,
+    Position,
+    Response,
+    Score,
+    Survey,
+    Verdict,
+)
 
 __all__ = ["Session", "Store", "StoredAnswer", "write_text"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY,
@@ -34,14 +45,16 @@ CREATE TABLE sessions (
 ) STRICT;
 CREATE TABLE points (
     id INTEGER PRIMARY KEY,
-    line INTEGER,              -- NULL: the origin, which lies on every line
+    line INTEGER,              -- NULL: the origin, which lies on every line; points of a plane; checkpoints
     coords TEXT NOT NULL,      -- JSON array
+    waypoint INTEGER,          -- NULL: a point of the subspace
     effective TEXT NOT NULL,   -- JSON array
+    off REAL NOT NULL,         -- share of the squared distance outside of the subspace
     seconds REAL NOT NULL,
     session INTEGER NOT NULL REFERENCES sessions (id),
     finished_at TEXT NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX once ON points (ifnull(line, -1), coords);
+CREATE UNIQUE INDEX once ON points (ifnull(line, -1), coords, ifnull(waypoint, -1));
 CREATE TABLE responses (
     id INTEGER PRIMARY KEY,
     point INTEGER NOT NULL REFERENCES points (id),
@@ -58,6 +71,14 @@ CREATE TABLE verdicts (
     outcome TEXT NOT NULL,
     reason TEXT NOT NULL,
     PRIMARY KEY (response, judge)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE scores (
+    point INTEGER NOT NULL REFERENCES points (id),
+    probe TEXT NOT NULL,
+    number INTEGER NOT NULL,   -- of the item in the probe
+    value REAL NOT NULL,
+    weight INTEGER NOT NULL,
+    PRIMARY KEY (point, probe, number)
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -169,26 +190,28 @@ class Store:
 
     def finished(self) -> set[Point]:
         """Return the points that need not be computed again."""
-        rows = self._connection.execute("SELECT line, coords FROM points")
-        return {Point(line, tuple(json.loads(coords))) for line, coords in rows}
+        rows = self._connection.execute("SELECT line, coords, waypoint FROM points")
+        return {Point(line, tuple(json.loads(coords)), waypoint) for line, coords, waypoint in rows}
 
     def add(
         self,
         point: Point,
         *,
-        effective: Sequence[float],
+        position: Position,
         seconds: float,
         session: int,
         answers: Mapping[str, Sequence[Answer]],
+        scores: Mapping[str, Sequence[Score]] | None = None,
     ) -> None:
         """Store one finished point: all of it, or nothing.
 
         Args:
-            point: Where the weights stood.
-            effective: The coordinates of the weights as rounded.
+            point: Where the weights were sent.
+            position: Where they stood, as rounded.
             seconds: What the point took.
             session: The number that `begin_session` gave.
-            answers: By probe, in the order of its prompts.
+            answers: By probe of prompts, in the order of its prompts.
+            scores: By capability probe, in the order of its items.
 
         Raises:
             RunError: the disk is full or broken; what was stored before stays.
@@ -196,9 +219,24 @@ class Store:
         """
         with _writing(self.directory), self._transaction() as connection:
             key = connection.execute(
-                "INSERT INTO points (line, coords, effective, seconds, session, finished_at) VALUES (?, ?, ?, ?, ?, ?)",
-                (point.line, json.dumps(point.coords), json.dumps(list(effective)), seconds, session, _now()),
+                "INSERT INTO points (line, coords, waypoint, effective, off, seconds, session, finished_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    point.line,
+                    json.dumps(point.coords),
+                    point.waypoint,
+                    json.dumps(position.effective),
+                    position.off,
+                    seconds,
+                    session,
+                    _now(),
+                ),
             ).lastrowid
+            for probe, found in (scores or {}).items():
+                connection.executemany(
+                    "INSERT INTO scores (point, probe, number, value, weight) VALUES (?, ?, ?, ?, ?)",
+                    [(key, probe, number, value, weight) for number, (value, weight) in enumerate(found)],
+                )
             for probe, given in answers.items():
                 for number, (response, verdicts) in enumerate(given):
                     row = connection.execute(
@@ -211,9 +249,13 @@ class Store:
                     )
 
     def measured(self) -> Iterator[MeasuredPoint]:
-        """Every finished point with its outcomes, one entry a probe."""
-        points = self._connection.execute("SELECT id, line, coords, effective FROM points ORDER BY id").fetchall()
-        for key, line, coords, effective in points:
+        """Every finished point with its outcomes or scores, one entry a probe."""
+        points = self._connection.execute(
+            "SELECT id, line, coords, waypoint, effective, off FROM points ORDER BY id"
+        ).fetchall()
+        for key, line, coords, waypoint, effective, off in points:
+            point = Point(line, tuple(json.loads(coords)), waypoint)
+            position = Position(tuple(json.loads(effective)), off)
             outcomes: dict[str, dict[str, list[Outcome]]] = {}
             rows = self._connection.execute(
                 "SELECT r.probe, v.judge, v.outcome FROM responses r JOIN verdicts v ON v.response = r.id"
@@ -222,16 +264,23 @@ class Store:
             )
             for probe, judge, outcome in rows:
                 outcomes.setdefault(probe, {}).setdefault(judge, []).append(Outcome(outcome))
-            point = Point(line, tuple(json.loads(coords)))
             for probe, by_judge in outcomes.items():
-                yield MeasuredPoint(point, tuple(json.loads(effective)), probe, by_judge)
+                yield MeasuredPoint(point, position, probe, by_judge)
+            scores: dict[str, list[Score]] = {}
+            rows = self._connection.execute(
+                "SELECT probe, value, weight FROM scores WHERE point = ? ORDER BY probe, number", (key,)
+            )
+            for probe, value, weight in rows:
+                scores.setdefault(probe, []).append(Score(value, weight))
+            for probe, found in scores.items():
+                yield MeasuredPoint(point, position, probe, {}, found)
 
     def answers(self, point: Point, probe: str) -> list[StoredAnswer]:
         """Return what the model said at a point, in the order of the probe's prompts; empty if not measured."""
         rows = self._connection.execute(
             "SELECT r.id, r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
-            " WHERE p.line IS ? AND p.coords = ? AND r.probe = ? ORDER BY r.number",
-            (point.line, json.dumps(point.coords), probe),
+            " WHERE p.line IS ? AND p.coords = ? AND p.waypoint IS ? AND r.probe = ? ORDER BY r.number",
+            (point.line, json.dumps(point.coords), point.waypoint, probe),
         ).fetchall()
         found = []
         for key, number, text, finish, tokens in rows:

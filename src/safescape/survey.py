@@ -6,10 +6,11 @@ holds everything that decides a result: prompts, seeds, decoding, the model's fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -21,16 +22,27 @@ __all__ = [
     "QUICK",
     "Answer",
     "Axis",
+    "ChoiceProbe",
     "Exchange",
     "Finish",
+    "InterpolationAxis",
+    "Lines",
     "MeasuredPoint",
     "Outcome",
+    "PerplexityProbe",
+    "Plane",
     "Point",
+    "Position",
     "Preset",
     "Probe",
+    "PromptProbe",
+    "Question",
+    "RandomAxis",
     "Response",
+    "Score",
     "Survey",
     "Verdict",
+    "Waypoint",
 ]
 
 
@@ -57,16 +69,27 @@ class Finish(StrEnum):
 class Point(NamedTuple):
     """Where the weights stand: coordinates on a subspace.
 
-    The origin lies on every line, is measured once, and carries no line of its own.
+    The origin lies on every line, is measured once, and carries no line of its own; nor do a plane's points.
     """
 
     line: int | None
     coords: tuple[float, ...]
+    waypoint: int | None = None
+    """The number of a checkpoint in the survey's `through`; it has no coordinates before it was projected."""
 
     @property
     def is_origin(self) -> bool:
         """Whether the weights stand where the model under test left them."""
-        return not any(self.coords)
+        return self.waypoint is None and not any(self.coords)
+
+
+class Position(NamedTuple):
+    """Where the weights stand, as rounded."""
+
+    effective: tuple[float, ...]
+    """Coordinates on the subspace."""
+    off: float
+    """The share of a checkpoint's squared distance from the origin that lies outside of the subspace; 0 on it."""
 
 
 class Response(NamedTuple):
@@ -101,22 +124,33 @@ class Answer(NamedTuple):
     """By judge."""
 
 
+class Score(NamedTuple):
+    """What one item of a capability probe gave; the items' sums make the figure."""
+
+    value: float
+    """A choice: 1 if it was right, else 0. A text: its negative log-likelihood in nats."""
+    weight: int
+    """A choice: 1. A text: its tokens."""
+
+
 class MeasuredPoint(NamedTuple):
     """One finished point of one probe, as stored."""
 
     point: Point
-    effective: tuple[float, ...]
+    position: Position
     probe: str
     outcomes: Mapping[str, Sequence[Outcome]]
-    """By judge, in the order of the probe's prompts."""
+    """By judge, in the order of the probe's prompts; empty for a capability probe."""
+    scores: Sequence[Score] = ()
+    """In the order of a capability probe's items; empty for a probe of prompts."""
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Axis(_Frozen):
-    """A direction with its span and steps."""
+class RandomAxis(_Frozen):
+    """A random direction with its span and steps."""
 
     kind: Literal["random"] = "random"
     seed: int = Field(ge=0)
@@ -135,6 +169,16 @@ class Axis(_Frozen):
         return steps
 
     @property
+    def low(self) -> float:
+        """Where the axis begins."""
+        return -self.span
+
+    @property
+    def high(self) -> float:
+        """Where the axis ends."""
+        return self.span
+
+    @property
     def grid(self) -> tuple[float, ...]:
         """The coordinates from -span to span, exactly symmetric, with an exact 0 in the middle."""
         half = self.steps // 2
@@ -142,15 +186,112 @@ class Axis(_Frozen):
         return (*(-alpha for alpha in reversed(side)), 0.0, *side)
 
 
-class Probe(_Frozen):
-    """A named question set with its system prompt."""
+class InterpolationAxis(_Frozen):
+    """The direction from the origin to another model: 0 is the origin, 1 is that model."""
 
+    kind: Literal["interpolation"] = "interpolation"
+    toward: str
+    """The other model, as the user typed it."""
+    fingerprint: str
+    """Of the other model's weights."""
+    steps: int = Field(ge=1)
+    """From 0 to 1, so that both models lie on the grid; as many beyond them as fit."""
+    low: float = Field(le=0, allow_inf_nan=False)
+    high: float = Field(ge=1, allow_inf_nan=False)
+    resized: tuple[str, ...] = ()
+    """Embeddings that have another number of rows in the other model: the direction moves their common rows."""
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The coordinates from low to high, with an exact 0 and an exact 1."""
+        first, last = math.ceil(self.low * self.steps - 1e-9), math.floor(self.high * self.steps + 1e-9)
+        return tuple(round(step / self.steps, 12) for step in range(first, last + 1))
+
+
+Axis = Annotated[RandomAxis | InterpolationAxis, Field(discriminator="kind")]
+
+
+class Lines(_Frozen):
+    """A bundle of lines through the origin."""
+
+    kind: Literal["lines"] = "lines"
+    axes: tuple[Axis, ...] = Field(min_length=1)
+
+    def points(self) -> Iterator[Point]:
+        """The origin, then line by line."""
+        yield Point(None, (0.0,))
+        for number, axis in enumerate(self.axes):
+            yield from (Point(number, (alpha,)) for alpha in axis.grid if alpha)
+
+    def on_line(self, number: int) -> list[Point]:
+        """The points of one line in the order of α, the origin among them."""
+        return [Point(number if alpha else None, (alpha,)) for alpha in self.axes[number].grid]
+
+
+class Plane(_Frozen):
+    """Two axes through the origin; the second direction is made orthogonal to the first."""
+
+    kind: Literal["plane"] = "plane"
+    axes: tuple[Axis, Axis]
+
+    def points(self) -> Iterator[Point]:
+        """The origin, then row by row outwards from it; each step changes one coordinate alone."""
+        across, up = self.axes[0].grid, self.axes[1].grid
+        yield Point(None, (0.0, 0.0))
+        for number, beta in enumerate(sorted(up, key=lambda beta: (abs(beta), beta))):
+            row = across if number % 2 == 0 else across[::-1]
+            yield from (Point(None, (alpha, beta)) for alpha in row if alpha or beta)
+
+
+class Waypoint(_Frozen):
+    """A checkpoint that is measured where it stands, and shown where it lies on the subspace: a trajectory's."""
+
+    model: str
+    fingerprint: str
+
+
+class PromptProbe(_Frozen):
+    """A named set of prompts with its system prompt; the model answers each one."""
+
+    kind: Literal["prompts"] = "prompts"
     name: str
     source: str
     """Where the prompts came from, as the user wrote it."""
+    harmful: bool = True
+    """Whether they should be refused. What is read off them: the attack success rate; else, over-refusal."""
     system_prompt: str | None = None
     """None: the chat template's own default. An empty string: explicitly none."""
     prompts: tuple[str, ...] = Field(min_length=1)
+
+
+class Question(_Frozen):
+    """One multiple-choice item: the model should find its answer the most likely continuation."""
+
+    context: str
+    options: tuple[str, ...] = Field(min_length=2)
+    """Continuations of the context, each with its leading space."""
+    answer: int = Field(ge=0)
+
+
+class ChoiceProbe(_Frozen):
+    """A capability task by multiple choice; what is read off it: accuracy, in percent."""
+
+    kind: Literal["choice"] = "choice"
+    name: str
+    source: str
+    questions: tuple[Question, ...] = Field(min_length=1)
+
+
+class PerplexityProbe(_Frozen):
+    """Texts whose perplexity is measured."""
+
+    kind: Literal["perplexity"] = "perplexity"
+    name: str
+    source: str
+    texts: tuple[str, ...] = Field(min_length=1)
+
+
+Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe, Field(discriminator="kind")]
 
 
 class Survey(_Frozen):
@@ -166,20 +307,36 @@ class Survey(_Frozen):
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
     """Also the device whose generator makes the noise; runs on different kinds of device have different directions."""
-    lines: tuple[Axis, ...] = Field(min_length=1)
+    subspace: Annotated[Lines | Plane, Field(discriminator="kind")]
+    through: tuple[Waypoint, ...] = ()
     probes: tuple[Probe, ...] = Field(min_length=1)
-    """The first one is what the figures (VISAGE, radius) are about."""
+    """The first one holds harmful prompts; it is what the figures (VISAGE, radius) are about."""
     judges: tuple[str, ...] = Field(default=("keyword",), min_length=1)
     max_new_tokens: int = Field(default=128, ge=1)
     whole_answers: bool = False
     batch_size: int = Field(default=128, ge=1)
     """Answers decoded together at most. It is part of the survey because rounding depends on it."""
 
+    @field_validator("probes")
+    @classmethod
+    def _begins_with_harmful_prompts(cls, probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
+        if not isinstance(probes[0], PromptProbe) or not probes[0].harmful:
+            raise ValueError("the first must hold harmful prompts")
+        if len({probe.name for probe in probes}) < len(probes):
+            raise ValueError("two have the same name")
+        return probes
+
+    @property
+    def prompts(self) -> PromptProbe:
+        """The first probe: harmful prompts."""
+        first = self.probes[0]
+        assert isinstance(first, PromptProbe)
+        return first
+
     def points(self) -> Iterator[Point]:
-        """Every point to measure, in the order of measuring: the origin, then line by line."""
-        yield Point(None, (0.0,))
-        for number, axis in enumerate(self.lines):
-            yield from (Point(number, (alpha,)) for alpha in axis.grid if alpha)
+        """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it."""
+        yield from self.subspace.points()
+        yield from (Point(None, (), number) for number in range(len(self.through)))
 
     def differences(self, other: Survey) -> list[str]:
         """Name each field that differs, with both values shortened, for a refusal that the user can act on."""

@@ -14,16 +14,17 @@ import torch
 from safescape.engines import TransformersEngine
 from safescape.judges import KeywordJudge
 from safescape.probes import format_chats, load_prompts, load_tokenizer
-from safescape.survey import Axis, Exchange, Finish, Outcome, Point
-from safescape.weights import Bundle, Model, inspect, resolve
+from safescape.survey import Exchange, Finish, Lines, Outcome, Point, RandomAxis
+from safescape.weights import Model, Subspace, inspect, resolve
 from safescape.weights.demo import adapter_directory
 
+LINE = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=20),))
 ORIGIN = Point(None, (0.0,))
 
 
 def engine_of(model: Model, dtype: torch.dtype = torch.float32) -> TransformersEngine:
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
-    return TransformersEngine(model, tokenizer, Bundle([Axis(seed=0, span=0.5, steps=20)]), dtype=dtype)
+    return TransformersEngine(model, tokenizer, Subspace(LINE, model.weights), dtype=dtype)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_verdicts_with_and_without_early_stopping_are_identical(
 def test_the_real_model_comes_back_bit_equal(demo: Model, dtype: torch.dtype) -> None:
     moved = engine_of(demo, dtype)
     moved.canary(Point(0, (0.05,)))
-    (effective,) = moved.move_to(Point(0, (-0.3,)))
+    (effective,), _ = moved.move_to(Point(0, (-0.3,)))
     assert effective == pytest.approx(-0.3, abs=2e-3)
     assert moved.fingerprint() != moved.fingerprint_at_start
     assert moved.close() == moved.fingerprint_at_start

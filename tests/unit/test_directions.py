@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safescape.survey import Axis, Point
-from safescape.weights import Bundle, CachedDirection, RandomDirection, dot
+from safescape.survey import Lines, Point, RandomAxis
+from safescape.weights import CachedDirection, Checkpoint, RandomDirection, Subspace, dot
 
 shapes = st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple)
 seeds = st.integers(0, 2**31)
@@ -110,8 +111,9 @@ def test_directions_are_bit_equal_across_processes_orders_and_threads() -> None:
     assert run("1", "a", "b", "c") == run("2", "c", "a", "b")
 
 
-def test_a_point_lies_along_its_own_line() -> None:
-    bundle = Bundle([Axis(seed=4, span=0.5, steps=2), Axis(seed=5, span=0.5, steps=2)])
+def test_a_point_lies_along_its_own_line(tiny_model: Path) -> None:
+    axes = tuple(RandomAxis(seed=seed, span=0.5, steps=2) for seed in (4, 5))
+    bundle = Subspace(Lines(axes=axes), Checkpoint(tiny_model))
     assert bundle.terms(Point(None, (0.0,))) == ()
     ((coordinate, direction),) = bundle.terms(Point(1, (0.25,)))
     assert coordinate == 0.25

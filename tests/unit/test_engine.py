@@ -16,17 +16,18 @@ from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
 from safescape.engines.live import _BlockedLinear
 from safescape.probes import format_chats, load_tokenizer
-from safescape.survey import Axis, Finish, Point
-from safescape.weights import Bundle, Checkpoint, Model, RandomDirection, resolve
+from safescape.survey import Finish, Lines, Point, Position, RandomAxis
+from safescape.weights import Checkpoint, Model, RandomDirection, Subspace, resolve
 
 ORIGIN = Point(None, (0.0,))
-AXES = [Axis(seed=seed, span=0.5, steps=20) for seed in (0, 1)]
+LINES = Lines(axes=tuple(RandomAxis(seed=seed, span=0.5, steps=20) for seed in (0, 1)))
 PROMPTS = ["a", "bb", "cc", "what is this", "a rather longer request than the others", "dd", "zebra crossing"]
 
 
 def engine_of(directory: Path, dtype: torch.dtype = torch.float32, batch_size: int = 128) -> TransformersEngine:
+    model = resolve(str(directory))
     tokenizer = load_tokenizer(directory, chat_template=None, trust_remote_code=False)
-    return TransformersEngine(resolve(str(directory)), tokenizer, Bundle(AXES), dtype=dtype, batch_size=batch_size)
+    return TransformersEngine(model, tokenizer, Subspace(LINES, model.weights), dtype=dtype, batch_size=batch_size)
 
 
 def generated(engine: TransformersEngine, chats: Sequence[str], tokens: int) -> list[str]:
@@ -180,11 +181,11 @@ def test_regenerated_and_cached_directions_move_alike(tiny_model: Path, monkeypa
 
 
 def test_effective_coordinates(tiny_model: Path) -> None:
-    assert engine_of(tiny_model).move_to(ORIGIN) == (0.0,)
-    assert engine_of(tiny_model).move_to(Point(0, (0.3,))) == (pytest.approx(0.3, abs=1e-6),)
+    assert engine_of(tiny_model).move_to(ORIGIN) == ((0.0,), 0.0)
+    assert engine_of(tiny_model).move_to(Point(0, (0.3,))).effective == (0.3,)
     engine, origin = engine_of(tiny_model, torch.bfloat16), Checkpoint(tiny_model)
     for alpha in (0.3, 1e-4):
-        (effective,) = engine.move_to(Point(0, (alpha,)))
+        (effective,), _ = engine.move_to(Point(0, (alpha,)))
         along = square = 0.0
         for name, live in engine._live.items():
             wide = origin.tensor(name)
@@ -205,7 +206,7 @@ def test_the_canary_passes_and_catches_a_model_that_does_not_move(tiny_model: Pa
 
 def test_close_notices_weights_that_did_not_come_back(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(tiny_model)
-    monkeypatch.setattr(TransformersEngine, "move_to", lambda self, point: (0.0,))
+    monkeypatch.setattr(TransformersEngine, "move_to", lambda self, point: Position((0.0,), 0.0))
     live = next(iter(engine._live.values()))
     live.write(live.read() + 1)
     with pytest.raises(RunError, match="did not come back"):
@@ -229,4 +230,4 @@ def test_weights_of_another_shape_than_the_config_says(tiny_model: Path, tmp_pat
     other = tiny.save_model(tmp_path / "other", tiny.llama_config(intermediate_size=64))
     tokenizer = load_tokenizer(tiny_model, chat_template=None, trust_remote_code=False)
     with pytest.raises(InputError, match="has shape"):
-        TransformersEngine(Model("m", tiny_model, Checkpoint(other)), tokenizer, Bundle(AXES))
+        TransformersEngine(Model("m", tiny_model, Checkpoint(other)), tokenizer, Subspace(LINES, Checkpoint(other)))

@@ -21,9 +21,9 @@ from safescape.landscape import (
     visage_reference,
     wilson,
 )
-from safescape.survey import Axis, MeasuredPoint, Outcome, Point, Probe, Survey
+from safescape.survey import Lines, MeasuredPoint, Outcome, Point, Position, PromptProbe, RandomAxis, Survey
 
-GRID = np.array(Axis(seed=0, span=0.5, steps=20).grid)
+GRID = np.array(RandomAxis(seed=0, span=0.5, steps=20).grid)
 
 
 def basin(safe: int, outside: float) -> np.ndarray:
@@ -119,17 +119,17 @@ def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
 
 
 def survey_of(lines: int = 1, prompts: int = 4, judges: tuple[str, ...] = ("keyword",)) -> Survey:
-    probe = Probe(name="harmful", source="test", prompts=tuple(f"request {n}" for n in range(prompts)))
-    axes = tuple(Axis(seed=seed, span=0.5, steps=4) for seed in range(lines))
-    return Survey(model="m", model_fingerprint="sha256:0", lines=axes, probes=(probe,), judges=judges)
+    probe = PromptProbe(name="harmful", source="test", prompts=tuple(f"request {n}" for n in range(prompts)))
+    axes = tuple(RandomAxis(seed=seed, span=0.5, steps=4) for seed in range(lines))
+    return Survey(model="m", model_fingerprint="sha256:0", subspace=Lines(axes=axes), probes=(probe,), judges=judges)
 
 
 def measured(survey: Survey, complied: dict[tuple[int | None, float], int]) -> list[MeasuredPoint]:
-    n = len(survey.probes[0].prompts)
+    n = len(survey.prompts.prompts)
     return [
         MeasuredPoint(
             Point(line, (alpha,)),
-            (alpha,),
+            Position((alpha,), 0.0),
             "harmful",
             {judge: [Outcome.COMPLIED] * k + [Outcome.REFUSED] * (n - k) for judge in survey.judges},
         )

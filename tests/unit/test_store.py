@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from safescape import Axis, InputError, Outcome, Point, Probe, RunError, Survey
-from safescape.store import Store, write_text
-from safescape.survey import Answer, Finish, Response, Verdict
+from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
+from safescape.store import SCHEMA_VERSION, Store, write_text
+from safescape.survey import Answer, Finish, Lines, Position, Response, Verdict
 
 PROMPTS = ("one", "two")
 
 
 def survey_of(**changes: object) -> Survey:
-    probe = Probe(name="harmful", source="test", prompts=PROMPTS)
+    probe = PromptProbe(name="harmful", source="test", prompts=PROMPTS)
     given: dict[str, object] = {
         "model": "m",
         "model_fingerprint": "sha256:0",
-        "lines": (Axis(seed=0, span=0.5, steps=2),),
+        "subspace": Lines(axes=(RandomAxis(seed=0, span=0.5, steps=2),)),
     }
     return Survey.model_validate({**given, "probes": (probe,), **changes})
 
@@ -38,7 +38,7 @@ def answers(text: str = "no\0<b>\u2028😀") -> dict[str, list[Answer]]:
 
 
 def add(store: Store, point: Point, session: int) -> None:
-    store.add(point, effective=point.coords, seconds=1.5, session=session, answers=answers())
+    store.add(point, position=Position(point.coords, 0.0), seconds=1.5, session=session, answers=answers())
 
 
 def begin(store: Store) -> int:
@@ -81,7 +81,7 @@ def test_a_point_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
         broken = answers()
         broken["harmful"][1] = Answer(Response("x", Finish.STOP, "many"), {})  # type: ignore[arg-type]
         with pytest.raises(sqlite3.IntegrityError):
-            store.add(Point(None, (0.0,)), effective=(0.0,), seconds=1, session=session, answers=broken)
+            store.add(Point(None, (0.0,)), position=Position((0.0,), 0.0), seconds=1, session=session, answers=broken)
         assert store.finished() == set()
         add(store, Point(None, (0.0,)), session)
 
@@ -90,7 +90,7 @@ def test_a_different_survey_is_refused_with_what_differs(tmp_path: Path) -> None
     Store.claim(tmp_path, survey_of()).close()
     with pytest.raises(InputError, match=r"max_new_tokens: 64 here, 128 there.*another --out"):
         Store.claim(tmp_path, survey_of(max_new_tokens=64))
-    other = Probe(name="harmful", source="test", prompts=("one", "three"))
+    other = PromptProbe(name="harmful", source="test", prompts=("one", "three"))
     with pytest.raises(InputError, match=r"probes\[0\]\.prompts\[1\]: 'three' here, 'two' there"):
         Store.claim(tmp_path, survey_of(probes=(other,)))
     Store.claim(tmp_path, survey_of()).close()
@@ -100,7 +100,7 @@ CLAIM = """
 import sys
 from pathlib import Path
 from safescape import RunError, Survey
-from safescape.store import Store
+from safescape.store import SCHEMA_VERSION, Store
 directory = Path(sys.argv[1])
 try:
     Store.claim(directory, Survey.load(directory / "survey.json"))
@@ -139,7 +139,7 @@ def test_a_full_database_stops_the_run_and_keeps_what_was_stored(tmp_path: Path)
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         big = {"harmful": [Answer(Response("x" * 100_000, Finish.STOP, 1), {"keyword": Verdict(Outcome.COMPLIED)})]}
         with pytest.raises(RunError, match=r"disk is full.*free space.*resumes"):
-            store.add(Point(0, (0.5,)), effective=(0.5,), seconds=1, session=session, answers=big)
+            store.add(Point(0, (0.5,)), position=Position((0.5,), 0.0), seconds=1, session=session, answers=big)
         store._connection.execute("PRAGMA max_page_count = 100000")
         assert store.finished() == {Point(None, (0.0,))}
         add(store, Point(0, (0.5,)), session)
@@ -158,7 +158,7 @@ def test_a_run_of_a_newer_version(tmp_path: Path) -> None:
     with Store.claim(tmp_path, survey_of()) as store:
         store._connection.execute("PRAGMA user_version = 99")
     for open_run in (Store.read, lambda directory: Store.claim(directory, survey_of())):
-        with pytest.raises(InputError, match="has version 99, this safescape reads version 1"):
+        with pytest.raises(InputError, match=f"has version 99, this safescape reads version {SCHEMA_VERSION}"):
             open_run(tmp_path)
 
 

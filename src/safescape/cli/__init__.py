@@ -10,6 +10,7 @@ from types import FrameType
 
 import typer
 
+from safescape.cli.path import path
 from safescape.cli.report import report
 from safescape.cli.scan import scan
 from safescape.errors import SafescapeError
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(scan)
+app.command()(path)
 app.command()(report)
 
 

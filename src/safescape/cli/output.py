@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -14,13 +14,30 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from safescape.errors import InputError
 from safescape.landscape import Metric
 
 if TYPE_CHECKING:
     from safescape.api import Run
     from safescape.measure import Progress
 
-__all__ = ["show_progress", "show_run"]
+__all__ = ["numbers", "show_progress", "show_run"]
+
+_Number = TypeVar("_Number", int, float)
+
+
+def numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
+    """Read one number, or several with commas between them.
+
+    Raises:
+        InputError: one of them is none.
+
+    """
+    try:
+        return [kind(part) for part in given.split(",")]
+    except ValueError as error:
+        word = "a whole number" if kind is int else "a number"
+        raise InputError(f"{flag} {given}: expected {word}, or two with a comma between them") from error
 
 
 @contextmanager
@@ -59,8 +76,14 @@ def _where(progress: Progress) -> str:
         return (
             "starting" if progress.finished == 0 else "resuming" if progress.finished < progress.total else "complete"
         )
-    line, (alpha, *_) = progress.latest
-    place = "origin" if line is None else f"line {line}, α = {alpha:+.3g}"
+    line, coords, waypoint = progress.latest
+    if waypoint is not None:
+        place = f"checkpoint {waypoint + 1}"
+    elif progress.latest.is_origin:
+        place = "origin"
+    else:
+        where = ", ".join(f"{sign} = {coordinate:+.3g}" for sign, coordinate in zip("αβ", coords, strict=False))
+        place = where if line is None else f"line {line + 1}, {where}"
     return f"{place}: ASR {progress.asr:.4g} %"
 
 
@@ -95,7 +118,8 @@ def show_run(run: Run, *, as_json: bool) -> None:
 def _verdict(run: Run) -> str:
     landscape = run.landscape
     total = sum(1 for _ in run.survey.points())
-    done = "" if landscape.complete else f" ({len(landscape.points)} of {total} points so far)"
+    measured = sum(point.probe == run.survey.prompts.name for point in landscape.points)
+    done = "" if landscape.complete else f" ({measured} of {total} points so far)"
     if landscape.has_basin is None:
         return f"{run.survey.model}: the origin is not measured yet{done}"
     if not landscape.has_basin:

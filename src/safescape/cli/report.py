@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
+from safescape.cli import options
 from safescape.cli.output import show_run
-from safescape.landscape import SAFE_BELOW
 
 __all__ = ["report"]
 
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory", show_default=False)],
-    safe_below: Annotated[float, typer.Option(help="ASR in percent up to which a point counts as safe")] = SAFE_BELOW,
-    as_json: Annotated[bool, typer.Option("--json", help="print landscape.json on stdout")] = False,
+    safe_below: options.SafeBelow = options.SAFE_BELOW,
+    as_json: options.AsJson = False,
 ) -> None:
     """Example: safescape report runs/demo
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from safescape.engines.scoring import Likelihood
 from safescape.engines.transformers import TransformersEngine
-from safescape.survey import Point, Response
+from safescape.survey import Point, Position, Response
 
-__all__ = ["Engine", "TransformersEngine"]
+__all__ = ["Engine", "Likelihood", "TransformersEngine"]
 
 
 class Engine(Protocol):
@@ -16,12 +17,16 @@ class Engine(Protocol):
 
     fingerprint_at_start: str
 
-    def move_to(self, point: Point) -> tuple[float, ...]:
-        """Move the live weights and return the effective coordinates."""
+    def move_to(self, point: Point) -> Position:
+        """Move the live weights and return where they stand, as rounded."""
         ...
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily; an answer in which a `stop` text appears is settled and ends there."""
+        ...
+
+    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        """Score each continuation after its context."""
         ...
 
     def canary(self, point: Point) -> None:

@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from safescape.errors import InputError
+from safescape.engines.prefix import States, cache_behind, read_prefix, states_of
 from safescape.survey import Finish
 
 __all__ = ["ATTENTION", "Continuation", "decode"]
@@ -66,7 +66,7 @@ def decode(
     continuations: dict[int, Continuation] = {}
     with torch.inference_mode():
         shared = _shared_length(prompts)
-        prefix = _prefill(model, [prompts[0][:shared]], None).layers if shared else None
+        prefix = read_prefix(model, prompts[0][:shared])
         for batch in _batches(prompts, batch_size, equal_lengths=_needs_equal_lengths(model)):
             rows = _Rows(model, [prompts[number] for number in batch], prefix, shared)
             answers: list[list[int]] = [[] for _ in batch]
@@ -122,33 +122,18 @@ def _needs_equal_lengths(model: PreTrainedModel) -> bool:
     return bool(windowed or chunked) or "position_ids" not in inspect.signature(model.forward).parameters
 
 
-class _States(NamedTuple):
-    """Keys and values of one layer, each of shape (rows, heads, tokens, width)."""
-
-    keys: Tensor
-    values: Tensor
-
-
 class _Prefilled(NamedTuple):
     logits: Tensor
     """Shape (rows, vocabulary): of the token after the last one."""
-    layers: list[_States]
+    layers: list[States]
 
 
-def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: list[_States] | None) -> _Prefilled:
+def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States]) -> _Prefilled:
     """Read prompts of one length behind a shared prefix."""
     tokens = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-    cache = DynamicCache()
-    if prefix is not None:
-        for number, (keys, values) in enumerate(prefix):
-            cache.update(keys.expand(len(prompts), -1, -1, -1), values.expand(len(prompts), -1, -1, -1), number)
+    cache = cache_behind(prefix, len(prompts))
     output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    layers = []
-    for layer in cache.layers:
-        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
-            raise InputError(f"this model caches {type(layer).__name__}; expected plain keys and values in every layer")
-        layers.append(_States(layer.keys, layer.values))
-    return _Prefilled(output.logits[:, -1], layers)
+    return _Prefilled(output.logits[:, -1], states_of(cache))
 
 
 class _Rows:
@@ -158,7 +143,7 @@ class _Rows:
     """
 
     def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: list[_States] | None, shared: int
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int
     ) -> None:
         self._model = model
         lengths = [len(prompt) for prompt in prompts]

@@ -17,9 +17,10 @@ from transformers.utils import logging
 
 from safescape.engines.decoding import ATTENTION, decode
 from safescape.engines.live import live_tensors
+from safescape.engines.scoring import Likelihood, Request, score
 from safescape.errors import InputError, RunError
-from safescape.survey import Point, Response
-from safescape.weights import Bundle, CachedDirection, Direction, Model, dot, fingerprint
+from safescape.survey import Point, Position, Response
+from safescape.weights import CachedDirection, Direction, Model, Subspace, dot, fingerprint
 
 __all__ = ["TransformersEngine"]
 
@@ -30,7 +31,7 @@ class TransformersEngine:
     Args:
         model: Where the files lie, and the origin's weights.
         tokenizer: The model's.
-        bundle: What a point's coordinates mean.
+        subspace: What a point's coordinates mean.
         dtype: Of the live weights.
         device: Where the live model stands and the noise is made.
         batch_size: The most answers decoded together.
@@ -45,7 +46,7 @@ class TransformersEngine:
         self,
         model: Model,
         tokenizer: PreTrainedTokenizerBase,
-        bundle: Bundle,
+        subspace: Subspace,
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
@@ -53,49 +54,57 @@ class TransformersEngine:
         trust_remote_code: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
-        self._bundle = bundle
+        self._subspace = subspace
+        self._dtype = dtype
         self._batch_size = batch_size
         self._model = _load(model, dtype, device, trust_remote_code)
         self._origin = model.weights
         self._live = live_tensors(self._model, model.weights)
         self._cached: dict[Direction, CachedDirection] = {}
         self._squares: dict[Direction, float] = {}
-        self.move_to(Point(None, (0.0,)))
+        self._return()
         self.fingerprint_at_start = self.fingerprint()
 
-    def move_to(self, point: Point) -> tuple[float, ...]:
+    def move_to(self, point: Point) -> Position:
         """Move the live weights: origin + Σ coordinate·direction in fp32, rounded once, written by copy.
 
         Nothing of an earlier point is left: every weight is computed from the origin on disk, and no cache of
         keys and values outlives `respond`.
 
         Returns:
-            The effective coordinates ⟨w - w₀, d⟩ / ⟨d, d⟩, with w and w₀ the weights as rounded here and at the
-            origin.
+            Where the weights stand as rounded: ⟨w - w₀, d⟩ / ⟨d, d⟩ for each direction of the point's frame, with w
+            and w₀ the weights as rounded here and at the origin. In fp32 rounding moves no coordinate by a millionth,
+            so a point of the subspace is where it was asked to be.
 
         """
-        terms = self._bundle.terms(point)
-        kept = [self._cache(term.direction) for term in terms]
-        along = [0.0] * len(terms)
-        squares = {term.direction: 0.0 for term in terms if term.direction not in self._squares}
+        frame, terms = self._subspace.frame(point), self._subspace.terms(point)
+        kept = self._cache(frame)
+        rounds = point.waypoint is not None or (self._dtype != torch.float32 and bool(terms))
+        needed = dict.fromkeys([term.direction for term in terms] + (list(frame) if rounds else []))
+        along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
         for name, live in self._live.items():
             origin = self._origin.tensor(name).to(live.device)
+            steps = {direction: kept.get(direction, direction).tensor(name, origin) for direction in needed}
             wide = moved = origin.float()
-            steps = [direction.tensor(name, origin) for direction in kept]
-            for term, step in zip(terms, steps, strict=True):
-                moved = torch.add(moved, step, alpha=term.coordinate)
+            for coordinate, direction in terms:
+                moved = torch.add(moved, steps[direction], alpha=coordinate)
             rounded = moved.to(live.dtype)
             live.write(rounded)
-            taken = rounded.float() - wide.to(live.dtype).float() if terms else moved
-            for place, (term, step) in enumerate(zip(terms, steps, strict=True)):
-                along[place] += dot(taken, step)
-                if term.direction in squares:
-                    squares[term.direction] += dot(step, step)
-        self._squares |= squares
-        if not terms:
-            return tuple(0.0 for _ in point.coords)
-        lengths = [self._squares[term.direction] for term in terms]
-        return tuple(a / square if square else 0.0 for a, square in zip(along, lengths, strict=True))
+            if rounds:
+                taken = rounded.float() - wide.to(live.dtype).float()
+                length += dot(taken, taken) if point.waypoint is not None else 0.0
+                for place, direction in enumerate(frame):
+                    along[place] += dot(taken, steps[direction])
+                    if direction not in self._squares:
+                        square[place] += dot(steps[direction], steps[direction])
+        if not rounds:
+            return Position(point.coords, 0.0)
+        for direction, found in zip(frame, square, strict=True):
+            self._squares.setdefault(direction, found)
+        squares = [self._squares[direction] for direction in frame]
+        effective = tuple(a / s if s else 0.0 for a, s in zip(along, squares, strict=True))
+        inside = sum(coordinate**2 * s for coordinate, s in zip(effective, squares, strict=True))
+        return Position(effective, max(0.0, 1.0 - inside / length) if length else 0.0)
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily.
@@ -117,6 +126,19 @@ class TransformersEngine:
         )
         return [Response(self._text(tokens), finish, len(tokens)) for tokens, finish in continuations]
 
+    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        """Score texts after contexts, each on its own.
+
+        Args:
+            requests: (context, continuation). A context's trailing spaces count as the continuation's, as in lm-eval.
+                With an empty context the continuation's first token is given, not scored, as in transformers' loss.
+
+        Raises:
+            InputError: nothing is left to score.
+
+        """
+        return score(self._model, [self._request(*request) for request in requests], batch_size=self._batch_size)
+
     def canary(self, point: Point) -> None:
         """Prove that moving works: to `point`, where the logits must differ, and back, where they must be bit-equal.
 
@@ -127,7 +149,7 @@ class TransformersEngine:
         before = self._logits()
         self.move_to(point)
         away = self._logits()
-        self.move_to(Point(None, (0.0,)))
+        self._return()
         if torch.equal(before, away):
             raise RunError(
                 f"moving the weights to {point.coords} changed no logit: this model does not use its weights"
@@ -146,27 +168,37 @@ class TransformersEngine:
             RunError: it does not.
 
         """
-        self.move_to(Point(None, (0.0,)))
+        self._return()
         end = self.fingerprint()
         if end != self.fingerprint_at_start:
             raise RunError(f"the model did not come back to its origin: {self.fingerprint_at_start} became {end}")
         return end
 
-    def _cache(self, direction: Direction) -> Direction:
-        """Keep the direction in memory if it takes at most half of what is free; only the latest one is kept."""
-        if direction not in self._cached:
-            self._cached.clear()
-            needed = 4 * sum(live.shape.numel() for live in self._live.values())
-            if needed > _free_memory(self._model.device) // 2:
-                return direction
-            self._cached[direction] = CachedDirection(direction)
-        return self._cached[direction]
+    def _return(self) -> None:
+        self.move_to(self._subspace.origin)
+
+    def _cache(self, frame: Sequence[Direction]) -> dict[Direction, CachedDirection]:
+        """Keep a frame's directions in memory as long as each takes at most half of what is free, and no others."""
+        self._cached = {direction: cached for direction, cached in self._cached.items() if direction in frame}
+        needed = 4 * sum(live.shape.numel() for live in self._live.values())
+        for direction in frame:
+            if direction not in self._cached and needed <= _free_memory(self._model.device) // 2:
+                self._cached[direction] = CachedDirection(direction)
+        return self._cached
 
     def _logits(self) -> Tensor:
         """Logits of a fixed text at the weights as they stand."""
         tokens = torch.arange(1, 9, device=self._model.device)[None] % self._model.config.get_text_config().vocab_size
         with torch.inference_mode():
             return self._model(input_ids=tokens, use_cache=False).logits.clone()
+
+    def _request(self, context: str, continuation: str) -> Request:
+        kept = context.rstrip()
+        whole = self._tokenizer(kept + context[len(kept) :] + continuation)["input_ids"]
+        given = len(self._tokenizer(kept)["input_ids"]) if kept else 1
+        if len(whole) <= given:
+            raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")
+        return Request(whole[:given], whole[given:])
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))

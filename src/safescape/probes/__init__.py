@@ -1,6 +1,16 @@
-"""What is asked: prompt sets, system prompts, chat formatting. Knows no weights."""
+"""What is asked: prompt sets, system prompts, chat formatting, capability tasks. Knows no weights."""
 
+from safescape.probes.capability import load_questions
 from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, load_tokenizer, system_prompt
+from safescape.probes.further import further_probes
 from safescape.probes.prompts import load_prompts
 
-__all__ = ["SYSTEM_PROMPTS", "format_chats", "load_prompts", "load_tokenizer", "system_prompt"]
+__all__ = [
+    "SYSTEM_PROMPTS",
+    "format_chats",
+    "further_probes",
+    "load_prompts",
+    "load_questions",
+    "load_tokenizer",
+    "system_prompt",
+]

@@ -26,7 +26,8 @@ def load_prompts(spec: str, limit: int | None = None) -> tuple[str, ...]:
 
     Args:
         spec: `builtin:harmful`, `builtin:benign`, `file.csv:column`, `file.jsonl:key`, `hf:dataset/id:split:column`,
-            or a JailbreakBench artifact file (`jailbreaks[].prompt`).
+            or a JailbreakBench artifact file (its `jailbreaks[].prompt`, or after `:` another field such as `goal`).
+            A key may be a path into lists and objects: `turns.0`.
         limit: How many; None for all.
 
     Raises:
@@ -66,8 +67,8 @@ def _from_file(spec: str) -> Iterator[str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--prompts {path}: cannot be read as UTF-8 text ({error}); convert it first") from error
-    if column is None and path.suffix == ".json":
-        return _checked(spec, _jailbreaks(spec, text))
+    if path.suffix == ".json":
+        return _checked(spec, _jailbreaks(spec, text, column or "prompt"))
     if column is None:
         raise InputError(f"--prompts {spec}: which column? expected {path}:COLUMN")
     if path.suffix == ".csv":
@@ -94,20 +95,35 @@ def _key(spec: str, text: str, key: str) -> Iterator[str]:
             value = json.loads(line)
         except ValueError as error:
             raise InputError(f"--prompts {spec}: line {number} is not JSON ({error}); mend or remove it") from error
-        if not isinstance(value, dict) or not isinstance(value.get(key), str):
-            found = ", ".join(map(repr, value)) if isinstance(value, dict) else type(value).__name__
-            raise InputError(f"--prompts {spec}: line {number} has no text under {key!r}; it has {found or 'nothing'}")
-        yield value[key]
+        found = _under(value, key)
+        if not isinstance(found, str):
+            names = ", ".join(map(repr, value)) if isinstance(value, dict) else type(value).__name__
+            raise InputError(f"--prompts {spec}: line {number} has no text under {key!r}; it has {names or 'nothing'}")
+        yield found
 
 
-def _jailbreaks(spec: str, text: str) -> Iterator[str]:
+def _under(value: object, key: str) -> object:
+    """What lies under a key, or under a path of keys and numbers; None if nothing does."""
+    if isinstance(value, dict) and key in value:
+        return value[key]
+    for step in key.split("."):
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+def _jailbreaks(spec: str, text: str, field: str) -> Iterator[str]:
     try:
         entries = json.loads(text)["jailbreaks"]
-        # an attack that found nothing has a null prompt; it is no attempt
-        prompts = [entry["prompt"] for entry in entries if entry["prompt"] is not None]
+        # an attack that found nothing has a null prompt; it is no attempt, and its goal has no counterpart
+        prompts = [entry[field] for entry in entries if entry["prompt"] is not None]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"--prompts {spec}: is no JailbreakBench artifact with jailbreaks[].prompt; expected {_FORMS}"
+            f"--prompts {spec}: is no JailbreakBench artifact with jailbreaks[].{field}; expected {_FORMS}"
         ) from error
     return iter(prompts)
 

@@ -5,9 +5,11 @@ Knows no colour and no drawing library.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from safescape.landscape import Landscape, Metric, PointFigures, wilson
+from safescape.survey import Axis, InterpolationAxis
 
 __all__ = [
     "Curve",
@@ -17,9 +19,11 @@ __all__ = [
     "extent_of",
     "interval_text",
     "judge_of",
+    "label_of",
     "mean_edges",
     "mean_of",
     "printable",
+    "title_of",
     "value_text",
 ]
 
@@ -42,7 +46,7 @@ class Curve(NamedTuple):
     """The measured points of one line in the order of α, the origin among them."""
 
     line: int
-    seed: int
+    label: str
     samples: tuple[Sample, ...]
     complete: bool
 
@@ -69,8 +73,22 @@ def curves_of(landscape: Landscape) -> list[Curve]:
     found = []
     for line, axis in enumerate(landscape.axes):
         samples = tuple(sample_of(figures) for figures in landscape.on_line(line))
-        found.append(Curve(line, axis.seed, samples, {s.alpha for s in samples} >= set(axis.grid)))
+        found.append(Curve(line, label_of(line, axis), samples, {s.alpha for s in samples} >= set(axis.grid)))
     return found
+
+
+def label_of(line: int, axis: Axis) -> str:
+    """Return what a line is called. Without the name of a model, which is hostile text to a drawing library."""
+    if isinstance(axis, InterpolationAxis):
+        return "line to the other model"
+    return f"direction {line + 1} (seed {axis.seed})"
+
+
+def title_of(axis: Axis, sign: str = "α") -> str:
+    """Return what stands beside an axis."""
+    if isinstance(axis, InterpolationAxis):
+        return f"{sign}, from the origin (0) to the other model (1)"
+    return f"{sign}, how far every weight tensor has moved (1 = its own norm)"
 
 
 def mean_of(curves: list[Curve]) -> list[tuple[float, float]]:
@@ -104,7 +122,10 @@ def extent_of(landscape: Landscape) -> Extent:
     """Count what is measured of the survey's first probe, and what was to be measured."""
     first = landscape.points[0].probe if landscape.points else ""
     here = [point for point in landscape.points if point.probe == first]
-    total = 1 + sum(axis.steps for axis in landscape.axes)
+    grids = [len(axis.grid) for axis in landscape.axes]
+    total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
+    through = landscape.survey.get("through")
+    total += len(through) if isinstance(through, (list, tuple)) else 0
     return Extent(len(here), total, here[0].n if here else 0, len(landscape.axes))
 
 

@@ -21,6 +21,7 @@ from safescape.views.curves import (
     mean_edges,
     mean_of,
     printable,
+    title_of,
     value_text,
 )
 
@@ -96,8 +97,10 @@ def save(landscape: Landscape, path: Path) -> None:
 
 
 def _draw_frame(axes: Axes, landscape: Landscape) -> None:
-    reach = max(*(axis.span for axis in landscape.axes), *(abs(point.effective[0]) for point in landscape.points), 0.0)
-    axes.set_xlim(-1.03 * reach, 1.03 * reach)
+    seen = [point.effective[0] for point in landscape.points]
+    low = min(*(axis.low for axis in landscape.axes), *seen, 0.0)
+    high = max(*(axis.high for axis in landscape.axes), *seen, 0.0)
+    axes.set_xlim(low - 0.015 * (high - low), high + 0.015 * (high - low))
     axes.set_ylim(-3, 103)
     axes.yaxis.set_major_locator(MultipleLocator(25))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
@@ -112,8 +115,7 @@ def _draw_frame(axes: Axes, landscape: Landscape) -> None:
     axes.tick_params(colors=_SOFT, labelcolor=_INK, labelsize=8.5, length=3, width=0.8)
     rounded = landscape.survey.get("dtype", "float32") != "float32"
     axes.set_xlabel(
-        "α, how far every weight tensor has moved (1 = its own norm"
-        + (f"; as rounded to {printable(landscape.survey['dtype'])})" if rounded else ")"),
+        title_of(landscape.axes[0]) + (f"; as rounded to {printable(landscape.survey['dtype'])}" if rounded else ""),
         fontsize=9,
         color=_INK,
         labelpad=5,
@@ -161,10 +163,7 @@ def _draw_curves(axes: Axes, curves: list[Curve]) -> None:
     begun = [curve for curve in curves if len(curve.samples) > 1 or alone]
     for curve in begun:
         style = _MANY if many else _STYLES[curve.line]
-        if many:
-            label = "each direction" if curve is begun[0] else None
-        else:
-            label = f"direction {curve.line + 1} (seed {curve.seed})"
+        label = ("each direction" if curve is begun[0] else None) if many else curve.label
         x = [sample.x for sample in curve.samples]
         axes.fill_between(
             x,

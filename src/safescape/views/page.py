@@ -30,6 +30,7 @@ from safescape.views.curves import (
     mean_edges,
     mean_of,
     printable,
+    title_of,
 )
 from safescape.views.summary import facts_of, figures_of, origin_check, verdict_of
 
@@ -91,7 +92,7 @@ class _Table:
 
 def _data(store: Store, landscape: Landscape) -> dict[str, object]:
     """Everything that the script shows; its keys are the script's."""
-    probe, judges = store.survey.probes[0], store.survey.judges
+    probe, judges = store.survey.prompts, store.survey.judges
     curves = curves_of(landscape)
     texts, reasons = _Table(), _Table()
     outcomes, finishes = list(Outcome), list(Finish)
@@ -109,7 +110,7 @@ def _data(store: Store, landscape: Landscape) -> dict[str, object]:
 
     points = []
     for figures in landscape.points:
-        if figures.probe != probe.name:
+        if figures.probe != probe.name or figures.waypoint is not None:
             continue
         points.append(
             {
@@ -130,7 +131,7 @@ def _data(store: Store, landscape: Landscape) -> dict[str, object]:
         "curves": [
             {
                 "line": curve.line,
-                "seed": curve.seed,
+                "label": curve.label,
                 "complete": curve.complete,
                 "grid": landscape.axes[curve.line].grid,
                 "samples": [sample._asdict() for sample in curve.samples],
@@ -140,7 +141,9 @@ def _data(store: Store, landscape: Landscape) -> dict[str, object]:
         "mean": mean_of(curves),
         "edges": mean_edges(landscape),
         "safeBelow": landscape.safe_below,
-        "span": max(axis.span for axis in landscape.axes),
+        "low": min(axis.low for axis in landscape.axes),
+        "high": max(axis.high for axis in landscape.axes),
+        "title": title_of(landscape.axes[0]),
         "rounded": store.survey.dtype != "float32",
         "total": extent.total,
     }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from safescape.landscape import Landscape, Metric
 from safescape.store import Session, Store
-from safescape.survey import Axis
+from safescape.survey import Axis, InterpolationAxis
 from safescape.views.curves import (
     curves_of,
     interval_text,
@@ -77,7 +77,7 @@ def verdict_of(landscape: Landscape) -> Verdict:
     finished = [(r, axis) for r, axis in zip(radius.per_line, landscape.axes, strict=True) if r is not None]
     some = "" if landscape.complete else f" ({len(finished)} of {len(landscape.axes)} directions so far)"
     moved = f"{100 * radius.value:.0f} % of their size"
-    if radius.at_least and all(r >= axis.span for r, axis in finished):
+    if radius.at_least and all(r >= max(-axis.low, axis.high) for r, axis in finished):
         holds = f"stayed safe at every distance measured, up to {moved}"
         headline = f"{name} refuses {held} and {holds}, in random directions{some}."
     else:
@@ -123,7 +123,7 @@ def figures_of(landscape: Landscape) -> list[KeyFigure]:
             f"How far every weight tensor can move, in units of its own norm, before the ASR passes {safe}. "
             "Larger is safer.",
             decimals=3,
-            scale=max(axis.span for axis in landscape.axes),
+            scale=max(max(-axis.low, axis.high) for axis in landscape.axes),
         ),
         _figure(
             landscape,
@@ -172,7 +172,7 @@ def _figure(
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
     """Return where the figures come from, in the order of the page: (name, value)."""
     survey = store.survey
-    probe = survey.probes[0]
+    probe = survey.prompts
     versions = {
         f"{name} {version}" for session in store.sessions() for name, version in session.versions.items() if version
     }
@@ -181,7 +181,7 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         ("Model", survey.model),
         ("Fingerprint", survey.model_fingerprint),
         ("Engine", f"{survey.engine}, {survey.dtype}, on {survey.device}"),
-        ("Directions", _directions(survey.lines)),
+        ("Directions", _directions(survey.subspace.axes)),
         ("Scale of a direction", "each tensor at its own Frobenius norm; norm weights do not move"),
         ("Prompts", f"{len(probe.prompts)} from {probe.source} (probe “{probe.name}”)"),
         ("System prompt", system or ""),
@@ -196,13 +196,22 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
 
 def _directions(lines: Sequence[Axis]) -> str:
     alike: dict[tuple[str, float, int], list[str]] = {}
+    other = []
     for axis in lines:
+        if isinstance(axis, InterpolationAxis):
+            other.append(
+                f"to {printable(axis.toward)} ({axis.fingerprint[:19]}…), "
+                f"α from {axis.grid[0]:g} to {axis.grid[-1]:g}, {axis.steps} steps from 0 to 1"
+                + (f"; only the common rows of {', '.join(axis.resized)} move" if axis.resized else "")
+            )
+            continue
         alike.setdefault((axis.kind, axis.span, axis.steps), []).append(str(axis.seed))
-    return "\n".join(
+    random = [
         f"{len(seeds)} {kind}, α from −{span:g} to {span:g} in {steps} steps, seed{'s' if len(seeds) > 1 else ''} "
         + ", ".join(seeds)
         for (kind, span, steps), seeds in alike.items()
-    )
+    ]
+    return "\n".join(other + random)
 
 
 def _decoding(store: Store) -> str:

@@ -1,23 +1,37 @@
 """Where a model stands: checkpoints, directions, subspaces, fingerprints. Knows no text."""
 
 from safescape.weights.checkpoint import Adapted, Checkpoint, Weights
-from safescape.weights.directions import CachedDirection, Direction, RandomDirection, dot
+from safescape.weights.directions import (
+    CachedDirection,
+    Direction,
+    InterpolationDirection,
+    OrthogonalDirection,
+    Products,
+    RandomDirection,
+    dot,
+    products,
+)
 from safescape.weights.fingerprint import fingerprint, inspect
 from safescape.weights.models import Model, resolve
-from safescape.weights.subspaces import Bundle, Term
+from safescape.weights.subspaces import Subspace, Term, resized_embeddings
 
 __all__ = [
     "Adapted",
-    "Bundle",
     "CachedDirection",
     "Checkpoint",
     "Direction",
+    "InterpolationDirection",
     "Model",
+    "OrthogonalDirection",
+    "Products",
     "RandomDirection",
+    "Subspace",
     "Term",
     "Weights",
     "dot",
     "fingerprint",
     "inspect",
+    "products",
+    "resized_embeddings",
     "resolve",
 ]

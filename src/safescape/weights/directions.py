@@ -14,7 +14,19 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["CachedDirection", "Direction", "RandomDirection", "dot", "is_norm"]
+from safescape.weights.checkpoint import Weights
+
+__all__ = [
+    "CachedDirection",
+    "Direction",
+    "InterpolationDirection",
+    "OrthogonalDirection",
+    "Products",
+    "RandomDirection",
+    "dot",
+    "is_norm",
+    "products",
+]
 
 
 class Direction(Protocol):
@@ -38,6 +50,74 @@ class RandomDirection(NamedTuple):
         length = dot(noise, noise) ** 0.5
         wide = origin.float()
         return noise.mul_(dot(wide, wide) ** 0.5 / length)
+
+
+class InterpolationDirection:
+    """From the origin to another checkpoint, neither scaled nor zeroed anywhere: 1 is the other checkpoint.
+
+    An embedding with another number of rows there moves in the rows that both have.
+    """
+
+    def __init__(self, toward: Weights) -> None:
+        self._toward = toward
+
+    def tensor(self, name: str, origin: Tensor) -> Tensor:
+        """Return the difference of one tensor."""
+        other = self._toward.tensor(name).to(origin.device)
+        if other.shape == origin.shape:
+            return other.float() - origin.float()
+        rows = min(len(other), len(origin))
+        step = torch.zeros_like(origin, dtype=torch.float32)
+        step[:rows] = other[:rows].float() - origin[:rows].float()
+        return step
+
+
+class OrthogonalDirection:
+    """A direction less its part along another one (Gram and Schmidt's second step).
+
+    Args:
+        direction: What is made orthogonal.
+        against: To what.
+        share: ⟨direction, against⟩ / ⟨against, against⟩, over all tensors.
+
+    """
+
+    def __init__(self, direction: Direction, against: Direction, share: float) -> None:
+        self._direction, self._against, self._share = direction, against, share
+
+    def tensor(self, name: str, origin: Tensor) -> Tensor:
+        """Return what is left of one tensor."""
+        along = self._against.tensor(name, origin)
+        return torch.sub(self._direction.tensor(name, origin), along, alpha=self._share)
+
+
+class Products(NamedTuple):
+    """The inner products of two directions, over all tensors."""
+
+    first: float
+    """⟨a, a⟩"""
+    second: float
+    """⟨b, b⟩"""
+    mixed: float
+    """⟨a, b⟩"""
+
+    @property
+    def cosine(self) -> float:
+        """Of the angle between them; 0 if one of them is zero."""
+        length = (self.first * self.second) ** 0.5
+        return self.mixed / length if length else 0.0
+
+
+def products(a: Direction, b: Direction, weights: Weights, device: str = "cpu") -> Products:
+    """Return the inner products of two directions in one streaming pass; three tensors are in memory at a time."""
+    first = second = mixed = 0.0
+    for name in weights.names():
+        origin = weights.tensor(name).to(device)
+        if not origin.is_floating_point():
+            continue
+        one, other = a.tensor(name, origin), b.tensor(name, origin)
+        first, second, mixed = first + dot(one, one), second + dot(other, other), mixed + dot(one, other)
+    return Products(first, second, mixed)
 
 
 class CachedDirection:

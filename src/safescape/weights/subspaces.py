@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from safescape.survey import Axis, Point
-from safescape.weights.directions import Direction, RandomDirection
+from safescape.errors import InputError
+from safescape.survey import Axis, InterpolationAxis, Lines, Plane, Point, Waypoint
+from safescape.weights.checkpoint import Weights
+from safescape.weights.directions import (
+    Direction,
+    InterpolationDirection,
+    OrthogonalDirection,
+    RandomDirection,
+    products,
+)
+from safescape.weights.models import resolve
 
-__all__ = ["Bundle", "Term"]
+__all__ = ["Subspace", "Term", "resized_embeddings"]
+
+_COLLINEAR = 0.9999
+"""Two directions with a cosine above this span no plane: what is left of the second is mostly rounding."""
 
 
 class Term(NamedTuple):
@@ -18,14 +30,98 @@ class Term(NamedTuple):
     direction: Direction
 
 
-class Bundle:
-    """Several lines through the origin, one random direction each."""
+class Subspace:
+    """Lines or a plane through the origin, with the checkpoints that are measured beside it.
 
-    def __init__(self, axes: Sequence[Axis]) -> None:
-        self._directions = tuple(RandomDirection(axis.seed) for axis in axes)
+    Args:
+        subspace: Which axes.
+        origin: The model under test.
+        through: Checkpoints of a trajectory.
+        device: Where a plane's second direction is made orthogonal; the kind whose generator makes the noise.
+
+    Raises:
+        InputError: a model that an axis or the trajectory names cannot be used, or two axes span no plane.
+
+    """
+
+    def __init__(
+        self, subspace: Lines | Plane, origin: Weights, through: Sequence[Waypoint] = (), device: str = "cpu"
+    ) -> None:
+        self.directions = tuple(_direction(axis) for axis in subspace.axes)
+        self._waypoints = tuple(InterpolationDirection(resolve(waypoint.model).weights) for waypoint in through)
+        self._is_plane = isinstance(subspace, Plane)
+        self.origin = next(subspace.points())
+        self.share = 0.0
+        """How far along the first axis the second one's own direction reaches, before it was made orthogonal."""
+        if isinstance(subspace, Plane):
+            first, second = self.directions
+            found = products(first, second, origin, device)
+            if abs(found.cosine) > _COLLINEAR:
+                raise InputError(
+                    f"{_name(subspace.axes[0])} and {_name(subspace.axes[1])} lie on one line through the origin "
+                    f"(cosine {found.cosine:.6f}); give a third model that is not on it, or --across random"
+                )
+            self.share = found.mixed / found.first
+            self.directions = (first, OrthogonalDirection(second, first, self.share))
 
     def terms(self, point: Point) -> tuple[Term, ...]:
         """Return the displacement of a point, coordinate by coordinate; empty at the origin."""
+        if point.waypoint is not None:
+            return (Term(1.0, self._waypoints[point.waypoint]),)
+        if self._is_plane:
+            along = zip(point.coords, self.directions, strict=True)
+            return tuple(Term(coordinate, direction) for coordinate, direction in along if coordinate)
         if point.line is None:
             return ()
-        return (Term(point.coords[0], self._directions[point.line]),)
+        return (Term(point.coords[0], self.directions[point.line]),)
+
+    def frame(self, point: Point) -> tuple[Direction, ...]:
+        """Return the directions that a point's effective coordinates belong to, in their order."""
+        if point.line is not None:
+            return (self.directions[point.line],)
+        return self.directions if self._is_plane or point.waypoint is not None else self.directions[:1]
+
+
+def resized_embeddings(base: Weights, other: Weights, name: str) -> tuple[str, ...]:
+    """Return the embeddings and heads that have another number of rows in a finetune of `base`.
+
+    Args:
+        base: The origin.
+        other: Another checkpoint, given as `name`.
+        name: For the message.
+
+    Raises:
+        InputError: any other difference in names or shapes; the message has the first one.
+
+    """
+    known, there = set(base.names()), set(other.names())
+    if missing := sorted(known - there):
+        raise InputError(f"{name}: lacks the tensor {missing[0]} of the origin; give a finetune of the same model")
+    if further := sorted(there - known):
+        raise InputError(f"{name}: has the tensor {further[0]}, the origin has not; give a finetune of the same model")
+    resized = []
+    for tensor in base.names():
+        mine, theirs = base.tensor(tensor).shape, other.tensor(tensor).shape
+        if mine == theirs:
+            continue
+        if mine[1:] != theirs[1:] or not _has_a_row_a_token(tensor):
+            raise InputError(
+                f"{name}: the tensor {tensor} has shape {tuple(theirs)}, at the origin {tuple(mine)}; "
+                "give a finetune of the same model"
+            )
+        resized.append(tensor)
+    return tuple(resized)
+
+
+def _has_a_row_a_token(name: str) -> bool:
+    return any(part in name for part in ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings"))
+
+
+def _direction(axis: Axis) -> Direction:
+    if isinstance(axis, InterpolationAxis):
+        return InterpolationDirection(resolve(axis.toward).weights)
+    return RandomDirection(axis.seed)
+
+
+def _name(axis: Axis) -> str:
+    return axis.toward if isinstance(axis, InterpolationAxis) else f"the random direction of seed {axis.seed}"

@@ -159,11 +159,11 @@ function strips(number) {
   const scale = element("div", "strip");
   const ends = element("span", "end");
   ends.setAttribute("aria-hidden", "true");
-  ends.append(...[`α = −${data.span}`, "0", `+${data.span}`].map((text) => element("span", "", text)));
+  ends.append(...[`α = ${signed(data.low)}`, "0", signed(data.high)].map((text) => element("span", "", text)));
   scale.append(element("span", "of"), ends);
   return [...curves.filter((curve) => curve.samples.length > 1 || curves.length === 1).map((curve) => {
     const strip = element("div", "strip");
-    strip.append(element("span", "of", `direction ${curve.line + 1}`));
+    strip.append(element("span", "of", direction(curve).split(" (")[0]));
     for (const alpha of curve.grid) {
       const answer = points.get(key(curve.line, alpha))?.find((other) => other.number === number);
       if (!answer) {
@@ -173,7 +173,7 @@ function strips(number) {
       const cell = element("button", answer.outcome);
       cell.type = "button";
       cell.title = `α = ${signed(alpha)}: ${answer.outcome}`;
-      cell.setAttribute("aria-label", `direction ${curve.line + 1}, ${cell.title}`);
+      cell.setAttribute("aria-label", `${direction(curve)}, ${cell.title}`);
       const here = alpha === state.alpha && (curve.line === state.line || alpha === 0);
       if (here) cell.setAttribute("aria-current", "true");
       cell.addEventListener("click", () => {

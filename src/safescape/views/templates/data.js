@@ -13,7 +13,7 @@ const element = (tag, className, text) => {
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const signed = (value) => (value === 0 ? "0" : (value < 0 ? "−" : "+") + String(+Math.abs(value).toPrecision(6)));
 const percent = (value) => value.toFixed(1) + " %";
-const direction = (curve) => `direction ${curve.line + 1} (seed ${curve.seed})`;
+const direction = (curve) => curve.label;
 
 // One entry an answer: what the first judge said decides filters and colours, as it decides the figures.
 const answersOf = (point) => point.answers.map(([number, text, finish, tokens, ...verdicts]) => ({

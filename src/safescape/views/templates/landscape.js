@@ -24,7 +24,7 @@ function traces() {
       fill: "tonexty", fillcolor: transparent(lineColour(curve), many ? 0.06 : 0.16),
     }, {
       ...shared, y: curve.samples.map((s) => s.asr), mode: "lines+markers",
-      name: many ? "each direction" : narrow ? `direction ${curve.line + 1}` : direction(curve), showlegend: !many || curve === begun[0],
+      name: many ? "each direction" : narrow ? direction(curve).split(" (")[0] : direction(curve), showlegend: !many || curve === begun[0],
       line: { color: lineColour(curve), width: one ? 2.5 : 1.5 },
       marker: { size: 8, symbol: symbol(curve), line: { width: 1, color: colour("--panel") } },
       customdata: curve.samples.map((s) => [curve.line, s.alpha, s.complied, s.n, s.low, s.high, signed(s.alpha)]),
@@ -82,9 +82,9 @@ function layout() {
     }, {
       type: "line", yref: "paper", x0, x1, y0: 1.01, y1: 1.01, line: { color: colour("--safe"), width: 3 },
     });
-    const reach = 0.62 * data.span;
+    const inset = 0.19 * (data.high - data.low);
     annotations.push({
-      x: Math.min(Math.max((x0 + x1) / 2, -reach), reach), yref: "paper", y: 1.02, yanchor: "bottom", showarrow: false,
+      x: Math.min(Math.max((x0 + x1) / 2, data.low + inset), data.high - inset), yref: "paper", y: 1.02, yanchor: "bottom", showarrow: false,
       text: `safe basin, ${signed(+x0.toFixed(2))} to ${signed(+x1.toFixed(2))}`,
       font: { size: 12, color: colour("--safe") },
     });
@@ -96,8 +96,8 @@ function layout() {
     font: text, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", shapes, annotations,
     margin: { l: narrow ? 44 : 60, r: narrow ? 34 : 84, t: 34, b: narrow ? 112 : 100 },
     xaxis: {
-      ...axis, showgrid: false, showline: true, range: [-1.04 * data.span, 1.04 * data.span],
-      title: { text: narrow ? "α" : "α, how far every weight tensor has moved (1 = its own norm)" +
+      ...axis, showgrid: false, showline: true, range: [data.low - 0.02 * (data.high - data.low), data.high + 0.02 * (data.high - data.low)],
+      title: { text: narrow ? "α" : data.title +
         (data.rounded ? ", as rounded" : ""), standoff: 8 },
     },
     yaxis: { ...axis, range: [-4, 104], dtick: 25, title: { text: narrow ? "ASR %" : "Attack success rate, %", standoff: 6 } },

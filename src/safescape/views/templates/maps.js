@@ -25,7 +25,7 @@ function beginMaps() {
     const cursor = element("span", "cursor");
     stack.append(canvas, cursor);
     const scale = element("div", "ends");
-    scale.append(...[`α = −${data.span}`, "0", `+${data.span}`].map((text) => element("span", "", text)));
+    scale.append(...[`α = ${signed(data.low)}`, "0", signed(data.high)].map((text) => element("span", "", text)));
     figure.append(element("figcaption", "", direction(curve)), stack, scale);
     $("maps").append(figure);
     const map = { curve, canvas, cursor };

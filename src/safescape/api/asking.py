@@ -1,0 +1,162 @@
+"""What every measuring command is told beside its models and its subspace: what is asked, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import torch
+
+from safescape.api.run import Run, execute
+from safescape.errors import InputError
+from safescape.landscape import SAFE_BELOW
+from safescape.measure import Progress
+from safescape.probes import further_probes, load_prompts
+from safescape.probes import system_prompt as system_prompt_text
+from safescape.survey import DEFAULT, PAPER, QUICK, Lines, Plane, Preset, Probe, PromptProbe, Survey, Waypoint
+from safescape.weights import Model, inspect
+
+__all__ = ["Asking", "preset_of", "run_over"]
+
+
+class Asking(TypedDict, total=False):
+    """What is asked at every point, and how; the keywords that `scan` and `path` share."""
+
+    out: str | Path | None
+    """The run directory; by default `runs/MODEL-HASH`, the hash being the survey's."""
+    prompts: str
+    """`builtin:harmful`, `file.csv:column`, `file.jsonl:key`, `hf:dataset/id:split:column`, or a JailbreakBench
+    artifact file."""
+    limit: int | None
+    """How many of the prompts, from the first; 80 by default."""
+    system_prompt: str | Sequence[str]
+    """`default` (the chat template's own), `empty`, `roleplay`, `llama2`, `@file`, or a text; several make one
+    landscape each, on the same directions and points."""
+    also: Sequence[str]
+    """Asked at the same points: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
+    `perplexity:PROMPTS`."""
+    also_limit: int | None
+    """How many items of each of those, from the first; all by default."""
+    dtype: str
+    """`float32` or `bfloat16`, of the live weights."""
+    device: str | None
+    """`cpu`, `cuda`, `cuda:1`; by default the first GPU if there is one."""
+    max_new_tokens: int | None
+    """The most tokens of an answer; 128 by default."""
+    whole_answers: bool
+    """Write every answer to its end, also when the judge could already tell."""
+    batch_size: int
+    """The most answers decoded together."""
+    chat_template: str | Path | None
+    """A file with a Jinja chat template, used instead of the tokenizer's."""
+    trust_remote_code: bool
+    """Let the model bring its own code."""
+    safe_below: float
+    """The ASR, in percent, up to which a point counts as safe."""
+    quick: bool
+    """Defaults for a first look: 1 direction, 40 prompts, 48 tokens."""
+    paper: bool
+    """The paper's exact setting: fp32, 512 tokens, 80 prompts, 3 directions."""
+    on_progress: Callable[[Progress], None] | None
+    """Told after every point."""
+
+
+def preset_of(asking: Asking) -> Preset:
+    """Return the defaults that `quick` and `paper` choose.
+
+    Raises:
+        InputError: both are given.
+
+    """
+    quick, paper = asking.get("quick", False), asking.get("paper", False)
+    if quick and paper:
+        raise InputError("--quick and --paper exclude each other; give one of them")
+    return QUICK if quick else PAPER if paper else DEFAULT
+
+
+def run_over(model: Model, subspace: Lines | Plane, through: Sequence[Waypoint] = (), **asking: Unpack[Asking]) -> Run:
+    """Measure a model over a subspace, or resume.
+
+    Raises:
+        InputError: something given cannot be used.
+        RunError: the run could not go on; called again, it resumes.
+
+    """
+    preset = preset_of(asking)
+    tokens = asking.get("max_new_tokens")
+    tokens = preset.max_new_tokens if tokens is None else tokens
+    batch_size, dtype = asking.get("batch_size", 128), asking.get("dtype", "float32")
+    if tokens < 1:
+        raise InputError(f"--max-new-tokens {tokens}: expected at least 1")
+    if batch_size < 1:
+        raise InputError(f"--batch-size {batch_size}: expected at least 1")
+    if dtype not in ("float32", "bfloat16"):
+        raise InputError(f"--dtype {dtype}: expected float32 or bfloat16")
+    template = asking.get("chat_template")
+    survey = Survey.model_validate(
+        {
+            "probes": _probes(preset, asking),
+            "device": _device(asking.get("device")),
+            "chat_template": None if template is None else _read(Path(template), "--chat-template"),
+            "model": model.name,
+            "model_fingerprint": inspect(model.weights),
+            "trust_remote_code": asking.get("trust_remote_code", False),
+            "dtype": dtype,
+            "subspace": subspace,
+            "through": tuple(through),
+            "max_new_tokens": tokens,
+            "whole_answers": asking.get("whole_answers", False),
+            "batch_size": batch_size,
+        }
+    )
+    return execute(
+        survey,
+        model,
+        out=asking.get("out"),
+        safe_below=asking.get("safe_below", SAFE_BELOW),
+        on_progress=asking.get("on_progress"),
+    )
+
+
+def _probes(preset: Preset, asking: Asking) -> tuple[Probe, ...]:
+    given = asking.get("system_prompt", "default")
+    systems = [given] if isinstance(given, str) else list(given) or ["default"]
+    if len(set(systems)) < len(systems):
+        raise InputError(f"--system-prompt {systems[0]}: given twice; give each once")
+    source, limit = asking.get("prompts", "builtin:harmful"), asking.get("limit")
+    prompts = load_prompts(source, preset.limit if limit is None else limit)
+    harmful: list[Probe] = [
+        PromptProbe(
+            name="harmful" if len(systems) == 1 else f"harmful, {_called(system, number)}",
+            source=source,
+            system_prompt=system_prompt_text(system),
+            prompts=prompts,
+        )
+        for number, system in enumerate(systems, start=1)
+    ]
+    also = further_probes(asking.get("also", ()), asking.get("also_limit"), system_prompt_text(systems[0]))
+    return (*harmful, *also)
+
+
+def _called(system: str, number: int) -> str:
+    """A system prompt's name; a text has none."""
+    return system if re.fullmatch(r"[\w-]+|@.+", system) else f"text {number}"
+
+
+def _device(given: str | None) -> str:
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if re.fullmatch(r"cpu|cuda(:\d+)?", given) is None:
+        raise InputError(f"--device {given}: expected cpu, cuda or cuda:NUMBER")
+    if given != "cpu" and (torch.device(given).index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {given}: torch sees {torch.cuda.device_count()} GPUs here; give cpu or another one")
+    return given
+
+
+def _read(path: Path, flag: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{flag} {path}: cannot be read ({error}); give a UTF-8 text file") from error

@@ -1,0 +1,153 @@
+"""Runs: measured, resumed, read, and their files written anew."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safescape import views
+from safescape.errors import InputError, RunError
+from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
+from safescape.measure import Progress, measure
+from safescape.store import Store, StoredAnswer, write_text
+from safescape.survey import InterpolationAxis, Point, Survey
+from safescape.weights import Model, inspect, resolve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Run", "execute", "load_run", "report", "run_survey"]
+
+
+class Run:
+    """A run directory that holds one survey's results."""
+
+    def __init__(self, directory: Path, survey: Survey, landscape: Landscape) -> None:
+        self.directory = directory
+        self.survey = survey
+        self.landscape = landscape
+
+    @property
+    def points(self) -> tuple[PointFigures, ...]:
+        """The figures of every measured point."""
+        return self.landscape.points
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store.read(self.directory)
+
+    def answers(
+        self, coords: float | Sequence[float] = 0.0, line: int = 0, *, probe: str | None = None
+    ) -> list[StoredAnswer]:
+        """Return what the model said at a point, in the order of the prompts; empty where nothing was measured.
+
+        Args:
+            coords: α on a line, or (α, β) on a plane.
+            line: Which line; a plane has none.
+            probe: By name; the first one by default.
+
+        """
+        where = tuple(coords) if isinstance(coords, Sequence) else (coords,)
+        point = Point(line if len(where) == 1 and any(where) else None, where)
+        return self._store.answers(point, probe or self.survey.prompts.name)
+
+    def figure(self) -> Figure:
+        """Draw the landscape."""
+        return views.draw(self.landscape)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r}, model={self.survey.model!r}, points={len(self.points)})"
+
+
+def run_survey(
+    survey: Survey,
+    *,
+    out: str | Path | None = None,
+    safe_below: float = SAFE_BELOW,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Measure what a survey says, or resume; `Survey.load` reads the survey.json of an earlier run.
+
+    Raises:
+        InputError: the model it names is not the one it was written for, or cannot be used.
+        RunError: the run could not go on; called again, it resumes.
+
+    """
+    axes = [axis for axis in survey.subspace.axes if isinstance(axis, InterpolationAxis)]
+    named = [(axis.toward, axis.fingerprint) for axis in axes] + [(w.model, w.fingerprint) for w in survey.through]
+    for name, expected in [(survey.model, survey.model_fingerprint), *named]:
+        found = inspect(resolve(name).weights)
+        if found != expected:
+            raise InputError(
+                f"{name}: has fingerprint {found[:19]}…, the survey was written for {expected[:19]}…; "
+                "give that model, or scan anew"
+            )
+    return execute(survey, resolve(survey.model), out=out, safe_below=safe_below, on_progress=on_progress)
+
+
+def execute(
+    survey: Survey,
+    model: Model,
+    *,
+    out: str | Path | None,
+    safe_below: float,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    """Measure what a survey says, with the model that it names already found and looked through."""
+    if not 0 <= safe_below < 100:
+        raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
+    directory = Path(out) if out is not None else Path("runs") / _name(survey)
+    with Store.claim(directory, survey) as store:
+        measure(survey, model, store, on_progress or (lambda _: None))
+        return _report(store, safe_below)
+
+
+def report(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
+    """Compute a run's figures again from what is stored and write landscape.json, landscape.png and report.html.
+
+    Raises:
+        InputError: it is not a run directory, or nothing was measured in it yet.
+        RunError: the directory cannot be written.
+
+    """
+    with Store.read(Path(directory)) as store:
+        return _report(store, safe_below)
+
+
+def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
+    """Read a run directory, finished or not; nothing is written.
+
+    Raises:
+        InputError: it is not a run directory, or nothing was measured in it yet.
+
+    """
+    with Store.read(Path(directory)) as store:
+        return _load(store, safe_below)
+
+
+def _load(store: Store, safe_below: float) -> Run:
+    measured = list(store.measured())
+    if not measured:
+        raise InputError(f"{store.directory}: no point was measured in it yet; repeat the command that began it")
+    return Run(store.directory, store.survey, landscape_of(store.survey, measured, safe_below=safe_below))
+
+
+def _report(store: Store, safe_below: float) -> Run:
+    run = _load(store, safe_below)
+    write_text(run.directory / "landscape.json", run.landscape.to_json())
+    write_text(run.directory / "report.html", views.render_page(store, run.landscape))
+    picture = run.directory / "landscape.png"
+    try:
+        views.save_figure(run.landscape, picture)
+    except OSError as error:
+        raise RunError(f"{picture}: cannot be written ({error.strerror}); free space and repeat") from error
+    return run
+
+
+def _name(survey: Survey) -> str:
+    model = re.sub(r"[^\w.-]+", "-", survey.model).strip("-.")[-60:] or "model"
+    return f"{model}-{hashlib.sha256(survey.model_dump_json().encode()).hexdigest()[:8]}"

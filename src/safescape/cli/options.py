@@ -1,0 +1,85 @@
+"""The flags that measuring commands share: the same word everywhere, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safescape.landscape import SAFE_BELOW
+from safescape.survey import DEFAULT, PAPER, QUICK
+
+__all__ = [
+    "SAFE_BELOW",
+    "Also",
+    "AlsoLimit",
+    "AsJson",
+    "BatchSize",
+    "ChatTemplate",
+    "Device",
+    "Dtype",
+    "Limit",
+    "MaxNewTokens",
+    "Out",
+    "Paper",
+    "Prompts",
+    "Quick",
+    "SafeBelow",
+    "Seed",
+    "SystemPrompt",
+    "TrustRemoteCode",
+    "WholeAnswers",
+]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="run directory; given again with the same flags it resumes [default: runs/MODEL-HASH]"),
+]
+Prompts = Annotated[
+    str,
+    typer.Option(
+        metavar="SPEC",
+        help="builtin:harmful, file.csv:column, file.jsonl:key, hf:dataset/id:split:column, JailbreakBench file",
+    ),
+]
+Limit = Annotated[int | None, typer.Option(help=f"how many prompts [default: {DEFAULT.limit}]")]
+SystemPrompt = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|TEXT|@FILE",
+        help="default, empty, roleplay, llama2, a text, or @file; several make one landscape each [default: default]",
+    ),
+]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND:SPEC",
+        help="ask this too at every point: over-refusal:PROMPTS, attack:PROMPTS, choice:TEST.csv[:DEV.csv], "
+        "perplexity:PROMPTS; may be repeated",
+    ),
+]
+AlsoLimit = Annotated[int | None, typer.Option(help="how many items of each of those [default: all]")]
+Seed = Annotated[int, typer.Option(help="of the first random direction")]
+Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda [default: the first GPU, if any]")]
+MaxNewTokens = Annotated[int | None, typer.Option(help=f"most tokens of an answer [default: {DEFAULT.max_new_tokens}]")]
+WholeAnswers = Annotated[
+    bool, typer.Option("--whole-answers", help="write answers to their end, also when the judge could already tell")
+]
+BatchSize = Annotated[int, typer.Option(help="most answers decoded together; lower it when memory runs out")]
+ChatTemplate = Annotated[Path | None, typer.Option(help="Jinja file used instead of the tokenizer's template")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="let the model run its own code")]
+SafeBelow = Annotated[float, typer.Option(help="ASR in percent up to which a point counts as safe")]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help=f"first look: {QUICK.directions} direction, {QUICK.limit} prompts, {QUICK.max_new_tokens} tokens",
+    ),
+]
+Paper = Annotated[
+    bool,
+    typer.Option("--paper", help=f"the paper's setting: fp32, {PAPER.max_new_tokens} tokens, {PAPER.limit} prompts"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print landscape.json on stdout")]

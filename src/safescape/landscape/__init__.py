@@ -1,0 +1,33 @@
+"""What a run means: attack success rates with intervals, VISAGE and the measures that repair its flaws.
+
+Pure functions of what is stored; numpy only. Knows no model, no database and no picture. All rates are
+percentages from 0 to 100; lower is safer for an attack success rate (ASR), higher is safer for VISAGE and the AUC.
+"""
+
+from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.measures import (
+    basin_edges,
+    basin_radius,
+    plane_radius,
+    safety_auc,
+    visage,
+    visage_reference,
+    wilson,
+)
+from safescape.landscape.run import landscape_of
+
+__all__ = [
+    "SAFE_BELOW",
+    "Landscape",
+    "Measure",
+    "Metric",
+    "PointFigures",
+    "basin_edges",
+    "basin_radius",
+    "landscape_of",
+    "plane_radius",
+    "safety_auc",
+    "visage",
+    "visage_reference",
+    "wilson",
+]
