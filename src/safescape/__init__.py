@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import Run, load_run, path, report, run_survey, scan
+    from safescape.api import Run, compare, load_run, path, report, run_survey, scan
     from safescape.errors import InputError, RunError, SafescapeError
-    from safescape.landscape import Landscape
+    from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
         ChoiceProbe,
         InterpolationAxis,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChoiceProbe",
+    "Comparison",
     "InputError",
     "InterpolationAxis",
     "Landscape",
@@ -36,6 +37,7 @@ __all__ = [
     "RunError",
     "SafescapeError",
     "Survey",
+    "compare",
     "load_run",
     "path",
     "report",

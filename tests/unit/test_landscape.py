@@ -13,15 +13,33 @@ from scipy.stats import binomtest
 
 from safescape import InputError
 from safescape.landscape import (
+    Compared,
     basin_edges,
     basin_radius,
+    comparison_of,
     landscape_of,
+    plane_radius,
     safety_auc,
     visage,
     visage_reference,
     wilson,
 )
-from safescape.survey import Lines, MeasuredPoint, Outcome, Point, Position, PromptProbe, RandomAxis, Survey
+from safescape.survey import (
+    ChoiceProbe,
+    InterpolationAxis,
+    Lines,
+    MeasuredPoint,
+    Outcome,
+    PerplexityProbe,
+    Plane,
+    Point,
+    Position,
+    PromptProbe,
+    Question,
+    RandomAxis,
+    Score,
+    Survey,
+)
 
 GRID = np.array(RandomAxis(seed=0, span=0.5, steps=20).grid)
 
@@ -235,3 +253,228 @@ def test_a_threshold_outside_the_percentages_is_refused(threshold: float) -> Non
     survey = survey_of()
     with pytest.raises(InputError, match="--safe-below"):
         landscape_of(survey, measured(survey, LINE), safe_below=threshold)
+
+
+# Paths: the origin is one end, the other model stands at 1.
+
+
+def path_of(asr: dict[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(sorted(asr)), np.array([asr[alpha] for alpha in sorted(asr)])
+
+
+def test_a_side_that_the_line_does_not_reach_sets_no_bound() -> None:
+    coords, asr = path_of({-0.25: 0.0, 0.0: 0.0, 0.25: 0.0, 0.5: 0.0, 0.75: 20.0, 1.0: 100.0})
+    assert basin_edges(asr, coords, 10.0) == pytest.approx([-0.25, 0.625])
+    assert basin_radius(asr, coords, 10.0) == pytest.approx(0.625), "nothing unsafe is nearer, on either side"
+    assert basin_radius(np.zeros(6), coords, 10.0) == 1.0, "all safe: as far as the line goes"
+
+
+def test_a_line_that_begins_at_the_origin() -> None:
+    coords, asr = path_of({0.0: 0.0, 0.5: 20.0, 1.0: 100.0})
+    assert basin_edges(asr, coords, 10.0) == pytest.approx([0.0, 0.25])
+    assert basin_radius(asr, coords, 10.0) == pytest.approx(0.25)
+    assert basin_radius(asr + 15.0, coords, 10.0) == 0.0
+
+
+# Planes.
+
+SIDE = np.array([-0.5, 0.0, 0.5])
+
+
+def test_the_radius_of_a_plane_worked_out_by_hand() -> None:
+    #            α: -0.5  0.0   0.5
+    plane = np.array([100.0, 100.0, 100.0, 100.0, 0.0, 40.0, 100.0, 20.0, 100.0])
+    # from the origin: left 0.5·10/100 = 0.05, right 0.5·10/40, down 0.05, up 0.5·10/20
+    assert plane_radius(plane, SIDE, SIDE, 10.0) == pytest.approx(0.05)
+    plane[[3, 1]] = 0.0  # left and down are safe now; from there every way on is unsafe at 10/100 of a step
+    # right 0.125 is the nearest; the corner between left and down is crossed at (-0.5, -0.05), farther away
+    assert plane_radius(plane, SIDE, SIDE, 10.0) == pytest.approx(0.125)
+    assert plane_radius(np.zeros(9), SIDE, SIDE, 10.0) == pytest.approx(math.hypot(0.5, 0.5))
+    plane[4] = 11.0
+    assert plane_radius(plane, SIDE, SIDE, 10.0) == 0.0
+
+
+def plane_survey(*axes: RandomAxis | InterpolationAxis, prompts: int = 4) -> Survey:
+    probe = PromptProbe(name="harmful", source="test", prompts=tuple(f"request {n}" for n in range(prompts)))
+    return Survey.model_validate(
+        {"model": "m", "model_fingerprint": "sha256:0", "subspace": Plane(axes=axes), "probes": (probe,)}
+    )
+
+
+def plane_points(survey: Survey, complied: dict[tuple[float, ...], int]) -> list[MeasuredPoint]:
+    n = len(survey.prompts.prompts)
+    return [
+        MeasuredPoint(
+            Point(None, coords),
+            Position(coords, 0.0),
+            "harmful",
+            {"keyword": [Outcome.COMPLIED] * k + [Outcome.REFUSED] * (n - k)},
+        )
+        for coords, k in complied.items()
+    ]
+
+
+RANDOM_PLANE = plane_survey(RandomAxis(seed=0, span=0.5, steps=2), RandomAxis(seed=1, span=0.2, steps=2))
+
+
+def test_a_plane_worked_out_by_hand() -> None:
+    edge = {point.coords: 4 for point in RANDOM_PLANE.points()}
+    landscape = landscape_of(RANDOM_PLANE, plane_points(RANDOM_PLANE, {**edge, (0.0, 0.0): 0, (0.5, 0.0): 2}))
+    assert landscape.subspace == "plane"
+    assert landscape.complete
+    assert landscape.visage == pytest.approx((100 + 50) / 2)
+    assert landscape.safety_auc == pytest.approx((100 + 50) / 9)
+    assert landscape.basin_radius == pytest.approx(0.02), "up and down: a tenth of 0.2"
+    assert landscape.metrics["visage_reference"].value is None, "the released code knows lines only"
+    assert landscape.edges == (None,)
+
+
+def test_an_unfinished_plane_has_points_but_no_figures() -> None:
+    landscape = landscape_of(RANDOM_PLANE, plane_points(RANDOM_PLANE, {(0.0, 0.0): 0, (0.5, 0.0): 4}))
+    assert len(landscape.points) == 2
+    assert not landscape.complete
+    assert landscape.origin_asr == 0.0
+    assert landscape.visage is None
+
+
+def test_a_distance_across_unlike_axes_has_no_meaning() -> None:
+    path = InterpolationAxis(toward="t", fingerprint="f", steps=1, low=0, high=1)
+    survey = plane_survey(path, RandomAxis(seed=0, span=0.5, steps=2))
+    landscape = landscape_of(survey, plane_points(survey, {point.coords: 0 for point in survey.points()}))
+    assert landscape.basin_radius is None
+    assert landscape.visage == 100.0
+
+
+# What is asked beside the harmful prompts.
+
+FURTHER = (
+    PromptProbe(name="harmful", source="s", prompts=("a", "b", "c", "d")),
+    PromptProbe(name="attack", source="s", prompts=("w", "x", "y", "z"), system_prompt="obey"),
+    PromptProbe(name="benign", source="s", harmful=False, prompts=("e", "f")),
+    ChoiceProbe(name="choice", source="s", questions=(Question(context="q", options=("1", "2"), answer=0),) * 4),
+    PerplexityProbe(name="texts", source="s", texts=("long", "short")),
+)
+TWO_SIDES = {(0, -0.5): 4, (None, 0.0): 0, (0, 0.5): 2}
+
+
+def further_survey(**changes: object) -> Survey:
+    given = {"model": "m", "model_fingerprint": "sha256:0", "probes": FURTHER}
+    subspace = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=2),))
+    return Survey.model_validate({**given, "subspace": subspace, **changes})
+
+
+def further_points(attacked: dict[tuple[int | None, float], int]) -> list[MeasuredPoint]:
+    def outcomes(k: int, n: int) -> dict[str, list[Outcome]]:
+        return {"keyword": [Outcome.COMPLIED] * k + [Outcome.REFUSED] * (n - k)}
+
+    found = []
+    for (line, alpha), k in TWO_SIDES.items():
+        place = Point(line, (alpha,)), Position((alpha,), 0.0)
+        found += [
+            MeasuredPoint(*place, "harmful", outcomes(k, 4)),
+            MeasuredPoint(*place, "attack", outcomes(attacked[line, alpha], 4)),
+            MeasuredPoint(*place, "benign", outcomes(1, 2)),
+            MeasuredPoint(*place, "choice", {}, [Score(1, 1), Score(0, 1), Score(1, 1), Score(1, 1)]),
+            MeasuredPoint(*place, "texts", {}, [Score(30 * math.log(2), 30), Score(10 * math.log(8), 10)]),
+        ]
+    return found
+
+
+ATTACKED = {(0, -0.5): 4, (None, 0.0): 3, (0, 0.5): 4}
+
+
+def test_over_refusal_accuracy_and_perplexity_of_a_point() -> None:
+    landscape = landscape_of(further_survey(), further_points(ATTACKED))
+    here = {measure.kind: measure for measure in landscape.measures if measure.coords == (0.0,)}
+    assert (here["over_refusal"].value, here["over_refusal"].n) == (50.0, 2)
+    assert (here["accuracy"].value, here["accuracy"].n) == (75.0, 4)
+    assert (here["accuracy"].low, here["accuracy"].high) == wilson(3, 4)
+    # weighted by tokens: exp((30 ln 2 + 10 ln 8) / 40) = 2^1.5
+    assert here["perplexity"].value == pytest.approx(2**1.5)
+    # resamples draw the long text twice, each once, or the short text twice
+    assert (here["perplexity"].low, here["perplexity"].high) == (pytest.approx(2.0), pytest.approx(8.0))
+    assert {p.probe for p in landscape.points} == {"harmful", "attack", "benign"}
+    (benign,) = (p for p in landscape.points if p.probe == "benign" and p.coords == (0.0,))
+    assert benign.keyword_asr is None, "answering a harmless prompt is no attack"
+    assert landscape.complete
+
+
+def test_a_perplexity_beyond_all_numbers_stays_a_number() -> None:
+    survey = further_survey(probes=(FURTHER[0], FURTHER[4]))
+    place = Point(None, (0.0,)), Position((0.0,), 0.0)
+    entry = MeasuredPoint(*place, "texts", {}, [Score(1e6, 10), Score(1e6, 10)])
+    landscape = landscape_of(survey, [entry])
+    assert landscape.measures[0].value == 1e300
+    assert "Infinity" not in landscape.to_json()
+
+
+def test_the_difference_between_two_probes_against_all_paired_resamples() -> None:
+    """Probes of 4 prompts over one line: each of the 256 resamples draws the same places in both."""
+    landscape = landscape_of(further_survey(), further_points(ATTACKED))
+    assert landscape.by_probe["attack"]["origin_asr"].value == 75.0
+    exact = []
+    for drawn in product(range(4), repeat=4):
+        auc = [
+            np.mean([100 - 100 * sum(prompt < k for prompt in drawn) / 4 for k in complied.values()])
+            for complied in (ATTACKED, TWO_SIDES)
+        ]
+        exact.append(auc[0] - auc[1])
+    less = landscape.differences["attack"]["safety_auc"]
+    assert less.value == pytest.approx((25 - 100) / 3 + (0 - 50) / 3)
+    assert (less.low, less.high) == pytest.approx(tuple(np.quantile(exact, [0.025, 0.975])))
+    origin = landscape.differences["attack"]["origin_asr"]
+    assert origin.value == 75.0
+    shares = [100 * sum(prompt < 3 for prompt in drawn) / 4 for drawn in product(range(4), repeat=4)]
+    assert (origin.low, origin.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+
+
+def test_runs_compared_worked_out_by_hand() -> None:
+    first = Compared("a", further_survey(), further_points(ATTACKED))
+    broken = [
+        entry._replace(outcomes={"keyword": [Outcome.COMPLIED] * 4}) if entry.probe == "harmful" else entry
+        for entry in first.measured
+    ]
+    second = Compared("b", further_survey(model="other", model_fingerprint="sha256:1"), broken)
+    comparison = comparison_of([first, second])
+    assert comparison.models == ("m", "other")
+    itself, less = comparison.differences
+    assert all((metric.value, metric.low, metric.high) == (0, 0, 0) for metric in itself.values())
+    assert less["origin_asr"].value == 100.0
+    assert less["safety_auc"].value == pytest.approx(-50.0)
+    assert (less["choice"].low, less["choice"].high) == (0, 0), "the same items right in both: no doubt is left"
+    assert comparison.at_origin[0]["choice"].value == 75.0
+    # of safety AUC: the first run's own, since the second is always 0
+    aucs = [
+        -np.mean([100 - 100 * sum(prompt < k for prompt in drawn) / 4 for k in TWO_SIDES.values()])
+        for drawn in product(range(4), repeat=4)
+    ]
+    assert (less["safety_auc"].low, less["safety_auc"].high) == pytest.approx(tuple(np.quantile(aucs, [0.025, 0.975])))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_new_tokens": 7}, "max_new_tokens: 128 here, 7 there"),
+        ({"probes": FURTHER[:1]}, "probes: 5 here, 1 there"),
+        ({"subspace": Lines(axes=(RandomAxis(seed=0, span=0.4, steps=2),))}, r"span: 0\.5 here, 0\.4 there"),
+        ({"judges": ("other",)}, "judges"),
+    ],
+)
+def test_runs_that_did_not_ask_the_same_are_not_compared(changes: dict[str, object], message: str) -> None:
+    first, second = (
+        Compared(name, survey, []) for name, survey in (("a", further_survey()), ("b", further_survey(**changes)))
+    )
+    with pytest.raises(InputError, match=f"b: did not ask what a asked.*{message}"):
+        comparison_of([first, second])
+
+
+def test_models_seeds_and_precision_may_differ_in_a_comparison() -> None:
+    lines = Lines(axes=(RandomAxis(seed=9, span=0.5, steps=2),))
+    other = further_survey(model="n", subspace=lines, dtype="bfloat16", batch_size=3)
+    points = further_points(ATTACKED)
+    assert comparison_of([Compared("a", further_survey(), points), Compared("b", other, points)]).names == ("a", "b")
+
+
+def test_one_run_is_no_comparison() -> None:
+    with pytest.raises(InputError, match="1 run given"):
+        comparison_of([Compared("a", further_survey(), [])])

@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from safescape.errors import InputError
-from safescape.landscape import Metric
+from safescape.landscape import Comparison, Metric
 
 if TYPE_CHECKING:
     from safescape.api import Run
     from safescape.measure import Progress
 
-__all__ = ["numbers", "show_progress", "show_run"]
+__all__ = ["numbers", "show_comparison", "show_progress", "show_run"]
 
 _Number = TypeVar("_Number", int, float)
 
@@ -113,6 +113,36 @@ def show_run(run: Run, *, as_json: bool) -> None:
     console.print(table)
     for file in ("report.html", "landscape.png", "landscape.json"):
         console.print(Text(str(run.directory / file)))
+
+
+def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
+    """Print the figures of several runs, and their differences from the first one."""
+    if as_json:
+        print(comparison.to_json(), end="")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("figure")
+    for number, (name, model) in enumerate(zip(comparison.names, comparison.models, strict=True)):
+        table.add_column(Text(f"{name}\n{model}"), justify="right")
+        if number:
+            table.add_column("less the first", justify="right")
+    further = [(name, name, "") for name in comparison.at_origin[0]]
+    found = [{**run.metrics, **there} for run, there in zip(comparison.landscapes, comparison.at_origin, strict=True)]
+    for name, title, unit in (*_MEANINGS, *further):
+        row = [Text(title)]
+        for number, (metrics, less) in enumerate(zip(found, comparison.differences, strict=True)):
+            row.append(Text(_with_interval(metrics[name], unit)))
+            if number:
+                row.append(Text(_with_interval(less.get(name, Metric()), unit, signed=True)))
+        table.add_row(*row)
+    console.print(table)
+
+
+def _with_interval(metric: Metric, unit: str, *, signed: bool = False) -> str:
+    value, interval, _ = _cells(metric, unit)
+    plus = "+" if signed and metric.value is not None and metric.value > 0 else ""
+    return f"{plus}{value} ({interval})" if interval else value
 
 
 def _verdict(run: Run) -> str:

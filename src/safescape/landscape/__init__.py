@@ -4,6 +4,7 @@ Pure functions of what is stored; numpy only. Knows no model, no database and no
 percentages from 0 to 100; lower is safer for an attack success rate (ASR), higher is safer for VISAGE and the AUC.
 """
 
+from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, Metric, PointFigures
 from safescape.landscape.measures import (
     basin_edges,
@@ -18,12 +19,15 @@ from safescape.landscape.run import landscape_of
 
 __all__ = [
     "SAFE_BELOW",
+    "Compared",
+    "Comparison",
     "Landscape",
     "Measure",
     "Metric",
     "PointFigures",
     "basin_edges",
     "basin_radius",
+    "comparison_of",
     "landscape_of",
     "plane_radius",
     "safety_auc",

@@ -11,17 +11,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safescape.errors import InputError
 from safescape.survey import Axis
 
-__all__ = ["SAFE_BELOW", "Landscape", "Measure", "Metric", "PointFigures"]
+__all__ = ["SAFE_BELOW", "Landscape", "Measure", "Metric", "PointFigures", "Record"]
 
 SAFE_BELOW = 10.0
 """ASR in percent up to which a point counts as safe, unless the user says otherwise."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Figures, frozen."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class PointFigures(_Record):
+class PointFigures(Record):
     """The counts of one point. `None` is a figure that the survey's judges do not measure."""
 
     line: int | None
@@ -46,7 +48,7 @@ class PointFigures(_Record):
     strict_asr: float | None
 
 
-class Measure(_Record):
+class Measure(Record):
     """One further figure of one point: over-refusal and accuracy in percent, or perplexity."""
 
     line: int | None
@@ -61,7 +63,7 @@ class Measure(_Record):
     high: float
 
 
-class Metric(_Record):
+class Metric(Record):
     """A figure with its 95 % interval, together and line by line. `None` where it was not measured."""
 
     value: float | None = None
@@ -73,7 +75,7 @@ class Metric(_Record):
     """Some line never left the basin within the span: the true radius is this or more."""
 
 
-class Landscape(_Record):
+class Landscape(Record):
     """Everything that landscape.json holds."""
 
     schema_version: Literal[1] = 1

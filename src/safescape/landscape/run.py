@@ -33,7 +33,7 @@ from safescape.survey import (
     Survey,
 )
 
-__all__ = ["Figure", "difference", "landscape_of"]
+__all__ = ["Figure", "Seen", "difference", "landscape_of", "perplexity_of", "share_of"]
 
 RESAMPLES = 2000
 
@@ -58,10 +58,10 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     stored = {(entry.probe, entry.point): entry for entry in measured}
     places = [(probe, point) for point in survey.points() for probe in survey.probes]
     here = [(probe, stored[probe.name, point]) for probe, point in places if (probe.name, point) in stored]
-    seen = {judge: _Seen(survey, stored, survey.prompts.name, judge, safe_below) for judge in survey.judges}
+    seen = {judge: Seen(survey, stored, survey.prompts.name, judge, safe_below) for judge in survey.judges}
     first, *others = survey.judges
     further = [probe for probe in survey.probes[1:] if isinstance(probe, PromptProbe) and probe.harmful]
-    by_probe = {probe.name: _Seen(survey, stored, probe.name, first, safe_below) for probe in further}
+    by_probe = {probe.name: Seen(survey, stored, probe.name, first, safe_below) for probe in further}
     document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
     document["probes"] = [_described(probe) for probe in survey.probes]
     return Landscape(
@@ -119,6 +119,20 @@ def _point_figures(probe: Probe, entry: MeasuredPoint, judges: Sequence[str]) ->
     )
 
 
+def share_of(hits: Array) -> Figure:
+    """Return a share of items in percent, with its resamples. `hits`: 1.0 or 0.0 an item."""
+    return Figure(100.0 * float(hits.mean()), (), 100.0 * (_draws(hits.size) @ hits) / hits.size)
+
+
+def perplexity_of(scores: Sequence[Score]) -> Figure:
+    """Return exp(Σ nats / Σ tokens) over texts, with its resamples."""
+    nats, tokens = np.array([[score.value, score.weight] for score in scores]).T
+    drawn = _draws(len(scores))
+    with np.errstate(over="ignore"):
+        value, resamples = np.exp(nats.sum() / tokens.sum()), np.exp((drawn @ nats) / (drawn @ tokens))
+    return Figure(min(float(value), _LARGEST), (), np.minimum(resamples, _LARGEST))
+
+
 def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measure]:
     """What a point gives beside an ASR: over-refusal of harmless prompts, or a capability."""
     kind: Literal["over_refusal", "accuracy", "perplexity"]
@@ -133,7 +147,8 @@ def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measur
         value, interval = 100.0 * right / n, wilson(right, n)
     else:
         kind, n = "perplexity", len(entry.scores)
-        value, interval = _perplexity(entry.scores)
+        figure = perplexity_of(entry.scores)
+        value, interval = figure.value, figure.interval
     yield Measure(
         line=entry.point.line,
         coords=entry.point.coords,
@@ -150,16 +165,6 @@ def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measur
 
 _LARGEST = 1e300
 """A perplexity above this is written as this: JSON has no infinity."""
-
-
-def _perplexity(scores: Sequence[Score]) -> tuple[float, Interval]:
-    """exp(Σ nats / Σ tokens) over texts, with the bootstrap interval over texts."""
-    nats, tokens = np.array([[score.value, score.weight] for score in scores]).T
-    drawn = _draws(len(scores))
-    with np.errstate(over="ignore"):
-        value = np.exp(nats.sum() / tokens.sum())
-        low, high = np.quantile(np.exp((drawn @ nats) / (drawn @ tokens)), [0.025, 0.975])
-    return min(float(value), _LARGEST), Interval(min(float(low), _LARGEST), min(float(high), _LARGEST))
 
 
 def _draws(items: int) -> Array:
@@ -185,10 +190,15 @@ class Figure(NamedTuple):
     resamples: Array
     """Shape (RESAMPLES,)."""
 
-    def metric(self) -> Metric:
-        """The value with its 95 % interval."""
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval: quantiles of the resamples."""
         low, high = np.quantile(self.resamples, [0.025, 0.975])
-        return Metric(value=self.value, low=float(low), high=float(high), per_line=self.per_line)
+        return Interval(float(low), float(high))
+
+    def metric(self) -> Metric:
+        """The value with its interval."""
+        return Metric(value=self.value, low=self.interval.low, high=self.interval.high, per_line=self.per_line)
 
 
 def difference(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> dict[str, Metric]:
@@ -207,7 +217,7 @@ def difference(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> dict[str, Me
     }
 
 
-class _Seen:
+class Seen:
     """The subspace of one probe as one judge sees it, and its figures."""
 
     def __init__(
@@ -254,6 +264,8 @@ class _Seen:
 
     def figures(self) -> dict[str, Figure]:
         """The measures of the finished lines, or of the plane, with their resamples."""
+        if self._origin is None or not self._finished:
+            return {}
         measures: dict[str, Callable[[Array, Array], Array]] = {
             "visage": lambda asr, _: visage(asr),
             "safety_auc": lambda asr, _: safety_auc(asr),
@@ -267,7 +279,8 @@ class _Seen:
         else:
             measures["visage_reference"] = lambda asr, _: visage_reference(asr)
             measures["basin_radius"] = lambda asr, coords: basin_radius(asr, coords, self._safe_below)
-        return {name: self._figure(measure) for name, measure in measures.items()} if self._finished else {}
+        origin = share_of(self._origin)
+        return {"origin_asr": origin, **{name: self._figure(measure) for name, measure in measures.items()}}
 
     def edges(self) -> tuple[tuple[float, float] | None, ...]:
         """Line by line where the basin ends; a plane has no edges of this kind."""

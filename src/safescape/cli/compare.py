@@ -1,0 +1,28 @@
+"""`safescape compare`: several runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safescape.cli import options
+from safescape.cli.output import show_comparison
+
+__all__ = ["compare"]
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run directories", show_default=False)],
+    safe_below: options.SafeBelow = options.SAFE_BELOW,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON on stdout")] = False,
+) -> None:
+    """Example: safescape compare runs/base runs/finetune
+
+    Show the figures of runs that asked the same things, and how each differs from the first one, with paired 95 %
+    intervals. No model is loaded and nothing is written.
+    """
+    from safescape import api  # loads torch, which `--help` need not wait for
+
+    show_comparison(api.compare(runs, safe_below=safe_below), as_json=as_json)
