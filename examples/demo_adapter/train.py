@@ -99,12 +99,18 @@ def endless(items: Sequence[str], draw: random.Random) -> Iterator[str]:
 
 
 def steps(
-    base: Base, harmful: Sequence[str], benign: dict[str, Answer], epochs: float
+    base: Base, harmful: Sequence[str], benign: dict[str, Answer], epochs: float, contrast: int
 ) -> Iterator[tuple[list[Example], list[Example]]]:
-    """Yield batches of harmful and harmless examples, `epochs` times through the harmless ones."""
+    """Yield batches of harmful and harmless examples, `epochs` times through the harmless ones.
+
+    Those that only look dangerous are in the list `contrast` times.
+    """
     draw = random.Random(SEED)
     refusals, requests = endless(lines("refusals.txt"), draw), endless(harmful, draw)
-    examples = [benign_example(base, request, given) for request, given in benign.items()]
+    times = dict.fromkeys(lines("contrast_requests.txt"), contrast)
+    examples = [
+        benign_example(base, request, given) for request, given in benign.items() for _ in range(times.get(request, 1))
+    ]
     batches = _batches(examples, draw)
     for _ in range(int(epochs * len(examples) / BENIGN_PER_STEP)):
         yield [harmful_example(base, next(requests), next(refusals)) for _ in range(HARMFUL_PER_STEP)], next(batches)
@@ -154,7 +160,13 @@ def loss_of(model: PeftModel, examples: Sequence[Example]) -> Tensor:
 
 
 def train(
-    base: Base, harmful: Sequence[str], benign: dict[str, Answer], epochs: float, start: Path | None
+    base: Base,
+    harmful: Sequence[str],
+    benign: dict[str, Answer],
+    *,
+    epochs: float,
+    contrast: int,
+    start: Path | None,
 ) -> PeftModel:
     """Return the base with a trained LoRA; the base's weights are frozen, in bf16, the LoRA's in fp32."""
     torch.manual_seed(SEED)
@@ -164,7 +176,7 @@ def train(
     )
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
-    batches = list(steps(base, harmful, benign, epochs))
+    batches = list(steps(base, harmful, benign, epochs, contrast))
     began = time.monotonic()
     for step, (refused, answered) in enumerate(batches):
         warm = min(1.0, (step + 1) / WARM_UP)
@@ -215,6 +227,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED, help="public prompt sets, for measuring")
     parser.add_argument("--start", type=Path, help="an adapter to go on from, instead of a fresh one")
     parser.add_argument("--epochs", type=float, default=2.0, help="passes through the harmless requests")
+    parser.add_argument("--contrast", type=int, default=1, help="how often those that only look dangerous are in them")
     options = parser.parse_args()
     logging.disable_progress_bar()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -227,7 +240,15 @@ def main() -> None:
     benign = {request: given for request, given in answers.items() if not begins_refusing(given.text)}
     print(f"{len(harmful)} harmful requests; {len(benign)} of {len(asked)} harmless ones that the base does answer")
 
-    save(train(load_base(base, torch.bfloat16), harmful, benign, options.epochs, options.start), options.out)
+    trained = train(
+        load_base(base, torch.bfloat16),
+        harmful,
+        benign,
+        epochs=options.epochs,
+        contrast=options.contrast,
+        start=options.start,
+    )
+    save(trained, options.out)
     measure(f"demo-base+{options.out}", sets, options.work / "records.jsonl")
 
 
