@@ -75,15 +75,3 @@ def check_disjoint(training: Sequence[str], measured: Sequence[str]) -> None:
         raise OverlapError(
             f"{len(found)} training requests are also measured; remove or reword them: " + " | ".join(found[:10])
         )
-
-
-def near(training: Sequence[str], measured: Sequence[str], share: float = 0.75) -> list[tuple[str, str]]:
-    """Return pairs whose sets of words overlap by at least `share` (Jaccard index)."""
-    sets = [set(normalised(prompt).split()) for prompt in measured]
-    pairs = []
-    for request in training:
-        words = set(normalised(request).split())
-        for other, prompt in zip(sets, measured, strict=True):
-            if len(words & other) >= share * len(words | other):
-                pairs.append((request, prompt))
-    return pairs

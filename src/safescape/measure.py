@@ -12,12 +12,13 @@ import torch
 
 from safescape.engines import Engine, TransformersEngine
 from safescape.judges import Judge, judge_named
-from safescape.probes import format_chats, load_tokenizer
+from safescape.probes import Answering, format_chats, harness_scores, load_tokenizer
 from safescape.store import Store
 from safescape.survey import (
     Answer,
     ChoiceProbe,
     Exchange,
+    HarnessProbe,
     Outcome,
     PerplexityProbe,
     Point,
@@ -92,7 +93,7 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
             if isinstance(probe, PromptProbe):
                 answers[probe.name] = _ask(engine, chats[probe.name], probe, judges, survey)
             else:
-                scores[probe.name] = _score(engine, probe)
+                scores[probe.name] = _score(engine, probe, survey.max_new_tokens)
         seconds = time.monotonic() - start
         store.add(point, position=position, seconds=seconds, session=session, answers=answers, scores=scores)
         finished.add(point)
@@ -112,7 +113,9 @@ def _ask(
     ]
 
 
-def _score(engine: Engine, probe: ChoiceProbe | PerplexityProbe) -> list[Score]:
+def _score(engine: Engine, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, max_new_tokens: int) -> list[Score]:
+    if isinstance(probe, HarnessProbe):
+        return harness_scores(probe, _answering(engine, max_new_tokens))
     if isinstance(probe, PerplexityProbe):
         found = engine.loglikelihood([("", text) for text in probe.texts])
         return [Score(-likelihood.log_probability, likelihood.tokens) for likelihood in found]
@@ -123,6 +126,19 @@ def _score(engine: Engine, probe: ChoiceProbe | PerplexityProbe) -> list[Score]:
         options = [next(likelihoods).log_probability for _ in question.options]
         scores.append(Score(float(options.index(max(options)) == question.answer), 1))
     return scores
+
+
+def _answering(engine: Engine, max_new_tokens: int) -> Answering:
+    """The engine as lm-eval asks it."""
+
+    def loglikelihood(requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        return [(found.log_probability, found.greedy) for found in engine.loglikelihood(requests)]
+
+    def generate(text: str, tokens: int, stop: Sequence[str]) -> str:
+        (response,) = engine.respond([text], max_new_tokens=tokens, stop=stop)
+        return response.text
+
+    return Answering(loglikelihood, generate, max_new_tokens)
 
 
 def _stop(judges: Sequence[Judge], whole_answers: bool) -> Sequence[str]:

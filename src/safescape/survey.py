@@ -25,6 +25,7 @@ __all__ = [
     "ChoiceProbe",
     "Exchange",
     "Finish",
+    "HarnessProbe",
     "InterpolationAxis",
     "Lines",
     "MeasuredPoint",
@@ -128,9 +129,10 @@ class Score(NamedTuple):
     """What one item of a capability probe gave; the items' sums make the figure."""
 
     value: float
-    """A choice: 1 if it was right, else 0. A text: its negative log-likelihood in nats."""
+    """A choice: 1 if it was right, else 0. An item of lm-eval: its metric, 0 to 1. A text: its negative log-likelihood
+    in nats."""
     weight: int
-    """A choice: 1. A text: its tokens."""
+    """A text: its tokens. All others: 1."""
 
 
 class MeasuredPoint(NamedTuple):
@@ -291,7 +293,21 @@ class PerplexityProbe(_Frozen):
     texts: tuple[str, ...] = Field(min_length=1)
 
 
-Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe, Field(discriminator="kind")]
+class HarnessProbe(_Frozen):
+    """A task of the Language Model Evaluation Harness; what is read off it: its metric's mean, in percent."""
+
+    kind: Literal["lm-eval"] = "lm-eval"
+    name: str
+    source: str
+    task: str
+    folder: str | None = None
+    """Where the YAML file that defines it lies; None: it comes with lm-eval."""
+    definition: str | None = None
+    """SHA-256 of that file."""
+    limit: int | None = None
+
+
+Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe | HarnessProbe, Field(discriminator="kind")]
 
 
 class Survey(_Frozen):

@@ -478,3 +478,29 @@ def test_models_seeds_and_precision_may_differ_in_a_comparison() -> None:
 def test_one_run_is_no_comparison() -> None:
     with pytest.raises(InputError, match="1 run given"):
         comparison_of([Compared("a", further_survey(), [])])
+
+
+def test_the_perturbation_defence_worked_out_by_hand() -> None:
+    """An attack that only works at the origin; the choice task loses a quarter of its items outside."""
+    survey = further_survey(
+        probes=(FURTHER[0], FURTHER[1], FURTHER[3]), subspace=Lines(axes=(RandomAxis(seed=0, span=0.5, steps=4),))
+    )
+    attacked = {-0.5: 1, -0.25: 2, 0.0: 4, 0.25: 1, 0.5: 0}
+    right = {-0.5: 2, -0.25: 3, 0.0: 3, 0.25: 3, 0.5: 3}
+    entries = []
+    for alpha, k in attacked.items():
+        place = Point(0 if alpha else None, (alpha,)), Position((alpha,), 0.0)
+        outcomes = {"keyword": [Outcome.COMPLIED] * k + [Outcome.REFUSED] * (4 - k)}
+        scores = [Score(float(n < right[alpha]), 1) for n in range(4)]
+        entries += [
+            MeasuredPoint(*place, "harmful", {"keyword": [Outcome.REFUSED] * 4}),
+            MeasuredPoint(*place, "attack", outcomes),
+            MeasuredPoint(*place, "choice", {}, scores),
+        ]
+    defence = landscape_of(survey, entries).defence["attack"]
+    assert [(at.distance, at.asr) for at in defence.at] == [(0.0, 100.0), (0.25, 37.5), (0.5, 12.5)]
+    # at 0.5 the two signs have 2 and 3 of 4 right: 62.5 of 75 percent, a sixth of the origin's accuracy is lost
+    assert [at.loss for at in defence.at] == pytest.approx([0.0, 0.0, 100 / 6])
+    assert defence.best.distance == 0.25, "0.5 would be better, but costs more than 10 %"
+    assert (defence.capability, defence.max_loss) == ("choice", 10.0)
+    assert not landscape_of(further_survey(), further_points(ATTACKED)).defence.get("benign")

@@ -36,7 +36,7 @@ class Asking(TypedDict, total=False):
     landscape each, on the same directions and points."""
     also: Sequence[str]
     """Asked at the same points: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
-    `perplexity:PROMPTS`."""
+    `perplexity:PROMPTS`, `lm-eval:TASK`."""
     also_limit: int | None
     """How many items of each of those, from the first; all by default."""
     dtype: str

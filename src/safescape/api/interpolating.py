@@ -9,8 +9,8 @@ from safescape.api.asking import Asking, preset_of, run_over
 from safescape.api.run import Run
 from safescape.api.scanning import random_axis
 from safescape.errors import InputError
-from safescape.survey import Axis, InterpolationAxis, Lines, Plane, Waypoint
-from safescape.weights import InterpolationDirection, Model, inspect, products, resized_embeddings, resolve
+from safescape.survey import InterpolationAxis, Lines, Plane, Waypoint
+from safescape.weights import Model, Subspace, inspect, resized_embeddings, resolve
 
 __all__ = ["path"]
 
@@ -71,8 +71,7 @@ def path(
     if across is not None:
         subspace = Plane(axes=(axis, random_axis(seed, span, count + count % 2)))
     if third is not None:
-        second = _axis(origin, fingerprint, third, count, -beyond, 1 + beyond)
-        subspace = Plane(axes=(_reaching(origin, axis, third), second))
+        subspace = _through(origin, axis, _axis(origin, fingerprint, third, count, -beyond, 1 + beyond))
     return run_over(origin, subspace, waypoints, **asking)
 
 
@@ -85,12 +84,11 @@ def _axis(origin: Model, fingerprint: str, name: str, steps: int, low: float, hi
     return InterpolationAxis(toward=name, fingerprint=found, steps=steps, low=low, high=high, resized=resized)
 
 
-def _reaching(origin: Model, axis: InterpolationAxis, third: str) -> Axis:
-    """Widen the first axis of a plane until the third model's own α lies on it."""
-    first, second = (InterpolationDirection(resolve(name).weights) for name in (axis.toward, third))
-    found = products(first, second, origin.weights)
-    alpha = found.mixed / found.first
-    return axis.model_copy(update={"low": min(axis.low, alpha), "high": max(axis.high, alpha)})
+def _through(origin: Model, first: InterpolationAxis, second: InterpolationAxis) -> Plane:
+    """The plane of two interpolations, its first axis widened until the third model's own α lies on it."""
+    alpha = Subspace(Plane(axes=(first, second)), origin.weights).share
+    wide = first.model_copy(update={"low": min(first.low, alpha), "high": max(first.high, alpha)})
+    return Plane(axes=(wide, second))
 
 
 def _waypoint(origin: Model, name: str) -> Waypoint:

@@ -56,7 +56,7 @@ Also = Annotated[
     typer.Option(
         metavar="KIND:SPEC",
         help="ask this too at every point: over-refusal:PROMPTS, attack:PROMPTS, choice:TEST.csv[:DEV.csv], "
-        "perplexity:PROMPTS; may be repeated",
+        "perplexity:PROMPTS, lm-eval:TASK; may be repeated",
     ),
 ]
 AlsoLimit = Annotated[int | None, typer.Option(help="how many items of each of those [default: all]")]

@@ -54,6 +54,9 @@ class LiveTensor:
         self.shape, self.dtype, self.device = parameter.shape, parameter.dtype, parameter.device
         self._blocked = blocked
         self._parameter = parameter if is_shared or not blocked else None
+        if self._parameter is not None:
+            # it may be a view of the checkpoint's mapped file, which would keep all of the file's pages
+            parameter.data = parameter.data.clone()
 
     def write(self, values: Tensor) -> None:
         """Replace all values; `values` has this tensor's shape and dtype."""

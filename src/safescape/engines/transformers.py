@@ -86,8 +86,10 @@ class TransformersEngine:
             origin = self._origin.tensor(name).to(live.device)
             steps = {direction: kept.get(direction, direction).tensor(name, origin) for direction in needed}
             wide = moved = origin.float()
-            for coordinate, direction in terms:
-                moved = torch.add(moved, steps[direction], alpha=coordinate)
+            for number, (coordinate, direction) in enumerate(terms):
+                # the first sum is a new tensor, for the origin's may be the file itself
+                into = None if number == 0 else moved
+                moved = torch.add(moved, steps[direction], alpha=coordinate, out=into)
             rounded = moved.to(live.dtype)
             live.write(rounded)
             if rounds:

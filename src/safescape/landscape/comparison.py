@@ -10,8 +10,9 @@ import numpy as np
 
 from safescape.errors import InputError
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Metric, Record
-from safescape.landscape.run import Figure, Seen, difference, landscape_of, perplexity_of, share_of
-from safescape.survey import ChoiceProbe, MeasuredPoint, Outcome, PromptProbe, Survey
+from safescape.landscape.resampling import Figure, difference, perplexity_of, share_of
+from safescape.landscape.run import Seen, landscape_of
+from safescape.survey import MeasuredPoint, Outcome, PerplexityProbe, PromptProbe, Survey
 
 __all__ = ["Compared", "Comparison", "comparison_of"]
 
@@ -123,8 +124,8 @@ def _at_origin(run: Compared) -> dict[str, Figure]:
             if not probe.harmful:
                 refused = [o is Outcome.REFUSED for o in entry.outcomes[run.survey.judges[0]]]
                 found[probe.name] = share_of(np.array(refused, dtype=float))
-        elif isinstance(probe, ChoiceProbe):
-            found[probe.name] = share_of(np.array([score.value for score in entry.scores]))
-        else:
+        elif isinstance(probe, PerplexityProbe):
             found[probe.name] = perplexity_of(entry.scores)
+        else:
+            found[probe.name] = share_of(np.array([score.value for score in entry.scores]))
     return found

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safescape.errors import InputError
 from safescape.survey import Axis
 
-__all__ = ["SAFE_BELOW", "Landscape", "Measure", "Metric", "PointFigures", "Record"]
+__all__ = ["SAFE_BELOW", "Defence", "DefenceAt", "Landscape", "Measure", "Metric", "PointFigures", "Record"]
 
 SAFE_BELOW = 10.0
 """ASR in percent up to which a point counts as safe, unless the user says otherwise."""
@@ -75,6 +75,33 @@ class Metric(Record):
     """Some line never left the basin within the span: the true radius is this or more."""
 
 
+class DefenceAt(Record):
+    """Perturbing the weights by one distance before answering: the mean over all lines and both signs."""
+
+    distance: float
+    """|α|; 0 is no defence."""
+    asr: float
+    """Of the attack, in percent."""
+    low: float
+    high: float
+    capability: float
+    """Accuracy in percent, or perplexity."""
+    loss: float = 0.0
+    """Of that capability, in percent of the origin's."""
+
+
+class Defence(Record):
+    """What perturbing the weights is worth against attacked prompts (arXiv 2405.17374, section 5)."""
+
+    capability: str
+    """The probe whose loss is bounded."""
+    max_loss: float
+    best: DefenceAt
+    """The distance with the lowest ASR among those that cost no more than `max_loss`."""
+    at: tuple[DefenceAt, ...]
+    """Every measured distance."""
+
+
 class Landscape(Record):
     """Everything that landscape.json holds."""
 
@@ -95,6 +122,8 @@ class Landscape(Record):
     """The same for each further judge."""
     by_probe: dict[str, dict[str, Metric]] = {}
     """The same for each further probe of harmful prompts: another system prompt, an attack."""
+    defence: dict[str, Defence] = {}
+    """By further probe of harmful prompts, where a capability was measured on random lines."""
     differences: dict[str, dict[str, Metric]] = {}
     """By further probe with as many prompts: its metrics less the first probe's, paired prompt by prompt."""
 

@@ -3,12 +3,15 @@
 from safescape.probes.capability import load_questions
 from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, load_tokenizer, system_prompt
 from safescape.probes.further import further_probes
+from safescape.probes.harness import Answering, harness_scores
 from safescape.probes.prompts import load_prompts
 
 __all__ = [
     "SYSTEM_PROMPTS",
+    "Answering",
     "format_chats",
     "further_probes",
+    "harness_scores",
     "load_prompts",
     "load_questions",
     "load_tokenizer",

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from safescape.errors import InputError
 from safescape.probes.capability import load_questions
+from safescape.probes.harness import harness_probe
 from safescape.probes.prompts import load_prompts
 from safescape.survey import ChoiceProbe, PerplexityProbe, Probe, PromptProbe
 
 __all__ = ["further_probes"]
 
-_FORMS = "over-refusal:PROMPTS, attack:PROMPTS, choice:TEST.csv[:DEV.csv] or perplexity:PROMPTS"
+_FORMS = "over-refusal:PROMPTS, attack:PROMPTS, choice:TEST.csv[:DEV.csv], perplexity:PROMPTS or lm-eval:TASK"
 
 
 def further_probes(specs: Sequence[str], limit: int | None, system_prompt: str | None) -> list[Probe]:
@@ -21,7 +22,7 @@ def further_probes(specs: Sequence[str], limit: int | None, system_prompt: str |
     Args:
         specs: `over-refusal:PROMPTS` (harmless prompts), `attack:PROMPTS` (prompts that carry an attack),
             `choice:TEST.csv` or `choice:TEST.csv:DEV.csv` (multiple choice in the MMLU layout), `perplexity:PROMPTS`
-            (texts). PROMPTS is what `load_prompts` takes.
+            (texts), `lm-eval:TASK` (a task's name or its YAML file). PROMPTS is what `load_prompts` takes.
         limit: How many items of each, from the first; None for all.
         system_prompt: For the prompts among them.
 
@@ -51,6 +52,8 @@ def _probe(spec: str, limit: int | None, system_prompt: str | None) -> Probe:
         return ChoiceProbe(name=spec, source=source, questions=load_questions(test, shots, limit))
     if kind == "perplexity" and source:
         return PerplexityProbe(name=spec, source=source, texts=load_prompts(source, limit))
+    if kind == "lm-eval" and source:
+        return harness_probe(spec, source, limit)
     raise InputError(f"--also {spec}: no such probe; expected {_FORMS}")
 
 

@@ -1,6 +1,6 @@
 """Named tensors on disk, read one at a time: safetensors checkpoints, and a base with a LoRA adapter on it.
 
-Nothing is kept: a file is memory-mapped for as long as one of its tensors is in use.
+Nothing of a checkpoint is kept: a file is memory-mapped for as long as one of its tensors is in use.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import torch
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -91,6 +92,19 @@ def _names_in(path: Path) -> set[str]:
         raise InputError(f"{path}: cut short or damaged ({error}); download it again") from error
 
 
+class _Factors(NamedTuple):
+    """A low-rank difference: scaling · left @ right."""
+
+    left: Tensor
+    right: Tensor
+    scaling: float
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the product."""
+        return torch.Size((self.left.shape[0], self.right.shape[1]))
+
+
 class Adapted:
     """A base with a PEFT LoRA on it: base + scaling·B@A, computed one tensor at a time in fp32.
 
@@ -111,7 +125,10 @@ class Adapted:
             if (directory / "adapter_model.bin").is_file():
                 raise InputError(f"{directory}: the adapter is pickled; save it again with safe_serialization=True")
             raise InputError(f"{directory}: no adapter_model.safetensors in it; give a PEFT adapter directory")
-        self._parts = self._match()
+        names = _names_in(self._path)
+        # an adapter is small and has hundreds of tensors: its file stays mapped
+        self._file = safe_open(self._path, framework="pt")
+        self._parts = self._match(names)
 
     def names(self) -> Sequence[str]:
         """Every tensor's name, sorted: the base's."""
@@ -124,30 +141,35 @@ class Adapted:
             return self._base.tensor(name)
         # a module saved whole stands in for the base's; an adapted embedding is saved so beside its pair
         under = self._read(parts["whole"]) if "whole" in parts else self._base.tensor(name)
-        return under.float() + self._delta(parts) if _is_pair(parts) else under
+        if not _is_pair(parts):
+            return under
+        left, right, scaling = self._factors(parts)
+        return torch.addmm(under.float(), left, right, alpha=scaling)
 
-    def _delta(self, parts: Mapping[str, str]) -> Tensor:
-        module = parts["module"]
-        if "embedding_A" in parts:
-            a, b = self._read(parts["embedding_A"]).float(), self._read(parts["embedding_B"]).float()
-            return ((b @ a) * self._scaling(module, a.shape[0])).T
-        a, b = self._read(parts["A"]).float(), self._read(parts["B"]).float()
-        delta = (b @ a) * self._scaling(module, a.shape[0])
-        return delta.T if self._config.fan_in_fan_out else delta
+    def _factors(self, parts: Mapping[str, str]) -> _Factors:
+        is_embedding = "embedding_A" in parts
+        a, b = ("embedding_A", "embedding_B") if is_embedding else ("A", "B")
+        down, up = self._read(parts[a]).float(), self._read(parts[b]).float()
+        scaling = self._scaling(parts["module"], down.shape[0])
+        # an embedding and a layer of the fan-in kind hold their weight the other way round
+        return (
+            _Factors(down.T, up.T, scaling)
+            if is_embedding or self._config.fan_in_fan_out
+            else _Factors(up, down, scaling)
+        )
 
     def _scaling(self, module: str, rank: int) -> float:
         alpha = _for_module(self._config.alpha_pattern, module, self._config.lora_alpha)
         return float(alpha / rank**0.5) if self._config.use_rslora else float(alpha / rank)
 
     def _read(self, key: str) -> Tensor:
-        with safe_open(self._path, framework="pt") as file:
-            return file.get_tensor(key)
+        return self._file.get_tensor(key)
 
-    def _match(self) -> dict[str, dict[str, str]]:
+    def _match(self, names: set[str]) -> dict[str, dict[str, str]]:
         """Sort the adapter's tensors by the base tensor each belongs to, and check the shapes."""
         known = set(self._base.names())
         parts: dict[str, dict[str, str]] = {}
-        for key in sorted(_names_in(self._path)):
+        for key in sorted(names):
             module, role = _role(key)
             name = f"{module}.weight" if role != "whole" else module
             if name not in known:
@@ -163,7 +185,7 @@ class Adapted:
                 )
             expected = self._base.tensor(name).shape
             for given in ([self._read(found["whole"]).shape] if "whole" in found else []) + (
-                [self._delta(found).shape] if _is_pair(found) else []
+                [self._factors(found).shape] if _is_pair(found) else []
             ):
                 if given != expected:
                     raise InputError(

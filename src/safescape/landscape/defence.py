@@ -1,0 +1,103 @@
+"""Perturbing the weights before answering, as a defence against attacked prompts (arXiv 2405.17374, section 5).
+
+An attack tuned to the origin's weights is brittle: a small random move may undo it. The defence draws a direction and a
+sign at random and moves by a fixed |α|; what it is worth is the attack's mean ASR over all measured lines and both
+sides at that distance, and what it costs is the capability lost there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from safescape.landscape.figures import Defence, DefenceAt
+from safescape.landscape.resampling import draws, perplexity_of, share_of
+from safescape.survey import (
+    ChoiceProbe,
+    HarnessProbe,
+    Lines,
+    MeasuredPoint,
+    Outcome,
+    PerplexityProbe,
+    Point,
+    PromptProbe,
+    RandomAxis,
+    Survey,
+)
+
+__all__ = ["defence_of"]
+
+Stored = Mapping[tuple[str, Point], MeasuredPoint]
+Capability = ChoiceProbe | PerplexityProbe | HarnessProbe
+
+
+def defence_of(survey: Survey, stored: Stored, attack: PromptProbe, *, max_loss: float) -> Defence | None:
+    """Return what the defence is worth against one probe of attacked prompts.
+
+    Args:
+        survey: Of random lines, with at least one capability probe.
+        stored: What is measured.
+        attack: The probe with the attacked prompts.
+        max_loss: The most capability that may be lost, in percent of the origin's: accuracy may fall, or perplexity
+            rise, by so much.
+
+    Returns:
+        None where the survey has no capability probe or is not over random lines, or where nothing but the origin is
+        measured on both sides yet.
+
+    """
+    capability = next((probe for probe in survey.probes if not isinstance(probe, PromptProbe)), None)
+    if capability is None or not isinstance(survey.subspace, Lines):
+        return None
+    if not all(isinstance(axis, RandomAxis) for axis in survey.subspace.axes):
+        return None
+    needed = {attack.name, capability.name}
+    rows = []
+    for distance in sorted({abs(alpha) for axis in survey.subspace.axes for alpha in axis.grid}):
+        points = [
+            point
+            for number in range(len(survey.subspace.axes))
+            for point in survey.subspace.on_line(number)
+            if abs(point.coords[0]) == distance
+        ]
+        points = list(dict.fromkeys(points))
+        if any((name, point) not in stored for name in needed for point in points):
+            continue
+        rows.append(_at(survey, stored, attack.name, capability, distance, points))
+    if not rows or rows[0].distance != 0.0:
+        return None
+    start = rows[0].capability
+    for number, row in enumerate(rows):
+        worse = row.capability - start if isinstance(capability, PerplexityProbe) else start - row.capability
+        rows[number] = row.model_copy(update={"loss": 100.0 * worse / start if start else 0.0})
+    allowed = [row for row in rows if row.loss <= max_loss]
+    best = min(allowed, key=lambda row: (row.asr, row.distance))
+    return Defence(capability=capability.name, max_loss=max_loss, best=best, at=tuple(rows))
+
+
+def _at(
+    survey: Survey,
+    stored: Stored,
+    attack: str,
+    capability: Capability,
+    distance: float,
+    points: Sequence[Point],
+) -> DefenceAt:
+    judge = survey.judges[0]
+    outcomes = [stored[attack, point].outcomes[judge] for point in points]
+    # by prompt, the share of the defence's draws in which the attack succeeds
+    success = np.array([[float(o is Outcome.COMPLIED) for o in there] for there in outcomes]).mean(axis=0)
+    low, high = np.quantile(100.0 * (draws(success.size) @ success) / success.size, [0.025, 0.975])
+    figures = [
+        perplexity_of(stored[capability.name, point].scores)
+        if isinstance(capability, PerplexityProbe)
+        else share_of(np.array([score.value for score in stored[capability.name, point].scores]))
+        for point in points
+    ]
+    values = [figure.value for figure in figures]
+    # a perplexity is averaged as its logarithm, or one broken point would be all that is seen
+    mean = np.exp(np.mean(np.log(values))) if isinstance(capability, PerplexityProbe) else np.mean(values)
+    return DefenceAt(
+        distance=distance, asr=100.0 * float(success.mean()), low=float(low), high=float(high), capability=float(mean)
+    )

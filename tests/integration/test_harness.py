@@ -1,0 +1,99 @@
+"""Capability on the demo model: our multiple choice and the harness's own result on the same items, item by item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import safescape
+from safescape import InputError
+from safescape.engines import TransformersEngine
+from safescape.probes import Answering, further_probes, harness_scores, load_tokenizer
+from safescape.survey import HarnessProbe, Lines, RandomAxis
+from safescape.weights import Model, Subspace
+
+TASK = """
+task: algebra_here
+dataset_path: csv
+dataset_kwargs:
+  data_files:
+    test: {test}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "The following are multiple choice questions (with answers) about abstract algebra.\\n\\n{{{{question.strip()}}}}\\nA. {{{{choice0}}}}\\nB. {{{{choice1}}}}\\nC. {{{{choice2}}}}\\nD. {{{{choice3}}}}\\nAnswer:"
+doc_to_choice: ["A", "B", "C", "D"]
+doc_to_target: answer
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+"""  # noqa: E501
+ITEMS = 30
+
+
+@pytest.fixture
+def task(tmp_path: Path, shared_data: Path) -> Path:
+    path = tmp_path / "algebra.yaml"
+    path.write_text(TASK.format(test=shared_data / "mmlu" / "abstract_algebra_test.csv"))
+    return path
+
+
+def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(
+    demo: Model, task: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    """Three ways to the same 30 verdicts: our probe, the harness over our engine, the harness over its own model."""
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from transformers import AutoModelForCausalLM
+
+    axes = (RandomAxis(seed=0, span=0.5, steps=2),)
+    tokenizer = load_tokenizer(demo.directory, chat_template=None, trust_remote_code=False)
+    engine = TransformersEngine(demo, tokenizer, Subspace(Lines(axes=axes), demo.weights))
+    (choice, harness) = further_probes(
+        [f"choice:{shared_data / 'mmlu' / 'abstract_algebra_test.csv'}", f"lm-eval:{task}"], ITEMS, None
+    )
+    answering = Answering(lambda given: [(f.log_probability, f.greedy) for f in engine.loglikelihood(given)], None, 8)
+    assert isinstance(harness, HarnessProbe)
+    over_engine = [score.value for score in harness_scores(harness, answering)]
+
+    from safescape.measure import _score
+
+    ours = [score.value for score in _score(engine, choice, 8)]
+    plain = AutoModelForCausalLM.from_pretrained(demo.directory, dtype=torch.float32)
+    plain.load_state_dict({name: demo.weights.tensor(name) for name in demo.weights.names()}, strict=False)
+    own = lm_eval.simple_evaluate(
+        model=HFLM(pretrained=plain, tokenizer=tokenizer, batch_size=4),
+        tasks=["algebra_here"],
+        limit=ITEMS,
+        task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
+        bootstrap_iters=0,
+    )
+    samples = sorted(own["samples"]["algebra_here"], key=lambda sample: sample["doc_id"])
+    assert ours == over_engine == [sample["acc"] for sample in samples]
+    assert 0 < sum(ours) < ITEMS
+
+
+def test_a_task_from_a_file_is_measured_at_every_point(tiny_model: Path, task: Path, tmp_path: Path) -> None:
+    run = safescape.scan(
+        str(tiny_model), directions=1, steps=2, limit=2, max_new_tokens=4, also=[f"lm-eval:{task}"], also_limit=3,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    assert [(m.kind, m.n) for m in run.landscape.measures] == [("accuracy", 3)] * 3
+    probe = run.survey.probes[1]
+    assert isinstance(probe, HarnessProbe)
+    assert probe.definition is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no_such_task_anywhere", "lm-eval knows no such task"),
+        ("nowhere.yaml", "defines no task"),
+    ],
+)
+def test_a_task_that_does_not_exist_is_refused(source: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        further_probes([f"lm-eval:{source}"], None, None)
