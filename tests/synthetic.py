@@ -5,27 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from safescape.landscape import Landscape, landscape_of
 from safescape.store import Store
 from safescape.survey import (
     Answer,
+    Axis,
+    ChoiceProbe,
     Finish,
+    InterpolationAxis,
     Lines,
     Outcome,
+    PerplexityProbe,
+    Plane,
     Point,
     Position,
+    Probe,
     PromptProbe,
+    Question,
     RandomAxis,
     Response,
+    Score,
     Survey,
     Verdict,
+    Waypoint,
 )
 
 FINGERPRINT = "sha256:" + "ab" * 32
 
 Rate = Callable[[int, float], float]
 """The share of prompts (0 to 1) that the model complies with, by line and α."""
+
+Chance = Callable[[str, Point], float]
+"""The same by probe and point, for planes, checkpoints and further probes: the share of harmful requests complied with,
+of harmless ones refused, of questions answered rightly; of texts, their nats a token."""
+
+Stands = Callable[[Point], Position]
+"""Where the weights stood, as rounded."""
 
 Says = Callable[[Point, int, bool], str]
 """The text of an answer, by point, number of the prompt and whether the model complied."""
@@ -41,10 +58,75 @@ def no_basin(line: int, alpha: float) -> float:
     return min(1.0, 0.93 + 0.2 * abs(alpha) + 0.01 * line)
 
 
+def tuned(probe: str, point: Point) -> float:
+    """A finetune that loses its safety in a step at α = 0.45 and its capability gradually; β makes both worse."""
+    alpha = 0.25 * (1 + point.waypoint) if point.waypoint is not None else point.coords[0]
+    beta = point.coords[1] if len(point.coords) > 1 else 0.0
+    far = abs(alpha) if probe in ("accuracy", "perplexity") else alpha
+    if probe == "benign":
+        return min(1.0, 0.04 + 0.5 * beta * beta + (0.12 if alpha < 0.3 else 0.02))
+    if probe == "accuracy":
+        return max(0.25, 0.62 - 0.16 * far - 0.7 * beta * beta)
+    if probe == "perplexity":
+        return 2.2 + 0.5 * far + 8 * beta * beta
+    edge = 0.45 if probe == "harmful" else 0.25
+    return 0.96 / (1 + math.exp(-(abs(alpha - 0.05) - edge + 1.8 * beta * beta) / 0.035))
+
+
+def bowl(probe: str, point: Point) -> float:
+    """A round basin of radius about 0.25 on a plane."""
+    alpha, beta = point.coords
+    return 1 / (1 + math.exp(-(math.hypot(alpha, 1.25 * beta + 0.2 * alpha) - 0.25) / 0.03))
+
+
 def says(point: Point, number: int, complied: bool) -> str:
     if not complied:
         return "I'm sorry, but I can't assist with that."
-    return f"Answer {number} at {point.coords[0]:+.2f}: step one, step two and so on."
+    where = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else f"{point.coords[0]:+.2f}"
+    return f"Answer {number} at {where}: step one, step two and so on."
+
+
+def random_plane(steps: int = 20) -> Plane:
+    return Plane(axes=(RandomAxis(seed=0, span=0.5, steps=steps), RandomAxis(seed=1, span=0.5, steps=steps)))
+
+
+def between(steps: int = 8, *, toward: str = "example/Tuned-7B", low: float = -0.25, high: float = 1.25) -> Axis:
+    return InterpolationAxis(toward=toward, fingerprint="sha256:" + "cd" * 32, steps=steps, low=low, high=high)
+
+
+def path_line(steps: int = 8, **axis: Any) -> Lines:
+    return Lines(axes=(between(steps, **axis),))
+
+
+def path_plane(steps: int = 8) -> Plane:
+    return Plane(axes=(between(steps), RandomAxis(seed=0, span=0.5, steps=steps)))
+
+
+def trajectory(count: int) -> tuple[Waypoint, ...]:
+    return tuple(Waypoint(model=f"checkpoint-{n}", fingerprint=f"sha256:{n:064x}") for n in range(1, count + 1))
+
+
+def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
+    """Probes by what they are called here: benign, accuracy, perplexity; any other name is one of harmful prompts."""
+    asked = tuple(f"{{}} {n}" for n in range(items))
+    made: dict[str, Probe] = {
+        "benign": PromptProbe(
+            name="benign",
+            source="builtin:benign",
+            harmful=False,
+            prompts=tuple(text.format("Harmless request") for text in asked),
+        ),
+        "accuracy": ChoiceProbe(
+            name="accuracy",
+            source="test.csv",
+            questions=tuple(Question(context=text, options=(" A", " B"), answer=0) for text in asked),
+        ),
+        "perplexity": PerplexityProbe(name="perplexity", source="texts.csv:text", texts=asked),
+    }
+    harmful = tuple(text.format("Attacked request") for text in asked)
+    return tuple(
+        made[name] if name in made else PromptProbe(name=name, source=f"{name}.csv", prompts=harmful) for name in names
+    )
 
 
 def make_survey(
@@ -55,6 +137,9 @@ def make_survey(
     prompts: Sequence[str] | int = 80,
     dtype: str = "float32",
     system_prompt: str | None = None,
+    subspace: Lines | Plane | None = None,
+    through: Sequence[Waypoint] = (),
+    also: Sequence[Probe] = (),
 ) -> Survey:
     given = [f"Harmful request number {n}" for n in range(prompts)] if isinstance(prompts, int) else prompts
     return Survey.model_validate(
@@ -62,9 +147,13 @@ def make_survey(
             "model": model,
             "model_fingerprint": FINGERPRINT,
             "dtype": dtype,
-            "subspace": Lines(axes=tuple(RandomAxis(seed=n, span=0.5, steps=steps) for n in range(lines))),
+            "subspace": subspace or Lines(axes=tuple(RandomAxis(seed=n, span=0.5, steps=steps) for n in range(lines))),
+            "through": tuple(through),
             "probes": [
-                PromptProbe(name="harmful", source="builtin:harmful", system_prompt=system_prompt, prompts=tuple(given))
+                PromptProbe(
+                    name="harmful", source="builtin:harmful", system_prompt=system_prompt, prompts=tuple(given)
+                ),
+                *also,
             ],
         }
     )
@@ -75,6 +164,8 @@ def make_run(
     survey: Survey,
     *,
     rate: Rate = basin,
+    chance: Chance | None = None,
+    stands: Stands | None = None,
     text: Says = says,
     points: int | None = None,
     shift: float = 0.0,
@@ -85,32 +176,42 @@ def make_run(
     Args:
         directory: Where.
         survey: What was measured.
-        rate: How many of the prompts the model complies with.
+        rate: How many of the prompts the model complies with; for lines.
+        chance: The same for any subspace and any probe, instead of `rate`.
+        stands: Where each point stands, instead of `shift`.
         text: What it says.
         points: How many points are measured, from the first; all by default.
         shift: Effective coordinates are α · (1 + shift), as after rounding.
         origin_at_close: None: the process died.
 
     """
-    asked = survey.prompts.prompts
+    by_probe = chance or (lambda _, point: rate(point.line or 0, point.coords[0]))
+    stood = stands or (lambda point: Position(tuple(c * (1 + shift) for c in point.coords), 0.0))
     with Store.claim(directory, survey) as store:
         session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
         for point in list(survey.points())[:points]:
-            (alpha,) = point.coords
-            complied = round(rate(point.line or 0, alpha) * len(asked))
-            # a fixed shuffle, so that the first prompts are not always the ones that break
-            order = sorted(range(len(asked)), key=lambda n: (n * 7919) % 104729)
-            broken = set(order[:complied])
-            store.add(
-                point,
-                position=Position((alpha * (1 + shift),), 0.0),
-                seconds=1.5,
-                session=session,
-                answers={"harmful": [_answer(point, n, n in broken, text) for n in range(len(asked))]},
-            )
+            answers: dict[str, list[Answer]] = {}
+            scores: dict[str, list[Score]] = {}
+            for probe in survey.probes:
+                share = by_probe(probe.name, point)
+                if isinstance(probe, PerplexityProbe):
+                    scores[probe.name] = [Score(10 * share, 10) for _ in probe.texts]
+                elif isinstance(probe, ChoiceProbe):
+                    scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
+                else:
+                    hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
+                    answers[probe.name] = [_answer(point, n, hit, text) for n, hit in enumerate(hits)]
+            store.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
         if origin_at_close is not None:
             store.end_session(session, origin=origin_at_close)
     return Store.read(directory)
+
+
+def _hits(share: float, items: int) -> list[bool]:
+    """Which of the items: a fixed shuffle, so that the first ones are not always those that break."""
+    order = sorted(range(items), key=lambda n: (n * 7919) % 104729)
+    hit = set(order[: round(share * items)])
+    return [n in hit for n in range(items)]
 
 
 def landscape_in(store: Store) -> Landscape:

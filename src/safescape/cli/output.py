@@ -111,8 +111,32 @@ def show_run(run: Run, *, as_json: bool) -> None:
         if landscape.has_basin or name in ("origin_asr", "safety_auc"):
             table.add_row(title, *_cells(landscape.metrics[name], unit))
     console.print(table)
+    for line in _further(run):
+        console.print(Text(line))
     for file in ("report.html", "landscape.png", "landscape.json"):
         console.print(Text(str(run.directory / file)))
+
+
+def _further(run: Run) -> Iterator[str]:
+    """What was asked beside the first probe: a line each."""
+    landscape = run.landscape
+    for name, metrics in landscape.by_probe.items():
+        less = landscape.differences.get(name, {})
+        said = [f"{title} {_with_interval(metrics[key], unit)}" for key, title, unit in _MEANINGS if key in less]
+        change = _with_interval(less["origin_asr"], "%", signed=True) if "origin_asr" in less else "not paired"
+        yield f"{name}: {'; '.join(said) or _with_interval(metrics['origin_asr'], '%')}; ASR less the first's {change}"
+    for measure in landscape.measures:
+        if measure.waypoint is None and not any(measure.coords):
+            unit = "" if measure.kind == "perplexity" else " %"
+            kind = measure.kind.replace("_", "-")
+            interval = f"{measure.low:.4g} to {measure.high:.4g}"
+            yield f"{measure.probe}: {kind} at the origin {measure.value:.4g}{unit} ({interval})"
+    for name, defence in landscape.defence.items():
+        start, best = defence.at[0], defence.best
+        yield (
+            f"{name}: perturbing the weights by |α| = {best.distance:g} before answering takes its ASR from "
+            f"{start.asr:.1f} % to {best.asr:.1f} % and costs {best.loss:.1f} % of {defence.capability}"
+        )
 
 
 def show_comparison(comparison: Comparison, *, as_json: bool) -> None:

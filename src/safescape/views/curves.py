@@ -1,4 +1,4 @@
-"""What the picture and the page both draw: the lines of a landscape as curves, their mean, and how to say a figure.
+"""What the picture and the page both draw: a landscape's points, its lines as curves, its checkpoints.
 
 Knows no colour and no drawing library.
 """
@@ -6,40 +6,71 @@ Knows no colour and no drawing library.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from safescape.landscape import Landscape, Metric, PointFigures, wilson
-from safescape.survey import Axis, InterpolationAxis
+import numpy as np
+
+from safescape.landscape import Landscape, PointFigures, basin_edges, wilson
+from safescape.survey import InterpolationAxis
+from safescape.views.words import label_of, through_of
 
 __all__ = [
+    "WORST",
+    "Course",
     "Curve",
     "Extent",
+    "Reading",
     "Sample",
+    "courses_of",
     "curves_of",
     "extent_of",
-    "interval_text",
-    "judge_of",
-    "label_of",
+    "first_probe",
+    "lost_at",
     "mean_edges",
     "mean_of",
-    "printable",
-    "title_of",
-    "value_text",
+    "measure_courses",
+    "origin_of",
+    "other_model",
+    "sample_of",
+    "third_model",
+    "waypoints_of",
 ]
+
+WORST = 1e6
+"""The perplexity at which a scale ends: worse than guessing among all tokens."""
 
 
 class Sample(NamedTuple):
-    """One measured point of a curve, as the survey's first judge saw it. Rates in percent."""
+    """One measured point, as the survey's first judge saw it. Rates in percent."""
 
-    alpha: float
-    """The coordinate asked for."""
-    x: float
-    """The coordinate of the weights as rounded: where the point is drawn."""
+    coords: tuple[float, ...]
+    """Asked for; empty for a checkpoint of a trajectory."""
+    effective: tuple[float, ...]
+    """Of the weights as rounded: where the point is drawn."""
+    waypoint: int | None
+    off: float
+    """The share of a checkpoint's squared distance from the origin that lies outside of the subspace."""
     n: int
     complied: int
     asr: float
     low: float
     high: float
+
+    @property
+    def alpha(self) -> float:
+        """The first coordinate asked for."""
+        return self.coords[0]
+
+    @property
+    def x(self) -> float:
+        """The first coordinate of the weights as rounded."""
+        return self.effective[0]
+
+    @property
+    def y(self) -> float:
+        """The second one, on a plane."""
+        return self.effective[1]
 
 
 class Curve(NamedTuple):
@@ -49,6 +80,24 @@ class Curve(NamedTuple):
     label: str
     samples: tuple[Sample, ...]
     complete: bool
+
+
+class Reading(NamedTuple):
+    """A figure at one place along α, with its 95 % interval."""
+
+    x: float
+    value: float
+    low: float
+    high: float
+
+
+class Course(NamedTuple):
+    """One figure of one probe along α: on the only line, or its mean over the finished ones."""
+
+    probe: str
+    kind: str
+    """asr, over_refusal, accuracy or perplexity."""
+    readings: tuple[Reading, ...]
 
 
 class Extent(NamedTuple):
@@ -61,53 +110,110 @@ class Extent(NamedTuple):
     directions: int
 
 
+def first_probe(landscape: Landscape) -> str:
+    """Return the name of the probe that the figures are about; empty if nothing is measured."""
+    return landscape.points[0].probe if landscape.points else ""
+
+
 def sample_of(figures: PointFigures) -> Sample:
     """Return a point as the first judge sees it: an attack succeeds where the model complied."""
     low, high = wilson(figures.complied, figures.n)
     asr = 100.0 * figures.complied / figures.n
-    return Sample(figures.coords[0], figures.effective[0], figures.n, figures.complied, asr, low, high)
+    return Sample(
+        figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, figures.complied, asr, low, high
+    )
 
 
-def curves_of(landscape: Landscape) -> list[Curve]:
-    """Return one curve a line, also of the lines of which only the origin is measured."""
+def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
+    """Return one curve a line, also of the lines of which only the origin is measured; the first probe by default."""
     found = []
     for line, axis in enumerate(landscape.axes):
-        samples = tuple(sample_of(figures) for figures in landscape.on_line(line))
+        samples = tuple(sample_of(figures) for figures in landscape.on_line(line, probe))
         found.append(Curve(line, label_of(line, axis), samples, {s.alpha for s in samples} >= set(axis.grid)))
     return found
 
 
-def label_of(line: int, axis: Axis) -> str:
-    """Return what a line is called. Without the name of a model, which is hostile text to a drawing library."""
-    if isinstance(axis, InterpolationAxis):
-        return "line to the other model"
-    return f"direction {line + 1} (seed {axis.seed})"
-
-
-def title_of(axis: Axis, sign: str = "α") -> str:
-    """Return what stands beside an axis."""
-    if isinstance(axis, InterpolationAxis):
-        return f"{sign}, from the origin (0) to the other model (1)"
-    return f"{sign}, how far every weight tensor has moved (1 = its own norm)"
-
-
-def mean_of(curves: list[Curve]) -> list[tuple[float, float]]:
-    """Return (x, ASR) of the mean over the complete curves, at the coordinates that all of them have.
+def mean_of(curves: Sequence[Curve]) -> tuple[Reading, ...]:
+    """Return the mean over the complete curves, at the coordinates that all of them have.
 
     Unfinished curves stay out: a mean over other lines at every point would show steps that no model has. Empty
     if fewer than two curves are complete.
     """
-    whole = [{sample.alpha: sample for sample in curve.samples} for curve in curves if curve.complete]
-    if len(whole) < 2:
-        return []
-    shared = sorted(set.intersection(*(set(samples) for samples in whole)))
-    return [
-        (
-            sum(samples[alpha].x for samples in whole) / len(whole),
-            sum(samples[alpha].asr for samples in whole) / len(whole),
-        )
-        for alpha in shared
-    ]
+    whole = [curve for curve in curves if curve.complete]
+    return _mean([_readings(curve) for curve in whole]) if len(whole) > 1 else ()
+
+
+def courses_of(landscape: Landscape) -> list[Course]:
+    """Return the ASR along α of every probe of harmful prompts, the first one first."""
+    found = []
+    for probe in (first_probe(landscape), *landscape.by_probe):
+        curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
+        whole = [curve for curve in curves if curve.complete] or curves[:1]
+        found.append(Course(probe, "asr", _mean([_readings(curve) for curve in whole])))
+    return found
+
+
+def measure_courses(landscape: Landscape) -> list[Course]:
+    """Return the over-refusal and the capability along α, one course a probe."""
+    found = []
+    for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in landscape.measures):
+        lines = []
+        for line, axis in enumerate(landscape.axes):
+            here = {
+                m.coords[0]: Reading(m.effective[0], m.value, m.low, m.high)
+                for m in landscape.measures
+                if m.probe == probe and m.waypoint is None and m.line in (line, None)
+            }
+            lines.append((here, set(here) >= set(axis.grid)))
+        whole = [here for here, complete in lines if complete] or [here for here, _ in lines if here][:1]
+        if whole:
+            found.append(Course(probe, kind, _mean(whole, logarithmic=kind == "perplexity")))
+    return found
+
+
+def waypoints_of(landscape: Landscape) -> list[Sample]:
+    """Return the measured checkpoints of the trajectory in their order, as the first probe saw them."""
+    first = first_probe(landscape)
+    found = [sample_of(p) for p in landscape.points if p.waypoint is not None and p.probe == first]
+    return sorted(found, key=lambda sample: sample.waypoint or 0)
+
+
+def origin_of(landscape: Landscape) -> Sample | None:
+    """Return the origin, as the first probe saw it; None if it is not measured."""
+    return _at(landscape, 0.0)
+
+
+def other_model(landscape: Landscape) -> Sample | None:
+    """Return the point that is the other model; None if the first axis leads to none, or it is not measured."""
+    return _at(landscape, 1.0) if isinstance(landscape.axes[0], InterpolationAxis) else None
+
+
+def third_model(landscape: Landscape) -> Sample | None:
+    """Return the point that is the third model of a plane, whose α is known only if a checkpoint names it."""
+    axis = landscape.axes[-1]
+    if landscape.subspace != "plane" or not isinstance(axis, InterpolationAxis):
+        return None
+    names = [waypoint.get("fingerprint") for waypoint in through_of(landscape)]
+    return next((s for s in waypoints_of(landscape) if names[s.waypoint or 0] == axis.fingerprint), None)
+
+
+def lost_at(landscape: Landscape) -> float | None:
+    """Return the α on the way to the other model at which the ASR first passes the threshold.
+
+    Interpolated as the basin's edge is. None if it was not passed as far as was measured without a gap.
+    """
+    first = first_probe(landscape)
+    here = {
+        p.coords[0]: sample_of(p).asr
+        for p in landscape.points
+        if p.probe == first and p.waypoint is None and not any(p.coords[1:]) and p.line in (None, 0)
+    }
+    grid = [alpha for alpha in landscape.axes[0].grid if alpha >= 0.0]
+    gap = next((place for place, alpha in enumerate(grid) if alpha not in here), len(grid))
+    asr = np.array([here[alpha] for alpha in grid[:gap]])
+    if not (asr > landscape.safe_below).any():
+        return None
+    return float(basin_edges(asr, np.array(grid[:gap]), landscape.safe_below)[1])
 
 
 def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
@@ -120,38 +226,36 @@ def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
 
 def extent_of(landscape: Landscape) -> Extent:
     """Count what is measured of the survey's first probe, and what was to be measured."""
-    first = landscape.points[0].probe if landscape.points else ""
+    first = first_probe(landscape)
     here = [point for point in landscape.points if point.probe == first]
     grids = [len(axis.grid) for axis in landscape.axes]
     total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
-    through = landscape.survey.get("through")
-    total += len(through) if isinstance(through, (list, tuple)) else 0
+    total += len(through_of(landscape))
     return Extent(len(here), total, here[0].n if here else 0, len(landscape.axes))
 
 
-def judge_of(landscape: Landscape) -> str:
-    """Return the name of the judge that the figures are of."""
-    judges = landscape.survey.get("judges")
-    return printable(judges[0]) if isinstance(judges, (list, tuple)) and judges else "keyword"
+def _at(landscape: Landscape, alpha: float) -> Sample | None:
+    coords = (alpha, 0.0) if landscape.subspace == "plane" else (alpha,)
+    here = (p for p in landscape.points if p.coords == coords and p.line in (None, 0))
+    return next((sample_of(p) for p in here if p.probe == first_probe(landscape)), None)
 
 
-def printable(value: object) -> str:
-    """Return untrusted text as one line that any drawing library can set: no control characters, no lone surrogates."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+def _readings(curve: Curve) -> Mapping[float, Reading]:
+    return {s.alpha: Reading(s.x, s.asr, s.low, s.high) for s in curve.samples}
 
 
-def value_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
-    """Return a metric's value, as `71.2`, `0.0 %` or `≥ 0.50`; a dash where it was not measured."""
-    if metric.value is None:
-        return "–"
-    return f"{'≥ ' if metric.at_least else ''}{metric.value:.{decimals}f}{unit}"
+def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False) -> tuple[Reading, ...]:
+    """The mean of the lines, and of the ends of their intervals, where all of them have a reading.
 
-
-def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
-    """Return a metric's 95 % interval, as `66.0 to 75.9` or `0.487 or more`; empty where it was not measured."""
-    if metric.low is None or metric.high is None:
-        return ""
-    if metric.at_least:
-        return f"{metric.low:.{decimals}f}{unit} or more"
-    return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}{unit}"
+    The same requests are asked on every line, so the mean's interval is hardly narrower than a line's.
+    """
+    if not lines:
+        return ()
+    shared = sorted(set.intersection(*(set(line) for line in lines)))
+    cells = np.array([[line[alpha] for alpha in shared] for line in lines])
+    if logarithmic:
+        cells[..., 1:] = np.log(cells[..., 1:])
+    mean = cells.mean(axis=0)
+    if logarithmic:
+        mean[..., 1:] = np.exp(mean[..., 1:])
+    return tuple(Reading(*(float(part) for part in reading)) for reading in mean)

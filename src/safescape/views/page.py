@@ -21,20 +21,17 @@ from plotly.offline import get_plotlyjs
 
 from safescape.landscape import Landscape
 from safescape.store import Store
-from safescape.survey import Finish, Outcome, Point
-from safescape.views.curves import (
-    Extent,
-    curves_of,
-    extent_of,
-    judge_of,
-    mean_edges,
-    mean_of,
-    printable,
-    title_of,
-)
-from safescape.views.summary import facts_of, figures_of, origin_check, verdict_of
+from safescape.views.curves import extent_of, mean_edges, waypoints_of
+from safescape.views.payload import payload_of
+from safescape.views.provenance import facts_of, limits_of, origin_check
+from safescape.views.summary import figures_of
+from safescape.views.tables import capability_of, points_of, probes_of
+from safescape.views.verdict import verdict_of
+from safescape.views.words import judge_of, lead_of, printable, subject_of
 
 __all__ = ["render"]
+
+_SCRIPTS = ("data.js", "lines.js", "plane.js", "plot.js", "maps.js", "answers.js")
 
 
 def render(store: Store, landscape: Landscape) -> str:
@@ -46,7 +43,7 @@ def render(store: Store, landscape: Landscape) -> str:
 
     """
     plotly = _plotly()
-    scripts = [_template(name) for name in ("data.js", "landscape.js", "maps.js", "answers.js")]
+    scripts = [_template(name) for name in _SCRIPTS]
     return (
         _environment()
         .get_template("report.html.j2")
@@ -55,7 +52,7 @@ def render(store: Store, landscape: Landscape) -> str:
             style=Markup(_template("report.css")),
             scripts=[Markup(script) for script in scripts],
             plotly=Markup(plotly.compressed),
-            data=Markup(_embedded(_data(store, landscape))),
+            data=Markup(_embedded(payload_of(store, landscape))),
             model=landscape.survey.get("model", ""),
             verdict=verdict_of(landscape),
             figures=figures_of(landscape),
@@ -65,91 +62,20 @@ def render(store: Store, landscape: Landscape) -> str:
             extent=extent_of(landscape),
             judge=judge_of(landscape),
             safe_below=landscape.safe_below,
-            curves=curves_of(landscape),
+            subject=subject_of(landscape),
+            lead=lead_of(landscape),
+            plane=landscape.subspace == "plane",
+            probes=probes_of(landscape),
+            paired=bool(landscape.differences),
+            capability=capability_of(landscape),
+            points=points_of(landscape),
+            passed=waypoints_of(landscape),
+            limits=limits_of(landscape),
             facts=facts_of(store, landscape),
             sessions=store.sessions(),
             origin_checks=[origin_check(session) for session in store.sessions()],
         )
     )
-
-
-# What the script reads.
-
-
-class _Table:
-    """Strings stored once: refusals repeat."""
-
-    def __init__(self) -> None:
-        self.strings: list[str] = []
-        self._place: dict[str, int] = {}
-
-    def place(self, text: str) -> int:
-        if text not in self._place:
-            self._place[text] = len(self.strings)
-            self.strings.append(text)
-        return self._place[text]
-
-
-def _data(store: Store, landscape: Landscape) -> dict[str, object]:
-    """Everything that the script shows; its keys are the script's."""
-    probe, judges = store.survey.prompts, store.survey.judges
-    curves = curves_of(landscape)
-    texts, reasons = _Table(), _Table()
-    outcomes, finishes = list(Outcome), list(Finish)
-
-    def answers(point: Point) -> list[list[int]]:
-        rows = []
-        for number, (response, verdicts) in store.answers(point, probe.name):
-            row = [number, texts.place(response.text), finishes.index(response.finish), response.tokens]
-            for judge in judges:
-                verdict = verdicts.get(judge)
-                row.append(outcomes.index(verdict.outcome if verdict else Outcome.UNSCORED))
-                row.append(reasons.place(verdict.reason if verdict else ""))
-            rows.append(row)
-        return rows
-
-    points = []
-    for figures in landscape.points:
-        if figures.probe != probe.name or figures.waypoint is not None:
-            continue
-        points.append(
-            {
-                "line": figures.line,
-                "alpha": figures.coords[0],
-                "answers": answers(Point(figures.line, figures.coords)),
-            }
-        )
-    extent: Extent = extent_of(landscape)
-    return {
-        "outcomes": outcomes,
-        "finishes": finishes,
-        "judges": judges,
-        "prompts": probe.prompts,
-        "texts": texts.strings,
-        "reasons": reasons.strings,
-        "points": points,
-        "curves": [
-            {
-                "line": curve.line,
-                "label": curve.label,
-                "complete": curve.complete,
-                "grid": landscape.axes[curve.line].grid,
-                "samples": [sample._asdict() for sample in curve.samples],
-            }
-            for curve in curves
-        ],
-        "mean": mean_of(curves),
-        "edges": mean_edges(landscape),
-        "safeBelow": landscape.safe_below,
-        "low": min(axis.low for axis in landscape.axes),
-        "high": max(axis.high for axis in landscape.axes),
-        "title": title_of(landscape.axes[0]),
-        "rounded": store.survey.dtype != "float32",
-        "total": extent.total,
-    }
-
-
-# How it gets into the file.
 
 
 class _Plotly(NamedTuple):

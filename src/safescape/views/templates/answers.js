@@ -1,22 +1,23 @@
 "use strict";
-// What the model said at one point.
+// What the model said at one point, to one probe.
 
-const sampleHere = () => curveOf(state.line)?.samples.find((sample) => sample.alpha === state.alpha);
-const answersHere = () => points.get(key(state.line, state.alpha)) ?? [];
+const answersHere = () => state.point.answers[state.probe];
 
-function choose(line, alpha) {
-  state.line = line;
-  state.alpha = alpha;
-  const samples = curveOf(line).samples;
-  const place = samples.findIndex((sample) => sample.alpha === alpha);
-  $("direction").value = String(line);
-  $("alpha").max = String(samples.length - 1);
+function choose(curve, point) {
+  state.curve = curve;
+  state.point = point;
+  const place = curve.measured.findIndex((step) => step.point === point);
+  const text = stepText(curve, curve.measured[place]);
+  $("direction").value = String(curve.number);
+  $("alpha").max = String(curve.measured.length - 1);
   $("alpha").value = String(place);
-  $("alpha-text").textContent = signed(alpha) + (alpha === 0 ? ", the origin" : "");
-  $("alpha").setAttribute("aria-valuetext", `α = ${signed(alpha)}`);
+  $("alpha-label").textContent = curve.kind === "checkpoints" ? "Checkpoint" : "Distance α";
+  $("alpha-text").textContent = (curve.kind === "checkpoints" ? String(curve.measured[place].at) : text.replace("α = ", "")) +
+    (point.isOrigin ? ", the origin" : data.marks.filter((mark) => points[mark.point] === point).map((mark) => `, the ${mark.label}`).join(""));
+  $("alpha").setAttribute("aria-valuetext", text);
   $("back").disabled = place === 0;
-  $("forward").disabled = place === samples.length - 1;
-  $("to-origin").disabled = alpha === 0 || !samples.some((sample) => sample.alpha === 0);
+  $("forward").disabled = place === curve.measured.length - 1;
+  $("to-origin").disabled = point.isOrigin || !origin;
   showHere();
   showFilters();
   showList();
@@ -24,14 +25,19 @@ function choose(line, alpha) {
   markMaps();
 }
 
+// Go to a point: on the curve that is being followed, if it lies there.
+function goTo(point) {
+  choose(stepOf(state.curve, point) ? state.curve : curves.find((curve) => stepOf(curve, point)), point);
+}
+
 // Go to a point and unfold one answer there.
-function visit(line, alpha, number) {
+function visit(curve, point, number) {
   state.open.add(number);
   if (state.outcome || state.search) {
     state.outcome = null;
     state.search = $("search").value = "";
   }
-  choose(line, alpha);
+  choose(curve, point);
   const details = $("list").querySelector(`details[data-number="${number}"]`);
   $("browser").scrollIntoView({ block: "start" });
   $("list").scrollTop = details.offsetTop;
@@ -39,9 +45,8 @@ function visit(line, alpha, number) {
 }
 
 function step(by) {
-  const samples = curveOf(state.line).samples;
-  const next = samples[samples.findIndex((sample) => sample.alpha === state.alpha) + by];
-  if (next) choose(state.line, next.alpha);
+  const next = state.curve.measured[state.curve.measured.findIndex(({ point }) => point === state.point) + by];
+  if (next) choose(state.curve, next.point);
 }
 
 function counts() {
@@ -51,11 +56,12 @@ function counts() {
 }
 
 function showHere() {
-  const here = sampleHere();
-  const line = $("here-asr");
-  line.replaceChildren(
-    element("strong", "", `ASR ${percent(here.asr)}`),
-    ` ${here.complied} of ${here.n} not refused, 95 % interval ${here.low.toFixed(1)} to ${here.high.toFixed(1)} %`,
+  const here = figureOf(state.point);
+  const { harmful } = data.probes[state.probe];
+  $("here-asr").replaceChildren(
+    element("strong", "", `${harmful ? "ASR" : "Over-refusal"} ${percent(here.value)}`),
+    ` ${here.count} of ${here.n} ${harmful ? "not refused" : "refused"}, 95 % interval ${here.low.toFixed(1)} to ${here.high.toFixed(1)} %` +
+      (state.point.waypoint === null ? "" : `; ${(100 * state.point.off).toFixed(0)} % of its squared distance from the origin is off the ${onPlane ? "plane" : "line"}`),
   );
   const bar = $("here-bar");
   bar.replaceChildren();
@@ -155,59 +161,73 @@ function quoted(text, saw) {
   return block;
 }
 
+// One strip a curve; on a plane, together, a map.
 function strips(number) {
-  const scale = element("div", "strip");
-  const ends = element("span", "end");
-  ends.setAttribute("aria-hidden", "true");
-  ends.append(...[`α = ${signed(data.low)}`, "0", signed(data.high)].map((text) => element("span", "", text)));
-  scale.append(element("span", "of"), ends);
-  return [...curves.filter((curve) => curve.samples.length > 1 || curves.length === 1).map((curve) => {
+  const shown = curves.filter((curve) => curve.measured.length > 1 || curves.length === 1);
+  const scale = (curve) => {
     const strip = element("div", "strip");
-    strip.append(element("span", "of", direction(curve).split(" (")[0]));
-    for (const alpha of curve.grid) {
-      const answer = points.get(key(curve.line, alpha))?.find((other) => other.number === number);
+    strip.append(element("span", "of", curve.kind === "checkpoints" ? "" : "α"), ends(curve));
+    return strip;
+  };
+  return shown.flatMap((curve, place) => {
+    const strip = element("div", onPlane && curve.kind === "row" ? "strip dense" : "strip");
+    strip.append(element("span", "of", curve.label.split(" (")[0]));
+    for (const step of curve.steps) {
+      const answer = step.point?.answers[state.probe].find((other) => other.number === number);
       if (!answer) {
         strip.append(element("span", "gap"));
         continue;
       }
       const cell = element("button", answer.outcome);
       cell.type = "button";
-      cell.title = `α = ${signed(alpha)}: ${answer.outcome}`;
-      cell.setAttribute("aria-label", `${direction(curve)}, ${cell.title}`);
-      const here = alpha === state.alpha && (curve.line === state.line || alpha === 0);
-      if (here) cell.setAttribute("aria-current", "true");
+      cell.title = `${stepText(curve, step)}: ${answer.outcome}`;
+      cell.setAttribute("aria-label", `${curve.label}, ${cell.title}`);
+      if (step.point === state.point) cell.setAttribute("aria-current", "true");
       cell.addEventListener("click", () => {
-        choose(curve.line, alpha);
+        choose(curve, step.point);
         const again = $("list").querySelector(`details[data-number="${number}"]`);
         (again?.querySelector('.strip button[aria-current="true"]') ?? $("alpha")).focus({ preventScroll: true });
       });
       strip.append(cell);
     }
-    return strip;
-  }), scale];
+    // lines have the same ends; checkpoints have ends of their own
+    const last = shown[place + 1]?.kind !== curve.kind;
+    return last ? [strip, scale(curve)] : [strip];
+  });
+}
+
+function fill(select, entries) {
+  $(select).append(...entries.map(([value, text]) => {
+    const option = element("option", "", text);
+    option.value = String(value);
+    return option;
+  }));
+  $(`${select}-field`).hidden = entries.length === 1;
 }
 
 function begin() {
-  const first = curves.find((curve) => curve.samples.length);
-  if (!first) return;
+  if (!curves.length) return;
   $("browser").hidden = false;
-  $("direction").append(...curves.map((curve) => {
-    const option = element("option", "", direction(curve) + (curve.complete ? "" : ", unfinished"));
-    option.value = String(curve.line);
-    return option;
-  }));
-  $("direction-field").hidden = curves.length === 1;
+  fill("direction", curves.map((curve) => [curve.number, curve.label + (curve.complete ? "" : ", unfinished")]));
+  if (onPlane) $("direction-field").querySelector("label").textContent = "Row";
+  fill("probe", data.probes.map(({ name }, number) => [number, name]));
   $("direction").addEventListener("change", (event) => {
-    const line = Number(event.target.value);
-    const samples = curveOf(line).samples;
-    const nearest = samples.reduce((best, sample) =>
-      Math.abs(sample.alpha - state.alpha) < Math.abs(best.alpha - state.alpha) ? sample : best);
-    choose(line, nearest.alpha);
+    const curve = curves.find((other) => other.number === Number(event.target.value));
+    const from = state.point.effective[0];
+    const nearest = curve.measured.reduce((best, other) =>
+      Math.abs(other.point.effective[0] - from) < Math.abs(best.point.effective[0] - from) ? other : best);
+    choose(curve, nearest.point);
   });
-  $("alpha").addEventListener("input", (event) => choose(state.line, curveOf(state.line).samples[event.target.value].alpha));
+  $("probe").addEventListener("change", (event) => {
+    state.probe = Number(event.target.value);
+    state.open.clear();
+    paintMaps();
+    choose(state.curve, state.point);
+  });
+  $("alpha").addEventListener("input", (event) => choose(state.curve, state.curve.measured[event.target.value].point));
   $("back").addEventListener("click", () => step(-1));
   $("forward").addEventListener("click", () => step(1));
-  $("to-origin").addEventListener("click", () => choose(state.line, 0));
+  $("to-origin").addEventListener("click", () => goTo(origin));
   $("search").addEventListener("input", (event) => {
     state.search = event.target.value;
     showList();
@@ -218,9 +238,9 @@ function begin() {
   });
   $("reveal").checked = false; // a browser may restore it on reload
   $("search").value = "";
+  $("probe").value = "0";
   beginMaps();
-  const origin = first.samples.find((sample) => sample.alpha === 0) ?? first.samples[0];
-  choose(first.line, origin.alpha);
+  goTo(origin ?? curves[0].measured[0].point);
 }
 
 begin();

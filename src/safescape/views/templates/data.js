@@ -1,6 +1,6 @@
 "use strict";
-// What the page holds, and the words for it. Prompts and answers are hostile text: they reach the page through
-// textContent alone, and never a plotly label.
+// What the page holds, and the words for it. Prompts, answers and names are hostile text: they reach the page through
+// textContent alone. What goes into a plotly label was made plain before it came here.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
@@ -13,12 +13,12 @@ const element = (tag, className, text) => {
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const signed = (value) => (value === 0 ? "0" : (value < 0 ? "−" : "+") + String(+Math.abs(value).toPrecision(6)));
 const percent = (value) => value.toFixed(1) + " %";
-const direction = (curve) => curve.label;
+const onPlane = data.kind === "plane";
 
 // One entry an answer: what the first judge said decides filters and colours, as it decides the figures.
-const answersOf = (point) => point.answers.map(([number, text, finish, tokens, ...verdicts]) => ({
+const answersOf = (rows, prompts) => rows.map(([number, text, finish, tokens, ...verdicts]) => ({
   number, tokens,
-  prompt: data.prompts[number] ?? "",
+  prompt: prompts[number] ?? "",
   text: data.texts[text],
   finish: data.finishes[finish],
   outcome: data.outcomes[verdicts[0]],
@@ -26,18 +26,50 @@ const answersOf = (point) => point.answers.map(([number, text, finish, tokens, .
     judge, outcome: data.outcomes[verdicts[2 * n]], reason: data.reasons[verdicts[2 * n + 1]],
   })),
 }));
-const key = (line, alpha) => (alpha === 0 ? "origin" : `${line}:${alpha}`);
-const points = new Map(data.points.map((point) => [key(point.line, point.alpha), answersOf(point)]));
-const curves = data.curves.filter((curve) => curve.samples.length);
-const curveOf = (line) => curves.find((curve) => curve.line === line);
+// A point knows its number, for plotly's events; by probe, its figure and its answers.
+const points = data.points.map((point, number) => ({
+  ...point, number,
+  isOrigin: point.waypoint === null && point.coords.every((value) => value === 0),
+  answers: point.answers.map((rows, probe) => answersOf(rows, data.probes[probe].prompts)),
+}));
+// A curve is a way through points: a line, a row of a plane, the checkpoints. Its steps are where it was to be measured.
+const curves = data.curves.map((curve, number) => {
+  const steps = curve.grid.map((at, n) => ({ at, point: points[curve.points[n]] ?? null }));
+  return { ...curve, number, steps, measured: steps.filter((step) => step.point), complete: steps.every((step) => step.point) };
+}).filter((curve) => curve.measured.length);
+const lines = curves.filter((curve) => curve.kind === "line");
+const checkpoints = curves.find((curve) => curve.kind === "checkpoints");
+const origin = points.find((point) => point.isOrigin);
 // Only outcomes that the run knows: the keyword judge has two.
-const known = data.outcomes.filter((outcome) => [...points.values()].some((all) => all.some((a) => a.outcome === outcome)));
+const known = data.outcomes.filter((outcome) => points.some((point) => point.answers.some((all) => all.some((a) => a.outcome === outcome))));
 
 const finishes = {
   stop: "ended its turn", length: "cut at the length limit", settled: "stopped: the judge could already tell",
 };
 
 const state = {
-  line: 0, alpha: 0, outcome: null, search: "", reveal: false,
+  curve: curves[0], point: null, probe: 0, outcome: null, search: "", reveal: false,
   open: new Set(), // prompts whose answer stays unfolded while the point changes
 };
+
+// The step of a curve at which a point lies; lines share the origin.
+const stepOf = (curve, point) => curve.measured.find((step) => step.point === point);
+const stepText = (curve, step) => {
+  if (curve.kind === "checkpoints") return `checkpoint ${step.at}`;
+  return `α = ${signed(step.at)}`;
+};
+const figureOf = (point, probe = state.probe) => point.figures[probe];
+
+// Where a point is, and what the first probe gave there, for a plotly label: numbers and fixed words.
+function hover(point) {
+  const figure = figureOf(point, 0);
+  const curve = curves.find((other) => other.kind !== "checkpoints" && stepOf(other, point));
+  let where;
+  if (point.waypoint !== null) where = `checkpoint ${point.waypoint + 1}`;
+  else if (point.isOrigin) where = "origin: the model under test";
+  else if (onPlane) where = `α = ${signed(point.coords[0])}, β = ${signed(point.coords[1])}`;
+  else where = `${curve.label}, α = ${signed(point.coords[0])}`;
+  const off = point.waypoint === null ? "" : `<br>${(100 * point.off).toFixed(0)} % of its squared distance is off the ${onPlane ? "plane" : "line"}`;
+  return `<b>${where}</b><br>ASR ${percent(figure.value)}<br>95 % interval ${figure.low.toFixed(1)} to ${figure.high.toFixed(1)} %` +
+    `<br>${figure.count} of ${figure.n} not refused${off}`;
+}

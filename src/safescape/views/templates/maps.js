@@ -1,17 +1,22 @@
 "use strict";
-// Every request at every point: one map a direction, one row a request, those that break first on top.
+// Every request at every point: one map a curve, one row a request, those that break first on top. A plane has too many
+// points for it; there the strips under an answer are a map of that request.
 
 const maps = [];
+let order = [];
 
-// A request's place: by how many of the points it was answered at, so that all maps have the same order.
-const fragile = data.prompts.map(() => 0);
-for (const answers of points.values()) {
-  for (const answer of answers) if (answer.outcome === "complied") fragile[answer.number] += 1;
+// A request's place: by how many of the points it broke at, so that all maps of a probe have the same order.
+function orderOf(probe) {
+  const broken = data.probes[probe].harmful ? "complied" : "refused";
+  const fragile = data.probes[probe].prompts.map(() => 0);
+  for (const point of points) {
+    for (const answer of point.answers[probe]) if (answer.outcome === broken) fragile[answer.number] += 1;
+  }
+  return fragile.map((_, number) => number).sort((a, b) => fragile[b] - fragile[a] || a - b);
 }
-const order = data.prompts.map((_, number) => number).sort((a, b) => fragile[b] - fragile[a] || a - b);
 
 function beginMaps() {
-  const shown = curves.filter((curve) => curve.samples.length > 1);
+  const shown = onPlane ? [] : curves.filter((curve) => curve.measured.length > 1);
   if (!shown.length) return;
   for (const outcome of known) {
     const entry = element("span", "entry");
@@ -24,19 +29,17 @@ function beginMaps() {
     const canvas = element("canvas");
     const cursor = element("span", "cursor");
     stack.append(canvas, cursor);
-    const scale = element("div", "ends");
-    scale.append(...[`α = ${signed(data.low)}`, "0", signed(data.high)].map((text) => element("span", "", text)));
-    figure.append(element("figcaption", "", direction(curve)), stack, scale);
+    figure.append(element("figcaption", "", curve.kind === "checkpoints" ? curve.label : `${curve.label}, over α`), stack, ends(curve));
     $("maps").append(figure);
     const map = { curve, canvas, cursor };
     canvas.addEventListener("mousemove", (event) => {
-      const cell = cellAt(map, event);
-      canvas.style.cursor = cell.answer ? "pointer" : "default";
-      canvas.title = cell.answer ? `request ${cell.number + 1}, α = ${signed(cell.alpha)}: ${cell.answer.outcome}` : "not measured";
+      const { step, number, answer } = cellAt(map, event);
+      canvas.style.cursor = answer ? "pointer" : "default";
+      canvas.title = answer ? `request ${number + 1}, ${stepText(curve, step)}: ${answer.outcome}` : "not measured";
     });
     canvas.addEventListener("click", (event) => {
-      const cell = cellAt(map, event);
-      if (cell.answer) visit(curve.line, cell.alpha, cell.number);
+      const { step, number, answer } = cellAt(map, event);
+      if (answer) visit(curve, step.point, number);
     });
     maps.push(map);
   }
@@ -45,16 +48,32 @@ function beginMaps() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paintMaps);
 }
 
+// What a row of cells runs over: its ends and, between them, the models that have a name.
+function ends(curve) {
+  const scale = element("div", "ends");
+  scale.setAttribute("aria-hidden", "true");
+  const last = curve.grid.length - 1;
+  curve.grid.forEach((at, place) => {
+    const named = curve.kind !== "checkpoints" && (at === 0 || (at === 1 && data.between));
+    if (place !== 0 && place !== last && !named) return;
+    const mark = element("span", place === 0 ? "first" : place === last ? "last" : "", curve.kind === "checkpoints" ? String(at) : signed(at));
+    mark.style.left = `${place === 0 ? 0 : place === last ? 100 : (100 * (place + 0.5)) / curve.grid.length}%`;
+    scale.append(mark);
+  });
+  return scale;
+}
+
 function cellAt({ curve, canvas }, event) {
   const box = canvas.getBoundingClientRect();
   const share = (at, from, size, cells) => Math.min(cells - 1, Math.max(0, Math.floor(((at - from) / size) * cells)));
-  const alpha = curve.grid[share(event.clientX, box.left, box.width, curve.grid.length)];
+  const step = curve.steps[share(event.clientX, box.left, box.width, curve.steps.length)];
   const number = order[share(event.clientY, box.top, box.height, order.length)];
-  return { alpha, number, answer: points.get(key(curve.line, alpha))?.find((answer) => answer.number === number) };
+  return { step, number, answer: step.point?.answers[state.probe].find((answer) => answer.number === number) };
 }
 
 function paintMaps() {
   const colours = Object.fromEntries(data.outcomes.map((outcome) => [outcome, colour(`--${outcome}`)]));
+  order = orderOf(state.probe);
   const place = new Map(order.map((number, row) => [number, row]));
   for (const { curve, canvas } of maps) {
     const ratio = window.devicePixelRatio || 1;
@@ -63,12 +82,12 @@ function paintMaps() {
     canvas.width = width;
     canvas.height = height;
     const context = canvas.getContext("2d");
-    const columns = curve.grid.length;
+    const columns = curve.steps.length;
     const gap = height / order.length >= 9 * ratio ? ratio : 0;
-    curve.grid.forEach((alpha, column) => {
+    curve.steps.forEach(({ point }, column) => {
       const left = Math.round((column * width) / columns);
       const right = Math.round(((column + 1) * width) / columns);
-      for (const answer of points.get(key(curve.line, alpha)) ?? []) {
+      for (const answer of point?.answers[state.probe] ?? []) {
         const row = place.get(answer.number);
         const top = Math.round((row * height) / order.length);
         const bottom = Math.round(((row + 1) * height) / order.length);
@@ -82,9 +101,9 @@ function paintMaps() {
 
 function markMaps() {
   for (const { curve, cursor } of maps) {
-    const column = curve.grid.indexOf(state.alpha);
-    cursor.hidden = column < 0 || (curve.line !== state.line && state.alpha !== 0);
-    cursor.style.left = `${(100 * column) / curve.grid.length}%`;
-    cursor.style.width = `${100 / curve.grid.length}%`;
+    const column = curve.steps.findIndex((step) => step.point === state.point);
+    cursor.hidden = column < 0;
+    cursor.style.left = `${(100 * column) / curve.steps.length}%`;
+    cursor.style.width = `${100 / curve.steps.length}%`;
   }
 }

@@ -1,0 +1,70 @@
+"""The panel beneath the lines: what the weights lose, or refuse, beside their safety."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullLocator
+
+from safescape.views.curves import WORST, Course
+from safescape.views.frame import FAINT, INK, SOFT, Entry, dress
+from safescape.views.marks import Style, draw_curve
+from safescape.views.words import measure_labels
+
+__all__ = ["draw_capability"]
+
+_STYLES = {
+    "over_refusal": Style("#d98200", "s"),
+    "accuracy": Style("#009e73", "^"),
+    "perplexity": Style("#6a4fa3", "v"),
+}
+
+
+def draw_capability(axes: Axes, courses: Sequence[Course]) -> int:
+    """Draw over-refusal and accuracy in percent on the left, perplexity on the right; return the legend's rows."""
+    dress(axes)
+    labels = measure_labels((course.probe, course.kind) for course in courses)
+    rates = [course for course in courses if course.kind != "perplexity"]
+    texts = [course for course in courses if course.kind == "perplexity"]
+    axes.set_ylim(-3, 103)
+    axes.yaxis.set_major_locator(MultipleLocator(50))
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_ylabel("Rate (%)", fontsize=9, color=INK, labelpad=6)
+    entries = [_measure(axes, courses, course, labels[course.probe]) for course in rates]
+    if not rates:
+        axes.yaxis.set_visible(False)
+    if texts:
+        right = axes.twinx()
+        dress(right)
+        right.spines["right"].set_visible(True)
+        right.spines["right"].set_color(SOFT)
+        right.set_yscale("log")
+        entries += [_measure(right, courses, course, f"{labels[course.probe]} (right axis)") for course in texts]
+        values = [min(reading.value, WORST) for course in texts for reading in course.readings]
+        right.set_ylim(0.7 * min(values), 1.5 * max(*values, 10 * min(values)))
+        right.yaxis.set_major_locator(LogLocator(numticks=4))
+        right.yaxis.set_minor_locator(NullLocator())
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
+        right.set_ylabel("Perplexity", fontsize=9, color=INK, labelpad=6)
+    columns = min(3, len(entries))
+    axes.legend(
+        *zip(*entries, strict=True),
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        borderpad=0,
+        borderaxespad=0.3,
+        handlelength=1.6,
+        columnspacing=1.6,
+    )
+    return -(-len(entries) // columns)
+
+
+def _measure(axes: Axes, courses: Sequence[Course], course: Course, label: str) -> Entry:
+    style = _STYLES[course.kind]
+    first = next(other for other in courses if other.kind == course.kind)
+    return draw_curve(axes, course.readings, style, label, band=0.15, width=1.5, dashed=course is not first)

@@ -1,0 +1,62 @@
+"""What the picture and the page both draw of a plane: its figures as layers over a mesh.
+
+Knows no colour and no drawing library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safescape.landscape import Landscape
+from safescape.views.curves import first_probe, sample_of
+
+__all__ = ["Array", "Layer", "layers_of", "mesh_of"]
+
+Array = NDArray[np.float64]
+
+
+class Layer(NamedTuple):
+    """One figure of one probe over a plane."""
+
+    probe: str
+    kind: str
+    values: Array
+    """Shape (β, α), both ascending; NaN where it is not measured."""
+
+
+def layers_of(landscape: Landscape) -> list[Layer]:
+    """Return what a plane shows: the ASR of the first probe, of each further one, then each measure."""
+    across, up = (axis.grid for axis in landscape.axes)
+
+    def layer(probe: str, kind: str, values: Iterator[tuple[tuple[float, ...], float]]) -> Layer:
+        cells = np.full((len(up), len(across)), np.nan)
+        for (alpha, beta), value in values:
+            cells[up.index(beta), across.index(alpha)] = value
+        return Layer(probe, kind, cells)
+
+    samples = [(p.probe, sample_of(p)) for p in landscape.points if p.waypoint is None]
+    measures = [measure for measure in landscape.measures if measure.waypoint is None]
+    rates = [
+        layer(probe, "asr", ((s.coords, s.asr) for name, s in samples if name == probe))
+        for probe in (first_probe(landscape), *landscape.by_probe)
+    ]
+    others = [
+        layer(probe, kind, ((m.coords, m.value) for m in measures if m.probe == probe))
+        for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in measures)
+    ]
+    return rates + others
+
+
+def mesh_of(landscape: Landscape) -> tuple[Array, Array]:
+    """Return the α and the β of a plane's points, as rounded where they are measured; each of shape (β, α)."""
+    across, up = (axis.grid for axis in landscape.axes)
+    alphas, betas = np.meshgrid(np.array(across), np.array(up))
+    for point in landscape.points:
+        if point.waypoint is None:
+            place = up.index(point.coords[1]), across.index(point.coords[0])
+            alphas[place], betas[place] = point.effective
+    return alphas, betas

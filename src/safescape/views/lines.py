@@ -1,0 +1,192 @@
+"""The picture of lines through the origin: ASR over α, and beneath it what the weights lose beside their safety."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MultipleLocator
+
+from safescape.landscape import Landscape
+from safescape.survey import InterpolationAxis
+from safescape.views.capability import draw_capability
+from safescape.views.curves import (
+    Curve,
+    Reading,
+    courses_of,
+    curves_of,
+    mean_edges,
+    mean_of,
+    measure_courses,
+    waypoints_of,
+)
+from safescape.views.frame import FAINT, INK, LEFT, RIGHT, SOFT, TITLE, WIDTH, Entry, dress, legend, place, sheet, title
+from safescape.views.marks import MANY, STYLES, draw_curve, stand, trajectory
+from safescape.views.words import (
+    interval_text,
+    printable,
+    shortened,
+    signed,
+    title_of,
+    value_text,
+)
+
+__all__ = ["draw_lines"]
+
+_ASR, _MEASURES = 2.46, 1.3  # inches, the height of the panels
+_BASIN = "#e3efe9"
+
+
+def draw_lines(landscape: Landscape) -> Figure:
+    """Draw ASR over α, line by line or probe by probe, with the basin, the threshold and the figures.
+
+    An unfinished run is drawn as far as it was measured. Without a basin the picture says so and gives no VISAGE
+    and no radius, which mean nothing there.
+    """
+    measures, several = measure_courses(landscape), bool(landscape.by_probe)
+    figure = sheet(TITLE + _ASR)
+    axes = figure.add_subplot()
+    _frame(axes, landscape)
+    _basin(axes, landscape)
+    found = _probes(axes, landscape) if several else _directions(axes, curves_of(landscape))
+    found += _models(axes, landscape)
+    if found:
+        found.append((Patch(color=SOFT, alpha=0.25, linewidth=0), "95 % interval at a point"))
+    bottom, lower = axes, 0.0
+    if measures:
+        bottom = figure.add_subplot(sharex=axes)
+        axes.tick_params(labelbottom=False)
+        lower = _MEASURES + 0.18 + 0.18 * draw_capability(bottom, measures)
+    columns = 2 if several else 3
+    below = 0.66 + 0.18 * max(2, -(-len(found) // columns))
+    figure.set_figheight(TITLE + _ASR + lower + below)
+    place(figure, axes, LEFT, below + lower, WIDTH - LEFT - RIGHT, _ASR)
+    if measures:
+        place(figure, bottom, LEFT, below, WIDTH - LEFT - RIGHT, _MEASURES)
+    rounded = landscape.survey.get("dtype", "float32") != "float32"
+    bottom.set_xlabel(
+        title_of(landscape.axes[0]) + (f"; as rounded to {printable(landscape.survey['dtype'])}" if rounded else ""),
+        fontsize=9,
+        color=INK,
+        labelpad=5,
+        parse_math=False,
+    )
+    legend(figure, found, columns)
+    title(figure, landscape)
+    return figure
+
+
+def _frame(axes: Axes, landscape: Landscape) -> None:
+    dress(axes)
+    seen = [point.effective[0] for point in landscape.points]
+    low = min(*(axis.low for axis in landscape.axes), *seen, 0.0)
+    high = max(*(axis.high for axis in landscape.axes), *seen, 0.0)
+    axes.set_xlim(low - 0.015 * (high - low), high + 0.015 * (high - low))
+    axes.set_ylim(-3, 103)
+    axes.yaxis.set_major_locator(MultipleLocator(25))
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_ylabel("Attack success rate (%)", fontsize=9, color=INK, labelpad=6)
+    axes.axhline(landscape.safe_below, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
+    axes.annotate(
+        f"unsafe\nabove {landscape.safe_below:g} %",
+        (1, landscape.safe_below),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+        color=SOFT,
+        linespacing=1.15,
+    )
+
+
+def _basin(axes: Axes, landscape: Landscape) -> None:
+    edges = mean_edges(landscape)
+    if edges is None:
+        return
+    axes.axvspan(*edges, color=_BASIN, linewidth=0, zorder=0.5)
+    across = axes.get_xaxis_transform()
+    axes.plot(edges, (1.015, 1.015), transform=across, color=STYLES[2].colour, linewidth=2.2, clip_on=False)
+    low, high = axes.get_xlim()
+    middle = min(max(sum(edges) / 2, low + 0.18 * (high - low)), high - 0.18 * (high - low))
+    axes.text(
+        middle,
+        1.035,
+        f"safe basin, {signed(edges[0])} to {signed(edges[1])}",
+        transform=across,
+        ha="center",
+        va="bottom",
+        fontsize=7.5,
+        color="#00664b",
+    )
+
+
+def _directions(axes: Axes, curves: Sequence[Curve]) -> list[Entry]:
+    """One probe: a curve a line, and their mean."""
+    alone, many = len(curves) == 1, len(curves) > len(STYLES)
+    mean = mean_of(curves)
+    begun = [curve for curve in curves if len(curve.samples) > 1 or alone]
+    found = []
+    for curve in begun:
+        style = MANY if many else STYLES[curve.line]
+        readings = [Reading(s.x, s.asr, s.low, s.high) for s in curve.samples]
+        shown = not many or curve is begun[0]
+        label = "each direction" if many else curve.label
+        entry = draw_curve(
+            axes,
+            readings,
+            style,
+            label if shown else "_",
+            band=0.2 if alone else 0.13 if not many else 0.05,
+            width=1.9 if alone else 1.0,
+        )
+        found += [entry] * shown
+    if mean:
+        (line,) = axes.plot(
+            [reading.x for reading in mean],
+            [reading.value for reading in mean],
+            color=INK,
+            linewidth=2.3,
+            solid_joinstyle="round",
+            label="mean of the directions",
+            zorder=4,
+            clip_on=False,
+        )
+        found.append((line, "mean of the directions"))
+    return found
+
+
+def _probes(axes: Axes, landscape: Landscape) -> list[Entry]:
+    """Several probes of harmful prompts: a curve each, with its VISAGE in the legend."""
+    found = []
+    for number, course in enumerate(courses_of(landscape)):
+        style = STYLES[number % len(STYLES)]
+        metrics = landscape.by_probe.get(course.probe, landscape.metrics)
+        asr, visage = metrics["origin_asr"], metrics["visage"]
+        said = f"VISAGE {value_text(visage)} ({interval_text(visage)})" if visage.value is not None else "unfinished"
+        if asr.value is not None and asr.value > landscape.safe_below:
+            said = f"no basin (origin at {value_text(asr)} %)"
+        label = f"“{shortened(printable(course.probe), 30)}”: {said}"
+        found.append(
+            draw_curve(axes, course.readings, style, label, band=0.15, width=1.9, dashed=number >= len(STYLES))
+        )
+    return found
+
+
+def _models(axes: Axes, landscape: Landscape) -> list[Entry]:
+    """The models that have a name: the origin, the other one, the checkpoints between."""
+    found = []
+    samples = [(axis, s) for axis, c in zip(landscape.axes, curves_of(landscape), strict=True) for s in c.samples]
+    origins = [sample for _, sample in samples if sample.alpha == 0.0]
+    others = [sample for axis, sample in samples if sample.alpha == 1.0 and isinstance(axis, InterpolationAxis)]
+    for sample in origins[:1]:
+        found.append(stand(axes, sample.x, sample.asr, "o", "origin: the model under test"))
+    for sample in others[:1]:
+        axes.axvline(sample.x, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
+        found.append(stand(axes, sample.x, sample.asr, "D", "other model"))
+    if passed := waypoints_of(landscape):
+        places = [(sample.x, sample.asr) for sample in passed]
+        found.append(trajectory(axes, places, [1 + (sample.waypoint or 0) for sample in passed]))
+    return found

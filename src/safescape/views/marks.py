@@ -1,0 +1,118 @@
+"""The marks of the pictures: curves with their intervals, models that have a name, the checkpoints of a trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+
+from safescape.views.curves import Reading
+from safescape.views.frame import INK, Entry
+
+__all__ = ["MANY", "STYLES", "TRAJECTORY", "Style", "draw_curve", "stand", "trajectory"]
+
+TRAJECTORY = "#b5338a"
+
+
+class Style(NamedTuple):
+    """How one curve of several is told apart, in colour and in grey."""
+
+    colour: str
+    marker: str
+
+
+# Okabe and Ito's colours, told apart by people who see no red or no green; the markers tell them apart in grey.
+STYLES = (
+    Style("#0072b2", "o"),
+    Style("#d98200", "s"),
+    Style("#009e73", "^"),
+    Style("#b5508c", "D"),
+)
+MANY = Style("#4a7fa5", "o")
+
+
+def draw_curve(
+    axes: Axes,
+    readings: Sequence[Reading],
+    style: Style,
+    label: str,
+    *,
+    band: float,
+    width: float,
+    dashed: bool = False,
+) -> Entry:
+    """A curve with its interval, `band` opaque."""
+    x = [reading.x for reading in readings]
+    axes.fill_between(
+        x,
+        [reading.low for reading in readings],
+        [reading.high for reading in readings],
+        color=style.colour,
+        alpha=band,
+        linewidth=0,
+        zorder=2,
+    )
+    (line,) = axes.plot(
+        x,
+        [reading.value for reading in readings],
+        color=style.colour,
+        marker=style.marker,
+        markersize=4.2 if width > 1 else 3.4,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        linewidth=width,
+        linestyle="--" if dashed else "-",
+        label=label,
+        zorder=3,
+        clip_on=False,
+    )
+    return line, label
+
+
+def stand(axes: Axes, x: float, y: float, marker: str, label: str) -> Entry:
+    """Mark where a model stands: the origin, the other model."""
+    (mark,) = axes.plot(
+        [x],
+        [y],
+        linestyle="none",
+        marker=marker,
+        markersize=9,
+        markerfacecolor="white",
+        markeredgecolor=INK,
+        markeredgewidth=1.9,
+        label=label,
+        zorder=5,
+        clip_on=False,
+    )
+    return mark, label
+
+
+def trajectory(axes: Axes, places: Sequence[tuple[float, float]], numbers: Sequence[int]) -> Entry:
+    """Draw the checkpoints of a trajectory in their order, numbered from 1."""
+    label = "checkpoints of the trajectory"
+    (line,) = axes.plot(
+        *zip(*places, strict=True),
+        color=TRAJECTORY,
+        linewidth=1.3,
+        marker="o",
+        markersize=9,
+        markeredgecolor="white",
+        markeredgewidth=0.9,
+        label=label,
+        zorder=6,
+        clip_on=False,
+    )
+    for place, number in zip(places, numbers, strict=True):
+        axes.annotate(
+            str(number),
+            place,
+            ha="center",
+            va="center_baseline",
+            fontsize=6,
+            fontweight="bold",
+            color="white",
+            zorder=7,
+            annotation_clip=False,
+        )
+    return line, label

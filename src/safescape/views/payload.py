@@ -1,0 +1,197 @@
+"""What the page's script reads: every point with its answers, and what the plot draws.
+
+Its keys are the script's. Strings in it are raw; the script sets them as text. Only what goes into a plotly label is
+made plain here, because plotly reads markup in labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from safescape.landscape import Landscape, PointFigures, wilson
+from safescape.store import Store
+from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe
+from safescape.views.curves import (
+    WORST,
+    Course,
+    courses_of,
+    curves_of,
+    extent_of,
+    mean_edges,
+    mean_of,
+    measure_courses,
+    other_model,
+    third_model,
+    waypoints_of,
+)
+from safescape.views.layers import layers_of, mesh_of
+from safescape.views.words import heading_of, label_of, measure_labels, plain, signed, title_of
+
+__all__ = ["payload_of"]
+
+
+def payload_of(store: Store, landscape: Landscape) -> dict[str, object]:
+    """Return everything that the script shows."""
+    probes = [probe for probe in store.survey.probes if isinstance(probe, PromptProbe)]
+    texts, reasons = _Table(), _Table()
+    here = _by_point(landscape)
+    place = {point: number for number, point in enumerate(here)}
+    return {
+        "kind": landscape.subspace,
+        "outcomes": list(Outcome),
+        "finishes": list(Finish),
+        "judges": store.survey.judges,
+        "probes": [{"name": probe.name, "harmful": probe.harmful, "prompts": probe.prompts} for probe in probes],
+        "points": [
+            {
+                "coords": point.coords,
+                "effective": next(iter(found.values())).effective,
+                "waypoint": point.waypoint,
+                "off": next(iter(found.values())).off,
+                "figures": [_figure(probe, found.get(probe.name)) for probe in probes],
+                "answers": [_answers(store, point, probe, texts, reasons) for probe in probes],
+            }
+            for point, found in here.items()
+        ],
+        "texts": texts.strings,
+        "reasons": reasons.strings,
+        "curves": _curves(landscape, place),
+        "marks": _marks(landscape, place),
+        "safeBelow": landscape.safe_below,
+        "rounded": store.survey.dtype != "float32",
+        "total": extent_of(landscape).total,
+        **(_plane(landscape) if landscape.subspace == "plane" else _lines(landscape)),
+    }
+
+
+class _Table:
+    """Strings stored once: refusals repeat."""
+
+    def __init__(self) -> None:
+        self.strings: list[str] = []
+        self._place: dict[str, int] = {}
+
+    def place(self, text: str) -> int:
+        if text not in self._place:
+            self._place[text] = len(self.strings)
+            self.strings.append(text)
+        return self._place[text]
+
+
+def _by_point(landscape: Landscape) -> dict[Point, dict[str, PointFigures]]:
+    """The figures of each point by probe."""
+    found: dict[Point, dict[str, PointFigures]] = {}
+    for figures in landscape.points:
+        found.setdefault(Point(figures.line, figures.coords, figures.waypoint), {})[figures.probe] = figures
+    return found
+
+
+def _figure(probe: PromptProbe, figures: PointFigures | None) -> dict[str, float] | None:
+    """What is read off a probe's answers at a point: the ASR, or the over-refusal."""
+    if figures is None:
+        return None
+    count = figures.complied if probe.harmful else figures.refused
+    low, high = wilson(count, figures.n)
+    return {"n": figures.n, "count": count, "value": 100.0 * count / figures.n, "low": low, "high": high}
+
+
+def _answers(store: Store, point: Point, probe: PromptProbe, texts: _Table, reasons: _Table) -> list[list[int]]:
+    outcomes, finishes = list(Outcome), list(Finish)
+    rows = []
+    for number, (response, verdicts) in store.answers(point, probe.name):
+        row = [number, texts.place(response.text), finishes.index(response.finish), response.tokens]
+        for judge in store.survey.judges:
+            verdict = verdicts.get(judge)
+            row.append(outcomes.index(verdict.outcome if verdict else Outcome.UNSCORED))
+            row.append(reasons.place(verdict.reason if verdict else ""))
+        rows.append(row)
+    return rows
+
+
+def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[dict[str, object]]:
+    """The ways through the points that the reader can follow: lines, the rows of a plane, the checkpoints."""
+
+    def curve(kind: str, label: str, grid: Sequence[float], points: Iterable[Point]) -> dict[str, object]:
+        return {"kind": kind, "label": label, "grid": grid, "points": [place.get(point) for point in points]}
+
+    if landscape.subspace == "plane":
+        across, up = (axis.grid for axis in landscape.axes)
+        found = [
+            curve("row", f"β = {_short(beta)}", across, (Point(None, (alpha, beta)) for alpha in across))
+            for beta in reversed(up)
+        ]
+    else:
+        found = [
+            curve("line", label_of(line, axis), axis.grid, (Point(line if a else None, (a,)) for a in axis.grid))
+            for line, axis in enumerate(landscape.axes)
+        ]
+    if passed := waypoints_of(landscape):
+        numbers = [sample.waypoint or 0 for sample in passed]
+        places = (Point(None, (), number) for number in numbers)
+        found.append(curve("checkpoints", "checkpoints", [number + 1 for number in numbers], places))
+    return found
+
+
+def _short(beta: float) -> str:
+    return signed(beta, 4).rstrip("0").rstrip(".") if beta else "0"
+
+
+def _marks(landscape: Landscape, place: Mapping[Point, int]) -> list[dict[str, object]]:
+    """The models that have a name, beside the origin."""
+    marks = (("other model", other_model(landscape)), ("third model", third_model(landscape)))
+    found = []
+    for label, sample in marks:
+        if sample is not None:
+            line = 0 if landscape.subspace == "lines" else None
+            point = Point(line if sample.waypoint is None else None, sample.coords, sample.waypoint)
+            found.append({"label": label, "point": place[point]})
+    return found
+
+
+def _lines(landscape: Landscape) -> dict[str, object]:
+    measures = measure_courses(landscape)
+    names = measure_labels((course.probe, course.kind) for course in measures)
+
+    def course(given: Course, label: str) -> dict[str, object]:
+        return {"kind": given.kind, "label": label, "readings": [reading._asdict() for reading in given.readings]}
+
+    return {
+        "mean": [reading._asdict() for reading in mean_of(curves_of(landscape))],
+        "edges": mean_edges(landscape),
+        "low": min(axis.low for axis in landscape.axes),
+        "high": max(axis.high for axis in landscape.axes),
+        "title": title_of(landscape.axes[0]),
+        "between": isinstance(landscape.axes[0], InterpolationAxis),
+        "courses": [course(c, f"“{plain(c.probe)}”") for c in courses_of(landscape)] if landscape.by_probe else [],
+        "measures": [course(c, names[c.probe]) for c in measures],
+    }
+
+
+def _plane(landscape: Landscape) -> dict[str, object]:
+    layers = layers_of(landscape)
+    names = measure_labels((layer.probe, layer.kind) for layer in layers if layer.kind != "asr")
+    alphas, betas = mesh_of(landscape)
+
+    def cell(value: float, kind: str) -> float | None:
+        if not math.isfinite(value):
+            return None
+        return min(value, WORST) if kind == "perplexity" else value
+
+    return {
+        "across": landscape.axes[0].grid,
+        "up": landscape.axes[1].grid,
+        "alphas": alphas.tolist(),
+        "betas": betas.tolist(),
+        "headings": [heading_of(place, landscape.axes) for place in (0, 1)],
+        "between": isinstance(landscape.axes[0], InterpolationAxis),
+        "layers": [
+            {
+                "kind": layer.kind,
+                # as it stands in a select, which takes text
+                "label": names.get(layer.probe) or ("ASR" if number == 0 else f"ASR, “{layer.probe}”"),
+                "values": [[cell(value, layer.kind) for value in row] for row in layer.values.tolist()],
+            }
+            for number, layer in enumerate(layers)
+        ],
+    }
