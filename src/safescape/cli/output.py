@@ -101,8 +101,14 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if as_json:
         print(run.landscape.to_json(), end="")
         return
+    from safescape.views import verdict_of  # loads the drawing libraries, which `--help` need not wait for
+
     landscape, console = run.landscape, Console(highlight=False, soft_wrap=True)
-    console.print(Text(_verdict(run)))
+    console.print(Text(verdict_of(landscape).headline))
+    if not landscape.complete:
+        total = sum(1 for _ in run.survey.points())
+        measured = sum(point.probe == run.survey.prompts.name for point in landscape.points)
+        console.print(Text(f"{measured} of {total} points so far; figures are of finished lines only"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("figure", "value", "95 % interval", "per line"):
         table.add_column(heading, justify="left" if heading == "figure" else "right")
@@ -167,22 +173,6 @@ def _with_interval(metric: Metric, unit: str, *, signed: bool = False) -> str:
     value, interval, _ = _cells(metric, unit)
     plus = "+" if signed and metric.value is not None and metric.value > 0 else ""
     return f"{plus}{value} ({interval})" if interval else value
-
-
-def _verdict(run: Run) -> str:
-    landscape = run.landscape
-    total = sum(1 for _ in run.survey.points())
-    measured = sum(point.probe == run.survey.prompts.name for point in landscape.points)
-    done = "" if landscape.complete else f" ({measured} of {total} points so far)"
-    if landscape.has_basin is None:
-        return f"{run.survey.model}: the origin is not measured yet{done}"
-    if not landscape.has_basin:
-        return f"{run.survey.model}: no safety basin, the origin itself is unsafe{done}"
-    radius = landscape.metrics["basin_radius"]
-    if radius.value is None:
-        return f"{run.survey.model}: safe at the origin; no line is finished yet{done}"
-    more = " or more" if radius.at_least else ""
-    return f"{run.survey.model}: safe at the origin; the basin ends at |α| = {radius.value:.3f}{more}{done}"
 
 
 def _cells(metric: Metric, unit: str) -> tuple[str, str, str]:

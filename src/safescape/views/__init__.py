@@ -3,5 +3,6 @@
 from safescape.views.figure import draw
 from safescape.views.figure import save as save_figure
 from safescape.views.page import render as render_page
+from safescape.views.verdict import verdict_of
 
-__all__ = ["draw", "render_page", "save_figure"]
+__all__ = ["draw", "render_page", "save_figure", "verdict_of"]
