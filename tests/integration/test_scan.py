@@ -172,10 +172,11 @@ def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> N
 
 
 def test_help_begins_with_an_example() -> None:
-    for command in ("scan", "report"):
+    commands = ("scan", "path", "compare", "report")
+    for command in commands:
         text = run(command, "--help").stdout
         assert f"Example: safescape {command}" in text
-    assert run().stdout.count("Example:") == 2
+    assert run().stdout.count("Example:") == len(commands)
 
 
 def test_help_and_the_words_of_a_survey_do_not_wait_for_torch() -> None:
