@@ -88,5 +88,6 @@ def _each(given: _Number | Sequence[_Number], dim: int, flag: str) -> list[_Numb
     if len(values) == 1:
         values *= dim
     if len(values) != dim:
-        raise InputError(f"{flag}: {len(values)} values for {dim} {'axis' if dim == 1 else 'axes'}; give 1 or {dim}")
+        more = "give 1, or --dim 2 for a plane" if dim == 1 else f"give 1 or {dim}"
+        raise InputError(f"{flag}: {len(values)} values for {dim} {'axis' if dim == 1 else 'axes'}; {more}")
     return values
