@@ -1,6 +1,6 @@
 """The transformers engine: one live model, moved in place, that answers prompts wherever it stands.
 
-The origin stays on disk and is read tensor by tensor; in memory are the live model and, if it fits, one direction.
+The origin stays on disk and is read tensor by tensor; in memory are the live model and what its mover keeps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -20,7 +19,7 @@ from safescape.engines.live import live_tensors
 from safescape.engines.scoring import Likelihood, Request, score
 from safescape.errors import InputError, RunError
 from safescape.survey import Point, Position, Response
-from safescape.weights import CachedDirection, Direction, Model, Subspace, dot, fingerprint
+from safescape.weights import Model, Mover, Subspace, fingerprint
 
 __all__ = ["TransformersEngine"]
 
@@ -54,14 +53,12 @@ class TransformersEngine:
         trust_remote_code: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
-        self._subspace = subspace
-        self._dtype = dtype
+        self._start = subspace.origin
         self._batch_size = batch_size
         self._model = _load(model, dtype, device, trust_remote_code)
-        self._origin = model.weights
         self._live = live_tensors(self._model, model.weights)
-        self._cached: dict[Direction, CachedDirection] = {}
-        self._squares: dict[Direction, float] = {}
+        shapes = {name: live.shape for name, live in self._live.items()}
+        self._mover = Mover(model.weights, subspace, shapes, dtype=dtype, device=self._model.device)
         self._return()
         self.fingerprint_at_start = self.fingerprint()
 
@@ -72,41 +69,10 @@ class TransformersEngine:
         keys and values outlives `respond`.
 
         Returns:
-            Where the weights stand as rounded: ⟨w - w₀, d⟩ / ⟨d, d⟩ for each direction of the point's frame, with w
-            and w₀ the weights as rounded here and at the origin. In fp32 rounding moves no coordinate by a millionth,
-            so a point of the subspace is where it was asked to be.
+            Where the weights stand as rounded; see `Mover.move`.
 
         """
-        frame, terms = self._subspace.frame(point), self._subspace.terms(point)
-        kept = self._cache(frame)
-        rounds = point.waypoint is not None or (self._dtype != torch.float32 and bool(terms))
-        needed = dict.fromkeys([term.direction for term in terms] + (list(frame) if rounds else []))
-        along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
-        for name, live in self._live.items():
-            origin = self._origin.tensor(name).to(live.device)
-            steps = {direction: kept.get(direction, direction).tensor(name, origin) for direction in needed}
-            wide = moved = origin.float()
-            for number, (coordinate, direction) in enumerate(terms):
-                # the first sum is a new tensor, for the origin's may be the file itself
-                into = None if number == 0 else moved
-                moved = torch.add(moved, steps[direction], alpha=coordinate, out=into)
-            rounded = moved.to(live.dtype)
-            live.write(rounded)
-            if rounds:
-                taken = rounded.float() - wide.to(live.dtype).float()
-                length += dot(taken, taken) if point.waypoint is not None else 0.0
-                for place, direction in enumerate(frame):
-                    along[place] += dot(taken, steps[direction])
-                    if direction not in self._squares:
-                        square[place] += dot(steps[direction], steps[direction])
-        if not rounds:
-            return Position(point.coords, 0.0)
-        for direction, found in zip(frame, square, strict=True):
-            self._squares.setdefault(direction, found)
-        squares = [self._squares[direction] for direction in frame]
-        effective = tuple(a / s if s else 0.0 for a, s in zip(along, squares, strict=True))
-        inside = sum(coordinate**2 * s for coordinate, s in zip(effective, squares, strict=True))
-        return Position(effective, max(0.0, 1.0 - inside / length) if length else 0.0)
+        return self._mover.move(point, lambda name, values: self._live[name].write(values))
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily.
@@ -177,16 +143,7 @@ class TransformersEngine:
         return end
 
     def _return(self) -> None:
-        self.move_to(self._subspace.origin)
-
-    def _cache(self, frame: Sequence[Direction]) -> dict[Direction, CachedDirection]:
-        """Keep a frame's directions in memory as long as each takes at most half of what is free, and no others."""
-        self._cached = {direction: cached for direction, cached in self._cached.items() if direction in frame}
-        needed = 4 * sum(live.shape.numel() for live in self._live.values())
-        for direction in frame:
-            if direction not in self._cached and needed <= _free_memory(self._model.device) // 2:
-                self._cached[direction] = CachedDirection(direction)
-        return self._cached
+        self.move_to(self._start)
 
     def _logits(self) -> Tensor:
         """Logits of a fixed text at the weights as they stand."""
@@ -260,9 +217,3 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> f
     configured = model.generation_config.eos_token_id if model.generation_config is not None else None
     ends = configured if isinstance(configured, list) else [configured]
     return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available

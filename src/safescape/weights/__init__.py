@@ -2,7 +2,6 @@
 
 from safescape.weights.checkpoint import Adapted, Checkpoint, Weights
 from safescape.weights.directions import (
-    CachedDirection,
     Direction,
     InterpolationDirection,
     OrthogonalDirection,
@@ -13,15 +12,17 @@ from safescape.weights.directions import (
 )
 from safescape.weights.fingerprint import fingerprint, inspect
 from safescape.weights.models import Model, resolve
-from safescape.weights.subspaces import Subspace, Term, resized_embeddings
+from safescape.weights.moving import Mover
+from safescape.weights.subspaces import Displacement, Subspace, Term, resized_embeddings
 
 __all__ = [
     "Adapted",
-    "CachedDirection",
     "Checkpoint",
     "Direction",
+    "Displacement",
     "InterpolationDirection",
     "Model",
+    "Mover",
     "OrthogonalDirection",
     "Products",
     "RandomDirection",
