@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from safescape.cli.compare import compare
+from safescape.cli.finetune import finetune
 from safescape.cli.path import path
 from safescape.cli.report import report
 from safescape.cli.scan import scan
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(scan)
 app.command()(path)
 app.command()(compare)
+app.command()(finetune)
 app.command()(report)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from safescape.engines.live import named_as_in
 from safescape.engines.scoring import Likelihood
 from safescape.engines.transformers import TransformersEngine
 from safescape.survey import Point, Position, Response
 
-__all__ = ["Engine", "Likelihood", "TransformersEngine"]
+__all__ = ["Engine", "Likelihood", "TransformersEngine", "named_as_in"]
 
 
 class Engine(Protocol):

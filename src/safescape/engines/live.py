@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from safescape.errors import InputError
 from safescape.weights import Weights
 
-__all__ = ["LiveTensor", "live_tensors"]
+__all__ = ["LiveTensor", "live_tensors", "named_as_in"]
 
 _ROWS = 64
 """How many rows oneDNN should expect in a product when it chooses the layout; any number gives the right result."""
@@ -80,7 +80,7 @@ def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTens
         InputError: a parameter is not in the checkpoint under its own name, or has another shape there.
 
     """
-    named = _named_as_in(weights, model)
+    named = named_as_in(weights, model)
     holders: dict[Tensor, int] = {}
     linears: dict[Tensor, dict[str, Linear]] = {}
     for path, module in model.named_modules():
@@ -106,7 +106,13 @@ def _can_be_blocked(weight: Tensor) -> bool:
     return weight.dtype == torch.float32
 
 
-def _named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter]:
+def named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter]:
+    """Return a model's parameters by the names that they have in a checkpoint of it.
+
+    Raises:
+        InputError: a parameter is not in the checkpoint under its own name, or has another shape there.
+
+    """
     known = set(weights.names())
     head = f"{model.base_model_prefix}."
     named = {}

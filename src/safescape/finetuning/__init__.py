@@ -1,0 +1,6 @@
+"""Attack a model with a finetune, watch it, gate it, repair it. What trains is loaded when it is needed."""
+
+from safescape.finetuning.conversations import RECIPES, Conversation, Message, conversations_of, digest
+from safescape.finetuning.specification import Finetune, Finetuned, Step
+
+__all__ = ["RECIPES", "Conversation", "Finetune", "Finetuned", "Message", "Step", "conversations_of", "digest"]
