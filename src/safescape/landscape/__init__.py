@@ -15,6 +15,7 @@ from safescape.landscape.measures import (
     visage_reference,
     wilson,
 )
+from safescape.landscape.readings import Reading, reading_of
 from safescape.landscape.run import landscape_of
 
 __all__ = [
@@ -25,11 +26,13 @@ __all__ = [
     "Measure",
     "Metric",
     "PointFigures",
+    "Reading",
     "basin_edges",
     "basin_radius",
     "comparison_of",
     "landscape_of",
     "plane_radius",
+    "reading_of",
     "safety_auc",
     "visage",
     "visage_reference",
