@@ -3,7 +3,8 @@
 from safescape.api.comparing import compare
 from safescape.api.finetuning import finetune
 from safescape.api.interpolating import path
+from safescape.api.repairing import Repaired, repair
 from safescape.api.run import Run, load_run, report, run_survey
 from safescape.api.scanning import scan
 
-__all__ = ["Run", "compare", "finetune", "load_run", "path", "report", "run_survey", "scan"]
+__all__ = ["Repaired", "Run", "compare", "finetune", "load_run", "path", "repair", "report", "run_survey", "scan"]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from safescape.cli import options
-from safescape.cli.output import show_finetuned, show_training
+
+if TYPE_CHECKING:
+    from safescape.finetuning import Finetuned, Step
 
 __all__ = ["finetune"]
 
@@ -60,7 +70,7 @@ def finetune(
     """
     from safescape import api  # loads torch, which `--help` need not wait for
 
-    with show_training() as on_step:
+    with _progress() as on_step:
         made = api.finetune(
             model,
             out=out,
@@ -83,4 +93,47 @@ def finetune(
             report_to=report_to or (),
             on_step=on_step,
         )
-    show_finetuned(model, made, as_json=as_json)
+    _show(model, made, as_json=as_json)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Step], None]]:
+    """Show how far a training is: a bar on a terminal, a plain line a step elsewhere."""
+    console, start = Console(stderr=True), time.monotonic()
+    if not console.is_terminal:
+
+        def line(step: Step) -> None:
+            seconds = time.monotonic() - start
+            print(f"{step.done}/{step.total} steps, {seconds:.0f} s, loss {step.loss:.3f}", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("loading the model", total=None)
+        yield lambda step: bar.update(task, completed=step.done, total=step.total, description=f"loss {step.loss:.3f}")
+
+
+def _show(model: str, made: Finetuned, *, as_json: bool) -> None:
+    """Print what a finetune made, and what to do next."""
+    is_adapter = (made.directory / "adapter_config.json").exists()
+    name = f"{model}+{made.directory}" if is_adapter else str(made.directory)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "model": name,
+                    "checkpoints": [str(path) for path in made.checkpoints],
+                    "losses": made.losses,
+                    "stopped_at": made.stopped_at,
+                }
+            )
+        )
+        return
+    console = Console()
+    losses = ", ".join(f"{loss:.3f}" for loss in made.losses)
+    console.print(Text(f"loss by epoch: {losses}"))
+    if made.stopped_at is not None:
+        console.print(Text(f"stopped after step {made.stopped_at}"))
+    console.print(Text(f"{name}, and {len(made.checkpoints)} checkpoints in {made.directory}"), soft_wrap=True)
+    console.print(Text(f"next: safescape path {model} {name}"), soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +19,9 @@ from safescape.landscape import Comparison, Metric
 
 if TYPE_CHECKING:
     from safescape.api import Run
-    from safescape.finetuning import Finetuned, Step
     from safescape.measure import Progress
 
-__all__ = ["numbers", "show_comparison", "show_finetuned", "show_progress", "show_run", "show_training"]
+__all__ = ["numbers", "show_comparison", "show_progress", "show_run"]
 
 _Number = TypeVar("_Number", int, float)
 
@@ -71,49 +69,6 @@ def _plain_lines() -> Callable[[Progress], None]:
         )
 
     return line
-
-
-@contextmanager
-def show_training() -> Iterator[Callable[[Step], None]]:
-    """Show how far a training is: a bar on a terminal, a plain line a step elsewhere."""
-    console, start = Console(stderr=True), time.monotonic()
-    if not console.is_terminal:
-
-        def line(step: Step) -> None:
-            seconds = time.monotonic() - start
-            print(f"{step.done}/{step.total} steps, {seconds:.0f} s, loss {step.loss:.3f}", file=sys.stderr, flush=True)
-
-        yield line
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("loading the model", total=None)
-        yield lambda step: bar.update(task, completed=step.done, total=step.total, description=f"loss {step.loss:.3f}")
-
-
-def show_finetuned(model: str, made: Finetuned, *, as_json: bool) -> None:
-    """Print what a finetune made, and what to do next."""
-    is_adapter = (made.directory / "adapter_config.json").exists()
-    name = f"{model}+{made.directory}" if is_adapter else str(made.directory)
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "model": name,
-                    "checkpoints": [str(path) for path in made.checkpoints],
-                    "losses": made.losses,
-                    "stopped_at": made.stopped_at,
-                }
-            )
-        )
-        return
-    console = Console()
-    losses = ", ".join(f"{loss:.3f}" for loss in made.losses)
-    console.print(Text(f"loss by epoch: {losses}"))
-    if made.stopped_at is not None:
-        console.print(Text(f"stopped after step {made.stopped_at}"))
-    console.print(Text(f"{name}, and {len(made.checkpoints)} checkpoints in {made.directory}"), soft_wrap=True)
-    console.print(Text(f"next: safescape path {model} {name}"), soft_wrap=True)
 
 
 def _where(progress: Progress) -> str:

@@ -20,7 +20,7 @@ from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.errors import InputError, RunError
 from safescape.survey import Point, Position, Response
-from safescape.weights import Model, Mover, Subspace, fingerprint
+from safescape.weights import Model, Mover, Space, fingerprint
 
 __all__ = ["TransformersEngine"]
 
@@ -46,7 +46,7 @@ class TransformersEngine:
         self,
         model: Model,
         tokenizer: PreTrainedTokenizerBase,
-        subspace: Subspace,
+        subspace: Space,
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",

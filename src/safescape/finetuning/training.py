@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,11 +33,9 @@ from safescape.errors import InputError, RunError
 from safescape.finetuning.checkpoints import checkpoints, claim, finish, finished, forget_optimizer, latest
 from safescape.finetuning.conversations import Conversation
 from safescape.finetuning.specification import Finetune, Finetuned, Step
-from safescape.weights import Checkpoint, Model
+from safescape.weights import Checkpoint, Model, layer_of
 
 __all__ = ["train"]
-
-_LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
 
 
 def train(
@@ -238,13 +235,13 @@ def _loaded(model: Model, finetune: Finetune) -> PreTrainedModel:
 
 
 def _freeze(model: PreTrainedModel, layers: int) -> None:
-    numbers = {int(found[1]) for name, _ in model.named_parameters() if (found := _LAYER.search(f".{name}"))}
-    if layers > len(numbers):
-        raise InputError(f"--freeze {layers}: the model has {len(numbers)} layers; give fewer")
+    by_layer = [(layer_of(name), parameter) for name, parameter in model.named_parameters()]
+    there = len({layer for layer, _ in by_layer if layer is not None})
+    if layers > there:
+        raise InputError(f"--freeze {layers}: the model has {there} layers; give fewer")
     model.get_input_embeddings().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        found = _LAYER.search(f".{name}")
-        if found and int(found[1]) < layers:
+    for layer, parameter in by_layer:
+        if layer is not None and layer < layers:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"--freeze {layers}: nothing is left to train; give fewer")
