@@ -11,7 +11,7 @@ from safescape.errors import InputError
 from safescape.finetuning.specification import Finetune, Finetuned
 from safescape.store import write_text
 
-__all__ = ["checkpoints", "claim", "finish", "finished", "forget_optimizer", "latest"]
+__all__ = ["checkpoints", "claim", "finish", "finished", "forget_optimizer", "latest", "name_base"]
 
 _SPECIFICATION, _DONE = "finetune.json", "training.json"
 
@@ -93,3 +93,12 @@ def forget_optimizer(checkpoint: Path) -> None:
     """Remove the optimizer's state, which is twice the size of the model, where nothing goes on from any more."""
     for name in ("optimizer.pt", "scheduler.pt", "scaler.pt"):
         (checkpoint / name).unlink(missing_ok=True)
+
+
+def name_base(directory: Path, base: str) -> None:
+    """Let an adapter name its base as the user did: `demo`, say, which no directory is without its own adapter."""
+    path = directory / "adapter_config.json"
+    if path.exists():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["base_model_name_or_path"] = base
+        write_text(path, json.dumps(config, indent=2) + "\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from trl import SFTConfig, SFTTrainer
 
 from safescape.engines import named_as_in
 from safescape.errors import InputError, RunError
-from safescape.finetuning.checkpoints import checkpoints, claim, finish, finished, forget_optimizer, latest
+from safescape.finetuning.checkpoints import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
 from safescape.finetuning.conversations import Conversation
 from safescape.finetuning.specification import Finetune, Finetuned, Step
 from safescape.weights import Checkpoint, Model, layer_of
@@ -74,7 +73,7 @@ def train(
             if done := finished(directory):
                 return done
             with _quiet():
-                watched = _Watched(directory, on_step)
+                watched = _Watched(directory, model.name, on_step)
                 trainer = _trainer(
                     finetune,
                     _loaded(model, finetune),
@@ -87,6 +86,7 @@ def train(
                 newest = latest(directory)
                 trainer.train(resume_from_checkpoint=str(newest) if newest else None)
                 trainer.save_model(str(directory))
+                name_base(directory, model.name)
             finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     except Timeout as error:
         raise InputError(
@@ -134,8 +134,8 @@ def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizer
 class _Watched(TrainerCallback):
     """Says how far the training is, stops it when the loss is no number, and keeps one optimizer state, the newest."""
 
-    def __init__(self, directory: Path, on_step: Callable[[Step], None] | None) -> None:
-        self._directory, self._on_step = directory, on_step
+    def __init__(self, directory: Path, base: str, on_step: Callable[[Step], None] | None) -> None:
+        self._directory, self._base, self._on_step = directory, base, on_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Look at the loss of every step."""
@@ -149,6 +149,7 @@ class _Watched(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Free the disk of the older checkpoints' optimizer states."""
+        name_base(self._directory / f"checkpoint-{state.global_step}", self._base)
         for path in self._directory.glob("checkpoint-*"):
             if path.name != f"checkpoint-{state.global_step}":
                 forget_optimizer(path)
@@ -227,8 +228,6 @@ def _loaded(model: Model, finetune: Finetune) -> PreTrainedModel:
         with torch.no_grad():
             for name, parameter in named_as_in(model.weights, loaded).items():
                 parameter.copy_(model.weights.tensor(name))
-        # a LoRA trained on it belongs to the model as it was named, not to the base under its adapter
-        loaded.name_or_path = loaded.config._name_or_path = model.name
     if finetune.method == "freeze":
         _freeze(loaded, finetune.frozen_layers)
     return loaded
@@ -269,10 +268,7 @@ def _quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     disable_progress_bars()
     try:
-        with warnings.catch_warnings():
-            # PEFT looks for the base's config under a name that only safescape knows, such as `demo`
-            warnings.filterwarnings("ignore", message="Could not find a config file", module="peft")
-            yield
+        yield
     finally:
         logging.set_verbosity(level)
         logging.enable_progress_bar()
