@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import Run, compare, finetune, load_run, path, repair, report, run_survey, scan
+    from safescape.api import Run, compare, finetune, load_run, path, repair, report, run_survey, scan, study_finetuning
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
@@ -45,6 +45,7 @@ __all__ = [
     "report",
     "run_survey",
     "scan",
+    "study_finetuning",
 ]
 
 _HOMES = ("errors", "survey", "landscape", "api")

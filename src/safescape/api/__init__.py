@@ -6,5 +6,19 @@ from safescape.api.interpolating import path
 from safescape.api.repairing import Repaired, repair
 from safescape.api.run import Run, load_run, report, run_survey
 from safescape.api.scanning import scan
+from safescape.api.studying import Study, study_finetuning
 
-__all__ = ["Repaired", "Run", "compare", "finetune", "load_run", "path", "repair", "report", "run_survey", "scan"]
+__all__ = [
+    "Repaired",
+    "Run",
+    "Study",
+    "compare",
+    "finetune",
+    "load_run",
+    "path",
+    "repair",
+    "report",
+    "run_survey",
+    "scan",
+    "study_finetuning",
+]

@@ -16,6 +16,7 @@ from safescape.cli.path import path
 from safescape.cli.repair import repair
 from safescape.cli.report import report
 from safescape.cli.scan import scan
+from safescape.cli.study import study
 from safescape.errors import SafescapeError
 
 __all__ = ["main"]
@@ -34,6 +35,7 @@ app.command()(compare)
 app.command()(finetune)
 app.command()(repair)
 app.command()(report)
+app.add_typer(study)
 
 
 @app.callback(invoke_without_command=True)

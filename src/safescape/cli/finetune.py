@@ -20,7 +20,7 @@ from safescape.cli import options
 if TYPE_CHECKING:
     from safescape.finetuning import Finetuned, Step
 
-__all__ = ["finetune"]
+__all__ = ["finetune", "show_steps"]
 
 
 def finetune(
@@ -70,7 +70,7 @@ def finetune(
     """
     from safescape import api  # loads torch, which `--help` need not wait for
 
-    with _progress() as on_step:
+    with show_steps() as on_step:
         made = api.finetune(
             model,
             out=out,
@@ -97,7 +97,7 @@ def finetune(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Step], None]]:
+def show_steps() -> Iterator[Callable[[Step], None]]:
     """Show how far a training is: a bar on a terminal, a plain line a step elsewhere."""
     console, start = Console(stderr=True), time.monotonic()
     if not console.is_terminal:

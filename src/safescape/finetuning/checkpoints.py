@@ -66,7 +66,9 @@ def finished(directory: Path) -> Finetuned | None:
     if not path.exists():
         return None
     summary = json.loads(path.read_text(encoding="utf-8"))
-    return Finetuned(directory, checkpoints(directory), tuple(summary["losses"]), summary["stopped_at"])
+    return Finetuned(
+        directory, checkpoints(directory), summary["steps"], tuple(summary["losses"]), summary["stopped_at"]
+    )
 
 
 def checkpoints(directory: Path) -> tuple[Path, ...]:

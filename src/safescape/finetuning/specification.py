@@ -63,6 +63,8 @@ class Finetuned(NamedTuple):
     """Loads in transformers; of a LoRA, in PEFT."""
     checkpoints: tuple[Path, ...]
     """One an epoch, in their order; each loads as well."""
+    steps: int
+    """Updates of the weights."""
     losses: tuple[float, ...]
     """Epoch by epoch, the mean over its steps."""
     stopped_at: int | None = None
