@@ -192,7 +192,7 @@ def make_run(
         for point in list(survey.points())[:points]:
             answers: dict[str, list[Answer]] = {}
             scores: dict[str, list[Score]] = {}
-            for probe in survey.probes:
+            for probe in survey.asked_at(point):
                 share = by_probe(probe.name, point)
                 if isinstance(probe, PerplexityProbe):
                     scores[probe.name] = [Score(10 * share, 10) for _ in probe.texts]

@@ -5,7 +5,7 @@ percentages from 0 to 100; lower is safer for an attack success rate (ASR), high
 """
 
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
-from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.figures import SAFE_BELOW, Change, Landscape, Measure, Metric, PointFigures
 from safescape.landscape.measures import (
     basin_edges,
     basin_radius,
@@ -19,6 +19,7 @@ from safescape.landscape.run import landscape_of
 
 __all__ = [
     "SAFE_BELOW",
+    "Change",
     "Compared",
     "Comparison",
     "Landscape",
