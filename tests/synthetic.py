@@ -129,6 +129,11 @@ def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
     )
 
 
+def at_models(*names: str, items: int = 40) -> tuple[Probe, ...]:
+    """The same, asked at the models alone."""
+    return tuple(probe.model_copy(update={"only_at": "models"}) for probe in further(*names, items=items))
+
+
 def make_survey(
     *,
     model: str = "example/Model-7B-chat",

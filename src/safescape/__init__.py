@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import Run, compare, load_run, path, report, run_survey, scan
+    from safescape.api import Check, Run, check, compare, load_run, path, report, run_survey, scan
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Check",
     "ChoiceProbe",
     "Comparison",
     "InputError",
@@ -37,6 +38,7 @@ __all__ = [
     "RunError",
     "SafescapeError",
     "Survey",
+    "check",
     "compare",
     "load_run",
     "path",

@@ -13,6 +13,7 @@ from safescape.survey import Point, Position, Survey, Waypoint
 from safescape.views import render_page
 from synthetic import (
     FINGERPRINT,
+    at_models,
     bowl,
     further,
     landscape_in,
@@ -424,8 +425,8 @@ def test_the_answers_to_each_probe_can_be_read(page: Page, tmp_path: Path) -> No
 
 
 def test_a_probe_that_was_asked_at_the_models_alone(page: Page, tmp_path: Path) -> None:
-    apart = [probe.model_copy(update={"only_at": "models"}) for probe in further("attack:a.csv", "benign", items=8)]
-    report = Report(page, write(tmp_path, make_survey(prompts=10, subspace=path_line(4), also=apart), chance=tuned))
+    also = at_models("attack:a.csv", "benign", items=8)
+    report = Report(page, write(tmp_path, make_survey(prompts=10, subspace=path_line(4), also=also), chance=tuned))
     page.locator("#probe").select_option("2")
     expect(page.locator("#here-asr")).to_contain_text("Over-refusal 12.5 % 1 of 8 refused")
     page.locator("#forward").click()

@@ -14,14 +14,20 @@ from safescape.landscape import Landscape, landscape_of, wilson
 from safescape.store import Store
 from safescape.survey import MeasuredPoint, Probe, Waypoint
 from safescape.views import draw, render_page
-from synthetic import Chance, further, landscape_in, make_run, make_survey, path_line, path_plane, random_plane, tuned
+from synthetic import (
+    Chance,
+    at_models,
+    further,
+    landscape_in,
+    make_run,
+    make_survey,
+    path_line,
+    path_plane,
+    random_plane,
+    tuned,
+)
 
 ORIGIN, OTHER = Point(None, (0.0,)), Point(0, (1.0,))
-
-
-def apart(*names: str, items: int = 4) -> tuple[Probe, ...]:
-    """Further probes that are asked at the models alone."""
-    return tuple(probe.model_copy(update={"only_at": "models"}) for probe in further(*names, items=items))
 
 
 def line(*also: Probe, prompts: int = 4, steps: int = 2, **changes: object) -> Survey:
@@ -103,7 +109,7 @@ def test_what_changed_worked_out_by_hand(tmp_path: Path) -> None:
     def chance(probe: str, point: Point) -> float:
         return float(rates[probe][point.coords[0] == 1.0])
 
-    changes = measured(tmp_path, line(*apart("benign", "accuracy", "perplexity")), chance).changes
+    changes = measured(tmp_path, line(*at_models("benign", "accuracy", "perplexity", items=4)), chance).changes
     asr = changes["harmful"]
     assert (asr.kind, asr.n, asr.loss) == ("asr", 4, None)
     assert (asr.origin.value, asr.other.value, asr.change.value) == (0.0, 50.0, 50.0)
@@ -121,33 +127,35 @@ def test_what_changed_worked_out_by_hand(tmp_path: Path) -> None:
 
 
 def test_who_gets_nothing_right_has_nothing_to_lose(tmp_path: Path) -> None:
-    landscape = measured(tmp_path, line(*apart("accuracy")), lambda probe, point: 0.0)
+    landscape = measured(tmp_path, line(*at_models("accuracy", items=4)), lambda probe, point: 0.0)
     loss = landscape.changes["accuracy"].loss
     assert loss is not None
     assert (loss.value, loss.low, loss.high) == (0.0, 0.0, 0.0)
 
 
 def test_a_probe_that_is_asked_at_the_models_alone(tmp_path: Path) -> None:
-    survey = line(*further("benign"), *apart("accuracy"), through=[Waypoint(model="c", fingerprint="sha256:1")])
+    survey = line(
+        *further("benign"), *at_models("accuracy", items=4), through=[Waypoint(model="c", fingerprint="sha256:1")]
+    )
     asked = {point: [probe.name for probe in survey.asked_at(point)] for point in survey.points()}
     everything = ["harmful", "benign", "accuracy"]
     assert asked[ORIGIN] == asked[OTHER] == asked[Point(None, (), 0)] == everything
     assert asked[Point(0, (0.5,))] == asked[Point(0, (1.5,))] == everything[:2]
-    plane = make_survey(subspace=path_plane(4), also=apart("accuracy"))
+    plane = make_survey(subspace=path_plane(4), also=at_models("accuracy", items=4))
     assert sum(len(plane.asked_at(point)) > 1 for point in plane.points()) == 2
     assert len(plane.asked_at(Point(None, (1.0, 0.0)))) == 2
-    random = make_survey(subspace=random_plane(2), also=apart("accuracy"))
+    random = make_survey(subspace=random_plane(2), also=at_models("accuracy", items=4))
     assert [point for point in random.points() if len(random.asked_at(point)) > 1] == [Point(None, (0.0, 0.0))]
 
 
 def test_the_first_probe_is_asked_everywhere() -> None:
-    (probe,) = apart("attack")
+    (probe,) = at_models("attack", items=4)
     with pytest.raises(ValueError, match="the first must be asked at every point"):
         Survey.model_validate({**dict(make_survey()), "probes": (probe,)})
 
 
 def test_a_run_with_such_a_probe_is_finished_without_it_elsewhere(tmp_path: Path) -> None:
-    survey = line(*apart("attack", "benign", "accuracy", "perplexity"))
+    survey = line(*at_models("attack", "benign", "accuracy", "perplexity", items=4))
     landscape = measured(tmp_path, survey, tuned)
     assert landscape.complete
     assert {measure.coords for measure in landscape.measures} == {(0.0,), (1.0,)}
@@ -159,7 +167,7 @@ def test_a_run_with_such_a_probe_is_finished_without_it_elsewhere(tmp_path: Path
 
 
 def test_its_figures_are_read_in_the_tables_and_drawn_nowhere_between(tmp_path: Path) -> None:
-    survey = line(*apart("attack", "benign", "accuracy"), *further("perplexity", items=4))
+    survey = line(*at_models("attack", "benign", "accuracy", items=4), *further("perplexity", items=4))
     with make_run(tmp_path, survey, chance=tuned) as store:
         landscape = landscape_in(store)
         page = render_page(store, landscape)
@@ -168,11 +176,15 @@ def test_its_figures_are_read_in_the_tables_and_drawn_nowhere_between(tmp_path: 
     said = {text.get_text() for text in draw(landscape).findobj(Text) if isinstance(text, Text)}
     assert "perplexity (right axis)" in said
     assert not {"over-refusal", "accuracy"} & said
-    draw(measured(tmp_path / "plane", make_survey(prompts=4, subspace=path_plane(2), also=apart("benign")), tuned))
+    draw(
+        measured(
+            tmp_path / "plane", make_survey(prompts=4, subspace=path_plane(2), also=at_models("benign", items=4)), tuned
+        )
+    )
 
 
 def test_a_stored_survey_does_not_change_by_it_and_another_one_is_refused(tmp_path: Path) -> None:
-    everywhere, models = line(*further("benign", items=4)), line(*apart("benign"))
+    everywhere, models = line(*further("benign", items=4)), line(*at_models("benign", items=4))
     assert "only_at" not in everywhere.model_dump_json(), "the survey's hash names the run directory"
     assert Survey.model_validate_json(models.model_dump_json()) == models
     Store.claim(tmp_path, everywhere).close()

@@ -6,6 +6,7 @@ percentages from 0 to 100; lower is safer for an attack success rate (ASR), high
 
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.figures import SAFE_BELOW, Change, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.gate import Gate, Ruling, Threshold, Thresholds, gate_of
 from safescape.landscape.measures import (
     basin_edges,
     basin_radius,
@@ -22,13 +23,18 @@ __all__ = [
     "Change",
     "Compared",
     "Comparison",
+    "Gate",
     "Landscape",
     "Measure",
     "Metric",
     "PointFigures",
+    "Ruling",
+    "Threshold",
+    "Thresholds",
     "basin_edges",
     "basin_radius",
     "comparison_of",
+    "gate_of",
     "landscape_of",
     "plane_radius",
     "safety_auc",
