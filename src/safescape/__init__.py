@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import Check, Run, check, compare, load_run, path, report, run_survey, scan
+    from safescape.api import Check, Run, check, compare, finetune, load_run, path, repair, report, run_survey, scan
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
@@ -40,8 +40,10 @@ __all__ = [
     "Survey",
     "check",
     "compare",
+    "finetune",
     "load_run",
     "path",
+    "repair",
     "report",
     "run_survey",
     "scan",

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -25,6 +25,7 @@ __all__ = [
     "ChoiceProbe",
     "Exchange",
     "Finish",
+    "Frozen",
     "HarnessProbe",
     "InterpolationAxis",
     "Lines",
@@ -147,11 +148,17 @@ class MeasuredPoint(NamedTuple):
     """In the order of a capability probe's items; empty for a probe of prompts."""
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A specification: it never changes, and knows no field that it was not made for."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def differences(self, other: Self) -> list[str]:
+        """Name each field that differs, with both values shortened, for a refusal that the user can act on."""
+        return list(_differences("", self.model_dump(mode="json"), other.model_dump(mode="json")))
 
-class RandomAxis(_Frozen):
+
+class RandomAxis(Frozen):
     """A random direction with its span and steps."""
 
     kind: Literal["random"] = "random"
@@ -188,7 +195,7 @@ class RandomAxis(_Frozen):
         return (*(-alpha for alpha in reversed(side)), 0.0, *side)
 
 
-class InterpolationAxis(_Frozen):
+class InterpolationAxis(Frozen):
     """The direction from the origin to another model: 0 is the origin, 1 is that model."""
 
     kind: Literal["interpolation"] = "interpolation"
@@ -213,7 +220,7 @@ class InterpolationAxis(_Frozen):
 Axis = Annotated[RandomAxis | InterpolationAxis, Field(discriminator="kind")]
 
 
-class Lines(_Frozen):
+class Lines(Frozen):
     """A bundle of lines through the origin."""
 
     kind: Literal["lines"] = "lines"
@@ -235,7 +242,7 @@ class Lines(_Frozen):
         return [Point(number if alpha else None, (alpha,)) for alpha in self.axes[number].grid]
 
 
-class Plane(_Frozen):
+class Plane(Frozen):
     """Two axes through the origin; the second direction is made orthogonal to the first."""
 
     kind: Literal["plane"] = "plane"
@@ -255,14 +262,14 @@ class Plane(_Frozen):
             yield from (Point(None, (alpha, beta)) for alpha in row if alpha or beta)
 
 
-class Waypoint(_Frozen):
+class Waypoint(Frozen):
     """A checkpoint that is measured where it stands, and shown where it lies on the subspace: a trajectory's."""
 
     model: str
     fingerprint: str
 
 
-class _Probe(_Frozen):
+class _Probe(Frozen):
     only_at: Literal["models"] | None = Field(default=None, exclude_if=lambda where: where is None)
     """`models`: asked only where a model of its own stands: at the origin, at the other model of an interpolation, and
     at checkpoints. None, which is not written: at every point."""
@@ -282,7 +289,7 @@ class PromptProbe(_Probe):
     prompts: tuple[str, ...] = Field(min_length=1)
 
 
-class Question(_Frozen):
+class Question(Frozen):
     """One multiple-choice item: the model should find its answer the most likely continuation."""
 
     context: str
@@ -326,7 +333,7 @@ class HarnessProbe(_Probe):
 Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe | HarnessProbe, Field(discriminator="kind")]
 
 
-class Survey(_Frozen):
+class Survey(Frozen):
     """The full specification of a measurement."""
 
     schema_version: Literal[1] = 1
@@ -376,11 +383,6 @@ class Survey(_Frozen):
         """The probes that are asked at a point, in their order."""
         is_model = point.waypoint is not None or point in self.subspace.models()
         return tuple(probe for probe in self.probes if is_model or probe.only_at is None)
-
-    def differences(self, other: Survey) -> list[str]:
-        """Name each field that differs, with both values shortened, for a refusal that the user can act on."""
-        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return list(_differences("", mine, theirs))
 
     @classmethod
     def load(cls, path: Path) -> Survey:

@@ -3,8 +3,24 @@
 from safescape.api.checking import Check, check
 from safescape.api.comparing import compare
 from safescape.api.configured import configured
+from safescape.api.finetuning import finetune
 from safescape.api.interpolating import path
+from safescape.api.repairing import Repaired, repair
 from safescape.api.run import Run, load_run, report, run_survey
 from safescape.api.scanning import scan
 
-__all__ = ["Check", "Run", "check", "compare", "configured", "load_run", "path", "report", "run_survey", "scan"]
+__all__ = [
+    "Check",
+    "Repaired",
+    "Run",
+    "check",
+    "compare",
+    "configured",
+    "finetune",
+    "load_run",
+    "path",
+    "repair",
+    "report",
+    "run_survey",
+    "scan",
+]

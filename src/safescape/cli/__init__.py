@@ -12,7 +12,9 @@ import typer
 
 from safescape.cli.check import check
 from safescape.cli.compare import compare
+from safescape.cli.finetune import finetune
 from safescape.cli.path import path
+from safescape.cli.repair import repair
 from safescape.cli.report import report
 from safescape.cli.scan import scan
 from safescape.errors import SafescapeError
@@ -31,6 +33,8 @@ app.command()(scan)
 app.command()(path)
 app.command()(compare)
 app.command()(check)
+app.command()(finetune)
+app.command()(repair)
 app.command()(report)
 
 

@@ -6,7 +6,7 @@ The origin stays on disk and is read tensor by tensor; in memory are the live mo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,12 +14,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from safescape.engines.decoding import ATTENTION, decode
+from safescape.engines.decoding import ATTENTION
 from safescape.engines.live import live_tensors
-from safescape.engines.scoring import Likelihood, Request, score
+from safescape.engines.scoring import Likelihood
+from safescape.engines.speaking import Speaker
 from safescape.errors import InputError, RunError
 from safescape.survey import Point, Position, Response
-from safescape.weights import Model, Mover, Subspace, fingerprint
+from safescape.weights import Model, Mover, Space, fingerprint
 
 __all__ = ["TransformersEngine"]
 
@@ -45,17 +46,16 @@ class TransformersEngine:
         self,
         model: Model,
         tokenizer: PreTrainedTokenizerBase,
-        subspace: Subspace,
+        subspace: Space,
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         batch_size: int = 128,
         trust_remote_code: bool = False,
     ) -> None:
-        self._tokenizer = tokenizer
         self._start = subspace.origin
-        self._batch_size = batch_size
         self._model = _load(model, dtype, device, trust_remote_code)
+        self._speaker = Speaker(self._model, tokenizer, batch_size)
         self._live = live_tensors(self._model, model.weights)
         shapes = {name: live.shape for name, live in self._live.items()}
         self._mover = Mover(model.weights, subspace, shapes, dtype=dtype, device=self._model.device)
@@ -75,37 +75,12 @@ class TransformersEngine:
         return self._mover.move(point, lambda name, values: self._live[name].write(values))
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        """Answer every chat greedily.
-
-        Args:
-            chats: What the model reads, chat template and all.
-            max_new_tokens: The most tokens of an answer.
-            stop: Substrings that settle an answer as soon as they appear; empty: every answer is written to its end.
-
-        """
-        tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
-        continuations = decode(
-            self._model,
-            tokens,
-            end_tokens=_end_tokens(self._model, self._tokenizer),
-            max_new_tokens=max_new_tokens,
-            batch_size=self._batch_size,
-            is_settled=self._settled_by(stop),
-        )
-        return [Response(self._text(tokens), finish, len(tokens)) for tokens, finish in continuations]
+        """Answer every chat greedily; see `Speaker.respond`."""
+        return self._speaker.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Score texts after contexts, each on its own.
-
-        Args:
-            requests: (context, continuation). A context's trailing spaces count as the continuation's, as in lm-eval.
-                With an empty context the continuation's first token is given, not scored, as in transformers' loss.
-
-        Raises:
-            InputError: nothing is left to score.
-
-        """
-        return score(self._model, [self._request(*request) for request in requests], batch_size=self._batch_size)
+        """Score texts after contexts; see `Speaker.loglikelihood`."""
+        return self._speaker.loglikelihood(requests)
 
     def canary(self, point: Point) -> None:
         """Prove that moving works: to `point`, where the logits must differ, and back, where they must be bit-equal.
@@ -151,31 +126,6 @@ class TransformersEngine:
         with torch.inference_mode():
             return self._model(input_ids=tokens, use_cache=False).logits.clone()
 
-    def _request(self, context: str, continuation: str) -> Request:
-        kept = context.rstrip()
-        whole = self._tokenizer(kept + context[len(kept) :] + continuation)["input_ids"]
-        given = len(self._tokenizer(kept)["input_ids"]) if kept else 1
-        if len(whole) <= given:
-            raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")
-        return Request(whole[:given], whole[given:])
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    def _settled_by(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-        """Tell whether an answer holds one of the substrings, looking only where its newest token can have made one."""
-        if not stop:
-            return lambda tokens: False
-        # a token is at least one byte, so the longest substring lies within this many; the slack is for a
-        # character that began before the window
-        window = max(len(text.encode()) for text in stop) + 8
-
-        def is_settled(tokens: Sequence[int]) -> bool:
-            newest = self._text(tokens[-window:])
-            return any(text in newest for text in stop)
-
-        return is_settled
-
 
 def _load(model: Model, dtype: torch.dtype, device: str, trust_remote_code: bool) -> PreTrainedModel:
     with _quiet():
@@ -194,8 +144,6 @@ def _load(model: Model, dtype: torch.dtype, device: str, trust_remote_code: bool
     loaded: PreTrainedModel = answer[0]
     if missing := sorted(answer[1]["missing_keys"]):
         raise InputError(f"{model.name}: the checkpoint lacks the tensor {missing[0]}; download the model again")
-    if getattr(loaded, "_is_stateful", False):
-        raise InputError(f"{model.name}: a model with a recurrent state is not supported; give a transformer")
     torch.nn.Module.to(loaded, device)
     return loaded.eval()
 
@@ -211,9 +159,3 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.set_verbosity(level)
         logging.enable_progress_bar()
-
-
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)

@@ -8,6 +8,7 @@ from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.figures import SAFE_BELOW, Change, Landscape, Measure, Metric, PointFigures
 from safescape.landscape.gate import Gate, Ruling, Threshold, Thresholds, gate_of
 from safescape.landscape.measures import (
+    Interval,
     basin_edges,
     basin_radius,
     plane_radius,
@@ -16,6 +17,8 @@ from safescape.landscape.measures import (
     visage_reference,
     wilson,
 )
+from safescape.landscape.readings import Reading, reading_of
+from safescape.landscape.resampling import perplexity_of
 from safescape.landscape.run import landscape_of
 
 __all__ = [
@@ -24,10 +27,12 @@ __all__ = [
     "Compared",
     "Comparison",
     "Gate",
+    "Interval",
     "Landscape",
     "Measure",
     "Metric",
     "PointFigures",
+    "Reading",
     "Ruling",
     "Threshold",
     "Thresholds",
@@ -36,7 +41,9 @@ __all__ = [
     "comparison_of",
     "gate_of",
     "landscape_of",
+    "perplexity_of",
     "plane_radius",
+    "reading_of",
     "safety_auc",
     "visage",
     "visage_reference",

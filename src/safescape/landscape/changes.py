@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from safescape.landscape.figures import Change, Metric
-from safescape.landscape.probed import Probed, probed
+from safescape.landscape.readings import figure_of, reading_of
 from safescape.landscape.resampling import Figure
-from safescape.survey import MeasuredPoint, Point, Survey
+from safescape.survey import MeasuredPoint, Point, Probe, Survey
 
 __all__ = ["changes_of"]
 
@@ -27,30 +27,20 @@ def changes_of(survey: Survey, stored: Mapping[tuple[str, Point], MeasuredPoint]
     for probe in survey.probes if others else ():
         before, after = stored.get((probe.name, origin)), stored.get((probe.name, others[0]))
         if before is not None and after is not None:
-            judge = survey.judges[0]
-            found[probe.name] = _change(probed(probe, before, judge), probed(probe, after, judge))
+            found[probe.name] = _change(probe, survey.judges[0], before, after)
     return found
 
 
-def _change(before: Probed, after: Probed) -> Change:
-    base, tuned = before.figure, after.figure
+def _change(probe: Probe, judge: str, before: MeasuredPoint, after: MeasuredPoint) -> Change:
+    readings = [reading_of(probe, entry.outcomes.get(judge, ()), entry.scores) for entry in (before, after)]
+    base, tuned = (figure_of(probe, entry.outcomes.get(judge, ()), entry.scores) for entry in (before, after))
+    origin, other = (Metric(value=reading.value, low=reading.low, high=reading.high) for reading in readings)
     change = Figure(tuned.value - base.value, (), tuned.resamples - base.resamples)
-    worse = {"accuracy": -1.0, "perplexity": 1.0}.get(before.kind)
-    loss = None
-    if worse is not None:
+    kind, loss = readings[0].kind, None
+    if kind in ("accuracy", "perplexity"):
+        worse = 100.0 if kind == "perplexity" else -100.0
         # who gets nothing right has nothing to lose
-        ratio = np.divide(100.0 * worse, base.resamples, out=np.zeros_like(base.resamples), where=base.resamples > 0)
-        value = 100.0 * worse * change.value / base.value if base.value else 0.0
+        ratio = np.divide(worse, base.resamples, out=np.zeros_like(base.resamples), where=base.resamples > 0)
+        value = worse * change.value / base.value if base.value else 0.0
         loss = Figure(value, (), ratio * change.resamples).metric()
-    return Change(
-        kind=before.kind,
-        n=len(before.scores),
-        origin=_metric(base, before),
-        other=_metric(tuned, after),
-        change=change.metric(),
-        loss=loss,
-    )
-
-
-def _metric(figure: Figure, there: Probed) -> Metric:
-    return Metric(value=figure.value, low=there.interval.low, high=there.interval.high)
+    return Change(kind=kind, n=readings[0].n, origin=origin, other=other, change=change.metric(), loss=loss)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from safescape.errors import InputError
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Metric, Record
-from safescape.landscape.probed import probed
+from safescape.landscape.readings import figure_of
 from safescape.landscape.resampling import Figure, difference
 from safescape.landscape.run import landscape_of
 from safescape.landscape.seen import Seen
@@ -119,5 +119,5 @@ def _at_origin(run: Compared) -> dict[str, Figure]:
     for entry in run.measured:
         probe = next(probe for probe in run.survey.probes if probe.name == entry.probe)
         if entry.point.is_origin and not (isinstance(probe, PromptProbe) and probe.harmful):
-            found[probe.name] = probed(probe, entry, run.survey.judges[0]).figure
+            found[probe.name] = figure_of(probe, entry.outcomes.get(run.survey.judges[0], ()), entry.scores)
     return found

@@ -11,7 +11,7 @@ from safescape.landscape.changes import changes_of
 from safescape.landscape.defence import defence_of
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, PointFigures
 from safescape.landscape.measures import Interval, wilson
-from safescape.landscape.probed import probed
+from safescape.landscape.readings import reading_of
 from safescape.landscape.resampling import difference
 from safescape.landscape.seen import Seen
 from safescape.survey import MeasuredPoint, Outcome, Probe, PromptProbe, Survey
@@ -113,18 +113,18 @@ def _point_figures(probe: Probe, entry: MeasuredPoint, judges: Sequence[str]) ->
 
 def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measure]:
     """What a point gives beside an ASR: over-refusal of harmless prompts, or a capability."""
-    found = probed(probe, entry, judge)
-    if found.kind != "asr":
-        interval = found.interval
-        yield Measure(
-            line=entry.point.line,
-            coords=entry.point.coords,
-            waypoint=entry.point.waypoint,
-            effective=entry.position.effective,
-            probe=entry.probe,
-            kind=found.kind,
-            n=len(found.scores),
-            value=found.value,
-            low=interval.low,
-            high=interval.high,
-        )
+    reading = reading_of(probe, entry.outcomes.get(judge, ()), entry.scores)
+    if reading.kind == "asr":
+        return
+    yield Measure(
+        line=entry.point.line,
+        coords=entry.point.coords,
+        waypoint=entry.point.waypoint,
+        effective=entry.position.effective,
+        probe=entry.probe,
+        kind=reading.kind,
+        n=reading.n,
+        value=reading.value,
+        low=reading.low,
+        high=reading.high,
+    )

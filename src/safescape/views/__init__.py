@@ -1,10 +1,11 @@
 """Pictures and pages of a run. Needs only the store and the landscape; never loads a model."""
 
+from safescape.views.card import card_of
 from safescape.views.figure import draw
 from safescape.views.figure import save as save_figure
 from safescape.views.junit import junit_of
-from safescape.views.markdown import markdown_of
 from safescape.views.page import render as render_page
+from safescape.views.posting import markdown_of
 from safescape.views.verdict import verdict_of
 
-__all__ = ["draw", "junit_of", "markdown_of", "render_page", "save_figure", "verdict_of"]
+__all__ = ["card_of", "draw", "junit_of", "markdown_of", "render_page", "save_figure", "verdict_of"]

@@ -16,7 +16,7 @@ from torch import Tensor
 from safescape.survey import Point, Position
 from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, dot
-from safescape.weights.subspaces import Subspace, Term
+from safescape.weights.subspaces import Space, Term
 
 __all__ = ["Mover"]
 
@@ -40,7 +40,7 @@ class Mover:
     def __init__(
         self,
         origin: Weights,
-        subspace: Subspace,
+        subspace: Space,
         shapes: Mapping[str, torch.Size],
         *,
         dtype: torch.dtype,
@@ -71,7 +71,7 @@ class Mover:
         """
         frame, (row, step) = self._subspace.frame(point), self._subspace.displacement(point)
         is_away, is_beside = row is not None or step is not None, point.waypoint is not None
-        rounds = is_beside or (self._dtype != torch.float32 and is_away)
+        rounds = bool(frame) and (is_beside or (self._dtype != torch.float32 and is_away))
         self._keep(row, dict.fromkeys(([step.direction] if step else []) + (list(frame) if rounds else [])))
         along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
         for name in self._shapes:

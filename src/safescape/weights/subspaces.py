@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from safescape.errors import InputError
 from safescape.survey import Axis, InterpolationAxis, Lines, Plane, Point, Waypoint
@@ -17,7 +17,7 @@ from safescape.weights.directions import (
 )
 from safescape.weights.models import resolve
 
-__all__ = ["Displacement", "Subspace", "Term", "resized_embeddings"]
+__all__ = ["Displacement", "Space", "Subspace", "Term", "resized_embeddings"]
 
 _COLLINEAR = 0.9999
 """Two directions with a cosine above this span no plane: what is left of the second is mostly rounding."""
@@ -37,6 +37,20 @@ class Displacement(NamedTuple):
     """What the points of a plane's row share; None on the row through the origin, and elsewhere."""
     step: Term | None
     """None at the origin."""
+
+
+class Space(Protocol):
+    """What a point's coordinates mean."""
+
+    origin: Point
+
+    def displacement(self, point: Point) -> Displacement:
+        """Return how far a point lies from the origin, and along what."""
+        ...
+
+    def frame(self, point: Point) -> tuple[Direction, ...]:
+        """Return the directions that a point's effective coordinates belong to, in their order."""
+        ...
 
 
 class Subspace:
