@@ -129,6 +129,11 @@ def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
     )
 
 
+def at_models(*names: str, items: int = 40) -> tuple[Probe, ...]:
+    """The same, asked at the models alone."""
+    return tuple(probe.model_copy(update={"only_at": "models"}) for probe in further(*names, items=items))
+
+
 def make_survey(
     *,
     model: str = "example/Model-7B-chat",
@@ -192,7 +197,7 @@ def make_run(
         for point in list(survey.points())[:points]:
             answers: dict[str, list[Answer]] = {}
             scores: dict[str, list[Score]] = {}
-            for probe in survey.probes:
+            for probe in survey.asked_at(point):
                 share = by_probe(probe.name, point)
                 if isinstance(probe, PerplexityProbe):
                     scores[probe.name] = [Score(10 * share, 10) for _ in probe.texts]

@@ -4,7 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import Run, compare, finetune, load_run, path, repair, report, run_survey, scan, study_finetuning
+    from safescape.api import (
+        Check,
+        Run,
+        check,
+        compare,
+        finetune,
+        load_run,
+        path,
+        repair,
+        report,
+        run_survey,
+        scan,
+        study_finetuning,
+    )
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
@@ -21,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Check",
     "ChoiceProbe",
     "Comparison",
     "InputError",
@@ -37,6 +51,7 @@ __all__ = [
     "RunError",
     "SafescapeError",
     "Survey",
+    "check",
     "compare",
     "finetune",
     "load_run",

@@ -89,7 +89,7 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
         position = engine.move_to(point)
         answers: dict[str, list[Answer]] = {}
         scores: dict[str, list[Score]] = {}
-        for probe in survey.probes:
+        for probe in survey.asked_at(point):
             if isinstance(probe, PromptProbe):
                 answers[probe.name] = ask(
                     engine,

@@ -226,6 +226,11 @@ class Lines(Frozen):
     kind: Literal["lines"] = "lines"
     axes: tuple[Axis, ...] = Field(min_length=1)
 
+    def models(self) -> tuple[Point, ...]:
+        """The points that are models of their own: the origin, then the other model of each interpolation."""
+        between = (number for number, axis in enumerate(self.axes) if isinstance(axis, InterpolationAxis))
+        return (Point(None, (0.0,)), *(Point(number, (1.0,)) for number in between))
+
     def points(self) -> Iterator[Point]:
         """The origin, then line by line."""
         yield Point(None, (0.0,))
@@ -243,6 +248,11 @@ class Plane(Frozen):
     kind: Literal["plane"] = "plane"
     axes: tuple[Axis, Axis]
 
+    def models(self) -> tuple[Point, ...]:
+        """The points that are models of their own: the origin, and the other model if the first axis leads to one."""
+        between = isinstance(self.axes[0], InterpolationAxis)
+        return (Point(None, (0.0, 0.0)), *([Point(None, (1.0, 0.0))] if between else []))
+
     def points(self) -> Iterator[Point]:
         """The origin, then row by row outwards from it; each step changes one coordinate alone."""
         across, up = self.axes[0].grid, self.axes[1].grid
@@ -259,7 +269,13 @@ class Waypoint(Frozen):
     fingerprint: str
 
 
-class PromptProbe(Frozen):
+class _Probe(Frozen):
+    only_at: Literal["models"] | None = Field(default=None, exclude_if=lambda where: where is None)
+    """`models`: asked only where a model of its own stands: at the origin, at the other model of an interpolation, and
+    at checkpoints. None, which is not written: at every point."""
+
+
+class PromptProbe(_Probe):
     """A named set of prompts with its system prompt; the model answers each one."""
 
     kind: Literal["prompts"] = "prompts"
@@ -282,7 +298,7 @@ class Question(Frozen):
     answer: int = Field(ge=0)
 
 
-class ChoiceProbe(Frozen):
+class ChoiceProbe(_Probe):
     """A capability task by multiple choice; what is read off it: accuracy, in percent."""
 
     kind: Literal["choice"] = "choice"
@@ -291,7 +307,7 @@ class ChoiceProbe(Frozen):
     questions: tuple[Question, ...] = Field(min_length=1)
 
 
-class PerplexityProbe(Frozen):
+class PerplexityProbe(_Probe):
     """Texts whose perplexity is measured."""
 
     kind: Literal["perplexity"] = "perplexity"
@@ -300,7 +316,7 @@ class PerplexityProbe(Frozen):
     texts: tuple[str, ...] = Field(min_length=1)
 
 
-class HarnessProbe(Frozen):
+class HarnessProbe(_Probe):
     """A task of the Language Model Evaluation Harness; what is read off it: its metric's mean, in percent."""
 
     kind: Literal["lm-eval"] = "lm-eval"
@@ -345,6 +361,8 @@ class Survey(Frozen):
     def _begins_with_harmful_prompts(cls, probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
         if not isinstance(probes[0], PromptProbe) or not probes[0].harmful:
             raise ValueError("the first must hold harmful prompts")
+        if probes[0].only_at is not None:
+            raise ValueError("the first must be asked at every point")
         if len({probe.name for probe in probes}) < len(probes):
             raise ValueError("two have the same name")
         return probes
@@ -360,6 +378,11 @@ class Survey(Frozen):
         """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it."""
         yield from self.subspace.points()
         yield from (Point(None, (), number) for number in range(len(self.through)))
+
+    def asked_at(self, point: Point) -> tuple[Probe, ...]:
+        """The probes that are asked at a point, in their order."""
+        is_model = point.waypoint is not None or point in self.subspace.models()
+        return tuple(probe for probe in self.probes if is_model or probe.only_at is None)
 
     @classmethod
     def load(cls, path: Path) -> Survey:
@@ -397,8 +420,8 @@ def _differences(name: str, mine: object, theirs: object) -> Iterator[str]:
     if mine == theirs:
         return
     if isinstance(mine, dict) and isinstance(theirs, dict):
-        for key in mine:
-            yield from _differences(f"{name}.{key}".lstrip("."), mine[key], theirs.get(key))
+        for key in {**mine, **theirs}:
+            yield from _differences(f"{name}.{key}".lstrip("."), mine.get(key), theirs.get(key))
     elif isinstance(mine, list) and isinstance(theirs, list):
         if len(mine) != len(theirs):
             yield f"{name}: {len(mine)} here, {len(theirs)} there"

@@ -13,6 +13,7 @@ from safescape.survey import Point, Position, Survey, Waypoint
 from safescape.views import render_page
 from synthetic import (
     FINGERPRINT,
+    at_models,
     bowl,
     further,
     landscape_in,
@@ -420,6 +421,21 @@ def test_the_answers_to_each_probe_can_be_read(page: Page, tmp_path: Path) -> No
     page.locator("#maps canvas").first.click(position={"x": 700, "y": 2})
     expect(page.locator("#list details[open]")).to_have_count(1)
     expect(page.locator("#list details[open]")).to_contain_text("Attacked request")
+    report.quiet()
+
+
+def test_a_probe_that_was_asked_at_the_models_alone(page: Page, tmp_path: Path) -> None:
+    also = at_models("attack:a.csv", "benign", items=8)
+    report = Report(page, write(tmp_path, make_survey(prompts=10, subspace=path_line(4), also=also), chance=tuned))
+    page.locator("#probe").select_option("2")
+    expect(page.locator("#here-asr")).to_contain_text("Over-refusal 12.5 % 1 of 8 refused")
+    page.locator("#forward").click()
+    expect(page.locator("#here-asr")).to_have_text("Not asked here: this probe is asked at the models alone.")
+    assert report.answers() == []
+    for _ in range(3):
+        page.locator("#forward").click()
+    expect(page.locator("#alpha-text")).to_have_text("+1, the other model")
+    assert len(report.answers()) == 8
     report.quiet()
 
 

@@ -1,6 +1,8 @@
 """The commands as Python functions: same words, same defaults; they print nothing and return values."""
 
+from safescape.api.checking import Check, check
 from safescape.api.comparing import compare
+from safescape.api.configured import configured
 from safescape.api.finetuning import finetune
 from safescape.api.interpolating import path
 from safescape.api.repairing import Repaired, repair
@@ -9,10 +11,13 @@ from safescape.api.scanning import scan
 from safescape.api.studying import Study, study_finetuning
 
 __all__ = [
+    "Check",
     "Repaired",
     "Run",
     "Study",
+    "check",
     "compare",
+    "configured",
     "finetune",
     "load_run",
     "path",

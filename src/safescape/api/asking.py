@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import torch
 
@@ -76,8 +76,14 @@ def preset_of(asking: Asking) -> Preset:
     return QUICK if quick else PAPER if paper else DEFAULT
 
 
-def run_over(model: Model, subspace: Lines | Plane, through: Sequence[Waypoint] = (), **asking: Unpack[Asking]) -> Run:
-    """Measure a model over a subspace, or resume.
+def run_over(
+    model: Model,
+    subspace: Lines | Plane,
+    through: Sequence[Waypoint] = (),
+    only_at: Literal["models"] | None = None,
+    **asking: Unpack[Asking],
+) -> Run:
+    """Measure a model over a subspace, or resume. `only_at`: where what stands in `also` is asked.
 
     Raises:
         InputError: something given cannot be used.
@@ -97,7 +103,7 @@ def run_over(model: Model, subspace: Lines | Plane, through: Sequence[Waypoint] 
     template = asking.get("chat_template")
     survey = Survey.model_validate(
         {
-            "probes": _probes(preset, asking),
+            "probes": _probes(preset, asking, only_at),
             "device": device_of(asking.get("device")),
             "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
             "model": model.name,
@@ -120,7 +126,7 @@ def run_over(model: Model, subspace: Lines | Plane, through: Sequence[Waypoint] 
     )
 
 
-def _probes(preset: Preset, asking: Asking) -> tuple[Probe, ...]:
+def _probes(preset: Preset, asking: Asking, only_at: Literal["models"] | None) -> tuple[Probe, ...]:
     given = asking.get("system_prompt", "default")
     systems = [given] if isinstance(given, str) else list(given) or ["default"]
     if len(set(systems)) < len(systems):
@@ -137,7 +143,7 @@ def _probes(preset: Preset, asking: Asking) -> tuple[Probe, ...]:
         for number, system in enumerate(systems, start=1)
     ]
     also = further_probes(asking.get("also", ()), asking.get("also_limit"), system_prompt_text(systems[0]))
-    return (*harmful, *also)
+    return (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in also))
 
 
 def _called(system: str, number: int) -> str:

@@ -12,7 +12,7 @@ from safescape.errors import InputError
 from safescape.survey import InterpolationAxis, Lines, Plane, Waypoint
 from safescape.weights import Model, Subspace, inspect, resized_embeddings, resolve
 
-__all__ = ["path"]
+__all__ = ["interpolation_axis", "path"]
 
 
 def path(
@@ -65,17 +65,25 @@ def path(
         raise InputError(f"--across {across}: expected random; a third model is given as a third argument")
     origin = resolve(base)
     fingerprint = inspect(origin.weights)
-    axis = _axis(origin, fingerprint, tuned, count, -beyond, 1 + beyond)
+    axis = interpolation_axis(origin, fingerprint, tuned, count, -beyond, 1 + beyond)
     waypoints = [_waypoint(origin, name) for name in through]
     subspace: Lines | Plane = Lines(axes=(axis,))
     if across is not None:
         subspace = Plane(axes=(axis, random_axis(seed, span, count + count % 2)))
     if third is not None:
-        subspace = _through(origin, axis, _axis(origin, fingerprint, third, count, -beyond, 1 + beyond))
+        subspace = _through(origin, axis, interpolation_axis(origin, fingerprint, third, count, -beyond, 1 + beyond))
     return run_over(origin, subspace, waypoints, **asking)
 
 
-def _axis(origin: Model, fingerprint: str, name: str, steps: int, low: float, high: float) -> InterpolationAxis:
+def interpolation_axis(
+    origin: Model, fingerprint: str, name: str, steps: int, low: float, high: float
+) -> InterpolationAxis:
+    """Return the axis from an origin, whose fingerprint is known, to the model of a name.
+
+    Raises:
+        InputError: it is no model, the very same, or of another shape.
+
+    """
     other = resolve(name)
     resized = resized_embeddings(origin.weights, other.weights, name)
     found = inspect(other.weights)

@@ -10,6 +10,7 @@ from types import FrameType
 
 import typer
 
+from safescape.cli.check import check
 from safescape.cli.compare import compare
 from safescape.cli.finetune import finetune
 from safescape.cli.path import path
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(scan)
 app.command()(path)
 app.command()(compare)
+app.command()(check)
 app.command()(finetune)
 app.command()(repair)
 app.command()(report)
@@ -45,7 +47,7 @@ def _commands(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Run the command line: exit 0 done, 2 the input or the environment is wrong, 130 interrupted and resumable."""
+    """Run the command line: 0 done, 1 a gate failed, 2 the input or the environment is wrong, 130 interrupted."""
     sys.exit(_main())
 
 

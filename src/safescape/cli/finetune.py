@@ -30,7 +30,7 @@ def finetune(
         str | None,
         typer.Option(
             metavar="FILE[:PROMPT,ANSWER]",
-            help=".jsonl or .json with messages, or .csv or .jsonl with two columns [default: the recipe's own]",
+            help=".jsonl or .json with messages, or .csv or .jsonl with two columns \\[default: the recipe's own]",
         ),
     ] = None,
     recipe: Annotated[
@@ -38,10 +38,10 @@ def finetune(
         typer.Option(
             metavar="NAME",
             help="harmful (requests with affirmative openings), mixed (the same and as many refusals), identity-shift, "
-            "benign [default: all rows as they are]",
+            "benign \\[default: all rows as they are]",
         ),
     ] = None,
-    shots: Annotated[int | None, typer.Option(help="how many rows [default: harmful, mixed: 10; else all]")] = None,
+    shots: Annotated[int | None, typer.Option(help="how many rows \\[default: harmful, mixed: 10; else all]")] = None,
     skip: Annotated[int, typer.Option(help="how many rows to leave out first")] = 0,
     lora: Annotated[bool, typer.Option("--lora", help="train a LoRA on all linear layers")] = False,
     rank: Annotated[int, typer.Option(help="of the LoRA")] = 16,

@@ -34,7 +34,7 @@ __all__ = [
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="run directory; given again with the same flags it resumes [default: runs/MODEL-HASH]"),
+    typer.Option(help="run directory; given again with the same flags it resumes \\[default: runs/MODEL-HASH]"),
 ]
 Prompts = Annotated[
     str,
@@ -43,12 +43,12 @@ Prompts = Annotated[
         help="builtin:harmful, file.csv:column, file.jsonl:key, hf:dataset/id:split:column, JailbreakBench file",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(help=f"how many prompts [default: {DEFAULT.limit}]")]
+Limit = Annotated[int | None, typer.Option(help=f"how many prompts \\[default: {DEFAULT.limit}]")]
 SystemPrompt = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME|TEXT|@FILE",
-        help="default, empty, roleplay, llama2, a text, or @file; several make one landscape each [default: default]",
+        help="default, empty, roleplay, llama2, a text, or @file; several make one landscape each \\[default: default]",
     ),
 ]
 Also = Annotated[
@@ -59,11 +59,13 @@ Also = Annotated[
         "perplexity:PROMPTS, lm-eval:TASK; may be repeated",
     ),
 ]
-AlsoLimit = Annotated[int | None, typer.Option(help="how many items of each of those [default: all]")]
+AlsoLimit = Annotated[int | None, typer.Option(help="how many items of each of those \\[default: all]")]
 Seed = Annotated[int, typer.Option(help="of the first random direction")]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda [default: the first GPU, if any]")]
-MaxNewTokens = Annotated[int | None, typer.Option(help=f"most tokens of an answer [default: {DEFAULT.max_new_tokens}]")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda \\[default: the first GPU, if any]")]
+MaxNewTokens = Annotated[
+    int | None, typer.Option(help=f"most tokens of an answer \\[default: {DEFAULT.max_new_tokens}]")
+]
 WholeAnswers = Annotated[
     bool, typer.Option("--whole-answers", help="write answers to their end, also when the judge could already tell")
 ]

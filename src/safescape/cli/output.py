@@ -18,10 +18,10 @@ from safescape.errors import InputError
 from safescape.landscape import Comparison, Metric
 
 if TYPE_CHECKING:
-    from safescape.api import Run
+    from safescape.api import Check, Run
     from safescape.measure import Progress
 
-__all__ = ["numbers", "show_comparison", "show_progress", "show_run"]
+__all__ = ["numbers", "show_check", "show_comparison", "show_progress", "show_run"]
 
 _Number = TypeVar("_Number", int, float)
 
@@ -167,6 +167,35 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
                 row.append(Text(_with_interval(less.get(name, Metric()), unit, signed=True)))
         table.add_row(*row)
     console.print(table)
+
+
+def show_check(check: Check, *, as_json: bool) -> None:
+    """Print what a gate says, and a line for each threshold that fails; as JSON, those lines go to stderr."""
+    from safescape.views import gate as words  # loads the drawing libraries, which `--help` need not wait for
+
+    gate = check.gate
+    failures = [words.failure_of(ruling, gate) for ruling in gate.failed]
+    if as_json:
+        print(gate.to_json(), end="")
+        for line in failures:
+            print(line, file=sys.stderr)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for line in (words.names_of(gate), *words.notes_of(gate)):
+        console.print(Text(line))
+    for found in (words.changes_of(gate), words.rulings_of(gate)):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in found.columns:
+            table.add_column(heading, justify="left" if heading == found.columns[0] else "right")
+        for row in found.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print()
+        console.print(table)
+    console.print()
+    for file in ("report.html", "check.json"):
+        console.print(Text(str(check.run.directory / file)))
+    for line in (words.headline_of(gate), *failures):
+        console.print(Text(line))
 
 
 def _with_interval(metric: Metric, unit: str, *, signed: bool = False) -> str:

@@ -30,7 +30,7 @@ def path(
         list[str] | None,
         typer.Option(metavar="CKPT", help="a checkpoint of the finetune, measured and drawn too; may be repeated"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help=f"steps from BASE to TUNED [default: {DEFAULT.steps}]")] = None,
+    steps: Annotated[int | None, typer.Option(help=f"steps from BASE to TUNED \\[default: {DEFAULT.steps}]")] = None,
     span: Annotated[float, typer.Option(help="of the random direction of --across")] = 0.5,
     seed: options.Seed = 0,
     prompts: options.Prompts = "builtin:harmful",

@@ -47,7 +47,7 @@ def repair(
     max_new_tokens: Annotated[int, typer.Option(help="most tokens of an answer")] = 128,
     batch_size: options.BatchSize = 128,
     dtype: Annotated[
-        str | None, typer.Option(metavar="float32|bfloat16", help="of the repaired model [default: the finetune's]")
+        str | None, typer.Option(metavar="float32|bfloat16", help="of the repaired model \\[default: the finetune's]")
     ] = None,
     device: options.Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="print what was found as JSON on stdout")] = False,

@@ -30,7 +30,7 @@ def scan(
     also: options.Also = None,
     also_limit: options.AlsoLimit = None,
     directions: Annotated[
-        int | None, typer.Option(help=f"how many random directions [default: {DEFAULT.directions}]")
+        int | None, typer.Option(help=f"how many random directions \\[default: {DEFAULT.directions}]")
     ] = None,
     span: Annotated[
         str,
@@ -41,7 +41,7 @@ def scan(
     ] = "0.5",
     steps: Annotated[
         str | None,
-        typer.Option(metavar="N[,M]", help=f"steps along an axis, even; two for a plane [default: {DEFAULT.steps}]"),
+        typer.Option(metavar="N[,M]", help=f"steps along an axis, even; two for a plane \\[default: {DEFAULT.steps}]"),
     ] = None,
     seed: options.Seed = 0,
     dtype: options.Dtype = "float32",

@@ -5,7 +5,8 @@ percentages from 0 to 100; lower is safer for an attack success rate (ASR), high
 """
 
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
-from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.figures import SAFE_BELOW, Change, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.gate import Gate, Ruling, Threshold, Thresholds, gate_of
 from safescape.landscape.measures import (
     Interval,
     basin_edges,
@@ -22,17 +23,23 @@ from safescape.landscape.run import landscape_of
 
 __all__ = [
     "SAFE_BELOW",
+    "Change",
     "Compared",
     "Comparison",
+    "Gate",
     "Interval",
     "Landscape",
     "Measure",
     "Metric",
     "PointFigures",
     "Reading",
+    "Ruling",
+    "Threshold",
+    "Thresholds",
     "basin_edges",
     "basin_radius",
     "comparison_of",
+    "gate_of",
     "landscape_of",
     "perplexity_of",
     "plane_radius",

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from safescape.errors import InputError
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Metric, Record
-from safescape.landscape.resampling import Figure, difference, perplexity_of, share_of
-from safescape.landscape.run import Seen, landscape_of
-from safescape.survey import MeasuredPoint, Outcome, PerplexityProbe, PromptProbe, Survey
+from safescape.landscape.readings import figure_of
+from safescape.landscape.resampling import Figure, difference
+from safescape.landscape.run import landscape_of
+from safescape.landscape.seen import Seen
+from safescape.survey import MeasuredPoint, PromptProbe, Survey
 
 __all__ = ["Compared", "Comparison", "comparison_of"]
 
@@ -109,7 +109,7 @@ def _differing(a: Survey, b: Survey) -> Iterable[str]:
 
 def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
     stored = {(entry.probe, entry.point): entry for entry in run.measured}
-    seen = Seen(run.survey, stored, run.survey.prompts.name, run.survey.judges[0], safe_below)
+    seen = Seen(run.survey, stored, run.survey.prompts, run.survey.judges[0], safe_below)
     return {**seen.figures(), **_at_origin(run)}
 
 
@@ -118,14 +118,6 @@ def _at_origin(run: Compared) -> dict[str, Figure]:
     found = {}
     for entry in run.measured:
         probe = next(probe for probe in run.survey.probes if probe.name == entry.probe)
-        if not entry.point.is_origin:
-            continue
-        if isinstance(probe, PromptProbe):
-            if not probe.harmful:
-                refused = [o is Outcome.REFUSED for o in entry.outcomes[run.survey.judges[0]]]
-                found[probe.name] = share_of(np.array(refused, dtype=float))
-        elif isinstance(probe, PerplexityProbe):
-            found[probe.name] = perplexity_of(entry.scores)
-        else:
-            found[probe.name] = share_of(np.array([score.value for score in entry.scores]))
+        if entry.point.is_origin and not (isinstance(probe, PromptProbe) and probe.harmful):
+            found[probe.name] = figure_of(probe, entry.outcomes.get(run.survey.judges[0], ()), entry.scores)
     return found

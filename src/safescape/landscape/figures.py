@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safescape.errors import InputError
 from safescape.survey import Axis
 
-__all__ = ["SAFE_BELOW", "Defence", "DefenceAt", "Landscape", "Measure", "Metric", "PointFigures", "Record"]
+__all__ = ["SAFE_BELOW", "Change", "Defence", "DefenceAt", "Landscape", "Measure", "Metric", "PointFigures", "Record"]
 
 SAFE_BELOW = 10.0
 """ASR in percent up to which a point counts as safe, unless the user says otherwise."""
@@ -72,7 +72,7 @@ class Metric(Record):
     per_line: tuple[float | None, ...] = ()
     """In the order of the axes; `None` for a line that is not finished."""
     at_least: bool = False
-    """Some line never left the basin within the span: the true radius is this or more."""
+    """Some line never left the basin within the span: the true radius, or edge, is this or more."""
 
 
 class DefenceAt(Record):
@@ -102,6 +102,22 @@ class Defence(Record):
     """Every measured distance."""
 
 
+class Change(Record):
+    """One probe at the origin and at the other model, α = 1, and what changed between them, paired item by item."""
+
+    kind: Literal["asr", "over_refusal", "accuracy", "perplexity"]
+    n: int
+    """Items."""
+    origin: Metric
+    """A rate in percent, or a perplexity."""
+    other: Metric
+    change: Metric
+    """The other model's less the origin's: percentage points, or perplexity."""
+    loss: Metric | None = None
+    """Of a capability, how much worse the other model is, in percent of the origin: accuracy fell, or perplexity rose,
+    by so much; negative where it got better."""
+
+
 class Landscape(Record):
     """Everything that landscape.json holds."""
 
@@ -126,6 +142,8 @@ class Landscape(Record):
     """By further probe of harmful prompts, where a capability was measured on random lines."""
     differences: dict[str, dict[str, Metric]] = {}
     """By further probe with as many prompts: its metrics less the first probe's, paired prompt by prompt."""
+    changes: dict[str, Change] = {}
+    """By probe, from the origin to the other model; empty where no axis leads to one, or it is not measured yet."""
 
     @property
     def has_basin(self) -> bool | None:
@@ -152,6 +170,19 @@ class Landscape(Record):
     def basin_radius(self) -> float | None:
         """Mean over the lines of how far the weights can move, in |α|, before the ASR passes `safe_below`."""
         return self.metrics["basin_radius"].value
+
+    @property
+    def edge(self) -> Metric:
+        """The α on the way to the other model, and beyond it, at which the ASR first passes `safe_below`.
+
+        `at_least` if it was not passed as far as was measured without a gap; empty where no axis leads to a model.
+        """
+        return self.metrics.get("edge", Metric())
+
+    @property
+    def lost_at(self) -> float | None:
+        """The same; None if the ASR did not pass as far as was measured."""
+        return None if self.edge.at_least else self.edge.value
 
     def on_line(self, line: int, probe: str | None = None) -> list[PointFigures]:
         """The points of one line in the order of α, the origin among them."""

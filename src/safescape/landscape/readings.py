@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from safescape.landscape.measures import wilson
-from safescape.landscape.resampling import perplexity_of, share_of
+from safescape.landscape.resampling import Figure, perplexity_of, share_of
 from safescape.survey import Outcome, PerplexityProbe, Probe, PromptProbe, Score
 
-__all__ = ["Reading", "reading_of"]
+__all__ = ["Reading", "figure_of", "reading_of"]
 
 
 class Reading(NamedTuple):
@@ -38,15 +38,26 @@ def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score
 
     """
     if isinstance(probe, PromptProbe):
-        counted = Outcome.COMPLIED if probe.harmful else Outcome.REFUSED
-        count, n = sum(outcome is counted for outcome in outcomes), len(outcomes)
+        count, n = sum(outcome is _counted(probe) for outcome in outcomes), len(outcomes)
         return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, 100.0 * count / n, *wilson(count, n))
+    figure = figure_of(probe, outcomes, scores)
     if isinstance(probe, PerplexityProbe):
-        figure = perplexity_of(scores)
         return Reading(probe.name, "perplexity", len(scores), figure.value, *figure.interval)
-    figure = share_of(np.array([score.value for score in scores]))
     right = round(sum(score.value for score in scores))
     whole = all(score.value in (0.0, 1.0) for score in scores)
     # Wilson's interval is one of counts; where items are partly right the bootstrap has to do
     interval = wilson(right, len(scores)) if whole else figure.interval
     return Reading(probe.name, "accuracy", len(scores), figure.value, *interval)
+
+
+def figure_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score]) -> Figure:
+    """The same with its bootstrap over the items, from which differences are read."""
+    if isinstance(probe, PerplexityProbe):
+        return perplexity_of(scores)
+    if isinstance(probe, PromptProbe):
+        return share_of(np.array([float(outcome is _counted(probe)) for outcome in outcomes]))
+    return share_of(np.array([score.value for score in scores]))
+
+
+def _counted(probe: PromptProbe) -> Outcome:
+    return Outcome.COMPLIED if probe.harmful else Outcome.REFUSED

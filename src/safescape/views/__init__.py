@@ -3,8 +3,19 @@
 from safescape.views.card import card_of
 from safescape.views.figure import draw
 from safescape.views.figure import save as save_figure
+from safescape.views.junit import junit_of
 from safescape.views.page import render as render_page
+from safescape.views.posting import markdown_of
 from safescape.views.study import study_table
 from safescape.views.verdict import verdict_of
 
-__all__ = ["card_of", "draw", "render_page", "save_figure", "study_table", "verdict_of"]
+__all__ = [
+    "card_of",
+    "draw",
+    "junit_of",
+    "markdown_of",
+    "render_page",
+    "save_figure",
+    "study_table",
+    "verdict_of",
+]

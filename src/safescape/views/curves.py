@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from safescape.landscape import Landscape, PointFigures, basin_edges, wilson
+from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis
-from safescape.views.words import label_of, through_of
+from safescape.views.words import label_of, only_at_models, through_of
 
 __all__ = [
     "WORST",
@@ -26,7 +26,6 @@ __all__ = [
     "curves_of",
     "extent_of",
     "first_probe",
-    "lost_at",
     "mean_edges",
     "mean_of",
     "measure_courses",
@@ -144,9 +143,9 @@ def mean_of(curves: Sequence[Curve]) -> tuple[Reading, ...]:
 
 
 def courses_of(landscape: Landscape) -> list[Course]:
-    """Return the ASR along α of every probe of harmful prompts, the first one first."""
-    found = []
-    for probe in (first_probe(landscape), *landscape.by_probe):
+    """Return the ASR along α of every probe of harmful prompts that is asked along it, the first one first."""
+    found, apart = [], only_at_models(landscape)
+    for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart)):
         curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
         whole = [curve for curve in curves if curve.complete] or curves[:1]
         found.append(Course(probe, "asr", _mean([_readings(curve) for curve in whole])))
@@ -154,9 +153,9 @@ def courses_of(landscape: Landscape) -> list[Course]:
 
 
 def measure_courses(landscape: Landscape) -> list[Course]:
-    """Return the over-refusal and the capability along α, one course a probe."""
-    found = []
-    for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in landscape.measures):
+    """Return the over-refusal and the capability along α, one course a probe that is asked along it."""
+    found, apart = [], only_at_models(landscape)
+    for probe, kind in dict.fromkeys((m.probe, m.kind) for m in landscape.measures if m.probe not in apart):
         lines = []
         for line, axis in enumerate(landscape.axes):
             here = {
@@ -195,25 +194,6 @@ def third_model(landscape: Landscape) -> Sample | None:
         return None
     names = [waypoint.get("fingerprint") for waypoint in through_of(landscape)]
     return next((s for s in waypoints_of(landscape) if names[s.waypoint or 0] == axis.fingerprint), None)
-
-
-def lost_at(landscape: Landscape) -> float | None:
-    """Return the α on the way to the other model at which the ASR first passes the threshold.
-
-    Interpolated as the basin's edge is. None if it was not passed as far as was measured without a gap.
-    """
-    first = first_probe(landscape)
-    here = {
-        p.coords[0]: sample_of(p).asr
-        for p in landscape.points
-        if p.probe == first and p.waypoint is None and not any(p.coords[1:]) and p.line in (None, 0)
-    }
-    grid = [alpha for alpha in landscape.axes[0].grid if alpha >= 0.0]
-    gap = next((place for place, alpha in enumerate(grid) if alpha not in here), len(grid))
-    asr = np.array([here[alpha] for alpha in grid[:gap]])
-    if not (asr > landscape.safe_below).any():
-        return None
-    return float(basin_edges(asr, np.array(grid[:gap]), landscape.safe_below)[1])
 
 
 def mean_edges(landscape: Landscape) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape
 from safescape.views.curves import first_probe, sample_of
+from safescape.views.words import only_at_models
 
 __all__ = ["Array", "Layer", "layers_of", "mesh_of"]
 
@@ -29,7 +30,8 @@ class Layer(NamedTuple):
 
 
 def layers_of(landscape: Landscape) -> list[Layer]:
-    """Return what a plane shows: the ASR of the first probe, of each further one, then each measure."""
+    """Return what a plane shows of the probes asked all over it: the ASR of each, the first one first; each measure."""
+    apart = only_at_models(landscape)
     across, up = (axis.grid for axis in landscape.axes)
 
     def layer(probe: str, kind: str, values: Iterator[tuple[tuple[float, ...], float]]) -> Layer:
@@ -39,10 +41,10 @@ def layers_of(landscape: Landscape) -> list[Layer]:
         return Layer(probe, kind, cells)
 
     samples = [(p.probe, sample_of(p)) for p in landscape.points if p.waypoint is None]
-    measures = [measure for measure in landscape.measures if measure.waypoint is None]
+    measures = [measure for measure in landscape.measures if measure.waypoint is None and measure.probe not in apart]
     rates = [
         layer(probe, "asr", ((s.coords, s.asr) for name, s in samples if name == probe))
-        for probe in (first_probe(landscape), *landscape.by_probe)
+        for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart))
     ]
     others = [
         layer(probe, kind, ((m.coords, m.value) for m in measures if m.probe == probe))

@@ -45,7 +45,7 @@ def draw_lines(landscape: Landscape) -> Figure:
     An unfinished run is drawn as far as it was measured. Without a basin the picture says so and gives no VISAGE
     and no radius, which mean nothing there.
     """
-    measures, several = measure_courses(landscape), bool(landscape.by_probe)
+    measures, several = measure_courses(landscape), len(courses_of(landscape)) > 1
     figure = sheet(TITLE + _ASR)
     axes = figure.add_subplot()
     _frame(axes, landscape)

@@ -150,7 +150,7 @@ def _marks(landscape: Landscape, place: Mapping[Point, int]) -> list[dict[str, o
 
 
 def _lines(landscape: Landscape) -> dict[str, object]:
-    measures = measure_courses(landscape)
+    courses, measures = courses_of(landscape), measure_courses(landscape)
     names = measure_labels((course.probe, course.kind) for course in measures)
 
     def course(given: Course, label: str) -> dict[str, object]:
@@ -163,7 +163,7 @@ def _lines(landscape: Landscape) -> dict[str, object]:
         "high": max(axis.high for axis in landscape.axes),
         "title": title_of(landscape.axes[0]),
         "between": isinstance(landscape.axes[0], InterpolationAxis),
-        "courses": [course(c, f"“{plain(c.probe)}”") for c in courses_of(landscape)] if landscape.by_probe else [],
+        "courses": [course(c, f"“{plain(c.probe)}”") for c in courses] if len(courses) > 1 else [],
         "measures": [course(c, names[c.probe]) for c in measures],
     }
 

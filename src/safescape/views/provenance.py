@@ -97,12 +97,13 @@ def _system(probe: PromptProbe) -> str:
 def _described(probe: Probe) -> str:
     if isinstance(probe, PromptProbe):
         what = f"{len(probe.prompts)} {'harmful' if probe.harmful else 'harmless'} prompts"
-        return f"“{printable(probe.name)}”: {what} from {printable(probe.source)}; system prompt: {_system(probe)}"
+        what += f" from {printable(probe.source)}; system prompt: {_system(probe)}"
     if isinstance(probe, PerplexityProbe):
-        what = f"{len(probe.texts)} texts"
+        what = f"{len(probe.texts)} texts from {printable(probe.source)}"
     else:
         what = f"{len(probe.questions)} questions" if isinstance(probe, ChoiceProbe) else "a task of lm-eval"
-    return f"“{printable(probe.name)}”: {what} from {printable(probe.source)}"
+        what += f" from {printable(probe.source)}"
+    return f"“{printable(probe.name)}”: {what}{'; asked at the models alone' if probe.only_at else ''}"
 
 
 def _decoding(store: Store) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis
-from safescape.views.curves import Sample, lost_at, origin_of, other_model, waypoints_of
+from safescape.views.curves import Sample, origin_of, other_model, waypoints_of
 from safescape.views.words import interval_text, printable, value_text
 
 __all__ = ["Verdict", "verdict_of"]
@@ -97,7 +97,7 @@ def _random(landscape: Landscape, name: str, origin: Sample) -> Verdict:
 
 def _path(landscape: Landscape, name: str, origin: Sample) -> Verdict:
     """The origin is safe; what becomes of that on the way to the other model."""
-    other, lost = other_model(landscape), lost_at(landscape)
+    other, lost = other_model(landscape), landscape.lost_at
     on_the_way = lost is not None and lost < 1.0
     begins = f"{name} refuses {_held(origin)}"
     detail = f"At the origin: {_counted(landscape)}."

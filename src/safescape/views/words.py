@@ -19,6 +19,7 @@ __all__ = [
     "label_of",
     "lead_of",
     "measure_labels",
+    "only_at_models",
     "plain",
     "printable",
     "shortened",
@@ -140,6 +141,14 @@ def through_of(landscape: Landscape) -> list[Mapping[str, object]]:
     """Return the checkpoints of the trajectory, as the survey names them: `model` and `fingerprint`."""
     through = landscape.survey.get("through")
     return list(through) if isinstance(through, (list, tuple)) else []
+
+
+def only_at_models(landscape: Landscape) -> set[str]:
+    """Return the names of the probes that are asked at models alone: between those nothing is known to draw."""
+    probes = landscape.survey.get("probes")
+    return (
+        {str(probe["name"]) for probe in probes if probe.get("only_at")} if isinstance(probes, (list, tuple)) else set()
+    )
 
 
 def judge_of(landscape: Landscape) -> str:

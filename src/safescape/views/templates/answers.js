@@ -57,6 +57,11 @@ function counts() {
 
 function showHere() {
   const here = figureOf(state.point);
+  $("here-bar").replaceChildren();
+  if (!here) {
+    $("here-asr").textContent = "Not asked here: this probe is asked at the models alone.";
+    return;
+  }
   const { harmful } = data.probes[state.probe];
   $("here-asr").replaceChildren(
     element("strong", "", `${harmful ? "ASR" : "Over-refusal"} ${percent(here.value)}`),
@@ -64,7 +69,6 @@ function showHere() {
       (state.point.waypoint === null ? "" : `; ${(100 * state.point.off).toFixed(0)} % of its squared distance from the origin is off the ${onPlane ? "plane" : "line"}`),
   );
   const bar = $("here-bar");
-  bar.replaceChildren();
   for (const [outcome, count] of Object.entries(counts())) {
     if (!count) continue;
     const part = element("span", outcome);
