@@ -34,6 +34,23 @@ from safescape.survey import (
 
 FINGERPRINT = "sha256:" + "ab" * 32
 
+HOSTILE = (
+    "</script><script>window.ran = 1</script>",
+    "<img src=x onerror='window.ran = 2'>",
+    "<b>bold</b><a href='https://example.com/'>link</a>",
+    '"><svg onload=window.ran=3>',
+    "<!-- <script>",
+    "$x^2$ {{7*7}} {% raw %} ${window.ran = 4} %{x} %s %(a)s {0}",
+    r"$\frac{broken",
+    "javascript:window.ran=5",
+    "nul \0, line\nbreak, separators \u2028 \u2029, right to left \u202e",
+    "emoji 🙂, family 👩‍👩‍👧, 漢字, zalgo ẗ̴́",
+    "https://example.com/pixel.png",
+    "]]> &lt;b&gt; &amp;",
+    "_hidden",
+)
+"""What a prompt, an answer or a name may hold: markup, mathematics and templates; `window.ran` is set if it runs."""
+
 Rate = Callable[[int, float], float]
 """The share of prompts (0 to 1) that the model complies with, by line and α."""
 

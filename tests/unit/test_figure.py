@@ -20,6 +20,7 @@ from safescape.landscape import Landscape, landscape_of
 from safescape.survey import Plane, Point, Position
 from safescape.views import draw, save_figure
 from synthetic import (
+    HOSTILE,
     between,
     further,
     landscape_in,
@@ -178,22 +179,7 @@ def test_directions_differ_in_colour_and_in_shape(landscape: Landscape) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
-@pytest.mark.parametrize(
-    "model",
-    [
-        "$x^2$",
-        r"$\frac{broken",
-        "{{7*7}}",
-        "%s%n",
-        "</svg><script>",
-        "a\nb\tc",
-        "nul\0",
-        "lone \ud800",
-        "名前🙂",
-        "x" * 5000,
-        "",
-    ],
-)
+@pytest.mark.parametrize("model", [*HOSTILE, "lone \ud800", "x" * 5000, ""])
 def test_a_model_may_be_called_anything(landscape: Landscape, tmp_path: Path, model: str) -> None:
     named = landscape.model_copy(update={"survey": {**landscape.survey, "model": model}})
     save_figure(named, tmp_path / "landscape.png")
@@ -361,9 +347,7 @@ def test_a_measure_is_averaged_over_the_lines_perplexity_in_its_logarithm(tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
-@pytest.mark.parametrize(
-    "name", ["_hidden", "$x^2$", r"$\frac{", "{{7*7}}", "<b>&amp;</b>", "a\nb", "名前🙂", "x" * 3000]
-)
+@pytest.mark.parametrize("name", [*HOSTILE, "x" * 3000])
 def test_a_probe_may_be_called_anything(tmp_path: Path, name: str) -> None:
     for number, subspace in enumerate((path_line(2), path_plane(2))):
         landscape = measured(tmp_path / str(number), subspace=subspace, also=further(name, items=4))

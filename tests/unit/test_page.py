@@ -24,6 +24,7 @@ from safescape.views import render_page
 from safescape.views.page import _embedded
 from synthetic import (
     FINGERPRINT,
+    HOSTILE,
     bowl,
     further,
     landscape_in,
@@ -35,19 +36,6 @@ from synthetic import (
     random_plane,
     trajectory,
     tuned,
-)
-
-HOSTILE = (
-    "</script><script>alert(1)</script>",
-    "<!-- <script>",
-    "<img src=x onerror=alert(1)>",
-    '"><svg onload=alert(1)>',
-    "$x^2$ {{7*7}} {% raw %} ${7*7} %s %(a)s {0}",
-    "javascript:alert(1)",
-    "nul \0, line separators \u2028 \u2029, right to left \u202e",
-    "emoji 🙂, family 👩‍👩‍👧, 漢字, zalgo ẗ̴́",
-    "https://example.com/pixel.png",
-    "]]> &lt;b&gt; &amp;",
 )
 
 
