@@ -244,4 +244,4 @@ function begin() {
 }
 
 begin();
-draw();
+drawLandscape();
