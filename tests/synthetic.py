@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from safescape.landscape import Landscape, landscape_of
+from safescape.landscape import Compared, Comparison, Landscape, comparison_of, landscape_of
 from safescape.store import Store
 from safescape.survey import (
     Answer,
@@ -233,6 +233,10 @@ def _hits(share: float, items: int) -> list[bool]:
 
 def landscape_in(store: Store) -> Landscape:
     return landscape_of(store.survey, store.measured())
+
+
+def comparison_in(*stores: Store) -> Comparison:
+    return comparison_of([Compared(str(store.directory), store.survey, list(store.measured())) for store in stores])
 
 
 def _answer(point: Point, number: int, complied: bool, text: Says) -> Answer:

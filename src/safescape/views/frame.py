@@ -27,6 +27,7 @@ from safescape.views.words import (
 )
 
 __all__ = [
+    "CAPTION",
     "FAINT",
     "INK",
     "LEFT",
@@ -48,7 +49,7 @@ __all__ = [
 
 WIDTH = 7.2  # of a two-column page
 LEFT, RIGHT, TITLE = 0.68, 0.76, 1.52  # around the panels
-ROW = 0.46  # of key figures
+ROW, CAPTION = 0.46, 0.22  # of key figures, and of what stands above them
 _FIGURES, _EVERY = 0.72, 2.05  # where the first of them stands, and from one to the next
 
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
@@ -128,11 +129,15 @@ def heading(figure: Figure, name: str, measured: str) -> None:
     fit(figure, _put(figure, 0, 0.45, "", fontsize=8.5, color=SOFT), measured, wide)
 
 
-def key_figures(figure: Figure, shown: Sequence[tuple[str, str, str]]) -> None:
-    """Set figures as (label, value, interval), three a row; every row after the first takes another `ROW` of height."""
+def key_figures(figure: Figure, shown: Sequence[tuple[str, str, str]], caption: str = "") -> None:
+    """Set figures as (label, value, interval), three a row, under a caption.
+
+    Every row after the first takes another `ROW` of height, the caption another `CAPTION`.
+    """
+    fit(figure, _put(figure, 0, _FIGURES, "", fontsize=8.5, color=SOFT), caption, WIDTH - LEFT - 0.2)
     for number, (label, value, interval) in enumerate(shown):
         row, column = divmod(number, 3)
-        x, y = column * _EVERY, _FIGURES + row * ROW
+        x, y = column * _EVERY, _FIGURES + (CAPTION if caption else 0) + row * ROW
         fit(figure, _put(figure, x, y, "", fontsize=8, color=SOFT), label, _EVERY - 0.1)
         text = _put(figure, x, y + 0.15, value, fontsize=13, fontweight="bold", color=INK)
         if interval:

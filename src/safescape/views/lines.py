@@ -25,7 +25,7 @@ from safescape.views.curves import (
 from safescape.views.frame import FAINT, INK, LEFT, RIGHT, SOFT, TITLE, WIDTH, Entry, dress, legend, place, sheet, title
 from safescape.views.marks import MANY, STYLES, draw_curve, stand, trajectory
 from safescape.views.words import (
-    basin_text,
+    basin_of,
     printable,
     shortened,
     signed,
@@ -164,7 +164,7 @@ def _probes(axes: Axes, landscape: Landscape) -> list[Entry]:
     for number, course in enumerate(courses_of(landscape)):
         style = STYLES[number % len(STYLES)]
         metrics = landscape.by_probe.get(course.probe, landscape.metrics)
-        said = basin_text(metrics, landscape.safe_below, "visage")
+        said = ", ".join(basin_of(metrics, landscape.safe_below, "visage"))
         label = f"“{shortened(printable(course.probe), 30)}”: {said}"
         found.append(
             draw_curve(axes, course.readings, style, label, band=0.15, width=1.9, dashed=number >= len(STYLES))
