@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -109,11 +110,11 @@ def _titled(figure: Figure, axes: Axes, side: float, name: str, said: Sequence[s
 
 def _axis_names(figure: Figure, comparison: Comparison, bottom: float, wide: float, tall: float) -> None:
     """Name both axes once; by their signs alone where the runs' directions are not the same."""
-    height = figure.get_figheight()
     names = []
-    for place_, sign in enumerate("αβ"):
-        said = {heading_of(place_, landscape.axes) for landscape in comparison.landscapes}
+    for number, sign in enumerate("αβ"):
+        said = {heading_of(number, landscape.axes) for landscape in comparison.landscapes}
         names.append(said.pop() if len(said) == 1 else sign)
-    across, up = names
-    figure.text((LEFT + wide / 2) / WIDTH, (bottom - 0.42) / height, across, ha="center", fontsize=8.5, color=INK)
-    figure.text(0.05 / WIDTH, (bottom + tall / 2) / height, up, rotation=90, va="center", fontsize=8.5, color=INK)
+    height = figure.get_figheight()
+    how: dict[str, Any] = {"fontsize": 8.5, "color": INK, "parse_math": False}
+    figure.text((LEFT + wide / 2) / WIDTH, (bottom - 0.42) / height, names[0], ha="center", **how)
+    figure.text(0.05 / WIDTH, (bottom + tall / 2) / height, names[1], rotation=90, va="center", **how)

@@ -5,6 +5,9 @@ const columnsOf = () => (isNarrow() ? 1 : data.runs.length === 2 || data.runs.le
 const rowsOf = () => Math.ceil(data.runs.length / columnsOf());
 const suffix = (number) => (number ? String(number + 1) : "");
 
+// Where nothing is measured yet; plotly draws no axes around a map of nothing.
+const unseen = (axes) => ({ ...axes, x: [0], y: [0], type: "scatter", mode: "markers", marker: { opacity: 0 }, hoverinfo: "skip", showlegend: false });
+
 function tracesOfMultiples() {
   return data.runs.flatMap((run, number) => {
     const axes = { xaxis: `x${suffix(number)}`, yaxis: `y${suffix(number)}` };
@@ -15,7 +18,7 @@ function tracesOfMultiples() {
     }));
     return [
       { ...grid, type: "heatmap", coloraxis: "coloraxis", text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false },
-      ...contoursOf(grid),
+      ...(run.values.flat().some((value) => value !== null) ? contoursOf(grid) : [unseen(axes)]),
       ...run.marks.map(({ label, place: [x, y], asr }, n) => ({
         ...axes, x: [x], y: [y], type: "scatter", mode: "markers", showlegend: false,
         marker: { size: n ? 11 : 13, symbol: label === "origin" ? "circle" : label === "other model" ? "diamond" : "square", color: "#ffffff", line: { width: 3, color: "#1a1d21" } },
