@@ -16,7 +16,7 @@ from pictures import assert_texts_are_apart, cells, curve, words
 from safescape.landscape import Comparison
 from safescape.survey import Point
 from safescape.views import draw_comparison, save_figure
-from safescape.views.contrast import names_of
+from safescape.views.contrast import listed, names_of
 from synthetic import (
     HOSTILE,
     Chance,
@@ -236,6 +236,12 @@ def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
 # Names, and what fits.
 
 
+def test_names_are_shortened_alike_or_counted() -> None:
+    assert listed(["a", "b", "c"], 60) == "a, b and c"
+    assert listed(["a" * 20, "b" * 20, "cc"], 30) == "aaaaa…aaaa, bbbbb…bbbb and cc"
+    assert listed([f"run-{n}" for n in range(9)], 60) == "run-0 and 8 others"
+
+
 def test_a_run_is_called_by_what_tells_it_apart(comparison: Comparison) -> None:
     for given, expected in (
         (("runs/base", "runs/tuned"), ("base", "tuned")),
@@ -274,6 +280,7 @@ LONG = "a-directory-with-a-name-that-is-far-too-long-for-any-legend-or-heading-o
 CASES: dict[str, Callable[[], tuple[dict[str, dict[str, Any]], dict[str, Any]]]] = {
     "two": lambda: ({"base": {}, "tuned": {"rate": wide(0.1)}}, {}),
     "five": lambda: ({f"{n}-{LONG}": {"points": None if n else 31} for n in range(5)}, {"lines": 2}),
+    "nine": lambda: ({f"run-{n}": {} for n in range(9)}, {"lines": 1}),
     "measures": lambda: (
         {"a": {"chance": tuned}, LONG: {"chance": tuned}},
         {"subspace": path_line(), "also": further("benign", "accuracy", "perplexity")},

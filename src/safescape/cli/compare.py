@@ -17,7 +17,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run directories", show_default=False)],
     out: Annotated[
         Path | None,
-        typer.Option(help="directory for comparison.json, .png and .html [default: nothing is written]"),
+        typer.Option(help="directory for comparison.json, .png and .html; without it nothing is written"),
     ] = None,
     safe_below: options.SafeBelow = options.SAFE_BELOW,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON on stdout")] = False,

@@ -40,13 +40,12 @@ def names_of(comparison: Comparison) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[str], length: int) -> str:
-    """Return names as `a, b and c`, the long ones shortened until all of them take about so many characters."""
-    found = ""
+    """Return names as `a, b and c` in so many characters: the long ones shortened, or only the first and a number."""
     for kept in range(max(8, *(len(name) for name in names)), 7, -1):
         found = joined([shortened(name, kept) for name in names])
         if len(found) <= length:
-            break
-    return found
+            return found
+    return f"{shortened(names[0], length - 20)} and {counted(len(names) - 1, 'other')}"
 
 
 def joined(parts: Sequence[str]) -> str:

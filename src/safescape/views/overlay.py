@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator
 
 from safescape.landscape import Comparison
 from safescape.survey import InterpolationAxis
@@ -46,10 +47,11 @@ def draw_overlay(comparison: Comparison) -> Figure:
     figure = sheet(TITLE + ASR)
     axes = figure.add_subplot()
     asr_panel(axes, landscapes)
+    band = min(0.15, 0.45 / len(names))  # of many runs the bands lie on each other
     found: list[Entry] = []
     for number, landscape in enumerate(landscapes):
         label = f"“{names[number]}”: {', '.join(standing_of(landscape))}"
-        found.append(_curve(axes, number, courses_of(landscape)[0], label))
+        found.append(_curve(axes, number, courses_of(landscape)[0], label, band))
     if any(isinstance(landscape.axes[0], InterpolationAxis) for landscape in landscapes):
         other = axes.axvline(1.0, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
         found.append((other, "the model that a run's line leads to"))
@@ -66,7 +68,7 @@ def draw_overlay(comparison: Comparison) -> Figure:
     place(figure, axes, LEFT, below + lower, WIDTH - LEFT - RIGHT, ASR)
     for row, panel in enumerate(panels, start=1):
         bottom.tick_params(labelbottom=False)
-        bottom = _measure(figure.add_subplot(sharex=axes), panel)
+        bottom = _measure(figure.add_subplot(sharex=axes), panel, band)
         place(figure, bottom, LEFT, below + lower - row * (_LOW + _GAP), WIDTH - LEFT - RIGHT, _LOW)
         shown.append(bottom)
     bottom.set_xlabel(alpha_label(landscapes), fontsize=9, color=INK, labelpad=5, parse_math=False)
@@ -77,23 +79,24 @@ def draw_overlay(comparison: Comparison) -> Figure:
     return figure
 
 
-def _measure(axes: Axes, panel: Panel) -> Axes:
+def _measure(axes: Axes, panel: Panel, band: float) -> Axes:
     dress(axes)
     label = panel.label[:1].upper() + panel.label[1:]
     if panel.kind == "perplexity":
         perplexity_scale(axes, label, [course for _, course in panel.courses])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=5))
     else:
         rate_scale(axes, f"{label} (%)")
     axes.yaxis.label.set_fontsize(8)
     for number, course in panel.courses:
-        _curve(axes, number, course, "_")
+        _curve(axes, number, course, "_", band)
     return axes
 
 
-def _curve(axes: Axes, number: int, course: Course, label: str) -> Entry:
+def _curve(axes: Axes, number: int, course: Course, label: str, band: float) -> Entry:
     style, dashed = STYLES[number % len(STYLES)], number >= len(STYLES)
     entry, *_ = (
-        draw_curve(axes, piece, style, "_" if place else label, band=0.15, width=1.9, dashed=dashed)
+        draw_curve(axes, piece, style, "_" if place else label, band=band, width=1.9, dashed=dashed)
         for place, piece in enumerate(course.pieces)
     )
     return entry

@@ -9,12 +9,15 @@ const heightOfOverlay = () => inner + 134;
 const upper = 1 - main / inner;
 // Panel n of what else was measured, from the top down.
 const domainOf = (panel) => [upper - ((panel + 1) * low) / inner, upper - (panel * low + space) / inner].map((end) => Math.max(0, end));
+const thirds = [0, 1, 2, 3, 4, 5, 6].flatMap((decade) => [10 ** decade, 3 * 10 ** decade]); // for perplexities
 const axisOf = (panel) => `y${panel + 2}`;
+
+const opacity = Math.min(0.14, 0.42 / data.runs.length); // of many runs the bands lie on each other
 
 function curveOf(number, pieces, { axis = "y", name, told }) {
   const { label } = data.runs[number];
   const style = styleOf(number, false);
-  return pieces.flatMap((piece, place) => [...band(piece, style, `run ${number}`, 0.14, axis), {
+  return pieces.flatMap((piece, place) => [...band(piece, style, `run ${number}`, opacity, axis), {
     x: piece.map((r) => r.x), y: piece.map((r) => r.value), type: "scatter", mode: "lines+markers", yaxis: axis,
     name: label, legendgroup: `run ${number}`, showlegend: name && place === 0,
     line: { color: style.colour, width: 2.5, dash: style.dash },
@@ -54,7 +57,7 @@ function layoutOfOverlay() {
     });
     return [axisOf(panel).replace("y", "yaxis"), {
       ...axisStyle(), domain: domainOf(panel),
-      ...(perplexity ? { type: "log", dtick: 1, range: decadesOf(courses) } : { range: [-4, 104], dtick: 50 }),
+      ...(perplexity ? { type: "log", tickvals: thirds, range: decadesOf(courses) } : { range: [-4, 104], dtick: 50 }),
     }];
   });
   return {
