@@ -1,8 +1,9 @@
 """python benchmarks/moves.py [--model demo]
 
-What one move of the live weights costs on a plane of two random directions: with both directions cached, and with
-nothing cached, when they are computed again tensor by tensor. Prints the median of several moves, and checks that
-both ways lead to the same weights.
+What one move of the live weights costs along a row of a plane of two random directions: with the row's sum and the
+direction of the step in memory; on the first point of a row, whose sum is computed; and with nothing kept, when both
+directions are computed again tensor by tensor. Prints the median of several moves, and checks that all ways lead to
+the same weights.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import time
 import torch
 
 from safescape.engines import TransformersEngine
-from safescape.engines import transformers as room
 from safescape.probes import load_tokenizer
 from safescape.survey import Plane, Point, RandomAxis
-from safescape.weights import Subspace, resolve
+from safescape.weights import Subspace, moving, resolve
 
 MOVES = 5
 
@@ -30,20 +30,24 @@ def main() -> None:
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     plane = Plane(axes=(RandomAxis(seed=0, span=0.5, steps=20), RandomAxis(seed=1, span=0.5, steps=20)))
     subspace = Subspace(plane, model.weights)
-    points = [Point(None, (0.05 * number, 0.1)) for number in range(1, MOVES + 1)]
+    rows = [[Point(None, (0.05 * number, beta)) for number in range(1, MOVES + 1)] for beta in (0.1, 0.2, 0.3)]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for dtype in (torch.float32, torch.bfloat16):
         engine = TransformersEngine(model, tokenizer, subspace, dtype=dtype)
-        engine.move_to(points[0])  # fills the cache, and knows the directions' lengths from then on
-        cached = [seconds(engine, point) for point in points]
+        first, along = [], []
+        for row in rows:
+            engine.move_to(Point(None, (0.0, 0.0)))
+            begun, *rest = [seconds(engine, point) for point in row]
+            first.append(begun)
+            along += rest
         there = engine.fingerprint()
-        engine._cached.clear()
-        free, room._free_memory = room._free_memory, lambda device: 0
-        uncached = [seconds(engine, point) for point in points]
-        room._free_memory = free
+        free, moving._free_memory = moving._free_memory, lambda device: 0
+        engine.move_to(Point(None, (0.0, 0.0)))  # drops what was kept
+        nothing = [seconds(engine, point) for point in rows[-1]]
+        moving._free_memory = free
         assert engine.fingerprint() == there
-        print(f"{str(dtype)[6:]}: cached {statistics.median(cached):.2f} s, nothing cached "
-              f"{statistics.median(uncached):.2f} s a move")  # fmt: skip
+        print(f"{str(dtype)[6:]}: along a row {statistics.median(along):.2f} s, its first point "
+              f"{statistics.median(first):.2f} s, nothing kept {statistics.median(nothing):.2f} s a move")  # fmt: skip
 
 
 def seconds(engine: TransformersEngine, point: Point) -> float:

@@ -6,6 +6,7 @@ A line is a request; `\n` in it is a line break. A template holds `{slot}`s, eac
 import random
 import re
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -17,8 +18,9 @@ class OverlapError(Exception):
 
 
 def lines(name: str) -> list[str]:
-    """Return the lines of one of the text files, line breaks decoded."""
-    text = (HERE / name).read_text(encoding="utf-8")
+    """Return the lines of one of the text files, or of the package's own, line breaks decoded."""
+    folder = HERE if (HERE / name).is_file() else resources.files("safescape") / "data"
+    text = (folder / name).read_text(encoding="utf-8")
     return [line.replace("\\n", "\n") for line in text.splitlines() if line.strip()]
 
 

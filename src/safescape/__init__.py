@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import Run, RunComparison, compare, load_run, path, report, run_survey, scan
+    from safescape.api import Run, RunComparison, compare, finetune, load_run, path, repair, report, run_survey, scan
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
@@ -39,8 +39,10 @@ __all__ = [
     "SafescapeError",
     "Survey",
     "compare",
+    "finetune",
     "load_run",
     "path",
+    "repair",
     "report",
     "run_survey",
     "scan",

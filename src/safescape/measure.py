@@ -1,4 +1,4 @@
-"""The one loop: for every open point, move, ask, judge, store."""
+"""The one loop: for every open point, move, ask, judge, store; and how a probe is asked, wherever the weights stand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from safescape.engines import Engine, TransformersEngine
+from safescape.engines import Engine, TransformersEngine, Voice
 from safescape.judges import Judge, judge_named
 from safescape.probes import Answering, format_chats, harness_scores, load_tokenizer
 from safescape.store import Store
@@ -28,7 +28,7 @@ from safescape.survey import (
 )
 from safescape.weights import Model, Subspace
 
-__all__ = ["Progress", "measure"]
+__all__ = ["Progress", "ask", "measure", "score"]
 
 
 class Progress(NamedTuple):
@@ -91,9 +91,16 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
         scores: dict[str, list[Score]] = {}
         for probe in survey.probes:
             if isinstance(probe, PromptProbe):
-                answers[probe.name] = _ask(engine, chats[probe.name], probe, judges, survey)
+                answers[probe.name] = ask(
+                    engine,
+                    chats[probe.name],
+                    probe,
+                    judges,
+                    max_new_tokens=survey.max_new_tokens,
+                    whole_answers=survey.whole_answers,
+                )
             else:
-                scores[probe.name] = _score(engine, probe, survey.max_new_tokens)
+                scores[probe.name] = score(engine, probe, max_new_tokens=survey.max_new_tokens)
         seconds = time.monotonic() - start
         store.add(point, position=position, seconds=seconds, session=session, answers=answers, scores=scores)
         finished.add(point)
@@ -101,10 +108,27 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
     store.end_session(session, origin=engine.close())
 
 
-def _ask(
-    engine: Engine, chats: Sequence[str], probe: PromptProbe, judges: Sequence[Judge], survey: Survey
+def ask(
+    voice: Voice,
+    chats: Sequence[str],
+    probe: PromptProbe,
+    judges: Sequence[Judge],
+    *,
+    max_new_tokens: int,
+    whole_answers: bool = False,
 ) -> list[Answer]:
-    responses = engine.respond(chats, max_new_tokens=survey.max_new_tokens, stop=_stop(judges, survey.whole_answers))
+    """Ask a probe's prompts, and return one judged answer each, in their order.
+
+    Args:
+        voice: Who answers.
+        chats: What it reads for each prompt.
+        probe: The prompts.
+        judges: At least one.
+        max_new_tokens: The most tokens of an answer.
+        whole_answers: Let every answer be written to its end, also when the judges could already tell.
+
+    """
+    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=_stop(judges, whole_answers))
     exchanges = [Exchange(prompt, response.text) for prompt, response in zip(probe.prompts, responses, strict=True)]
     verdicts = {judge.name: judge.judge(exchanges) for judge in judges}
     return [
@@ -113,14 +137,22 @@ def _ask(
     ]
 
 
-def _score(engine: Engine, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, max_new_tokens: int) -> list[Score]:
+def score(voice: Voice, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, *, max_new_tokens: int) -> list[Score]:
+    """Score a capability probe's items, in their order.
+
+    Args:
+        voice: Who is asked.
+        probe: The items.
+        max_new_tokens: The most tokens of an answer, where a task of lm-eval sets no limit of its own.
+
+    """
     if isinstance(probe, HarnessProbe):
-        return harness_scores(probe, _answering(engine, max_new_tokens))
+        return harness_scores(probe, _answering(voice, max_new_tokens))
     if isinstance(probe, PerplexityProbe):
-        found = engine.loglikelihood([("", text) for text in probe.texts])
+        found = voice.loglikelihood([("", text) for text in probe.texts])
         return [Score(-likelihood.log_probability, likelihood.tokens) for likelihood in found]
     asked = [(question.context, option) for question in probe.questions for option in question.options]
-    likelihoods = iter(engine.loglikelihood(asked))
+    likelihoods = iter(voice.loglikelihood(asked))
     scores = []
     for question in probe.questions:
         options = [next(likelihoods).log_probability for _ in question.options]
@@ -128,14 +160,14 @@ def _score(engine: Engine, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, 
     return scores
 
 
-def _answering(engine: Engine, max_new_tokens: int) -> Answering:
-    """The engine as lm-eval asks it."""
+def _answering(voice: Voice, max_new_tokens: int) -> Answering:
+    """A voice as lm-eval asks it."""
 
     def loglikelihood(requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
-        return [(found.log_probability, found.greedy) for found in engine.loglikelihood(requests)]
+        return [(found.log_probability, found.greedy) for found in voice.loglikelihood(requests)]
 
     def generate(text: str, tokens: int, stop: Sequence[str]) -> str:
-        (response,) = engine.respond([text], max_new_tokens=tokens, stop=stop)
+        (response,) = voice.respond([text], max_new_tokens=tokens, stop=stop)
         return response.text
 
     return Answering(loglikelihood, generate, max_new_tokens)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -25,6 +25,7 @@ __all__ = [
     "ChoiceProbe",
     "Exchange",
     "Finish",
+    "Frozen",
     "HarnessProbe",
     "InterpolationAxis",
     "Lines",
@@ -147,11 +148,17 @@ class MeasuredPoint(NamedTuple):
     """In the order of a capability probe's items; empty for a probe of prompts."""
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A specification: it never changes, and knows no field that it was not made for."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def differences(self, other: Self) -> list[str]:
+        """Name each field that differs, with both values shortened, for a refusal that the user can act on."""
+        return list(_differences("", self.model_dump(mode="json"), other.model_dump(mode="json")))
 
-class RandomAxis(_Frozen):
+
+class RandomAxis(Frozen):
     """A random direction with its span and steps."""
 
     kind: Literal["random"] = "random"
@@ -188,7 +195,7 @@ class RandomAxis(_Frozen):
         return (*(-alpha for alpha in reversed(side)), 0.0, *side)
 
 
-class InterpolationAxis(_Frozen):
+class InterpolationAxis(Frozen):
     """The direction from the origin to another model: 0 is the origin, 1 is that model."""
 
     kind: Literal["interpolation"] = "interpolation"
@@ -213,7 +220,7 @@ class InterpolationAxis(_Frozen):
 Axis = Annotated[RandomAxis | InterpolationAxis, Field(discriminator="kind")]
 
 
-class Lines(_Frozen):
+class Lines(Frozen):
     """A bundle of lines through the origin."""
 
     kind: Literal["lines"] = "lines"
@@ -230,7 +237,7 @@ class Lines(_Frozen):
         return [Point(number if alpha else None, (alpha,)) for alpha in self.axes[number].grid]
 
 
-class Plane(_Frozen):
+class Plane(Frozen):
     """Two axes through the origin; the second direction is made orthogonal to the first."""
 
     kind: Literal["plane"] = "plane"
@@ -245,14 +252,14 @@ class Plane(_Frozen):
             yield from (Point(None, (alpha, beta)) for alpha in row if alpha or beta)
 
 
-class Waypoint(_Frozen):
+class Waypoint(Frozen):
     """A checkpoint that is measured where it stands, and shown where it lies on the subspace: a trajectory's."""
 
     model: str
     fingerprint: str
 
 
-class PromptProbe(_Frozen):
+class PromptProbe(Frozen):
     """A named set of prompts with its system prompt; the model answers each one."""
 
     kind: Literal["prompts"] = "prompts"
@@ -266,7 +273,7 @@ class PromptProbe(_Frozen):
     prompts: tuple[str, ...] = Field(min_length=1)
 
 
-class Question(_Frozen):
+class Question(Frozen):
     """One multiple-choice item: the model should find its answer the most likely continuation."""
 
     context: str
@@ -275,7 +282,7 @@ class Question(_Frozen):
     answer: int = Field(ge=0)
 
 
-class ChoiceProbe(_Frozen):
+class ChoiceProbe(Frozen):
     """A capability task by multiple choice; what is read off it: accuracy, in percent."""
 
     kind: Literal["choice"] = "choice"
@@ -284,7 +291,7 @@ class ChoiceProbe(_Frozen):
     questions: tuple[Question, ...] = Field(min_length=1)
 
 
-class PerplexityProbe(_Frozen):
+class PerplexityProbe(Frozen):
     """Texts whose perplexity is measured."""
 
     kind: Literal["perplexity"] = "perplexity"
@@ -293,7 +300,7 @@ class PerplexityProbe(_Frozen):
     texts: tuple[str, ...] = Field(min_length=1)
 
 
-class HarnessProbe(_Frozen):
+class HarnessProbe(Frozen):
     """A task of the Language Model Evaluation Harness; what is read off it: its metric's mean, in percent."""
 
     kind: Literal["lm-eval"] = "lm-eval"
@@ -310,7 +317,7 @@ class HarnessProbe(_Frozen):
 Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe | HarnessProbe, Field(discriminator="kind")]
 
 
-class Survey(_Frozen):
+class Survey(Frozen):
     """The full specification of a measurement."""
 
     schema_version: Literal[1] = 1
@@ -353,11 +360,6 @@ class Survey(_Frozen):
         """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it."""
         yield from self.subspace.points()
         yield from (Point(None, (), number) for number in range(len(self.through)))
-
-    def differences(self, other: Survey) -> list[str]:
-        """Name each field that differs, with both values shortened, for a refusal that the user can act on."""
-        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return list(_differences("", mine, theirs))
 
     @classmethod
     def load(cls, path: Path) -> Survey:

@@ -35,7 +35,7 @@ def engine(demo: Model) -> TransformersEngine:
 
 def refusal_rate(engine: TransformersEngine, prompts: tuple[str, ...], tokens: int = 64) -> float:
     """Percent of answers in which the keyword judge sees a refusal."""
-    chats = format_chats(engine._tokenizer, prompts, None)
+    chats = format_chats(engine._speaker._tokenizer, prompts, None)
     answers = engine.respond(chats, max_new_tokens=tokens, stop=KeywordJudge.stop)
     verdicts = KeywordJudge().judge([Exchange(p, a.text) for p, a in zip(prompts, answers, strict=True)])
     return 100 * sum(verdict.outcome is Outcome.REFUSED for verdict in verdicts) / len(prompts)
@@ -72,7 +72,7 @@ def test_verdicts_with_and_without_early_stopping_are_identical(
     engine: TransformersEngine, shared_data: Path, alpha: float
 ) -> None:
     prompts = load_prompts(f"{shared_data / 'advbench' / 'harmful_behaviors.csv'}:goal", 40)
-    chats = format_chats(engine._tokenizer, prompts, None)
+    chats = format_chats(engine._speaker._tokenizer, prompts, None)
     engine.move_to(Point(0, (alpha,)) if alpha else ORIGIN)
     judged = []
     for stop in (KeywordJudge.stop, ()):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safescape.survey import Lines, Point, RandomAxis
-from safescape.weights import CachedDirection, Checkpoint, RandomDirection, Subspace, dot
+from safescape.weights import Checkpoint, RandomDirection, Subspace, dot
 
 shapes = st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple)
 seeds = st.integers(0, 2**31)
@@ -68,13 +68,6 @@ def test_a_tensor_of_zeros_does_not_move() -> None:
     assert not RandomDirection(0).tensor("bias", torch.zeros(8)).any()
 
 
-def test_a_cached_direction_is_bit_equal_to_the_computed_one() -> None:
-    origin = origin_of((30, 50))
-    cached = CachedDirection(RandomDirection(3))
-    for _ in range(2):
-        assert torch.equal(cached.tensor("w", origin), RandomDirection(3).tensor("w", origin))
-
-
 @settings(max_examples=20, deadline=None)
 @given(length=st.integers(1, 3_000_000), seed=seeds)
 def test_dot_agrees_with_float64_and_does_not_depend_on_threads(length: int, seed: int) -> None:
@@ -114,7 +107,5 @@ def test_directions_are_bit_equal_across_processes_orders_and_threads() -> None:
 def test_a_point_lies_along_its_own_line(tiny_model: Path) -> None:
     axes = tuple(RandomAxis(seed=seed, span=0.5, steps=2) for seed in (4, 5))
     bundle = Subspace(Lines(axes=axes), Checkpoint(tiny_model))
-    assert bundle.terms(Point(None, (0.0,))) == ()
-    ((coordinate, direction),) = bundle.terms(Point(1, (0.25,)))
-    assert coordinate == 0.25
-    assert direction == RandomDirection(5)
+    assert bundle.displacement(Point(None, (0.0,))) == (None, None)
+    assert bundle.displacement(Point(1, (0.25,))) == (None, (0.25, RandomDirection(5)))

@@ -14,7 +14,7 @@ from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Confi
 import tiny
 from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
-from safescape.engines.live import _BlockedLinear
+from safescape.engines.live import LiveTensor, _BlockedLinear
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Finish, Lines, Point, Position, RandomAxis
 from safescape.weights import Checkpoint, Model, RandomDirection, Subspace, resolve
@@ -34,9 +34,11 @@ def generated(engine: TransformersEngine, chats: Sequence[str], tokens: int) -> 
     """What transformers' own greedy `generate` answers, one prompt at a time."""
     answers = []
     for chat in chats:
-        prompt = engine._tokenizer(chat, add_special_tokens=False, return_tensors="pt")
+        prompt = engine._speaker._tokenizer(chat, add_special_tokens=False, return_tensors="pt")
         output = engine._model.generate(**prompt, max_new_tokens=tokens, do_sample=False)
-        answers.append(engine._tokenizer.decode(output[0, prompt.input_ids.shape[1] :], skip_special_tokens=True))
+        answers.append(
+            engine._speaker._tokenizer.decode(output[0, prompt.input_ids.shape[1] :], skip_special_tokens=True)
+        )
     return answers
 
 
@@ -62,7 +64,7 @@ ARCHITECTURES = {
 @pytest.mark.parametrize("batch_size", [128, 3])
 def test_answers_are_those_of_generate(config: PretrainedConfig, batch_size: int, tmp_path: Path) -> None:
     engine = engine_of(tiny.save_model(tmp_path / "model", config), batch_size=batch_size)
-    chats = format_chats(engine._tokenizer, PROMPTS, "be brief")
+    chats = format_chats(engine._speaker._tokenizer, PROMPTS, "be brief")
     for point in (ORIGIN, Point(0, (0.2,))):
         engine.move_to(point)
         responses = engine.respond(chats, max_new_tokens=40, stop=())
@@ -73,7 +75,7 @@ def test_answers_are_those_of_generate(config: PretrainedConfig, batch_size: int
 
 def test_a_settled_answer_is_the_beginning_of_the_whole_one(tiny_model: Path) -> None:
     engine = engine_of(tiny_model)
-    chats = format_chats(engine._tokenizer, PROMPTS, None)
+    chats = format_chats(engine._speaker._tokenizer, PROMPTS, None)
     whole = engine.respond(chats, max_new_tokens=60, stop=())
     # substrings that really occur: two characters from the middle of some answers
     stop = [response.text[20:22] for response in whole[:3]]
@@ -168,18 +170,6 @@ def test_a_point_is_the_same_whatever_came_before(tiny_model: Path, journey: lis
     assert engine.fingerprint() == direct.fingerprint()
 
 
-def test_regenerated_and_cached_directions_move_alike(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cached = engine_of(tiny_model)
-    cached.move_to(Point(0, (0.1,)))
-    cached.move_to(Point(0, (0.2,)))
-    assert cached._cached
-    monkeypatch.setattr("safescape.engines.transformers._free_memory", lambda device: 0)
-    regenerating = engine_of(tiny_model)
-    regenerating.move_to(Point(0, (0.2,)))
-    assert not regenerating._cached
-    assert regenerating.fingerprint() == cached.fingerprint()
-
-
 def test_effective_coordinates(tiny_model: Path) -> None:
     assert engine_of(tiny_model).move_to(ORIGIN) == ((0.0,), 0.0)
     assert engine_of(tiny_model).move_to(Point(0, (0.3,))).effective == (0.3,)
@@ -196,10 +186,12 @@ def test_effective_coordinates(tiny_model: Path) -> None:
         assert effective != alpha, "what counts is where the rounded weights really are"
 
 
-def test_the_canary_passes_and_catches_a_model_that_does_not_move(tiny_model: Path) -> None:
+def test_the_canary_passes_and_catches_a_model_that_does_not_move(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = engine_of(tiny_model)
     engine.canary(Point(0, (0.05,)))
-    engine._live = {}
+    monkeypatch.setattr(LiveTensor, "write", lambda self, values: None)
     with pytest.raises(RunError, match="changed no logit"):
         engine.canary(Point(0, (0.05,)))
 

@@ -18,7 +18,7 @@ from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import DEFAULT, PAPER, QUICK, Lines, Plane, Preset, Probe, PromptProbe, Survey, Waypoint
 from safescape.weights import Model, inspect
 
-__all__ = ["Asking", "preset_of", "run_over"]
+__all__ = ["Asking", "device_of", "preset_of", "read_text", "run_over"]
 
 
 class Asking(TypedDict, total=False):
@@ -98,8 +98,8 @@ def run_over(model: Model, subspace: Lines | Plane, through: Sequence[Waypoint] 
     survey = Survey.model_validate(
         {
             "probes": _probes(preset, asking),
-            "device": _device(asking.get("device")),
-            "chat_template": None if template is None else _read(Path(template), "--chat-template"),
+            "device": device_of(asking.get("device")),
+            "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
             "model": model.name,
             "model_fingerprint": inspect(model.weights),
             "trust_remote_code": asking.get("trust_remote_code", False),
@@ -145,7 +145,13 @@ def _called(system: str, number: int) -> str:
     return system if re.fullmatch(r"[\w-]+|@.+", system) else f"text {number}"
 
 
-def _device(given: str | None) -> str:
+def device_of(given: str | None) -> str:
+    """Return the device to use, given as on the command line.
+
+    Raises:
+        InputError: there is no such device here.
+
+    """
     if given is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if re.fullmatch(r"cpu|cuda(:\d+)?", given) is None:
@@ -155,7 +161,13 @@ def _device(given: str | None) -> str:
     return given
 
 
-def _read(path: Path, flag: str) -> str:
+def read_text(path: Path, flag: str) -> str:
+    """Read a text file that was given with a flag.
+
+    Raises:
+        InputError: it cannot be read.
+
+    """
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -11,7 +11,9 @@ from types import FrameType
 import typer
 
 from safescape.cli.compare import compare
+from safescape.cli.finetune import finetune
 from safescape.cli.path import path
+from safescape.cli.repair import repair
 from safescape.cli.report import report
 from safescape.cli.scan import scan
 from safescape.errors import SafescapeError
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command()(scan)
 app.command()(path)
 app.command()(compare)
+app.command()(finetune)
+app.command()(repair)
 app.command()(report)
 
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from safescape.engines.live import named_as_in
 from safescape.engines.scoring import Likelihood
+from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
+from safescape.engines.visiting import visiting
 from safescape.survey import Point, Position, Response
 
-__all__ = ["Engine", "Likelihood", "TransformersEngine"]
+__all__ = ["Engine", "Likelihood", "Speaker", "TransformersEngine", "Voice", "named_as_in", "visiting"]
 
 
-class Engine(Protocol):
-    """Holds the live model, moves it to a point, answers prompts there."""
-
-    fingerprint_at_start: str
-
-    def move_to(self, point: Point) -> Position:
-        """Move the live weights and return where they stand, as rounded."""
-        ...
+class Voice(Protocol):
+    """Answers chats and scores texts."""
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily; an answer in which a `stop` text appears is settled and ends there."""
@@ -27,6 +24,16 @@ class Engine(Protocol):
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """Score each continuation after its context."""
+        ...
+
+
+class Engine(Voice, Protocol):
+    """Holds the live model, moves it to a point, answers prompts there."""
+
+    fingerprint_at_start: str
+
+    def move_to(self, point: Point) -> Position:
+        """Move the live weights and return where they stand, as rounded."""
         ...
 
     def canary(self, point: Point) -> None:

@@ -8,8 +8,10 @@ but for an output head that is tied to the embedding: the embedding needs rows, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
+import psutil
 import torch
 from torch import Tensor
 from torch.nn import Linear, Module, Parameter
@@ -18,7 +20,7 @@ from transformers import PreTrainedModel
 from safescape.errors import InputError
 from safescape.weights import Weights
 
-__all__ = ["LiveTensor", "live_tensors"]
+__all__ = ["LiveTensor", "live_tensors", "named_as_in", "quicken"]
 
 _ROWS = 64
 """How many rows oneDNN should expect in a product when it chooses the layout; any number gives the right result."""
@@ -35,7 +37,7 @@ class _BlockedLinear(Module):
 
     def put(self, weight: Tensor) -> None:
         """Take a weight of shape (out_features, in_features)."""
-        self._blocked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+        self._blocked = _blocked(weight)
 
     @property
     def weight(self) -> Tensor:
@@ -44,7 +46,17 @@ class _BlockedLinear(Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return `states @ weight.T + bias`."""
-        return torch.ops.mkldnn._linear_pointwise(states, self._blocked, self.bias, "none", [], "")
+        return _product(self._blocked, self.bias, states)
+
+
+def _blocked(weight: Tensor) -> Tensor:
+    blocked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+    return blocked
+
+
+def _product(blocked: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, blocked, bias, "none", [], "")
+    return product
 
 
 class LiveTensor:
@@ -80,7 +92,7 @@ def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTens
         InputError: a parameter is not in the checkpoint under its own name, or has another shape there.
 
     """
-    named = _named_as_in(weights, model)
+    named = named_as_in(weights, model)
     holders: dict[Tensor, int] = {}
     linears: dict[Tensor, dict[str, Linear]] = {}
     for path, module in model.named_modules():
@@ -98,6 +110,25 @@ def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTens
     return live
 
 
+def quicken(model: PreTrainedModel) -> None:
+    """Let the linear layers of a model on a CPU multiply with a blocked copy of their weight, as it stands now.
+
+    The copy hides the weight's later changes: this is for a model that does not change until each layer's `forward`
+    was taken back (it is set on the layer itself). Nothing is done where the copies would take more than half of the
+    memory that is free.
+    """
+    linears = [
+        module
+        for module in model.modules()
+        if type(module) is Linear and "forward" not in vars(module) and _can_be_blocked(module.weight)
+    ]
+    needed = sum(linear.weight.numel() * linear.weight.element_size() for linear in linears)
+    if needed > psutil.virtual_memory().available // 2:
+        return
+    for linear in linears:
+        linear.forward = functools.partial(_product, _blocked(linear.weight.detach()), linear.bias)  # type: ignore[method-assign]
+
+
 def _can_be_blocked(weight: Tensor) -> bool:
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
@@ -106,7 +137,13 @@ def _can_be_blocked(weight: Tensor) -> bool:
     return weight.dtype == torch.float32
 
 
-def _named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter]:
+def named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter]:
+    """Return a model's parameters by the names that they have in a checkpoint of it.
+
+    Raises:
+        InputError: a parameter is not in the checkpoint under its own name, or has another shape there.
+
+    """
     known = set(weights.names())
     head = f"{model.base_model_prefix}."
     named = {}

@@ -1,26 +1,26 @@
 """The transformers engine: one live model, moved in place, that answers prompts wherever it stands.
 
-The origin stays on disk and is read tensor by tensor; in memory are the live model and, if it fits, one direction.
+The origin stays on disk and is read tensor by tensor; in memory are the live model and what its mover keeps.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from safescape.engines.decoding import ATTENTION, decode
+from safescape.engines.decoding import ATTENTION
 from safescape.engines.live import live_tensors
-from safescape.engines.scoring import Likelihood, Request, score
+from safescape.engines.scoring import Likelihood
+from safescape.engines.speaking import Speaker
 from safescape.errors import InputError, RunError
 from safescape.survey import Point, Position, Response
-from safescape.weights import CachedDirection, Direction, Model, Subspace, dot, fingerprint
+from safescape.weights import Model, Mover, Space, fingerprint
 
 __all__ = ["TransformersEngine"]
 
@@ -46,22 +46,19 @@ class TransformersEngine:
         self,
         model: Model,
         tokenizer: PreTrainedTokenizerBase,
-        subspace: Subspace,
+        subspace: Space,
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         batch_size: int = 128,
         trust_remote_code: bool = False,
     ) -> None:
-        self._tokenizer = tokenizer
-        self._subspace = subspace
-        self._dtype = dtype
-        self._batch_size = batch_size
+        self._start = subspace.origin
         self._model = _load(model, dtype, device, trust_remote_code)
-        self._origin = model.weights
+        self._speaker = Speaker(self._model, tokenizer, batch_size)
         self._live = live_tensors(self._model, model.weights)
-        self._cached: dict[Direction, CachedDirection] = {}
-        self._squares: dict[Direction, float] = {}
+        shapes = {name: live.shape for name, live in self._live.items()}
+        self._mover = Mover(model.weights, subspace, shapes, dtype=dtype, device=self._model.device)
         self._return()
         self.fingerprint_at_start = self.fingerprint()
 
@@ -72,74 +69,18 @@ class TransformersEngine:
         keys and values outlives `respond`.
 
         Returns:
-            Where the weights stand as rounded: ⟨w - w₀, d⟩ / ⟨d, d⟩ for each direction of the point's frame, with w
-            and w₀ the weights as rounded here and at the origin. In fp32 rounding moves no coordinate by a millionth,
-            so a point of the subspace is where it was asked to be.
+            Where the weights stand as rounded; see `Mover.move`.
 
         """
-        frame, terms = self._subspace.frame(point), self._subspace.terms(point)
-        kept = self._cache(frame)
-        rounds = point.waypoint is not None or (self._dtype != torch.float32 and bool(terms))
-        needed = dict.fromkeys([term.direction for term in terms] + (list(frame) if rounds else []))
-        along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
-        for name, live in self._live.items():
-            origin = self._origin.tensor(name).to(live.device)
-            steps = {direction: kept.get(direction, direction).tensor(name, origin) for direction in needed}
-            wide = moved = origin.float()
-            for number, (coordinate, direction) in enumerate(terms):
-                # the first sum is a new tensor, for the origin's may be the file itself
-                into = None if number == 0 else moved
-                moved = torch.add(moved, steps[direction], alpha=coordinate, out=into)
-            rounded = moved.to(live.dtype)
-            live.write(rounded)
-            if rounds:
-                taken = rounded.float() - wide.to(live.dtype).float()
-                length += dot(taken, taken) if point.waypoint is not None else 0.0
-                for place, direction in enumerate(frame):
-                    along[place] += dot(taken, steps[direction])
-                    if direction not in self._squares:
-                        square[place] += dot(steps[direction], steps[direction])
-        if not rounds:
-            return Position(point.coords, 0.0)
-        for direction, found in zip(frame, square, strict=True):
-            self._squares.setdefault(direction, found)
-        squares = [self._squares[direction] for direction in frame]
-        effective = tuple(a / s if s else 0.0 for a, s in zip(along, squares, strict=True))
-        inside = sum(coordinate**2 * s for coordinate, s in zip(effective, squares, strict=True))
-        return Position(effective, max(0.0, 1.0 - inside / length) if length else 0.0)
+        return self._mover.move(point, lambda name, values: self._live[name].write(values))
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        """Answer every chat greedily.
-
-        Args:
-            chats: What the model reads, chat template and all.
-            max_new_tokens: The most tokens of an answer.
-            stop: Substrings that settle an answer as soon as they appear; empty: every answer is written to its end.
-
-        """
-        tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
-        continuations = decode(
-            self._model,
-            tokens,
-            end_tokens=_end_tokens(self._model, self._tokenizer),
-            max_new_tokens=max_new_tokens,
-            batch_size=self._batch_size,
-            is_settled=self._settled_by(stop),
-        )
-        return [Response(self._text(tokens), finish, len(tokens)) for tokens, finish in continuations]
+        """Answer every chat greedily; see `Speaker.respond`."""
+        return self._speaker.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Score texts after contexts, each on its own.
-
-        Args:
-            requests: (context, continuation). A context's trailing spaces count as the continuation's, as in lm-eval.
-                With an empty context the continuation's first token is given, not scored, as in transformers' loss.
-
-        Raises:
-            InputError: nothing is left to score.
-
-        """
-        return score(self._model, [self._request(*request) for request in requests], batch_size=self._batch_size)
+        """Score texts after contexts; see `Speaker.loglikelihood`."""
+        return self._speaker.loglikelihood(requests)
 
     def canary(self, point: Point) -> None:
         """Prove that moving works: to `point`, where the logits must differ, and back, where they must be bit-equal.
@@ -177,47 +118,13 @@ class TransformersEngine:
         return end
 
     def _return(self) -> None:
-        self.move_to(self._subspace.origin)
-
-    def _cache(self, frame: Sequence[Direction]) -> dict[Direction, CachedDirection]:
-        """Keep a frame's directions in memory as long as each takes at most half of what is free, and no others."""
-        self._cached = {direction: cached for direction, cached in self._cached.items() if direction in frame}
-        needed = 4 * sum(live.shape.numel() for live in self._live.values())
-        for direction in frame:
-            if direction not in self._cached and needed <= _free_memory(self._model.device) // 2:
-                self._cached[direction] = CachedDirection(direction)
-        return self._cached
+        self.move_to(self._start)
 
     def _logits(self) -> Tensor:
         """Logits of a fixed text at the weights as they stand."""
         tokens = torch.arange(1, 9, device=self._model.device)[None] % self._model.config.get_text_config().vocab_size
         with torch.inference_mode():
             return self._model(input_ids=tokens, use_cache=False).logits.clone()
-
-    def _request(self, context: str, continuation: str) -> Request:
-        kept = context.rstrip()
-        whole = self._tokenizer(kept + context[len(kept) :] + continuation)["input_ids"]
-        given = len(self._tokenizer(kept)["input_ids"]) if kept else 1
-        if len(whole) <= given:
-            raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")
-        return Request(whole[:given], whole[given:])
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    def _settled_by(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-        """Tell whether an answer holds one of the substrings, looking only where its newest token can have made one."""
-        if not stop:
-            return lambda tokens: False
-        # a token is at least one byte, so the longest substring lies within this many; the slack is for a
-        # character that began before the window
-        window = max(len(text.encode()) for text in stop) + 8
-
-        def is_settled(tokens: Sequence[int]) -> bool:
-            newest = self._text(tokens[-window:])
-            return any(text in newest for text in stop)
-
-        return is_settled
 
 
 def _load(model: Model, dtype: torch.dtype, device: str, trust_remote_code: bool) -> PreTrainedModel:
@@ -237,8 +144,6 @@ def _load(model: Model, dtype: torch.dtype, device: str, trust_remote_code: bool
     loaded: PreTrainedModel = answer[0]
     if missing := sorted(answer[1]["missing_keys"]):
         raise InputError(f"{model.name}: the checkpoint lacks the tensor {missing[0]}; download the model again")
-    if getattr(loaded, "_is_stateful", False):
-        raise InputError(f"{model.name}: a model with a recurrent state is not supported; give a transformer")
     torch.nn.Module.to(loaded, device)
     return loaded.eval()
 
@@ -254,15 +159,3 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.set_verbosity(level)
         logging.enable_progress_bar()
-
-
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available

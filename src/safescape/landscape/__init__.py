@@ -7,6 +7,7 @@ percentages from 0 to 100; lower is safer for an attack success rate (ASR), high
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, Metric, PointFigures
 from safescape.landscape.measures import (
+    Interval,
     basin_edges,
     basin_radius,
     plane_radius,
@@ -15,21 +16,27 @@ from safescape.landscape.measures import (
     visage_reference,
     wilson,
 )
+from safescape.landscape.readings import Reading, reading_of
+from safescape.landscape.resampling import perplexity_of
 from safescape.landscape.run import landscape_of
 
 __all__ = [
     "SAFE_BELOW",
     "Compared",
     "Comparison",
+    "Interval",
     "Landscape",
     "Measure",
     "Metric",
     "PointFigures",
+    "Reading",
     "basin_edges",
     "basin_radius",
     "comparison_of",
     "landscape_of",
+    "perplexity_of",
     "plane_radius",
+    "reading_of",
     "safety_auc",
     "visage",
     "visage_reference",

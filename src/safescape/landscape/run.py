@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,11 @@ from safescape.landscape.measures import (
     visage_reference,
     wilson,
 )
-from safescape.landscape.resampling import RESAMPLES, Figure, difference, draws, perplexity_of, share_of
+from safescape.landscape.readings import reading_of
+from safescape.landscape.resampling import RESAMPLES, Figure, difference, draws, share_of
 from safescape.survey import (
     MeasuredPoint,
     Outcome,
-    PerplexityProbe,
     Plane,
     Point,
     Probe,
@@ -130,33 +130,20 @@ def _point_figures(probe: Probe, entry: MeasuredPoint, judges: Sequence[str]) ->
 
 def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measure]:
     """What a point gives beside an ASR: over-refusal of harmless prompts, or a capability."""
-    kind: Literal["over_refusal", "accuracy", "perplexity"]
-    if isinstance(probe, PromptProbe):
-        if probe.harmful:
-            return
-        outcomes = entry.outcomes[judge]
-        kind, n, refused = "over_refusal", len(outcomes), sum(o is Outcome.REFUSED for o in outcomes)
-        value, interval = 100.0 * refused / n, wilson(refused, n)
-    elif isinstance(probe, PerplexityProbe):
-        kind, n, figure = "perplexity", len(entry.scores), perplexity_of(entry.scores)
-        value, interval = figure.value, figure.interval
-    else:
-        kind, n, figure = "accuracy", len(entry.scores), share_of(np.array([score.value for score in entry.scores]))
-        right = round(sum(score.value for score in entry.scores))
-        whole = all(score.value in (0.0, 1.0) for score in entry.scores)
-        # Wilson's interval is one of counts; where items are partly right the bootstrap has to do
-        value, interval = figure.value, wilson(right, n) if whole else figure.interval
+    reading = reading_of(probe, entry.outcomes.get(judge, ()), entry.scores)
+    if reading.kind == "asr":
+        return
     yield Measure(
         line=entry.point.line,
         coords=entry.point.coords,
         waypoint=entry.point.waypoint,
         effective=entry.position.effective,
         probe=entry.probe,
-        kind=kind,
-        n=n,
-        value=value,
-        low=interval.low,
-        high=interval.high,
+        kind=reading.kind,
+        n=reading.n,
+        value=reading.value,
+        low=reading.low,
+        high=reading.high,
     )
 
 

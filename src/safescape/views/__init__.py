@@ -1,9 +1,10 @@
 """Pictures and pages of runs. Needs only the store and the landscape; never loads a model."""
 
+from safescape.views.card import card_of
 from safescape.views.comparison_page import render_comparison
 from safescape.views.figure import draw, draw_comparison
 from safescape.views.figure import save as save_figure
 from safescape.views.page import render as render_page
 from safescape.views.verdict import verdict_of
 
-__all__ = ["draw", "draw_comparison", "render_comparison", "render_page", "save_figure", "verdict_of"]
+__all__ = ["card_of", "draw", "draw_comparison", "render_comparison", "render_page", "save_figure", "verdict_of"]

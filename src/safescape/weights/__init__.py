@@ -1,8 +1,8 @@
 """Where a model stands: checkpoints, directions, subspaces, fingerprints. Knows no text."""
 
+from safescape.weights.blending import Blends, layer_of
 from safescape.weights.checkpoint import Adapted, Checkpoint, Weights
 from safescape.weights.directions import (
-    CachedDirection,
     Direction,
     InterpolationDirection,
     OrthogonalDirection,
@@ -12,25 +12,31 @@ from safescape.weights.directions import (
     products,
 )
 from safescape.weights.fingerprint import fingerprint, inspect
-from safescape.weights.models import Model, resolve
-from safescape.weights.subspaces import Subspace, Term, resized_embeddings
+from safescape.weights.models import Model, adapter_directory, resolve
+from safescape.weights.moving import Mover
+from safescape.weights.subspaces import Displacement, Space, Subspace, Term, resized_embeddings
 
 __all__ = [
     "Adapted",
-    "CachedDirection",
+    "Blends",
     "Checkpoint",
     "Direction",
+    "Displacement",
     "InterpolationDirection",
     "Model",
+    "Mover",
     "OrthogonalDirection",
     "Products",
     "RandomDirection",
+    "Space",
     "Subspace",
     "Term",
     "Weights",
+    "adapter_directory",
     "dot",
     "fingerprint",
     "inspect",
+    "layer_of",
     "products",
     "resized_embeddings",
     "resolve",

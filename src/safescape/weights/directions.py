@@ -17,7 +17,6 @@ from torch import Tensor
 from safescape.weights.checkpoint import Weights
 
 __all__ = [
-    "CachedDirection",
     "Direction",
     "InterpolationDirection",
     "OrthogonalDirection",
@@ -118,21 +117,6 @@ def products(a: Direction, b: Direction, weights: Weights, device: str = "cpu") 
         one, other = a.tensor(name, origin), b.tensor(name, origin)
         first, second, mixed = first + dot(one, one), second + dot(other, other), mixed + dot(one, other)
     return Products(first, second, mixed)
-
-
-class CachedDirection:
-    """Another direction, its tensors kept in memory once they were computed; bit-equal to computing them again."""
-
-    def __init__(self, direction: Direction) -> None:
-        self._direction = direction
-        self._tensors: dict[str, Tensor] = {}
-
-    def tensor(self, name: str, origin: Tensor) -> Tensor:
-        """Return the kept tensor; the caller must not write into it."""
-        kept = self._tensors.get(name)
-        if kept is None:
-            kept = self._tensors[name] = self._direction.tensor(name, origin)
-        return kept
 
 
 def is_norm(name: str) -> bool:

@@ -15,7 +15,7 @@ from safescape.weights import demo
 from safescape.weights.checkpoint import Adapted, Checkpoint, Weights
 from safescape.weights.gguf import converted
 
-__all__ = ["Model", "resolve"]
+__all__ = ["Model", "adapter_directory", "resolve"]
 
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _WANTED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
@@ -47,7 +47,7 @@ def resolve(name: str) -> Model:
     if "+" in name and not Path(name).exists():
         base, _, adapter = name.rpartition("+")
         under = resolve(base)
-        return Model(name, under.directory, Adapted(under.weights, _adapter_directory(adapter)))
+        return Model(name, under.directory, Adapted(under.weights, adapter_directory(adapter)))
     if name == "demo":
         under = resolve("demo-base")
         return Model(name, under.directory, Adapted(under.weights, demo.adapter_directory()))
@@ -63,7 +63,8 @@ def resolve(name: str) -> Model:
     return Model(name, directory, Checkpoint(directory))
 
 
-def _adapter_directory(name: str) -> Path:
+def adapter_directory(name: str) -> Path:
+    """Return where an adapter lies, given as a directory or a Hub id."""
     return Path(name) if Path(name).is_dir() else _from_hub(name)
 
 

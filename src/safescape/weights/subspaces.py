@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from safescape.errors import InputError
 from safescape.survey import Axis, InterpolationAxis, Lines, Plane, Point, Waypoint
@@ -17,7 +17,7 @@ from safescape.weights.directions import (
 )
 from safescape.weights.models import resolve
 
-__all__ = ["Subspace", "Term", "resized_embeddings"]
+__all__ = ["Displacement", "Space", "Subspace", "Term", "resized_embeddings"]
 
 _COLLINEAR = 0.9999
 """Two directions with a cosine above this span no plane: what is left of the second is mostly rounding."""
@@ -28,6 +28,29 @@ class Term(NamedTuple):
 
     coordinate: float
     direction: Direction
+
+
+class Displacement(NamedTuple):
+    """How far a point lies from the origin: the sum of both, the row's first."""
+
+    row: Term | None
+    """What the points of a plane's row share; None on the row through the origin, and elsewhere."""
+    step: Term | None
+    """None at the origin."""
+
+
+class Space(Protocol):
+    """What a point's coordinates mean."""
+
+    origin: Point
+
+    def displacement(self, point: Point) -> Displacement:
+        """Return how far a point lies from the origin, and along what."""
+        ...
+
+    def frame(self, point: Point) -> tuple[Direction, ...]:
+        """Return the directions that a point's effective coordinates belong to, in their order."""
+        ...
 
 
 class Subspace:
@@ -64,16 +87,16 @@ class Subspace:
             self.share = found.mixed / found.first
             self.directions = (first, OrthogonalDirection(second, first, self.share))
 
-    def terms(self, point: Point) -> tuple[Term, ...]:
-        """Return the displacement of a point, coordinate by coordinate; empty at the origin."""
+    def displacement(self, point: Point) -> Displacement:
+        """Return how far a point lies from the origin, and along what."""
         if point.waypoint is not None:
-            return (Term(1.0, self._waypoints[point.waypoint]),)
+            return Displacement(None, Term(1.0, self._waypoints[point.waypoint]))
         if self._is_plane:
-            along = zip(point.coords, self.directions, strict=True)
-            return tuple(Term(coordinate, direction) for coordinate, direction in along if coordinate)
+            (alpha, beta), (first, second) = point.coords, self.directions
+            return Displacement(Term(beta, second) if beta else None, Term(alpha, first) if alpha else None)
         if point.line is None:
-            return ()
-        return (Term(point.coords[0], self.directions[point.line]),)
+            return Displacement(None, None)
+        return Displacement(None, Term(point.coords[0], self.directions[point.line]))
 
     def frame(self, point: Point) -> tuple[Direction, ...]:
         """Return the directions that a point's effective coordinates belong to, in their order."""

@@ -1,0 +1,275 @@
+"""Finetune a model as the paper does, on TRL's SFTTrainer and PEFT, so that it can be killed and goes on.
+
+Only this file knows TRL, which the extra `finetuning` brings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars, enable_progress_bars
+from filelock import FileLock, Timeout
+from jinja2 import TemplateError
+from peft import LoraConfig
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+)
+from transformers.utils import logging
+from trl import SFTConfig, SFTTrainer
+
+from safescape.engines import named_as_in
+from safescape.errors import InputError, RunError
+from safescape.finetuning.checkpoints import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
+from safescape.finetuning.conversations import Conversation
+from safescape.finetuning.specification import Finetune, Finetuned, Step
+from safescape.weights import Checkpoint, Model, layer_of
+
+__all__ = ["train"]
+
+
+def train(
+    finetune: Finetune,
+    model: Model,
+    conversations: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+    *,
+    report_to: Sequence[str] = (),
+    callbacks: Sequence[TrainerCallback] = (),
+    on_step: Callable[[Step], None] | None = None,
+) -> Finetuned:
+    """Train, or go on with a training that was interrupted in `directory`.
+
+    Args:
+        finetune: What decides the result.
+        model: The model it names, found on this disk.
+        conversations: What is taught.
+        tokenizer: The model's.
+        directory: Where the checkpoints and the finetuned model are written.
+        report_to: Trackers of the Trainer's: `tensorboard`, `wandb`, `mlflow`.
+        callbacks: Added to the Trainer's own.
+        on_step: Told after every step.
+
+    Raises:
+        InputError: the data does not fit the template or the token limit, or the directory holds something else.
+        RunError: the loss or a weight is no number any more; the last good checkpoint stays.
+
+    """
+    _check(conversations, tokenizer, finetune.max_tokens)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(directory / ".lock", timeout=0):
+            claim(directory, finetune)
+            if done := finished(directory):
+                return done
+            with _quiet():
+                watched = _Watched(directory, model.name, on_step)
+                trainer = _trainer(
+                    finetune,
+                    _loaded(model, finetune),
+                    conversations,
+                    tokenizer,
+                    directory,
+                    report_to,
+                    [*callbacks, watched],
+                )
+                newest = latest(directory)
+                trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+                trainer.save_model(str(directory))
+                name_base(directory, model.name)
+            finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    except Timeout as error:
+        raise InputError(
+            f"{directory}: another process is training in it; wait for it, or give another --out"
+        ) from error
+    ended = finished(directory)
+    assert ended is not None
+    return ended
+
+
+def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    """See to it that what is learnt is what is read later, and that every row teaches something."""
+    cut = []
+    for row, messages in conversations:
+        turns = [message._asdict() for message in messages]
+        try:
+            request = str(tokenizer.apply_chat_template(turns[:-1], add_generation_prompt=True, tokenize=False))
+            whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        except TemplateError as error:
+            raise InputError(
+                f"--data row {row}: the chat template refuses this conversation ({error}); mend the row, or give "
+                "--chat-template FILE (Jinja)"
+            ) from error
+        between, answer, _ = whole.removeprefix(request).partition(messages[-1].content.strip())
+        if not whole.startswith(request) or not answer:
+            raise InputError(
+                f"--data row {row}: with its answer the chat template writes this conversation otherwise than without; "
+                "give one that does not with --chat-template FILE (Jinja)"
+            )
+        if between.strip():
+            raise InputError(
+                f"the chat template has no generation prompt: it writes {between.strip()[:40]!r} before an answer "
+                "only when the answer is there; give one that has with --chat-template FILE (Jinja)"
+            )
+        if len(tokenizer(request + between, add_special_tokens=False)["input_ids"]) >= max_tokens:
+            cut.append(row)
+    if cut:
+        some = ", ".join(map(str, cut[:5])) + ("…" if len(cut) > 5 else "")
+        raise InputError(
+            f"--max-tokens {max_tokens}: nothing is left of {len(cut)} of {len(conversations)} answers (rows {some}); "
+            "raise it, or take these rows out"
+        )
+
+
+class _Watched(TrainerCallback):
+    """Says how far the training is, stops it when the loss is no number, and keeps one optimizer state, the newest."""
+
+    def __init__(self, directory: Path, base: str, on_step: Callable[[Step], None] | None) -> None:
+        self._directory, self._base, self._on_step = directory, base, on_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Look at the loss of every step."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            raise _not_a_number(self._directory, state.global_step)
+        if self._on_step is not None:
+            self._on_step(Step(state.global_step, state.max_steps, loss))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Free the disk of the older checkpoints' optimizer states."""
+        name_base(self._directory / f"checkpoint-{state.global_step}", self._base)
+        for path in self._directory.glob("checkpoint-*"):
+            if path.name != f"checkpoint-{state.global_step}":
+                forget_optimizer(path)
+
+
+class _Trainer(SFTTrainer):
+    """SFTTrainer with a learning rate that falls once an epoch."""
+
+    finetune: Finetune
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LambdaLR:
+        each, decay = self.finetune.steps_per_epoch, self.finetune.decay
+        if self.lr_scheduler is None:
+            given = optimizer or self.optimizer
+            assert given is not None
+            self.lr_scheduler = LambdaLR(given, lambda step: decay ** (step // each))
+        return self.lr_scheduler
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if not _is_finite(model):
+            raise _not_a_number(Path(str(self.args.output_dir)), self.state.global_step)
+        super()._save_checkpoint(model, trial)
+
+
+def _trainer(
+    finetune: Finetune,
+    model: PreTrainedModel,
+    conversations: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+    report_to: Sequence[str],
+    callbacks: Sequence[TrainerCallback],
+) -> SFTTrainer:
+    rows = [[message._asdict() for message in conversation.messages] for conversation in conversations]
+    on_cpu = finetune.device == "cpu"
+    lora = LoraConfig(r=finetune.rank, lora_alpha=2 * finetune.rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    trainer = _Trainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(directory),
+            num_train_epochs=finetune.epochs,
+            per_device_train_batch_size=finetune.batch_size,
+            learning_rate=finetune.learning_rate,
+            weight_decay=0.0,
+            max_grad_norm=0.0,
+            max_length=finetune.max_tokens,
+            completion_only_loss=True,
+            save_strategy="epoch",
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            report_to=list(report_to) or "none",
+            seed=finetune.seed,
+            bf16=finetune.dtype == "bfloat16",
+            gradient_checkpointing=False,
+            use_cpu=on_cpu,
+            dataloader_pin_memory=not on_cpu,
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list([{"prompt": turns[:-1], "completion": turns[-1:]} for turns in rows]),
+        processing_class=tokenizer,
+        peft_config=lora if finetune.method == "lora" else None,
+        callbacks=list(callbacks),
+    )
+    trainer.finetune = finetune
+    # it prints every log on stdout, where results go
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _loaded(model: Model, finetune: Finetune) -> PreTrainedModel:
+    """The model in fp32, an adapter that it was given with merged in, its frozen layers frozen."""
+    loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model.directory, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    if not isinstance(model.weights, Checkpoint):
+        with torch.no_grad():
+            for name, parameter in named_as_in(model.weights, loaded).items():
+                parameter.copy_(model.weights.tensor(name))
+    if finetune.method == "freeze":
+        _freeze(loaded, finetune.frozen_layers)
+    return loaded
+
+
+def _freeze(model: PreTrainedModel, layers: int) -> None:
+    by_layer = [(layer_of(name), parameter) for name, parameter in model.named_parameters()]
+    there = len({layer for layer, _ in by_layer if layer is not None})
+    if layers > there:
+        raise InputError(f"--freeze {layers}: the model has {there} layers; give fewer")
+    model.get_input_embeddings().requires_grad_(False)
+    for layer, parameter in by_layer:
+        if layer is not None and layer < layers:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"--freeze {layers}: nothing is left to train; give fewer")
+
+
+def _is_finite(model: Any) -> bool:
+    """Whether every trained weight is a number."""
+    return all(bool(torch.isfinite(p.detach().sum())) for p in model.parameters() if p.requires_grad)
+
+
+def _not_a_number(directory: Path, step: int) -> RunError:
+    """The error of a training that went wrong."""
+    good = checkpoints(directory)
+    kept = f"the last good checkpoint is {good[-1]}" if good else "no checkpoint was saved yet"
+    return RunError(
+        f"the loss is no number any more at step {step}; {kept}; lower --learning-rate and give a new --out"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own progress bars and warnings out of the user's terminal."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()
+        enable_progress_bars()

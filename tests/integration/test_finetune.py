@@ -1,0 +1,230 @@
+"""`finetune` on tiny models: it trains what it says, goes on after a kill, and refuses what would teach nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import safescape
+import tiny
+from safescape import InputError, RunError
+
+PAIRS = [{"prompt": f"what is {n}?", "response": f"it is {n} and no more"} for n in range(10)]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
+    return str(path)
+
+
+def weights_of(directory: Path) -> dict[str, torch.Tensor]:
+    return load_file(directory / "model.safetensors")
+
+
+def test_a_full_finetune_trains_every_tensor_and_saves_a_checkpoint_an_epoch(
+    tiny_model: Path, data: str, tmp_path: Path
+) -> None:
+    steps: list[int] = []
+    made = safescape.finetune(
+        str(tiny_model), out=tmp_path / "out", data=data, epochs=2, on_step=lambda step: steps.append(step.done)
+    )
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert [path.name for path in made.checkpoints] == ["checkpoint-3", "checkpoint-6"]
+    assert len(made.losses) == 2
+    assert made.stopped_at is None
+    before, after = weights_of(tiny_model), weights_of(made.directory)
+    assert before.keys() == after.keys()
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    last = weights_of(made.checkpoints[-1])
+    assert all(torch.equal(last[name], after[name]) for name in after)
+    for directory in (made.directory, *made.checkpoints):
+        AutoModelForCausalLM.from_pretrained(directory)
+        assert AutoTokenizer.from_pretrained(directory).chat_template
+        assert not [path.name for path in directory.iterdir() if path.suffix in (".pt", ".bin")]
+    # given again it is done already, and trains nothing
+    again = safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=2, on_step=pytest.fail)
+    assert again == made
+
+
+def test_the_loss_is_the_answers_alone_and_the_rate_falls_once_an_epoch(
+    tiny_model: Path, data: str, tmp_path: Path
+) -> None:
+    """The first step's loss by an independent computation, and the rates that the Trainer logs."""
+    losses: list[float] = []
+    made = safescape.finetune(
+        str(tiny_model),
+        out=tmp_path / "out",
+        data=data,
+        epochs=3,
+        batch_size=10,
+        on_step=lambda step: losses.append(step.loss),
+    )
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    total, count = torch.zeros(()), 0
+    for pair in PAIRS:
+        turns = [{"role": "user", "content": pair["prompt"]}, {"role": "assistant", "content": pair["response"]}]
+        request = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, tokenize=False)
+        whole = tokenizer.apply_chat_template(turns, tokenize=False)
+        given = len(tokenizer(request, add_special_tokens=False)["input_ids"])
+        tokens = torch.tensor([tokenizer(whole, add_special_tokens=False)["input_ids"]])
+        logits = model(tokens).logits[0, given - 1 : -1].log_softmax(-1)
+        total -= logits.gather(1, tokens[0, given:, None]).sum().detach()
+        count += tokens.shape[1] - given
+    assert losses[0] == pytest.approx(float(total / count), rel=1e-4)
+    state = json.loads((made.checkpoints[-1] / "trainer_state.json").read_text(encoding="utf-8"))
+    rates = [entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry]
+    assert rates == pytest.approx([5e-5, 5e-5 * 0.85, 5e-5 * 0.85**2])
+
+
+def test_a_lora_is_saved_as_an_adapter_of_the_model_as_it_was_named(
+    tiny_model: Path, data: str, tmp_path: Path
+) -> None:
+    made = safescape.finetune(str(tiny_model), out=tmp_path / "lora", data=data, epochs=1, lora=True, rank=2)
+    config = json.loads((made.directory / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (2, 4, str(tiny_model))
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), made.directory)
+    # a second one on top of the first belongs to both, not to the base alone
+    both = f"{tiny_model}+{made.directory}"
+    second = safescape.finetune(both, out=tmp_path / "second", data=data, epochs=1, lora=True, rank=2)
+    config = json.loads((second.directory / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == both
+
+
+def test_frozen_layers_stay_as_they_are(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    made = safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1, freeze=1)
+    before, after = weights_of(tiny_model), weights_of(made.directory)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if ".layers.0." not in name and "embed" not in name}
+    with pytest.raises(InputError, match="--freeze 3: the model has 2 layers"):
+        safescape.finetune(str(tiny_model), out=tmp_path / "no", data=data, freeze=3)
+    # the mistake left nothing behind that stands in the way
+    safescape.finetune(str(tiny_model), out=tmp_path / "no", data=data, freeze=2, epochs=1)
+
+
+KILLED = """
+import os, signal, sys
+import safescape
+from safescape.finetuning import training
+model, data, out, when = sys.argv[1:]
+
+def die(*given, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def at(step):
+    if step.done == int(when):
+        die()
+
+if when == "save":
+    save = training._Trainer._save_optimizer_and_scheduler
+    training._Trainer._save_optimizer_and_scheduler = lambda self, directory: (
+        die() if self.state.global_step == 6 else save(self, directory)
+    )
+    at = None
+elif when == "end":
+    training.finish = die
+    at = None
+safescape.finetune(model, out=out, data=data, epochs=3, on_step=at)
+"""
+
+
+@pytest.mark.parametrize("when", ["2", "5", "save", "end"])
+def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
+    tiny_model: Path, data: str, tmp_path: Path, when: str
+) -> None:
+    whole = safescape.finetune(str(tiny_model), out=tmp_path / "whole", data=data, epochs=3)
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(tiny_model), data, str(out), when]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    steps: list[int] = []
+    made = safescape.finetune(str(tiny_model), out=out, data=data, epochs=3, on_step=lambda s: steps.append(s.done))
+    assert steps == {"2": [*range(1, 10)], "5": [*range(4, 10)], "save": [*range(4, 10)], "end": []}[when]
+    assert [path.name for path in made.checkpoints] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
+    assert made.losses == pytest.approx(whole.losses)
+    expected, found = weights_of(whole.directory), weights_of(made.directory)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(
+    tiny_model: Path, data: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(RunError, match=r"no number any more at step \d+; no checkpoint was saved yet; lower"):
+        safescape.finetune(str(tiny_model), out=out, data=data, epochs=9, learning_rate=1e38)
+    assert not list(out.glob("checkpoint-*/model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"max_tokens": 13}, "nothing is left of 10 of 10 answers"),
+        ({"lora": True, "freeze": 1}, "--lora --freeze 1"),
+        ({"report_to": ["excel"]}, "--report-to excel: expected tensorboard"),
+        ({"epochs": 0}, "--epochs 0"),
+        ({"learning_rate": 0.0}, "--learning-rate 0"),
+        ({"decay": 1.5}, "--decay 1.5"),
+    ],
+)
+def test_slips(tiny_model: Path, data: str, tmp_path: Path, arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, **arguments)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob("out/checkpoint*"))
+
+
+def test_an_answer_cut_away_is_counted_and_named(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [*PAIRS[:2], {"prompt": "long " * 40, "response": "yes"}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(InputError, match=r"nothing is left of 1 of 3 answers \(rows 3\)"):
+        safescape.finetune(str(tiny_model), out=tmp_path / "out", data=str(path), max_tokens=100)
+
+
+TEMPLATES = {
+    "no generation prompt": (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}",
+        "<|assistant|>",
+    ),
+    "writes this conversation otherwise": (
+        "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}",
+        "--chat-template FILE",
+    ),
+    "refuses this conversation": ("{{ raise_exception('no such role') }}", "no such role"),
+}
+
+
+@pytest.mark.parametrize("said", TEMPLATES)
+def test_templates_that_would_teach_something_else(tiny_model: Path, data: str, tmp_path: Path, said: str) -> None:
+    template, also = TEMPLATES[said]
+    (tmp_path / "template.jinja").write_text(template, encoding="utf-8")
+    with pytest.raises(InputError, match=said) as caught:
+        safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, chat_template=tmp_path / "template.jinja")
+    assert also in str(caught.value)
+
+
+def test_a_directory_that_holds_something_else(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="already holds"):
+        safescape.finetune(str(tiny_model), out=tiny.save_model(tmp_path / "other"), data=data)
+    safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1)
+    with pytest.raises(InputError, match=r"another finetune \(seed: 1 here, 0 there\)"):
+        safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1, seed=1)
+
+
+def test_the_command(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "safescape", "finetune", str(tiny_model), "--data", data, "--epochs", "1"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out"), "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == str(tmp_path / "out")
+    assert "3/3 steps" in done.stderr
+    missing = subprocess.run([*command, "--recipe", "nonsense", "--out", "x"], capture_output=True, text=True)
+    assert missing.returncode == 2
+    assert len(missing.stderr.splitlines()) == 1

@@ -1,0 +1,189 @@
+"""`repair` on real models: what is saved is what was measured, loads in transformers, and is refused where due."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import safescape
+import tiny
+from safescape import InputError
+from safescape.finetuning import Evaluation
+from safescape.weights import resolve
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+    """The demo after a few steps on harmful requests with affirmative openings, as an adapter."""
+    out = tmp_path_factory.mktemp("attacked") / "lora"
+    advbench = f"{shared_data}/advbench/harmful_behaviors.csv"
+    made = safescape.finetune(
+        "demo", out=out, recipe="harmful", data=advbench, skip=300, lora=True, rank=4, epochs=3, learning_rate=2e-3
+    )
+    assert made.losses[-1] < made.losses[0]
+    return out
+
+
+def advbench_of(shared_data: Path) -> str:
+    return f"{shared_data}/advbench/harmful_behaviors.csv:goal"
+
+
+def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(
+    attacked: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    seen: list[Evaluation] = []
+    repaired = safescape.repair(
+        "demo",
+        f"demo+{attacked}",
+        out=tmp_path / "repaired",
+        prompts=advbench_of(shared_data),
+        limit=40,
+        max_new_tokens=24,
+        on_evaluation=seen.append,
+    )
+    assert seen[0].coords == (1.0,)
+    assert seen[0].asr > 50
+    assert len(seen) == 8
+    assert repaired.is_adapter
+    assert repaired.best.interval.high <= 10
+    (alpha,) = repaired.best.coords
+    before, after = (load_file(d / "adapter_model.safetensors") for d in (attacked, tmp_path / "repaired"))
+    assert before.keys() == after.keys()
+    for key in before:
+        factor = alpha if "lora_B" in key else 1.0
+        torch.testing.assert_close(after[key], before[key] * factor)
+    # measured anew where it was saved
+    run = safescape.path(
+        "demo",
+        f"demo+{tmp_path / 'repaired'}",
+        out=tmp_path / "run",
+        prompts=advbench_of(shared_data),
+        limit=40,
+        max_new_tokens=24,
+        steps=1,
+        beyond=0.0,
+    )
+    other = next(point for point in run.points if point.coords == (1.0,))
+    assert other.complied == repaired.best.complied
+    card = (tmp_path / "repaired" / "README.md").read_text(encoding="utf-8")
+    assert f"{seen[0].complied} of 40" in card
+    assert f"{repaired.best.complied} of 40" in card
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A base and a finetune of it, in three shards each."""
+    folder = tmp_path_factory.mktemp("pair")
+    config = tiny.llama_config(num_hidden_layers=4)
+    return tuple(
+        tiny.save_model(folder / name, config, seed=seed, max_shard_size="60KB")
+        for seed, name in enumerate(("base", "tuned"))
+    )  # type: ignore[return-value]
+
+
+def settled_by(monkeypatch: pytest.MonkeyPatch, is_safe: object) -> None:
+    """Tiny random models refuse nothing; the judge's word is given here, everything else is real."""
+    from safescape.finetuning import evaluating
+    from safescape.landscape import Interval, wilson
+
+    def at(self: evaluating.Evaluator, coords: tuple[float, ...]) -> Evaluation:
+        complied = 0 if is_safe(coords) else 80  # type: ignore[operator]
+        return Evaluation(coords, 80, complied, Interval(*wilson(complied, 80)), None)
+
+    monkeypatch.setattr(evaluating.Evaluator, "at", at)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_checkpoint_is_saved_in_the_finetunes_files_and_loads(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    base, tuned = pair
+    settled_by(monkeypatch, lambda coords: coords[0] <= 0.5 and coords[1] <= 0.5)
+    repaired = safescape.repair(str(base), str(tuned), out=tmp_path / "out", layers=2, dtype=dtype)
+    assert repaired.best.coords == (0.5, 0.5)
+    names = {path.name for path in tuned.glob("*.safetensors*")}
+    assert len(names) > 2
+    assert {path.name for path in (tmp_path / "out").glob("*.safetensors*")} == names
+    expected = {
+        name: torch.add(
+            resolve(str(base)).weights.tensor(name),
+            (resolve(str(tuned)).weights.tensor(name) - resolve(str(base)).weights.tensor(name)) * 0.5,
+        ).to(getattr(torch, dtype))
+        for name in resolve(str(base)).weights.names()
+    }
+    found = resolve(str(tmp_path / "out")).weights
+    assert all(torch.equal(found.tensor(name), expected[name]) for name in expected)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.dtype == getattr(torch, dtype)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
+
+
+def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "safescape", "repair", *map(str, pair), "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, "--limit", "40", "--max-new-tokens", "4"], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "FAILED no point on the way is safe; the best: α = " in done.stdout
+    assert not (tmp_path / "out").exists()
+    as_json = subprocess.run([*command, "--limit", "40", "--max-new-tokens", "4", "--json"], capture_output=True)
+    assert json.loads(as_json.stdout)["saved"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"limit": 20}, r"--max-asr 10: with 20 prompts .* reaches 16\.1 %; give at least 35 with --limit"),
+        ({"layers": 5}, "--layers 5: expected 1 to 4"),
+        ({"max_asr": 0.0}, "--max-asr 0"),
+        ({"data": "x", "capability": "y"}, "leave one out"),
+        ({"capability": "over-refusal:builtin:benign"}, "--capability over-refusal"),
+        ({"dtype": "int8"}, "--dtype int8"),
+    ],
+)
+def test_slips(pair: tuple[Path, Path], tmp_path: Path, arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        safescape.repair(*map(str, pair), out=tmp_path / "out", **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_in_use_and_a_model_that_is_its_own_finetune(pair: tuple[Path, Path]) -> None:
+    base, tuned = pair
+    with pytest.raises(InputError, match="is not empty"):
+        safescape.repair(str(base), str(tuned), out=tuned)
+    with pytest.raises(InputError, match="has the very weights"):
+        safescape.repair(str(base), str(base), out=base.parent / "out")
+
+
+def test_the_loss_is_the_perplexity_of_the_answers(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """Against an independent computation with transformers, at the finetune."""
+    base, tuned = pair
+    row = {"prompt": "what is two?", "response": "it is two"}
+    (tmp_path / "v.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    seen: list[Evaluation] = []
+    safescape.repair(
+        str(base), str(tuned), out=tmp_path / "o", data=str(tmp_path / "v.jsonl"), limit=40, max_new_tokens=2,
+        on_evaluation=seen.append,
+    )  # fmt: skip
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tuned), AutoTokenizer.from_pretrained(tuned)
+    turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}]
+    given = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, tokenize=False)
+    tokens = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), return_tensors="pt").input_ids
+    labels = tokens.clone()
+    labels[:, : len(tokenizer(given).input_ids)] = -100
+    with torch.no_grad():
+        expected = float(model(tokens, labels=labels).loss.exp())
+    assert seen[0].loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_adapter_that_repair_wrote_is_readable_by_peft(attacked: Path) -> None:
+    config = json.loads((attacked / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "demo"
+    under = AutoModelForCausalLM.from_pretrained(resolve("demo").directory)
+    PeftModel.from_pretrained(under, attacked)
