@@ -13,6 +13,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import tiny
 
+# their assertions say what they saw, as those of the tests do
+pytest.register_assert_rewrite("chromium", "pages", "pictures")
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

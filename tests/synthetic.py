@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from safescape.landscape import Landscape, landscape_of
+from safescape.landscape import Compared, Comparison, Landscape, comparison_of, landscape_of
 from safescape.store import Store
 from safescape.survey import (
     Answer,
@@ -33,6 +33,23 @@ from safescape.survey import (
 )
 
 FINGERPRINT = "sha256:" + "ab" * 32
+
+HOSTILE = (
+    "</script><script>window.ran = 1</script>",
+    "<img src=x onerror='window.ran = 2'>",
+    "<b>bold</b><a href='https://example.com/'>link</a>",
+    '"><svg onload=window.ran=3>',
+    "<!-- <script>",
+    "$x^2$ {{7*7}} {% raw %} ${window.ran = 4} %{x} %s %(a)s {0}",
+    r"$\frac{broken",
+    "javascript:window.ran=5",
+    "nul \0, line\nbreak, separators \u2028 \u2029, right to left \u202e",
+    "emoji 🙂, family 👩‍👩‍👧, 漢字, zalgo ẗ̴́",
+    "https://example.com/pixel.png",
+    "]]> &lt;b&gt; &amp;",
+    "_hidden",
+)
+"""What a prompt, an answer or a name may hold: markup, mathematics and templates; `window.ran` is set if it runs."""
 
 Rate = Callable[[int, float], float]
 """The share of prompts (0 to 1) that the model complies with, by line and α."""
@@ -221,6 +238,10 @@ def _hits(share: float, items: int) -> list[bool]:
 
 def landscape_in(store: Store) -> Landscape:
     return landscape_of(store.survey, store.measured())
+
+
+def comparison_in(*stores: Store) -> Comparison:
+    return comparison_of([Compared(str(store.directory), store.survey, list(store.measured())) for store in stores])
 
 
 def _answer(point: Point, number: int, complied: bool, text: Says) -> Answer:

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from safescape.api import (
         Check,
         Run,
+        RunComparison,
         check,
         compare,
         finetune,
@@ -48,6 +49,7 @@ __all__ = [
     "PromptProbe",
     "RandomAxis",
     "Run",
+    "RunComparison",
     "RunError",
     "SafescapeError",
     "Survey",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from chromium import Opened
 from safescape.landscape import landscape_of
 from safescape.survey import Point, Position, Survey, Waypoint
 from safescape.views import render_page
 from synthetic import (
     FINGERPRINT,
+    HOSTILE,
     at_models,
     bowl,
     further,
@@ -27,60 +28,12 @@ from synthetic import (
     tuned,
 )
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-HOSTILE = (
-    "</script><script>window.ran = 1</script>",
-    "<img src=x onerror='window.ran = 2'>",
-    "<b>bold</b><a href='https://example.com/'>link</a>",
-    "nul \0 emoji 🙂 {{7*7}} ${window.ran = 3}",
-)
 
-
-class Report:
-    """An open report page, with what it logged and fetched."""
-
-    def __init__(self, page: Page, path: Path) -> None:
-        self.page = page
-        self.logged: list[str] = []
-        self.fetched: list[str] = []
-        page.on("console", lambda message: self.logged.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.logged.append(str(error)))
-        page.on("request", lambda request: self.fetched.append(request.url))
-        page.goto(path.as_uri())
-        page.wait_for_selector("#plot[data-ready]")
+class Report(Opened):
+    """An open report page."""
 
     def answers(self) -> list[str]:
         return self.page.locator("#list details").all_inner_texts()
-
-    def quiet(self) -> None:
-        outside = [url for url in self.fetched[1:] if not url.startswith(("data:", "blob:"))]
-        assert (self.logged, outside) == ([], [])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"{CHROMIUM} is missing; install it: apt-get install chromium", pytrace=False)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    # a page that scrolls smoothly moves under the mouse
-    opened = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    yield opened
-    opened.close()
 
 
 def write(directory: Path, survey: Survey, **run: object) -> Path:

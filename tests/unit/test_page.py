@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
 import html
 import json
 import random
@@ -15,15 +12,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plotly.offline import get_plotlyjs
 
+from pages import (
+    assert_nothing_is_loaded,
+    assert_own_elements,
+    assert_policy_allows_own_scripts_alone,
+    data_in,
+    prose,
+)
 from safescape.landscape import landscape_of
 from safescape.store import Store
 from safescape.survey import Point, Position, Waypoint
 from safescape.views import render_page
-from safescape.views.page import _embedded
+from safescape.views.document import embedded
 from synthetic import (
     FINGERPRINT,
+    HOSTILE,
     bowl,
     further,
     landscape_in,
@@ -37,38 +41,9 @@ from synthetic import (
     tuned,
 )
 
-HOSTILE = (
-    "</script><script>alert(1)</script>",
-    "<!-- <script>",
-    "<img src=x onerror=alert(1)>",
-    '"><svg onload=alert(1)>',
-    "$x^2$ {{7*7}} {% raw %} ${7*7} %s %(a)s {0}",
-    "javascript:alert(1)",
-    "nul \0, line separators \u2028 \u2029, right to left \u202e",
-    "emoji 🙂, family 👩‍👩‍👧, 漢字, zalgo ẗ̴́",
-    "https://example.com/pixel.png",
-    "]]> &lt;b&gt; &amp;",
-)
-
 
 def page_of(store: Store) -> str:
     return render_page(store, landscape_in(store))
-
-
-def block(page: str, name: str) -> str:
-    (found,) = re.findall(rf'<script type="[^"]+" id="{name}">(.*?)</script>', page, flags=re.DOTALL)
-    return str(found)
-
-
-def data_in(page: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(block(page, "data"))
-    return found
-
-
-def prose(page: str) -> str:
-    """What is read without JavaScript, as text."""
-    body = page[page.index("<body>") : page.index('<script type="application/json"')]
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
 @pytest.fixture(scope="module")
@@ -199,17 +174,7 @@ def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
     data = data_in(page)
     assert tuple(data["probes"][0]["prompts"]) == HOSTILE
     assert set(data["texts"]) == set(HOSTILE)
-    # the page's own elements and no other: its data, its scripts, no image, no frame
-    outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
-    assert re.findall(r"<script[^>]*>", outside) == [
-        '<script type="application/json" id="data">',
-        '<script type="text/plain" id="plotly">',
-        *["<script>"] * 6,
-    ]
-    assert not re.search(r"<(img|iframe|object|embed|link|base|form)\b", outside)
-    assert not re.search(r"<[^>]+\son\w+\s*=", outside)
-    assert "\0" not in page
-    assert page.encode()
+    assert_own_elements(page, scripts=7)
 
 
 def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
@@ -223,31 +188,18 @@ def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=60))
 def test_what_is_embedded_reads_back_equal_and_cannot_end_its_block(text: str) -> None:
-    embedded = _embedded({"text": text})
-    assert json.loads(embedded) == {"text": text}
-    assert not set("<>&\u2028\u2029\0") & set(embedded)
-    assert embedded.encode()
+    found = embedded({"text": text})
+    assert json.loads(found) == {"text": text}
+    assert not set("<>&\u2028\u2029\0") & set(found)
+    assert found.encode()
 
 
 def test_nothing_is_loaded_from_outside(store: Store) -> None:
-    page = page_of(store)
-    assert not re.search(r"https?:|//[a-z]+\.|url\(|@import|\bsrc=|<link|import\(", page)
-    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
-    rules = dict(rule.split(" ", 1) for rule in html.unescape(policy).split("; "))
-    assert rules["default-src"] == "'none'"
-    assert rules["img-src"] == "data: blob:"
-    assert "connect-src" not in rules
-    assert not {"unsafe-inline", "unsafe-eval"} & set(re.findall(r"[\w-]+", rules["script-src"]))
+    assert_nothing_is_loaded(page_of(store))
 
 
 def test_the_policy_allows_the_embedded_scripts_and_no_other(store: Store) -> None:
-    page = page_of(store)
-    own = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
-    plotly = gzip.decompress(base64.b64decode(block(page, "plotly"))).decode()
-    assert plotly == get_plotlyjs()
-    hashes = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in (*own, plotly)]
-    (policy,) = re.findall(r'content="(default-src[^"]+)"', page)
-    assert re.findall(r"'sha256-([^']+)'", html.unescape(policy)) == hashes
+    assert_policy_allows_own_scripts_alone(page_of(store))
 
 
 def test_a_big_run_stays_under_six_megabytes(tmp_path: Path) -> None:
@@ -465,9 +417,8 @@ def test_names_of_models_and_probes_stay_text(tmp_path: Path, plane: bool) -> No
     through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
     survey = make_survey(prompts=4, subspace=subspace, through=through, also=further(name, items=4))
     page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands if plane else on_line))
-    outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
-    assert not re.search(r"<(img|iframe|object|embed|link|base|form|b|i)\b", outside)
-    assert name in html.unescape(outside)
+    assert_own_elements(page, scripts=7)
+    assert name in html.unescape(page)
     # what goes to plotly has no markup left, and shows the name all the same
     data = data_in(page)
     labels = [entry["label"] for entry in data.get("courses", []) + data.get("measures", []) + data["marks"]]

@@ -1,7 +1,7 @@
 """The commands as Python functions: same words, same defaults; they print nothing and return values."""
 
 from safescape.api.checking import Check, check
-from safescape.api.comparing import compare
+from safescape.api.comparing import RunComparison, compare
 from safescape.api.configured import configured
 from safescape.api.finetuning import finetune
 from safescape.api.interpolating import path
@@ -14,6 +14,7 @@ __all__ = [
     "Check",
     "Repaired",
     "Run",
+    "RunComparison",
     "Study",
     "check",
     "compare",

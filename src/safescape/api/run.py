@@ -20,7 +20,7 @@ from safescape.weights import Model, inspect, resolve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "execute", "load_run", "report", "run_survey"]
+__all__ = ["Run", "execute", "load_run", "report", "run_survey", "write_picture"]
 
 
 class Run:
@@ -140,12 +140,21 @@ def _report(store: Store, safe_below: float) -> Run:
     run = _load(store, safe_below)
     write_text(run.directory / "landscape.json", run.landscape.to_json())
     write_text(run.directory / "report.html", views.render_page(store, run.landscape))
-    picture = run.directory / "landscape.png"
-    try:
-        views.save_figure(run.landscape, picture)
-    except OSError as error:
-        raise RunError(f"{picture}: cannot be written ({error.strerror}); free space and repeat") from error
+    write_picture(run.directory / "landscape.png", run.figure())
     return run
+
+
+def write_picture(path: Path, figure: Figure) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written; a former version of the file stays.
+
+    """
+    try:
+        views.save_figure(figure, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); free space and repeat") from error
 
 
 def _name(survey: Survey) -> str:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -94,6 +95,8 @@ _MEANINGS = (
     ("safety_auc", "safety AUC", "%"),
     ("basin_radius", "basin radius |α|", ""),
 )
+_OF_A_BASIN = ("visage", "visage_reference", "basin_radius")
+"""Without a basin these say nothing about safety, whatever their value."""
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
@@ -113,8 +116,7 @@ def show_run(run: Run, *, as_json: bool) -> None:
     for heading in ("figure", "value", "95 % interval", "per line"):
         table.add_column(heading, justify="left" if heading == "figure" else "right")
     for name, title, unit in _MEANINGS:
-        # without a basin these say nothing about safety, whatever their value
-        if landscape.has_basin or name in ("origin_asr", "safety_auc"):
+        if landscape.has_basin or name not in _OF_A_BASIN:
             table.add_row(title, *_cells(landscape.metrics[name], unit))
     console.print(table)
     for line in _further(run):
@@ -145,8 +147,8 @@ def _further(run: Run) -> Iterator[str]:
         )
 
 
-def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
-    """Print the figures of several runs, and their differences from the first one."""
+def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) -> None:
+    """Print the figures of several runs, their differences from the first one, and where the files lie, if any."""
     if as_json:
         print(comparison.to_json(), end="")
         return
@@ -157,16 +159,21 @@ def show_comparison(comparison: Comparison, *, as_json: bool) -> None:
         table.add_column(Text(f"{name}\n{model}"), justify="right")
         if number:
             table.add_column("less the first", justify="right")
-    further = [(name, name, "") for name in comparison.at_origin[0]]
+    further = [(name, name, "") for name in dict.fromkeys(name for there in comparison.at_origin for name in there)]
     found = [{**run.metrics, **there} for run, there in zip(comparison.landscapes, comparison.at_origin, strict=True)]
     for name, title, unit in (*_MEANINGS, *further):
         row = [Text(title)]
+        none = [name in _OF_A_BASIN and landscape.has_basin is False for landscape in comparison.landscapes]
         for number, (metrics, less) in enumerate(zip(found, comparison.differences, strict=True)):
-            row.append(Text(_with_interval(metrics[name], unit)))
+            row.append(Text("no basin" if none[number] else _with_interval(metrics.get(name, Metric()), unit)))
             if number:
-                row.append(Text(_with_interval(less.get(name, Metric()), unit, signed=True)))
+                meant = Metric() if none[0] or none[number] else less.get(name, Metric())
+                row.append(Text(_with_interval(meant, unit, signed=True) if meant.value is not None else "–"))
         table.add_row(*row)
     console.print(table)
+    if out is not None:
+        for file in ("comparison.html", "comparison.png", "comparison.json"):
+            console.print(Text(str(out / file)))
 
 
 def show_check(check: Check, *, as_json: bool) -> None:

@@ -1,7 +1,8 @@
-"""Pictures and pages of a run. Needs only the store and the landscape; never loads a model."""
+"""Pictures and pages of runs. Needs only the store and the landscape; never loads a model."""
 
 from safescape.views.card import card_of
-from safescape.views.figure import draw
+from safescape.views.comparison_page import render_comparison
+from safescape.views.figure import draw, draw_comparison
 from safescape.views.figure import save as save_figure
 from safescape.views.junit import junit_of
 from safescape.views.page import render as render_page
@@ -12,8 +13,10 @@ from safescape.views.verdict import verdict_of
 __all__ = [
     "card_of",
     "draw",
+    "draw_comparison",
     "junit_of",
     "markdown_of",
+    "render_comparison",
     "render_page",
     "save_figure",
     "study_table",

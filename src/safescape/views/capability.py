@@ -12,7 +12,7 @@ from safescape.views.frame import FAINT, INK, SOFT, Entry, dress
 from safescape.views.marks import Style, draw_curve
 from safescape.views.words import measure_labels
 
-__all__ = ["draw_capability"]
+__all__ = ["draw_capability", "perplexity_scale", "rate_scale"]
 
 _STYLES = {
     "over_refusal": Style("#d98200", "s"),
@@ -27,10 +27,7 @@ def draw_capability(axes: Axes, courses: Sequence[Course]) -> int:
     labels = measure_labels((course.probe, course.kind) for course in courses)
     rates = [course for course in courses if course.kind != "perplexity"]
     texts = [course for course in courses if course.kind == "perplexity"]
-    axes.set_ylim(-3, 103)
-    axes.yaxis.set_major_locator(MultipleLocator(50))
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    axes.set_ylabel("Rate (%)", fontsize=9, color=INK, labelpad=6)
+    rate_scale(axes, "Rate (%)")
     entries = [_measure(axes, courses, course, labels[course.probe]) for course in rates]
     if not rates:
         axes.yaxis.set_visible(False)
@@ -39,14 +36,8 @@ def draw_capability(axes: Axes, courses: Sequence[Course]) -> int:
         dress(right)
         right.spines["right"].set_visible(True)
         right.spines["right"].set_color(SOFT)
-        right.set_yscale("log")
         entries += [_measure(right, courses, course, f"{labels[course.probe]} (right axis)") for course in texts]
-        values = [min(reading.value, WORST) for course in texts for reading in course.readings]
-        right.set_ylim(0.7 * min(values), 1.5 * max(*values, 10 * min(values)))
-        right.yaxis.set_major_locator(LogLocator(numticks=4))
-        right.yaxis.set_minor_locator(NullLocator())
-        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
-        right.set_ylabel("Perplexity", fontsize=9, color=INK, labelpad=6)
+        perplexity_scale(right, "Perplexity", texts)
     columns = min(3, len(entries))
     axes.legend(
         *zip(*entries, strict=True),
@@ -62,6 +53,25 @@ def draw_capability(axes: Axes, courses: Sequence[Course]) -> int:
         columnspacing=1.6,
     )
     return -(-len(entries) // columns)
+
+
+def rate_scale(axes: Axes, label: str) -> None:
+    """Give a low panel an axis from 0 to 100 percent."""
+    axes.set_ylim(-3, 103)
+    axes.yaxis.set_major_locator(MultipleLocator(50))
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_ylabel(label, fontsize=9, color=INK, labelpad=6)
+
+
+def perplexity_scale(axes: Axes, label: str, courses: Sequence[Course]) -> None:
+    """Give a low panel a logarithmic axis of at least a decade, which ends where a model is worse than guessing."""
+    axes.set_yscale("log")
+    values = [min(reading.value, WORST) for course in courses for reading in course.readings]
+    axes.set_ylim(0.7 * min(values), 1.5 * max(*values, 10 * min(values)))
+    axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
+    axes.set_ylabel(label, fontsize=9, color=INK, labelpad=6)
 
 
 def _measure(axes: Axes, courses: Sequence[Course], course: Course, label: str) -> Entry:

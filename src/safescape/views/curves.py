@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -97,6 +98,14 @@ class Course(NamedTuple):
     kind: str
     """asr, over_refusal, accuracy or perplexity."""
     readings: tuple[Reading, ...]
+    gaps: tuple[int, ...] = ()
+    """The numbers of the readings before which a point of the grid is not measured yet."""
+
+    @property
+    def pieces(self) -> list[tuple[Reading, ...]]:
+        """The readings, cut where a point between them is not measured yet: there no curve leads across."""
+        ends = [0, *self.gaps, len(self.readings)]
+        return [self.readings[begin:end] for begin, end in pairwise(ends)]
 
 
 class Extent(NamedTuple):
@@ -148,7 +157,7 @@ def courses_of(landscape: Landscape) -> list[Course]:
     for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart)):
         curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
         whole = [curve for curve in curves if curve.complete] or curves[:1]
-        found.append(Course(probe, "asr", _mean([_readings(curve) for curve in whole])))
+        found.append(_course(probe, "asr", [_readings(curve) for curve in whole], landscape.axes[0].grid))
     return found
 
 
@@ -166,7 +175,7 @@ def measure_courses(landscape: Landscape) -> list[Course]:
             lines.append((here, set(here) >= set(axis.grid)))
         whole = [here for here, complete in lines if complete] or [here for here, _ in lines if here][:1]
         if whole:
-            found.append(Course(probe, kind, _mean(whole, logarithmic=kind == "perplexity")))
+            found.append(_course(probe, kind, whole, landscape.axes[0].grid))
     return found
 
 
@@ -224,14 +233,25 @@ def _readings(curve: Curve) -> Mapping[float, Reading]:
     return {s.alpha: Reading(s.x, s.asr, s.low, s.high) for s in curve.samples}
 
 
+def _course(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
+    places = pairwise(_shared(lines))
+    gaps = [n for n, (left, right) in enumerate(places, start=1) if any(left < alpha < right for alpha in grid)]
+    return Course(probe, kind, _mean(lines, logarithmic=kind == "perplexity"), tuple(gaps))
+
+
+def _shared(lines: Sequence[Mapping[float, Reading]]) -> list[float]:
+    """The α at which all of the lines have a reading."""
+    return sorted(set.intersection(*(set(line) for line in lines))) if lines else []
+
+
 def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False) -> tuple[Reading, ...]:
     """The mean of the lines, and of the ends of their intervals, where all of them have a reading.
 
     The same requests are asked on every line, so the mean's interval is hardly narrower than a line's.
     """
-    if not lines:
+    shared = _shared(lines)
+    if not shared:
         return ()
-    shared = sorted(set.intersection(*(set(line) for line in lines)))
     cells = np.array([[line[alpha] for alpha in shared] for line in lines])
     if logarithmic:
         cells[..., 1:] = np.log(cells[..., 1:])

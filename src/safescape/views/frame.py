@@ -27,16 +27,20 @@ from safescape.views.words import (
 )
 
 __all__ = [
+    "CAPTION",
     "FAINT",
     "INK",
     "LEFT",
     "RIGHT",
+    "ROW",
     "SOFT",
     "TITLE",
     "WIDTH",
     "Entry",
     "dress",
     "fit",
+    "heading",
+    "key_figures",
     "legend",
     "place",
     "sheet",
@@ -45,6 +49,8 @@ __all__ = [
 
 WIDTH = 7.2  # of a two-column page
 LEFT, RIGHT, TITLE = 0.68, 0.76, 1.52  # around the panels
+ROW, CAPTION = 0.46, 0.22  # of key figures, and of what stands above them
+_FIGURES, _EVERY = 0.72, 2.05  # where the first of them stands, and from one to the next
 
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 _UNSAFE = "#b3400a"
@@ -105,32 +111,44 @@ def legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
 
 def title(figure: Figure, landscape: Landscape) -> None:
     """Set the model, what was measured, and the figures with their intervals; without a basin, that there is none."""
-    tall = figure.get_figheight()
-    top, left = tall - 0.16, LEFT / WIDTH
-
-    def put(x: float, y: float, content: str, **how: Any) -> Text:
-        return figure.text(x, y / tall, content, va="top", parse_math=False, **how)
-
-    name = put(left, top, "", fontsize=13, fontweight="bold", color=INK)
-    fit(figure, name, printable(landscape.survey.get("model", "")), WIDTH - LEFT - 0.2)
-    line = put(left, top - 0.29, "", fontsize=8.5, color=SOFT)
-    fit(figure, line, _measured(landscape), WIDTH - LEFT - 0.2)
-
-    row = top - 0.56
+    heading(figure, printable(landscape.survey.get("model", "")), _measured(landscape))
     if landscape.has_basin is False:
         asr = landscape.metrics["origin_asr"]
         unsafe = f"No basin: the origin itself is unsafe (ASR {value_text(asr)} %)"
-        put(left, row, unsafe, fontsize=11.5, fontweight="bold", color=_UNSAFE)
+        _put(figure, 0, _FIGURES, unsafe, fontsize=11.5, fontweight="bold", color=_UNSAFE)
         safe = f"95 % interval {interval_text(asr)} %; safe would be up to {landscape.safe_below:g} %"
-        put(left, row - 0.235, safe, fontsize=8, color=SOFT)
-        return
-    for column, (label, value, interval) in enumerate(_shown(landscape)):
-        x = left + column * 2.05 / WIDTH
-        put(x, row, label, fontsize=8, color=SOFT)
-        text = put(x, row - 0.15, value, fontsize=13, fontweight="bold", color=INK)
+        _put(figure, 0, _FIGURES + 0.235, safe, fontsize=8, color=SOFT)
+    else:
+        key_figures(figure, _shown(landscape))
+
+
+def heading(figure: Figure, name: str, measured: str) -> None:
+    """Set what the picture is of and, beneath it, what was measured."""
+    wide = WIDTH - LEFT - 0.2
+    fit(figure, _put(figure, 0, 0.16, "", fontsize=13, fontweight="bold", color=INK), name, wide)
+    fit(figure, _put(figure, 0, 0.45, "", fontsize=8.5, color=SOFT), measured, wide)
+
+
+def key_figures(figure: Figure, shown: Sequence[tuple[str, str, str]], caption: str = "") -> None:
+    """Set figures as (label, value, interval), three a row, under a caption.
+
+    Every row after the first takes another `ROW` of height, the caption another `CAPTION`.
+    """
+    fit(figure, _put(figure, 0, _FIGURES, "", fontsize=8.5, color=SOFT), caption, WIDTH - LEFT - 0.2)
+    for number, (label, value, interval) in enumerate(shown):
+        row, column = divmod(number, 3)
+        x, y = column * _EVERY, _FIGURES + (CAPTION if caption else 0) + row * ROW
+        fit(figure, _put(figure, x, y, "", fontsize=8, color=SOFT), label, _EVERY - 0.1)
+        text = _put(figure, x, y + 0.15, value, fontsize=13, fontweight="bold", color=INK)
         if interval:
-            end = text.get_window_extent().x1 / figure.bbox.width
-            put(end + 0.07 / WIDTH, row - 0.205, f"95 %: {interval}", fontsize=7.5, color=SOFT)
+            end = text.get_window_extent().x1 / figure.dpi - LEFT
+            _put(figure, end + 0.07, y + 0.205, f"95 %: {interval}", fontsize=7.5, color=SOFT)
+
+
+def _put(figure: Figure, x: float, y: float, content: str, **how: Any) -> Text:
+    """A text whose upper left corner is so many inches right of the panels' edge and below the top of the sheet."""
+    tall = figure.get_figheight()
+    return figure.text((LEFT + x) / WIDTH, 1 - y / tall, content, va="top", parse_math=False, **how)
 
 
 def _measured(landscape: Landscape) -> str:

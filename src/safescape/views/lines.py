@@ -25,17 +25,16 @@ from safescape.views.curves import (
 from safescape.views.frame import FAINT, INK, LEFT, RIGHT, SOFT, TITLE, WIDTH, Entry, dress, legend, place, sheet, title
 from safescape.views.marks import MANY, STYLES, draw_curve, stand, trajectory
 from safescape.views.words import (
-    interval_text,
+    basin_of,
     printable,
     shortened,
     signed,
     title_of,
-    value_text,
 )
 
-__all__ = ["draw_lines"]
+__all__ = ["ASR", "alpha_label", "asr_panel", "draw_lines"]
 
-_ASR, _MEASURES = 2.46, 1.3  # inches, the height of the panels
+ASR, _MEASURES = 2.46, 1.3  # inches, the height of the panels
 _BASIN = "#e3efe9"
 
 
@@ -46,9 +45,9 @@ def draw_lines(landscape: Landscape) -> Figure:
     and no radius, which mean nothing there.
     """
     measures, several = measure_courses(landscape), len(courses_of(landscape)) > 1
-    figure = sheet(TITLE + _ASR)
+    figure = sheet(TITLE + ASR)
     axes = figure.add_subplot()
-    _frame(axes, landscape)
+    asr_panel(axes, [landscape])
     _basin(axes, landscape)
     found = _probes(axes, landscape) if several else _directions(axes, curves_of(landscape))
     found += _models(axes, landscape)
@@ -61,37 +60,32 @@ def draw_lines(landscape: Landscape) -> Figure:
         lower = _MEASURES + 0.18 + 0.18 * draw_capability(bottom, measures)
     columns = 2 if several else 3
     below = 0.66 + 0.18 * max(2, -(-len(found) // columns))
-    figure.set_figheight(TITLE + _ASR + lower + below)
-    place(figure, axes, LEFT, below + lower, WIDTH - LEFT - RIGHT, _ASR)
+    figure.set_figheight(TITLE + ASR + lower + below)
+    place(figure, axes, LEFT, below + lower, WIDTH - LEFT - RIGHT, ASR)
     if measures:
         place(figure, bottom, LEFT, below, WIDTH - LEFT - RIGHT, _MEASURES)
-    rounded = landscape.survey.get("dtype", "float32") != "float32"
-    bottom.set_xlabel(
-        title_of(landscape.axes[0]) + (f"; as rounded to {printable(landscape.survey['dtype'])}" if rounded else ""),
-        fontsize=9,
-        color=INK,
-        labelpad=5,
-        parse_math=False,
-    )
+    bottom.set_xlabel(alpha_label([landscape]), fontsize=9, color=INK, labelpad=5, parse_math=False)
     legend(figure, found, columns)
     title(figure, landscape)
     return figure
 
 
-def _frame(axes: Axes, landscape: Landscape) -> None:
+def asr_panel(axes: Axes, landscapes: Sequence[Landscape]) -> None:
+    """Give a panel the axes on which all of these lie, and the threshold, which is the first one's."""
     dress(axes)
-    seen = [point.effective[0] for point in landscape.points]
-    low = min(*(axis.low for axis in landscape.axes), *seen, 0.0)
-    high = max(*(axis.high for axis in landscape.axes), *seen, 0.0)
+    ends = [end for landscape in landscapes for axis in landscape.axes for end in (axis.low, axis.high)]
+    seen = [point.effective[0] for landscape in landscapes for point in landscape.points]
+    low, high = min(*ends, *seen), max(*ends, *seen)
     axes.set_xlim(low - 0.015 * (high - low), high + 0.015 * (high - low))
     axes.set_ylim(-3, 103)
     axes.yaxis.set_major_locator(MultipleLocator(25))
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_ylabel("Attack success rate (%)", fontsize=9, color=INK, labelpad=6)
-    axes.axhline(landscape.safe_below, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
+    safe_below = landscapes[0].safe_below
+    axes.axhline(safe_below, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
     axes.annotate(
-        f"unsafe\nabove {landscape.safe_below:g} %",
-        (1, landscape.safe_below),
+        f"unsafe\nabove {safe_below:g} %",
+        (1, safe_below),
         xycoords=("axes fraction", "data"),
         xytext=(4, 0),
         textcoords="offset points",
@@ -100,6 +94,12 @@ def _frame(axes: Axes, landscape: Landscape) -> None:
         color=SOFT,
         linespacing=1.15,
     )
+
+
+def alpha_label(landscapes: Sequence[Landscape]) -> str:
+    """Return what stands beneath the lowest panel."""
+    rounded = {printable(found.survey.get("dtype", "float32")) for found in landscapes} - {"float32"}
+    return title_of(landscapes[0].axes[0]) + (f"; as rounded to {' or '.join(sorted(rounded))}" if rounded else "")
 
 
 def _basin(axes: Axes, landscape: Landscape) -> None:
@@ -164,10 +164,7 @@ def _probes(axes: Axes, landscape: Landscape) -> list[Entry]:
     for number, course in enumerate(courses_of(landscape)):
         style = STYLES[number % len(STYLES)]
         metrics = landscape.by_probe.get(course.probe, landscape.metrics)
-        asr, visage = metrics["origin_asr"], metrics["visage"]
-        said = f"VISAGE {value_text(visage)} ({interval_text(visage)})" if visage.value is not None else "unfinished"
-        if asr.value is not None and asr.value > landscape.safe_below:
-            said = f"no basin (origin at {value_text(asr)} %)"
+        said = ", ".join(basin_of(metrics, landscape.safe_below, "visage"))
         label = f"“{shortened(printable(course.probe), 30)}”: {said}"
         found.append(
             draw_curve(axes, course.readings, style, label, band=0.15, width=1.9, dashed=number >= len(STYLES))

@@ -13,7 +13,7 @@ from safescape.survey import InterpolationAxis
 from safescape.views.curves import first_probe, sample_of
 from safescape.views.words import KINDS, interval_text, label_of, printable, through_of, value_text
 
-__all__ = ["Table", "capability_of", "points_of", "probes_of"]
+__all__ = ["Table", "capability_of", "cell", "points_of", "probes_of"]
 
 
 class Table(NamedTuple):
@@ -45,16 +45,14 @@ def probes_of(landscape: Landscape) -> Table | None:
         asr = metrics["origin_asr"].value
         for key in measured:
             basin = asr is None or asr <= landscape.safe_below or key not in ("visage", "basin_radius")
-            yield _cell(metrics[key], 3 if key == "basin_radius" else 1) if basin else "no basin"
+            yield cell(metrics[key], 3 if key == "basin_radius" else 1) if basin else "no basin"
 
     rows = []
     for name, metrics in probes.items():
         rows.append((f"“{printable(name)}”", *figures(metrics)))
         if name in landscape.differences:
             less = landscape.differences[name]
-            cells = (
-                _cell(less[key], 3 if key == "basin_radius" else 1, "+") if key in less else "" for key in measured
-            )
+            cells = (cell(less[key], 3 if key == "basin_radius" else 1, "+") if key in less else "" for key in measured)
             rows.append((f"less “{printable(first)}”, paired", *cells))
     return Table(("probe", *measured.values()), tuple(rows))
 
@@ -135,7 +133,8 @@ def _where(landscape: Landscape, point: PointFigures) -> str:
     return "plane" if point.line is None else label_of(point.line, landscape.axes[point.line])
 
 
-def _cell(metric: Metric, decimals: int, sign: str = "") -> str:
+def cell(metric: Metric, decimals: int, sign: str = "") -> str:
+    """Return a figure with its interval in brackets; `sign`: a difference, which shows on which side of 0 it lies."""
     if metric.value is None:
         return "–"
     if not sign:

@@ -12,6 +12,7 @@ from safescape.survey import Axis, InterpolationAxis
 
 __all__ = [
     "KINDS",
+    "basin_of",
     "counted",
     "heading_of",
     "interval_text",
@@ -71,6 +72,28 @@ def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
     if metric.at_least:
         return f"{metric.low:.{decimals}f}{unit} or more"
     return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}{unit}"
+
+
+def basin_of(metrics: Mapping[str, Metric], safe_below: float, *names: str) -> list[str]:
+    """Return what is known of a probe's basin, figure by figure with its interval; or that there is none.
+
+    Args:
+        metrics: Of the probe.
+        safe_below: The ASR, in percent, up to which the origin counts as safe.
+        names: `visage`, `basin_radius`: which figures. The radius is left out where none is measured.
+
+    """
+    asr = metrics["origin_asr"]
+    if asr.value is not None and asr.value > safe_below:
+        return [f"no basin (origin at {value_text(asr)} %)"]
+    if metrics["visage"].value is None:
+        return ["unfinished"]
+    found = {"visage": ("VISAGE", 1), "basin_radius": ("radius", 3)}
+    return [
+        f"{found[name][0]} {value_text(metrics[name], found[name][1])} ({interval_text(metrics[name], found[name][1])})"
+        for name in names
+        if metrics[name].value is not None
+    ]
 
 
 def signed(value: float, decimals: int = 2) -> str:

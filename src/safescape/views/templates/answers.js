@@ -248,4 +248,4 @@ function begin() {
 }
 
 begin();
-draw();
+drawLandscape();

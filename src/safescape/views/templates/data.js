@@ -1,19 +1,5 @@
 "use strict";
-// What the page holds, and the words for it. Prompts, answers and names are hostile text: they reach the page through
-// textContent alone. What goes into a plotly label was made plain before it came here.
-
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
-const element = (tag, className, text) => {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-};
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const signed = (value) => (value === 0 ? "0" : (value < 0 ? "−" : "+") + String(+Math.abs(value).toPrecision(6)));
-const percent = (value) => value.toFixed(1) + " %";
-const onPlane = data.kind === "plane";
+// What the page holds, and the words for it.
 
 // One entry an answer: what the first judge said decides filters and colours, as it decides the figures.
 const answersOf = (rows, prompts) => rows.map(([number, text, finish, tokens, ...verdicts]) => ({
@@ -70,6 +56,6 @@ function hover(point) {
   else if (onPlane) where = `α = ${signed(point.coords[0])}, β = ${signed(point.coords[1])}`;
   else where = `${curve.label}, α = ${signed(point.coords[0])}`;
   const off = point.waypoint === null ? "" : `<br>${(100 * point.off).toFixed(0)} % of its squared distance is off the ${onPlane ? "plane" : "line"}`;
-  return `<b>${where}</b><br>ASR ${percent(figure.value)}<br>95 % interval ${figure.low.toFixed(1)} to ${figure.high.toFixed(1)} %` +
+  return `<b>${where}</b><br>ASR ${percent(figure.value)}<br>${intervalText(figure)}` +
     `<br>${figure.count} of ${figure.n} not refused${off}`;
 }

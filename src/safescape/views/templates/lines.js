@@ -1,24 +1,7 @@
 "use strict";
 // The landscape over lines: ASR over α, line by line or probe by probe; beneath it over-refusal and capability.
 
-const many = lines.length > 4;
-const styles = [["--line-1", "circle"], ["--line-2", "square"], ["--line-3", "triangle-up"], ["--line-4", "diamond"]];
-const styleOf = (number, crowd) => {
-  const [name, symbol] = crowd ? ["--line-n", "circle"] : styles[number % styles.length];
-  return { colour: colour(name), symbol, dash: number >= styles.length && !crowd ? "dash" : "solid" };
-};
-
-// Where a legend of full sentences would squeeze the curves.
-const isNarrow = () => $("plot").clientWidth < 560;
-
-// A curve with its interval; readings are { x, value, low, high }.
-function band(readings, style, group, opacity, axis = "y") {
-  const shared = { x: readings.map((r) => r.x), type: "scatter", legendgroup: group, yaxis: axis, mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false };
-  return [
-    { ...shared, y: readings.map((r) => r.high) },
-    { ...shared, y: readings.map((r) => r.low), fill: "tonexty", fillcolor: transparent(style.colour, opacity) },
-  ];
-}
+const many = lines.length > styles.length;
 
 function tracesOfLines() {
   return [...(data.courses.length ? probeTraces() : directionTraces()), ...modelTraces(), ...measureTraces()];
@@ -57,7 +40,7 @@ function probeTraces() {
     // the curve of a single line leads to its points; a mean has none
     const steps = number === 0 && lines.length === 1 ? lines[0].measured : [];
     const text = course.readings.map((r, n) => steps[n] ? hover(steps[n].point) :
-      `<b>probe ${number + 1}</b><br>ASR ${percent(r.value)}<br>95 % interval ${r.low.toFixed(1)} to ${r.high.toFixed(1)} %`);
+      `<b>probe ${number + 1}</b><br>ASR ${percent(r.value)}<br>${intervalText(r)}`);
     return [...band(course.readings, style, `probe ${number}`, 0.14), {
       x: course.readings.map((r) => r.x), y: course.readings.map((r) => r.value), type: "scatter", mode: "lines+markers",
       name: course.label, legendgroup: `probe ${number}`, line: { color: style.colour, width: 2.5, dash: style.dash },
@@ -106,7 +89,7 @@ function measureTraces() {
       name: measure.label, legendgroup: `measure ${number}`, line: { color: style.colour, width: 2, dash: first ? "solid" : "dash" },
       marker: { size: 7, symbol: symbols[measure.kind] },
       customdata: [],
-      text: measure.readings.map((r) => `<b>${measure.label} ${r.value.toFixed(1)}${unit}</b><br>95 % interval ${r.low.toFixed(1)} to ${r.high.toFixed(1)}${unit}`),
+      text: measure.readings.map((r) => `<b>${measure.label} ${r.value.toFixed(1)}${unit}</b><br>${intervalText(r, unit)}`),
       hovertemplate: "%{text}<extra></extra>",
     }];
   });
@@ -117,23 +100,11 @@ function hereOnLines(point) {
   return { x: [point.effective[0]], y: [figureOf(point, 0).value] };
 }
 
-function transparent(hex, alpha) {
-  const value = parseInt(hex.slice(1), 16);
-  return `rgba(${value >> 16}, ${(value >> 8) & 255}, ${value & 255}, ${alpha})`;
-}
-
 function layoutOfLines() {
   const narrow = isNarrow();
   const measured = data.measures.length > 0;
   const upper = measured ? [0.42, 1] : [0, 1];
-  const shapes = [{
-    type: "line", xref: "paper", x0: 0, x1: 1, y0: data.safeBelow, y1: data.safeBelow, layer: "below",
-    line: { color: colour("--soft"), width: 1.2, dash: "dash" },
-  }];
-  const annotations = [{
-    xref: "paper", x: 1, y: data.safeBelow, xanchor: "left", yanchor: "middle", showarrow: false, align: "left",
-    text: narrow ? `${data.safeBelow} %` : `unsafe<br>above ${data.safeBelow} %`, font: { size: 11, color: colour("--soft") },
-  }];
+  const { shapes, annotations, ...over } = layoutOverAlpha(upper, measured ? "y2" : "y");
   for (const { point } of data.marks) {
     const x = points[point].effective[0];
     shapes.push({ type: "line", x0: x, x1: x, yref: "paper", y0: upper[0], y1: 1, layer: "below", line: { color: colour("--soft"), width: 1.2, dash: "dot" } });
@@ -153,28 +124,16 @@ function layoutOfLines() {
     });
   }
   const axis = axisStyle();
+  const texts = data.measures.filter((measure) => measure.kind === "perplexity");
   return {
-    ...plainLayout(), shapes, annotations,
-    margin: { l: narrow ? 44 : 60, r: narrow ? 40 : 84, t: 34, b: narrow ? 112 : 100 },
-    xaxis: {
-      ...axis, showgrid: false, showline: true, range: [data.low - 0.02 * (data.high - data.low), data.high + 0.02 * (data.high - data.low)],
-      anchor: measured ? "y2" : "y", title: { text: narrow ? "α" : data.title + (data.rounded ? ", as rounded" : ""), standoff: 8 },
-    },
-    yaxis: { ...axis, domain: upper, range: [-4, 104], dtick: 25, title: { text: narrow ? "ASR %" : "Attack success rate, %", standoff: 6 } },
+    ...over, shapes, annotations,
     ...(measured && {
       yaxis2: { ...axis, domain: [0, 0.34], range: [-4, 104], dtick: 50, title: { text: narrow ? "%" : "rate, %", standoff: 6 } },
       yaxis3: {
-        ...axis, overlaying: "y2", side: "right", type: "log", showgrid: false, dtick: 1, anchor: "x", range: perplexities(),
-        title: { text: narrow ? "" : "perplexity", standoff: 6 }, visible: data.measures.some((m) => m.kind === "perplexity"),
+        ...axis, overlaying: "y2", side: "right", type: "log", showgrid: false, dtick: 1, anchor: "x", range: decadesOf(texts),
+        title: { text: narrow ? "" : "perplexity", standoff: 6 }, visible: texts.length > 0,
       },
     }),
     legend: { orientation: "h", x: 0, xanchor: "left", y: measured ? -0.13 : narrow ? -0.24 : -0.2, yanchor: "top", font: { size: narrow ? 11 : 12 } },
   };
-}
-
-// The range of the axis, in decades; it ends where a model is worse than guessing.
-function perplexities() {
-  const values = data.measures.filter((m) => m.kind === "perplexity").flatMap((m) => m.readings.map((r) => Math.min(r.value, 1e6)));
-  const low = Math.log10(Math.min(...values));
-  return [low - 0.15, Math.max(Math.log10(Math.max(...values)), low + 1) + 0.15];
 }

@@ -52,14 +52,7 @@ function heatTraces() {
     ...grid, ...scale, type: "heatmap", zmin: min, zmax: max, colorbar: bar, text: cellText(layer), hovertemplate: "%{text}<extra></extra>",
     hoverongaps: false,
   }];
-  if (layer.kind === "asr") {
-    const contour = (level, line) => ({
-      ...grid, type: "contour", autocontour: false, contours: { start: level, end: level, size: 1, coloring: "none" }, line,
-      hoverinfo: "skip", showscale: false, showlegend: false, connectgaps: false,
-    });
-    found.push(...[50, 90].filter((level) => level > data.safeBelow).map((level) => contour(level, { color: "#1a1d21", width: 1, smoothing: 0 })));
-    found.push(contour(data.safeBelow, { color: "#1a1d21", width: 5, smoothing: 0 }), contour(data.safeBelow, { color: "#ffffff", width: 2.5, smoothing: 0 }));
-  }
+  if (layer.kind === "asr") found.push(...contoursOf(grid));
   for (const [point, name, symbol] of namedModels()) {
     found.push({
       x: [point.effective[0]], y: [point.effective[1]], type: "scatter", mode: "markers", name,

@@ -1,20 +1,5 @@
 "use strict";
-// Draws the landscape, and leads from it to the answers.
-
-let drawn = null;
-
-const axisStyle = () => ({
-  gridcolor: colour("--rule"), linecolor: colour("--soft"), zeroline: false, ticks: "outside", tickcolor: colour("--soft"),
-});
-
-function plainLayout() {
-  return {
-    font: { color: colour("--ink"), size: isNarrow() ? 12 : 13, family: getComputedStyle(document.body).fontFamily },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: onPlane ? colour("--wash") : "rgba(0,0,0,0)", hovermode: "closest",
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--focus") },
-    hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--rule"), font: { color: colour("--ink") }, align: "left" },
-  };
-}
+// The report's landscape, and how it leads to the answers.
 
 const layout = () => (onPlane ? layoutOfPlane() : layoutOfLines());
 
@@ -32,49 +17,14 @@ function hereOn(point) {
   return onPlane ? hereOnPlane(point) : hereOnLines(point);
 }
 
-async function loadPlotly() {
-  const packed = Uint8Array.from(atob($("plotly").textContent), (sign) => sign.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = element("script");
-  script.textContent = await new Response(stream).text();
-  document.head.append(script);
-  if (!window.Plotly) throw new Error("plotly did not start");
-}
-
-const redraw = () => drawn?.dataset.ready && Plotly.react(drawn, traces(), layout());
-
-async function draw() {
+function drawLandscape() {
   beginPlane();
   if (!onPlane && data.measures.length) $("plot").classList.add("tall");
-  try {
-    await loadPlotly();
-  } catch (error) {
-    $("plot").hidden = true;
-    $("plot-tools").hidden = true;
-    $("plot-note").textContent = `This browser cannot draw the landscape (${error.message}). The figures are in the table below.`;
-    return;
-  }
-  drawn = $("plot");
-  await Plotly.newPlot(drawn, traces(), layout(), {
-    responsive: true, displaylogo: false, scrollZoom: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-    toImageButtonOptions: { filename: "safety-landscape", scale: 2 },
-  });
-  drawn.on("plotly_click", (event) => {
+  draw((plot) => plot.on("plotly_click", (event) => {
     const [at] = event.points.map(clicked).filter(Boolean);
     // a surface tells of a click while it draws, and again as long as the button is down
     if (at && at !== state.point) setTimeout(() => goTo(at));
-  });
-  $("plot-note").textContent = "";
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  let narrow = isNarrow();
-  addEventListener("resize", () => {
-    if (narrow !== isNarrow()) {
-      narrow = !narrow;
-      redraw();
-    }
-  });
-  drawn.dataset.ready = "true";
+  }));
 }
 
 // The point that a click chose: marks carry its number; a cell of a map or surface is found by its place.
