@@ -176,7 +176,8 @@ def test_it_is_drawn_anew_when_the_window_becomes_narrow(page: Page, planes: Pat
     column = "document.getElementById('plot')._fullLayout.xaxis2.domain[0]"
     assert page.evaluate(column) > 0.3
     page.set_viewport_size({"width": 400, "height": 800})
-    page.wait_for_function(f"{column} === 0")
+    expect(page.locator("#plot .colorbar")).to_contain_text("ASR %")
+    assert page.evaluate(column) == 0
     opened.quiet()
 
 

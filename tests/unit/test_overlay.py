@@ -179,6 +179,15 @@ def test_each_measure_has_a_panel_with_every_run_in_its_style(tmp_path: Path) ->
     assert not upper.get_xlabel()
 
 
+def test_of_several_probes_the_first_one_is_compared(tmp_path: Path) -> None:
+    runs = {"a": {"chance": tuned}, "b": {"chance": tuned}}
+    found = compared(tmp_path, runs, prompts=10, subspace=path_line(4), also=further("attack:a.csv", "mistral"))
+    figure = draw_comparison(found)
+    assert "10 prompts (the first of 3 probes) · line between two models" in words(figure)
+    asr = [(point.effective[0], point.keyword_asr) for point in found.landscapes[0].on_line(0, "harmful")]
+    assert curve(figure, labelled(figure, "“a”")) == [pytest.approx(point) for point in asr]
+
+
 def test_a_path_marks_where_the_other_models_are(tmp_path: Path) -> None:
     runs = {"a": {"chance": tuned}, "b": {"chance": scaled(tuned, 2)}}
     figure = draw_comparison(compared(tmp_path, runs, prompts=10, subspace=path_line()))

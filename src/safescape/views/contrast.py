@@ -55,10 +55,14 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def measured_in(comparison: Comparison) -> str:
-    """Return what all the runs share: `80 prompts · 3 random directions · keyword judge`."""
+    """Return what all the runs share: `80 prompts · 3 random directions · keyword judge`.
+
+    Where there were several probes of harmful prompts, only the first one is compared.
+    """
     first = comparison.landscapes[0]
     prompts = max(extent_of(landscape).prompts for landscape in comparison.landscapes)
-    return f"{counted(prompts, 'prompt')} · {subject_of(first)} · {judge_of(first)} judge"
+    some = f" (the first of {1 + len(first.by_probe)} probes)" if first.by_probe else ""
+    return f"{counted(prompts, 'prompt')}{some} · {subject_of(first)} · {judge_of(first)} judge"
 
 
 def standing_of(landscape: Landscape) -> list[str]:
