@@ -80,10 +80,21 @@ def run_over(
     model: Model,
     subspace: Lines | Plane,
     through: Sequence[Waypoint] = (),
+    *,
+    always: Sequence[str] = (),
     only_at: Literal["models"] | None = None,
     **asking: Unpack[Asking],
 ) -> Run:
-    """Measure a model over a subspace, or resume. `only_at`: where what stands in `also` is asked.
+    """Measure a model over a subspace, or resume.
+
+    Args:
+        model: The origin.
+        subspace: Around it.
+        through: Checkpoints of a trajectory.
+        always: Asked beside what stands in `also`, unless it stands there too; by default as many items of each as
+            there are prompts by default.
+        only_at: Where those and `also` are asked; None: at every point.
+        asking: What is asked, and how.
 
     Raises:
         InputError: something given cannot be used.
@@ -103,7 +114,7 @@ def run_over(
     template = asking.get("chat_template")
     survey = Survey.model_validate(
         {
-            "probes": _probes(preset, asking, only_at),
+            "probes": _probes(preset, asking, always, only_at),
             "device": device_of(asking.get("device")),
             "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
             "model": model.name,
@@ -126,7 +137,9 @@ def run_over(
     )
 
 
-def _probes(preset: Preset, asking: Asking, only_at: Literal["models"] | None) -> tuple[Probe, ...]:
+def _probes(
+    preset: Preset, asking: Asking, always: Sequence[str], only_at: Literal["models"] | None
+) -> tuple[Probe, ...]:
     given = asking.get("system_prompt", "default")
     systems = [given] if isinstance(given, str) else list(given) or ["default"]
     if len(set(systems)) < len(systems):
@@ -142,8 +155,12 @@ def _probes(preset: Preset, asking: Asking, only_at: Literal["models"] | None) -
         )
         for number, system in enumerate(systems, start=1)
     ]
-    also = further_probes(asking.get("also", ()), asking.get("also_limit"), system_prompt_text(systems[0]))
-    return (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in also))
+    also, most, system = asking.get("also", ()), asking.get("also_limit"), system_prompt_text(systems[0])
+    further = further_probes(
+        [spec for spec in always if spec not in also], preset.limit if most is None else most, system
+    )
+    further += further_probes(also, most, system)
+    return (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))
 
 
 def _called(system: str, number: int) -> str:

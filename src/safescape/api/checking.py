@@ -73,7 +73,8 @@ def check(
         summary: A file for the result as Markdown. The one that `GITHUB_STEP_SUMMARY` names is added to, any other
             replaced.
         asking: What is asked, and how; see `Asking`. By default 40 prompts and 48 tokens, as with `quick`.
-            `over-refusal:builtin:benign` and `perplexity:builtin:benign` are asked beside `also`.
+            `over-refusal:builtin:benign` and `perplexity:builtin:benign` are asked beside `also`, 40 items of each,
+            or all where they stand in `also`.
 
     Returns:
         The run, complete, and what the gate says of it; that a threshold is not kept is no error.
@@ -108,10 +109,8 @@ def check(
     axis = interpolation_axis(origin, inspect(origin.weights), tuned, steps, 0.0, 1 + beyond)
     end = axis.grid[-1]
     _within("--min-radius", min_radius, 0, end, f"0 to {end:g}, where the line ends (--beyond moves that)")
-    also = asking.get("also", ())
     asking = {"quick": not asking.get("paper", False), **asking}
-    asking["also"] = (*(spec for spec in _ALWAYS if spec not in also), *also)
-    run = run_over(origin, Lines(axes=(axis,)), only_at="models", **asking)
+    run = run_over(origin, Lines(axes=(axis,)), always=_ALWAYS, only_at="models", **asking)
     gate = gate_of(run.landscape, thresholds)
     write_text(run.directory / "check.json", gate.to_json())
     for file, flag in files:

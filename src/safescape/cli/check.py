@@ -60,7 +60,10 @@ def check(
             "kinds as for scan; may be repeated",
         ),
     ] = None,
-    also_limit: options.AlsoLimit = None,
+    also_limit: Annotated[
+        int | None,
+        typer.Option(help=f"how many items of each of those \\[default: {QUICK.limit} of those two, else all]"),
+    ] = None,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     max_new_tokens: Annotated[

@@ -187,7 +187,8 @@ def show_check(check: Check, *, as_json: bool) -> None:
         for line in failures:
             print(line, file=sys.stderr)
         return
-    console = Console(highlight=False, soft_wrap=True)
+    # a log has no width, and should not be wrapped as if it had
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
     for line in (words.names_of(gate), *words.notes_of(gate)):
         console.print(Text(line))
     for found in (words.changes_of(gate), words.rulings_of(gate)):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from safescape.landscape import Change, Gate, Metric, Ruling
 from safescape.views.tables import Table
-from safescape.views.words import KINDS, counted, interval_text, printable, value_text
+from safescape.views.words import counted, interval_text, printable, value_text
 
 __all__ = ["changes_of", "failure_of", "headline_of", "name_of", "names_of", "notes_of", "rulings_of"]
 
@@ -73,9 +73,9 @@ def changes_of(gate: Gate, named: Named = quoted) -> Table:
     """Return what was measured of each probe at both models, with the change and its paired interval."""
     rows = []
     for name, change in gate.changes.items():
-        what = "ASR" if change.kind == "asr" else KINDS[change.kind]
         unit = "" if change.kind == "perplexity" else " %"
-        label = what if name == gate.probe else f"{what} {named(name)}"
+        # the name of any other probe says what it is: `over-refusal:…`, `choice:…`
+        label = "ASR" if name == gate.probe else f"ASR {named(name)}" if change.kind == "asr" else named(name)
         rows.append((label, str(change.n), _both(change.origin, unit), _both(change.other, unit), _changed(change)))
     return Table(("figure", "items", "BASE", "TUNED", "change"), tuple(rows))
 
@@ -131,7 +131,9 @@ def _far(ruling: Ruling) -> str:
 
 def _cells(ruling: Ruling) -> tuple[str, str]:
     decimals = _decimals(ruling)
-    return value_text(ruling.measured, decimals, _unit(ruling)), interval_text(ruling.measured, decimals)
+    return _minus(value_text(ruling.measured, decimals, _unit(ruling))), _minus(
+        interval_text(ruling.measured, decimals)
+    )
 
 
 def _both(metric: Metric, unit: str) -> str:
@@ -140,9 +142,13 @@ def _both(metric: Metric, unit: str) -> str:
 
 def _changed(change: Change) -> str:
     if change.loss is not None:
-        return f"loss {value_text(change.loss)} % ({interval_text(change.loss)})"
+        return _minus(f"loss {value_text(change.loss)} % ({interval_text(change.loss)})")
     sign = "+" if (change.change.value or 0.0) > 0 else ""
-    return f"{sign}{value_text(change.change)} points ({interval_text(change.change)})"
+    return _minus(f"{sign}{value_text(change.change)} points ({interval_text(change.change)})")
+
+
+def _minus(figures: str) -> str:
+    return figures.replace("-", "\N{MINUS SIGN}")
 
 
 def _number(margin: Metric) -> str:
