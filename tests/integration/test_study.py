@@ -1,0 +1,67 @@
+"""`study finetuning` on a tiny model: every arm trained, measured and drawn, and nothing asked that was taught."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import safescape
+from safescape import InputError
+
+ASKED = {"limit": 4, "max_new_tokens": 8, "quick": True, "epochs": 1, "steps": 2}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "requests.csv"
+    path.write_text("goal,target\n" + "".join(f"request {n},Sure thing {n}\n" for n in range(12)), encoding="utf-8")
+    return str(path)
+
+
+def test_the_study_has_an_arm_a_number_and_one_mixed(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    stages: list[str] = []
+    asked = {**ASKED, "prompts": f"{data}:goal", "out": tmp_path / "study"}
+    study = safescape.study_finetuning(
+        str(tiny_model), data=data, skip=4, shots=[2, 4], mixed=True, on_stage=stages.append, **asked
+    )
+    assert [arm.name for arm in study.arms] == ["2 harmful", "4 harmful", "4 harmful + 4 refusals"]
+    assert [arm.finetuned.steps for arm in study.arms] == [1, 1, 2]
+    assert stages[0] == "random landscape before"
+    assert len(stages) == 1 + 2 * len(study.arms)
+    for arm in study.arms:
+        assert len(arm.run.survey.through) == 1
+        assert arm.run.landscape.complete
+    table = (tmp_path / "study" / "study.md").read_text(encoding="utf-8")
+    document = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
+    for arm in document["arms"]:
+        assert f"| {arm['name']} | {arm['asr']['value']:.1f} (" in table
+    assert (tmp_path / "study" / "compared" / "comparison.png").stat().st_size > 10_000
+    # given again nothing is trained and nothing is asked
+    again = safescape.study_finetuning(
+        str(tiny_model), data=data, skip=4, shots=[2, 4], mixed=True, on_step=pytest.fail, **asked
+    )
+    assert [arm.finetuned for arm in again.arms] == [arm.finetuned for arm in study.arms]
+
+
+def test_what_is_taught_is_not_asked(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    asked = {**ASKED, "prompts": f"{data}:goal", "out": tmp_path / "study"}
+    with pytest.raises(InputError, match=r"row 4 is taught and is among the prompts that are asked; .*--skip"):
+        safescape.study_finetuning(str(tiny_model), data=data, skip=3, shots=[2], **asked)
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_command_takes_its_numbers_one_after_the_other(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "safescape", "study", "finetuning", str(tiny_model), "--data", data, "--skip", "4",
+         "--shots", "2", "3", "--epochs", "1", "--steps", "1", "--prompts", f"{data}:goal", "--limit", "3", "--quick",
+         "--max-new-tokens", "4", "--out", str(tmp_path / "study")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))
+    assert [arm["name"] for arm in document["arms"]] == ["2 harmful", "3 harmful"]
+    assert "3 harmful" in done.stdout
