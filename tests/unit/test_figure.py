@@ -307,6 +307,22 @@ def test_a_measure_is_averaged_over_the_lines_perplexity_in_its_logarithm(tmp_pa
     assert curve(figure, "perplexity (right axis)", 2)[0] == pytest.approx((-0.5, np.exp(0.4)))
 
 
+def test_a_perplexity_worse_than_guessing_ends_where_its_scale_ends(tmp_path: Path) -> None:
+    survey = make_survey(lines=1, steps=2, prompts=4, also=further("perplexity", items=20))
+
+    def nats(probe: str, point: Point) -> float:
+        return 0.0 if probe == "harmful" else 3.0 if point.is_origin else 30.0
+
+    with make_run(tmp_path / "run", survey, chance=nats) as store:
+        figure = draw(landscape_in(store))
+    drawn = curve(figure, "perplexity (right axis)", 2)
+    assert drawn == [pytest.approx(p) for p in [(-0.5, 1e6), (0.0, np.exp(3.0)), (0.5, 1e6)]]
+    low, high = figure.axes[2].get_ylim()
+    assert all(low < value < high for _, value in drawn)
+    figure.canvas.draw()
+    assert "≥ 1M" in [label.get_text() for label in figure.axes[2].get_yticklabels()]
+
+
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("name", [*HOSTILE, "x" * 3000])
 def test_a_probe_may_be_called_anything(tmp_path: Path, name: str) -> None:

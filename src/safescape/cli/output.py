@@ -116,7 +116,9 @@ def show_run(run: Run, *, as_json: bool) -> None:
     for heading in ("figure", "value", "95 % interval", "per line"):
         table.add_column(heading, justify="left" if heading == "figure" else "right")
     for name, title, unit in _MEANINGS:
-        if landscape.has_basin or name not in _OF_A_BASIN:
+        # the released code knows no plane
+        is_defined = landscape.complete is False or landscape.metrics[name].value is not None
+        if is_defined and (landscape.has_basin or name not in _OF_A_BASIN):
             table.add_row(title, *_cells(landscape.metrics[name], unit))
     console.print(table)
     for line in _further(run):

@@ -66,12 +66,19 @@ def rate_scale(axes: Axes, label: str) -> None:
 def perplexity_scale(axes: Axes, label: str, courses: Sequence[Course]) -> None:
     """Give a low panel a logarithmic axis of at least a decade, which ends where a model is worse than guessing."""
     axes.set_yscale("log")
-    values = [min(reading.value, WORST) for course in courses for reading in course.readings]
+    values = [reading.value for course in courses for reading in course.readings]
     axes.set_ylim(0.7 * min(values), 1.5 * max(*values, 10 * min(values)))
     axes.yaxis.set_major_locator(LogLocator(numticks=4))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.set_ylabel(label, fontsize=9, color=INK, labelpad=6)
+
+
+def _short(value: float) -> str:
+    """A perplexity as a tick says it; where the scale ends, it may be more."""
+    if value >= WORST:
+        return f"≥ {value / 1e6:g}M"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
 
 
 def _measure(axes: Axes, courses: Sequence[Course], course: Course, label: str) -> Entry:

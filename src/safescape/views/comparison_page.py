@@ -8,7 +8,7 @@ from safescape.landscape import Comparison, Landscape
 from safescape.survey import InterpolationAxis
 from safescape.views.beside import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.contrast import listed, measured_in, names_of, panels_of
-from safescape.views.curves import WORST, Course, courses_of, origin_of, other_model, third_model
+from safescape.views.curves import Course, courses_of, origin_of, other_model, third_model
 from safescape.views.document import render_document
 from safescape.views.findings import findings_of
 from safescape.views.layers import layers_of
@@ -62,10 +62,7 @@ def _payload(comparison: Comparison) -> dict[str, object]:
 
 
 def _pieces(course: Course) -> list[list[dict[str, float]]]:
-    return [
-        [{name: min(value, WORST) for name, value in reading._asdict().items()} for reading in piece]
-        for piece in course.pieces
-    ]
+    return [[reading._asdict() for reading in piece] for piece in course.pieces]
 
 
 def _axes_of_lines(comparison: Comparison) -> dict[str, object]:

@@ -162,7 +162,10 @@ def courses_of(landscape: Landscape) -> list[Course]:
 
 
 def measure_courses(landscape: Landscape) -> list[Course]:
-    """Return the over-refusal and the capability along α, one course a probe that is asked along it."""
+    """Return the over-refusal and the capability along α, one course a probe that is asked along it.
+
+    A perplexity ends at `WORST`, as its scale does.
+    """
     found, apart = [], only_at_models(landscape)
     for probe, kind in dict.fromkeys((m.probe, m.kind) for m in landscape.measures if m.probe not in apart):
         lines = []
@@ -236,7 +239,10 @@ def _readings(curve: Curve) -> Mapping[float, Reading]:
 def _course(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
     places = pairwise(_shared(lines))
     gaps = [n for n, (left, right) in enumerate(places, start=1) if any(left < alpha < right for alpha in grid)]
-    return Course(probe, kind, _mean(lines, logarithmic=kind == "perplexity"), tuple(gaps))
+    readings = _mean(lines, logarithmic=kind == "perplexity")
+    if kind == "perplexity":
+        readings = tuple(Reading(r.x, *(min(figure, WORST) for figure in r[1:])) for r in readings)
+    return Course(probe, kind, readings, tuple(gaps))
 
 
 def _shared(lines: Sequence[Mapping[float, Reading]]) -> list[float]:

@@ -93,7 +93,7 @@ function layoutOverAlpha(domain, below) {
 
 // The range of an axis of perplexities, in decades; it ends where a model is worse than guessing.
 function decadesOf(courses) {
-  const values = courses.flatMap((course) => course.readings.map((r) => Math.min(r.value, 1e6)));
+  const values = courses.flatMap((course) => course.readings.map((r) => r.value));
   const low = Math.log10(Math.min(...values));
   return [low - 0.15, Math.max(Math.log10(Math.max(...values)), low + 1) + 0.15];
 }
