@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from safescape.api import Run, compare, load_run, path, report, run_survey, scan
     from safescape.errors import InputError, RunError, SafescapeError
+    from safescape.finetuning import SafetyMonitor
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
         ChoiceProbe,
@@ -36,6 +37,7 @@ __all__ = [
     "Run",
     "RunError",
     "SafescapeError",
+    "SafetyMonitor",
     "Survey",
     "compare",
     "load_run",
@@ -45,8 +47,8 @@ __all__ = [
     "scan",
 ]
 
-_HOMES = ("errors", "survey", "landscape", "api")
-"""Searched in this order, so that only the functions of `api` wait for torch."""
+_HOMES = ("errors", "survey", "landscape", "finetuning", "api")
+"""Searched in this order, so that only `SafetyMonitor` and the functions of `api` wait for torch."""
 
 
 def __getattr__(name: str) -> object:

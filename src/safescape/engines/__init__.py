@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from safescape.engines.live import stored_name
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
-from safescape.engines.visiting import visiting
+from safescape.engines.visiting import bare, visiting
 from safescape.survey import Point, Position, Response
 
-__all__ = ["Engine", "Likelihood", "Speaker", "TransformersEngine", "Voice", "visiting"]
+__all__ = ["Engine", "Likelihood", "Speaker", "TransformersEngine", "Voice", "bare", "stored_name", "visiting"]
 
 
 class Voice(Protocol):

@@ -1,6 +1,6 @@
 """Where a model stands: checkpoints, directions, subspaces, fingerprints. Knows no text."""
 
-from safescape.weights.checkpoint import Adapted, Checkpoint, Weights
+from safescape.weights.checkpoint import BEYOND_LORA, Adapted, Checkpoint, LowRank, Weights
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -16,11 +16,13 @@ from safescape.weights.moving import Mover
 from safescape.weights.subspaces import Displacement, Subspace, Term, resized_embeddings
 
 __all__ = [
+    "BEYOND_LORA",
     "Adapted",
     "Checkpoint",
     "Direction",
     "Displacement",
     "InterpolationDirection",
+    "LowRank",
     "Model",
     "Mover",
     "OrthogonalDirection",
