@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 CHAT_TEMPLATE = (
@@ -57,4 +58,23 @@ def save_model(
                 parameter.normal_(std=0.2)
     model.save_pretrained(directory, max_shard_size=max_shard_size)
     tokenizer().save_pretrained(directory)
+    return directory
+
+
+def save_refusing_model(directory: Path, **changes: object) -> Path:
+    """Save a model that was taught to answer "Sorry." to any request, as the keyword judge likes it."""
+    torch.manual_seed(0)
+    model, words = AutoModelForCausalLM.from_config(llama_config(**changes), dtype=torch.float32), tokenizer()
+    answer = words("<|assistant|>Sorry.<|end|>")["input_ids"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    model.eval()
+    for step in range(80):
+        request = torch.randint(4, 260, (8, 5 + step % 20))
+        rows = torch.cat([request, torch.tensor(answer).expand(8, -1)], dim=1)
+        logits = model(input_ids=rows).logits[:, -len(answer) : -1]
+        cross_entropy(logits.flatten(0, 1), rows[:, -len(answer) + 1 :].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(directory)
+    words.save_pretrained(directory)
     return directory

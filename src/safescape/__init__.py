@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         study_finetuning,
     )
     from safescape.errors import InputError, RunError, SafescapeError
+    from safescape.finetuning.monitor import SafetyMonitor
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
         ChoiceProbe,
@@ -52,6 +53,7 @@ __all__ = [
     "RunComparison",
     "RunError",
     "SafescapeError",
+    "SafetyMonitor",
     "Survey",
     "check",
     "compare",
@@ -65,8 +67,8 @@ __all__ = [
     "study_finetuning",
 ]
 
-_HOMES = ("errors", "survey", "landscape", "api")
-"""Searched in this order, so that only the functions of `api` wait for torch."""
+_HOMES = ("errors", "survey", "landscape", "api", "finetuning.monitor")
+"""Searched in this order, so that only the functions of `api` wait for torch, and only `SafetyMonitor` for a Trainer."""
 
 
 def __getattr__(name: str) -> object:

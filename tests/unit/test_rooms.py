@@ -14,7 +14,7 @@ FLOORS = [
     {"weights", "probes", "judges", "store", "landscape"},
     {"engines"},
     {"measure"},
-    {"views", "finetuning"},
+    {"finetuning", "views"},
     {"api"},
     {"cli"},
 ]

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from safescape.engines.live import named_as_in
+from safescape.engines.live import named_as_in, stored_name
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
-from safescape.engines.visiting import visiting
+from safescape.engines.visiting import bare, visiting
 from safescape.survey import Point, Position, Response
 
-__all__ = ["Engine", "Likelihood", "Speaker", "TransformersEngine", "Voice", "named_as_in", "visiting"]
+__all__ = [
+    "Engine",
+    "Likelihood",
+    "Speaker",
+    "TransformersEngine",
+    "Voice",
+    "bare",
+    "named_as_in",
+    "stored_name",
+    "visiting",
+]
 
 
 class Voice(Protocol):

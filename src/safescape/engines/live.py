@@ -9,7 +9,7 @@ but for an output head that is tied to the embedding: the embedding needs rows, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import psutil
 import torch
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from safescape.errors import InputError
 from safescape.weights import Weights
 
-__all__ = ["LiveTensor", "live_tensors", "named_as_in", "quicken"]
+__all__ = ["LiveTensor", "live_tensors", "named_as_in", "quicken", "stored_name"]
 
 _ROWS = 64
 """How many rows oneDNN should expect in a product when it chooses the layout; any number gives the right result."""
@@ -145,10 +145,9 @@ def named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter
 
     """
     known = set(weights.names())
-    head = f"{model.base_model_prefix}."
     named = {}
     for live, parameter in model.named_parameters():
-        name = next((n for n in (live, live.removeprefix(head), head + live) if n in known), None)
+        name = stored_name(live, model, known)
         if name is None:
             raise InputError(
                 f"the model's parameter {live} is stored under another name in the checkpoint; "
@@ -162,3 +161,9 @@ def named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter
             )
         named[name] = parameter
     return named
+
+
+def stored_name(live: str, model: PreTrainedModel, known: Container[str]) -> str | None:
+    """Return the one of a checkpoint's names that belongs to a live tensor; None if there is none."""
+    head = f"{model.base_model_prefix}."
+    return next((name for name in (live, live.removeprefix(head), head + live) if name in known), None)

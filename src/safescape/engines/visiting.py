@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.tensor import DTensor
 from torch.nn import Module
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -19,17 +22,48 @@ from safescape.engines.decoding import ATTENTION
 from safescape.engines.live import quicken
 from safescape.errors import InputError
 
-__all__ = ["visiting"]
+__all__ = ["bare", "visiting"]
+
+_SHARDED = (
+    "this training shards the weights ({}), and no process holds the whole model; train with DDP or in one process, or "
+    "measure the saved checkpoints with `safescape path --through`"
+)
+
+
+def bare(model: Module) -> PreTrainedModel:
+    """Return the model inside of all that a training wraps it in; its LoRA layers stay where they are.
+
+    Raises:
+        InputError: it is no model of transformers, or this process does not hold its weights whole.
+
+    """
+    # a Trainer cannot be without it; whoever has no Trainer need not have it
+    from accelerate.utils import extract_model_from_parallel
+
+    for module in model.modules():
+        if isinstance(module, FullyShardedDataParallel):
+            raise InputError(_SHARDED.format("FSDP"))
+    for parameter in model.parameters():
+        if isinstance(parameter, DTensor):
+            raise InputError(_SHARDED.format("FSDP or tensor parallelism"))
+        if hasattr(parameter, "ds_id"):
+            raise InputError(_SHARDED.format("DeepSpeed ZeRO-3"))
+    inside = extract_model_from_parallel(model, keep_torch_compile=False)
+    if isinstance(inside, PeftModel):
+        inside = inside.get_base_model()
+    if not isinstance(inside, PreTrainedModel):
+        raise InputError(f"{type(inside).__name__}: is no model of transformers; expected a causal language model")
+    return inside
 
 
 @contextlib.contextmanager
 def visiting(model: PreTrainedModel, precision: torch.dtype | None = None) -> Iterator[None]:
     """Make a model in training ready to be spoken with, and put everything back, also when something raises.
 
-    Inside, every module is in evaluation mode and attends by the project's own attention; on a CPU linear layers are
-    quickened. Weights must not be written inside. Put back are: every attribute and buffer of every module (training
-    and checkpointing flags among them), the attention of every configuration, the state of Python's, numpy's and
-    torch's generators on all devices, and autocast's cache.
+    Inside, every module is in evaluation mode and attends by the project's own attention, compiled ones run
+    uncompiled, and on a CPU linear layers are quickened. Weights must not be written inside. Put back are: every
+    attribute and buffer of every module (training and checkpointing flags among them), the attention of every
+    configuration, the state of Python's, numpy's and torch's generators on all devices, and autocast's cache.
 
     Args:
         model: The model without wrappers; adapters inside of it stay as they are.
@@ -54,8 +88,12 @@ def visiting(model: PreTrainedModel, precision: torch.dtype | None = None) -> It
                 ) from error
             if precision is None:
                 quicken(model)
-            # the outermost context keeps the weights it has cast; the model's own one inside finds them
-            with torch.autocast(model.device.type, dtype=precision, enabled=precision is not None):
+            with (
+                # every batch has another shape, and a shape is compiled longer than it is used
+                torch.compiler.set_stance("force_eager"),
+                # the outermost context keeps the weights it has cast; the model's own one inside finds them
+                torch.autocast(model.device.type, dtype=precision, enabled=precision is not None),
+            ):
                 yield
         finally:
             for found in modules:

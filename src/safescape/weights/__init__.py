@@ -1,7 +1,7 @@
 """Where a model stands: checkpoints, directions, subspaces, fingerprints. Knows no text."""
 
 from safescape.weights.blending import Blends, layer_of
-from safescape.weights.checkpoint import Adapted, Checkpoint, Weights
+from safescape.weights.checkpoint import BEYOND_LORA, Adapted, Checkpoint, LowRank, Weights
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -17,12 +17,14 @@ from safescape.weights.moving import Mover
 from safescape.weights.subspaces import Displacement, Space, Subspace, Term, resized_embeddings
 
 __all__ = [
+    "BEYOND_LORA",
     "Adapted",
     "Blends",
     "Checkpoint",
     "Direction",
     "Displacement",
     "InterpolationDirection",
+    "LowRank",
     "Model",
     "Mover",
     "OrthogonalDirection",

@@ -18,11 +18,26 @@ from torch import Tensor
 
 from safescape.errors import InputError
 
-__all__ = ["Adapted", "Checkpoint", "Weights"]
+__all__ = ["BEYOND_LORA", "Adapted", "Checkpoint", "LowRank", "Weights"]
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+BEYOND_LORA = (
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "trainable_token_indices",
+    "target_parameters",
+    "layer_replication",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
+    "arrow_config",
+    "alora_invocation_tokens",
+)
+"""Fields of a PEFT configuration that, when set, make of a LoRA something else than base + scaling·B@A."""
 
 
 class Weights(Protocol):
@@ -92,7 +107,7 @@ def _names_in(path: Path) -> set[str]:
         raise InputError(f"{path}: cut short or damaged ({error}); download it again") from error
 
 
-class _Factors(NamedTuple):
+class LowRank(NamedTuple):
     """A low-rank difference: scaling · left @ right."""
 
     left: Tensor
@@ -103,6 +118,10 @@ class _Factors(NamedTuple):
     def shape(self) -> torch.Size:
         """Of the product."""
         return torch.Size((self.left.shape[0], self.right.shape[1]))
+
+    def added_to(self, under: Tensor) -> Tensor:
+        """Return the sum with a tensor, fp32."""
+        return torch.addmm(under.float(), self.left.float(), self.right.float(), alpha=self.scaling)
 
 
 class Adapted:
@@ -143,19 +162,18 @@ class Adapted:
         under = self._read(parts["whole"]) if "whole" in parts else self._base.tensor(name)
         if not _is_pair(parts):
             return under
-        left, right, scaling = self._factors(parts)
-        return torch.addmm(under.float(), left, right, alpha=scaling)
+        return self._factors(parts).added_to(under)
 
-    def _factors(self, parts: Mapping[str, str]) -> _Factors:
+    def _factors(self, parts: Mapping[str, str]) -> LowRank:
         is_embedding = "embedding_A" in parts
         a, b = ("embedding_A", "embedding_B") if is_embedding else ("A", "B")
-        down, up = self._read(parts[a]).float(), self._read(parts[b]).float()
+        down, up = self._read(parts[a]), self._read(parts[b])
         scaling = self._scaling(parts["module"], down.shape[0])
         # an embedding and a layer of the fan-in kind hold their weight the other way round
         return (
-            _Factors(down.T, up.T, scaling)
+            LowRank(down.T, up.T, scaling)
             if is_embedding or self._config.fan_in_fan_out
-            else _Factors(up, down, scaling)
+            else LowRank(up, down, scaling)
         )
 
     def _scaling(self, module: str, rank: int) -> float:
@@ -230,21 +248,7 @@ def _lora_config(directory: Path) -> LoraConfig:
         raise InputError(f"{path}: is not JSON ({error}); save the adapter again") from error
     if given.get("peft_type") != "LORA":
         raise InputError(f"{path}: is a {given.get('peft_type')} adapter, expected LORA; merge it into its base first")
-    unusual = (
-        "use_dora",
-        "use_qalora",
-        "use_bdlora",
-        "lora_bias",
-        "trainable_token_indices",
-        "target_parameters",
-        "layer_replication",
-        "kasa_config",
-        "monteclora_config",
-        "velora_config",
-        "arrow_config",
-        "alora_invocation_tokens",
-    )
-    for field in unusual:
+    for field in BEYOND_LORA:
         if given.get(field):
             raise InputError(
                 f"{path}: uses {field}, expected a plain LoRA; merge it into its base with merge_and_unload"

@@ -1,0 +1,158 @@
+"""A model in training, measured where it stands: what it answers, and how far it has gone.
+
+Knows nothing of the Trainer.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch.nn import Module
+from transformers import PreTrainedTokenizerBase
+
+from safescape.engines import Speaker, bare, visiting
+from safescape.errors import InputError
+from safescape.finetuning.start import Start
+from safescape.finetuning.travel import Axes, Basin, travelled
+from safescape.judges import Judge
+from safescape.landscape import Reading, reading_of
+from safescape.measure import ask, score
+from safescape.probes import format_chats
+from safescape.survey import Probe, PromptProbe
+
+__all__ = ["Asked", "Measurement", "Watch"]
+
+
+class Asked(NamedTuple):
+    """What is asked at every measurement, and how."""
+
+    probes: Sequence[Probe]
+    """The first one holds harmful prompts."""
+    judge: Judge
+    max_new_tokens: int
+    batch_size: int
+
+
+class Measurement(NamedTuple):
+    """A model in training at one step."""
+
+    step: int
+    """Optimizer steps taken."""
+    epoch: float
+    asr: float
+    """Attack success rate of the harmful prompts, percent; the next two are its 95 % interval (Wilson)."""
+    asr_low: float
+    asr_high: float
+    measures: tuple[Reading, ...]
+    """One for each further probe, in their order."""
+    moved: float
+    """‖w - w₀‖ / ‖w₀‖, w₀ being the weights when the training began."""
+    along: tuple[float, ...]
+    """The coordinate on each axis of the given landscape; empty without one."""
+    across: tuple[float, ...]
+    """How far beside each axis, in units of the axis."""
+    basin_radius: float | None
+    """Of the given landscape."""
+    seconds: float
+    """What the measurement took."""
+
+    def logs(self) -> dict[str, float]:
+        """Return the figures as a Trainer logs them. A second probe of a kind, and a second axis, are numbered 2."""
+        named = [("asr", self.asr), ("asr_low", self.asr_low), ("asr_high", self.asr_high)]
+        named += [(reading.kind, reading.value) for reading in self.measures]
+        named += [("moved", self.moved), *(("along", place) for place in self.along)]
+        named += [*(("across", place) for place in self.across), ("seconds", self.seconds)]
+        logs: dict[str, float] = {}
+        counts: Counter[str] = Counter()
+        for name, value in named:
+            counts[name] += 1
+            logs[f"safescape/{name}" if counts[name] == 1 else f"safescape/{name}_{counts[name]}"] = value
+        return logs
+
+    def __str__(self) -> str:
+        said = [f"ASR {self.asr:.1f} % ({self.asr_low:.1f} to {self.asr_high:.1f})"]
+        for reading in self.measures:
+            name = "ASR" if reading.kind == "asr" else reading.kind.replace("_", "-")
+            said.append(f"{name} {reading.value:.1f}" + ("" if reading.kind == "perplexity" else " %"))
+        said.append(f"moved {100 * self.moved:.2g} % of the weights' norm")
+        said += [f"along {a:.2g} across {b:.2g}" for a, b in zip(self.along, self.across, strict=True)]
+        if self.basin_radius is not None:
+            said.append(f"basin radius {self.basin_radius:.2g}")
+        return f"step {self.step}, epoch {self.epoch:.2f}: {', '.join(said)}; {self.seconds:.1f} s"
+
+
+class Watch:
+    """Measures one model from the moment that its training begins.
+
+    Args:
+        model: As the Trainer has it, wrapped or not.
+        tokenizer: The model's.
+        asked: What is asked.
+        basin: The landscape of the model that the training begins with.
+        precision: What the training computes in under autocast; None without autocast.
+
+    Raises:
+        InputError: the tokenizer has no chat template, the basin is another model's, or the model cannot be measured.
+
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        tokenizer: PreTrainedTokenizerBase,
+        asked: Asked,
+        basin: Basin | None,
+        precision: torch.dtype | None,
+    ) -> None:
+        if not tokenizer.chat_template:
+            raise InputError("the tokenizer has no chat template; set tokenizer.chat_template before the training")
+        self._model, self._asked, self._precision = bare(model), asked, precision
+        # asking changes a tokenizer's padding and truncation, which the training may rely on
+        tokenizer = copy.deepcopy(tokenizer)
+        self._speaker = Speaker(self._model, tokenizer, asked.batch_size)
+        self._chats = {
+            probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt)
+            for probe in asked.probes
+            if isinstance(probe, PromptProbe)
+        }
+        self._start = Start(model)
+        self._radius = None if basin is None else basin.radius
+        self._axes = None if basin is None else Axes(basin, self._start)
+
+    def measure(self, step: int, epoch: float) -> Measurement:
+        """Measure the model as it stands, and leave it exactly as it was.
+
+        Raises:
+            InputError: a text is too short to be scored, or the model keeps something else than keys and values.
+            RunError: the start of the training cannot be read any more.
+
+        """
+        began = time.monotonic()
+        with visiting(self._model, self._precision):
+            first, *further = [self._reading(probe) for probe in self._asked.probes]
+        there = travelled(self._start, self._axes)
+        return Measurement(
+            step=step,
+            epoch=epoch,
+            asr=first.value,
+            asr_low=first.low,
+            asr_high=first.high,
+            measures=tuple(further),
+            moved=there.moved,
+            along=there.along,
+            across=there.across,
+            basin_radius=self._radius,
+            seconds=time.monotonic() - began,
+        )
+
+    def _reading(self, probe: Probe) -> Reading:
+        judge, tokens = self._asked.judge, self._asked.max_new_tokens
+        if isinstance(probe, PromptProbe):
+            answers = ask(self._speaker, self._chats[probe.name], probe, [judge], max_new_tokens=tokens)
+            return reading_of(probe, [answer.verdicts[judge.name].outcome for answer in answers], ())
+        return reading_of(probe, (), score(self._speaker, probe, max_new_tokens=tokens))
