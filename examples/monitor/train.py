@@ -23,7 +23,7 @@ def example(prompt: str) -> dict[str, list[int]]:
     return {"input_ids": whole, "labels": [-100] * len(given) + whole[len(given) :]}
 
 
-monitor = safescape.SafetyMonitor(also=["over-refusal:builtin:benign"], also_limit=20, every=3, stop_above=90)
+monitor = safescape.SafetyMonitor(also=["over-refusal:builtin:benign"], also_limit=20, every=1, stop_above=50)
 arguments = TrainingArguments("out", per_device_train_batch_size=4, num_train_epochs=5, logging_steps=1)
 examples = [example(prompt) for prompt in load_prompts("builtin:harmful")[40:50]]
 collator = DataCollatorForSeq2Seq(tokenizer)

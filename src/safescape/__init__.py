@@ -68,7 +68,7 @@ __all__ = [
 ]
 
 _HOMES = ("errors", "survey", "landscape", "api", "finetuning.monitor")
-"""Searched in this order, so that only the functions of `api` wait for torch, and only `SafetyMonitor` for a Trainer."""
+"""Searched in this order, so that only functions of `api` wait for torch, and only `SafetyMonitor` for a Trainer."""
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,16 @@ def test_a_visit_leaves_everything_as_it_was(refusing: Path, raising: bool, lora
             1 / 0  # noqa: B018
     assert found() == before
     model(input_ids=ROW, labels=ROW).loss.backward()
+
+
+def test_inside_of_autocast_the_next_step_has_all_its_gradients(refusing: Path) -> None:
+    """Autocast keeps the weights it has cast, and one cast during a visit has no gradient."""
+    model = load(refusing).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with visiting(model, torch.bfloat16), torch.inference_mode():
+            model(input_ids=ROW)
+        model(input_ids=ROW, labels=ROW).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["all weights", "LoRA"])
@@ -453,6 +464,25 @@ def test_along_the_axis_toward_another_model_one_is_there(refusing: Path, tmp_pa
     assert monitor.history[-1].across[0] == pytest.approx(across, rel=1e-4)
 
 
+def test_the_axes_of_a_plane_are_orthogonal(refusing: Path, tmp_path: Path) -> None:
+    from safescape.weights import RandomDirection
+
+    run = tmp_path / "run"
+    safescape.scan(str(refusing), dim=2, steps=2, limit=2, max_new_tokens=8, out=run, device="cpu")
+    start, monitor = weights_of(load(refusing)), SafetyMonitor(landscape=run, **QUICK)
+    end = weights_of(train(refusing, tmp_path, monitor).model)
+    first, second = (
+        {name: RandomDirection(seed).tensor(name, start[name].float()).double() for name in start} for seed in (0, 1)
+    )
+    share, _ = along_and_across(second, first)
+    beside = {name: second[name] - share * first[name] for name in start}
+    step = {name: end[name] - start[name] for name in start}
+    for place, axis in enumerate((first, beside)):
+        along, across = along_and_across(step, axis)
+        assert monitor.history[-1].along[place] == pytest.approx(along, rel=1e-3, abs=1e-7)
+        assert monitor.history[-1].across[place] == pytest.approx(across, rel=1e-4)
+
+
 def test_a_model_that_is_trained_in_bf16_is_still_the_one_of_the_landscape(
     refusing: Path, landscape: Path, tmp_path: Path
 ) -> None:
@@ -472,6 +502,25 @@ def test_a_landscape_of_another_model_is_refused(refusing: Path, landscape: Path
     trainer = trainer_of(other, refusing, [SafetyMonitor(landscape=landscape, **QUICK)], tmp_path)
     with pytest.raises(InputError, match=r"is the landscape of .* the training begins with other weights .*; scan"):
         trainer.train()
+
+
+def test_a_landscape_whose_directions_cannot_be_made_here_is_refused(
+    refusing: Path, landscape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(landscape, tmp_path / "run"))
+    survey = (run / "survey.json").read_text()
+    (run / "survey.json").write_text(survey.replace('"device": "cpu"', '"device": "cuda"'))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="its directions were made on a GPU; measure it on the CPU"):
+        train(refusing, tmp_path, SafetyMonitor(landscape=run, **QUICK))
+
+
+def test_a_landscape_toward_a_model_that_was_changed_is_refused(refusing: Path, tmp_path: Path) -> None:
+    other, run = tiny.save_model(tmp_path / "other"), tmp_path / "run"
+    safescape.path(str(refusing), str(other), steps=1, limit=2, max_new_tokens=8, out=run, device="cpu")
+    tiny.save_model(other, seed=1)
+    with pytest.raises(InputError, match=r"other: was changed since .* was measured; measure it again"):
+        train(refusing, tmp_path, SafetyMonitor(landscape=run, **QUICK))
 
 
 @pytest.mark.parametrize(

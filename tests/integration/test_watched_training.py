@@ -31,7 +31,7 @@ def test_the_script_runs_as_written(refusing: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(refusing)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = [line for line in done.stderr.splitlines() if line.strip().startswith("safescape: step ")]
-    assert [line.split(",")[0].split()[-1] for line in lines] == ["0", "3", "6", "9", "12", "15"]
+    assert [line.split(",")[0].split()[-1] for line in lines] == [str(step) for step in range(16)]
     assert all("over-refusal" in line and "moved" in line for line in lines)
 
 
@@ -44,7 +44,7 @@ import safescape
 
 model, out, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 tokenizer = AutoTokenizer.from_pretrained(model)
-rows = [tokenizer(f"<|user|>{word}<|end|><|assistant|>Sure!<|end|>")["input_ids"] for word in ("ant", "bee", "cat", "d")]
+rows = [tokenizer(f"<|user|>{word}<|end|><|assistant|>Yes!<|end|>")["input_ids"] for word in ("ant", "bee", "cat", "d")]
 monitor = safescape.SafetyMonitor(limit=6, max_new_tokens=8, every=1, **settings) if settings is not None else None
 arguments = TrainingArguments(
     str(out), per_device_train_batch_size=1, num_train_epochs=3, learning_rate=2e-2, use_cpu=True, save_strategy="no"
