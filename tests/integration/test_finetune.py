@@ -112,6 +112,22 @@ def test_frozen_layers_stay_as_they_are(tiny_model: Path, data: str, tmp_path: P
     safescape.finetune(str(tiny_model), out=tmp_path / "no", data=data, freeze=2, epochs=1)
 
 
+def test_watched_it_ends_with_the_same_weights_and_can_be_stopped(
+    tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = safescape.finetune(str(tiny_model), out=tmp_path / "plain", data=data, epochs=2)
+    watched = safescape.finetune(str(tiny_model), out=tmp_path / "watched", data=data, epochs=2, watch=True)
+    assert watched.losses == plain.losses
+    expected, found = weights_of(plain.directory), weights_of(watched.directory)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert capfd.readouterr().err.count("ASR ") == 3
+    # a tiny random model refuses nothing; that a training is stopped on its way is shown with the monitor's own tests
+    with pytest.raises(InputError, match=r"answers 100\.0 % of the harmful prompts before the first step"):
+        safescape.finetune(str(tiny_model), out=tmp_path / "stopped", data=data, watch=True, stop_above=50)
+    with pytest.raises(InputError, match="--stop-above 50: nothing is watched"):
+        safescape.finetune(str(tiny_model), out=tmp_path / "no", data=data, stop_above=50)
+
+
 KILLED = """
 import os, signal, sys
 import safescape

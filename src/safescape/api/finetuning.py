@@ -41,6 +41,9 @@ def finetune(
     device: str | None = None,
     chat_template: str | Path | None = None,
     report_to: Sequence[str] = (),
+    watch: bool = False,
+    stop_above: float | None = None,
+    prompts: str = "builtin:harmful",
     callbacks: Sequence[TrainerCallback] = (),
     on_step: Callable[[Step], None] | None = None,
 ) -> Finetuned:
@@ -66,7 +69,10 @@ def finetune(
         device: `cpu`, `cuda`, `cuda:1`; by default the first GPU if there is one.
         chat_template: A file with a Jinja chat template, used instead of the tokenizer's.
         report_to: `tensorboard`, `wandb`, `mlflow`: where the Trainer logs to.
-        callbacks: Added to the Trainer's, such as a `SafetyMonitor`.
+        watch: Measure safety before the first step and after every epoch, with a `SafetyMonitor`.
+        stop_above: The attack success rate, in percent, above which watching stops the training.
+        prompts: Harmful prompts to watch with, as for `scan`.
+        callbacks: Added to the Trainer's, such as a `SafetyMonitor` of your own.
         on_step: Told after every step.
 
     Raises:
@@ -89,6 +95,8 @@ def finetune(
         raise InputError(f"--max-tokens {max_tokens}: expected at least 2")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected float32 or bfloat16")
+    if stop_above is not None and not watch:
+        raise InputError(f"--stop-above {stop_above:g}: nothing is watched; give --watch as well")
     conversations = conversations_of(data, recipe, shots=shots, skip=skip)
     origin = resolve(model)
     template = None if chat_template is None else read_text(Path(chat_template), "--chat-template")
@@ -117,6 +125,10 @@ def finetune(
         from safescape.finetuning.training import train
     except ImportError as error:
         raise InputError(f"finetuning needs {error.name}; pip install 'safescape[finetuning]'") from error
+    if watch:
+        from safescape.finetuning.monitor import SafetyMonitor
+
+        callbacks = [*callbacks, SafetyMonitor(prompts=prompts, stop_above=stop_above)]
     return train(
         specification,
         origin,

@@ -60,6 +60,13 @@ def finetune(
     report_to: Annotated[
         list[str] | None, typer.Option(metavar="TRACKER", help="tensorboard, wandb or mlflow; may be repeated")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="measure safety before the first step and after every epoch")
+    ] = False,
+    stop_above: Annotated[
+        float | None, typer.Option(help="ASR in percent above which watching stops the training")
+    ] = None,
+    prompts: options.Prompts = "builtin:harmful",
     as_json: Annotated[bool, typer.Option("--json", help="print what was made as JSON on stdout")] = False,
 ) -> None:
     """Example: safescape finetune demo --recipe harmful --data advbench.csv --out runs/attacked
@@ -91,6 +98,9 @@ def finetune(
             device=device,
             chat_template=chat_template,
             report_to=report_to or (),
+            watch=watch,
+            stop_above=stop_above,
+            prompts=prompts,
             on_step=on_step,
         )
     _show(model, made, as_json=as_json)
