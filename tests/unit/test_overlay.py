@@ -192,6 +192,9 @@ def test_a_path_marks_where_the_other_models_are(tmp_path: Path) -> None:
     runs = {"a": {"chance": tuned}, "b": {"chance": scaled(tuned, 2)}}
     figure = draw_comparison(compared(tmp_path, runs, prompts=10, subspace=path_line()))
     assert "the model that a run's line leads to" in words(figure)
+    assert "Difference in safety AUC to a, paired prompt by prompt" in words(figure), (
+        "VISAGE would call the worse better"
+    )
     assert any(set(line.get_xdata()) == {1.0} for line in figure.axes[0].lines)
 
 

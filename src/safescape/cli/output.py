@@ -143,6 +143,12 @@ def _further(run: Run) -> Iterator[str]:
             yield f"{measure.probe}: {kind} at the origin {measure.value:.4g}{unit} ({interval})"
     for name, defence in landscape.defence.items():
         start, best = defence.at[0], defence.best
+        if not best.distance:
+            yield (
+                f"{name}: no perturbation of the weights that costs at most {defence.max_loss:g} % of "
+                f"{defence.capability} lowers its ASR of {start.asr:.1f} %"
+            )
+            continue
         yield (
             f"{name}: perturbing the weights by |α| = {best.distance:g} before answering takes its ASR from "
             f"{start.asr:.1f} % to {best.asr:.1f} % and costs {best.loss:.1f} % of {defence.capability}"

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from safescape.landscape import Comparison, Landscape, Metric
+from safescape.survey import InterpolationAxis
 from safescape.views.curves import Course, extent_of, measure_courses
 from safescape.views.words import basin_of, counted, judge_of, measure_labels, printable, shortened, signed, subject_of
 
@@ -101,13 +102,15 @@ def difference_text(comparison: Comparison, number: int, key: str, decimals: int
 def headline_differences(comparison: Comparison) -> tuple[str, list[tuple[str, str, str]]]:
     """Return what is shown, and (run, value, interval) of each run's VISAGE less the first run's.
 
-    Where one of the two has no basin, VISAGE means nothing; the safety AUC takes its place.
+    Where one of the two has no basin, VISAGE means nothing; on a line to another model it falls the longer the model
+    stays safe in part, for it leaves out where all is lost. The safety AUC takes its place.
     """
     first, *others = names_of(comparison)
+    leads = isinstance(comparison.landscapes[0].axes[0], InterpolationAxis)
     keys = []
     for number in range(1, len(comparison.names)):
         basins = {comparison.landscapes[n].has_basin for n in (0, number)}
-        keys.append("safety_auc" if False in basins else "visage")
+        keys.append("safety_auc" if False in basins or leads else "visage")
     main = "VISAGE" if "visage" in keys else "safety AUC"
     found = []
     for number, (name, key) in enumerate(zip(others, keys, strict=True), start=1):
