@@ -10,6 +10,7 @@ import torch
 import safescape
 from safescape import InputError
 from safescape.engines import TransformersEngine
+from safescape.measure import score
 from safescape.probes import Answering, further_probes, harness_scores, load_tokenizer
 from safescape.survey import HarnessProbe, Lines, RandomAxis
 from safescape.weights import Model, Subspace
@@ -57,11 +58,9 @@ def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(
     )
     answering = Answering(lambda given: [(f.log_probability, f.greedy) for f in engine.loglikelihood(given)], None, 8)
     assert isinstance(harness, HarnessProbe)
-    over_engine = [score.value for score in harness_scores(harness, answering)]
+    over_engine = [one.value for one in harness_scores(harness, answering)]
 
-    from safescape.measure import _score
-
-    ours = [score.value for score in _score(engine, choice, 8)]
+    ours = [one.value for one in score(engine, choice, max_new_tokens=8)]
     plain = AutoModelForCausalLM.from_pretrained(demo.directory, dtype=torch.float32)
     plain.load_state_dict({name: demo.weights.tensor(name) for name in demo.weights.names()}, strict=False)
     own = lm_eval.simple_evaluate(
