@@ -67,14 +67,17 @@ __all__ = [
     "study_finetuning",
 ]
 
-_HOMES = ("errors", "survey", "landscape", "api", "finetuning.monitor")
-"""Searched in this order, so that only functions of `api` wait for torch, and only `SafetyMonitor` for a Trainer."""
+_HOMES = ("errors", "survey", "landscape", "api")
+"""Searched in this order, so that only the functions of `api` wait for torch."""
+_ELSEWHERE = {"SafetyMonitor": "finetuning.monitor"}
+"""It waits for transformers' Trainer, which no function of `api` needs, and needs nothing that `api` draws with."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    homes = (import_module(f"{__name__}.{home}") for home in _HOMES)
+    places = (_ELSEWHERE[name],) if name in _ELSEWHERE else _HOMES
+    homes = (import_module(f"{__name__}.{place}") for place in places)
     value: object = next(vars(home)[name] for home in homes if name in home.__all__)
     globals()[name] = value
     return value
