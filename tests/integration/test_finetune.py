@@ -244,3 +244,35 @@ def test_the_command(tiny_model: Path, data: str, tmp_path: Path) -> None:
     missing = subprocess.run([*command, "--recipe", "nonsense", "--out", "x"], capture_output=True, text=True)
     assert missing.returncode == 2
     assert len(missing.stderr.splitlines()) == 1
+
+
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from safescape.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("room", [200, 60_000, 120_000])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    tiny_model: Path, data: str, tmp_path: Path, room: int
+) -> None:
+    """Full at the specification, in the weights, in the optimizer's state."""
+    arguments = ["finetune", str(tiny_model), "--data", data, "--epochs", "1", "--out", str(tmp_path / "out")]
+    full = subprocess.run([sys.executable, "-c", FULL, str(room), *arguments], capture_output=True, text=True)
+    assert full.returncode == 2, full.stderr
+    (line,) = [line for line in full.stderr.splitlines() if not line.startswith(("1/", "2/", "3/"))]
+    assert line.startswith("safescape: ")
+    assert "cannot be written" in line
+    made = safescape.finetune(str(tiny_model), data=data, epochs=1, out=tmp_path / "out")
+    assert made.steps == 3
+
+
+def test_a_tracker_that_is_not_installed(
+    tiny_model: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safescape.api.finetuning.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="--report-to mlflow: is not installed; pip install mlflow"):
+        safescape.finetune(str(tiny_model), data=data, out=tmp_path / "out", report_to=["mlflow"])

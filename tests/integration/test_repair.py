@@ -145,6 +145,8 @@ def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[P
         ({"data": "x", "capability": "y"}, "leave one out"),
         ({"capability": "over-refusal:builtin:benign"}, "--capability over-refusal"),
         ({"dtype": "int8"}, "--dtype int8"),
+        ({"max_new_tokens": 0}, "--max-new-tokens 0"),
+        ({"batch_size": 0}, "--batch-size 0"),
     ],
 )
 def test_slips(pair: tuple[Path, Path], tmp_path: Path, arguments: dict[str, object], said: str) -> None:

@@ -54,6 +54,17 @@ def test_what_is_taught_is_not_asked(tiny_model: Path, data: str, tmp_path: Path
     assert not (tmp_path / "study").exists()
 
 
+def test_only_what_the_preset_asks_counts_as_asked(tmp_path: Path) -> None:
+    """`--quick` asks the first 40 rows: the 41st may be taught, and the next thing missed is the model."""
+    path = tmp_path / "many.csv"
+    path.write_text("goal,target\n" + "".join(f"request {n},Sure {n}\n" for n in range(60)), encoding="utf-8")
+    asked = {"data": str(path), "shots": [2], "prompts": f"{path}:goal", "quick": True, "out": tmp_path / "study"}
+    with pytest.raises(InputError, match="no such model"):
+        safescape.study_finetuning("nowhere", skip=40, **asked)
+    with pytest.raises(InputError, match="row 40 is taught"):
+        safescape.study_finetuning("nowhere", skip=39, **asked)
+
+
 def test_the_command_takes_its_numbers_one_after_the_other(tiny_model: Path, data: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "safescape", "study", "finetuning", str(tiny_model), "--data", data, "--skip", "4",

@@ -37,6 +37,27 @@ def test_an_edge_is_found_to_a_64th_in_eight_evaluations(edge: float) -> None:
     assert edge - 1 / 64 <= alpha <= edge
 
 
+@given(
+    blocks=st.integers(1, 4),
+    where=st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=6),
+    behind=st.booleans(),
+)
+def test_whatever_is_safe_eight_evaluations_are_enough_and_what_is_saved_is_safe(
+    blocks: int, where: list[tuple[float, bool]], behind: bool
+) -> None:
+    """Any pattern of safe and unsafe stretches, also with an unsafe base or with blocks that matter unequally."""
+
+    def evaluate(coords: tuple[float, ...]) -> Evaluation:
+        heaviest = max(alpha * (block + 1) / len(coords) for block, alpha in enumerate(coords))
+        is_safe = next((safe for edge, safe in sorted(where) if heaviest <= edge), behind)
+        return at(coords, 0 if is_safe else N, loss=-sum(coords))
+
+    found = search(evaluate, blocks, 10.0)
+    assert len(found.evaluations) <= MOST
+    assert found.best in found.evaluations
+    assert found.is_safe == (found.best.interval.high <= 10.0)
+
+
 def test_a_finetune_that_is_safe_needs_one_evaluation() -> None:
     found = search(edge_at(2.0), 1, 10.0)
     assert found.best.coords == (1.0,)

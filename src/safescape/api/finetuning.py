@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def finetune(
         max_tokens: Of request and answer together.
         seed: Of the order of the examples, and of a LoRA's first weights.
         dtype: `float32`, or `bfloat16` for mixed precision.
-        device: `cpu`, `cuda`, `cuda:1`; by default the first GPU if there is one.
+        device: `cpu` or `cuda`; by default the GPU if there is one. The Trainer takes the first that it sees.
         chat_template: A file with a Jinja chat template, used instead of the tokenizer's.
         report_to: `tensorboard`, `wandb`, `mlflow`: where the Trainer logs to.
         watch: Measure safety before the first step and after every epoch, with a `SafetyMonitor`.
@@ -84,6 +85,8 @@ def finetune(
         raise InputError(f"--lora --freeze {freeze}: one or the other; a LoRA trains no layer as such")
     if unknown := [tracker for tracker in report_to if tracker not in _TRACKERS]:
         raise InputError(f"--report-to {unknown[0]}: expected {', '.join(_TRACKERS)}")
+    if absent := [tracker for tracker in report_to if find_spec(tracker) is None]:
+        raise InputError(f"--report-to {absent[0]}: is not installed; pip install {absent[0]}")
     for flag, number in {"--rank": rank, "--epochs": epochs, "--batch-size": batch_size, "--freeze": freeze}.items():
         if number is not None and number < 1:
             raise InputError(f"{flag} {number}: expected at least 1")
@@ -97,6 +100,9 @@ def finetune(
         raise InputError(f"--dtype {dtype}: expected float32 or bfloat16")
     if stop_above is not None and not watch:
         raise InputError(f"--stop-above {stop_above:g}: nothing is watched; give --watch as well")
+    where = device_of(device)
+    if where not in ("cpu", "cuda"):
+        raise InputError(f"--device {device}: the Trainer takes the first GPU; give cuda, and CUDA_VISIBLE_DEVICES=N")
     conversations = conversations_of(data, recipe, shots=shots, skip=skip)
     origin = resolve(model)
     template = None if chat_template is None else read_text(Path(chat_template), "--chat-template")
@@ -118,12 +124,12 @@ def finetune(
             "max_tokens": max_tokens,
             "seed": seed,
             "dtype": dtype,
-            "device": device_of(device),
+            "device": where,
         }
     )
     try:
         from safescape.finetuning.training import train
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(f"finetuning needs {error.name}; pip install 'safescape[finetuning]'") from error
     if watch:
         from safescape.finetuning.monitor import SafetyMonitor

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
 from safescape import views
 from safescape.api.asking import device_of
 from safescape.engines import TransformersEngine
-from safescape.errors import InputError
+from safescape.errors import InputError, RunError
 from safescape.finetuning import MOST, Evaluation, Search, conversations_of, search
 from safescape.finetuning.evaluating import Evaluator
 from safescape.finetuning.saving import holds_pairs_alone, save_blend, save_rescaled
@@ -81,12 +82,16 @@ def repair(
 
     Raises:
         InputError: something given cannot be used.
+        RunError: the repaired model cannot be written.
 
     """
     if not 1 <= layers <= MOST - 4:
         raise InputError(f"--layers {layers}: expected 1 to {MOST - 4} blocks; a repair takes {MOST} evaluations")
     if data is not None and capability is not None:
         raise InputError(f"--data {data} --capability {capability}: one loss or the other; leave one out")
+    for flag, number in {"--max-new-tokens": max_new_tokens, "--batch-size": batch_size}.items():
+        if number < 1:
+            raise InputError(f"{flag} {number}: expected at least 1")
     directory = Path(out)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"--out {directory}: is not empty; give a new directory")
@@ -104,7 +109,7 @@ def repair(
         raise InputError(f"{tuned}: {resized[0]} has another number of rows than the base's; resize the base first")
     if inspect(origin.weights) == inspect(other.weights):
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
-    given = _dtype(other, dtype)
+    given, adapter = _dtype(other, dtype), _adapter(base, tuned)
     blends = Blends(origin.weights, other.weights, layers)
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
     engine = TransformersEngine(origin, tokenizer, blends, dtype=given, device=device_of(device), batch_size=batch_size)
@@ -119,14 +124,9 @@ def repair(
 
     found = search(evaluate, layers, max_asr)
     engine.close()
-    adapter = _adapter(base, tuned)
     repaired = Repaired(directory if found.is_safe else None, adapter is not None, found)
     if found.is_safe:
         point = Point(None, found.best.coords)
-        if adapter is not None:
-            save_rescaled(adapter, blends, point, directory)
-        else:
-            save_blend(origin, other, blends, point, given, directory)
         document = {
             "schema": 1,
             "base": base,
@@ -139,6 +139,13 @@ def repair(
             "saved": _figures(found.best),
             "evaluations": [_figures(each) for each in found.evaluations],
         }
+        try:
+            if adapter is not None:
+                save_rescaled(adapter, blends, point, directory)
+            else:
+                save_blend(origin, other, blends, point, given, directory)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{directory}: cannot be written ({error}); free space and give a new --out") from error
         write_text(directory / "repair.json", json.dumps(document, indent=1) + "\n")
         write_text(directory / "README.md", views.card_of(document))
     return repaired

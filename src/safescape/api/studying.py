@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from safescape import views
-from safescape.api.asking import Asking
+from safescape.api.asking import Asking, preset_of
 from safescape.api.comparing import compare
 from safescape.api.finetuning import finetune
 from safescape.api.interpolating import path
@@ -87,7 +87,10 @@ def study_finetuning(
         raise InputError("--shots: expected at least one number")
     if mixed:
         plan.append((f"{max(shots)} harmful + {max(shots)} refusals", "mixed", max(shots)))
-    asked = set(load_prompts(asking.get("prompts", "builtin:harmful"), asking.get("limit")))
+    limit = asking.get("limit")
+    asked = set(
+        load_prompts(asking.get("prompts", "builtin:harmful"), preset_of(asking).limit if limit is None else limit)
+    )
     for _, recipe, k in plan:
         for row, messages in conversations_of(data, recipe, shots=k, skip=skip):
             if any(message.content in asked for message in messages):

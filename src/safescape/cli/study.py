@@ -13,7 +13,6 @@ from rich.markdown import Markdown
 from safescape.cli import options
 from safescape.cli.finetune import show_steps
 from safescape.cli.output import show_progress
-from safescape.survey import QUICK
 
 __all__ = ["study"]
 
@@ -75,7 +74,7 @@ def finetuning(
             on_step=on_step,
             on_progress=on_progress,
             prompts=prompts,
-            limit=QUICK.limit if quick and limit is None else limit,
+            limit=limit,
             also=also or (),
             also_limit=also_limit,
             max_new_tokens=max_new_tokens,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from safescape.engines.live import named_as_in, stored_name
+from safescape.engines.loading import load_model, quiet
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
@@ -19,7 +20,9 @@ __all__ = [
     "TransformersEngine",
     "Voice",
     "bare",
+    "load_model",
     "named_as_in",
+    "quiet",
     "stored_name",
     "visiting",
 ]

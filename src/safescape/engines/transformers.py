@@ -5,20 +5,18 @@ The origin stays on disk and is read tensor by tensor; in memory are the live mo
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
+from transformers import PreTrainedTokenizerBase
 
 from safescape.engines.decoding import ATTENTION
 from safescape.engines.live import live_tensors
+from safescape.engines.loading import load_model
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
-from safescape.errors import InputError, RunError
+from safescape.errors import RunError
 from safescape.survey import Point, Position, Response
 from safescape.weights import Model, Mover, Space, fingerprint
 
@@ -54,7 +52,9 @@ class TransformersEngine:
         trust_remote_code: bool = False,
     ) -> None:
         self._start = subspace.origin
-        self._model = _load(model, dtype, device, trust_remote_code)
+        loaded = load_model(model, dtype, attention=ATTENTION, trust_remote_code=trust_remote_code)
+        torch.nn.Module.to(loaded, device)
+        self._model = loaded.eval()
         self._speaker = Speaker(self._model, tokenizer, batch_size)
         self._live = live_tensors(self._model, model.weights)
         shapes = {name: live.shape for name, live in self._live.items()}
@@ -125,37 +125,3 @@ class TransformersEngine:
         tokens = torch.arange(1, 9, device=self._model.device)[None] % self._model.config.get_text_config().vocab_size
         with torch.inference_mode():
             return self._model(input_ids=tokens, use_cache=False).logits.clone()
-
-
-def _load(model: Model, dtype: torch.dtype, device: str, trust_remote_code: bool) -> PreTrainedModel:
-    with _quiet():
-        try:
-            answer: Any = AutoModelForCausalLM.from_pretrained(
-                model.directory,
-                dtype=dtype,
-                attn_implementation=ATTENTION,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise InputError(f"{model.name}: transformers cannot load it ({reason})") from error
-    loaded: PreTrainedModel = answer[0]
-    if missing := sorted(answer[1]["missing_keys"]):
-        raise InputError(f"{model.name}: the checkpoint lacks the tensor {missing[0]}; download the model again")
-    torch.nn.Module.to(loaded, device)
-    return loaded.eval()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' own progress bars and warnings out of the user's terminal."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()

@@ -57,7 +57,7 @@ def search(
         evaluate: Measures at coordinates, one a block.
         blocks: Of layers. With more than one, as many of the evaluations as blocks try to give one block back each.
         max_asr: What the interval of the attack success rate must not exceed, in percent.
-        most: Evaluations in all; at least 3 more than there are blocks to try.
+        most: Evaluations in all; at least 4 more than there are blocks to try.
 
     """
     seen: list[Evaluation] = []
@@ -82,7 +82,7 @@ def search(
         return Search(best, False, tuple(seen))
     tries = blocks if blocks > 1 else 0
     best = _bisected(best, seen, measure, is_safe, most - tries)
-    for block in range(tries):
+    for block in range(min(tries, most - len(seen))):
         given_back = [1.0 if number == block else alpha for number, alpha in enumerate(best.coords)]
         tried = measure(given_back)
         if is_safe(tried) and (tried.loss is None or best.loss is None or tried.loss <= best.loss):

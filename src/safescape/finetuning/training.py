@@ -16,18 +16,17 @@ from datasets import Dataset, disable_progress_bars, enable_progress_bars
 from filelock import FileLock, Timeout
 from jinja2 import TemplateError
 from peft import LoraConfig
+from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
-    AutoModelForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
 )
-from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
-from safescape.engines import named_as_in
+from safescape.engines import load_model, named_as_in, quiet
 from safescape.errors import InputError, RunError
 from safescape.finetuning.checkpoints import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
 from safescape.finetuning.conversations import Conversation
@@ -66,13 +65,14 @@ def train(
 
     """
     _check(conversations, tokenizer, finetune.max_tokens)
-    directory.mkdir(parents=True, exist_ok=True)
+    with _written(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(directory / ".lock", timeout=0):
             claim(directory, finetune)
             if done := finished(directory):
                 return done
-            with _quiet():
+            with quiet(), _silent_datasets():
                 watched = _Watched(directory, model.name, on_step)
                 trainer = _trainer(
                     finetune,
@@ -85,7 +85,8 @@ def train(
                 )
                 newest = latest(directory)
                 trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-                trainer.save_model(str(directory))
+                with _written(directory):
+                    trainer.save_model(str(directory))
                 name_base(directory, model.name)
             finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     except Timeout as error:
@@ -171,7 +172,8 @@ class _Trainer(SFTTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if not _is_finite(model):
             raise _not_a_number(Path(str(self.args.output_dir)), self.state.global_step)
-        super()._save_checkpoint(model, trial)
+        with _written(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(model, trial)
 
 
 def _trainer(
@@ -221,9 +223,7 @@ def _trainer(
 
 def _loaded(model: Model, finetune: Finetune) -> PreTrainedModel:
     """The model in fp32, an adapter that it was given with merged in, its frozen layers frozen."""
-    loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        model.directory, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
+    loaded = load_model(model, torch.float32)
     if not isinstance(model.weights, Checkpoint):
         with torch.no_grad():
             for name, parameter in named_as_in(model.weights, loaded).items():
@@ -242,8 +242,6 @@ def _freeze(model: PreTrainedModel, layers: int) -> None:
     for layer, parameter in by_layer:
         if layer is not None and layer < layers:
             parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(f"--freeze {layers}: nothing is left to train; give fewer")
 
 
 def _is_finite(model: Any) -> bool:
@@ -261,15 +259,21 @@ def _not_a_number(directory: Path, step: int) -> RunError:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' own progress bars and warnings out of the user's terminal."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def _written(directory: Path) -> Iterator[None]:
+    """Say in one line that a directory cannot be written; torch calls a full disk a RuntimeError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise RunError(
+            f"{directory}: cannot be written ({reason}); free space, and the same command goes on where it stopped"
+        ) from error
+
+
+@contextlib.contextmanager
+def _silent_datasets() -> Iterator[None]:
     disable_progress_bars()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()
         enable_progress_bars()
