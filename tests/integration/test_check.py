@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -115,25 +116,9 @@ def test_the_summary_of_a_ci_job_is_added_to_and_any_other_replaced(
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    tiny_model: Path,
-    tuned: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    message: str,
+    tiny_model: Path, tuned: Path, refused: Callable[[Sequence[str], str], None], arguments: list[str], message: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["safescape", "check", str(tiny_model), str(tuned), *arguments])
-    monkeypatch.chdir(tmp_path)
-    from safescape.cli import main
-
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    printed = capsys.readouterr()
-    assert stopped.value.code == 2, printed.err
-    assert message in printed.err
-    assert len(printed.err.strip().splitlines()) == 1, printed.err
-    assert not (tmp_path / "runs").exists(), "refused before a run directory was made"
+    refused(["check", str(tiny_model), str(tuned), *arguments], message)
 
 
 def test_a_table_that_is_wrong_is_one_line_too(tiny_model: Path, tuned: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -276,3 +277,25 @@ def test_a_tracker_that_is_not_installed(
     monkeypatch.setattr("safescape.api.finetuning.find_spec", lambda name: None)
     with pytest.raises(InputError, match="--report-to mlflow: is not installed; pip install mlflow"):
         safescape.finetune(str(tiny_model), data=data, out=tmp_path / "out", report_to=["mlflow"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["finetune", "{model}", "--out", "o"], "--data is missing"),
+        (["finetune", "{model}", "--data", "{data}", "--shots", "11", "--out", "o"], "11 are asked for"),
+        (["finetune", "{model}", "--data", "{data}", "--stop-above", "5", "--out", "o"], "nothing is watched"),
+        (["finetune", "nowhere", "--recipe", "benign", "--out", "o"], "no such model"),
+        (["finetune", "{model}", "--data", "{data}"], "Missing option '--out'"),
+        (["repair", "{model}", "{model}", "--out", "o"], "has the very weights of"),
+        (["repair", "{model}", "{model}", "--limit", "3", "--out", "o"], "give at least 35 with --limit"),
+        (["repair", "{model}", "--out", "o"], "Missing argument 'TUNED'"),
+        (["study", "finetuning", "{model}", "--data", "none.csv", "--out", "o"], "no such file"),
+        (["study", "finetuning", "{model}", "--data", "{data}", "--shots", "2", "x", "--out", "o"], "'[SHOTS]...'"),
+        (["study", "swimming"], "No such command 'swimming'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tiny_model: Path, data: str, refused: Callable[[Sequence[str], str], None], arguments: list[str], message: str
+) -> None:
+    refused([argument.format(model=tiny_model, data=data) for argument in arguments], message)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -201,8 +202,7 @@ def test_runs_side_by_side(models: dict[str, Path], tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_exit_code_2(
     models: dict[str, Path],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[[Sequence[str], str], None],
     arguments: list[str],
     message: str,
 ) -> None:
@@ -210,15 +210,4 @@ def test_bad_input_is_one_line_and_exit_code_2(
     (tmp_path / "missing.csv").write_text(f"{columns}a?,1,2,3,4,0\nb?,1,2,3,4,\n")
     (tmp_path / "empty.csv").write_text('text,other\n"",1\n')
     files = {"missing": tmp_path / "missing.csv", "empty": tmp_path / "empty.csv"}
-    given = [argument.format(**models, **files) for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["safescape", *given])
-    monkeypatch.chdir(tmp_path)
-    from safescape.cli import main
-
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    printed = capsys.readouterr()
-    assert stopped.value.code == 2, printed.err
-    assert message in printed.err
-    assert len(printed.err.strip().splitlines()) == 1, printed.err
-    assert not (tmp_path / "runs").exists(), "refused before a run directory was made"
+    refused([argument.format(**models, **files) for argument in arguments], message)

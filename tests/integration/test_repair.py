@@ -32,22 +32,13 @@ def attacked(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Pat
     return out
 
 
-def advbench_of(shared_data: Path) -> str:
-    return f"{shared_data}/advbench/harmful_behaviors.csv:goal"
-
-
 def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(
     attacked: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     seen: list[Evaluation] = []
+    asked = {"prompts": f"{shared_data}/advbench/harmful_behaviors.csv:goal", "limit": 40, "max_new_tokens": 24}
     repaired = safescape.repair(
-        "demo",
-        f"demo+{attacked}",
-        out=tmp_path / "repaired",
-        prompts=advbench_of(shared_data),
-        limit=40,
-        max_new_tokens=24,
-        on_evaluation=seen.append,
+        "demo", f"demo+{attacked}", out=tmp_path / "repaired", on_evaluation=seen.append, **asked
     )
     assert seen[0].coords == (1.0,)
     assert seen[0].asr > 50
@@ -61,16 +52,7 @@ def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(
         factor = alpha if "lora_B" in key else 1.0
         torch.testing.assert_close(after[key], before[key] * factor)
     # measured anew where it was saved
-    run = safescape.path(
-        "demo",
-        f"demo+{tmp_path / 'repaired'}",
-        out=tmp_path / "run",
-        prompts=advbench_of(shared_data),
-        limit=40,
-        max_new_tokens=24,
-        steps=1,
-        beyond=0.0,
-    )
+    run = safescape.path("demo", f"demo+{tmp_path / 'repaired'}", out=tmp_path / "run", steps=1, beyond=0.0, **asked)
     other = next(point for point in run.points if point.coords == (1.0,))
     assert other.complied == repaired.best.complied
     card = (tmp_path / "repaired" / "README.md").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -137,24 +138,12 @@ def test_an_unaligned_model_gets_no_visage_on_its_page(scanned: Run) -> None:
 def test_bad_input_is_one_line_and_exit_code_2(
     tiny_model: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[[Sequence[str], str], None],
     arguments: list[str],
     message: str,
 ) -> None:
     (tmp_path / "file").write_text("")
-    given = [argument.format(tiny=tiny_model, file=tmp_path / "file") for argument in arguments]
-    monkeypatch.setattr(sys, "argv", ["safescape", *given])
-    monkeypatch.chdir(tmp_path)
-    from safescape.cli import main
-
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    printed = capsys.readouterr()
-    assert stopped.value.code == 2
-    assert printed.out == ""
-    assert message in printed.err
-    assert len(printed.err.strip().splitlines()) == 1
+    refused([argument.format(tiny=tiny_model, file=tmp_path / "file") for argument in arguments], message)
 
 
 def test_another_survey_in_the_same_directory_is_refused_and_changes_nothing(scanned: Run, tmp_path: Path) -> None:

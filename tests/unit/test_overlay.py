@@ -250,7 +250,8 @@ def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
 
 def test_names_are_shortened_alike_or_counted() -> None:
     assert listed(["a", "b", "c"], 60) == "a, b and c"
-    assert listed(["a" * 20, "b" * 20, "cc"], 30) == "aaaaa…aaaa, bbbbb…bbbb and cc"
+    assert listed(["a" * 20, "b" * 20, "cc"], 38) == "aaaaaaa…aaaaaa, bbbbbbb…bbbbbb and cc"
+    assert listed(["a" * 20, "b" * 20, "cc"], 30) == "aaaaa…aaaa and 2 others"
     assert listed([f"run-{n}" for n in range(9)], 60) == "run-0 and 8 others"
 
 

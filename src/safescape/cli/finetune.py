@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from safescape.cli import options
+from safescape.cli.output import results
 
 if TYPE_CHECKING:
     from safescape.finetuning import Finetuned, Step
@@ -140,10 +141,10 @@ def _show(model: str, made: Finetuned, *, as_json: bool) -> None:
             )
         )
         return
-    console = Console()
+    console = results()
     losses = ", ".join(f"{loss:.3f}" for loss in made.losses)
     console.print(Text(f"loss by epoch: {losses}"))
     if made.stopped_at is not None:
         console.print(Text(f"stopped after step {made.stopped_at}"))
-    console.print(Text(f"{name}, and {len(made.checkpoints)} checkpoints in {made.directory}"), soft_wrap=True)
-    console.print(Text(f"next: safescape path {model} {name}"), soft_wrap=True)
+    console.print(Text(f"{name}, and {len(made.checkpoints)} checkpoints in {made.directory}"))
+    console.print(Text(f"next: safescape path {model} {name}"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from safescape.api import Check, Run
     from safescape.measure import Progress
 
-__all__ = ["numbers", "show_check", "show_comparison", "show_progress", "show_run"]
+__all__ = ["numbers", "results", "show_check", "show_comparison", "show_progress", "show_run"]
 
 _Number = TypeVar("_Number", int, float)
 
@@ -39,6 +39,11 @@ def numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
     except ValueError as error:
         word = "a whole number" if kind is int else "a number"
         raise InputError(f"{flag} {given}: expected {word}, or two with a comma between them") from error
+
+
+def results() -> Console:
+    """Return what results are printed on: a terminal as wide as it is, or a log, which has no width to wrap at."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 500)
 
 
 @contextmanager
@@ -106,7 +111,7 @@ def show_run(run: Run, *, as_json: bool) -> None:
         return
     from safescape.views import verdict_of  # loads the drawing libraries, which `--help` need not wait for
 
-    landscape, console = run.landscape, Console(highlight=False, soft_wrap=True)
+    landscape, console = run.landscape, results()
     console.print(Text(verdict_of(landscape).headline))
     if not landscape.complete:
         total = sum(1 for _ in run.survey.points())
@@ -160,7 +165,7 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
     if as_json:
         print(comparison.to_json(), end="")
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = results()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure")
     for number, (name, model) in enumerate(zip(comparison.names, comparison.models, strict=True)):
@@ -195,8 +200,7 @@ def show_check(check: Check, *, as_json: bool) -> None:
         for line in failures:
             print(line, file=sys.stderr)
         return
-    # a log has no width, and should not be wrapped as if it had
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+    console = results()
     for line in (words.names_of(gate), *words.notes_of(gate)):
         console.print(Text(line))
     for found in (words.changes_of(gate), words.rulings_of(gate)):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from safescape.cli import options
+from safescape.cli.output import results
 
 if TYPE_CHECKING:
     from safescape.api import Repaired
@@ -99,17 +99,17 @@ def _show(base: str, repaired: Repaired, *, as_json: bool) -> None:
         best = found.evaluations.index(found.best)
         print(json.dumps({"saved": saved, "best": best, "evaluations": figures}))
         return
-    console = Console()
+    console = results()
     if repaired.directory is None:
         console.print(
             Text(f"FAILED no point on the way is safe; the best: {_evaluation(found.best)}; nothing is saved")
         )
         return
     name = f"{base}+{repaired.directory}" if repaired.is_adapter else str(repaired.directory)
-    console.print(Text(f"before: {_evaluation(found.evaluations[0])}"), soft_wrap=True)
-    console.print(Text(f"saved:  {_evaluation(found.best)}"), soft_wrap=True)
-    console.print(Text(f"{name}, after {len(found.evaluations)} evaluations"), soft_wrap=True)
-    console.print(Text(f"next: safescape scan {name}"), soft_wrap=True)
+    console.print(Text(f"before: {_evaluation(found.evaluations[0])}"))
+    console.print(Text(f"saved:  {_evaluation(found.best)}"))
+    console.print(Text(f"{name}, after {len(found.evaluations)} evaluations"))
+    console.print(Text(f"next: safescape scan {name}"))
 
 
 def _evaluation(at: Evaluation) -> str:

@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markdown import Markdown
+from rich.text import Text
 
 from safescape.cli import options
 from safescape.cli.finetune import show_steps
-from safescape.cli.output import show_progress
+from safescape.cli.output import results, show_progress
 
 __all__ = ["study"]
 
-study = typer.Typer(name="study", help="The paper's studies, each as one command.", no_args_is_help=True)
+study = typer.Typer(name="study", help="The paper's studies, each as one command.")
 
 
-@study.callback()
-def _studies() -> None:
-    """Keep `finetuning` a command of its own."""
+@study.callback(invoke_without_command=True)
+def _studies(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @study.command()
@@ -83,5 +84,6 @@ def finetuning(
             safe_below=safe_below,
             quick=quick,
         )
-    Console().print(Markdown((made.directory / "study.md").read_text(encoding="utf-8")))
+    console, table = results(), (made.directory / "study.md").read_text(encoding="utf-8")
+    console.print(Markdown(table) if console.is_terminal else Text(table))
     print(made.directory / "study.md")

@@ -43,7 +43,7 @@ def _probe(spec: str, limit: int | None, system_prompt: str | None) -> Probe:
     if limit is not None and limit < 1:
         raise InputError(f"--also-limit {limit}: expected at least 1 item")
     if kind in ("over-refusal", "attack") and source:
-        prompts = load_prompts(source, limit)
+        prompts = load_prompts(source, limit, flag=f"--also {kind}")
         return PromptProbe(
             name=spec, source=source, harmful=kind == "attack", system_prompt=system_prompt, prompts=prompts
         )
@@ -51,7 +51,7 @@ def _probe(spec: str, limit: int | None, system_prompt: str | None) -> Probe:
         test, shots = _files(source)
         return ChoiceProbe(name=spec, source=source, questions=load_questions(test, shots, limit))
     if kind == "perplexity" and source:
-        return PerplexityProbe(name=spec, source=source, texts=load_prompts(source, limit))
+        return PerplexityProbe(name=spec, source=source, texts=load_prompts(source, limit, flag="--also perplexity"))
     if kind == "lm-eval" and source:
         return harness_probe(spec, source, limit)
     raise InputError(f"--also {spec}: no such probe; expected {_FORMS}")

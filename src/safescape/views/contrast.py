@@ -42,7 +42,8 @@ def names_of(comparison: Comparison) -> tuple[str, ...]:
 
 def listed(names: Sequence[str], length: int) -> str:
     """Return names as `a, b and c` in so many characters: the long ones shortened, or only the first and a number."""
-    for kept in range(max(8, *(len(name) for name in names)), 7, -1):
+    # shorter than this no name is known again
+    for kept in range(max(14, *(len(name) for name in names)), 13, -1):
         found = joined([shortened(name, kept) for name in names])
         if len(found) <= length:
             return found
