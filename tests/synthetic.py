@@ -168,6 +168,7 @@ def make_survey(
         {
             "model": model,
             "model_fingerprint": FINGERPRINT,
+            "judges": ("keyword",),
             "dtype": dtype,
             "subspace": subspace or Lines(axes=tuple(RandomAxis(seed=n, span=0.5, steps=steps) for n in range(lines))),
             "through": tuple(through),

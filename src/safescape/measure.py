@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
 import torch
 
 from safescape.engines import Engine, TransformersEngine, Voice
-from safescape.judges import Judge, judge_named
+from safescape.judges import Judge, common_stop, is_immediate, judge_named, members_of
 from safescape.probes import Answering, format_chats, harness_scores, load_tokenizer
 from safescape.store import Store
 from safescape.survey import (
@@ -39,7 +39,7 @@ class Progress(NamedTuple):
     latest: Point | None
     """The point just finished; None when the run begins or resumes."""
     asr: float | None
-    """ASR of the first probe there, percent, by the first judge."""
+    """ASR of the first probe there, percent, by the first judge; None if it comes later."""
 
 
 def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[Progress], None]) -> None:
@@ -62,7 +62,10 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
     on_progress(Progress(len(points) - len(todo), len(points), None, None))
     if not todo:
         return
-    judges = [judge_named(name) for name in survey.judges]
+    asked = [member for name in survey.judges for member in members_of(name)]
+    judges = {name: judge_named(name) for name in asked if is_immediate(name)}
+    # a judge that comes later reads whole answers
+    whole_answers = survey.whole_answers or not all(name in judges for name in asked)
     tokenizer = load_tokenizer(
         model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
     )
@@ -84,6 +87,8 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
     session = store.begin_session(
         origin=engine.fingerprint_at_start, noise_device=torch.device(survey.device).type, versions=_versions()
     )
+    for name, judge in judges.items():
+        store.begin_judging(name, judge.made_of)
     for point in todo:
         start = time.monotonic()
         position = engine.move_to(point)
@@ -97,14 +102,14 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
                     probe,
                     judges,
                     max_new_tokens=survey.max_new_tokens,
-                    whole_answers=survey.whole_answers,
+                    whole_answers=whole_answers,
                 )
             else:
                 scores[probe.name] = score(engine, probe, max_new_tokens=survey.max_new_tokens)
         seconds = time.monotonic() - start
         store.add(point, position=position, seconds=seconds, session=session, answers=answers, scores=scores)
         finished.add(point)
-        on_progress(Progress(len(finished), len(points), point, _asr(answers[survey.prompts.name], judges[0])))
+        on_progress(Progress(len(finished), len(points), point, _asr(answers[survey.prompts.name], survey.judges[0])))
     store.end_session(session, origin=engine.close())
 
 
@@ -112,7 +117,7 @@ def ask(
     voice: Voice,
     chats: Sequence[str],
     probe: PromptProbe,
-    judges: Sequence[Judge],
+    judges: Mapping[str, Judge],
     *,
     max_new_tokens: int,
     whole_answers: bool = False,
@@ -123,14 +128,15 @@ def ask(
         voice: Who answers.
         chats: What it reads for each prompt.
         probe: The prompts.
-        judges: At least one.
+        judges: By name; none, where all come later.
         max_new_tokens: The most tokens of an answer.
         whole_answers: Let every answer be written to its end, also when the judges could already tell.
 
     """
-    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=_stop(judges, whole_answers))
+    stop = () if whole_answers else common_stop([judge.stop for judge in judges.values()])
+    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
     exchanges = [Exchange(prompt, response.text) for prompt, response in zip(probe.prompts, responses, strict=True)]
-    verdicts = {judge.name: judge.judge(exchanges) for judge in judges}
+    verdicts = {name: judge.judge(exchanges) for name, judge in judges.items()}
     return [
         Answer(response, {name: given[number] for name, given in verdicts.items()})
         for number, response in enumerate(responses)
@@ -173,16 +179,10 @@ def _answering(voice: Voice, max_new_tokens: int) -> Answering:
     return Answering(loglikelihood, generate, max_new_tokens)
 
 
-def _stop(judges: Sequence[Judge], whole_answers: bool) -> Sequence[str]:
-    """The substrings that settle an answer for every judge; none if one of them reads whole answers."""
-    first, *others = judges
-    if whole_answers or any(judge.stop != first.stop for judge in others):
-        return ()
-    return first.stop
-
-
-def _asr(answers: Sequence[Answer], judge: Judge) -> float:
-    complied = sum(answer.verdicts[judge.name].outcome is Outcome.COMPLIED for answer in answers)
+def _asr(answers: Sequence[Answer], judge: str) -> float | None:
+    if judge not in answers[0].verdicts:
+        return None
+    complied = sum(answer.verdicts[judge].outcome is Outcome.COMPLIED for answer in answers)
     return 100.0 * complied / len(answers)
 
 

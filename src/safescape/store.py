@@ -11,28 +11,32 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
 from safescape.errors import InputError, RunError
 from safescape.survey import (
     Answer,
+    Evidence,
+    Exchange,
     Finish,
     MeasuredPoint,
     Outcome,
     Point,
     Position,
+    PromptProbe,
     Response,
     Score,
     Survey,
     Verdict,
 )
 
-__all__ = ["Session", "Store", "StoredAnswer", "write_text"]
+__all__ = ["Session", "Store", "StoredAnswer", "Unjudged", "write_text"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY,
@@ -70,8 +74,18 @@ CREATE TABLE verdicts (
     judge TEXT NOT NULL,
     outcome TEXT NOT NULL,
     reason TEXT NOT NULL,
+    probability REAL,          -- that the answer complied; NULL: the judge states none
     PRIMARY KEY (response, judge)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE evidence (        -- how likely the origin finds a response
+    response INTEGER PRIMARY KEY REFERENCES responses (id),
+    log_probability REAL NOT NULL,
+    tokens INTEGER NOT NULL
+) STRICT;
+CREATE TABLE judges (          -- what the verdicts of a judge come from
+    name TEXT PRIMARY KEY,
+    made_of TEXT NOT NULL      -- JSON
+) STRICT;
 CREATE TABLE scores (
     point INTEGER NOT NULL REFERENCES points (id),
     probe TEXT NOT NULL,
@@ -81,6 +95,11 @@ CREATE TABLE scores (
     PRIMARY KEY (point, probe, number)
 ) STRICT, WITHOUT ROWID;
 """
+_SELECT_ANSWERS = (
+    "SELECT r.id, r.probe, r.number, r.text, r.finish, e.log_probability, e.tokens FROM responses r"
+    " JOIN points p ON r.point = p.id LEFT JOIN evidence e ON e.response = r.id"
+)
+_ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason, probability) VALUES (?, ?, ?, ?, ?)"
 
 
 class Session(NamedTuple):
@@ -101,6 +120,18 @@ class StoredAnswer(NamedTuple):
     number: int
     """Of the prompt in the probe."""
     answer: Answer
+
+
+class Unjudged(NamedTuple):
+    """An answer that a judge is to read."""
+
+    response: int
+    """Its number in the file."""
+    probe: str
+    number: int
+    """Of the prompt in the probe."""
+    exchange: Exchange
+    finish: Finish
 
 
 class Store:
@@ -244,12 +275,115 @@ class Store:
                         (key, probe, number, response.text, response.finish, response.tokens),
                     ).lastrowid
                     connection.executemany(
-                        "INSERT INTO verdicts (response, judge, outcome, reason) VALUES (?, ?, ?, ?)",
-                        [(row, judge, verdict.outcome, verdict.reason) for judge, verdict in verdicts.items()],
+                        _ADD_VERDICT, [(row, judge, *verdict) for judge, verdict in verdicts.items()]
                     )
 
+    def judges(self) -> dict[str, dict[str, str]]:
+        """Return what the verdicts of each judge come from, by name; the survey's judges first, in their order."""
+        rows = dict(self._connection.execute("SELECT name, made_of FROM judges ORDER BY rowid").fetchall())
+        names = [*(name for name in self.survey.judges if name in rows), *rows]
+        return {name: json.loads(rows[name]) for name in dict.fromkeys(names)}
+
+    def begin_judging(self, judge: str, made_of: Mapping[str, str]) -> None:
+        """Record a judge, and what its verdicts come from.
+
+        Raises:
+            InputError: it has verdicts here that come from something else.
+
+        """
+        there = self.judges().get(judge)
+        if there is not None and there != made_of:
+            differing = ", ".join(key for key in {**there, **made_of} if there.get(key) != made_of.get(key))
+            raise InputError(
+                f"{self.directory}: has verdicts of --judge {judge} made with another {differing}; "
+                "copy the directory and judge anew, or use what they were made with"
+            )
+        with _writing(self.directory):
+            self._connection.execute(
+                "INSERT OR IGNORE INTO judges (name, made_of) VALUES (?, ?)", (judge, json.dumps(made_of))
+            )
+
+    def unjudged(self, judge: str) -> list[Unjudged]:
+        """Return the answers that a judge has not read yet, in the order of measuring."""
+        rows = self._connection.execute(
+            f"{_SELECT_ANSWERS} WHERE NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.response = r.id AND v.judge = ?)"
+            " ORDER BY r.id",
+            (judge,),
+        )
+        return [self._unjudged(row) for row in rows]
+
+    def unweighed(self, point: Point) -> list[Unjudged]:
+        """Return the answers at a point of which the origin was not asked yet how likely it finds them."""
+        rows = self._connection.execute(
+            f"{_SELECT_ANSWERS} WHERE p.line IS ? AND p.coords = ? AND p.waypoint IS ? AND e.response IS NULL"
+            " ORDER BY r.id",
+            (point.line, json.dumps(point.coords), point.waypoint),
+        )
+        return [self._unjudged(row) for row in rows]
+
+    def _unjudged(self, row: tuple[Any, ...]) -> Unjudged:
+        response, probe, number, text, finish, log_probability, tokens = row
+        evidence = None if tokens is None else Evidence(log_probability, tokens)
+        return Unjudged(response, probe, number, Exchange(self._prompts[probe][number], text, evidence), Finish(finish))
+
+    @cached_property
+    def _prompts(self) -> dict[str, tuple[str, ...]]:
+        return {probe.name: probe.prompts for probe in self.survey.probes if isinstance(probe, PromptProbe)}
+
+    def add_verdicts(self, judge: str, verdicts: Mapping[int, Verdict]) -> None:
+        """Store what a judge said, by the number of the response: all of it, or nothing.
+
+        Raises:
+            RunError: the disk is full or broken; what was stored before stays.
+
+        """
+        with _writing(self.directory), self._transaction() as connection:
+            connection.executemany(_ADD_VERDICT, [(row, judge, *verdict) for row, verdict in verdicts.items()])
+
+    def add_evidence(self, evidence: Mapping[int, Evidence], verdicts: Mapping[str, Mapping[int, Verdict]]) -> None:
+        """Store how likely the origin finds responses, by their numbers, and what judges say now: all, or nothing.
+
+        Args:
+            evidence: By response.
+            verdicts: By judge and response; they replace earlier ones.
+
+        Raises:
+            RunError: the disk is full or broken; what was stored before stays.
+
+        """
+        with _writing(self.directory), self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO evidence (response, log_probability, tokens) VALUES (?, ?, ?)",
+                [(row, *found) for row, found in evidence.items()],
+            )
+            for judge, given in verdicts.items():
+                connection.executemany(_ADD_VERDICT, [(row, judge, *verdict) for row, verdict in given.items()])
+
+    def verdicts(self, judge: str) -> dict[Exchange, Verdict]:
+        """Return what a judge said of every exchange that it has read."""
+        rows = self._connection.execute(
+            "SELECT r.probe, r.number, r.text, v.outcome, v.reason, v.probability"
+            " FROM verdicts v JOIN responses r ON v.response = r.id WHERE v.judge = ? ORDER BY r.id",
+            (judge,),
+        )
+        return {
+            Exchange(self._prompts[probe][number], text): Verdict(Outcome(outcome), reason, probability)
+            for probe, number, text, outcome, reason, probability in rows
+        }
+
+    def by_response(self, judge: str) -> dict[int, Verdict]:
+        """Return the same by the number of the response."""
+        rows = self._connection.execute(
+            "SELECT response, outcome, reason, probability FROM verdicts WHERE judge = ?", (judge,)
+        )
+        return {row: Verdict(Outcome(outcome), *rest) for row, outcome, *rest in rows}
+
     def measured(self) -> Iterator[MeasuredPoint]:
-        """Every finished point with its outcomes or scores, one entry a probe."""
+        """Every finished point with its outcomes or scores, one entry a probe.
+
+        A judge that has not read every answer there is left out.
+
+        """
         points = self._connection.execute(
             "SELECT id, line, coords, waypoint, effective, off FROM points ORDER BY id"
         ).fetchall()
@@ -264,7 +398,9 @@ class Store:
             )
             for probe, judge, outcome in rows:
                 outcomes.setdefault(probe, {}).setdefault(judge, []).append(Outcome(outcome))
-            for probe, by_judge in outcomes.items():
+            counted = "SELECT probe, count(*) FROM responses WHERE point = ? GROUP BY probe ORDER BY probe"
+            for probe, answers in self._connection.execute(counted, (key,)).fetchall():
+                by_judge = {judge: found for judge, found in outcomes.get(probe, {}).items() if len(found) == answers}
                 yield MeasuredPoint(point, position, probe, by_judge)
             scores: dict[str, list[Score]] = {}
             rows = self._connection.execute(
@@ -285,9 +421,9 @@ class Store:
         found = []
         for key, number, text, finish, tokens in rows:
             verdicts = self._connection.execute(
-                "SELECT judge, outcome, reason FROM verdicts WHERE response = ?", (key,)
+                "SELECT judge, outcome, reason, probability FROM verdicts WHERE response = ?", (key,)
             ).fetchall()
-            by_judge = {judge: Verdict(Outcome(outcome), reason) for judge, outcome, reason in verdicts}
+            by_judge = {judge: Verdict(Outcome(outcome), *rest) for judge, outcome, *rest in verdicts}
             found.append(StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), by_judge)))
         return found
 

@@ -18,11 +18,15 @@ from safescape.errors import InputError
 
 __all__ = [
     "DEFAULT",
+    "GUARDS",
+    "KEYWORD",
     "PAPER",
     "QUICK",
+    "REFUSAL",
     "Answer",
     "Axis",
     "ChoiceProbe",
+    "Evidence",
     "Exchange",
     "Finish",
     "Frozen",
@@ -45,6 +49,7 @@ __all__ = [
     "Survey",
     "Verdict",
     "Waypoint",
+    "tells_noise",
 ]
 
 
@@ -103,11 +108,22 @@ class Response(NamedTuple):
     """New tokens generated, the end-of-turn token not counted."""
 
 
+class Evidence(NamedTuple):
+    """How likely the origin itself finds a response, wherever it was given."""
+
+    log_probability: float
+    """Natural logarithm, summed over the response's first tokens."""
+    tokens: int
+    """How many those are."""
+
+
 class Exchange(NamedTuple):
     """What a judge reads."""
 
     prompt: str
     response: str
+    evidence: Evidence | None = None
+    """Where the origin was asked."""
 
 
 class Verdict(NamedTuple):
@@ -115,7 +131,9 @@ class Verdict(NamedTuple):
 
     outcome: Outcome
     reason: str = ""
-    """What the judge saw, for the reader: the matched words, a probability."""
+    """What the judge saw, for the reader: the matched words, a guard's category."""
+    probability: float | None = None
+    """That the answer complied, 0 to 1, as the judge sees it; None from a judge that states none."""
 
 
 class Answer(NamedTuple):
@@ -124,6 +142,18 @@ class Answer(NamedTuple):
     response: Response
     verdicts: Mapping[str, Verdict]
     """By judge."""
+
+
+KEYWORD, REFUSAL = "keyword", "refusal"
+"""The two judges that run anywhere: the paper's, and the one that tells four outcomes."""
+
+GUARDS = ("harmbench", "llama-guard-3", "shieldgemma", "strongreject", "wildguard")
+"""The guard models that are known by name."""
+
+
+def tells_noise(judge: str) -> bool:
+    """Return whether a judge, by its name, can call an answer incoherent; else noise counts as one of its outcomes."""
+    return judge != KEYWORD and judge not in GUARDS and not judge.startswith("hf:")
 
 
 class Score(NamedTuple):
@@ -350,7 +380,10 @@ class Survey(Frozen):
     through: tuple[Waypoint, ...] = ()
     probes: tuple[Probe, ...] = Field(min_length=1)
     """The first one holds harmful prompts; it is what the figures (VISAGE, radius) are about."""
-    judges: tuple[str, ...] = Field(default=("keyword",), min_length=1)
+    judges: tuple[str, ...] = Field(default=(KEYWORD,), min_length=1)
+    """The figures (VISAGE, radius) are as the first one sees them; all others beside it."""
+    rubrics: dict[str, str] = Field(default={}, exclude_if=lambda rubrics: not rubrics)
+    """By judge over an API whose rubric came from a file: its text."""
     max_new_tokens: int = Field(default=128, ge=1)
     whole_answers: bool = False
     batch_size: int = Field(default=128, ge=1)
@@ -366,6 +399,13 @@ class Survey(Frozen):
         if len({probe.name for probe in probes}) < len(probes):
             raise ValueError("two have the same name")
         return probes
+
+    @field_validator("judges")
+    @classmethod
+    def _names_each_judge_once(cls, judges: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(judges)) < len(judges):
+            raise ValueError("one is named twice")
+        return judges
 
     @property
     def prompts(self) -> PromptProbe:
@@ -409,11 +449,12 @@ class Preset(NamedTuple):
     max_new_tokens: int
     directions: int
     steps: int
+    judges: tuple[str, ...] = (KEYWORD,)
 
 
 DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20)
 QUICK = Preset(limit=40, max_new_tokens=48, directions=1, steps=20)
-PAPER = Preset(limit=80, max_new_tokens=512, directions=3, steps=20)
+PAPER = Preset(limit=80, max_new_tokens=512, directions=3, steps=20, judges=(KEYWORD,))
 
 
 def _differences(name: str, mine: object, theirs: object) -> Iterator[str]:

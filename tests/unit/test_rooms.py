@@ -13,6 +13,7 @@ FLOORS = [
     {"survey"},
     {"weights", "probes", "judges", "store", "landscape"},
     {"engines"},
+    {"judging"},
     {"measure"},
     {"finetuning", "views"},
     {"api"},

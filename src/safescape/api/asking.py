@@ -11,6 +11,7 @@ import torch
 
 from safescape.api.run import Run, execute
 from safescape.errors import InputError
+from safescape.judging import check_judge
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import Progress
 from safescape.probes import further_probes, load_prompts
@@ -39,6 +40,9 @@ class Asking(TypedDict, total=False):
     `perplexity:PROMPTS`, `lm-eval:TASK`."""
     also_limit: int | None
     """How many items of each of those, from the first; all by default."""
+    judges: Sequence[str]
+    """`keyword`, `refusal`, or `package.module:object`; several judge the same answers, and the figures are as the
+    first one sees them. By default `keyword` and `refusal`; with `paper`, `keyword`."""
     dtype: str
     """`float32` or `bfloat16`, of the live weights."""
     device: str | None
@@ -123,6 +127,7 @@ def run_over(
             "dtype": dtype,
             "subspace": subspace,
             "through": tuple(through),
+            "judges": _judges(preset, asking),
             "max_new_tokens": tokens,
             "whole_answers": asking.get("whole_answers", False),
             "batch_size": batch_size,
@@ -161,6 +166,15 @@ def _probes(
     )
     further += further_probes(also, most, system)
     return (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))
+
+
+def _judges(preset: Preset, asking: Asking) -> tuple[str, ...]:
+    names = tuple(asking.get("judges") or preset.judges)
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--judge {name}: given twice; give each once")
+        check_judge(name)
+    return names
 
 
 def _called(system: str, number: int) -> str:

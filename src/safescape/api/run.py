@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from safescape import views
 from safescape.errors import InputError, RunError
+from safescape.judges import is_immediate
+from safescape.judging import Judging, judge_stored
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
 from safescape.measure import Progress, measure
 from safescape.store import Store, StoredAnswer, write_text
@@ -96,6 +98,7 @@ def execute(
     out: str | Path | None,
     safe_below: float,
     on_progress: Callable[[Progress], None] | None,
+    judging: Judging | None = None,
 ) -> Run:
     """Measure what a survey says, with the model that it names already found and looked through."""
     if not 0 <= safe_below < 100:
@@ -103,7 +106,13 @@ def execute(
     directory = Path(out) if out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
         measure(survey, model, store, on_progress or (lambda _: None))
-        return _report(store, safe_below)
+        later = [name for name in survey.judges if not is_immediate(name)]
+        try:
+            judge_stored(store, later, judging or Judging(), rubrics=survey.rubrics)
+        finally:
+            # also when a judge could not go on: what was generated is there to read
+            run = _report(store, safe_below)
+        return run
 
 
 def report(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:

@@ -171,5 +171,6 @@ def _asr(run: Run, alpha: float) -> dict[str, float]:
     """The ASR at the origin, or at the other model."""
     first = run.survey.prompts.name
     at = next(p for p in run.points if p.coords == (alpha,) and p.probe == first and p.line in (None, 0))
-    low, high = wilson(at.complied, at.n)
-    return {"n": at.n, "value": 100.0 * at.complied / at.n, "low": low, "high": high}
+    assert at.count is not None
+    low, high = wilson(at.count, at.n)
+    return {"n": at.n, "value": 100.0 * at.count / at.n, "low": low, "high": high}

@@ -66,6 +66,7 @@ def check(
     ] = None,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
+    judge: options.Judge = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help=f"most tokens of an answer \\[default: {QUICK.max_new_tokens}]")
     ] = None,
@@ -90,6 +91,8 @@ def check(
     }
     given |= {name: _number(given[name], name) for name in _LIMITS if name in given}
     given.pop("as_json", None)
+    if "judge" in given:
+        given["judges"] = given.pop("judge")
 
     from safescape import api  # loads torch, which `--help` need not wait for
 

@@ -19,6 +19,7 @@ __all__ = [
     "ChatTemplate",
     "Device",
     "Dtype",
+    "Judge",
     "Limit",
     "MaxNewTokens",
     "Out",
@@ -60,6 +61,14 @@ Also = Annotated[
     ),
 ]
 AlsoLimit = Annotated[int | None, typer.Option(help="how many items of each of those \\[default: all]")]
+Judge = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="keyword, refusal, package.module:object; the figures are the first one's; may be repeated "
+        "\\[default: keyword and refusal]",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="of the first random direction")]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda \\[default: the first GPU, if any]")]

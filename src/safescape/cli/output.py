@@ -78,7 +78,7 @@ def _plain_lines() -> Callable[[Progress], None]:
 
 
 def _where(progress: Progress) -> str:
-    if progress.latest is None or progress.asr is None:
+    if progress.latest is None:
         return (
             "starting" if progress.finished == 0 else "resuming" if progress.finished < progress.total else "complete"
         )
@@ -90,7 +90,7 @@ def _where(progress: Progress) -> str:
     else:
         where = ", ".join(f"{sign} = {coordinate:+.3g}" for sign, coordinate in zip("αβ", coords, strict=False))
         place = where if line is None else f"line {line + 1}, {where}"
-    return f"{place}: ASR {progress.asr:.4g} %"
+    return place if progress.asr is None else f"{place}: ASR {progress.asr:.4g} %"
 
 
 _MEANINGS = (

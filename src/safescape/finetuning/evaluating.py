@@ -13,7 +13,7 @@ from safescape.judges import judge_named
 from safescape.landscape import Interval, perplexity_of, reading_of, wilson
 from safescape.measure import ask, score
 from safescape.probes import format_chats
-from safescape.survey import ChoiceProbe, HarnessProbe, Outcome, PerplexityProbe, Point, PromptProbe, Score
+from safescape.survey import KEYWORD, ChoiceProbe, HarnessProbe, Outcome, PerplexityProbe, Point, PromptProbe, Score
 
 __all__ = ["Evaluator"]
 
@@ -42,7 +42,7 @@ class Evaluator:
     ) -> None:
         self._engine, self._harmful, self._capability = engine, harmful, capability
         self._chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
-        self._judges = [judge_named("keyword")]
+        self._judges = {KEYWORD: judge_named(KEYWORD)}
         self._answers = [_request(tokenizer, conversation) for conversation in answers]
         self._max_new_tokens = max_new_tokens
 
@@ -50,7 +50,7 @@ class Evaluator:
         """Measure at a point."""
         self._engine.move_to(Point(None, coords))
         given = ask(self._engine, self._chats, self._harmful, self._judges, max_new_tokens=self._max_new_tokens)
-        complied = sum(answer.verdicts["keyword"].outcome is Outcome.COMPLIED for answer in given)
+        complied = sum(answer.verdicts[KEYWORD].outcome is Outcome.COMPLIED for answer in given)
         low, high = wilson(complied, len(given))
         return Evaluation(coords, len(given), complied, Interval(low, high), self._loss())
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from safescape.errors import InputError
+from safescape.judges.custom import custom_judge, entry_points
 from safescape.judges.keyword import KeywordJudge
-from safescape.survey import Exchange, Verdict
+from safescape.judges.panel import Panel, panel_named
+from safescape.survey import GUARDS, Exchange, Verdict
 
-__all__ = ["Judge", "KeywordJudge", "judge_named"]
+__all__ = [
+    "Judge",
+    "KeywordJudge",
+    "Panel",
+    "common_stop",
+    "is_immediate",
+    "judge_named",
+    "members_of",
+    "panel_named",
+]
 
 
 class Judge(Protocol):
@@ -18,14 +29,21 @@ class Judge(Protocol):
     name: str
     stop: Sequence[str]
     """Substrings that settle the verdict as soon as they appear; empty: it needs the whole answer."""
+    made_of: Mapping[str, str]
+    """What its verdicts come from, for the record: a model's revision, a rubric. A run keeps to one."""
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict an exchange, in order."""
         ...
 
 
+def is_immediate(name: str) -> bool:
+    """Return whether a judge needs neither a device nor a network, so that it can judge between two points."""
+    return name not in GUARDS and not name.startswith(("hf:", "openai:")) and panel_named(name) is None
+
+
 def judge_named(name: str) -> Judge:
-    """Return a judge by its name.
+    """Return an immediate judge by its name; see `is_immediate`.
 
     Raises:
         InputError: there is none of that name.
@@ -33,4 +51,28 @@ def judge_named(name: str) -> Judge:
     """
     if name == KeywordJudge.name:
         return KeywordJudge()
-    raise InputError(f"--judge {name}: no such judge; expected {KeywordJudge.name}")
+    if ":" in name or name in entry_points():
+        return custom_judge(name)
+    known = [KeywordJudge.name, *GUARDS, *entry_points()]
+    raise InputError(
+        f"--judge {name}: no such judge; expected {', '.join(known)}, hf:MODEL, openai:MODEL, or package.module:object"
+    )
+
+
+def members_of(name: str) -> tuple[str, ...]:
+    """Return the judges that read answers for this name: a panel's members, else itself."""
+    panel = panel_named(name)
+    return (name,) if panel is None else panel.members
+
+
+def common_stop(stops: Collection[Sequence[str]]) -> tuple[str, ...]:
+    """Return the substrings that settle an answer for all of several judges; none if one reads whole answers.
+
+    A substring settles an answer for a judge if it holds one of the judge's own.
+
+    Args:
+        stops: Of each judge.
+
+    """
+    offered = dict.fromkeys(text for stop in stops for text in stop)
+    return tuple(text for text in offered if all(any(own in text for own in stop) for stop in stops))

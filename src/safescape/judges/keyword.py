@@ -6,7 +6,7 @@ human-labelled answers of five models the judge agrees with people to Cohen's κ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from safescape.survey import Exchange, Outcome, Verdict
 
@@ -51,6 +51,7 @@ class KeywordJudge:
 
     name = "keyword"
     stop: Sequence[str] = REFUSALS
+    made_of: Mapping[str, str] = {"substrings": "the 29 of arXiv 2405.17374"}
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict an exchange; its reason is the first refusal found."""

@@ -11,7 +11,7 @@ from safescape.landscape.figures import SAFE_BELOW, Landscape, Metric, Record
 from safescape.landscape.readings import figure_of
 from safescape.landscape.resampling import Figure, difference
 from safescape.landscape.run import landscape_of
-from safescape.landscape.seen import Seen
+from safescape.landscape.seen import Seen, judged_by
 from safescape.survey import MeasuredPoint, PromptProbe, Survey
 
 __all__ = ["Compared", "Comparison", "comparison_of"]
@@ -109,7 +109,8 @@ def _differing(a: Survey, b: Survey) -> Iterable[str]:
 
 def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
     stored = {(entry.probe, entry.point): entry for entry in run.measured}
-    seen = Seen(run.survey, stored, run.survey.prompts, run.survey.judges[0], safe_below)
+    judge = run.survey.judges[0]
+    seen = Seen(run.survey, judged_by(judge, stored), run.survey.prompts, judge, safe_below)
     return {**seen.figures(), **_at_origin(run)}
 
 
@@ -118,6 +119,8 @@ def _at_origin(run: Compared) -> dict[str, Figure]:
     found = {}
     for entry in run.measured:
         probe = next(probe for probe in run.survey.probes if probe.name == entry.probe)
+        if not entry.scores and run.survey.judges[0] not in entry.outcomes:
+            continue
         if entry.point.is_origin and not (isinstance(probe, PromptProbe) and probe.harmful):
             found[probe.name] = figure_of(probe, entry.outcomes.get(run.survey.judges[0], ()), entry.scores)
     return found

@@ -38,9 +38,15 @@ class PointFigures(Record):
     """The share of a checkpoint's squared distance from the origin that lies outside of the subspace."""
     probe: str
     n: int
+    count: int | None
+    """How many the first judge counts: of harmful prompts those complied with, of harmless ones those refused. None: it
+    has not read the answers yet."""
+    judge: str
+    """Whose outcomes the next counts are: the first that tells noise from compliance, else the first."""
     refused: int
     complied: int
     incoherent: int | None
+    """None: the judge does not tell; noise is one of its other outcomes."""
     unscored: int
     keyword_asr: float | None
     keyword_asr_low: float | None
@@ -152,6 +158,11 @@ class Landscape(Record):
         return None if asr is None else asr <= self.safe_below
 
     @property
+    def counted(self) -> tuple[PointFigures, ...]:
+        """The points whose answers the first judge has read."""
+        return tuple(point for point in self.points if point.count is not None)
+
+    @property
     def origin_asr(self) -> float | None:
         """ASR at the origin, percent."""
         return self.metrics["origin_asr"].value
@@ -187,7 +198,7 @@ class Landscape(Record):
     def on_line(self, line: int, probe: str | None = None) -> list[PointFigures]:
         """The points of one line in the order of α, the origin among them."""
         name = probe if probe is not None else self.points[0].probe if self.points else ""
-        chosen = [p for p in self.points if p.line in (line, None) and p.waypoint is None and p.probe == name]
+        chosen = [p for p in self.counted if p.line in (line, None) and p.waypoint is None and p.probe == name]
         return sorted(chosen, key=lambda figures: figures.coords)
 
     def to_json(self) -> str:

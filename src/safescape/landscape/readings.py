@@ -11,7 +11,7 @@ from safescape.landscape.measures import wilson
 from safescape.landscape.resampling import Figure, perplexity_of, share_of
 from safescape.survey import Outcome, PerplexityProbe, Probe, PromptProbe, Score
 
-__all__ = ["Reading", "figure_of", "reading_of"]
+__all__ = ["Reading", "counted_of", "figure_of", "reading_of"]
 
 
 class Reading(NamedTuple):
@@ -38,7 +38,7 @@ def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score
 
     """
     if isinstance(probe, PromptProbe):
-        count, n = sum(outcome is _counted(probe) for outcome in outcomes), len(outcomes)
+        count, n = sum(outcome is counted_of(probe) for outcome in outcomes), len(outcomes)
         return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, 100.0 * count / n, *wilson(count, n))
     figure = figure_of(probe, outcomes, scores)
     if isinstance(probe, PerplexityProbe):
@@ -55,9 +55,10 @@ def figure_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score]
     if isinstance(probe, PerplexityProbe):
         return perplexity_of(scores)
     if isinstance(probe, PromptProbe):
-        return share_of(np.array([float(outcome is _counted(probe)) for outcome in outcomes]))
+        return share_of(np.array([float(outcome is counted_of(probe)) for outcome in outcomes]))
     return share_of(np.array([score.value for score in scores]))
 
 
-def _counted(probe: PromptProbe) -> Outcome:
+def counted_of(probe: PromptProbe) -> Outcome:
+    """Return what is counted of a probe's answers: compliance with harmful prompts, refusal of harmless ones."""
     return Outcome.COMPLIED if probe.harmful else Outcome.REFUSED

@@ -11,10 +11,10 @@ from safescape.landscape.changes import changes_of
 from safescape.landscape.defence import defence_of
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, PointFigures
 from safescape.landscape.measures import Interval, wilson
-from safescape.landscape.readings import reading_of
+from safescape.landscape.readings import counted_of, reading_of
 from safescape.landscape.resampling import difference
-from safescape.landscape.seen import Seen
-from safescape.survey import MeasuredPoint, Outcome, Probe, PromptProbe, Survey
+from safescape.landscape.seen import Seen, judged_by, judges_of
+from safescape.survey import KEYWORD, MeasuredPoint, Outcome, Probe, PromptProbe, Survey, tells_noise
 
 __all__ = ["MAX_LOSS", "landscape_of"]
 
@@ -42,19 +42,26 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     stored = {(entry.probe, entry.point): entry for entry in measured}
     places = [(probe, point) for point in survey.points() for probe in survey.asked_at(point)]
     here = [(probe, stored[probe.name, point]) for probe, point in places if (probe.name, point) in stored]
-    seen = {judge: Seen(survey, stored, survey.prompts, judge, safe_below) for judge in survey.judges}
-    first, *others = survey.judges
+    judges = judges_of(survey, stored.values())
+    first, *others = judges
+    seen = {judge: Seen(survey, judged_by(judge, stored), survey.prompts, judge, safe_below) for judge in judges}
     further = [probe for probe in survey.probes[1:] if isinstance(probe, PromptProbe) and probe.harmful]
-    by_probe = {probe.name: Seen(survey, stored, probe, first, safe_below) for probe in further}
+    judged = judged_by(first, stored)
+    by_probe = {probe.name: Seen(survey, judged, probe, first, safe_below) for probe in further}
     document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
     document["probes"] = [_described(probe) for probe in survey.probes]
     return Landscape(
         survey=document,
         subspace=survey.subspace.kind,
         axes=survey.subspace.axes,
-        complete=len(here) == len(places),
+        complete=len(here) == len(places)
+        and all(entry.scores or judge in entry.outcomes for _, entry in here for judge in survey.judges),
         safe_below=safe_below,
-        points=tuple(_point_figures(probe, entry, survey.judges) for probe, entry in here if entry.outcomes),
+        points=tuple(
+            _point_figures(probe, entry, judges)
+            for probe, entry in here
+            if isinstance(probe, PromptProbe) and entry.outcomes
+        ),
         measures=tuple(measure for probe, entry in here for measure in _measures(probe, entry, first)),
         metrics=seen[first].metrics(),
         edges=seen[first].edges(),
@@ -68,9 +75,9 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
         defence={
             probe.name: found
             for probe in further
-            if (found := defence_of(survey, stored, probe, max_loss=MAX_LOSS)) is not None
+            if (found := defence_of(survey, judged, probe, max_loss=MAX_LOSS)) is not None
         },
-        changes=changes_of(survey, stored),
+        changes=changes_of(survey, judged),
     )
 
 
@@ -82,15 +89,14 @@ def _described(probe: Probe) -> dict[str, object]:
     return {**probe.model_dump(mode="json", exclude={items}), items: len(getattr(probe, items))}
 
 
-def _point_figures(probe: Probe, entry: MeasuredPoint, judges: Sequence[str]) -> PointFigures:
-    outcomes = entry.outcomes[judges[0]]
+def _point_figures(probe: PromptProbe, entry: MeasuredPoint, judges: Sequence[str]) -> PointFigures:
+    # the finest judge that read the answers there: one that tells noise from compliance, if there is one
+    judge = min((name for name in judges if name in entry.outcomes), key=lambda name: not tells_noise(name))
+    outcomes = entry.outcomes[judge]
     count = {outcome: sum(o is outcome for o in outcomes) for outcome in Outcome}
-    # the keyword judge knows two outcomes: it cannot tell compliance from noise
-    tells_noise = judges[0] != "keyword"
     keyword, interval = None, Interval(np.nan, np.nan)
-    harmful = isinstance(probe, PromptProbe) and probe.harmful
-    if harmful and "keyword" in entry.outcomes:
-        complied = sum(o is Outcome.COMPLIED for o in entry.outcomes["keyword"])
+    if probe.harmful and KEYWORD in entry.outcomes:
+        complied = sum(o is Outcome.COMPLIED for o in entry.outcomes[KEYWORD])
         keyword, interval = 100.0 * complied / len(outcomes), wilson(complied, len(outcomes))
     return PointFigures(
         line=entry.point.line,
@@ -100,19 +106,23 @@ def _point_figures(probe: Probe, entry: MeasuredPoint, judges: Sequence[str]) ->
         off=entry.position.off,
         probe=entry.probe,
         n=len(outcomes),
+        count=sum(o is counted_of(probe) for o in entry.outcomes[judges[0]]) if judges[0] in entry.outcomes else None,
+        judge=judge,
         refused=count[Outcome.REFUSED],
         complied=count[Outcome.COMPLIED],
-        incoherent=count[Outcome.INCOHERENT] if tells_noise else None,
+        incoherent=count[Outcome.INCOHERENT] if tells_noise(judge) else None,
         unscored=count[Outcome.UNSCORED],
         keyword_asr=keyword,
         keyword_asr_low=None if keyword is None else interval.low,
         keyword_asr_high=None if keyword is None else interval.high,
-        strict_asr=100.0 * count[Outcome.COMPLIED] / len(outcomes) if harmful and tells_noise else None,
+        strict_asr=100.0 * count[Outcome.COMPLIED] / len(outcomes) if probe.harmful and tells_noise(judge) else None,
     )
 
 
 def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measure]:
     """What a point gives beside an ASR: over-refusal of harmless prompts, or a capability."""
+    if not entry.scores and judge not in entry.outcomes:
+        return
     reading = reading_of(probe, entry.outcomes.get(judge, ()), entry.scores)
     if reading.kind == "asr":
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,22 @@ from safescape.landscape.measures import (
 from safescape.landscape.resampling import RESAMPLES, Figure, draws, share_of
 from safescape.survey import MeasuredPoint, Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
 
-__all__ = ["Seen"]
+__all__ = ["Seen", "Stored", "judged_by", "judges_of"]
+
+
+Stored = Mapping[tuple[str, Point], MeasuredPoint]
+"""What is measured, by probe and point."""
+
+
+def judges_of(survey: Survey, measured: Iterable[MeasuredPoint]) -> tuple[str, ...]:
+    """Return the judges of a run: the survey's, then those that read its answers later, by name."""
+    later = {judge for entry in measured for judge in entry.outcomes} - set(survey.judges)
+    return (*survey.judges, *sorted(later))
+
+
+def judged_by(judge: str, stored: Stored) -> Stored:
+    """Return what is measured as far as a judge has read it; what has no answers is there in any case."""
+    return {key: entry for key, entry in stored.items() if entry.scores or judge in entry.outcomes}
 
 
 class _Region(NamedTuple):
@@ -48,7 +63,7 @@ class Seen:
     def __init__(
         self,
         survey: Survey,
-        stored: Mapping[tuple[str, Point], MeasuredPoint],
+        stored: Stored,
         probe: PromptProbe,
         judge: str,
         safe_below: float,

@@ -96,7 +96,7 @@ def every_point_of(comparison: Comparison) -> Table:
 
 def _on_plane(landscape: Landscape) -> Iterator[tuple[float, ...]]:
     first = first_probe(landscape)
-    for point in landscape.points:
+    for point in landscape.counted:
         if point.probe == first and point.waypoint is None:
             sample = sample_of(point)
             yield (*sample.effective, sample.asr, sample.low, sample.high)

@@ -120,16 +120,15 @@ class Extent(NamedTuple):
 
 def first_probe(landscape: Landscape) -> str:
     """Return the name of the probe that the figures are about; empty if nothing is measured."""
-    return landscape.points[0].probe if landscape.points else ""
+    return landscape.counted[0].probe if landscape.counted else ""
 
 
 def sample_of(figures: PointFigures) -> Sample:
     """Return a point as the first judge sees it: an attack succeeds where the model complied."""
-    low, high = wilson(figures.complied, figures.n)
-    asr = 100.0 * figures.complied / figures.n
-    return Sample(
-        figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, figures.complied, asr, low, high
-    )
+    count = figures.count or 0
+    low, high = wilson(count, figures.n)
+    asr = 100.0 * count / figures.n
+    return Sample(figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, count, asr, low, high)
 
 
 def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
@@ -185,7 +184,7 @@ def measure_courses(landscape: Landscape) -> list[Course]:
 def waypoints_of(landscape: Landscape) -> list[Sample]:
     """Return the measured checkpoints of the trajectory in their order, as the first probe saw them."""
     first = first_probe(landscape)
-    found = [sample_of(p) for p in landscape.points if p.waypoint is not None and p.probe == first]
+    found = [sample_of(p) for p in landscape.counted if p.waypoint is not None and p.probe == first]
     return sorted(found, key=lambda sample: sample.waypoint or 0)
 
 
@@ -219,7 +218,7 @@ def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
 def extent_of(landscape: Landscape) -> Extent:
     """Count what is measured of the survey's first probe, and what was to be measured."""
     first = first_probe(landscape)
-    here = [point for point in landscape.points if point.probe == first]
+    here = [point for point in landscape.counted if point.probe == first]
     grids = [len(axis.grid) for axis in landscape.axes]
     total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
     total += len(through_of(landscape))
@@ -228,7 +227,7 @@ def extent_of(landscape: Landscape) -> Extent:
 
 def _at(landscape: Landscape, alpha: float) -> Sample | None:
     coords = (alpha, 0.0) if landscape.subspace == "plane" else (alpha,)
-    here = (p for p in landscape.points if p.coords == coords and p.line in (None, 0))
+    here = (p for p in landscape.counted if p.coords == coords and p.line in (None, 0))
     return next((sample_of(p) for p in here if p.probe == first_probe(landscape)), None)
 
 

@@ -40,7 +40,7 @@ def layers_of(landscape: Landscape) -> list[Layer]:
             cells[up.index(beta), across.index(alpha)] = value
         return Layer(probe, kind, cells)
 
-    samples = [(p.probe, sample_of(p)) for p in landscape.points if p.waypoint is None]
+    samples = [(p.probe, sample_of(p)) for p in landscape.counted if p.waypoint is None]
     measures = [measure for measure in landscape.measures if measure.waypoint is None and measure.probe not in apart]
     rates = [
         layer(probe, "asr", ((s.coords, s.asr) for name, s in samples if name == probe))
@@ -57,7 +57,7 @@ def mesh_of(landscape: Landscape) -> tuple[Array, Array]:
     """Return the α and the β of a plane's points, as rounded where they are measured; each of shape (β, α)."""
     across, up = (axis.grid for axis in landscape.axes)
     alphas, betas = np.meshgrid(np.array(across), np.array(up))
-    for point in landscape.points:
+    for point in landscape.counted:
         if point.waypoint is None:
             place = up.index(point.coords[1]), across.index(point.coords[0])
             alphas[place], betas[place] = point.effective

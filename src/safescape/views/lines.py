@@ -74,7 +74,7 @@ def asr_panel(axes: Axes, landscapes: Sequence[Landscape]) -> None:
     """Give a panel the axes on which all of these lie, and the threshold, which is the first one's."""
     dress(axes)
     ends = [end for landscape in landscapes for axis in landscape.axes for end in (axis.low, axis.high)]
-    seen = [point.effective[0] for landscape in landscapes for point in landscape.points]
+    seen = [point.effective[0] for landscape in landscapes for point in landscape.counted]
     low, high = min(*ends, *seen), max(*ends, *seen)
     axes.set_xlim(low - 0.015 * (high - low), high + 0.015 * (high - low))
     axes.set_ylim(-3, 103)

@@ -85,10 +85,12 @@ def points_of(landscape: Landscape) -> Table:
         *((probe, f"ASR % “{printable(probe)}”") for probe in landscape.by_probe),
         *dict.fromkeys((m.probe, f"{KINDS[m.kind]} “{printable(m.probe)}”") for m in landscape.measures),
     ]
-    cells = {(p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.points if p.probe in landscape.by_probe}
+    cells = {
+        (p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.counted if p.probe in landscape.by_probe
+    }
     cells |= {(m.probe, _place(m)): f"{m.value:.4g}" for m in landscape.measures}
     rows = []
-    for point in landscape.points:
+    for point in landscape.counted:
         if point.probe != first:
             continue
         sample = sample_of(point)

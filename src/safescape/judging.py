@@ -1,0 +1,188 @@
+"""Stored answers, judged: by judges that need a device or a network, once the model under test has been let go.
+
+A judge reads every exchange once, however many points repeat it, and what it said is stored chunk by chunk: whatever
+stops it, the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from safescape.errors import InputError, RunError
+from safescape.judges import Judge, Panel, is_immediate, judge_named, members_of, panel_named
+from safescape.store import Store, Unjudged
+from safescape.survey import Exchange, Finish, Verdict
+
+__all__ = ["Judging", "JudgingProgress", "check_judge", "judge_exchanges", "judge_stored"]
+
+_CHUNK = 64
+"""Exchanges judged between two writes: the most that a kill can lose."""
+
+
+class Judging(NamedTuple):
+    """How judges work; nothing here changes what they say."""
+
+    device: str | None = None
+    """Where guard models run; None: the first GPU if there is one."""
+    base_url: str | None = None
+    """Of the server behind `openai:MODEL`; None: what OPENAI_BASE_URL says, else OpenAI's own."""
+    max_requests: int | None = None
+    """The most requests sent to it; None: as many as it takes."""
+    requests_per_minute: int | None = None
+    concurrency: int = 8
+    """Requests under way at once."""
+
+
+class JudgingProgress(NamedTuple):
+    """How far one judge is."""
+
+    judge: str
+    judged: int
+    """Different exchanges."""
+    total: int
+
+
+def check_judge(name: str) -> None:
+    """Find out, before anything is measured, that there is such a judge, and that what it needs is installed.
+
+    Raises:
+        InputError: there is none, or something is missing; the message says what to type.
+
+    """
+    for member in members_of(name):
+        if is_immediate(member):
+            judge_named(member)
+        else:
+            raise InputError(f"--judge {member}: no such judge")
+
+
+def judge_exchanges(
+    exchanges: Sequence[Exchange], name: str, settings: Judging, rubrics: Mapping[str, str]
+) -> list[Verdict]:
+    """Return what a judge, or a panel, says of exchanges, in their order.
+
+    Args:
+        exchanges: What it reads.
+        name: Of the judge.
+        settings: How it works.
+        rubrics: Texts of rubrics from files, by judge.
+
+    Raises:
+        InputError: there is no such judge, or it cannot be used here.
+        RunError: it could not go on.
+
+    """
+    panel = panel_named(name)
+    if panel is not None:
+        said = [judge_exchanges(exchanges, member, settings, rubrics) for member in panel.members]
+        return [panel.verdict(verdicts) for verdicts in zip(*said, strict=True)]
+    with _opened(name, settings, rubrics) as judge:
+        unique = list(dict.fromkeys(exchanges))
+        found: dict[Exchange, Verdict] = {}
+        for chunk in _chunks(unique):
+            found.update(zip(chunk, judge.judge(chunk), strict=True))
+    return [found[exchange] for exchange in exchanges]
+
+
+def judge_stored(
+    store: Store,
+    names: Sequence[str],
+    settings: Judging,
+    *,
+    rubrics: Mapping[str, str],
+    on_progress: Callable[[JudgingProgress], None] = lambda _: None,
+) -> None:
+    """Let judges read every stored answer that they have not read yet.
+
+    Args:
+        store: A claimed run directory.
+        names: Of judges and panels. A panel's members judge first, named or not.
+        settings: How they work.
+        rubrics: Texts of rubrics from files, by judge.
+        on_progress: Told after every chunk.
+
+    Raises:
+        InputError: there is no such judge, it cannot be used here, or it reads whole answers and these were cut.
+        RunError: it could not go on; what it had judged is stored.
+
+    """
+    panels = [panel for name in names if (panel := panel_named(name)) is not None]
+    members = [member for panel in panels for member in panel.members]
+    for name in dict.fromkeys([*(name for name in names if panel_named(name) is None), *members]):
+        _judge(store, name, settings, rubrics, on_progress)
+    for panel in panels:
+        _count(store, panel)
+
+
+def _judge(
+    store: Store,
+    name: str,
+    settings: Judging,
+    rubrics: Mapping[str, str],
+    on_progress: Callable[[JudgingProgress], None],
+) -> None:
+    todo = store.unjudged(name)
+    if not todo:
+        return
+    with _opened(name, settings, rubrics) as judge:
+        if any(_cut_too_early(answer, judge) for answer in todo):
+            raise InputError(
+                f"{store.directory}: its answers end where an earlier judge could already tell, and --judge {name} "
+                "reads whole answers; measure again with --whole-answers"
+            )
+        store.begin_judging(name, judge.made_of)
+        known = {} if is_immediate(name) else store.verdicts(name)
+        places: dict[Exchange, list[int]] = {}
+        for answer in todo:
+            places.setdefault(answer.exchange, []).append(answer.response)
+        again = [exchange for exchange in places if exchange._replace(evidence=None) in known]
+        store.add_verdicts(
+            name, {row: known[exchange._replace(evidence=None)] for exchange in again for row in places[exchange]}
+        )
+        fresh = [exchange for exchange in places if exchange._replace(evidence=None) not in known]
+        on_progress(JudgingProgress(name, len(again), len(places)))
+        judged = len(again)
+        for chunk in _chunks(fresh):
+            try:
+                verdicts = judge.judge(chunk)
+            except RunError as error:
+                raise RunError(
+                    f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
+                    f"`safescape judge {store.directory} --with {name}` goes on"
+                ) from error
+            store.add_verdicts(
+                name,
+                {row: verdict for exchange, verdict in zip(chunk, verdicts, strict=True) for row in places[exchange]},
+            )
+            judged += len(chunk)
+            on_progress(JudgingProgress(name, judged, len(places)))
+
+
+def _count(store: Store, panel: Panel) -> None:
+    """Store what follows from the members' verdicts."""
+    todo = store.unjudged(panel.name)
+    said = [store.by_response(member) for member in panel.members]
+    store.begin_judging(panel.name, {"members": ", ".join(panel.members)})
+    store.add_verdicts(
+        panel.name,
+        {answer.response: panel.verdict([verdicts[answer.response] for verdicts in said]) for answer in todo},
+    )
+
+
+def _chunks(exchanges: Sequence[Exchange]) -> Iterator[Sequence[Exchange]]:
+    return (exchanges[start : start + _CHUNK] for start in range(0, len(exchanges), _CHUNK))
+
+
+def _cut_too_early(answer: Unjudged, judge: Judge) -> bool:
+    return answer.finish is Finish.SETTLED and not any(text in answer.exchange.response for text in judge.stop)
+
+
+@contextlib.contextmanager
+def _opened(name: str, settings: Judging, rubrics: Mapping[str, str]) -> Iterator[Judge]:
+    """A judge, for as long as it is needed: then its process, or its connections, end."""
+    if is_immediate(name):
+        yield judge_named(name)
+        return
+    raise InputError(f"--judge {name}: no such judge")
