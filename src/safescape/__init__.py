@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         check,
         compare,
         finetune,
+        judge,
+        judge_run,
         load_run,
         path,
         repair,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from safescape.landscape import Comparison, Landscape
     from safescape.survey import (
         ChoiceProbe,
+        Exchange,
         InterpolationAxis,
         Lines,
         Outcome,
@@ -33,12 +36,14 @@ if TYPE_CHECKING:
         PromptProbe,
         RandomAxis,
         Survey,
+        Verdict,
     )
 
 __all__ = [
     "Check",
     "ChoiceProbe",
     "Comparison",
+    "Exchange",
     "InputError",
     "InterpolationAxis",
     "Landscape",
@@ -55,9 +60,12 @@ __all__ = [
     "SafescapeError",
     "SafetyMonitor",
     "Survey",
+    "Verdict",
     "check",
     "compare",
     "finetune",
+    "judge",
+    "judge_run",
     "load_run",
     "path",
     "repair",

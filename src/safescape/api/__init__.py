@@ -5,6 +5,7 @@ from safescape.api.comparing import RunComparison, compare
 from safescape.api.configured import configured
 from safescape.api.finetuning import finetune
 from safescape.api.interpolating import path
+from safescape.api.judging import judge, judge_run
 from safescape.api.repairing import Repaired, repair
 from safescape.api.run import Run, load_run, report, run_survey
 from safescape.api.scanning import scan
@@ -20,6 +21,8 @@ __all__ = [
     "compare",
     "configured",
     "finetune",
+    "judge",
+    "judge_run",
     "load_run",
     "path",
     "repair",

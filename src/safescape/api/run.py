@@ -22,7 +22,7 @@ from safescape.weights import Model, inspect, resolve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "execute", "load_run", "report", "run_survey", "write_picture"]
+__all__ = ["Run", "execute", "load_run", "report", "report_of", "run_survey", "write_picture"]
 
 
 class Run:
@@ -111,7 +111,7 @@ def execute(
             judge_stored(store, later, judging or Judging(), rubrics=survey.rubrics)
         finally:
             # also when a judge could not go on: what was generated is there to read
-            run = _report(store, safe_below)
+            run = report_of(store, safe_below)
         return run
 
 
@@ -124,7 +124,7 @@ def report(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
 
     """
     with Store.read(Path(directory)) as store:
-        return _report(store, safe_below)
+        return report_of(store, safe_below)
 
 
 def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
@@ -145,7 +145,14 @@ def _load(store: Store, safe_below: float) -> Run:
     return Run(store.directory, store.survey, landscape_of(store.survey, measured, safe_below=safe_below))
 
 
-def _report(store: Store, safe_below: float) -> Run:
+def report_of(store: Store, safe_below: float) -> Run:
+    """Write a run's files from what is stored.
+
+    Raises:
+        InputError: nothing was measured yet.
+        RunError: the directory cannot be written.
+
+    """
     run = _load(store, safe_below)
     write_text(run.directory / "landscape.json", run.landscape.to_json())
     write_text(run.directory / "report.html", views.render_page(store, run.landscape))

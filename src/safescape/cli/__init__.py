@@ -13,6 +13,7 @@ import typer
 from safescape.cli.check import check
 from safescape.cli.compare import compare
 from safescape.cli.finetune import finetune
+from safescape.cli.judge import judge
 from safescape.cli.path import path
 from safescape.cli.repair import repair
 from safescape.cli.report import report
@@ -36,6 +37,7 @@ app.command()(compare)
 app.command()(check)
 app.command()(finetune)
 app.command()(repair)
+app.command()(judge)
 app.command()(report)
 app.add_typer(study)
 

@@ -11,6 +11,7 @@ from safescape.landscape import SAFE_BELOW
 from safescape.survey import DEFAULT, PAPER, QUICK
 
 __all__ = [
+    "JUDGES",
     "SAFE_BELOW",
     "Also",
     "AlsoLimit",
@@ -61,12 +62,12 @@ Also = Annotated[
     ),
 ]
 AlsoLimit = Annotated[int | None, typer.Option(help="how many items of each of those \\[default: all]")]
+JUDGES = "keyword, refusal, or package.module:object"
 Judge = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="keyword, refusal, package.module:object; the figures are the first one's; may be repeated "
-        "\\[default: keyword and refusal]",
+        help=f"{JUDGES}; the figures are the first one's; may be repeated \\[default: keyword and refusal]",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="of the first random direction")]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
@@ -20,9 +20,10 @@ from safescape.landscape import Comparison, Metric
 
 if TYPE_CHECKING:
     from safescape.api import Check, Run
+    from safescape.judging import JudgingProgress
     from safescape.measure import Progress
 
-__all__ = ["numbers", "results", "show_check", "show_comparison", "show_progress", "show_run"]
+__all__ = ["numbers", "results", "show_check", "show_comparison", "show_judging", "show_progress", "show_run"]
 
 _Number = TypeVar("_Number", int, float)
 
@@ -59,6 +60,27 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
 
         def advance(progress: Progress) -> None:
             bar.update(task, completed=progress.finished, total=progress.total, description=_where(progress))
+
+        yield advance
+
+
+@contextmanager
+def show_judging() -> Iterator[Callable[[JudgingProgress], None]]:
+    """Show how far a judge is: a bar a judge on a terminal, a plain line a write elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda progress: print(
+            f"{progress.judge}: {progress.judged}/{progress.total} answers", file=sys.stderr, flush=True
+        )
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(progress: JudgingProgress) -> None:
+            if progress.judge not in tasks:
+                tasks[progress.judge] = bar.add_task(progress.judge)
+            bar.update(tasks[progress.judge], completed=progress.judged, total=progress.total)
 
         yield advance
 

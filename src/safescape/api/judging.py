@@ -1,0 +1,105 @@
+"""`judge`: exchanges from anywhere, and the stored answers of a run. Nothing is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from safescape.api.run import Run, report_of
+from safescape.errors import InputError
+from safescape.judging import Judging, JudgingProgress, check_judge, judge_exchanges, judge_stored
+from safescape.landscape import SAFE_BELOW
+from safescape.store import Store
+from safescape.survey import REFUSAL, Exchange, Survey, Verdict
+
+__all__ = ["judge", "judge_run"]
+
+
+def judge(
+    exchanges: Iterable[tuple[str, str]],
+    judge: str = REFUSAL,
+    *,
+    device: str | None = None,
+    base_url: str | None = None,
+    max_requests: int | None = None,
+    requests_per_minute: int | None = None,
+    concurrency: int = 8,
+) -> list[Verdict]:
+    """Judge answers, wherever they came from; no model under test and no run is needed.
+
+    Args:
+        exchanges: (prompt, response) pairs.
+        judge: `keyword`, `refusal`, `package.module:object`, or a panel such as `majority(keyword,refusal)`.
+        device: Where a guard model runs; by default the first GPU if there is one.
+        base_url: Of the server behind `openai:MODEL`; by default what OPENAI_BASE_URL says, else OpenAI's own.
+        max_requests: The most requests sent to it.
+        requests_per_minute: The most of them in a minute.
+        concurrency: The most of them under way at once.
+
+    Returns:
+        One verdict a pair, in their order: its outcome, the judge's reason, and the probability that the answer
+        complied with its prompt, where the judge states one.
+
+    Raises:
+        InputError: there is no such judge, it cannot be used here, or a pair is none.
+        RunError: the judge could not go on.
+
+    """
+    check_judge(judge)
+    settings = Judging(device, base_url, max_requests, requests_per_minute, concurrency)
+    return judge_exchanges([_exchange(number, pair) for number, pair in enumerate(exchanges)], judge, settings, {})
+
+
+def _exchange(number: int, pair: object) -> Exchange:
+    match pair:
+        case [str(prompt), str(response), *_]:
+            return Exchange(prompt, response)
+    raise InputError(f"exchange {number}: {pair!r:.80}; expected a pair of texts, (prompt, response)")
+
+
+def judge_run(
+    directory: str | Path,
+    judges: Sequence[str],
+    *,
+    device: str | None = None,
+    base_url: str | None = None,
+    max_requests: int | None = None,
+    requests_per_minute: int | None = None,
+    concurrency: int = 8,
+    safe_below: float = SAFE_BELOW,
+    on_progress: Callable[[JudgingProgress], None] | None = None,
+) -> Run:
+    """Judge the stored answers of a run, or go on with it, and write its files anew. Nothing is generated.
+
+    Answers that a judge has read before are not read again. The survey stays as it was; the figures of a judge that it
+    does not name stand beside the others in `landscape.by_judge`.
+
+    Args:
+        directory: Of the run.
+        judges: By name; see `judge`.
+        device: See `judge`, as for the next four.
+        base_url: See `judge`.
+        max_requests: See `judge`.
+        requests_per_minute: See `judge`.
+        concurrency: See `judge`.
+        safe_below: The ASR, in percent, up to which a point counts as safe.
+        on_progress: Told as the answers are judged.
+
+    Raises:
+        InputError: it is not a run directory, there is no such judge, or the judge reads whole answers and these end
+            where an earlier judge could already tell.
+        RunError: the judge could not go on; what it had judged is stored.
+
+    """
+    for name in judges:
+        check_judge(name)
+    settings = Judging(device, base_url, max_requests, requests_per_minute, concurrency)
+    place = Path(directory)
+    Store.read(place).close()
+    survey = Survey.load(place / "survey.json")
+    with Store.claim(place, survey) as store:
+        try:
+            judge_stored(store, judges, settings, rubrics=survey.rubrics, on_progress=on_progress or (lambda _: None))
+        finally:
+            run = report_of(store, safe_below)
+        return run

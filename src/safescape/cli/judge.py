@@ -1,0 +1,46 @@
+"""`safescape judge`: the stored answers of a run, judged again or by others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from safescape.cli import options
+from safescape.cli.output import show_judging, show_run
+from safescape.errors import InputError
+
+__all__ = ["judge"]
+
+
+def judge(
+    directory: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory", show_default=False)],
+    judges: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME", help=f"{options.JUDGES}; may be repeated", show_default=False),
+    ] = None,
+    panel: Annotated[
+        Literal["majority", "all"] | None,
+        typer.Option(help="count their verdicts as one judge's too: by majority, or only what all agree on"),
+    ] = None,
+    device: options.Device = None,
+    safe_below: options.SafeBelow = options.SAFE_BELOW,
+    as_json: options.AsJson = False,
+) -> None:
+    """Example: safescape judge runs/demo --with refusal --with my_judges:Cautious --panel majority
+
+    Let judges read the answers that RUN holds, and write its figures, picture and page anew. Nothing is generated, and
+    no answer is read twice by the same judge; interrupted, the same command goes on.
+    """
+    names = list(judges or ())
+    if not names:
+        raise InputError("no judge given; give one, as in --with refusal")
+    if panel is not None:
+        names.append(f"{panel}({','.join(names)})")
+
+    from safescape import api  # loads torch, which `--help` need not wait for
+
+    with show_judging() as on_progress:
+        run = api.judge_run(directory, names, device=device, safe_below=safe_below, on_progress=on_progress)
+    show_run(run, as_json=as_json)
