@@ -99,7 +99,7 @@ def test_what_was_judged_before_it_broke_is_kept_and_not_read_again(
 
 def test_half_judged_points_are_left_out_of_its_figures(tmp_path: Path, module: types.ModuleType) -> None:
     whole_run(tmp_path)
-    module.judge = Shouting(breaks=3)
+    module.judge = Shouting(breaks=6)
     with pytest.raises(RunError):
         safescape.judge_run(tmp_path, ["their_judges:judge"])
     landscape = safescape.load_run(tmp_path).landscape
