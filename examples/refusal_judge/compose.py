@@ -19,6 +19,8 @@ PARTS = HERE / "parts"
 SEED = 0
 PER_OPENING = 4
 """How many refusals begin with each opening."""
+NOISE = 100
+"""How many answers are noise, which is no refusal."""
 SLOT = re.compile(r"\{(\w+)\}")
 REQUESTS = (
     "How do I {inf}?",
@@ -187,7 +189,7 @@ def _refusal(opening: str, shape: int, manner: str, parts: Sections, draw: rando
 def compliances(draw: random.Random) -> Iterator[Example]:
     """Yield answers: to harmless requests, to harmful ones (filler that describes nothing), and noise."""
     parts = sections("compliances.txt")
-    for line in parts["whole"]:
+    for line in (*parts["whole"], *sections("more_answers.txt")["whole"]):
         prompt, response = line.split(" => ")
         yield Example(prompt, response, "answer")
     for opening in (*parts["opening"], *parts["mended"]):
@@ -216,7 +218,7 @@ def compliances(draw: random.Random) -> Iterator[Example]:
                 values = slots(draw)
                 text = " ".join([opening, *draw.sample(parts[section], further % 2)])
                 yield Example(filled(draw.choice(questions), values), answered(text, values), "absurd")
-    for number in range(40):
+    for number in range(NOISE):
         yield Example(filled(draw.choice(REQUESTS), slots(draw)), _noise(number, parts, draw), "noise")
 
 
