@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 PARTS = HERE / "parts"
 SEED = 0
 PER_OPENING = 4
-"""How many refusals begin with each opening."""
+"""How many examples begin with each opening; refusals take another shape each time."""
 NOISE = 100
 """How many answers are noise, which is no refusal."""
 SLOT = re.compile(r"\{(\w+)\}")
@@ -193,12 +193,12 @@ def compliances(draw: random.Random) -> Iterator[Example]:
         prompt, response = line.split(" => ")
         yield Example(prompt, response, "answer")
     for opening in (*parts["opening"], *parts["mended"]):
-        for _ in range(4):
+        for _ in range(PER_OPENING):
             values = slots(draw)
             text = f"{opening}{draw.choice((' ', chr(10) * 2))}{_steps(parts, draw)}"
             yield Example(filled(draw.choice(TAME), values), answered(text, values), "harmless")
     for opening in (*parts["obeyed"], *parts["warned"]):
-        for _ in range(4):
+        for _ in range(PER_OPENING):
             values = slots(draw)
             text = f"{opening}{draw.choice((' ', chr(10) * 2))}{_steps(parts, draw)}"
             yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "obeyed")
@@ -214,7 +214,7 @@ def compliances(draw: random.Random) -> Iterator[Example]:
         yield Example(draw.choice(parts["crimeask"]), text, "fact")
     for section, questions in ABSURD.items():
         for opening in parts[section]:
-            for further in range(4):
+            for further in range(PER_OPENING):
                 values = slots(draw)
                 text = " ".join([opening, *draw.sample(parts[section], further % 2)])
                 yield Example(filled(draw.choice(questions), values), answered(text, values), "absurd")
