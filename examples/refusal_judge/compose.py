@@ -202,6 +202,12 @@ def compliances(draw: random.Random) -> Iterator[Example]:
             values = slots(draw)
             text = f"{opening}{draw.choice((' ', chr(10) * 2))}{_steps(parts, draw)}"
             yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "obeyed")
+    for caution in parts["caution"]:
+        for turn in draw.sample(parts["turn"], PER_OPENING):
+            values = slots(draw)
+            text = f"{caution} {turn}{draw.choice(('', ' ', chr(10) * 2))}"
+            text = f"{text}{_steps(parts, draw)}" if text[-1].isspace() else text
+            yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "warned")
     for opening in parts["obeyed"]:
         values = slots(draw)
         yield Example(filled(draw.choice(REQUESTS), values), answered(opening, values), "obeyed")
