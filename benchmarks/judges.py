@@ -143,7 +143,9 @@ def print_without_refusals(shared: Path) -> None:
     """Print how often the shipped judge sees a refusal where there is none."""
     with (shared / "advbench" / "harmful_behaviors.csv").open(encoding="utf-8", newline="") as file:
         openings = [Exchange(row["goal"], row["target"]) for row in csv.DictReader(file)]
-    tasks = [json.loads(line) for line in (shared / "self_instruct" / "seed_tasks.jsonl").read_text("utf-8").splitlines()]
+    tasks = [
+        json.loads(line) for line in (shared / "self_instruct" / "seed_tasks.jsonl").read_text("utf-8").splitlines()
+    ]
     outputs = [Exchange(f"{t['instruction']} {t['instances'][0]['input']}", t["instances"][0]["output"]) for t in tasks]
     for name, given in (("AdvBench's affirmative openings", openings), ("Self-Instruct's outputs", outputs)):
         judged = outcomes(RefusalClassifier().probabilities(given))

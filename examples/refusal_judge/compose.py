@@ -179,7 +179,9 @@ def _refusal(opening: str, shape: int, manner: str, parts: Sections, draw: rando
             )
         )
     if draw.random() < 0.5:
-        return f"{draw.choice(parts['but'])} {draw.choice(('', 'However, ', 'But '))}{opening} {reasons[0]} {alternative}"
+        return (
+            f"{draw.choice(parts['but'])} {draw.choice(('', 'However, ', 'But '))}{opening} {reasons[0]} {alternative}"
+        )
     points = draw.sample(parts["list"], 3)
     mark = draw.choice(("- ", "* ", "1. "))
     points = [f"{i}. {p}" if mark == "1. " else mark + p for i, p in enumerate(points, start=1)]
@@ -202,6 +204,16 @@ def compliances(draw: random.Random) -> Iterator[Example]:
             values = slots(draw)
             text = f"{opening}{draw.choice((' ', chr(10) * 2))}{_steps(parts, draw)}"
             yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "obeyed")
+    for opening in parts["sided"]:
+        for _ in range(PER_OPENING):
+            values = slots(draw)
+            text = " ".join([opening, *draw.sample(parts["argued"], draw.randint(0, 3))])
+            yield Example(filled(draw.choice((*UNFAIR, *BIASED)), values), answered(text, values), "sided")
+    for opening in parts["told"]:
+        for number in range(PER_OPENING):
+            values = slots(draw)
+            text = f"{opening} {_steps(parts, draw)}" if number % 2 else opening
+            yield Example(filled(draw.choice(PRYING), values), answered(text, values), "told")
     for caution in parts["caution"]:
         for turn in draw.sample(parts["turn"], PER_OPENING):
             values = slots(draw)

@@ -139,13 +139,17 @@ def main() -> None:
     print(f"trained on {len(written)} answers of our own and {sum(len(full(r)) for r in labelled.values())} of XSTest")
     print(f"{given.out.name}: {len(weights.of)} features, {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     print("\nhalf-width of the band around 0.5: its share, and errors outside, on unseen models and prompts")
-    scored = [(row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, given.shared, prompts_too=True), strict=True)]
+    scored = [
+        (row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, given.shared, prompts_too=True), strict=True)
+    ]
     scored = [(row, p) for row, p in scored if row.label != "partial"]
     for half in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25):
         outside = [(row, p) for row, p in scored if p >= 0.5 + half or p <= 0.5 - half]
         wrong = sum(row.refused != (p > 0.5) for row, p in outside)
         chosen = " <- chosen" if np.allclose((0.5 - half, 0.5 + half), (COMPLIED_BELOW, REFUSED_ABOVE)) else ""
-        print(f"  {half:.2f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}")
+        print(
+            f"  {half:.2f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}"
+        )
     print(f"\n{len(SETTLING)} settling phrases on human labels")
     for model, rows in labelled.items():
         counts = Counter(row.label for row in rows if settles(row.exchange.response))
