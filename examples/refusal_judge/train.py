@@ -10,6 +10,7 @@ import argparse
 import csv
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +101,18 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     return Weights(int(np.rint(model.intercept_[0] * UNIT)), kept)
 
 
+def check_disjoint(ours: Sequence[Labelled], measured: Sequence[Labelled]) -> None:
+    """Stop if a request or an answer of ours is, but for case and punctuation, one that is measured."""
+    for field in ("prompt", "response"):
+        theirs = {_plain(getattr(row.exchange, field)) for row in measured}
+        if both := sorted(text for row in ours if _plain(text := getattr(row.exchange, field)) in theirs):
+            raise SystemExit(f"examples/refusal_judge holds a {field} of XSTest: {both[0]!r}; take it out of parts/")
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
 def unseen(model: str, shared: Path, *, prompts_too: bool) -> NDArray[np.float64]:
     """Return the probabilities of a model's answers by classifiers that never saw the model.
 
@@ -133,6 +146,7 @@ def main() -> None:
     given = parser.parse_args()
     labelled = {model: of_model(model, given.shared) for model in MODELS}
     written = own()
+    check_disjoint(written, [row for rows in labelled.values() for row in rows])
     weights = fit(written + [row for rows in labelled.values() for row in full(rows)])
     data = weights.to_bytes()
     given.out.write_bytes(data)
