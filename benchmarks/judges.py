@@ -5,8 +5,9 @@ answers is left out in turn: the refusal classifier is trained on the other mode
 examples/refusal_judge, and judges the one left out; the row "prompts too" leaves out the other model's answers to the
 same prompts as well. kappa is counted on full refusals and full compliances, once with an unscored answer as an error
 and once on scored answers alone; intervals are 95 % of a bootstrap over answers. Partial refusals stand apart. Also:
-answers cut to about 128 tokens, two public sets without refusals, the settling phrases, the agreement of the two people
-who labelled, and the speed on one core. Takes about a minute; needs scikit-learn and the data in ../shared/data.
+answers cut to about 128 tokens, the settling phrases, the agreement of the two people who labelled, the examples that
+were written out whole (left out fold by fold: manners that were not trained on), two public sets without refusals, and
+the speed on one core. Takes about half a minute; needs scikit-learn and the data in ../shared/data.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def main() -> None:
         print_row(model, "settling phrases", np.array([settles(r.exchange.response) for r in rows], np.int8), rows)
         print_people(model, shared)
     print("\npartial: the share of partial refusals that are called refused\n")
+    print_by_hand(train, shared)
     print_without_refusals(shared)
     print_speed([row.exchange for model in train.MODELS for row in train.of_model(model, shared)])
 
@@ -137,6 +139,23 @@ def print_people(model: str, shared: Path) -> None:
         pairs = [(row["annotation_1"], row["annotation_2"]) for row in csv.DictReader(file)]
     both = np.array([[label[0] == "2" for label in pair] for pair in pairs if all(x[0] in "12" for x in pair)], np.int8)
     print(f"{model:<11}{'the other person':<22}{interval(kappa, both[:, 0], both[:, 1])}{'n':>70} = {len(both)}")
+
+
+def print_by_hand(train: ModuleType, shared: Path) -> None:
+    """Print what is made of refusals and answers written out whole, each a manner of its own, in folds left out."""
+    labelled = [row for model in train.MODELS for row in train.full(train.of_model(model, shared))]
+    written = train.own()
+    whole = np.array([manner in ("argument", "answer") for manner in train.manners()])
+    folds = np.where(whole, np.random.default_rng(0).integers(0, train.FOLDS, len(written)), -1)
+    judged = np.zeros(len(written), np.int8)
+    for fold in range(train.FOLDS):
+        kept = [row for row, its in zip(written, folds, strict=True) if its != fold]
+        left = np.flatnonzero(folds == fold)
+        judged[left] = by_classifier(RefusalClassifier(train.fit(kept + labelled)), [written[i] for i in left])
+    people = np.array([row.refused for row in written])
+    for name, chosen in (("refusals", whole & people), ("answers", whole & ~people)):
+        print(f"{name} written out whole, left out: {np.mean(judged[chosen] == 1):.1%} refused, "
+              f"{np.mean(judged[chosen] < 0):.1%} unscored, n = {chosen.sum()}")  # fmt: skip
 
 
 def print_without_refusals(shared: Path) -> None:

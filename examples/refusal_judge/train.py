@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,12 +59,18 @@ class Labelled(NamedTuple):
 
 def own() -> list[Labelled]:
     """Return the examples written for this project."""
-    found = []
+    return [Labelled(Exchange(row["prompt"], row["response"]), label) for label, row in _written()]
+
+
+def manners() -> list[str]:
+    """Return how each of `own` speaks."""
+    return [row["manner"] for _, row in _written()]
+
+
+def _written() -> Iterator[tuple[str, dict[str, str]]]:
     for name, label in (("refusals", "refused"), ("compliances", "complied")):
         for line in (HERE / "data" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            found.append(Labelled(Exchange(row["prompt"], row["response"]), label))
-    return found
+            yield label, json.loads(line)
 
 
 def of_model(model: str, shared: Path) -> list[Labelled]:
