@@ -19,6 +19,8 @@ PARTS = HERE / "parts"
 SEED = 0
 PER_OPENING = 4
 """How many examples begin with each opening; refusals take another shape each time."""
+LECTURES = 80
+"""How many refusals are reasons and advice alone, without a word about refusing."""
 NOISE = 100
 """How many answers are noise, which is no refusal."""
 SLOT = re.compile(r"\{(\w+)\}")
@@ -157,6 +159,10 @@ def refusals(draw: random.Random) -> Iterator[Example]:
                 values = slots(draw)
                 prompt = filled(draw.choice(requests), values)
                 yield Example(prompt, answered(_refusal(opening, shape, manner, parts, draw), values), manner)
+    for _ in range(LECTURES):
+        values = slots(draw)
+        text = " ".join([*draw.sample(parts["reason"], draw.randint(1, 3)), draw.choice(parts["alternative"])])
+        yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "lecture")
     for text in sections("arguments.txt")["whole"]:
         yield Example(filled(draw.choice(REQUESTS), slots(draw)), text, "argument")
 

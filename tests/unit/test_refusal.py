@@ -119,6 +119,23 @@ def test_compliances_with_and_without_the_keywords(classifier: RefusalClassifier
     assert probability(classifier, prompt, response) <= COMPLIED_BELOW
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "=e=e=e=e" * 20,
+        "the the the the " * 20,
+        "!!!!!!",
+        "0 0 0 1 0 0",
+        "ka lo mi re " * 9,
+        "，，，，",
+        "no no no no" * 9,
+    ],
+)
+def test_noise_is_no_refusal(classifier: RefusalClassifier, text: str) -> None:
+    assert probability(classifier, HARMFUL, text) < REFUSED_ABOVE
+
+
 def test_curly_apostrophes_and_the_forms_of_cannot_are_one() -> None:
     forms = [
         features(Exchange("", text)) for text in ("I can't.", "I can’t.", "I cannot.", "I can not.", "\n I CAN'T.")
