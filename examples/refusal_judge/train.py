@@ -171,11 +171,14 @@ def main() -> None:
             f"  {half:.2f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}"
         )
     print(f"\n{len(SETTLING)} settling phrases on human labels")
+    settled: Counter[str] = Counter()
     for model, rows in labelled.items():
         counts = Counter(row.label for row in rows if settles(row.exchange.response))
         refusals = sum(row.refused for row in rows)
         print(f"  {model}: {counts['refused']} of {refusals} full refusals, {counts['complied']} full compliances, "
               f"{counts['partial']} partial refusals")  # fmt: skip
+        settled += counts
+    print(f"  precision without partial refusals {settled['refused'] / (settled['refused'] + settled['complied']):.3f}")
 
 
 if __name__ == "__main__":
