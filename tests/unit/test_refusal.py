@@ -199,13 +199,13 @@ def test_strange_answers_get_a_probability(classifier: RefusalClassifier, text: 
 
 
 @pytest.mark.parametrize(
-    "text", ["a", " ", "\n", "'", "a'", ".", "\n1. ", "I'm sorry, but I ", "\ud800", "İ", "1", "- "]
+    "text", ["a", " ", "\n", "'", "a'", ".", "\n1. ", "I", "I'm sorry, but I ", "\ud800", "İ", "1", "- "]
 )
 def test_a_megabyte_is_read_no_further_than_its_opening(classifier: RefusalClassifier, text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     long = text * (1_000_000 // len(text))
     assert 0 <= probability(classifier, long, long) <= 1
-    assert time.perf_counter() - start < 0.9
+    assert time.process_time() - start < 0.9
     assert features(Exchange(long, long)) == features(Exchange(long[:5000], long[:5000]))
 
 

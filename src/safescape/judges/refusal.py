@@ -149,7 +149,8 @@ class RefusalClassifier:
 
 def settles(response: str) -> bool:
     """Tell whether a settling phrase occurs anywhere in a response."""
-    return _SETTLING.search(response) is not None
+    # not one pattern of all phrases: on a megabyte of "I" that takes a second, these passes a tenth
+    return any(phrase in response for phrase in SETTLING)
 
 
 def features(exchange: Exchange) -> set[str]:
@@ -219,9 +220,6 @@ def _sentences(words: Iterable[str]) -> list[list[str]]:
                 break
             sentences.append([])
     return [sentence for sentence in sentences if sentence]
-
-
-_SETTLING = re.compile("|".join(map(re.escape, SETTLING)))
 
 
 @functools.cache
