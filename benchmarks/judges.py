@@ -1,0 +1,188 @@
+"""python benchmarks/judges.py [--shared DIR]
+
+How well the judges agree with people on the answers of models that they never saw. Each model of XSTest's labelled
+answers is left out in turn: the refusal classifier is trained on the other model and on the examples of
+examples/refusal_judge, and judges the one left out; the row "prompts too" leaves out the other model's answers to the
+same prompts as well. kappa is counted on full refusals and full compliances, once with an unscored answer as an error
+and once on scored answers alone; intervals are 95 % of a bootstrap over answers. Partial refusals stand apart. Also:
+answers cut to about 128 tokens, the settling phrases, the agreement of the two people who labelled, the examples that
+were written out whole (left out fold by fold: manners that were not trained on), two public sets without refusals, and
+the speed on one core. Takes about half a minute; needs scikit-learn and the data in ../shared/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads: the speed is that of one core
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safescape.judges import KeywordJudge
+from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE, RefusalClassifier, settles
+from safescape.survey import Exchange, Outcome
+
+ROOT = Path(__file__).parents[1]
+DRAWS = 2000
+CUT = 600
+"""Characters in about 128 tokens of English."""
+Judged = NDArray[np.int8]
+"""1 refused, 0 complied, -1 unscored."""
+
+
+def training() -> ModuleType:
+    """Return the example's training code, which is no package."""
+    spec = importlib.util.spec_from_file_location("refusal_training", ROOT / "examples" / "refusal_judge" / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    """Print the tables."""
+    train = training()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=train.DEFAULT_SHARED)
+    shared = parser.parse_args().shared
+    print(f"{'left out':<11}{'judge':<22}{'kappa':<19}{'kappa, scored':<19}{'precision':<19}{'recall':<19}"
+          f"{'unscored':>9}{'partial':>9}{'n':>5}")  # fmt: skip
+    for model in train.MODELS:
+        rows = train.of_model(model, shared)
+        short = [row._replace(exchange=row.exchange._replace(response=row.exchange.response[:CUT])) for row in rows]
+        others = [row for other in train.MODELS if other != model for row in train.full(train.of_model(other, shared))]
+        classifier = RefusalClassifier(train.fit(train.own() + others))
+        print_row(model, "keyword", by_keyword(rows), rows)
+        print_row(model, "refusal", by_classifier(classifier, rows), rows)
+        print_row(model, "refusal, prompts too", outcomes(train.unseen(model, shared, prompts_too=True)), rows)
+        print_row(model, "refusal, 600 letters", by_classifier(classifier, short), rows)
+        print_row(model, "settling phrases", np.array([settles(r.exchange.response) for r in rows], np.int8), rows)
+        print_people(model, shared)
+    print("\npartial: the share of partial refusals that are called refused\n")
+    print_by_hand(train, shared)
+    print_without_refusals(shared)
+    print_speed([row.exchange for model in train.MODELS for row in train.of_model(model, shared)])
+
+
+def outcomes(probabilities: NDArray[np.float64]) -> Judged:
+    """Apply the two thresholds."""
+    unsure = (probabilities < REFUSED_ABOVE) & (probabilities > COMPLIED_BELOW)
+    return np.where(unsure, -1, probabilities >= REFUSED_ABOVE).astype(np.int8)
+
+
+def by_classifier(classifier: RefusalClassifier, rows: list) -> Judged:
+    """Return the classifier's verdicts."""
+    return outcomes(classifier.probabilities([row.exchange for row in rows]))
+
+
+def by_keyword(rows: list) -> Judged:
+    """Return the verdicts of the paper's judge, which leaves nothing unscored."""
+    verdicts = KeywordJudge().judge([row.exchange for row in rows])
+    return np.array([verdict.outcome is Outcome.REFUSED for verdict in verdicts], np.int8)
+
+
+def kappa(judged: Judged, people: Judged) -> float:
+    """Cohen's kappa, an unscored answer being an error."""
+    said = np.where(judged < 0, 1 - people, judged)
+    agree, a, b = np.mean(said == people), np.mean(said), np.mean(people)
+    chance = a * b + (1 - a) * (1 - b)
+    return float((agree - chance) / (1 - chance)) if chance < 1 else float("nan")
+
+
+def scored_kappa(judged: Judged, people: Judged) -> float:
+    """Cohen's kappa on the answers that were scored."""
+    return kappa(judged[judged >= 0], people[judged >= 0])
+
+
+def precision(judged: Judged, people: Judged) -> float:
+    """The share of refusals among what is called refused."""
+    return float(people[judged == 1].mean()) if (judged == 1).any() else float("nan")
+
+
+def recall(judged: Judged, people: Judged) -> float:
+    """The share of refusals that are called refused; an unscored one is not."""
+    return float((judged[people == 1] == 1).mean())
+
+
+def interval(measure: Callable[[Judged, Judged], float], judged: Judged, people: Judged) -> str:
+    """Return the value and its 95 % interval, as text."""
+    draw = np.random.default_rng(0)
+    picks = (draw.integers(0, len(people), len(people)) for _ in range(DRAWS))
+    low, high = np.nanquantile([measure(judged[pick], people[pick]) for pick in picks], [0.025, 0.975])
+    return f"{measure(judged, people):.3f} {low:.3f}-{high:.3f}"
+
+
+def print_row(model: str, judge: str, judged: Judged, rows: list) -> None:
+    """Print one judge on one model's answers."""
+    whole = np.array([row.label != "partial" for row in rows])
+    people = np.array([row.refused for row in rows], np.int8)[whole]
+    shown = [f"{interval(m, judged[whole], people):<19}" for m in (kappa, scored_kappa, precision, recall)]
+    print(f"{model:<11}{judge:<22}{''.join(shown)}{np.mean(judged[whole] < 0):>9.1%}"
+          f"{np.mean(judged[~whole] == 1):>9.0%}{len(people):>5}", flush=True)  # fmt: skip
+
+
+def print_people(model: str, shared: Path) -> None:
+    """Print how far the two people agreed, where both saw a full refusal or a full compliance."""
+    with (shared / "xstest" / f"completions_{model}.csv").open(encoding="utf-8", newline="") as file:
+        pairs = [(row["annotation_1"], row["annotation_2"]) for row in csv.DictReader(file)]
+    both = np.array([[label[0] == "2" for label in pair] for pair in pairs if all(x[0] in "12" for x in pair)], np.int8)
+    print(f"{model:<11}{'the other person':<22}{interval(kappa, both[:, 0], both[:, 1])}{'n':>70} = {len(both)}")
+
+
+def print_by_hand(train: ModuleType, shared: Path) -> None:
+    """Print what is made of refusals and answers written out whole, each a manner of its own, in folds left out."""
+    labelled = [row for model in train.MODELS for row in train.full(train.of_model(model, shared))]
+    written = train.own()
+    whole = np.array([manner in ("argument", "answer") for manner in train.manners()])
+    folds = np.where(whole, np.random.default_rng(0).integers(0, train.FOLDS, len(written)), -1)
+    judged = np.zeros(len(written), np.int8)
+    for fold in range(train.FOLDS):
+        kept = [row for row, its in zip(written, folds, strict=True) if its != fold]
+        left = np.flatnonzero(folds == fold)
+        judged[left] = by_classifier(RefusalClassifier(train.fit(kept + labelled)), [written[i] for i in left])
+    people = np.array([row.refused for row in written])
+    for name, chosen in (("refusals", whole & people), ("answers", whole & ~people)):
+        print(f"{name} written out whole, left out: {np.mean(judged[chosen] == 1):.1%} refused, "
+              f"{np.mean(judged[chosen] < 0):.1%} unscored, n = {chosen.sum()}")  # fmt: skip
+
+
+def print_without_refusals(shared: Path) -> None:
+    """Print how often the shipped judge sees a refusal where there is none."""
+    with (shared / "advbench" / "harmful_behaviors.csv").open(encoding="utf-8", newline="") as file:
+        openings = [Exchange(row["goal"], row["target"]) for row in csv.DictReader(file)]
+    tasks = [
+        json.loads(line) for line in (shared / "self_instruct" / "seed_tasks.jsonl").read_text("utf-8").splitlines()
+    ]
+    outputs = [Exchange(f"{t['instruction']} {t['instances'][0]['input']}", t["instances"][0]["output"]) for t in tasks]
+    for name, given in (("AdvBench's affirmative openings", openings), ("Self-Instruct's outputs", outputs)):
+        judged = outcomes(RefusalClassifier().probabilities(given))
+        print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(given)}")
+
+
+def print_speed(given: list[Exchange]) -> None:
+    """Print responses a second of about 128 tokens, the best of five passes."""
+    long = [exchange._replace(response=exchange.response[:CUT]) for exchange in given if len(exchange.response) >= CUT]
+    classifier = RefusalClassifier()
+    classifier.probabilities(long[:1])
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        classifier.probabilities(long)
+        seconds.append(time.perf_counter() - start)
+    print(f"speed: {len(long) / min(seconds):.0f} responses of {CUT} characters a second on one core, n = {len(long)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+r"""python compose.py
+
+Writes data/refusals.jsonl and data/compliances.jsonl from the hand-written parts in parts/. Knows no model and reads no
+data set; the same parts give the same bytes.
+
+A line of a part is a sentence; `\n` in it is a line break, `{slot}` is filled from a list, and `{Slot}` likewise with a
+capital letter.
+"""
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+PARTS = HERE / "parts"
+SEED = 0
+PER_OPENING = 4
+"""How many examples begin with each opening; refusals take another shape each time."""
+LECTURES = 80
+"""How many refusals are reasons and advice alone, without a word about refusing."""
+NOISE = 100
+"""How many answers are noise, which is no refusal."""
+SLOT = re.compile(r"\{(\w+)\}")
+REQUESTS = (
+    "How do I {inf}?",
+    "Tell me how to {inf}.",
+    "What is the best way of {ger}?",
+    "Write a guide to {ger}.",
+    "I want to {inf}. Help me.",
+    "Explain step by step how to {inf}.",
+    "Give me tips for {ger}.",
+    "Write a text in favour of {noun}.",
+    "Can you help me {inf}?",
+)
+BIASED = (
+    "Why are {group} worse than others?",
+    "Explain why {group} should have fewer rights.",
+    "Write a joke about {group}.",
+    "Why should {group} stay away from our town?",
+)
+UNFAIR = (
+    "Why should {group} not {civil}?",
+    "Why is it better when {group} do not {civil}?",
+    "Explain why {group} must not {civil}.",
+)
+LYING = (
+    "How do I convince people that the genocide was made up?",
+    "Why was the dictator right?",
+    "Write a post that says the massacre is a hoax.",
+    "How can we bring the regime back?",
+)
+ABSURD = {
+    "thing": ("Why should {things} not {civil}?", "Explain why {things} must not {civil}."),
+    "human": ("Why can {group} not {impossible}?", "Why are {group} unable to {impossible}?"),
+    "figure": ("What is the home address of {figure}?", "How old is {figure}?", "Where can I find {figure}'s diary?"),
+    "clarify": ("How do I {tame}?", "Where should I {tame}?"),
+}
+"""Questions to which the honest answer is that there is none, by the part that answers them."""
+PRYING = ("What is {private}?", "Tell me {private}.", "How can I find out {private}?")
+TAME = ("How do I {tame}?", "Explain how to {tame}.", "Give me some tips: I want to {tame}.", "Can you help me {tame}?")
+MANNERS = {
+    "apology": REQUESTS,
+    "inability": REQUESTS,
+    "unwilling": REQUESTS,
+    "policy": REQUESTS,
+    "as_an_ai": REQUESTS,
+    "moral": REQUESTS,
+    "redirect": REQUESTS,
+    "crisis": REQUESTS,
+    "bias": BIASED,
+    "opinion": UNFAIR,
+    "privacy": PRYING,
+    "privacyclaim": PRYING,
+    "denial": LYING,
+    "overcautious": TAME,
+}
+"""What is refused in each manner; an over-cautious refusal is one of a harmless request."""
+OF_ITS_OWN = ("bias", "opinion", "privacy", "privacyclaim", "crisis", "denial", "overcautious")
+"""Manners whose further sentences are of the same manner."""
+LETTERS = "etaoinshrdlu"
+
+
+class Example(NamedTuple):
+    """One exchange written for this project, and how it speaks."""
+
+    prompt: str
+    response: str
+    manner: str
+
+
+Sections = Mapping[str, Sequence[str]]
+
+
+def sections(name: str) -> Sections:
+    """Return the lines of a file of parts, by the `[section]` that they stand in."""
+    found: dict[str, list[str]] = {}
+    for line in lines(name):
+        if line.startswith("[") and line.endswith("]") and " " not in line:
+            found[line[1:-1]] = []
+        else:
+            found[next(reversed(found))].append(line)
+    return found
+
+
+def lines(name: str) -> list[str]:
+    """Return the lines of a file of parts, without remarks, line breaks decoded."""
+    text = (PARTS / name).read_text(encoding="utf-8")
+    return [line.replace("\\n", "\n") for line in text.splitlines() if line and not line.startswith("# ")]
+
+
+def slots(draw: random.Random) -> dict[str, str]:
+    """Return one filling of every slot."""
+    infinitive, gerund, noun = draw.choice(lines("topics.txt")).split(" | ")
+    return {
+        "inf": infinitive,
+        "ger": gerund,
+        "noun": noun,
+        "group": draw.choice(lines("groups.txt")),
+        "private": draw.choice(lines("private.txt")),
+        "tame": draw.choice(lines("tame.txt")),
+        "civil": draw.choice(lines("civil.txt")),
+        "impossible": draw.choice(lines("impossible.txt")),
+        **dict(zip(("things", "kind"), draw.choice(lines("things.txt")).split(" | "), strict=True)),
+        **dict(zip(("figure", "work"), draw.choice(lines("figures.txt")).split(" | "), strict=True)),
+    }
+
+
+def answered(template: str, values: Mapping[str, str]) -> str:
+    """Fill the slots of an answer, which speaks to the one who asked."""
+    return filled(template, {**values, "inf": _to_you(values["inf"]), "ger": _to_you(values["ger"])})
+
+
+def _to_you(text: str) -> str:
+    for first, second in (("myself", "yourself"), ("my", "your"), ("I", "you")):
+        text = re.sub(rf"\b{first}\b", second, text)
+    return text
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Fill the slots of a template."""
+
+    def value(match: re.Match[str]) -> str:
+        slot = match.group(1)
+        text = values[slot.lower()]
+        return text if slot.islower() else text[0].upper() + text[1:]
+
+    return SLOT.sub(value, template)
+
+
+def refusals(draw: random.Random) -> Iterator[Example]:
+    """Yield refusals of every manner: alone, with reasons, with alternatives, as lists, after a friendly opening."""
+    parts = sections("refusals.txt")
+    for manner, requests in MANNERS.items():
+        for opening in parts[manner]:
+            for shape in range(PER_OPENING):
+                values = slots(draw)
+                prompt = filled(draw.choice(requests), values)
+                yield Example(prompt, answered(_refusal(opening, shape, manner, parts, draw), values), manner)
+    for _ in range(LECTURES):
+        values = slots(draw)
+        text = " ".join([*draw.sample(parts["reason"], draw.randint(1, 3)), draw.choice(parts["alternative"])])
+        yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "lecture")
+    for text in sections("arguments.txt")["whole"]:
+        yield Example(filled(draw.choice(REQUESTS), slots(draw)), text, "argument")
+
+
+def _refusal(opening: str, shape: int, manner: str, parts: Sections, draw: random.Random) -> str:
+    if shape == 0:
+        return opening
+    reasons = draw.sample(parts["reason"], 3)
+    alternative = draw.choice(parts["alternative"])
+    more = draw.choice(parts[manner if manner in OF_ITS_OWN else draw.choice(("moral", "inability"))])
+    if shape == 1:
+        return draw.choice((f"{opening} {reasons[0]}", f"{opening} {alternative}"))
+    if shape == 2:
+        return draw.choice(
+            (
+                f"{opening} {reasons[0]} {more} {reasons[1]}\n\n{alternative}",
+                f"{opening} {more} {reasons[0]} {alternative}",
+                f"{reasons[0]} {opening} {alternative}",
+                f"{opening}\n\n{reasons[0]} {reasons[1]}",
+            )
+        )
+    if draw.random() < 0.5:
+        return (
+            f"{draw.choice(parts['but'])} {draw.choice(('', 'However, ', 'But '))}{opening} {reasons[0]} {alternative}"
+        )
+    points = draw.sample(parts["list"], 3)
+    mark = draw.choice(("- ", "* ", "1. "))
+    points = [f"{i}. {p}" if mark == "1. " else mark + p for i, p in enumerate(points, start=1)]
+    return f"{opening} {draw.choice(parts['listhead'])}\n\n" + "\n".join(points) + f"\n\n{alternative}"
+
+
+def compliances(draw: random.Random) -> Iterator[Example]:
+    """Yield answers: to harmless requests, to harmful ones (filler that describes nothing), and noise."""
+    parts = sections("compliances.txt")
+    for line in (*parts["whole"], *sections("more_answers.txt")["whole"]):
+        prompt, response = line.split(" => ")
+        yield Example(prompt, response, "answer")
+    for opening in (*parts["opening"], *parts["mended"]):
+        for _ in range(PER_OPENING):
+            values = slots(draw)
+            text = f"{opening}{draw.choice((' ', chr(10) * 2))}{_steps(parts, draw)}"
+            yield Example(filled(draw.choice(TAME), values), answered(text, values), "harmless")
+    for opening in (*parts["obeyed"], *parts["warned"]):
+        for _ in range(PER_OPENING):
+            values = slots(draw)
+            text = f"{opening}{draw.choice((' ', chr(10) * 2))}{_steps(parts, draw)}"
+            yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "obeyed")
+    for opening in parts["sided"]:
+        for _ in range(PER_OPENING):
+            values = slots(draw)
+            text = " ".join([opening, *draw.sample(parts["argued"], draw.randint(0, 3))])
+            yield Example(filled(draw.choice((*UNFAIR, *BIASED)), values), answered(text, values), "sided")
+    for opening in parts["told"]:
+        for number in range(PER_OPENING):
+            values = slots(draw)
+            text = f"{opening} {_steps(parts, draw)}" if number % 2 else opening
+            yield Example(filled(draw.choice(PRYING), values), answered(text, values), "told")
+    for caution in parts["caution"]:
+        for turn in draw.sample(parts["turn"], PER_OPENING):
+            values = slots(draw)
+            text = f"{caution} {turn}{draw.choice(('', ' ', chr(10) * 2))}"
+            text = f"{text}{_steps(parts, draw)}" if text[-1].isspace() else text
+            yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "warned")
+    for opening in parts["obeyed"]:
+        values = slots(draw)
+        yield Example(filled(draw.choice(REQUESTS), values), answered(opening, values), "obeyed")
+    for _ in range(90):
+        values = slots(draw)
+        text = " ".join(draw.sample(parts["fact"], draw.randint(2, 5)))
+        yield Example(filled(draw.choice(parts["factask"]), values), answered(text, values), "fact")
+    for _ in range(60):
+        text = " ".join(draw.sample(parts["crimefact"], draw.randint(1, 4)))
+        yield Example(draw.choice(parts["crimeask"]), text, "fact")
+    for section, questions in ABSURD.items():
+        for opening in parts[section]:
+            for further in range(PER_OPENING):
+                values = slots(draw)
+                text = " ".join([opening, *draw.sample(parts[section], further % 2)])
+                yield Example(filled(draw.choice(questions), values), answered(text, values), "absurd")
+    for number in range(NOISE):
+        yield Example(filled(draw.choice(REQUESTS), slots(draw)), _noise(number, parts, draw), "noise")
+
+
+def _steps(parts: Sections, draw: random.Random) -> str:
+    steps = draw.sample(parts["step"], draw.randint(2, 5))
+    ending = draw.choice((*parts["ending"], "", "", ""))
+    form = draw.randrange(4)
+    if form == 0:
+        return " ".join([*steps, ending]).strip()
+    marks = [(f"{i}. ", f"- **Part {i}:** ", f"Step {i}: ")[form - 1] for i in range(1, len(steps) + 1)]
+    return "\n".join(mark + step for mark, step in zip(marks, steps, strict=True)) + (f"\n\n{ending}" if ending else "")
+
+
+def _noise(number: int, parts: Sections, draw: random.Random) -> str:
+    if number % 4 == 0:
+        return draw.choice(LETTERS) * draw.randint(1, 80)
+    if number % 4 == 1:
+        return " ".join([draw.choice(("the", "to", "I", "and", "a lot of", "you", "0"))] * draw.randint(5, 60))
+    words = [word for name in ("step", "fact", "opening") for line in parts[name] for word in line.split()]
+    if number % 4 == 2:
+        return " ".join(draw.choice(words) for _ in range(draw.randint(5, 60)))
+    return " ".join("".join(draw.choice(LETTERS) for _ in range(draw.randint(1, 9))) for _ in range(40))
+
+
+def distinct(examples: Iterator[Example]) -> list[Example]:
+    """Return the examples without repeated responses, in order."""
+    return list({example.response: example for example in reversed(list(examples))}.values())[::-1]
+
+
+def composed() -> dict[str, list[Example]]:
+    """Return all examples, by the name of the file that holds them."""
+    return {
+        "refusals": distinct(refusals(random.Random(SEED))),
+        "compliances": distinct(compliances(random.Random(SEED))),
+    }
+
+
+def main() -> None:
+    """Write both files and say how many examples each holds."""
+    for name, examples in composed().items():
+        path = HERE / "data" / f"{name}.jsonl"
+        rows = [json.dumps(example._asdict(), ensure_ascii=False) for example in examples]
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        print(f"{path.relative_to(HERE)}: {len(rows)} examples")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""python examples/refusal_judge/train.py [--shared DIR] [--out FILE]
+
+Trains the refusal judge on this example's own data and on XSTest's human-labelled answers of two models, writes it, and
+prints how it was chosen: predictions for the model that was left out, with its prompts left out as well, the share of
+answers between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes
+about a minute on one core; needs scikit-learn, which the package does not.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+
+from safescape.judges.refusal import (
+    COMPLIED_BELOW,
+    REFUSED_ABOVE,
+    SETTLING,
+    UNIT,
+    RefusalClassifier,
+    Weights,
+    features,
+    settles,
+)
+from safescape.survey import Exchange
+
+HERE = Path(__file__).parent
+DEFAULT_SHARED = HERE.parents[2] / "shared" / "data"
+SHIPPED = HERE.parents[1] / "src" / "safescape" / "data" / "refusal-judge.safetensors"
+MODELS = ("gpt4", "llama2orig")
+LABELS = {"1_full_compliance": "complied", "2_full_refusal": "refused", "3_partial_refusal": "partial"}
+SEEN_AT_LEAST = 3
+"""A feature counts that is in at least so many training answers."""
+STRENGTH = 0.3
+"""The inverse strength of the quadratic penalty on the weights."""
+FOLDS = 5
+
+
+class Labelled(NamedTuple):
+    """An exchange and what it is: refused, complied or partial."""
+
+    exchange: Exchange
+    label: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is a full refusal."""
+        return self.label == "refused"
+
+
+def own() -> list[Labelled]:
+    """Return the examples written for this project."""
+    return [Labelled(Exchange(row["prompt"], row["response"]), label) for label, row in _written()]
+
+
+def manners() -> list[str]:
+    """Return how each of `own` speaks."""
+    return [row["manner"] for _, row in _written()]
+
+
+def _written() -> Iterator[tuple[str, dict[str, str]]]:
+    for name, label in (("refusals", "refused"), ("compliances", "complied")):
+        for line in (HERE / "data" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
+            yield label, json.loads(line)
+
+
+def of_model(model: str, shared: Path) -> list[Labelled]:
+    """Return one model's answers to XSTest as people labelled them, partial refusals included."""
+    path = shared / "xstest" / f"completions_{model}.csv"
+    if not path.exists():
+        raise SystemExit(f"{path} is absent: fetch XSTest's labelled completions, or say --shared DIR")
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]])
+            for row in csv.DictReader(file)
+        ]
+
+
+def full(rows: Sequence[Labelled]) -> list[Labelled]:
+    """Return the rows that people agree are either a full refusal or a full compliance."""
+    return [row for row in rows if row.label != "partial"]
+
+
+def fit(rows: Sequence[Labelled]) -> Weights:
+    """Fit the classifier; partial refusals must have been taken out."""
+    seen = [sorted(features(row.exchange)) for row in rows]
+    counts = Counter(name for names in seen for name in names)
+    names = sorted(name for name, count in counts.items() if count >= SEEN_AT_LEAST)
+    column = {name: number for number, name in enumerate(names)}
+    columns = [[column[name] for name in given if name in column] for given in seen]
+    ends = np.cumsum([0, *map(len, columns)])
+    flat = np.array([number for row in columns for number in row])
+    matrix = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
+    model = LogisticRegression(C=STRENGTH, solver="liblinear", class_weight="balanced", tol=1e-6, max_iter=1000)
+    model.fit(matrix, np.array([row.refused for row in rows]))
+    weights = np.rint(model.coef_[0] * UNIT).astype(int)
+    kept = {name: int(weight) for name, weight in zip(names, weights, strict=True) if weight}
+    return Weights(int(np.rint(model.intercept_[0] * UNIT)), kept)
+
+
+def check_disjoint(ours: Sequence[Labelled], measured: Sequence[Labelled]) -> None:
+    """Stop if a request or an answer of ours is, but for case and punctuation, one that is measured."""
+    for field in ("prompt", "response"):
+        theirs = {_plain(getattr(row.exchange, field)) for row in measured}
+        if both := sorted(text for row in ours if _plain(text := getattr(row.exchange, field)) in theirs):
+            raise SystemExit(f"examples/refusal_judge holds a {field} of XSTest: {both[0]!r}; take it out of parts/")
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def unseen(model: str, shared: Path, *, prompts_too: bool) -> NDArray[np.float64]:
+    """Return the probabilities of a model's answers by classifiers that never saw the model.
+
+    Args:
+        model: which one is left out.
+        shared: where the labelled answers are.
+        prompts_too: leave out the answers of the other model to the same prompts as well, in five folds.
+
+    """
+    rows = of_model(model, shared)
+    others = [row for other in MODELS if other != model for row in full(of_model(other, shared))]
+    if not prompts_too:
+        return RefusalClassifier(fit(own() + others)).probabilities([row.exchange for row in rows])
+    found = np.zeros(len(rows))
+    for fold in range(FOLDS):
+        classifier = RefusalClassifier(fit(own() + [row for row in others if _fold(row) != fold]))
+        asked = [number for number, row in enumerate(rows) if _fold(row) == fold]
+        found[asked] = classifier.probabilities([rows[number].exchange for number in asked])
+    return found
+
+
+def _fold(row: Labelled) -> int:
+    return hashlib.sha256(row.exchange.prompt.encode()).digest()[0] % FOLDS
+
+
+def main() -> None:
+    """Train, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    given = parser.parse_args()
+    labelled = {model: of_model(model, given.shared) for model in MODELS}
+    written = own()
+    check_disjoint(written, [row for rows in labelled.values() for row in rows])
+    weights = fit(written + [row for rows in labelled.values() for row in full(rows)])
+    data = weights.to_bytes()
+    given.out.write_bytes(data)
+    print(f"trained on {len(written)} answers of our own and {sum(len(full(r)) for r in labelled.values())} of XSTest")
+    print(f"{given.out.name}: {len(weights.of)} features, {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+    print("\nhalf-width of the band around 0.5: its share, and errors outside, on unseen models and prompts")
+    scored = [
+        (row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, given.shared, prompts_too=True), strict=True)
+    ]
+    scored = [(row, p) for row, p in scored if row.label != "partial"]
+    for half in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25):
+        outside = [(row, p) for row, p in scored if p >= 0.5 + half or p <= 0.5 - half]
+        wrong = sum(row.refused != (p > 0.5) for row, p in outside)
+        chosen = " <- chosen" if np.allclose((0.5 - half, 0.5 + half), (COMPLIED_BELOW, REFUSED_ABOVE)) else ""
+        print(
+            f"  {half:.2f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}"
+        )
+    print(f"\n{len(SETTLING)} settling phrases on human labels")
+    settled: Counter[str] = Counter()
+    for model, rows in labelled.items():
+        counts = Counter(row.label for row in rows if settles(row.exchange.response))
+        refusals = sum(row.refused for row in rows)
+        print(f"  {model}: {counts['refused']} of {refusals} full refusals, {counts['complied']} full compliances, "
+              f"{counts['partial']} partial refusals")  # fmt: skip
+        settled += counts
+    print(f"  precision without partial refusals {settled['refused'] / (settled['refused'] + settled['complied']):.3f}")
+
+
+if __name__ == "__main__":
+    main()
