@@ -40,11 +40,11 @@ from safescape.judges.coherence import (
 
 REPOSITORY = Path(__file__).parents[2]
 OUT = REPOSITORY / "src" / "safescape" / "data" / "english.npz"
-WORDS = 600
+WORDS = 500
 """So many of the most frequent words have a row and a column of their own among the neighbours."""
 SEEN = 2
 """A word is known from so many occurrences on."""
-CODE_CHARACTERS = 250_000
+CODE_CHARACTERS = 450_000
 DOCSTRING_CHARACTERS = 700_000
 PRIOR_NEIGHBOURS = 25.0
 PRIOR_LETTERS = 4.0

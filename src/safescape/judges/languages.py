@@ -33,8 +33,8 @@ _SPACED = {
     "Spanish": "el la los las un una unos unas del de y o pero yo tú él ella nosotros es son ser está están con para "
     "por en que se su sus lo al más puede puedo como muy también sí este esta estos mi te le les siento eso ese hay "
     "cuando porque ayudar tiene desde hasta",
-    "Italian": "il lo la gli le uno una di del della dei delle e ed ma non io tu lui lei noi è sono essere ha hanno con "
-    "per nel nella che chi si su più può posso come molto anche questo questa mi ti dispiace sì quando perché ogni "
+    "Italian": "il lo la gli le uno una di del della dei delle e ed ma non io tu lui lei noi è sono essere ha hanno "
+    "con per nel nella che chi si su più può posso come molto anche questo questa mi ti dispiace sì quando perché ogni "
     "dal dalla alla al agli",
     "Portuguese": "os uma uns umas do da dos das de em no na nos nas e ou mas não eu você ele ela nós é são ser está "
     "com para por que se seu sua mais pode posso como muito também sim este esta isso meu minha desculpe quando "
@@ -46,7 +46,8 @@ _SPACED = {
     "Danish": "og at det er en et som på af til med ikke jeg du han hun vi kan har den de om fra eller men så skal "
     "meget også dette mig dig sig når der uden hvis",
     "Polish": "i w nie się na jest to że z do jak ale lub czy są ten ta tego tej dla po od przez przy być można może "
-    "mogę ja ty on ona my bardzo także oraz który która które jego jej tak",
+    "mogę ja ty on ona my bardzo także oraz który która które jego jej tak "
+    "trzeba potem jeśli tylko już bez pod będzie jednak gdy czy co tym je",
     "Czech": "a se na je že v s z do jak ale nebo jsou ten ta to pro po od při být může mohu já ty on ona my velmi "
     "také který která které není si tak aby když",
     "Turkish": "ve bir bu için ile de da ne ama çok daha gibi var yok ben sen o biz siz değil olarak olan en her mi "
@@ -79,16 +80,21 @@ _SPACED = {
     "Korean": "그 이 저 및 수 것 있습니다 합니다 있는 하는 그리고 또는 하지만 때 더 할 을 를 나는 저는 없습니다 "
     "입니다 위해 대한 제가 같은",
 }
-_ENGLISH = frozenset(
+_ENGLISH_WORDS = (
     "the of and to a in is it you that he was for on are with as his they at be this have from or had by but not what "
     "all were we when your can said there an which she do their if will each about how them then so her would make "
-    "like him into has more my than been who its now no me i our should could these any some may".split()
+    "like him into has more my than been who its now no me i our should could these any some may"
 )
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
 # a single Latin letter is as often a list's or a salad's as a word
 _FUNCTION_WORDS = {
     name: frozenset(word for word in words.split() if len(word) > 1 or word > "\u0100") - _ENGLISH
     for name, words in _SPACED.items()
 }
+_SPOKEN_IN: dict[str, list[str]] = {}
+for _name, _words in _FUNCTION_WORDS.items():
+    for _word in sorted(_words):
+        _SPOKEN_IN.setdefault(_word, []).append(_name)
 _UNSPACED = {
     "Chinese": frozenset("的是不一了在有我他这這个個们們来來到时時大地为為以可你中和上就也对對说說能会會要"),
     "Japanese": frozenset("のはをにがでとたてしるいなものすまりれられかさ"),
@@ -96,8 +102,8 @@ _UNSPACED = {
     "Korean": frozenset("이다는을에의하고가를한지은기도로서니"),
 }
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0981-\u09cd]+[^\W\d_]*)*(?:['’][^\W\d_]+)?")
-_SCRIPTS = (
-    ("Latin", 0x41, 0x24F),
+_BLOCKS = (
+    ("Latin", 0x40, 0x24F),
     ("Latin", 0x1E00, 0x1EFF),
     ("Greek", 0x370, 0x3FF),
     ("Cyrillic", 0x400, 0x52F),
@@ -110,6 +116,11 @@ _SCRIPTS = (
     ("East Asian", 0x3400, 0x9FFF),
     ("Hangul", 0xAC00, 0xD7AF),
 )
+_SCRIPT = ["other"] * (0xD7B0 >> 4)
+"""Of every 16 characters."""
+for _name, _first, _last in _BLOCKS:
+    _SCRIPT[_first >> 4 : (_last >> 4) + 1] = [_name] * ((_last >> 4) + 1 - (_first >> 4))
+_SCRIPT.append("other")
 
 
 def is_another_language(text: str) -> bool:
@@ -131,21 +142,25 @@ def is_another_language(text: str) -> bool:
         return False
     if script in ("East Asian", "Thai", "Hangul") and _written_with_signs(text, script):
         return True
-    words = [word.lower().replace("’", "'") for word in _WORD.findall(text)]
+    words = _WORD.findall(text.lower().replace("’", "'"))
     counted = Counter(words)
-    english = sum(counted[word] for word in _ENGLISH & counted.keys())
-    return any(_speaks(counted, len(words), english, function) for function in _FUNCTION_WORDS.values())
-
-
-def _speaks(counted: Counter[str], words: int, english: int, function: frozenset[str]) -> bool:
-    """Whether enough of the words are a language's, and different ones; more of them than are English."""
-    found = function & counted.keys()
+    found: dict[str, list[str]] = {}
+    english = 0
+    for word in counted:
+        if word in _ENGLISH:
+            english += counted[word]
+        for language in _SPOKEN_IN.get(word, ()):
+            found.setdefault(language, []).append(word)
     # two different words tell a sentence; a longer text that has only those is a salad or a loop
-    if len(found) < (2 if words <= 12 else 3) or len(counted) < 0.25 * words:
+    least = 2 if len(words) <= 12 else 3
+    if len(counted) < 0.25 * len(words):
         return False
-    # one word cannot carry the text: "de de de la de" is a loop
-    share = sum(min(counted[word], 1 + words // 10) for word in found) / words
-    return share >= ENOUGH and share * words > english
+    for function in found.values():
+        # one word cannot carry the text: "de de de la de" is a loop
+        times = sum(min(counted[word], 1 + len(words) // 10) for word in function)
+        if len(function) >= least and times >= ENOUGH * len(words) and times > english:
+            return True
+    return False
 
 
 def _written_with_signs(text: str, script: str) -> bool:
@@ -161,14 +176,12 @@ def _written_with_signs(text: str, script: str) -> bool:
 
 def _script_of(text: str) -> str | None:
     """Return the script of nearly all letters; None if there is none, or several."""
-    signs = Counter(text)
-    letters = {sign: count for sign, count in signs.items() if sign.isalpha()}
+    letters = {sign: text.count(sign) for sign in set(text) if sign.isalpha()}
     total = sum(letters.values())
     if total < 4:
         return None
     scripts: Counter[str] = Counter()
     for sign, count in letters.items():
-        code = ord(sign)
-        scripts[next((name for name, first, last in _SCRIPTS if first <= code <= last), "other")] += count
+        scripts[_SCRIPT[min(ord(sign) >> 4, len(_SCRIPT) - 1)]] += count
     name, count = scripts.most_common(1)[0]
     return name if count >= ONE_SCRIPT * total and name != "other" else None
