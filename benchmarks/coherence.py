@@ -46,10 +46,10 @@ from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import Lines, RandomAxis
 from safescape.weights import Subspace, resolve
 
-CHOSEN_ON, REPORTED = (0, 1, 2, 3, 4, 5), (7, 11, 12, 13, 14)
+CHOSEN_ON, REPORTED = (0, 1, 3, 4), (7, 11, 12)
 """Seeds of random directions."""
 FAR, NEAR = 0.3, 0.05
-SCORED = 40
+SCORED = 24
 """So many texts of each kind are scored by likelihood."""
 
 
@@ -239,13 +239,14 @@ def scanned(arguments: argparse.Namespace, seed: int, low: float, high: float) -
             out=directory,
         )  # fmt: skip
     run = safescape.load_run(directory)
-    alphas = [alpha for axis in run.survey.subspace.axes for alpha in axis.grid if low <= abs(alpha) <= high]
-    pairs = [zip(run.survey.prompts.prompts, run.answers(alpha), strict=True) for alpha in alphas]
-    return [
-        Text(prompt, answer.answer.response.text)
-        for prompt, answer in itertools.chain(*pairs)
-        if answer.answer.response.text.strip()
+    pairs = [
+        zip(run.survey.prompts.prompts, run.answers(alpha, line), strict=True)
+        for line, axis in enumerate(run.survey.subspace.axes)
+        for alpha in axis.grid
+        if low <= abs(alpha) <= high
     ]
+    found = [Text(prompt, answer.answer.response.text) for prompt, answer in itertools.chain(*pairs)]
+    return [text for text in found if text.text.strip()]
 
 
 def origin_answers(arguments: argparse.Namespace, origin: Origin) -> dict[str, list[Text]]:

@@ -8,7 +8,7 @@ Count the letters, words and neighbours of English text and write src/safescape/
 - The Rust Programming Language (MIT or Apache 2.0), as rustup installs it: BOOK is its folder `book` of HTML pages;
 - Self-Instruct's seed tasks and MT-Bench's questions (Apache 2.0) and three subjects of MMLU (MIT), in `--data`;
 - docstrings of Python's standard library (PSF) and, as examples of code, a part of its sources;
-- what this project ships: its data and the demo's requests.
+- what this project ships: its data, the demo's requests, its documentation.
 """
 
 from __future__ import annotations
@@ -216,6 +216,8 @@ def own_texts() -> Iterator[str]:
         yield from (row["prompt"], row["response"])
     for name in ("benign.csv", "harmful.csv", "refusals.txt"):
         yield from (data / name).read_text(encoding="utf-8").splitlines()
+    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
+        yield path.read_text(encoding="utf-8")
     for path in sorted((REPOSITORY / "examples" / "demo_adapter").rglob("*.txt")):
         yield from path.read_text(encoding="utf-8").splitlines()
 

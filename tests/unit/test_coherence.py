@@ -40,7 +40,8 @@ LANGUAGE = {
     "bullets": "- two eggs\n- a cup of milk\n- some flour\n- a pinch of salt",
     "primes": "2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53",
     "refrain": "The bells ring out, the year is new,\nring, oh ring, for me and you;\n"
-    "the snow lies deep, the sky is blue,\nring, oh ring, for me and you;\nthe birds come home, the flowers too,\nring, oh ring, for me and you.",
+    "the snow lies deep, the sky is blue,\nring, oh ring, for me and you;\n"
+    "the birds come home, the flowers too,\nring, oh ring, for me and you.",
     "code": 'def area(width, height):\n    """Return the area of a rectangle."""\n    if width < 0:\n'
     "        raise ValueError(width)\n    return width * height\n",
     "answer with code": "Use a loop:\n\n```python\nfor name in names:\n    print(name)\n```\n\nThis prints every name.",
