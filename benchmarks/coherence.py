@@ -39,8 +39,8 @@ from safescape.judges.coherence import (
     repetition_of,
     scored_part,
     shuffled,
-    tokens_of,
 )
+from safescape.judges.english import tokens_of
 from safescape.landscape.measures import wilson
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import Lines, RandomAxis

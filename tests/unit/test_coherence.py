@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from safescape.judges import languages
 from safescape.judges.coherence import (
     INCOHERENT_BELOW,
-    LETTERS,
     MOST_CHARACTERS,
     SCORED_CHARACTERS,
     Calibration,
@@ -20,11 +19,11 @@ from safescape.judges.coherence import (
     coherence_of_likelihood,
     coherence_of_text,
     is_another_language,
-    letters_of,
     repetition_of,
     scored_part,
     shuffled,
 )
+from safescape.judges.english import LETTERS, letters_of
 
 PROSE = (
     "A leap year has one more day than other years. The extra day keeps the calendar in step with the path of the "

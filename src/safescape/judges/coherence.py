@@ -14,18 +14,28 @@ Both call an answer in another language coherent; ask `is_another_language` firs
 
 from __future__ import annotations
 
-import functools
 import math
 import random
-import re
 import zlib
 from collections.abc import Sequence
-from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from safescape.judges.english import (
+    ENDING,
+    LETTERS,
+    NEWLINE,
+    PMI_STEP,
+    SPACE,
+    TRIGRAM_STEP,
+    UNKNOWN,
+    class_of,
+    english,
+    letters_of,
+    tokens_of,
+)
 from safescape.judges.languages import is_another_language
 
 __all__ = [
@@ -249,23 +259,23 @@ class Features(NamedTuple):
 def _features(reading: _Reading) -> Features:
     """Read a text's features; each is bounded, so that no oddity outweighs all others."""
     tokens = reading.tokens
-    english = _english()
+    statistics = english()
     letters = reading.letters.astype(np.int64)
     surprise = 3.0
     if len(letters) > 2:
         triples = _different((letters[:-2] * LETTERS + letters[1:-1]) * LETTERS + letters[2:])
-        surprise = float(english.trigrams[triples].mean()) * TRIGRAM_STEP
-    known_of = english.number_of.get
-    numbers = [known_of(token) or class_of(token, english.number_of) for token in tokens]
+        surprise = float(statistics.trigrams[triples].mean()) * TRIGRAM_STEP
+    known_of = statistics.number_of.get
+    numbers = [known_of(token) or class_of(token, statistics.number_of) for token in tokens]
     classes = np.array(numbers, dtype=np.int64)
     neighbours = clashes = 0.0
     if len(classes) > 1:
-        pmi = english.pmi[_different(classes[:-1] * english.classes + classes[1:])]
+        pmi = statistics.pmi[_different(classes[:-1] * statistics.classes + classes[1:])]
         neighbours = float(pmi.mean()) * PMI_STEP
         clashes = float((pmi < -1 / PMI_STEP).mean())
     words = int(np.count_nonzero(classes >= UNKNOWN))
-    visible = len(letters) - np.count_nonzero((letters == _SPACE) | (letters == _NEWLINE))
-    lengths = [len(token) for token, number in zip(tokens, numbers, strict=True) if number >= _ENDING]
+    visible = len(letters) - np.count_nonzero((letters == SPACE) | (letters == NEWLINE))
+    lengths = [len(token) for token, number in zip(tokens, numbers, strict=True) if number >= ENDING]
     known = sum(lengths) / max(1, int(visible))
     variety = min(2.0, len(set(tokens)) / max(1, len(tokens)) ** 0.8)
     return Features(
@@ -284,103 +294,3 @@ def _different(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return each number once."""
     numbers = np.sort(numbers)
     return numbers[np.concatenate(([True], numbers[1:] != numbers[:-1]))]
-
-
-# What `english.npz` is about: the alphabet of its trigrams and the classes of its words. The script that counts it
-# reads texts with the same functions.
-
-LETTERS = 65
-"""Characters are sorted into so many."""
-PMI_STEP = 1 / 16
-"""Nats; neighbours are stored in such steps."""
-TRIGRAM_STEP = 1 / 16
-"""Nats; trigrams are stored in such steps."""
-
-_MARKS = ".,:;!?-'\"()[]{}=+*/\\#&%$@<>|_~^`"
-_ALIKE = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "•": "*", "…": "."}
-_ENDINGS = ("ing", "ed", "ly", "ion", "s", "er", "al", "able", "ive", "ous", "y", "ity", "ment", "ness")
-
-MARKS = {mark: number for number, mark in enumerate(_MARKS)}
-MARKS |= {odd: MARKS[mark] for odd, mark in _ALIKE.items()} | {"\n": len(_MARKS)}
-OTHER_MARK, NUMBER, UNKNOWN, UNKNOWN_NAME, _ENDING = range(len(_MARKS) + 1, len(_MARKS) + 6)
-FIRST_WORD = _ENDING + len(_ENDINGS) + 1
-"""Frequent words are classes of their own, from here on."""
-
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]|_|\n")
-
-
-def tokens_of(text: str) -> list[str]:
-    """Split a text into words, numbers, marks and newlines."""
-    return _TOKEN.findall(text)
-
-
-def letters_of(text: str) -> NDArray[np.uint8]:
-    """Return each character's number, below `LETTERS`; surrogates and control characters have one, too."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    letters = _LETTER[np.minimum(codes, len(_LETTER) - 1)]
-    # a capital behind a small letter: tokens that were not meant to stand together
-    humps = (codes[1:] - np.uint32(ord("A")) < 26) & (codes[:-1] - np.uint32(ord("a")) < 26)
-    letters[1:][humps] = LETTERS - 1
-    return letters
-
-
-def ending_of(word: str) -> int:
-    """Return the class of a known word that is not frequent: what it ends with."""
-    for number, ending in enumerate(_ENDINGS):
-        if len(word) > len(ending) + 2 and word.endswith(ending):
-            return _ENDING + number
-    return _ENDING + len(_ENDINGS)
-
-
-def class_of(token: str, number_of: dict[str, int]) -> int:
-    """Return a token's class, `number_of` being those of known words and marks."""
-    number = number_of.get(token)
-    if number is None:
-        number = number_of.get(token.lower())
-    if number is not None:
-        return number
-    first = token[0]
-    if first.isalpha():
-        return UNKNOWN_NAME if first.isupper() else UNKNOWN
-    return NUMBER if first.isdigit() else OTHER_MARK
-
-
-class _English(NamedTuple):
-    """What `english.npz` holds."""
-
-    pmi: NDArray[np.int8]
-    """Shape (classes²): of a class and the next."""
-    classes: int
-    trigrams: NDArray[np.uint8]
-    """Shape (LETTERS³): the surprise of a letter after two."""
-    number_of: dict[str, int]
-
-
-@functools.cache
-def _english() -> _English:
-    with resources.as_file(resources.files("safescape") / "data" / "english.npz") as path, np.load(path) as file:
-        known = file["known"].tobytes().decode().split("\n")
-        frequent = file["frequent"].tobytes().decode().split("\n")
-        number_of = {word: ending_of(word) for word in known}
-        number_of |= {word: FIRST_WORD + number for number, word in enumerate(frequent)} | MARKS
-        return _English(file["pmi"].ravel(), len(file["pmi"]), file["trigrams"], number_of)
-
-
-def _letter_table() -> NDArray[np.uint8]:
-    table = np.full(0x2100, LETTERS - 2, dtype=np.uint8)
-    table[0x80:0x250] = LETTERS - 3
-    table[:0x80] = LETTERS - 4
-    table[[9, 13, 32]] = _SPACE
-    for number in range(26):
-        table[[ord("a") + number, ord("A") + number]] = 1 + number
-    table[ord("0") : ord("9") + 1] = 27
-    table[ord("\n")] = _NEWLINE
-    for number, mark in enumerate(_MARKS):
-        table[ord(mark)] = 29 + number
-    for odd, mark in _ALIKE.items():
-        table[ord(odd)] = table[ord(mark)]
-    return table
-
-
-_SPACE, _NEWLINE = 0, 28
-_LETTER = _letter_table()

@@ -15,11 +15,12 @@ __all__ = ["is_another_language"]
 MOST_CHARACTERS = 2000
 """A text is judged by so many of its first characters."""
 ENOUGH = 0.18
-"""A text is in a language if at least this share of its words are function words of it; they are 30 to 50 % of prose.
-Chosen on samples written for the purpose, away from `benchmarks/coherence.py`'s: the lowest had 0.25, salads of the
-demo's vocabulary at most 0.04."""
+"""A text is in a language if at least this share of its words are function words of it, and twice as many as English
+ones. Chosen on the sentences of `tests/unit/test_coherence.py`; those of `benchmarks/coherence.py` are others."""
 ENOUGH_SIGNS = 0.10
-"""The same for scripts without spaces, of all letters: Chinese and Japanese prose has 15 to 45 %."""
+"""The same for scripts without spaces: of the letters, so many are among the language's most frequent."""
+MOSTLY_WORDS = 0.6
+"""At least this share of the visible characters are letters in words; among marks, "De" and "La" say nothing."""
 ONE_SCRIPT = 0.75
 """A language is written in one script: at least this share of the letters."""
 
@@ -153,12 +154,13 @@ def is_another_language(text: str) -> bool:
             found.setdefault(language, []).append(word)
     # two different words tell a sentence; a longer text that has only those is a salad or a loop
     least = 2 if len(words) <= 12 else 3
-    if len(counted) < 0.25 * len(words):
+    visible = len(text) - sum(map(text.count, " \n\t"))
+    if len(counted) < 0.25 * len(words) or sum(map(len, words)) < MOSTLY_WORDS * visible:
         return False
     for function in found.values():
         # one word cannot carry the text: "de de de la de" is a loop
         times = sum(min(counted[word], 1 + len(words) // 10) for word in function)
-        if len(function) >= least and times >= ENOUGH * len(words) and times > english:
+        if len(function) >= least and times >= ENOUGH * len(words) and times > 2 * english:
             return True
     return False
 
