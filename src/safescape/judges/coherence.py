@@ -52,8 +52,9 @@ __all__ = [
 
 INCOHERENT_BELOW = 0.5
 """An answer is incoherent if its coherence is lower. The middle of the scale: the weights and the calibration were
-made for it, on the texts that `benchmarks/coherence.py` chooses on (random directions 0 and 1, XSTest's odd rows);
-the shares it prints are of others."""
+made for it, on texts that `benchmarks/coherence.py` lists (random directions 0 to 4, XSTest's odd rows, the origin's
+answers to Self-Instruct); the shares it prints are of others. It reports, and this was not tuned on, seeds 7, 11, 12
+and XSTest's even rows."""
 
 MOST_CHARACTERS = 2000
 """So much of a text is read, whatever its length: 400 tokens and more of English."""
@@ -144,7 +145,7 @@ def calibrate(language: Sequence[Evidence], broken: Sequence[Evidence]) -> Calib
 THRESHOLD_AT = 0.5
 """Where the threshold lies between language (0) and the same words shuffled (1). Of 0.4 to 0.7, where the fewest of
 the texts chosen on are wrong; they hardly differ, as the text alone decides what lies between. The likelihood alone
-would call a third of Llama 2's answers incoherent for the demo, a small model made to refuse: what it would never say
+would call half of Llama 2's answers incoherent for the demo, a small model made to refuse: what it would never say
 is as unlikely to it as half a loop."""
 WIDTH = 0.15
 """Of the logistic curve, in the same unit."""

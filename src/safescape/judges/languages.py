@@ -148,7 +148,7 @@ def is_another_language(text: str) -> bool:
     found: dict[str, list[str]] = {}
     english = 0
     for word in counted:
-        if word in _ENGLISH:
+        if word in _ENGLISH and len(word) > 1:
             english += counted[word]
         for language in _SPOKEN_IN.get(word, ()):
             found.setdefault(language, []).append(word)
