@@ -53,8 +53,8 @@ __all__ = [
 INCOHERENT_BELOW = 0.5
 """An answer is incoherent if its coherence is lower. The middle of the scale: the weights and the calibration were
 made for it, on texts that `benchmarks/coherence.py` lists (random directions 0 to 4, XSTest's odd rows, the origin's
-answers to Self-Instruct); the shares it prints are of others. It reports, and this was not tuned on, seeds 7, 11, 12
-and XSTest's even rows."""
+answers to Self-Instruct); the shares it prints are of others, which nothing was fitted to. Its shares on seeds 7 and
+11 and on XSTest's even rows were seen, though, while the features were being chosen."""
 
 MOST_CHARACTERS = 2000
 """So much of a text is read, whatever its length: 400 tokens and more of English."""
