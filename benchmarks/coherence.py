@@ -48,7 +48,8 @@ from safescape.weights import Subspace, resolve
 
 CHOSEN_ON, REPORTED = (0, 1, 3, 4), (7, 11, 12)
 """Seeds of random directions. The weights in `safescape.judges.coherence` were fitted when seed-0 had 21 points and
-seed-1 held three lines, directions 0 to 2, of 80 prompts each; what is scanned here is smaller and gives slightly others."""
+seed-1 held three lines, directions 0 to 2, of 80 prompts each; what is scanned here is smaller and gives slightly
+different ones."""
 FAR, NEAR = 0.3, 0.05
 SCORED = 24
 """So many texts of each kind are scored by likelihood."""
