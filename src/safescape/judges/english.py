@@ -1,0 +1,113 @@
+"""Statistics of English: which letters and which words follow each other. Knows nothing of what they are used for.
+
+`examples/coherence/make_english.py` counts them with the functions of this file, from texts that it names, and writes
+data/english.npz; the judges read it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LETTERS = 65
+"""Characters are sorted into so many."""
+PMI_STEP = 1 / 16
+"""Nats; neighbours are stored in such steps."""
+TRIGRAM_STEP = 1 / 16
+"""Nats; trigrams are stored in such steps."""
+SPACE, NEWLINE = 0, 28
+"""Two of the alphabet's numbers."""
+
+_MARKS = ".,:;!?-'\"()[]{}=+*/\\#&%$@<>|_~^`"
+_ALIKE = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "•": "*", "…": "."}
+_ENDINGS = ("ing", "ed", "ly", "ion", "s", "er", "al", "able", "ive", "ous", "y", "ity", "ment", "ness")
+
+MARKS = {mark: number for number, mark in enumerate(_MARKS)}
+MARKS |= {odd: MARKS[mark] for odd, mark in _ALIKE.items()} | {"\n": len(_MARKS)}
+OTHER_MARK, NUMBER, UNKNOWN, UNKNOWN_NAME, ENDING = range(len(_MARKS) + 1, len(_MARKS) + 6)
+FIRST_WORD = ENDING + len(_ENDINGS) + 1
+"""Frequent words are classes of their own, from here on."""
+
+_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]|_|\n")
+
+
+def tokens_of(text: str) -> list[str]:
+    """Split a text into words, numbers, marks and newlines."""
+    return _TOKEN.findall(text)
+
+
+def letters_of(text: str) -> NDArray[np.uint8]:
+    """Return each character's number, below `LETTERS`; surrogates and control characters have one, too."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    letters = _LETTER[np.minimum(codes, len(_LETTER) - 1)]
+    # a capital behind a small letter: tokens that were not meant to stand together
+    humps = (codes[1:] - np.uint32(ord("A")) < 26) & (codes[:-1] - np.uint32(ord("a")) < 26)
+    letters[1:][humps] = LETTERS - 1
+    return letters
+
+
+def ending_of(word: str) -> int:
+    """Return the class of a known word that is not frequent: what it ends with."""
+    for number, ending in enumerate(_ENDINGS):
+        if len(word) > len(ending) + 2 and word.endswith(ending):
+            return ENDING + number
+    return ENDING + len(_ENDINGS)
+
+
+def class_of(token: str, number_of: dict[str, int]) -> int:
+    """Return a token's class, `number_of` being those of known words and marks."""
+    number = number_of.get(token)
+    if number is None:
+        number = number_of.get(token.lower())
+    if number is not None:
+        return number
+    first = token[0]
+    if first.isalpha():
+        return UNKNOWN_NAME if first.isupper() else UNKNOWN
+    return NUMBER if first.isdigit() else OTHER_MARK
+
+
+class English(NamedTuple):
+    """What `english.npz` holds."""
+
+    pmi: NDArray[np.int8]
+    """Shape (classes²): of a class and the next."""
+    classes: int
+    trigrams: NDArray[np.uint8]
+    """Shape (LETTERS³): the surprise of a letter after two."""
+    number_of: dict[str, int]
+
+
+@functools.cache
+def english() -> English:
+    """Read `english.npz`, once."""
+    with resources.as_file(resources.files("safescape") / "data" / "english.npz") as path, np.load(path) as file:
+        known = file["known"].tobytes().decode().split("\n")
+        frequent = file["frequent"].tobytes().decode().split("\n")
+        number_of = {word: ending_of(word) for word in known}
+        number_of |= {word: FIRST_WORD + number for number, word in enumerate(frequent)} | MARKS
+        return English(file["pmi"].ravel(), len(file["pmi"]), file["trigrams"], number_of)
+
+
+def _letter_table() -> NDArray[np.uint8]:
+    table = np.full(0x2100, LETTERS - 2, dtype=np.uint8)
+    table[0x80:0x250] = LETTERS - 3
+    table[:0x80] = LETTERS - 4
+    table[[9, 13, 32]] = SPACE
+    for number in range(26):
+        table[[ord("a") + number, ord("A") + number]] = 1 + number
+    table[ord("0") : ord("9") + 1] = 27
+    table[ord("\n")] = NEWLINE
+    for number, mark in enumerate(_MARKS):
+        table[ord(mark)] = 29 + number
+    for odd, mark in _ALIKE.items():
+        table[ord(odd)] = table[ord(mark)]
+    return table
+
+
+_LETTER = _letter_table()

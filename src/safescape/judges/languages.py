@@ -1,0 +1,189 @@
+"""Whether a text is written in a language other than English. Knows function words and scripts, nothing of meaning.
+
+A language shows itself by the few dozen words that every text in it uses. A salad of tokens from many languages has
+some of each and enough of none; a loop has few different ones. The lists are ours, written from general knowledge,
+and leave out words that English has too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+__all__ = ["is_another_language"]
+
+MOST_CHARACTERS = 2000
+"""A text is judged by so many of its first characters."""
+ENOUGH = 0.18
+"""A text is in a language if at least this share of its words are function words of it, and twice as many as English
+ones. Chosen on the sentences of `tests/unit/test_coherence.py`; those of `benchmarks/coherence.py` are others."""
+ENOUGH_SIGNS = 0.10
+"""The same for scripts without spaces: of the letters, so many are among the language's most frequent."""
+MOSTLY_WORDS = 0.6
+"""At least this share of the visible characters are letters in words; among marks, "De" and "La" say nothing."""
+ONE_SCRIPT = 0.75
+"""A language is written in one script: at least this share of the letters."""
+
+_SPACED = {
+    "German": "der die das den dem des ein eine einen einem einer und oder aber nicht ich du er wir ihr sie es ist "
+    "sind sein haben hat kann können wird werden mit von zu zum zur auf für im bei nach aus als auch wie dass wenn "
+    "mich mir dir uns sich noch nur sehr kein keine hier ja nein bitte tut leid diese dieser dieses",
+    "French": "le la les un une des du de et ou mais ne pas je tu il elle nous vous ils est sont être avoir ont avec "
+    "pour dans sur par que qui ce cette ces mon ma votre vos au aux plus peut peux suis désolé oui comme bien "
+    "faire très aussi si son sa ses leur d'un d'une l'eau qu'il c'est n'est j'ai",
+    "Spanish": "el la los las un una unos unas del de y o pero yo tú él ella nosotros es son ser está están con para "
+    "por en que se su sus lo al más puede puedo como muy también sí este esta estos mi te le les siento eso ese hay "
+    "cuando porque ayudar tiene desde hasta",
+    "Italian": "il lo la gli le uno una di del della dei delle e ed ma non io tu lui lei noi è sono essere ha hanno "
+    "con per nel nella che chi si su più può posso come molto anche questo questa mi ti dispiace sì quando perché ogni "
+    "dal dalla alla al agli",
+    "Portuguese": "os uma uns umas do da dos das de em no na nos nas e ou mas não eu você ele ela nós é são ser está "
+    "com para por que se seu sua mais pode posso como muito também sim este esta isso meu minha desculpe quando "
+    "porque ao à pelo pela tem",
+    "Dutch": "het een de en maar niet ik jij je hij zij wij jullie zijn heeft hebben kan kunnen wordt worden met van "
+    "naar voor bij uit als ook dat dit deze die wat er nog zeer geen graag ja nee om te op aan door over mijn uw",
+    "Swedish": "och att det är en ett som på av för med inte jag du han hon vi kan har till den de om från eller men "
+    "så ska mycket också detta mig dig sig när där utan",
+    "Danish": "og at det er en et som på af til med ikke jeg du han hun vi kan har den de om fra eller men så skal "
+    "meget også dette mig dig sig når der uden hvis",
+    "Polish": "i w nie się na jest to że z do jak ale lub czy są ten ta tego tej dla po od przez przy być można może "
+    "mogę ja ty on ona my bardzo także oraz który która które jego jej tak "
+    "trzeba potem jeśli tylko już bez pod będzie jednak gdy czy co tym je",
+    "Czech": "a se na je že v s z do jak ale nebo jsou ten ta to pro po od při být může mohu já ty on ona my velmi "
+    "také který která které není si tak aby když",
+    "Turkish": "ve bir bu için ile de da ne ama çok daha gibi var yok ben sen o biz siz değil olarak olan en her mi "
+    "mı ki kadar sonra veya ancak",
+    "Romanian": "și în de la cu pe nu un este sunt că se din care mai pentru să ca dar sau o al ale lui ei eu tu noi "
+    "foarte acest această poate pot",
+    "Indonesian": "yang dan di ke dari untuk dengan tidak ini itu adalah pada saya anda kami kita akan dapat bisa "
+    "atau juga dalam oleh karena lebih sebagai ada jika",
+    "Vietnamese": "và của là có không tôi bạn cho một các được trong với những này đó để khi người thể nhưng hoặc rất "
+    "cũng từ đến về sẽ",
+    "Finnish": "ja on ei se että hän minä sinä me te he ovat oli mutta tai kun jos niin myös tämä voi voin kuin joka "
+    "ole sen hyvin vain",
+    "Hungarian": "a az és nem hogy egy van is de vagy ez azt én te ő mi csak meg már mint nagyon lehet kell ha aki "
+    "ami volt lesz el",
+    "Russian": "и в не на что я с он она оно мы вы они как это по но из у за от так же для к до если или бы о мой "
+    "ваш его ее её их быть есть может могу можно также при очень этот эта эти все который которые чтобы",
+    "Ukrainian": "і в не на що я з він вона ми ви вони як це по але із у за від так же для до якщо або би про бути є "
+    "може можу також при дуже цей ця ці всі який які щоб та",
+    "Bulgarian": "и в не на че аз с той тя ние вие те как това по но от у за до ако или бих да се ще може също при "
+    "много този тази тези всички който които е са",
+    "Greek": "και το η ο να του της την τον οι τα των με σε για που δεν είναι από στο στη στην θα ένα μια αυτό "
+    "ως ή αλλά μπορώ μπορεί πολύ",
+    "Arabic": "في من على إلى أن لا ما هذا هذه ذلك التي الذي عن مع كان كانت هو هي أنا أنت نحن أو و ثم قد لم لن إن كل "
+    "يمكن يمكنني بعد قبل حتى بين لكن إذا كما يا",
+    "Persian": "و در به از که این آن را با است برای من تو ما شما یک هم یا اما می نمی بر تا هر شود بود باید خود",
+    "Urdu": "کے میں ہے کی اور سے کا کو کہ پر یہ وہ نہیں ہیں بھی ایک کر تو جو نے آپ ہم لیے ہو تھا",
+    "Hebrew": "של את לא על זה אני הוא היא אנחנו עם או כי גם אבל יש אין מה כל אם כדי אל הם אתה לי יכול יכולה זו",
+    "Hindi": "है के में की का और को से पर यह वह नहीं हैं एक भी कि मैं आप हम तो कर लिए इस उस था थी हो ने या जो",
+    "Bengali": "এবং করে না এই আমি আপনি একটি জন্য থেকে করা হয় যে কি ও তার সঙ্গে আছে পারে কিন্তু হবে বা",
+    "Korean": "그 이 저 및 수 것 있습니다 합니다 있는 하는 그리고 또는 하지만 때 더 할 을 를 나는 저는 없습니다 "
+    "입니다 위해 대한 제가 같은",
+}
+_ENGLISH_WORDS = (
+    "the of and to a in is it you that he was for on are with as his they at be this have from or had by but not what "
+    "all were we when your can said there an which she do their if will each about how them then so her would make "
+    "like him into has more my than been who its now no me i our should could these any some may"
+)
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
+# a single Latin letter is as often a list's or a salad's as a word
+_FUNCTION_WORDS = {
+    name: frozenset(word for word in words.split() if len(word) > 1 or word > "\u0100") - _ENGLISH
+    for name, words in _SPACED.items()
+}
+_SPOKEN_IN: dict[str, list[str]] = {}
+for _name, _words in _FUNCTION_WORDS.items():
+    for _word in sorted(_words):
+        _SPOKEN_IN.setdefault(_word, []).append(_name)
+_UNSPACED = {
+    "Chinese": frozenset("的是不一了在有我他这這个個们們来來到时時大地为為以可你中和上就也对對说說能会會要"),
+    "Japanese": frozenset("のはをにがでとたてしるいなものすまりれられかさ"),
+    "Thai": frozenset("าน่รอก้เงมยลวดทสตะปบคหแจพชขใไ"),
+    "Korean": frozenset("이다는을에의하고가를한지은기도로서니"),
+}
+_WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0981-\u09cd]+[^\W\d_]*)*(?:['’][^\W\d_]+)?")
+_BLOCKS = (
+    ("Latin", 0x40, 0x24F),
+    ("Latin", 0x1E00, 0x1EFF),
+    ("Greek", 0x370, 0x3FF),
+    ("Cyrillic", 0x400, 0x52F),
+    ("Hebrew", 0x590, 0x5FF),
+    ("Arabic", 0x600, 0x77F),
+    ("Devanagari", 0x900, 0x97F),
+    ("Bengali", 0x980, 0x9FF),
+    ("Thai", 0xE00, 0xE7F),
+    ("East Asian", 0x3040, 0x30FF),
+    ("East Asian", 0x3400, 0x9FFF),
+    ("Hangul", 0xAC00, 0xD7AF),
+)
+_SCRIPT = ["other"] * (0xD7B0 >> 4)
+"""Of every 16 characters."""
+for _name, _first, _last in _BLOCKS:
+    _SCRIPT[_first >> 4 : (_last >> 4) + 1] = [_name] * ((_last >> 4) + 1 - (_first >> 4))
+_SCRIPT.append("other")
+
+
+def is_another_language(text: str) -> bool:
+    """Whether a text is in a language other than English, and language.
+
+    Known are 27 languages that separate their words, and Chinese, Japanese, Korean and Thai. A text in another one,
+    and one of a word or two, is not recognised.
+
+    Args:
+        text: An answer; its first 2,000 characters are read.
+
+    Returns:
+        False for English (with foreign words in it, too), for gibberish of any script, for loops and code.
+
+    """
+    text = text[:MOST_CHARACTERS]
+    script = _script_of(text)
+    if script is None:
+        return False
+    if script in ("East Asian", "Thai", "Hangul") and _written_with_signs(text, script):
+        return True
+    words = _WORD.findall(text.lower().replace("’", "'"))
+    counted = Counter(words)
+    found: dict[str, list[str]] = {}
+    english = 0
+    for word in counted:
+        if word in _ENGLISH and len(word) > 1:
+            english += counted[word]
+        for language in _SPOKEN_IN.get(word, ()):
+            found.setdefault(language, []).append(word)
+    # two different words tell a sentence; a longer text that has only those is a salad or a loop
+    least = 2 if len(words) <= 12 else 3
+    visible = len(text) - sum(map(text.count, " \n\t"))
+    if len(counted) < 0.25 * len(words) or sum(map(len, words)) < MOSTLY_WORDS * visible:
+        return False
+    for function in found.values():
+        # one word cannot carry the text: "de de de la de" is a loop
+        times = sum(min(counted[word], 1 + len(words) // 10) for word in function)
+        if len(function) >= least and times >= ENOUGH * len(words) and times > 2 * english:
+            return True
+    return False
+
+
+def _written_with_signs(text: str, script: str) -> bool:
+    """Whether a text of a script without spaces uses the signs that a language uses most, and different ones."""
+    letters = [sign for sign in text if sign.isalpha() or "\u0e30" <= sign <= "\u0e4e"]
+    names = {"East Asian": ("Chinese", "Japanese"), "Thai": ("Thai",), "Hangul": ("Korean",)}[script]
+    for name in names:
+        found = [sign for sign in letters if sign in _UNSPACED[name]]
+        if len(set(found)) >= 3 and len(found) >= ENOUGH_SIGNS * len(letters) and len(set(letters)) >= 6:
+            return len(set(letters)) >= 0.1 * len(letters) or len(letters) > 300
+    return False
+
+
+def _script_of(text: str) -> str | None:
+    """Return the script of nearly all letters; None if there is none, or several."""
+    letters = {sign: text.count(sign) for sign in set(text) if sign.isalpha()}
+    total = sum(letters.values())
+    if total < 4:
+        return None
+    scripts: Counter[str] = Counter()
+    for sign, count in letters.items():
+        scripts[_SCRIPT[min(ord(sign) >> 4, len(_SCRIPT) - 1)]] += count
+    name, count = scripts.most_common(1)[0]
+    return name if count >= ONE_SCRIPT * total and name != "other" else None
