@@ -26,16 +26,14 @@ from typing import NamedTuple
 import numpy as np
 
 import safescape
-from safescape.engines import TransformersEngine
+from safescape.engines import Likelihood, TransformersEngine
 from safescape.judges.coherence import (
     INCOHERENT_BELOW,
-    Calibration,
-    Evidence,
-    calibrate,
     coherence_of_likelihood,
     coherence_of_text,
     features_of,
     is_another_language,
+    is_unsure,
     repetition_of,
     scored_part,
     shuffled,
@@ -43,7 +41,9 @@ from safescape.judges.coherence import (
 from safescape.judges.english import tokens_of
 from safescape.landscape.measures import wilson
 from safescape.probes import format_chats, load_prompts, load_tokenizer
-from safescape.survey import Lines, RandomAxis
+from safescape.survey import Calibration, Evidence, Lines, RandomAxis
+from safescape.weighing import Origin as RunOrigin
+from safescape.weighing import calibrated
 from safescape.weights import Subspace, resolve
 
 CHOSEN_ON, REPORTED = (0, 1, 3, 4), (7, 11, 12)
@@ -100,18 +100,33 @@ def main() -> None:
 
 
 def by_likelihood(kinds: Sequence[Kind], voice: Origin) -> None:
-    """Judge some texts of each kind with the origin's likelihood."""
+    """Judge with the likelihood where the text alone is unsure, as safescape does; and some texts in any case."""
     calibration = voice.calibration()
-    print(f"\nwith the likelihood of the origin, {calibration}; then by it alone, without the text")
-    seconds, count = 0.0, 0
+    print(f"\nas safescape does: with the likelihood of the origin, {calibration}, where the text alone is unsure")
+    asked = total = 0
+    for kind in kinds:
+        unsure = [text for text in kind.texts if is_unsure(text.text)]
+        found = dict(zip(unsure, voice.evidence(unsure, calibration), strict=True))
+        asked, total = asked + len(unsure), total + len(kind.texts)
+        line(
+            kind,
+            [
+                coherence_of_likelihood(text.text, found[text]) if text in found else coherence_of_text(text.text)
+                for text in kind.texts
+            ],
+            f", {len(unsure)} asked about",
+        )
+    print(f"the origin was asked about {asked} of {total}")
+    print(f"\nwith the likelihood for {SCORED} of each kind; then by it alone, without the text")
+    seconds = count = 0.0
     for kind in kinds:
         texts = random.Random(0).sample(kind.texts, min(SCORED, len(kind.texts)))
         start = time.monotonic()
-        evidence = voice.evidence(texts)
+        evidence = voice.evidence(texts, calibration)
         seconds += time.monotonic() - start
         count += len(texts)
         judged = list(zip(texts, evidence, strict=True))
-        line(kind, [coherence_of_likelihood(text.text, found, calibration) for text, found in judged])
+        line(kind, [coherence_of_likelihood(text.text, found) for text, found in judged])
         line(
             kind._replace(name="    likelihood alone"),
             [float(found.log_probability / found.tokens >= calibration.threshold) for found in evidence],
@@ -119,19 +134,19 @@ def by_likelihood(kinds: Sequence[Kind], voice: Origin) -> None:
     print(f"{1000 * seconds / count:.0f} s per 1,000 responses")
 
 
-def line(kind: Kind, coherences: Sequence[float]) -> None:
+def line(kind: Kind, coherences: Sequence[float], note: str = "") -> None:
     """Print a row of the table."""
     if not coherences:
         return
     incoherent = sum(coherence < INCOHERENT_BELOW for coherence in coherences)
     if kind.coherent is None:
-        print(f"  {kind.name:38} {incoherent:4} of {len(coherences):4} called incoherent")
+        print(f"  {kind.name:38} {incoherent:4} of {len(coherences):4} called incoherent{note}")
         return
     right = len(coherences) - incoherent if kind.coherent else incoherent
     interval = wilson(right, len(coherences))
     print(
         f"  {kind.name:38} {right:4} of {len(coherences):4} right, {100 * right / len(coherences):5.1f} % "
-        f"[{interval[0]:.1f}, {interval[1]:.1f}]  ({'coherent' if kind.coherent else 'incoherent'})"
+        f"[{interval[0]:.1f}, {interval[1]:.1f}]  ({'coherent' if kind.coherent else 'incoherent'}{note})"
     )
 
 
@@ -168,21 +183,20 @@ class Origin:
         responses = engine.respond(format_chats(self._tokenizer, prompts, None), max_new_tokens=tokens, stop=())
         return [Text(prompt, response.text) for prompt, response in zip(prompts, responses, strict=True)]
 
-    def evidence(self, texts: Sequence[Text]) -> list[Evidence]:
+    def evidence(self, texts: Sequence[Text], calibration: Calibration) -> list[Evidence]:
         """Score the part of each text that counts, after its chat."""
+        found = self._likelihoods(texts)
+        return [Evidence(each.log_probability, each.tokens, calibration) for each in found]
+
+    def _likelihoods(self, texts: Sequence[Text]) -> list[Likelihood]:
         engine = self._ready()
         chats = format_chats(self._tokenizer, [text.prompt for text in texts], None)
-        asked = [(chat, scored_part(text.text)) for chat, text in zip(chats, texts, strict=True)]
-        return [Evidence(found.log_probability, found.tokens) for found in engine.loglikelihood(asked)]
+        return engine.loglikelihood([(chat, scored_part(text.text)) for chat, text in zip(chats, texts, strict=True)])
 
     def calibration(self) -> Calibration:
-        """Calibrate as a caller should: see `calibrate`."""
-        origin = [text for text in self.answers(load_prompts("builtin:benign", 40), 64) if text.text.strip()]
-        data = Path(safescape.__file__).parent / "data" / "benign-answers.jsonl"
-        written = [Text(row["prompt"], row["response"]) for row in rows(data)]
-        language = [*origin, *written]
-        broken = [Text(text.prompt, shuffled(text.text, number)) for number, text in enumerate(language)]
-        return calibrate(self.evidence(language), self.evidence(broken))
+        """Calibrate as a run does."""
+        engine = self._ready()
+        return calibrated(RunOrigin(engine, self._tokenizer, {}))
 
     def salad(self, seed: int, tokens: int = 64) -> str:
         """Return random tokens of the vocabulary."""

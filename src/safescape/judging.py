@@ -39,9 +39,12 @@ class JudgingProgress(NamedTuple):
     """How far one judge is."""
 
     judge: str
-    judged: int
-    """Different exchanges."""
-    total: int
+    done: int = 0
+    total: int = 0
+    what: str = "answers"
+    """What is counted."""
+    note: str = ""
+    """What the user should know, instead of a count."""
 
 
 def check_judge(name: str) -> None:

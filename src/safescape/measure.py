@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import Engine, TransformersEngine, Voice
-from safescape.judges import Judge, common_stop, is_immediate, judge_named, members_of
+from safescape.judges import Judge, Weigher, common_stop, is_immediate, judge_named, members_of
 from safescape.probes import Answering, format_chats, harness_scores, load_tokenizer
 from safescape.store import Store
 from safescape.survey import (
@@ -26,9 +28,10 @@ from safescape.survey import (
     Score,
     Survey,
 )
+from safescape.weighing import Origin, is_weighed, weigh
 from safescape.weights import Model, Subspace
 
-__all__ = ["Progress", "ask", "measure", "score"]
+__all__ = ["Progress", "ask", "measure", "score", "weigh_stored"]
 
 
 class Progress(NamedTuple):
@@ -40,16 +43,18 @@ class Progress(NamedTuple):
     """The point just finished; None when the run begins or resumes."""
     asr: float | None
     """ASR of the first probe there, percent, by the first judge; None if it comes later."""
+    weighed: int | None = None
+    """At how many points the origin was asked about the answers; None before the points are measured."""
 
 
 def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[Progress], None]) -> None:
-    """Measure every point of a survey that the store does not hold yet.
+    """Measure every point of a survey that the store does not hold yet, and let its immediate judges judge.
 
     Args:
         survey: What to measure.
         model: The model it names, found on this disk; its fingerprint is the survey's.
         store: A claimed run directory.
-        on_progress: Told at the start and after every point.
+        on_progress: Told at the start, after every point, and as the origin reads the answers.
 
     Raises:
         InputError: the model, its tokenizer or its chat template cannot be used.
@@ -60,12 +65,85 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
     finished = store.finished()
     todo = [point for point in points if point not in finished]
     on_progress(Progress(len(points) - len(todo), len(points), None, None))
-    if not todo:
-        return
     asked = [member for name in survey.judges for member in members_of(name)]
     judges = {name: judge_named(name) for name in asked if is_immediate(name)}
     # a judge that comes later reads whole answers
     whole_answers = survey.whole_answers or not all(name in judges for name in asked)
+    weighers = _weighers(judges)
+    if not todo and is_weighed(store, points, weighers):
+        return
+    with _standing(survey, model, store) as (engine, chats, session, tokenizer):
+        for name, judge in judges.items():
+            store.begin_judging(name, judge.made_of)
+        for point in todo:
+            start = time.monotonic()
+            position = engine.move_to(point)
+            answers: dict[str, list[Answer]] = {}
+            scores: dict[str, list[Score]] = {}
+            for probe in survey.asked_at(point):
+                if isinstance(probe, PromptProbe):
+                    answers[probe.name] = ask(
+                        engine,
+                        chats[probe.name],
+                        probe,
+                        judges,
+                        max_new_tokens=survey.max_new_tokens,
+                        whole_answers=whole_answers,
+                    )
+                else:
+                    scores[probe.name] = score(engine, probe, max_new_tokens=survey.max_new_tokens)
+            seconds = time.monotonic() - start
+            store.add(point, position=position, seconds=seconds, session=session, answers=answers, scores=scores)
+            finished.add(point)
+            asr = _asr(answers[survey.prompts.name], survey.judges[0])
+            on_progress(Progress(len(finished), len(points), point, asr))
+        engine.move_to(next(survey.points()))
+        weigh(
+            Origin(engine, tokenizer, chats),
+            store,
+            points,
+            weighers,
+            lambda weighed: on_progress(Progress(len(finished), len(points), None, None, weighed)),
+        )
+
+
+def weigh_stored(
+    survey: Survey, model: Model, store: Store, judges: Sequence[str], on_progress: Callable[[int], None]
+) -> None:
+    """Ask the origin how likely it finds a run's answers, for judges that want to know; nothing is generated anew.
+
+    Args:
+        survey: Of the run.
+        model: The model it names, found on this disk; its fingerprint is the survey's.
+        store: A claimed run directory, whose answers these judges have read.
+        judges: By name.
+        on_progress: Told at how many points the answers are weighed.
+
+    Raises:
+        InputError: the model, its tokenizer or its chat template cannot be used.
+        RunError: a point could not be stored, or the model did not come back to its origin.
+
+    """
+    finished = store.finished()
+    points = [point for point in survey.points() if point in finished]
+    weighers = _weighers({name: judge_named(name) for name in judges if is_immediate(name)})
+    if is_weighed(store, points, weighers):
+        return
+    with _standing(survey, model, store) as (engine, chats, _, tokenizer):
+        weigh(Origin(engine, tokenizer, chats), store, points, weighers, on_progress)
+
+
+class _Standing(NamedTuple):
+    engine: Engine
+    chats: dict[str, list[str]]
+    """By probe, what is read for each prompt."""
+    session: int
+    tokenizer: PreTrainedTokenizerBase
+
+
+@contextlib.contextmanager
+def _standing(survey: Survey, model: Model, store: Store) -> Iterator[_Standing]:
+    """A survey's engine at its origin, for one session; at the end it is at the origin again, or the run fails."""
     tokenizer = load_tokenizer(
         model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
     )
@@ -83,34 +161,16 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
         batch_size=survey.batch_size,
         trust_remote_code=survey.trust_remote_code,
     )
-    engine.canary(next(point for point in points if not point.is_origin))
+    engine.canary(next(point for point in survey.points() if not point.is_origin))
     session = store.begin_session(
         origin=engine.fingerprint_at_start, noise_device=torch.device(survey.device).type, versions=_versions()
     )
-    for name, judge in judges.items():
-        store.begin_judging(name, judge.made_of)
-    for point in todo:
-        start = time.monotonic()
-        position = engine.move_to(point)
-        answers: dict[str, list[Answer]] = {}
-        scores: dict[str, list[Score]] = {}
-        for probe in survey.asked_at(point):
-            if isinstance(probe, PromptProbe):
-                answers[probe.name] = ask(
-                    engine,
-                    chats[probe.name],
-                    probe,
-                    judges,
-                    max_new_tokens=survey.max_new_tokens,
-                    whole_answers=whole_answers,
-                )
-            else:
-                scores[probe.name] = score(engine, probe, max_new_tokens=survey.max_new_tokens)
-        seconds = time.monotonic() - start
-        store.add(point, position=position, seconds=seconds, session=session, answers=answers, scores=scores)
-        finished.add(point)
-        on_progress(Progress(len(finished), len(points), point, _asr(answers[survey.prompts.name], survey.judges[0])))
+    yield _Standing(engine, chats, session, tokenizer)
     store.end_session(session, origin=engine.close())
+
+
+def _weighers(judges: Mapping[str, Judge]) -> dict[str, Weigher]:
+    return {name: judge for name, judge in judges.items() if isinstance(judge, Weigher)}
 
 
 def ask(

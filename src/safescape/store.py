@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from safescape.errors import InputError, RunError
 from safescape.survey import (
     Answer,
+    Calibration,
     Evidence,
     Exchange,
     Finish,
@@ -77,6 +78,11 @@ CREATE TABLE verdicts (
     probability REAL,          -- that the answer complied; NULL: the judge states none
     PRIMARY KEY (response, judge)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE calibration (     -- what the origin finds of language; one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    threshold REAL NOT NULL,
+    width REAL NOT NULL
+) STRICT;
 CREATE TABLE evidence (        -- how likely the origin finds a response
     response INTEGER PRIMARY KEY REFERENCES responses (id),
     log_probability REAL NOT NULL,
@@ -312,6 +318,16 @@ class Store:
         )
         return [self._unjudged(row) for row in rows]
 
+    def calibration(self) -> Calibration | None:
+        """Return what the origin finds of language; None: it was not asked yet."""
+        row = self._connection.execute("SELECT threshold, width FROM calibration").fetchone()
+        return None if row is None else Calibration(*row)
+
+    def add_calibration(self, calibration: Calibration) -> None:
+        """Store what the origin finds of language, once."""
+        with _writing(self.directory):
+            self._connection.execute("INSERT INTO calibration (id, threshold, width) VALUES (1, ?, ?)", calibration)
+
     def unweighed(self, point: Point) -> list[Unjudged]:
         """Return the answers at a point of which the origin was not asked yet how likely it finds them."""
         rows = self._connection.execute(
@@ -323,7 +339,11 @@ class Store:
 
     def _unjudged(self, row: tuple[Any, ...]) -> Unjudged:
         response, probe, number, text, finish, log_probability, tokens = row
-        evidence = None if tokens is None else Evidence(log_probability, tokens)
+        evidence = None
+        if tokens is not None:
+            calibration = self.calibration()
+            assert calibration is not None
+            evidence = Evidence(log_probability, tokens, calibration)
         return Unjudged(response, probe, number, Exchange(self._prompts[probe][number], text, evidence), Finish(finish))
 
     @cached_property
@@ -354,7 +374,7 @@ class Store:
         with _writing(self.directory), self._transaction() as connection:
             connection.executemany(
                 "INSERT INTO evidence (response, log_probability, tokens) VALUES (?, ?, ?)",
-                [(row, *found) for row, found in evidence.items()],
+                [(row, found.log_probability, found.tokens) for row, found in evidence.items()],
             )
             for judge, given in verdicts.items():
                 connection.executemany(_ADD_VERDICT, [(row, judge, *verdict) for row, verdict in given.items()])

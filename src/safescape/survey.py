@@ -25,6 +25,7 @@ __all__ = [
     "REFUSAL",
     "Answer",
     "Axis",
+    "Calibration",
     "ChoiceProbe",
     "Evidence",
     "Exchange",
@@ -108,13 +109,24 @@ class Response(NamedTuple):
     """New tokens generated, the end-of-turn token not counted."""
 
 
+class Calibration(NamedTuple):
+    """What an origin finds of language, and of the same words in no order."""
+
+    threshold: float
+    """The mean log-probability of a token, in nats, at which a text is as likely broken as not."""
+    width: float
+    """In the same unit: how far above it a text is language with a probability of 73 %, 1 / (1 + 1/e)."""
+
+
 class Evidence(NamedTuple):
-    """How likely the origin itself finds a response, wherever it was given."""
+    """How likely the origin itself finds a response, wherever that was given."""
 
     log_probability: float
     """Natural logarithm, summed over the response's first tokens."""
     tokens: int
     """How many those are."""
+    calibration: Calibration
+    """Of that origin."""
 
 
 class Exchange(NamedTuple):
@@ -380,7 +392,7 @@ class Survey(Frozen):
     through: tuple[Waypoint, ...] = ()
     probes: tuple[Probe, ...] = Field(min_length=1)
     """The first one holds harmful prompts; it is what the figures (VISAGE, radius) are about."""
-    judges: tuple[str, ...] = Field(default=(KEYWORD,), min_length=1)
+    judges: tuple[str, ...] = Field(default=(KEYWORD, REFUSAL), min_length=1)
     """The figures (VISAGE, radius) are as the first one sees them; all others beside it."""
     rubrics: dict[str, str] = Field(default={}, exclude_if=lambda rubrics: not rubrics)
     """By judge over an API whose rubric came from a file: its text."""
@@ -449,7 +461,7 @@ class Preset(NamedTuple):
     max_new_tokens: int
     directions: int
     steps: int
-    judges: tuple[str, ...] = (KEYWORD,)
+    judges: tuple[str, ...] = (KEYWORD, REFUSAL)
 
 
 DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20)

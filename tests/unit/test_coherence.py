@@ -13,8 +13,6 @@ from safescape.judges.coherence import (
     INCOHERENT_BELOW,
     MOST_CHARACTERS,
     SCORED_CHARACTERS,
-    Calibration,
-    Evidence,
     calibrate,
     coherence_of_likelihood,
     coherence_of_text,
@@ -24,6 +22,7 @@ from safescape.judges.coherence import (
     shuffled,
 )
 from safescape.judges.english import LETTERS, letters_of
+from safescape.survey import Calibration, Evidence
 
 PROSE = (
     "A leap year has one more day than other years. The extra day keeps the calendar in step with the path of the "
@@ -108,14 +107,14 @@ ORIGIN = Calibration(threshold=-4.0, width=1.0)
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_what_somebody_could_have_meant_is_coherent(name: str) -> None:
     assert coherence_of_text(LANGUAGE[name]) >= INCOHERENT_BELOW
-    assert coherence_of_likelihood(LANGUAGE[name], Evidence(-1.2 * 30, 30), ORIGIN) >= INCOHERENT_BELOW
+    assert coherence_of_likelihood(LANGUAGE[name], Evidence(-1.2 * 30, 30, ORIGIN)) >= INCOHERENT_BELOW
     assert not is_another_language(LANGUAGE[name])
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_broken_weights_utter_is_not(name: str) -> None:
     assert coherence_of_text(BROKEN[name]) < INCOHERENT_BELOW
-    assert coherence_of_likelihood(BROKEN[name], Evidence(-7.0 * 50, 50), ORIGIN) < INCOHERENT_BELOW
+    assert coherence_of_likelihood(BROKEN[name], Evidence(-7.0 * 50, 50, ORIGIN)) < INCOHERENT_BELOW
     assert not is_another_language(BROKEN[name])
 
 
@@ -123,7 +122,7 @@ def test_what_broken_weights_utter_is_not(name: str) -> None:
 def test_a_loop_is_broken_however_likely_it_is(name: str) -> None:
     assert repetition_of(LOOPS[name]) > 0.5
     assert coherence_of_text(LOOPS[name]) < INCOHERENT_BELOW
-    assert coherence_of_likelihood(LOOPS[name], Evidence(-0.01 * 50, 50), ORIGIN) < INCOHERENT_BELOW
+    assert coherence_of_likelihood(LOOPS[name], Evidence(-0.01 * 50, 50, ORIGIN)) < INCOHERENT_BELOW
     assert not is_another_language(LOOPS[name])
 
 
@@ -131,7 +130,7 @@ def test_a_loop_is_broken_however_likely_it_is(name: str) -> None:
 def test_other_languages_are_recognised_and_never_called_incoherent(name: str) -> None:
     assert is_another_language(OTHERS[name])
     assert coherence_of_text(OTHERS[name]) >= INCOHERENT_BELOW
-    assert coherence_of_likelihood(OTHERS[name], Evidence(-9.0 * 50, 50), ORIGIN) >= INCOHERENT_BELOW
+    assert coherence_of_likelihood(OTHERS[name], Evidence(-9.0 * 50, 50, ORIGIN)) >= INCOHERENT_BELOW
 
 
 def test_english_with_foreign_words_is_english() -> None:
@@ -149,7 +148,7 @@ def test_a_salad_of_many_languages_is_none_of_them() -> None:
 
 def test_empty_texts_are_nothing() -> None:
     assert coherence_of_text("") == coherence_of_text(" \n\t") == 0.0
-    assert coherence_of_likelihood("", Evidence(0.0, 0), ORIGIN) == 0.0
+    assert coherence_of_likelihood("", Evidence(0.0, 0, ORIGIN)) == 0.0
     assert not is_another_language("")
 
 
@@ -161,7 +160,7 @@ def test_empty_texts_are_nothing() -> None:
 def test_hostile_texts_take_bounded_time(text: str) -> None:
     start = time.process_time()
     assert coherence_of_text(text) < INCOHERENT_BELOW
-    assert coherence_of_likelihood(text, Evidence(-10.0, 100), ORIGIN) < INCOHERENT_BELOW
+    assert coherence_of_likelihood(text, Evidence(-10.0, 100, ORIGIN)) < INCOHERENT_BELOW
     assert not is_another_language(text)
     assert time.process_time() - start < 0.5
 
@@ -190,35 +189,34 @@ def test_what_comes_after_the_part_that_is_read_does_not_matter(end: str) -> Non
 )
 def test_the_likelier_the_more_coherent(text: str, a: float, b: float, tokens: int) -> None:
     low, high = sorted((a, b))
-    assert coherence_of_likelihood(text, Evidence(low * tokens, tokens), ORIGIN) <= coherence_of_likelihood(
-        text, Evidence(high * tokens, tokens), ORIGIN
+    assert coherence_of_likelihood(text, Evidence(low * tokens, tokens, ORIGIN)) <= coherence_of_likelihood(
+        text, Evidence(high * tokens, tokens, ORIGIN)
     )
 
 
 @given(st.floats(-8, -0.1), st.floats(-3, 3), st.integers(1, 60))
 def test_a_model_that_finds_everything_less_likely_judges_the_same(mean: float, shift: float, tokens: int) -> None:
-    language, broken = [Evidence(-1.0 * 30, 30)] * 3, [Evidence(-7.0 * 30, 30)] * 3
-    moved = [[Evidence(e.log_probability + shift * e.tokens, e.tokens) for e in some] for some in (language, broken)]
-    here = coherence_of_likelihood(PROSE, Evidence(mean * tokens, tokens), calibrate(language, broken))
-    there = coherence_of_likelihood(PROSE, Evidence((mean + shift) * tokens, tokens), calibrate(*moved))
+    language, broken = [-1.0] * 3, [-7.0] * 3
+    moved = [[each + shift for each in some] for some in (language, broken)]
+    here = coherence_of_likelihood(PROSE, Evidence(mean * tokens, tokens, calibrate(language, broken)))
+    there = coherence_of_likelihood(PROSE, Evidence((mean + shift) * tokens, tokens, calibrate(*moved)))
     assert here == pytest.approx(there, abs=1e-6)
 
 
 def test_the_threshold_lies_between_language_and_disorder() -> None:
-    language = [Evidence(-1.0 * 20, 20), Evidence(-2.0 * 10, 10), Evidence(-3.0 * 30, 30)]
-    broken = [Evidence(-7.0 * 20, 20), Evidence(-8.0 * 10, 10), Evidence(-9.0 * 30, 30)]
+    language, broken = [-1.0, -2.0, -3.0], [-7.0, -8.0, -9.0]
     # medians -2 and -8: the middle is -5, a gap of 6 nats makes the width 0.15 of it
     assert calibrate(language, broken) == pytest.approx((-5.0, 0.9))
 
 
 def test_a_model_that_knows_no_order_has_a_faint_opinion() -> None:
-    same = [Evidence(-5.0 * 20, 20)]
+    same = [-5.0]
     assert calibrate(same, same) == pytest.approx((-5.5, 0.15))
 
 
 def test_there_is_no_calibration_without_texts() -> None:
     with pytest.raises(ValueError, match="expected evidence"):
-        calibrate([], [Evidence(-1.0, 1)])
+        calibrate([], [-1.0])
 
 
 def test_the_scored_part_ends_with_a_whole_word() -> None:

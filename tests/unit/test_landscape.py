@@ -297,7 +297,13 @@ def test_the_radius_of_a_plane_worked_out_by_hand() -> None:
 def plane_survey(*axes: RandomAxis | InterpolationAxis, prompts: int = 4) -> Survey:
     probe = PromptProbe(name="harmful", source="test", prompts=tuple(f"request {n}" for n in range(prompts)))
     return Survey.model_validate(
-        {"model": "m", "model_fingerprint": "sha256:0", "subspace": Plane(axes=axes), "probes": (probe,)}
+        {
+            "model": "m",
+            "model_fingerprint": "sha256:0",
+            "judges": ("keyword",),
+            "subspace": Plane(axes=axes),
+            "probes": (probe,),
+        }
     )
 
 
@@ -358,7 +364,7 @@ TWO_SIDES = {(0, -0.5): 4, (None, 0.0): 0, (0, 0.5): 2}
 
 
 def further_survey(**changes: object) -> Survey:
-    given = {"model": "m", "model_fingerprint": "sha256:0", "probes": FURTHER}
+    given = {"model": "m", "model_fingerprint": "sha256:0", "judges": ("keyword",), "probes": FURTHER}
     subspace = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=2),))
     return Survey.model_validate({**given, "subspace": subspace, **changes})
 

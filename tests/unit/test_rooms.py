@@ -13,7 +13,7 @@ FLOORS = [
     {"survey"},
     {"weights", "probes", "judges", "store", "landscape"},
     {"engines"},
-    {"judging"},
+    {"judging", "weighing"},
     {"measure"},
     {"finetuning", "views"},
     {"api"},

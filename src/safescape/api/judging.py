@@ -66,6 +66,7 @@ def judge_run(
     max_requests: int | None = None,
     requests_per_minute: int | None = None,
     concurrency: int = 8,
+    text_only: bool = False,
     safe_below: float = SAFE_BELOW,
     on_progress: Callable[[JudgingProgress], None] | None = None,
 ) -> Run:
@@ -82,6 +83,8 @@ def judge_run(
         max_requests: See `judge`.
         requests_per_minute: See `judge`.
         concurrency: See `judge`.
+        text_only: Let `refusal` tell noise from answers by the text alone, as it does where the run's model is gone.
+            Otherwise that model is loaded, unmoved, to say how likely it finds them.
         safe_below: The ASR, in percent, up to which a point counts as safe.
         on_progress: Told as the answers are judged.
 

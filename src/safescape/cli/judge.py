@@ -24,6 +24,9 @@ def judge(
         Literal["majority", "all"] | None,
         typer.Option(help="count their verdicts as one judge's too: by majority, or only what all agree on"),
     ] = None,
+    text_only: Annotated[
+        bool, typer.Option("--text-only", help="refusal: tell noise by the text, do not load RUN's model to read it")
+    ] = False,
     device: options.Device = None,
     safe_below: options.SafeBelow = options.SAFE_BELOW,
     as_json: options.AsJson = False,
@@ -42,5 +45,7 @@ def judge(
     from safescape import api  # loads torch, which `--help` need not wait for
 
     with show_judging() as on_progress:
-        run = api.judge_run(directory, names, device=device, safe_below=safe_below, on_progress=on_progress)
+        run = api.judge_run(
+            directory, names, text_only=text_only, device=device, safe_below=safe_below, on_progress=on_progress
+        )
     show_run(run, as_json=as_json)

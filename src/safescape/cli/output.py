@@ -69,18 +69,22 @@ def show_judging() -> Iterator[Callable[[JudgingProgress], None]]:
     """Show how far a judge is: a bar a judge on a terminal, a plain line a write elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda progress: print(
-            f"{progress.judge}: {progress.judged}/{progress.total} answers", file=sys.stderr, flush=True
+        yield lambda told: print(
+            f"{told.judge}: {told.note or f'{told.done}/{told.total} {told.what}'}", file=sys.stderr, flush=True
         )
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
-        def advance(progress: JudgingProgress) -> None:
-            if progress.judge not in tasks:
-                tasks[progress.judge] = bar.add_task(progress.judge)
-            bar.update(tasks[progress.judge], completed=progress.judged, total=progress.total)
+        def advance(told: JudgingProgress) -> None:
+            if told.note:
+                console.print(Text(f"{told.judge}: {told.note}"))
+                return
+            title = f"{told.judge}, {told.what}"
+            if title not in tasks:
+                tasks[title] = bar.add_task(title)
+            bar.update(tasks[title], completed=told.done, total=told.total)
 
         yield advance
 
@@ -100,6 +104,8 @@ def _plain_lines() -> Callable[[Progress], None]:
 
 
 def _where(progress: Progress) -> str:
+    if progress.weighed is not None:
+        return f"the origin reads the answers of point {progress.weighed}"
     if progress.latest is None:
         return (
             "starting" if progress.finished == 0 else "resuming" if progress.finished < progress.total else "complete"

@@ -87,15 +87,25 @@ def _likelihood(log_probabilities: Tensor, request: Request, start: int) -> Like
 
 
 def _groups(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Split sorted rows where their beginnings part; what a group shares, its first and its last row share."""
+    """Split sorted rows where their beginnings part; what a group shares, its first and its last row share.
+
+    Rows that share their beginning with no other are a group too: they are read together, whatever little they share.
+    """
+    alone: list[tuple[int, ...]] = []
     group: list[tuple[int, ...]] = []
     for row in rows:
         if group and _common(group[0], row) < _WORTH_SHARING * min(len(group[0]), len(row)):
-            yield group
+            if len(group) > 1:
+                yield group
+            else:
+                alone += group
             group = []
         group.append(row)
-    if group:
+    if len(group) > 1:
         yield group
+        group = []
+    if alone + group:
+        yield alone + group
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from safescape.errors import InputError
+from safescape.judges.coherence import calibrate, scored_part, shuffled
 from safescape.judges.custom import custom_judge, entry_points
 from safescape.judges.keyword import KeywordJudge
+from safescape.judges.outcomes import RefusalJudge
 from safescape.judges.panel import Panel, panel_named
 from safescape.survey import GUARDS, Exchange, Verdict
 
@@ -15,11 +17,16 @@ __all__ = [
     "Judge",
     "KeywordJudge",
     "Panel",
+    "RefusalJudge",
+    "Weigher",
+    "calibrate",
     "common_stop",
     "is_immediate",
     "judge_named",
     "members_of",
     "panel_named",
+    "scored_part",
+    "shuffled",
 ]
 
 
@@ -37,6 +44,15 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class Weigher(Judge, Protocol):
+    """A judge that wants to know how likely the origin finds some answers, and judges those again when it does."""
+
+    def wants_evidence(self, exchanges: Sequence[Exchange]) -> list[bool]:
+        """Return of which ones, in order."""
+        ...
+
+
 def is_immediate(name: str) -> bool:
     """Return whether a judge needs neither a device nor a network, so that it can judge between two points."""
     return name not in GUARDS and not name.startswith(("hf:", "openai:")) and panel_named(name) is None
@@ -51,9 +67,11 @@ def judge_named(name: str) -> Judge:
     """
     if name == KeywordJudge.name:
         return KeywordJudge()
+    if name == RefusalJudge.name:
+        return RefusalJudge()
     if ":" in name or name in entry_points():
         return custom_judge(name)
-    known = [KeywordJudge.name, *GUARDS, *entry_points()]
+    known = [KeywordJudge.name, RefusalJudge.name, *GUARDS, *entry_points()]
     raise InputError(
         f"--judge {name}: no such judge; expected {', '.join(known)}, hf:MODEL, openai:MODEL, or package.module:object"
     )

@@ -37,15 +37,16 @@ from safescape.judges.english import (
     tokens_of,
 )
 from safescape.judges.languages import is_another_language
+from safescape.survey import Calibration, Evidence
 
 __all__ = [
     "INCOHERENT_BELOW",
-    "Calibration",
-    "Evidence",
+    "SURE",
     "calibrate",
     "coherence_of_likelihood",
     "coherence_of_text",
     "is_another_language",
+    "is_unsure",
     "scored_part",
     "shuffled",
 ]
@@ -64,21 +65,14 @@ SCORED_CHARACTERS = 160
 gives loops room to become foreseeable."""
 
 
-class Evidence(NamedTuple):
-    """What the origin's likelihood of one answer leaves behind: enough to judge it again without the model."""
-
-    log_probability: float
-    """Natural logarithm, summed over the tokens of `scored_part`, given the answer's chat."""
-    tokens: int
+SURE = 0.05
+"""Where the text alone leaves less doubt than this, the origin has nothing to add; it is asked about the other answers.
+`benchmarks/coherence.py` prints how many those are, and what asking about all would give."""
 
 
-class Calibration(NamedTuple):
-    """What the origin finds of language and of none: mean log-probabilities per token, in nats."""
-
-    threshold: float
-    """Where coherence is one half."""
-    width: float
-    """How far above it coherence is 1 / (1 + 1/e), 73 %."""
+def is_unsure(text: str) -> bool:
+    """Return whether the text alone does not tell, so that the origin should be asked."""
+    return SURE <= coherence_of_text(text) <= 1.0 - SURE
 
 
 def coherence_of_text(text: str) -> float:
@@ -91,24 +85,27 @@ def coherence_of_text(text: str) -> float:
     return _judged(reading, _logit_of(reading))
 
 
-def coherence_of_likelihood(text: str, evidence: Evidence, calibration: Calibration) -> float:
+def coherence_of_likelihood(text: str, evidence: Evidence) -> float:
     """Return the same by the origin's likelihood, with the text alone as a second opinion.
 
     Args:
         text: The whole answer; loops are looked for in it.
         evidence: What the origin found of `scored_part(text)` after the answer's chat.
-        calibration: Of that origin.
 
     """
     mean = evidence.log_probability / max(1, evidence.tokens)
-    likely = (mean - calibration.threshold) / calibration.width
+    likely = (mean - evidence.calibration.threshold) / evidence.calibration.width
     likely = _doubting(max(-_SURE, min(_SURE, likely)), evidence.tokens)
     reading = _read(text)
     return _judged(reading, likely + SECOND_OPINION * _logit_of(reading))
 
 
 def scored_part(text: str) -> str:
-    """Return what the origin is asked about: the first `SCORED_CHARACTERS` characters, no broken word at the end."""
+    """Return what the origin is asked about: the first `SCORED_CHARACTERS` characters, no broken word at the end.
+
+    Blanks before them are left out; a model finds them unlikely.
+    """
+    text = text[: 2 * SCORED_CHARACTERS].strip()
     if len(text) <= SCORED_CHARACTERS:
         return text
     part, _, rest = text[:SCORED_CHARACTERS].rpartition(" ")
@@ -122,11 +119,12 @@ def shuffled(text: str, seed: int) -> str:
     return " ".join(words)
 
 
-def calibrate(language: Sequence[Evidence], broken: Sequence[Evidence]) -> Calibration:
+def calibrate(language: Sequence[float], broken: Sequence[float]) -> Calibration:
     """Put the threshold between what the origin finds of language and of the same words shuffled.
 
     Args:
-        language: Of the origin's own answers to benign requests, and of texts that people wrote.
+        language: The mean log-probability of a token, in nats, of each of the origin's own answers to benign requests,
+            and of texts that people wrote.
         broken: Of `shuffled` the same texts, after the same chats.
 
     Raises:
@@ -135,8 +133,8 @@ def calibrate(language: Sequence[Evidence], broken: Sequence[Evidence]) -> Calib
     """
     if not language or not broken:
         raise ValueError("nothing to calibrate with; expected evidence of language and of broken texts")
-    above = float(np.median([evidence.log_probability / max(1, evidence.tokens) for evidence in language]))
-    below = float(np.median([evidence.log_probability / max(1, evidence.tokens) for evidence in broken]))
+    above = float(np.median(language))
+    below = float(np.median(broken))
     # a model that finds order no likelier than disorder cannot judge; a gap of 1 nat keeps its opinion faint
     gap = max(1.0, above - below)
     return Calibration(above - THRESHOLD_AT * gap, WIDTH * gap)
