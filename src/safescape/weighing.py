@@ -86,7 +86,7 @@ def _wanted(answers: Sequence[Unjudged], judges: Mapping[str, Weigher]) -> list[
 
 
 def calibrated(origin: Origin) -> Calibration:
-    """Return what the origin finds of answers to harmless requests, its own and ours, and of their words in no order."""
+    """Return what the origin finds of answers to harmless requests, its own and ours, and of the words in no order."""
     voice, tokenizer, _ = origin
     chats = format_chats(tokenizer, load_prompts(_OWN), None)
     answers = voice.respond(chats, max_new_tokens=_MAX_NEW_TOKENS, stop=())
