@@ -6,18 +6,25 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from safescape.errors import InputError
+from safescape.judges.classifiers import ClassifierJudge, classifier_named, labelled
 from safescape.judges.custom import custom_judge, entry_points
+from safescape.judges.guards import GuardJudge, guard_named
 from safescape.judges.keyword import KeywordJudge
 from safescape.judges.panel import Panel, panel_named
 from safescape.survey import GUARDS, Exchange, Verdict
 
 __all__ = [
+    "ClassifierJudge",
+    "GuardJudge",
     "Judge",
     "KeywordJudge",
     "Panel",
+    "classifier_named",
     "common_stop",
+    "guard_named",
     "is_immediate",
     "judge_named",
+    "labelled",
     "members_of",
     "panel_named",
 ]
@@ -39,7 +46,8 @@ class Judge(Protocol):
 
 def is_immediate(name: str) -> bool:
     """Return whether a judge needs neither a device nor a network, so that it can judge between two points."""
-    return name not in GUARDS and not name.startswith(("hf:", "openai:")) and panel_named(name) is None
+    is_guard = name.partition("=")[0] in GUARDS
+    return not is_guard and not name.startswith(("hf:", "openai:")) and panel_named(name) is None
 
 
 def judge_named(name: str) -> Judge:
