@@ -416,6 +416,7 @@ def test_a_guard_may_be_somewhere_else() -> None:
     assert guard_named("llama-guard-3=./here").place == "./here"  # type: ignore[union-attr]
     assert guard_named("keyword") is None
     assert members_of("majority(keyword,wildguard=./w)") == ("keyword", "wildguard=./w")
+    assert members_of("all(keyword,hf:m#a=refused;b=complied)") == ("keyword", "hf:m#a=refused;b=complied")
 
 
 @pytest.mark.parametrize("name", ["harmbench=", "harmbench=a b", "harmbench=a,b", "harmbench=(a)"])

@@ -261,7 +261,8 @@ class ClassifierReader:
             raise InputError(f"{model.name}: expected a classifier that gives one of several labels")
         self._tokenizer = _tokenizer(model)
         room = getattr(self._model.config, "max_position_embeddings", None) or _MOST_TOKENS
-        self._limit = min(room, self._tokenizer.model_max_length, _MOST_TOKENS)
+        # RoBERTa counts its positions from 2
+        self._limit = min(room - 2, self._tokenizer.model_max_length, _MOST_TOKENS)
 
     def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
         """Return, for each pair, how likely each of the model's labels is, in their order."""

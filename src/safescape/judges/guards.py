@@ -191,6 +191,7 @@ class GuardJudge:
         return self._with_categories(exchanges, verdicts) if self._guard.has_categories else verdicts
 
     def _texts(self, exchanges: Sequence[Exchange], template: str) -> list[Text]:
+        # as the makers of Llama Guard and ShieldGemma do; for the others, no blank of an answer touches the template
         return [filled(template, exchange.prompt.strip(), exchange.response.strip()) for exchange in exchanges]
 
     def _heard(self, exchanges: Sequence[Exchange]) -> list[list[float]]:
