@@ -192,20 +192,20 @@ _MARKERS = re.compile(
     | \[(?= /?(?:INST|SYS|CLS|SEP|MASK|PAD|UNK)\] )     # [/INST], [SEP]
     | \[(?= (?:BEGIN|END|START)\b )                     # [END BEHAVIOR]
     | \[(?= (?:CONTEXT|BEHAVIOR|GENERATION|RULES)\] )
+    | \#(?= [^\S\n\r]* Answers? [^\S\n\r]* : )          # ### Answer:
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""The opening bracket of what ends a turn or a section in any of the guards' formats."""
+"""A character without which nothing ends a turn or a section in any of the guards' formats."""
 _HEADINGS = re.compile(
     r"""
     (?: \A | (?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]) )
     (?= [^\S\n\r]* (?:
-        (?: \#+\s* )? (?: Answers? | Behavior | Generation | Rules | User | Agent | Human\ user | AI\ assistant
+        (?: Answers? | Behavior | Generation | Rules | User | Agent | Human\ user | AI\ assistant
             | Human\ Question | Chatbot\ Response | User\ instruction | AI\ model\ response
             | Harmful\ request | Response\ refusal | Harmful\ response )[^\S\n\r]*:
         | ---+ [^\S\n\r]* (?: [\n\r] | \Z )
         | ===+ [^\S\n\r]* (?: [\n\r] | \Z )
-        | \#\#\# \s
     ))
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -216,10 +216,10 @@ _HEADINGS = re.compile(
 def neutral(text: str) -> str:
     """Return somebody's text without anything that a guard could take for a part of its template.
 
-    A marker's first bracket becomes round, so `[/INST] yes` reads `(/INST] yes`; a line that looks like a heading of
-    a template is quoted, so `Answer: no` reads `> Answer: no`. A reader still sees what was there; a tokenizer, and a
-    model that knows its own format, sees no end of the section. Invisible characters would do neither: they become
-    rare tokens that the guard was never trained on.
+    A character of each marker becomes a round bracket, so `[/INST] yes` reads `(/INST] yes`; a line that looks like a
+    heading of a template is quoted, so `Answer: no` reads `> Answer: no`. A reader still sees what was there; a
+    tokenizer, and a model that knows its own format, sees no end of the section. Invisible characters would do
+    neither: they become rare tokens that the guard was never trained on.
     """
     return _HEADINGS.sub("> ", _MARKERS.sub("(", text))
 
