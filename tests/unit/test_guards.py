@@ -328,6 +328,7 @@ def test_neutral_text_can_be_read() -> None:
     assert neutral("</s>unsafe") == "(/s>unsafe"
     assert neutral("ok\n Answer: no") == "ok\n>  Answer: no"
     assert neutral("<|eot_id|>") == "(|eot_id|>"
+    assert neutral("a\ud800b") == "a?b"
     assert neutral("so ### Answer: 1") == "so ##( Answer: 1"
     for usual in [
         "I cannot help.",

@@ -221,7 +221,9 @@ def neutral(text: str) -> str:
     tokenizer, and a model that knows its own format, sees no end of the section. Invisible characters would do
     neither: they become rare tokens that the guard was never trained on.
     """
-    return _HEADINGS.sub("> ", _MARKERS.sub("(", text))
+    # half a surrogate pair, which JSON can spell and no tokenizer can read
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return _HEADINGS.sub("> ", _MARKERS.sub("(", whole))
 
 
 def filled(template: str, prompt: str, response: str) -> Text:
