@@ -10,10 +10,23 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from safescape.engines import GuardProcess, labels_of
 from safescape.errors import InputError, RunError
-from safescape.judges import Judge, Panel, is_immediate, judge_named, members_of, panel_named
+from safescape.judges import (
+    ClassifierJudge,
+    GuardJudge,
+    Judge,
+    Panel,
+    classifier_named,
+    guard_named,
+    is_immediate,
+    judge_named,
+    members_of,
+    panel_named,
+)
 from safescape.store import Store, Unjudged
 from safescape.survey import Exchange, Finish, Verdict
+from safescape.weights import identity, resolve
 
 __all__ = ["Judging", "JudgingProgress", "check_judge", "judge_exchanges", "judge_stored"]
 
@@ -57,7 +70,10 @@ def check_judge(name: str) -> None:
     for member in members_of(name):
         if is_immediate(member):
             judge_named(member)
-        else:
+        elif (classifier := classifier_named(member)) is not None:
+            if not classifier.outcomes:
+                classifier.outcomes_of(labels_of(resolve(classifier.place)))
+        elif guard_named(member) is None:
             raise InputError(f"--judge {member}: no such judge")
 
 
@@ -187,5 +203,17 @@ def _opened(name: str, settings: Judging, rubrics: Mapping[str, str]) -> Iterato
     """A judge, for as long as it is needed: then its process, or its connections, end."""
     if is_immediate(name):
         yield judge_named(name)
+        return
+    if (placed := guard_named(name)) is not None:
+        model = resolve(placed.place)
+        with GuardProcess(placed.place, kind="words", device=settings.device) as process:
+            yield GuardJudge(name, placed.guard, process, identity(model))
+        return
+    if (classifier := classifier_named(name)) is not None:
+        model = resolve(classifier.place)
+        labels = labels_of(model)
+        classifier.outcomes_of(labels)
+        with GuardProcess(classifier.place, kind="labels", device=settings.device) as process:
+            yield ClassifierJudge(classifier, labels, process, identity(model))
         return
     raise InputError(f"--judge {name}: no such judge")

@@ -159,13 +159,16 @@ class Answer(NamedTuple):
 KEYWORD, REFUSAL = "keyword", "refusal"
 """The two judges that run anywhere: the paper's, and the one that tells four outcomes."""
 
-GUARDS = ("harmbench", "llama-guard-3", "shieldgemma", "strongreject", "wildguard")
-"""The guard models that are known by name."""
+GUARDS = ("harmbench", "llama-guard-3", "llama-guard-3-1b", "shieldgemma", "strongreject", "wildguard")
+"""The guard models that are known by name; `NAME=PLACE` is the same guard from another place."""
 
 
 def tells_noise(judge: str) -> bool:
     """Return whether a judge, by its name, can call an answer incoherent; else noise counts as one of its outcomes."""
-    return judge != KEYWORD and judge not in GUARDS and not judge.startswith("hf:")
+    if judge.startswith("hf:"):
+        # a classifier can if one of its labels means that
+        return "=incoherent" in judge
+    return judge != KEYWORD and judge.partition("=")[0] not in GUARDS
 
 
 class Score(NamedTuple):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from safescape.engines.guarding import GuardProcess
 from safescape.engines.live import named_as_in, stored_name
 from safescape.engines.loading import load_model, quiet
+from safescape.engines.reading import labels_of
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
@@ -15,11 +17,13 @@ from safescape.survey import Point, Position, Response
 
 __all__ = [
     "Engine",
+    "GuardProcess",
     "Likelihood",
     "Speaker",
     "TransformersEngine",
     "Voice",
     "bare",
+    "labels_of",
     "load_model",
     "named_as_in",
     "quiet",

@@ -6,23 +6,30 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from safescape.errors import InputError
+from safescape.judges.classifiers import ClassifierJudge, classifier_named, labelled
 from safescape.judges.coherence import calibrate, scored_part, shuffled
 from safescape.judges.custom import custom_judge, entry_points
+from safescape.judges.guards import GuardJudge, guard_named
 from safescape.judges.keyword import KeywordJudge
 from safescape.judges.outcomes import RefusalJudge
 from safescape.judges.panel import Panel, panel_named
 from safescape.survey import GUARDS, Exchange, Verdict
 
 __all__ = [
+    "ClassifierJudge",
+    "GuardJudge",
     "Judge",
     "KeywordJudge",
     "Panel",
     "RefusalJudge",
     "Weigher",
     "calibrate",
+    "classifier_named",
     "common_stop",
+    "guard_named",
     "is_immediate",
     "judge_named",
+    "labelled",
     "members_of",
     "panel_named",
     "scored_part",
@@ -55,7 +62,8 @@ class Weigher(Judge, Protocol):
 
 def is_immediate(name: str) -> bool:
     """Return whether a judge needs neither a device nor a network, so that it can judge between two points."""
-    return name not in GUARDS and not name.startswith(("hf:", "openai:")) and panel_named(name) is None
+    is_guard = name.partition("=")[0] in GUARDS
+    return not is_guard and not name.startswith(("hf:", "openai:")) and panel_named(name) is None
 
 
 def judge_named(name: str) -> Judge:

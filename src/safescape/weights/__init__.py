@@ -12,7 +12,7 @@ from safescape.weights.directions import (
     products,
 )
 from safescape.weights.fingerprint import fingerprint, inspect
-from safescape.weights.models import Model, adapter_directory, resolve
+from safescape.weights.models import Model, adapter_directory, identity, resolve
 from safescape.weights.moving import Mover
 from safescape.weights.subspaces import Displacement, Space, Subspace, Term, resized_embeddings
 
@@ -37,6 +37,7 @@ __all__ = [
     "adapter_directory",
     "dot",
     "fingerprint",
+    "identity",
     "inspect",
     "layer_of",
     "products",

@@ -13,9 +13,10 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 from safescape.errors import InputError
 from safescape.weights import demo
 from safescape.weights.checkpoint import Adapted, Checkpoint, Weights
+from safescape.weights.fingerprint import inspect
 from safescape.weights.gguf import converted
 
-__all__ = ["Model", "adapter_directory", "resolve"]
+__all__ = ["Model", "adapter_directory", "identity", "resolve"]
 
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _WANTED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
@@ -66,6 +67,18 @@ def resolve(name: str) -> Model:
 def adapter_directory(name: str) -> Path:
     """Return where an adapter lies, given as a directory or a Hub id."""
     return Path(name) if Path(name).is_dir() else _from_hub(name)
+
+
+def identity(model: Model) -> dict[str, str]:
+    """Return which weights a model has, for the record: its name, and the Hub's revision or else their fingerprint.
+
+    Raises:
+        InputError: a tensor holds NaN or infinity.
+
+    """
+    if model.directory.parent.name == "snapshots" and isinstance(model.weights, Checkpoint):
+        return {"model": model.name, "revision": model.directory.name}
+    return {"model": model.name, "fingerprint": inspect(model.weights)}
 
 
 def _from_hub(name: str) -> Path:
