@@ -301,13 +301,25 @@ class Store:
         if there is not None and there != made_of:
             differing = ", ".join(key for key in {**there, **made_of} if there.get(key) != made_of.get(key))
             raise InputError(
-                f"{self.directory}: has verdicts of --judge {judge} made with another {differing}; "
-                "copy the directory and judge anew, or use what they were made with"
+                f"{self.directory}: has verdicts of --judge {judge} made with another {differing}; use that, or "
+                f"replace them all: safescape judge {self.directory} --with {judge} --again"
             )
         with _writing(self.directory):
             self._connection.execute(
                 "INSERT OR IGNORE INTO judges (name, made_of) VALUES (?, ?)", (judge, json.dumps(made_of))
             )
+
+    def forget(self, judges: Sequence[str]) -> None:
+        """Remove what judges said, so that they read every answer again.
+
+        Raises:
+            RunError: the disk is full or broken; nothing is removed.
+
+        """
+        with _writing(self.directory), self._transaction() as connection:
+            for judge in judges:
+                connection.execute("DELETE FROM verdicts WHERE judge = ?", (judge,))
+                connection.execute("DELETE FROM judges WHERE name = ?", (judge,))
 
     def unjudged(self, judge: str) -> list[Unjudged]:
         """Return the answers that a judge has not read yet, in the order of measuring."""

@@ -126,8 +126,12 @@ def test_a_judge_that_changed_what_it_is_made_of_is_refused(tmp_path: Path, modu
         safescape.judge_run(tmp_path, ["their_judges:judge"])
     module.judge = Shouting()
     module.judge.made_of = {"rubric": "second"}
-    with pytest.raises(InputError, match=r"made with another rubric"):
+    with pytest.raises(InputError, match=r"made with another rubric; use that, or .* --again"):
         safescape.judge_run(tmp_path, ["their_judges:judge"])
+    panel = "majority(keyword,their_judges:judge)"
+    run = safescape.judge_run(tmp_path, [panel], again=True)
+    assert module.judge.read, "all are read anew"
+    assert {"keyword", "their_judges:judge", panel} == set(run.answers(0.5)[0].answer.verdicts)
 
 
 def test_a_panel_judges_with_its_members(tmp_path: Path, module: types.ModuleType) -> None:

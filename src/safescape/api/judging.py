@@ -67,13 +67,14 @@ def judge_run(
     requests_per_minute: int | None = None,
     concurrency: int = 8,
     text_only: bool = False,
+    again: bool = False,
     safe_below: float = SAFE_BELOW,
     on_progress: Callable[[JudgingProgress], None] | None = None,
 ) -> Run:
     """Judge the stored answers of a run, or go on with it, and write its files anew. Nothing is generated.
 
-    Answers that a judge has read before are not read again. The survey stays as it was; the figures of a judge that it
-    does not name stand beside the others in `landscape.by_judge`.
+    Answers that a judge has read before are not read again, unless `again` is said. The survey stays as it was; the
+    figures of a judge that it does not name stand beside the others in `landscape.by_judge`.
 
     Args:
         directory: Of the run.
@@ -85,6 +86,7 @@ def judge_run(
         concurrency: See `judge`.
         text_only: Let `refusal` tell noise from answers by the text alone, as it does where the run's model is gone.
             Otherwise that model is loaded, unmoved, to say how likely it finds them.
+        again: Let these judges read every answer anew, also those that they have read.
         safe_below: The ASR, in percent, up to which a point counts as safe.
         on_progress: Told as the answers are judged.
 
@@ -101,6 +103,8 @@ def judge_run(
     Store.read(place).close()
     survey = Survey.load(place / "survey.json")
     with Store.claim(place, survey) as store:
+        if again:
+            store.forget([name for name in store.judges() if set(members_of(name)) & set(_singly(judges))])
         try:
             judge_stored(store, judges, settings, rubrics=survey.rubrics, on_progress=on_progress or (lambda _: None))
         finally:

@@ -27,6 +27,9 @@ def judge(
     text_only: Annotated[
         bool, typer.Option("--text-only", help="refusal: tell noise by the text, do not load RUN's model to read it")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="let these judges read every answer anew, also those they have read")
+    ] = False,
     device: options.Device = None,
     safe_below: options.SafeBelow = options.SAFE_BELOW,
     as_json: options.AsJson = False,
@@ -34,7 +37,7 @@ def judge(
     """Example: safescape judge runs/demo --with refusal --with my_judges:Cautious --panel majority
 
     Let judges read the answers that RUN holds, and write its figures, picture and page anew. Nothing is generated, and
-    no answer is read twice by the same judge; interrupted, the same command goes on.
+    no answer is read twice by the same judge unless --again is given; interrupted, the same command goes on.
     """
     names = list(judges or ())
     if not names:
@@ -46,6 +49,12 @@ def judge(
 
     with show_judging() as on_progress:
         run = api.judge_run(
-            directory, names, text_only=text_only, device=device, safe_below=safe_below, on_progress=on_progress
+            directory,
+            names,
+            text_only=text_only,
+            again=again,
+            device=device,
+            safe_below=safe_below,
+            on_progress=on_progress,
         )
     show_run(run, as_json=as_json)
