@@ -108,7 +108,7 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
 
 
 def weigh_stored(
-    survey: Survey, model: Model, store: Store, judges: Sequence[str], on_progress: Callable[[int], None]
+    survey: Survey, model: Model, store: Store, judges: Mapping[str, Weigher], on_progress: Callable[[int], None]
 ) -> None:
     """Ask the origin how likely it finds a run's answers, for judges that want to know; nothing is generated anew.
 
@@ -126,11 +126,8 @@ def weigh_stored(
     """
     finished = store.finished()
     points = [point for point in survey.points() if point in finished]
-    weighers = _weighers({name: judge_named(name) for name in judges if is_immediate(name)})
-    if is_weighed(store, points, weighers):
-        return
     with _standing(survey, model, store) as (engine, chats, _, tokenizer):
-        weigh(Origin(engine, tokenizer, chats), store, points, weighers, on_progress)
+        weigh(Origin(engine, tokenizer, chats), store, points, judges, on_progress)
 
 
 class _Standing(NamedTuple):

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from safescape.api.run import Run, report_of
 from safescape.errors import InputError
+from safescape.judges import Weigher, is_immediate, judge_named, members_of
 from safescape.judging import Judging, JudgingProgress, check_judge, judge_exchanges, judge_stored
 from safescape.landscape import SAFE_BELOW
+from safescape.measure import weigh_stored
 from safescape.store import Store
 from safescape.survey import REFUSAL, Exchange, Survey, Verdict
+from safescape.weighing import is_weighed
+from safescape.weights import inspect, resolve
 
 __all__ = ["judge", "judge_run"]
 
@@ -99,14 +103,40 @@ def judge_run(
     for name in judges:
         check_judge(name)
     settings = Judging(device, base_url, max_requests, requests_per_minute, concurrency)
-    place = Path(directory)
+    place, told = Path(directory), on_progress or (lambda _: None)
     Store.read(place).close()
     survey = Survey.load(place / "survey.json")
+    singly = list(dict.fromkeys(member for name in judges for member in members_of(name)))
     with Store.claim(place, survey) as store:
         if again:
-            store.forget([name for name in store.judges() if set(members_of(name)) & set(_singly(judges))])
+            store.forget([name for name in store.judges() if set(members_of(name)) & set(singly)])
         try:
-            judge_stored(store, judges, settings, rubrics=survey.rubrics, on_progress=on_progress or (lambda _: None))
+            judge_stored(store, singly, settings, rubrics=survey.rubrics, on_progress=told)
+            if not text_only:
+                _weigh(store, singly, told)
+            # panels, which count once all their members are done
+            judge_stored(store, judges, settings, rubrics=survey.rubrics, on_progress=told)
         finally:
             run = report_of(store, safe_below)
         return run
+
+
+def _weigh(store: Store, judges: Sequence[str], told: Callable[[JudgingProgress], None]) -> None:
+    """Let the origin read the answers, for a judge that wants to know; or say that it is gone."""
+    survey = store.survey
+    named = {name: judge_named(name) for name in judges if is_immediate(name)}
+    wanting = {name: judge for name, judge in named.items() if isinstance(judge, Weigher)}
+    finished = store.finished()
+    points = [point for point in survey.points() if point in finished]
+    if is_weighed(store, points, wanting):
+        return
+    try:
+        model = resolve(survey.model)
+        if inspect(model.weights) != survey.model_fingerprint:
+            raise InputError(f"{survey.model} is another model now")
+    except InputError as error:
+        told(JudgingProgress(REFUSAL, note=f"reads the text alone, as the origin is gone: {error}"))
+        return
+    weigh_stored(
+        survey, model, store, wanting, lambda done: told(JudgingProgress(REFUSAL, done, len(points), "points"))
+    )
