@@ -148,8 +148,8 @@ def _judge(
     with _opened(name, settings, rubrics) as judge:
         if any(_cut_too_early(answer, judge) for answer in todo):
             raise InputError(
-                f"{store.directory}: its answers end where an earlier judge could already tell, and --judge {name} "
-                "reads whole answers; measure again with --whole-answers"
+                f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
+                f"--judge {name}; measure again with --whole-answers"
             )
         store.begin_judging(name, judge.made_of)
         known = {} if is_immediate(name) else store.verdicts(name)
