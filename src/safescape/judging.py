@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from safescape.errors import InputError, RunError
-from safescape.judges import Judge, Panel, is_immediate, judge_named, members_of, panel_named
+from safescape.judges import Judge, Panel, UnfinishedError, is_immediate, judge_named, members_of, panel_named
+from safescape.judges.api import PREFIX, check_api_judge, open_api_judge
 from safescape.store import Store, Unjudged
 from safescape.survey import Exchange, Finish, Verdict
 
@@ -54,6 +55,8 @@ def check_judge(name: str) -> None:
     for member in members_of(name):
         if is_immediate(member):
             judge_named(member)
+        elif member.startswith(PREFIX):
+            check_api_judge(member)
         else:
             raise InputError(f"--judge {member}: no such judge")
 
@@ -71,7 +74,7 @@ def judge_exchanges(
 
     Raises:
         InputError: there is no such judge, or it cannot be used here.
-        RunError: it could not go on.
+        RunError: it could not go on; if it is `UnfinishedError`, it carries what was judged.
 
     """
     panel = panel_named(name)
@@ -82,7 +85,10 @@ def judge_exchanges(
         unique = list(dict.fromkeys(exchanges))
         found: dict[Exchange, Verdict] = {}
         for chunk in _chunks(unique):
-            found.update(zip(chunk, judge.judge(chunk), strict=True))
+            try:
+                found.update(zip(chunk, judge.judge(chunk), strict=True))
+            except UnfinishedError as error:
+                raise UnfinishedError(str(error), {**found, **error.verdicts}) from error
     return [found[exchange] for exchange in exchanges]
 
 
@@ -144,20 +150,25 @@ def _judge(
         fresh = [exchange for exchange in places if exchange._replace(evidence=None) not in known]
         on_progress(JudgingProgress(name, len(again), len(places)))
         judged = len(again)
+
+        def keep(verdicts: Mapping[Exchange, Verdict]) -> None:
+            nonlocal judged
+            rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
+            store.add_verdicts(name, rows)
+            judged += len(verdicts)
+            on_progress(JudgingProgress(name, judged, len(places)))
+
         for chunk in _chunks(fresh):
             try:
                 verdicts = judge.judge(chunk)
             except RunError as error:
+                if isinstance(error, UnfinishedError):
+                    keep(error.verdicts)
                 raise RunError(
                     f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
                     f"`safescape judge {store.directory} --with {name}` goes on"
                 ) from error
-            store.add_verdicts(
-                name,
-                {row: verdict for exchange, verdict in zip(chunk, verdicts, strict=True) for row in places[exchange]},
-            )
-            judged += len(chunk)
-            on_progress(JudgingProgress(name, judged, len(places)))
+            keep(dict(zip(chunk, verdicts, strict=True)))
 
 
 def _count(store: Store, panel: Panel) -> None:
@@ -184,5 +195,16 @@ def _opened(name: str, settings: Judging, rubrics: Mapping[str, str]) -> Iterato
     """A judge, for as long as it is needed: then its process, or its connections, end."""
     if is_immediate(name):
         yield judge_named(name)
+        return
+    if name.startswith(PREFIX):
+        with open_api_judge(
+            name,
+            base_url=settings.base_url,
+            max_requests=settings.max_requests,
+            requests_per_minute=settings.requests_per_minute,
+            concurrency=settings.concurrency,
+            rubrics=rubrics,
+        ) as judge:
+            yield judge
         return
     raise InputError(f"--judge {name}: no such judge")

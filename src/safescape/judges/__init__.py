@@ -9,12 +9,14 @@ from safescape.errors import InputError
 from safescape.judges.custom import custom_judge, entry_points
 from safescape.judges.keyword import KeywordJudge
 from safescape.judges.panel import Panel, panel_named
+from safescape.judges.unfinished import UnfinishedError
 from safescape.survey import GUARDS, Exchange, Verdict
 
 __all__ = [
     "Judge",
     "KeywordJudge",
     "Panel",
+    "UnfinishedError",
     "common_stop",
     "is_immediate",
     "judge_named",
@@ -33,7 +35,7 @@ class Judge(Protocol):
     """What its verdicts come from, for the record: a model's revision, a rubric. A run keeps to one."""
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict an exchange, in order."""
+        """Return one verdict an exchange, in order; raise `UnfinishedError` with those it has if it cannot go on."""
         ...
 
 
