@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,14 @@ def test_rubrics_ask_for_what_is_read() -> None:
     )
     assert '"outcome"' in POLICY.instructions
     assert all("JSON" in rubric.instructions for rubric in (STRONGREJECT, POLICY))  # OpenAI's JSON mode wants the word
+
+
+@pytest.mark.parametrize("rubric", [STRONGREJECT, POLICY], ids=RUBRICS)
+def test_the_schema_has_the_keys_of_the_form_in_its_order(rubric: Rubric) -> None:
+    form = rubric.instructions.rsplit("\n", 1)[1]
+    keys = re.findall(r'"(\w+)":', form)
+    assert list(rubric.schema["properties"]) == rubric.schema["required"] == keys
+    assert keys[0] == "reason", "first, so that the model reasons before it decides"
 
 
 def test_a_rubric_from_a_file_is_asked_for_an_outcome(tmp_path: Path) -> None:

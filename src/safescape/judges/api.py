@@ -214,6 +214,7 @@ def open_api_judge(
                     client,
                     _parts(name)[0],
                     where,
+                    schema=rubric.schema,
                     name=name,
                     limits=chat.Limits(max_requests, requests_per_minute),
                     patience=chat.PATIENCE,

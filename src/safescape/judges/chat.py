@@ -31,16 +31,15 @@ _log = logging.getLogger(__name__)
 _MAY_PASS = (408, 409, 425, 429)
 """Statuses under 500 of requests that may succeed when they are repeated."""
 
-_OPTIONS: Mapping[str, Any] = {
-    "temperature": 0,
-    "seed": 0,
-    "response_format": {"type": "json_object"},
-    "max_tokens": 512,
-}
-"""What every request asks for; what a server refuses by name is left out from then on."""
+_OPTIONS: Mapping[str, Any] = {"temperature": 0, "seed": 0, "max_tokens": 512}
+"""What every request asks for, beside the form of the reply. What a server refuses by name is left out from then on."""
 
-_INSTEAD: Mapping[str, tuple[str, Any]] = {"max_tokens": ("max_completion_tokens", 4096)}
-"""OpenAI's reasoning models take another word, and count what they think in it."""
+_INSTEAD: Mapping[str, Mapping[str, Any]] = {
+    "max_tokens": {"max_completion_tokens": 4096},
+    "json_schema": {"response_format": {"type": "json_object"}},
+}
+"""What is sent in the place of something refused. OpenAI's reasoning models take another word for the limit, and count
+what they think in it; some servers keep to JSON, but not to a schema."""
 
 _ABOUT_THIS_TEXT = re.compile(
     r"content.?(filter|management|policy)|context.?(length|window|size)|too.?long|too many tok"
@@ -110,6 +109,7 @@ class Chat:
     Args:
         client: Of that server; it belongs to the loop that `reply` runs in.
         model: As the server calls it.
+        schema: JSON schema of a reply. Many servers can hold a model to it; the system message says it too.
         where: The server's address, for messages; without credentials.
         name: Of the judge, for messages.
         limits: What it may be asked.
@@ -118,11 +118,20 @@ class Chat:
     """
 
     def __init__(
-        self, client: AsyncOpenAI, model: str, where: str, *, name: str, limits: Limits, patience: Patience
+        self,
+        client: AsyncOpenAI,
+        model: str,
+        where: str,
+        *,
+        schema: Mapping[str, Any],
+        name: str,
+        limits: Limits,
+        patience: Patience,
     ) -> None:
         self._client, self._model, self._where, self._name = client, model, where, name
         self._limits, self._patience = limits, patience
-        self._options = dict(_OPTIONS)
+        form = {"name": "verdict", "strict": True, "schema": schema}
+        self._options = {**_OPTIONS, "response_format": {"type": "json_schema", "json_schema": form}}
         self._failure: RunError | None = None
         self._next = self._held_until = time.monotonic()
         self.sent = 0
@@ -190,7 +199,7 @@ class Chat:
         if self._limits.requests_per_minute is not None:
             place = max(time.monotonic(), self._next)
             self._next = place + 60 / self._limits.requests_per_minute
-            await anyio.sleep(place - time.monotonic())
+            await anyio.sleep(max(0.0, place - time.monotonic()))
         while (held := self._held_until - time.monotonic()) > 0:
             await anyio.sleep(held)
 
@@ -209,11 +218,12 @@ class Chat:
             return False
         named = [option for option in options if re.search(rf"\b{option}\b", said)]
         for option in named:
-            if self._options.pop(option, None) is not None:
-                instead, value = _INSTEAD.get(option, ("", None))
-                if instead:
-                    self._options[instead] = value
-                _log.warning("--judge %s: the server takes no %s; judging goes on without it", self._name, option)
+            if self._options.get(option) != options[option]:
+                continue  # another request's refusal came first
+            refused = self._options.pop(option)
+            kind = refused["type"] if isinstance(refused, dict) else option
+            self._options.update(_INSTEAD.get(kind, {}))
+            _log.warning("--judge %s: the server takes no %s; judging goes on without it", self._name, kind)
         return bool(named)
 
     def _give_up_if_hopeless(self, error: APIStatusError, said: str, problem: str) -> None:
