@@ -35,7 +35,7 @@ from safescape.weights.demo import base_directory
 from synthetic import make_run, make_survey
 
 COMPLIED = json.dumps({"reason": "helps", "outcome": "complied"})
-HURRY = chat.Patience(timeout=5.0, tries=3, first_wait=0.01, longest_wait=2.0)
+HURRY = chat.Patience(timeout=30.0, tries=3, first_wait=0.01, longest_wait=2.0)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def exchanges(count: int) -> list[Exchange]:
 
 
 def fill(directory: Path, prompts: int = 5) -> Store:
-    """A run of 3 points and 5 prompts: 15 answers, of which 8 are different; of 3 prompts: 9 and 5."""
+    """A run of 3 points and 5 prompts: 15 answers, of which 8 are different; of 2 prompts: 6 and 3."""
 
     def says(point: Any, number: int, complied: bool) -> str:
         return f"Answer {number}" if complied else "I'm sorry, but no."
@@ -75,7 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (here / "smollm2-135m").symlink_to(base_directory())
     (here / "hub").mkdir()
     port = free_port()
-    where = ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    where = ["--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
     with (here / "log").open("w") as log:
         process = subprocess.Popen(
             [Path(sys.executable).parent / "transformers", "serve", "./smollm2-135m", *where],
@@ -115,7 +115,7 @@ def test_a_real_server_judges_a_run_and_is_not_asked_twice(
 ) -> None:
     monkeypatch.setattr(chat, "_OPTIONS", {**chat._OPTIONS, "max_tokens": 8})
     monkeypatch.setattr(chat, "PATIENCE", chat.Patience())
-    with fill(tmp_path / "run", prompts=3) as store:
+    with fill(tmp_path / "run", prompts=2) as store:
         progress: list[JudgingProgress] = []
         judge_stored(
             store,
@@ -124,10 +124,10 @@ def test_a_real_server_judges_a_run_and_is_not_asked_twice(
             rubrics={},
             on_progress=progress.append,
         )
-        assert progress[-1] == (served.judge, 5, 5)
+        assert progress[-1] == (served.judge, 3, 3)
         assert not store.unjudged(served.judge)
         verdicts = store.verdicts(served.judge)
-        assert len(verdicts) == 5
+        assert len(verdicts) == 3
         for verdict in verdicts.values():
             # 8 tokens hold no verdict, and the reason shows what came instead
             assert verdict.outcome is Outcome.UNSCORED
@@ -140,15 +140,9 @@ def test_a_real_server_judges_a_run_and_is_not_asked_twice(
         assert store.judges()[served.judge]["server"] == "127.0.0.1"
 
 
-def test_a_real_server_is_deterministic_and_says_that_it_serves_another_model(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chat, "_OPTIONS", {**chat._OPTIONS, "max_tokens": 8})
-    settings = Judging(base_url=served.base_url)
-    first = judge_exchanges(exchanges(1) * 2, served.judge, settings, {})
-    assert first == judge_exchanges(exchanges(1), served.judge, settings, {}) * 2
+def test_a_real_server_says_that_it_serves_another_model(served: Served) -> None:
     with pytest.raises(RunError, match=r"answered 400 \(Server is pinned to .* requested 'gpt-4.1'"):
-        judge_exchanges(exchanges(1), "openai:gpt-4.1", settings, {})
+        judge_exchanges(exchanges(1), "openai:gpt-4.1", Judging(base_url=served.base_url), {})
 
 
 # --- a server that misbehaves
