@@ -355,6 +355,11 @@ FAILURES: dict[str, tuple[Answer, str]] = {
     "a list": (Answer(body="[1, 2]"), "no chat completion"),
     "another shape": (Answer(body='{"choices": []}'), "no chat completion"),
     "no text": (Answer(body='{"choices": [{"message": {"content": 7}}]}'), "no chat completion"),
+    "bad gzip": (Answer(body="{}", headers={"content-encoding": "gzip"}), "cannot be reached (Error -3 while decompr"),
+    "a ring": (
+        Answer(307, headers={"location": "/v1/chat/completions"}),
+        "cannot be reached (Exceeded maximum allowed",
+    ),
     "plain text": (Answer(body="ok", headers={"content-type": "text/plain"}), "no chat completion"),
 }
 
@@ -365,7 +370,8 @@ def test_a_server_that_fails_for_good(server: Misbehaving, answer: Answer, messa
     said = fails(server, concurrency=1)
     assert message in str(said)
     assert said.verdicts == {}
-    assert len(server.asked) == 3, "three tries at the first exchange, and no other one was begun"
+    if "redirects" not in str(said):
+        assert len(server.asked) == 3, "three tries at the first exchange, and no other one was begun"
 
 
 def test_a_server_that_hangs(server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +395,7 @@ def test_what_the_server_does_not_take_is_left_out(server: Misbehaving, caplog: 
         if "temperature" in request.body:
             return error(400, "Unsupported value: 'temperature' does not support 0", code="unsupported_value")
         if request.body.get("response_format", {}).get("type") == "json_schema":
-            return error(400, "'response_format' of type 'json_schema' is not supported with this model.")
+            return error(400, "This model does not support response format `json_schema`.")
         if "response_format" in request.body:
             return Answer(422, json.dumps({"detail": [{"loc": ["body", "response_format"], "msg": "unexpected"}]}))
         return completion()

@@ -41,6 +41,9 @@ _INSTEAD: Mapping[str, Mapping[str, Any]] = {
 """What is sent in the place of something refused. OpenAI's reasoning models take another word for the limit, and count
 what they think in it; some servers keep to JSON, but not to a schema."""
 
+_CALLED: Mapping[str, str] = {"response_format": "response[_ ]format|json[_ ]schema|json[_ ]object"}
+"""How servers call an option, where they call it otherwise too."""
+
 _ABOUT_THIS_TEXT = re.compile(
     r"content.?(filter|management|policy)|context.?(length|window|size)|too.?long|too many tok"
 )
@@ -216,7 +219,7 @@ class Chat:
         """Return whether the refusal names an option of that request, which is then not sent again."""
         if "context" in said.lower():  # "…, reduce max_tokens": the exchange is too long, not the option unknown
             return False
-        named = [option for option in options if re.search(rf"\b{option}\b", said)]
+        named = [option for option in options if re.search(rf"\b({_CALLED.get(option, option)})\b", said.lower())]
         for option in named:
             if self._options.get(option) != options[option]:
                 continue  # another request's refusal came first
