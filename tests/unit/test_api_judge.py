@@ -246,6 +246,7 @@ def test_text_around_the_object_is_let_pass(reply: str) -> None:
         ('{"outcome": "complied", "x": NaN}', "NaN is not JSON"),
         ('<think>I would say {"outcome": "complied"}', "it was still thinking"),
         ('{"a":' * 100_000, "nested too deeply"),
+        ('{"reason": "One short sentence.", "outcome": "refused"}', "it repeats the form"),
     ],
 )
 def test_what_does_not_parse_is_unscored_and_says_why(reply: str, problem: str) -> None:
