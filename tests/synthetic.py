@@ -223,7 +223,7 @@ def make_run(
                     scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
                 else:
                     hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
-                    answers[probe.name] = [_answer(point, n, hit, text) for n, hit in enumerate(hits)]
+                    answers[probe.name] = [_answer(point, n, hit, text, survey) for n, hit in enumerate(hits)]
             store.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
         if origin_at_close is not None:
             store.end_session(session, origin=origin_at_close)
@@ -245,9 +245,9 @@ def comparison_in(*stores: Store) -> Comparison:
     return comparison_of([Compared(str(store.directory), store.survey, list(store.measured())) for store in stores])
 
 
-def _answer(point: Point, number: int, complied: bool, text: Says) -> Answer:
+def _answer(point: Point, number: int, complied: bool, text: Says, survey: Survey) -> Answer:
     outcome = Outcome.COMPLIED if complied else Outcome.REFUSED
-    finish = Finish.LENGTH if complied else Finish.SETTLED
+    finish = Finish.LENGTH if complied or survey.whole_answers else Finish.SETTLED
     said = text(point, number, complied)
     return Answer(
         Response(said, finish, max(1, len(said) // 4)),

@@ -13,6 +13,7 @@ from safescape.judges.guards import GuardJudge, guard_named
 from safescape.judges.keyword import KeywordJudge
 from safescape.judges.outcomes import RefusalJudge
 from safescape.judges.panel import Panel, panel_named
+from safescape.judges.unfinished import UnfinishedError
 from safescape.survey import GUARDS, Exchange, Verdict
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "KeywordJudge",
     "Panel",
     "RefusalJudge",
+    "UnfinishedError",
     "Weigher",
     "calibrate",
     "classifier_named",
@@ -47,7 +49,7 @@ class Judge(Protocol):
     """What its verdicts come from, for the record: a model's revision, a rubric. A run keeps to one."""
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict an exchange, in order."""
+        """Return one verdict an exchange, in order; raise `UnfinishedError` with those it has if it cannot go on."""
         ...
 
 

@@ -1,51 +1,24 @@
-"""Stored answers, judged: by judges that need a device or a network, once the model under test has been let go.
+"""Stored answers, judged chunk by chunk.
 
-A judge reads every exchange once, however many points repeat it, and what it said is stored chunk by chunk: whatever
-stops it, the next call goes on from there.
+A judge reads every exchange once, however many points repeat it, and what it said is stored as soon as it is there:
+whatever stops it, the next call goes on from there.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from safescape.engines import GuardProcess, labels_of
 from safescape.errors import InputError, RunError
-from safescape.judges import (
-    ClassifierJudge,
-    GuardJudge,
-    Judge,
-    Panel,
-    classifier_named,
-    guard_named,
-    is_immediate,
-    judge_named,
-    members_of,
-    panel_named,
-)
+from safescape.judges import Judge, Panel, UnfinishedError, is_immediate, panel_named
+from safescape.judging.opening import Judging, opened
 from safescape.store import Store, Unjudged
 from safescape.survey import Exchange, Finish, Verdict
-from safescape.weights import identity, resolve
 
-__all__ = ["Judging", "JudgingProgress", "check_judge", "judge_exchanges", "judge_stored"]
+__all__ = ["JudgingProgress", "judge_exchanges", "judge_stored"]
 
 _CHUNK = 64
 """Exchanges judged between two writes: the most that a kill can lose."""
-
-
-class Judging(NamedTuple):
-    """How judges work; nothing here changes what they say."""
-
-    device: str | None = None
-    """Where guard models run; None: the first GPU if there is one."""
-    base_url: str | None = None
-    """Of the server behind `openai:MODEL`; None: what OPENAI_BASE_URL says, else OpenAI's own."""
-    max_requests: int | None = None
-    """The most requests sent to it; None: as many as it takes."""
-    requests_per_minute: int | None = None
-    concurrency: int = 8
-    """Requests under way at once."""
 
 
 class JudgingProgress(NamedTuple):
@@ -58,23 +31,6 @@ class JudgingProgress(NamedTuple):
     """What is counted."""
     note: str = ""
     """What the user should know, instead of a count."""
-
-
-def check_judge(name: str) -> None:
-    """Find out, before anything is measured, that there is such a judge, and that what it needs is installed.
-
-    Raises:
-        InputError: there is none, or something is missing; the message says what to type.
-
-    """
-    for member in members_of(name):
-        if is_immediate(member):
-            judge_named(member)
-        elif (classifier := classifier_named(member)) is not None:
-            if not classifier.outcomes:
-                classifier.outcomes_of(labels_of(resolve(classifier.place)))
-        elif guard_named(member) is None:
-            raise InputError(f"--judge {member}: no such judge")
 
 
 def judge_exchanges(
@@ -90,18 +46,21 @@ def judge_exchanges(
 
     Raises:
         InputError: there is no such judge, or it cannot be used here.
-        RunError: it could not go on.
+        RunError: it could not go on; if it is `UnfinishedError`, it carries what was judged.
 
     """
     panel = panel_named(name)
     if panel is not None:
         said = [judge_exchanges(exchanges, member, settings, rubrics) for member in panel.members]
         return [panel.verdict(verdicts) for verdicts in zip(*said, strict=True)]
-    with _opened(name, settings, rubrics) as judge:
+    with opened(name, settings, rubrics) as judge:
         unique = list(dict.fromkeys(exchanges))
         found: dict[Exchange, Verdict] = {}
         for chunk in _chunks(unique):
-            found.update(zip(chunk, judge.judge(chunk), strict=True))
+            try:
+                found.update(zip(chunk, judge.judge(chunk), strict=True))
+            except UnfinishedError as error:
+                raise UnfinishedError(str(error), {**found, **error.verdicts}) from error
     return [found[exchange] for exchange in exchanges]
 
 
@@ -145,7 +104,7 @@ def _judge(
     todo = store.unjudged(name)
     if not todo:
         return
-    with _opened(name, settings, rubrics) as judge:
+    with opened(name, settings, rubrics) as judge:
         if any(_cut_too_early(answer, judge) for answer in todo):
             raise InputError(
                 f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
@@ -163,20 +122,25 @@ def _judge(
         fresh = [exchange for exchange in places if exchange._replace(evidence=None) not in known]
         on_progress(JudgingProgress(name, len(again), len(places)))
         judged = len(again)
+
+        def keep(verdicts: Mapping[Exchange, Verdict]) -> None:
+            nonlocal judged
+            rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
+            store.add_verdicts(name, rows)
+            judged += len(verdicts)
+            on_progress(JudgingProgress(name, judged, len(places)))
+
         for chunk in _chunks(fresh):
             try:
                 verdicts = judge.judge(chunk)
             except RunError as error:
+                if isinstance(error, UnfinishedError):
+                    keep(error.verdicts)
                 raise RunError(
                     f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
                     f"`safescape judge {store.directory} --with {name}` goes on"
                 ) from error
-            store.add_verdicts(
-                name,
-                {row: verdict for exchange, verdict in zip(chunk, verdicts, strict=True) for row in places[exchange]},
-            )
-            judged += len(chunk)
-            on_progress(JudgingProgress(name, judged, len(places)))
+            keep(dict(zip(chunk, verdicts, strict=True)))
 
 
 def _count(store: Store, panel: Panel) -> None:
@@ -196,24 +160,3 @@ def _chunks(exchanges: Sequence[Exchange]) -> Iterator[Sequence[Exchange]]:
 
 def _cut_too_early(answer: Unjudged, judge: Judge) -> bool:
     return answer.finish is Finish.SETTLED and not any(text in answer.exchange.response for text in judge.stop)
-
-
-@contextlib.contextmanager
-def _opened(name: str, settings: Judging, rubrics: Mapping[str, str]) -> Iterator[Judge]:
-    """A judge, for as long as it is needed: then its process, or its connections, end."""
-    if is_immediate(name):
-        yield judge_named(name)
-        return
-    if (placed := guard_named(name)) is not None:
-        model = resolve(placed.place)
-        with GuardProcess(placed.place, kind="words", device=settings.device) as process:
-            yield GuardJudge(name, placed.guard, process, identity(model))
-        return
-    if (classifier := classifier_named(name)) is not None:
-        model = resolve(classifier.place)
-        labels = labels_of(model)
-        classifier.outcomes_of(labels)
-        with GuardProcess(classifier.place, kind="labels", device=settings.device) as process:
-            yield ClassifierJudge(classifier, labels, process, identity(model))
-        return
-    raise InputError(f"--judge {name}: no such judge")

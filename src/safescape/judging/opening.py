@@ -1,0 +1,135 @@
+"""A judge by its name: what is needed for it, opened for as long as it judges.
+
+The one place that knows all kinds of judges: those that need nothing, guard models, classifiers, and models behind an
+API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from safescape.engines import GuardProcess, labels_of
+from safescape.errors import InputError
+from safescape.judges import (
+    ClassifierJudge,
+    GuardJudge,
+    Judge,
+    classifier_named,
+    guard_named,
+    is_immediate,
+    judge_named,
+    labelled,
+    members_of,
+)
+from safescape.judges.api import PREFIX, api_judge_name, check_api_judge, open_api_judge
+from safescape.weights import identity, resolve
+
+__all__ = ["Judging", "Named", "check_judge", "named", "opened"]
+
+
+class Judging(NamedTuple):
+    """How judges work; nothing here changes what they say."""
+
+    device: str | None = None
+    """Where guard models run; None: the first GPU if there is one."""
+    base_url: str | None = None
+    """Of the server behind `openai:MODEL`; None: what OPENAI_BASE_URL says, else OpenAI's own."""
+    max_requests: int | None = None
+    """The most requests sent to it; None: as many as it takes."""
+    requests_per_minute: int | None = None
+    concurrency: int = 8
+    """Requests under way at once."""
+
+
+class Named(NamedTuple):
+    """Judges by the names under which a run knows them: all that decides what they say is in a name, or beside it."""
+
+    names: tuple[str, ...]
+    rubrics: dict[str, str]
+    """By name, the text of a rubric that came from a file."""
+
+
+def named(judges: Sequence[str], *, labels: str | None = None, rubric: str | None = None) -> Named:
+    """Return judges by their full names, having looked whether there are such judges.
+
+    Args:
+        judges: As typed.
+        labels: What the labels of `hf:ID` mean, `LABEL=OUTCOME,LABEL=OUTCOME`.
+        rubric: What `openai:MODEL` goes by: one that ships, or a file.
+
+    Raises:
+        InputError: there is no such judge, one is given twice, labels or a rubric are nobody's, or what a judge needs
+            is not installed; the message says what to type.
+
+    """
+    names: list[str] = []
+    rubrics: dict[str, str] = {}
+    if labels is not None and not any(_is_unlabelled(name) for name in judges):
+        raise InputError(f"--labels {labels}: belongs to a judge hf:ID, and none is given")
+    if rubric is not None and not any(name.startswith(PREFIX) for name in judges):
+        raise InputError(f"--rubric {rubric}: belongs to a judge openai:MODEL, and none is given")
+    for given in judges:
+        name = labelled(given, labels) if labels is not None and _is_unlabelled(given) else given
+        if name.startswith(PREFIX):
+            name, text = api_judge_name(name, rubric)
+            if text is not None:
+                rubrics[name] = text
+        if name in names:
+            raise InputError(f"--judge {given}: given twice; give each once")
+        check_judge(name)
+        names.append(name)
+    return Named(tuple(names), rubrics)
+
+
+def _is_unlabelled(name: str) -> bool:
+    return name.startswith("hf:") and "#" not in name
+
+
+def check_judge(name: str) -> None:
+    """Find out, before anything is measured, that there is such a judge, and that what it needs is installed.
+
+    Raises:
+        InputError: there is none, or something is missing; the message says what to type.
+
+    """
+    for member in members_of(name):
+        if is_immediate(member):
+            judge_named(member)
+        elif member.startswith(PREFIX):
+            check_api_judge(member)
+        elif (classifier := classifier_named(member)) is not None:
+            if not classifier.outcomes:
+                classifier.outcomes_of(labels_of(resolve(classifier.place)))
+        else:
+            guard_named(member)
+
+
+@contextlib.contextmanager
+def opened(name: str, settings: Judging, rubrics: Mapping[str, str]) -> Iterator[Judge]:
+    """A judge, for as long as it is needed: then its process, or its connections, end."""
+    if is_immediate(name):
+        yield judge_named(name)
+    elif name.startswith(PREFIX):
+        with open_api_judge(
+            name,
+            base_url=settings.base_url,
+            max_requests=settings.max_requests,
+            requests_per_minute=settings.requests_per_minute,
+            concurrency=settings.concurrency,
+            rubrics=rubrics,
+        ) as judge:
+            yield judge
+    elif (classifier := classifier_named(name)) is not None:
+        model = resolve(classifier.place)
+        labels = labels_of(model)
+        classifier.outcomes_of(labels)
+        with GuardProcess(classifier.place, kind="labels", device=settings.device) as process:
+            yield ClassifierJudge(classifier, labels, process, identity(model))
+    elif (placed := guard_named(name)) is not None:
+        model = resolve(placed.place)
+        with GuardProcess(placed.place, kind="words", device=settings.device) as process:
+            yield GuardJudge(name, placed.guard, process, identity(model))
+    else:
+        raise InputError(f"--judge {name}: no such judge")
