@@ -16,7 +16,7 @@ from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.curves import Course, Reading, course_of, first_probe
 from safescape.views.layers import Layer, layer_of
-from safescape.views.words import judge_of, printable, shortened
+from safescape.views.words import all_judges_of, printable, shortened
 
 __all__ = [
     "ORDER",
@@ -94,7 +94,7 @@ def seen_by(landscape: Landscape) -> tuple[str, str]:
 
 def strict_course(landscape: Landscape) -> Course | None:
     """Return the ASR that counts compliance alone, along α; None where the ASR itself does, or no judge tells."""
-    if finest_of(landscape) in (None, judge_of(landscape)):
+    if finest_of(landscape) in (None, all_judges_of(landscape)[0]):
         return None
     return _course(landscape, Outcome.COMPLIED)
 
@@ -104,7 +104,7 @@ def outcome_layers(landscape: Landscape) -> list[Layer]:
     finest = finest_of(landscape)
     layers = []
     for outcome in _outcomes(landscape):
-        if outcome is Outcome.COMPLIED and finest == judge_of(landscape):
+        if outcome is Outcome.COMPLIED and finest == all_judges_of(landscape)[0]:
             continue
         values = ((p.coords, _share(p, outcome)) for p in _points(landscape) if p.waypoint is None)
         layers.append(layer_of(landscape, first_probe(landscape), outcome.value, values))

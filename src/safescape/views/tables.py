@@ -12,9 +12,18 @@ from safescape.landscape import Landscape, Measure, Metric, PointFigures
 from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.curves import first_probe, sample_of
 from safescape.views.outcomes import finest_of
-from safescape.views.words import KINDS, interval_text, judge_of, label_of, printable, shortened, through_of, value_text
+from safescape.views.words import (
+    KINDS,
+    all_judges_of,
+    interval_text,
+    label_of,
+    printable,
+    shortened,
+    through_of,
+    value_text,
+)
 
-__all__ = ["Table", "capability_of", "cell", "judges_of", "points_of", "probes_of"]
+__all__ = ["Table", "agreement_of", "capability_of", "cell", "judges_of", "points_of", "probes_of"]
 
 
 class Table(NamedTuple):
@@ -49,10 +58,44 @@ def judges_of(landscape: Landscape) -> Table | None:
     """Return the key figures of the first probe as every judge sees it; None for a single judge."""
     if not landscape.by_judge:
         return None
-    judges = {judge_of(landscape): landscape.metrics, **landscape.by_judge}
+    judges = {all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
     measured = _measured(judges.values())
     rows = ((printable(name), *_figures(found, measured, landscape.safe_below)) for name, found in judges.items())
     return Table(("judge", *measured.values()), tuple(rows))
+
+
+def agreement_of(landscape: Landscape) -> Table | None:
+    """Return how far each pair of judges agrees on each probe of harmful prompts; None for a single judge."""
+    if not landscape.agreement:
+        return None
+    several = bool(landscape.by_probe)
+    rows = []
+    for found in landscape.agreement:
+        rows.append(
+            (
+                " × ".join(printable(judge) for judge in found.judges),
+                *((f"“{printable(found.probe)}”",) if several else ()),
+                str(found.n),
+                str(sum(map(sum, found.table)) - found.n),
+                cell(found.agree, 1),
+                cell(found.kappa, 2),
+                cell(found.agree_outcomes, 1),
+                cell(found.kappa_outcomes, 2),
+            )
+        )
+    return Table(
+        (
+            "judges",
+            *(("probe",) if several else ()),
+            "answers",
+            "not scored by both",
+            "agree %",
+            "κ",
+            "same outcome %",
+            "κ of outcomes",
+        ),
+        tuple(rows),
+    )
 
 
 def _measured(probes: Iterable[Mapping[str, Metric]]) -> dict[str, str]:
@@ -108,9 +151,10 @@ def points_of(landscape: Landscape) -> Table:
     finest = finest_of(landscape)
     outcomes = tuple(Outcome) if finest is not None else ()
     # two judges in one table: each column says whose it is
-    apart = finest is not None and finest != judge_of(landscape)
+    first_judge = all_judges_of(landscape)[0]
+    apart = finest is not None and finest != first_judge
     first_says, finest_says = (
-        (f" ({shortened(printable(name), 24)})" if apart else "") for name in (judge_of(landscape), finest)
+        (f" ({shortened(printable(name), 24)})" if apart else "") for name in (first_judge, finest)
     )
     cells = {
         (p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.counted if p.probe in landscape.by_probe
