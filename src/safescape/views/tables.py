@@ -88,7 +88,7 @@ def agreement_of(landscape: Landscape) -> Table | None:
             "judges",
             *(("probe",) if several else ()),
             "answers",
-            "not scored by both",
+            "left unscored",
             "agree %",
             "κ",
             "same outcome %",

@@ -28,7 +28,9 @@ const lines = curves.filter((curve) => curve.kind === "line");
 const checkpoints = curves.find((curve) => curve.kind === "checkpoints");
 const origin = points.find((point) => point.isOrigin);
 // Only outcomes that the chosen judge knows: the keyword judge has two.
-const known = () => [...data.outcomes, "unread"].filter((outcome) => points.some((point) => point.answers.some((all) => all.some((a) => a.outcome === outcome))));
+const knownTo = [];
+const known = () => (knownTo[state.judge] ??= [...data.outcomes, "unread"].filter((outcome) =>
+  points.some((point) => point.answers.some((all) => all.some((answer) => answer.outcome === outcome)))));
 
 const finishes = {
   stop: "ended its turn", length: "cut at the length limit", settled: "stopped: the judge could already tell",

@@ -140,9 +140,9 @@ function showDisputes() {
   const { probe } = pairHere();
   const all = disputes();
   // few: each request once, or one that breaks everywhere would fill the list
-  const shownNow = sought.few
-    ? all.filter(({ answer }, n) => all.findIndex((other) => other.answer.number === answer.number) === n).slice(0, FEW)
-    : all.slice(0, MOST);
+  const seen = new Set();
+  const once = ({ answer: { number } }) => !seen.has(number) && seen.add(number);
+  const shownNow = sought.few ? all.filter(once).slice(0, FEW) : all.slice(0, MOST);
   const of = sought.cell ? `where ${pairHere().judges.map((judge, n) => `${data.judges[judge]} says ${data.outcomes[sought.cell[n]]}`).join(" and ")}` : "on which they differ";
   const which = sought.few ? "each request once, the widest apart first" : "the widest apart first";
   $("disputes-note").textContent = all.length ? `${shownNow.length} of ${all.length} answers ${of}, ${which}. Choose one to read it. P(complied) is how probable a judge holds it that the answer complied.` : `No answers ${sought.cell ? of : "on which they differ"}.`;
