@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,10 @@ of harmless ones refused, of questions answered rightly; of texts, their nats a 
 Stands = Callable[[Point], Position]
 """Where the weights stood, as rounded."""
 
+Opinion = Callable[[str, Point, int, bool], Verdict | None]
+"""What a judge says of an answer, by judge, point, number of the prompt and whether the model complied (of harmless
+requests too); None: it has not read it."""
+
 Says = Callable[[Point, int, bool], str]
 """The text of an answer, by point, number of the prompt and whether the model complied."""
 
@@ -94,6 +98,32 @@ def bowl(probe: str, point: Point) -> float:
     """A round basin of radius about 0.25 on a plane."""
     alpha, beta = point.coords
     return 1 / (1 + math.exp(-(math.hypot(alpha, 1.25 * beta + 0.2 * alpha) - 0.25) / 0.03))
+
+
+def by_keyword(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+    """As the keyword judge: two outcomes, no probability."""
+    return Verdict(Outcome.COMPLIED) if complied else Verdict(Outcome.REFUSED, "I'm sorry")
+
+
+def four_outcomes(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+    """The keyword judge as ever; any other tells that most of what looks like compliance far out is noise.
+
+    Of 20 requests that are complied with, 1 is left unscored; of the others all are compliance up to a distance of
+    0.15 from the origin, and from there on ever fewer, down to 1 of 10 at 0.4. A panel is not scored where its members
+    differ.
+    """
+    if judge == "keyword":
+        return by_keyword(judge, point, number, complied)
+    if not complied:
+        return Verdict(Outcome.REFUSED, "declines", 0.01 + 0.001 * (number % 7))
+    if number % 20 == 13:
+        return Verdict(Outcome.UNSCORED, "undecided", 0.5)
+    far = math.hypot(*point.coords)
+    share = min(1.0, max(0.1, 1 - 3.6 * (far - 0.15)))
+    if (number * 37) % 100 < 100 * share:
+        return Verdict(Outcome.COMPLIED, "steps to follow", 0.9 + 0.001 * (number % 50))
+    noise = Verdict(Outcome.INCOHERENT, "words out of order", 0.02 + 0.001 * (number % 50))
+    return noise if "(" not in judge else Verdict(Outcome.UNSCORED, "keyword: complied, refusal: incoherent", 0.02)
 
 
 def says(point: Point, number: int, complied: bool) -> str:
@@ -162,13 +192,14 @@ def make_survey(
     subspace: Lines | Plane | None = None,
     through: Sequence[Waypoint] = (),
     also: Sequence[Probe] = (),
+    judges: Sequence[str] = ("keyword",),
 ) -> Survey:
     given = [f"Harmful request number {n}" for n in range(prompts)] if isinstance(prompts, int) else prompts
     return Survey.model_validate(
         {
             "model": model,
             "model_fingerprint": FINGERPRINT,
-            "judges": ("keyword",),
+            "judges": tuple(judges),
             "dtype": dtype,
             "subspace": subspace or Lines(axes=tuple(RandomAxis(seed=n, span=0.5, steps=steps) for n in range(lines))),
             "through": tuple(through),
@@ -190,6 +221,8 @@ def make_run(
     chance: Chance | None = None,
     stands: Stands | None = None,
     text: Says = says,
+    opinion: Opinion = by_keyword,
+    later: Sequence[str] = (),
     points: int | None = None,
     shift: float = 0.0,
     origin_at_close: str | None = FINGERPRINT,
@@ -203,15 +236,20 @@ def make_run(
         chance: The same for any subspace and any probe, instead of `rate`.
         stands: Where each point stands, instead of `shift`.
         text: What it says.
+        opinion: What its judges say of that.
+        later: Judges that read the answers after the survey's.
         points: How many points are measured, from the first; all by default.
         shift: Effective coordinates are α · (1 + shift), as after rounding.
         origin_at_close: None: the process died.
 
     """
     by_probe = chance or (lambda _, point: rate(point.line or 0, point.coords[0]))
+    judges = (*survey.judges, *later)
     stood = stands or (lambda point: Position(tuple(c * (1 + shift) for c in point.coords), 0.0))
     with Store.claim(directory, survey) as store:
         session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
+        for judge in judges:
+            store.begin_judging(judge, {})
         for point in list(survey.points())[:points]:
             answers: dict[str, list[Answer]] = {}
             scores: dict[str, list[Score]] = {}
@@ -223,7 +261,17 @@ def make_run(
                     scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
                 else:
                     hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
-                    answers[probe.name] = [_answer(point, n, hit, text, survey) for n, hit in enumerate(hits)]
+                    answers[probe.name] = [
+                        _answer(
+                            point,
+                            n,
+                            hit,
+                            text,
+                            {judge: opinion(judge, point, n, hit) for judge in judges},
+                            survey.whole_answers,
+                        )
+                        for n, hit in enumerate(hits)
+                    ]
             store.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
         if origin_at_close is not None:
             store.end_session(session, origin=origin_at_close)
@@ -245,11 +293,12 @@ def comparison_in(*stores: Store) -> Comparison:
     return comparison_of([Compared(str(store.directory), store.survey, list(store.measured())) for store in stores])
 
 
-def _answer(point: Point, number: int, complied: bool, text: Says, survey: Survey) -> Answer:
-    outcome = Outcome.COMPLIED if complied else Outcome.REFUSED
-    finish = Finish.LENGTH if complied or survey.whole_answers else Finish.SETTLED
+def _answer(
+    point: Point, number: int, complied: bool, text: Says, verdicts: Mapping[str, Verdict | None], whole: bool
+) -> Answer:
+    finish = Finish.LENGTH if complied or whole else Finish.SETTLED
     said = text(point, number, complied)
     return Answer(
         Response(said, finish, max(1, len(said) // 4)),
-        {"keyword": Verdict(outcome, "" if complied else "I'm sorry")},
+        {judge: verdict for judge, verdict in verdicts.items() if verdict is not None},
     )

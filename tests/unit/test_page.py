@@ -51,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return make_run(tmp_path_factory.mktemp("page") / "run", make_survey())
 
 
-def read(data: dict[str, Any], rows: list[list[int]]) -> list[tuple[Any, ...]]:
+def read(data: dict[str, Any], rows: list[list[Any]]) -> list[tuple[Any, ...]]:
     """Answers as the page holds them, with the first judge's verdict."""
     return [
         (
@@ -62,7 +62,7 @@ def read(data: dict[str, Any], rows: list[list[int]]) -> list[tuple[Any, ...]]:
             data["outcomes"][outcome],
             data["reasons"][reason],
         )
-        for number, text, finish, tokens, outcome, reason in rows
+        for number, text, finish, tokens, outcome, reason, _ in rows
     ]
 
 
@@ -174,7 +174,7 @@ def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
     data = data_in(page)
     assert tuple(data["probes"][0]["prompts"]) == HOSTILE
     assert set(data["texts"]) == set(HOSTILE)
-    assert_own_elements(page, scripts=7)
+    assert_own_elements(page, scripts=8)
 
 
 def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
@@ -417,7 +417,7 @@ def test_names_of_models_and_probes_stay_text(tmp_path: Path, plane: bool) -> No
     through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
     survey = make_survey(prompts=4, subspace=subspace, through=through, also=further(name, items=4))
     page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands if plane else on_line))
-    assert_own_elements(page, scripts=7)
+    assert_own_elements(page, scripts=8)
     assert name in html.unescape(page)
     # what goes to plotly has no markup left, and shows the name all the same
     data = data_in(page)

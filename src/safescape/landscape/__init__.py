@@ -4,8 +4,9 @@ Pure functions of what is stored; numpy only. Knows no model, no database and no
 percentages from 0 to 100; lower is safer for an attack success rate (ASR), higher is safer for VISAGE and the AUC.
 """
 
+from safescape.landscape.agreement import agreed, agreements_of, kappa
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
-from safescape.landscape.figures import SAFE_BELOW, Change, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.figures import SAFE_BELOW, Agreement, Change, Landscape, Measure, Metric, PointFigures
 from safescape.landscape.gate import Gate, Ruling, Threshold, Thresholds, gate_of
 from safescape.landscape.measures import (
     Interval,
@@ -23,6 +24,7 @@ from safescape.landscape.run import landscape_of
 
 __all__ = [
     "SAFE_BELOW",
+    "Agreement",
     "Change",
     "Compared",
     "Comparison",
@@ -36,10 +38,13 @@ __all__ = [
     "Ruling",
     "Threshold",
     "Thresholds",
+    "agreed",
+    "agreements_of",
     "basin_edges",
     "basin_radius",
     "comparison_of",
     "gate_of",
+    "kappa",
     "landscape_of",
     "perplexity_of",
     "plane_radius",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from safescape.errors import InputError
+from safescape.landscape.agreement import agreements_of
 from safescape.landscape.changes import changes_of
 from safescape.landscape.defence import defence_of
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, PointFigures
@@ -66,6 +67,13 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
         metrics=seen[first].metrics(),
         edges=seen[first].edges(),
         by_judge={judge: seen[judge].metrics() for judge in others},
+        agreement=tuple(
+            agreement
+            for harmful in (survey.prompts, *further)
+            for agreement in agreements_of(
+                harmful.name, [entry for probe, entry in here if probe is harmful and entry.outcomes], judges
+            )
+        ),
         by_probe={name: there.metrics() for name, there in by_probe.items()},
         differences={
             probe.name: difference(by_probe[probe.name].figures(), seen[first].figures())

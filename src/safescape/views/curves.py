@@ -23,6 +23,7 @@ __all__ = [
     "Extent",
     "Reading",
     "Sample",
+    "course_of",
     "courses_of",
     "curves_of",
     "extent_of",
@@ -96,7 +97,7 @@ class Course(NamedTuple):
 
     probe: str
     kind: str
-    """asr, over_refusal, accuracy or perplexity."""
+    """asr, over_refusal, accuracy or perplexity; or an outcome, whose share it is."""
     readings: tuple[Reading, ...]
     gaps: tuple[int, ...] = ()
     """The numbers of the readings before which a point of the grid is not measured yet."""
@@ -156,7 +157,7 @@ def courses_of(landscape: Landscape) -> list[Course]:
     for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart)):
         curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
         whole = [curve for curve in curves if curve.complete] or curves[:1]
-        found.append(_course(probe, "asr", [_readings(curve) for curve in whole], landscape.axes[0].grid))
+        found.append(course_of(probe, "asr", [_readings(curve) for curve in whole], landscape.axes[0].grid))
     return found
 
 
@@ -177,8 +178,18 @@ def measure_courses(landscape: Landscape) -> list[Course]:
             lines.append((here, set(here) >= set(axis.grid)))
         whole = [here for here, complete in lines if complete] or [here for here, _ in lines if here][:1]
         if whole:
-            found.append(_course(probe, kind, whole, landscape.axes[0].grid))
+            found.append(course_of(probe, kind, whole, landscape.axes[0].grid))
     return found
+
+
+def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
+    """Return the mean over lines, each by the α asked for, where all have a reading; a perplexity in its logarithm."""
+    places = pairwise(_shared(lines))
+    gaps = [n for n, (left, right) in enumerate(places, start=1) if any(left < alpha < right for alpha in grid)]
+    readings = _mean(lines, logarithmic=kind == "perplexity")
+    if kind == "perplexity":
+        readings = tuple(Reading(r.x, *(min(figure, WORST) for figure in r[1:])) for r in readings)
+    return Course(probe, kind, readings, tuple(gaps))
 
 
 def waypoints_of(landscape: Landscape) -> list[Sample]:
@@ -233,15 +244,6 @@ def _at(landscape: Landscape, alpha: float) -> Sample | None:
 
 def _readings(curve: Curve) -> Mapping[float, Reading]:
     return {s.alpha: Reading(s.x, s.asr, s.low, s.high) for s in curve.samples}
-
-
-def _course(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
-    places = pairwise(_shared(lines))
-    gaps = [n for n, (left, right) in enumerate(places, start=1) if any(left < alpha < right for alpha in grid)]
-    readings = _mean(lines, logarithmic=kind == "perplexity")
-    if kind == "perplexity":
-        readings = tuple(Reading(r.x, *(min(figure, WORST) for figure in r[1:])) for r in readings)
-    return Course(probe, kind, readings, tuple(gaps))
 
 
 def _shared(lines: Sequence[Mapping[float, Reading]]) -> list[float]:

@@ -12,6 +12,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 
 from safescape.landscape import Landscape
+from safescape.survey import Outcome
 from safescape.views.curves import WORST, Sample, origin_of, other_model, third_model, waypoints_of
 from safescape.views.frame import FAINT, INK, SOFT, Entry, dress, place
 from safescape.views.layers import Array, Layer
@@ -31,11 +32,11 @@ def corners(centres: Array) -> Array:
 
 
 def scale(layer: Layer) -> tuple[str, Normalize]:
-    """Return the colours and their range; bright is worse.
+    """Return the colours and their range; bright is worse, and where it is the share of an outcome, more.
 
     cividis (Nuñez, Anderton and Renslow 2018): everyone tells its colours apart, also in grey.
     """
-    if layer.kind == "asr":
+    if layer.kind == "asr" or layer.kind in tuple(Outcome):
         return "cividis", Normalize(0.0, 100.0)
     known = np.minimum(layer.values[np.isfinite(layer.values)], WORST)
     low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 10.0)

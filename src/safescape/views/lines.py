@@ -11,6 +11,7 @@ from matplotlib.ticker import MultipleLocator
 
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis
+from safescape.views.areas import COMPLIED, draw_areas, name_areas
 from safescape.views.capability import draw_capability
 from safescape.views.curves import (
     Curve,
@@ -24,47 +25,54 @@ from safescape.views.curves import (
 )
 from safescape.views.frame import FAINT, INK, LEFT, RIGHT, SOFT, TITLE, WIDTH, Entry, dress, legend, place, sheet, title
 from safescape.views.marks import MANY, STYLES, draw_curve, stand, trajectory
-from safescape.views.words import (
-    basin_of,
-    printable,
-    shortened,
-    signed,
-    title_of,
-)
+from safescape.views.outcomes import shares_of, strict_course
+from safescape.views.words import basin_of, printable, shortened, signed, title_of
 
 __all__ = ["ASR", "alpha_label", "asr_panel", "draw_lines"]
 
-ASR, _MEASURES = 2.46, 1.3  # inches, the height of the panels
+ASR, _OUTCOMES, _MEASURES = 2.46, 1.2, 1.3  # inches, the height of the panels
 _BASIN = "#e3efe9"
 
 
 def draw_lines(landscape: Landscape) -> Figure:
     """Draw ASR over α, line by line or probe by probe, with the basin, the threshold and the figures.
 
+    Where a judge tells noise from compliance, a panel beneath shows what the answers to the first probe are.
+
     An unfinished run is drawn as far as it was measured. Without a basin the picture says so and gives no VISAGE
     and no radius, which mean nothing there.
     """
-    measures, several = measure_courses(landscape), len(courses_of(landscape)) > 1
+    measures, several, shares = measure_courses(landscape), len(courses_of(landscape)) > 1, shares_of(landscape)
     figure = sheet(TITLE + ASR)
     axes = figure.add_subplot()
     asr_panel(axes, [landscape])
     _basin(axes, landscape)
     found = _probes(axes, landscape) if several else _directions(axes, curves_of(landscape))
-    found += _models(axes, landscape)
+    found += _strict(axes, landscape) + _models(axes, landscape)
     if found:
         found.append((Patch(color=SOFT, alpha=0.25, linewidth=0), "95 % interval at a point"))
-    bottom, lower = axes, 0.0
+    # the panels beneath, from the uppermost: (panel, its height, what stands above it)
+    beneath: list[tuple[Axes, float, float]] = []
+    if shares:
+        panel = figure.add_subplot(sharex=axes)
+        draw_areas(panel, shares)
+        beneath.append((panel, _OUTCOMES, 0.18 + 0.2 + 0.18))
     if measures:
-        bottom = figure.add_subplot(sharex=axes)
-        axes.tick_params(labelbottom=False)
-        lower = _MEASURES + 0.18 + 0.18 * draw_capability(bottom, measures)
+        panel = figure.add_subplot(sharex=axes)
+        beneath.append((panel, _MEASURES, 0.18 + 0.18 * draw_capability(panel, measures)))
     columns = 2 if several else 3
     below = 0.66 + 0.18 * max(2, -(-len(found) // columns))
-    figure.set_figheight(TITLE + ASR + lower + below)
-    place(figure, axes, LEFT, below + lower, WIDTH - LEFT - RIGHT, ASR)
-    if measures:
-        place(figure, bottom, LEFT, below, WIDTH - LEFT - RIGHT, _MEASURES)
-    bottom.set_xlabel(alpha_label([landscape]), fontsize=9, color=INK, labelpad=5, parse_math=False)
+    bottom = below + sum(height + head for _, height, head in beneath)
+    figure.set_figheight(TITLE + ASR + bottom)
+    place(figure, axes, LEFT, bottom, WIDTH - LEFT - RIGHT, ASR)
+    lowest = axes
+    for panel, height, head in beneath:
+        lowest.tick_params(labelbottom=False)
+        lowest, bottom = panel, bottom - height - head
+        place(figure, panel, LEFT, bottom, WIDTH - LEFT - RIGHT, height)
+    if shares:
+        name_areas(figure, beneath[0][0], landscape, WIDTH - LEFT - RIGHT)
+    lowest.set_xlabel(alpha_label([landscape]), fontsize=9, color=INK, labelpad=5, parse_math=False)
     legend(figure, found, columns)
     title(figure, landscape)
     return figure
@@ -170,6 +178,27 @@ def _probes(axes: Axes, landscape: Landscape) -> list[Entry]:
             draw_curve(axes, course.readings, style, label, band=0.15, width=1.9, dashed=number >= len(STYLES))
         )
     return found
+
+
+def _strict(axes: Axes, landscape: Landscape) -> list[Entry]:
+    """The ASR of which only compliance counts, where the ASR also counts noise."""
+    course = strict_course(landscape)
+    if course is None or not course.readings:
+        return []
+    name = f"“{shortened(printable(course.probe), 20)}”: " if landscape.by_probe else ""
+    label = f"{name}strict ASR, complied alone"
+    for number, piece in enumerate(course.pieces):
+        (line,) = axes.plot(
+            [reading.x for reading in piece],
+            [reading.value for reading in piece],
+            color=COMPLIED,
+            linewidth=1.4,
+            linestyle=(0, (4, 2)),
+            label="_" if number else label,
+            zorder=4.5,
+            clip_on=False,
+        )
+    return [(line, label)]
 
 
 def _models(axes: Axes, landscape: Landscape) -> list[Entry]:

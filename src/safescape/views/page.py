@@ -6,16 +6,17 @@ from safescape.landscape import Landscape
 from safescape.store import Store
 from safescape.views.curves import extent_of, mean_edges, waypoints_of
 from safescape.views.document import render_document
+from safescape.views.outcomes import finest_of
 from safescape.views.payload import payload_of
 from safescape.views.provenance import facts_of, limits_of, origin_check
 from safescape.views.summary import figures_of
-from safescape.views.tables import capability_of, points_of, probes_of
+from safescape.views.tables import agreement_of, capability_of, judges_of, points_of, probes_of
 from safescape.views.verdict import verdict_of
-from safescape.views.words import judge_of, lead_of, subject_of
+from safescape.views.words import all_judges_of, judge_of, lead_of, printable, subject_of
 
 __all__ = ["render"]
 
-_SCRIPTS = ("drawing.js", "data.js", "lines.js", "plane.js", "plot.js", "maps.js", "answers.js")
+_SCRIPTS = ("drawing.js", "data.js", "lines.js", "plane.js", "plot.js", "maps.js", "judges.js", "answers.js")
 
 
 def render(store: Store, landscape: Landscape) -> str:
@@ -38,11 +39,15 @@ def render(store: Store, landscape: Landscape) -> str:
         complete=landscape.complete,
         extent=extent_of(landscape),
         judge=judge_of(landscape),
+        also_read_by=[printable(judge) for judge in all_judges_of(landscape)[1:]],
         safe_below=landscape.safe_below,
         subject=subject_of(landscape),
         lead=lead_of(landscape),
         plane=landscape.subspace == "plane",
         probes=probes_of(landscape),
+        judges=judges_of(landscape),
+        agreement=agreement_of(landscape),
+        tells_noise=finest_of(landscape) is not None,
         paired=bool(landscape.differences),
         capability=capability_of(landscape),
         points=points_of(landscape),

@@ -26,7 +26,17 @@ from safescape.views.curves import (
     waypoints_of,
 )
 from safescape.views.layers import layers_of, mesh_of
-from safescape.views.words import heading_of, label_of, measure_labels, plain, signed, title_of
+from safescape.views.outcomes import finest_of, outcome_layers, seen_by, shares_of, strict_course
+from safescape.views.words import (
+    all_judges_of,
+    heading_of,
+    label_of,
+    measure_labels,
+    plain,
+    shortened,
+    signed,
+    title_of,
+)
 
 __all__ = ["payload_of"]
 
@@ -34,14 +44,15 @@ __all__ = ["payload_of"]
 def payload_of(store: Store, landscape: Landscape) -> dict[str, object]:
     """Return everything that the script shows."""
     probes = [probe for probe in store.survey.probes if isinstance(probe, PromptProbe)]
-    texts, reasons = _Table(), _Table()
+    texts, reasons, judges = _Table(), _Table(), all_judges_of(landscape)
     here = _by_point(landscape)
     place = {point: number for number, point in enumerate(here)}
     return {
         "kind": landscape.subspace,
         "outcomes": list(Outcome),
         "finishes": list(Finish),
-        "judges": store.survey.judges,
+        "judges": judges,
+        "finest": judges.index(finest) if (finest := finest_of(landscape)) is not None else 0,
         "probes": [{"name": probe.name, "harmful": probe.harmful, "prompts": probe.prompts} for probe in probes],
         "points": [
             {
@@ -50,12 +61,13 @@ def payload_of(store: Store, landscape: Landscape) -> dict[str, object]:
                 "waypoint": point.waypoint,
                 "off": next(iter(found.values())).off,
                 "figures": [_figure(probe, found.get(probe.name)) for probe in probes],
-                "answers": [_answers(store, point, probe, texts, reasons) for probe in probes],
+                "answers": [_answers(store, judges, point, probe, texts, reasons) for probe in probes],
             }
             for point, found in here.items()
         ],
         "texts": texts.strings,
         "reasons": reasons.strings,
+        "agreement": _agreement(landscape, judges, [probe.name for probe in probes]),
         "curves": _curves(landscape, place),
         "marks": _marks(landscape, place),
         "safeBelow": landscape.safe_below,
@@ -83,7 +95,7 @@ def _by_point(landscape: Landscape) -> dict[Point, dict[str, PointFigures]]:
     """The figures of each point by probe."""
     found: dict[Point, dict[str, PointFigures]] = {}
     for figures in landscape.points:
-        found.setdefault(Point(figures.line, figures.coords, figures.waypoint), {})[figures.probe] = figures
+        found.setdefault(_place(figures), {})[figures.probe] = figures
     return found
 
 
@@ -101,17 +113,52 @@ def _figure(probe: PromptProbe, figures: PointFigures | None) -> dict[str, float
     }
 
 
-def _answers(store: Store, point: Point, probe: PromptProbe, texts: _Table, reasons: _Table) -> list[list[int]]:
+def _answers(
+    store: Store, judges: Sequence[str], point: Point, probe: PromptProbe, texts: _Table, reasons: _Table
+) -> list[list[float | None]]:
+    """One row an answer; of each judge the outcome, the reason and the probability that it complied: -1 before it read.
+
+    A probability of four figures is as many as anybody reads.
+    """
     outcomes, finishes = list(Outcome), list(Finish)
     rows = []
     for number, (response, verdicts) in store.answers(point, probe.name):
-        row = [number, texts.place(response.text), finishes.index(response.finish), response.tokens]
-        for judge in store.survey.judges:
-            verdict = verdicts.get(judge)
-            row.append(outcomes.index(verdict.outcome if verdict else Outcome.UNSCORED))
-            row.append(reasons.place(verdict.reason if verdict else ""))
+        row: list[float | None] = [
+            number,
+            texts.place(response.text),
+            finishes.index(response.finish),
+            response.tokens,
+        ]
+        for judge in judges:
+            if (verdict := verdicts.get(judge)) is None:
+                row += [-1, -1, None]
+                continue
+            probability = None if verdict.probability is None else round(verdict.probability, 4)
+            row += [outcomes.index(verdict.outcome), reasons.place(verdict.reason), probability]
         rows.append(row)
     return rows
+
+
+def _agreement(landscape: Landscape, judges: Sequence[str], probes: Sequence[str]) -> list[dict[str, object]]:
+    """Each pair of judges on each probe, by their numbers; `at` has (answers, agree %, κ) of each point of the page."""
+    found = []
+    for agreement in landscape.agreement:
+        places = [_place(point) for point in landscape.points if point.probe == agreement.probe]
+        figures = zip(agreement.n_at, agreement.agree_at, agreement.kappa_at, strict=True)
+        at = dict(zip(places, figures, strict=True))
+        found.append(
+            {
+                "judges": [judges.index(judge) for judge in agreement.judges],
+                "probe": probes.index(agreement.probe),
+                "table": agreement.table,
+                "at": [at.get(point) for point in _by_point(landscape)],
+            }
+        )
+    return found
+
+
+def _place(figures: PointFigures) -> Point:
+    return Point(figures.line, figures.coords, figures.waypoint)
 
 
 def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[dict[str, object]]:
@@ -170,12 +217,35 @@ def _lines(landscape: Landscape) -> dict[str, object]:
         "between": isinstance(landscape.axes[0], InterpolationAxis),
         "courses": [course(c, f"“{plain(c.probe)}”") for c in courses] if len(courses) > 1 else [],
         "measures": [course(c, names[c.probe]) for c in measures],
+        "stack": _stack(landscape),
+    }
+
+
+def _stack(landscape: Landscape) -> dict[str, object] | None:
+    """The outcomes along α, stacked, and the strict ASR; None where no judge tells noise from compliance."""
+    pieces = shares_of(landscape)
+    if not pieces:
+        return None
+    judge, shown = seen_by(landscape)
+    strict = strict_course(landscape)
+    return {
+        "judge": plain(judge),
+        "shown": plain(shown, 60),
+        "pieces": [{"x": piece.x, "percent": piece.percent} for piece in pieces],
+        "strict": [[reading._asdict() for reading in piece] for piece in strict.pieces] if strict else [],
     }
 
 
 def _plane(landscape: Landscape) -> dict[str, object]:
-    layers = layers_of(landscape)
-    names = measure_labels((layer.probe, layer.kind) for layer in layers if layer.kind != "asr")
+    first, *further = layers_of(landscape)
+    names = measure_labels((layer.probe, layer.kind) for layer in further if layer.kind != "asr")
+    judge = shortened(seen_by(landscape)[0], 40)
+    # as they stand in a select, which takes text
+    named = [
+        (first, "ASR"),
+        *((layer, f"{layer.kind}, {judge} judge") for layer in outcome_layers(landscape)),
+        *((layer, names.get(layer.probe) or f"ASR, “{layer.probe}”") for layer in further),
+    ]
     alphas, betas = mesh_of(landscape)
 
     def cell(value: float, kind: str) -> float | None:
@@ -193,10 +263,9 @@ def _plane(landscape: Landscape) -> dict[str, object]:
         "layers": [
             {
                 "kind": layer.kind,
-                # as it stands in a select, which takes text
-                "label": names.get(layer.probe) or ("ASR" if number == 0 else f"ASR, “{layer.probe}”"),
+                "label": label,
                 "values": [[cell(value, layer.kind) for value in row] for row in layer.values.tolist()],
             }
-            for number, layer in enumerate(layers)
+            for layer, label in named
         ],
     }

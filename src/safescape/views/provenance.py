@@ -11,7 +11,7 @@ from safescape.landscape import Landscape
 from safescape.store import Session, Store
 from safescape.survey import Axis, ChoiceProbe, InterpolationAxis, Lines, PerplexityProbe, Plane, Probe, PromptProbe
 from safescape.views.curves import waypoints_of
-from safescape.views.words import printable, subject_of
+from safescape.views.words import all_judges_of, printable, subject_of
 
 __all__ = ["facts_of", "limits_of", "origin_check"]
 
@@ -38,7 +38,7 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         *([("Further probes", "\n".join(further))] if further else []),
         ("Chat template", "the tokenizer's own" if survey.chat_template is None else "given with the survey"),
         ("Decoding", _decoding(store)),
-        ("Judge", ", ".join(survey.judges)),
+        ("Judges" if landscape.by_judge else "Judge", "\n".join(_judges(landscape, store))),
         ("Safe up to", f"ASR {landscape.safe_below:g} %"),
         ("Versions", ", ".join(sorted(versions)) or "not recorded"),
         ("Run directory", str(store.directory)),
@@ -87,6 +87,15 @@ def _checkpoints(landscape: Landscape, store: Store) -> str:
             where = f"{place}, {100 * sample.off:.0f} % off".replace("-", "\N{MINUS SIGN}")
         lines.append(f"{number + 1}. {printable(waypoint.model)} ({waypoint.fingerprint[:19]}…), {where}")
     return "\n".join(lines)
+
+
+def _judges(landscape: Landscape, store: Store) -> list[str]:
+    """Each with what its verdicts come from; the figures are the first one's."""
+    made_of = store.judges()
+    return [
+        ", ".join([printable(judge), *(f"{key}: {value}" for key, value in made_of.get(judge, {}).items())])
+        for judge in all_judges_of(landscape)
+    ]
 
 
 def _system(probe: PromptProbe) -> str:

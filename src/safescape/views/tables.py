@@ -5,15 +5,25 @@ Plain text: who sets it on a page escapes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from safescape.landscape import Landscape, Measure, Metric, PointFigures
-from safescape.survey import InterpolationAxis
+from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.curves import first_probe, sample_of
-from safescape.views.words import KINDS, interval_text, label_of, printable, through_of, value_text
+from safescape.views.outcomes import finest_of
+from safescape.views.words import (
+    KINDS,
+    all_judges_of,
+    interval_text,
+    label_of,
+    printable,
+    shortened,
+    through_of,
+    value_text,
+)
 
-__all__ = ["Table", "capability_of", "cell", "points_of", "probes_of"]
+__all__ = ["Table", "agreement_of", "capability_of", "cell", "judges_of", "points_of", "probes_of"]
 
 
 class Table(NamedTuple):
@@ -33,28 +43,78 @@ def probes_of(landscape: Landscape) -> Table | None:
         return None
     first = first_probe(landscape)
     probes = {first: landscape.metrics, **landscape.by_probe}
+    measured = _measured(probes.values())
+    rows = []
+    for name, metrics in probes.items():
+        rows.append((f"“{printable(name)}”", *_figures(metrics, measured, landscape.safe_below)))
+        if name in landscape.differences:
+            less = landscape.differences[name]
+            cells = (cell(less[key], 3 if key == "basin_radius" else 1, "+") if key in less else "" for key in measured)
+            rows.append((f"less “{printable(first)}”, paired", *cells))
+    return Table(("probe", *measured.values()), tuple(rows))
+
+
+def judges_of(landscape: Landscape) -> Table | None:
+    """Return the key figures of the first probe as every judge sees it; None for a single judge."""
+    if not landscape.by_judge:
+        return None
+    judges = {all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
+    measured = _measured(judges.values())
+    rows = ((printable(name), *_figures(found, measured, landscape.safe_below)) for name, found in judges.items())
+    return Table(("judge", *measured.values()), tuple(rows))
+
+
+def agreement_of(landscape: Landscape) -> Table | None:
+    """Return how far each pair of judges agrees on each probe of harmful prompts; None for a single judge."""
+    if not landscape.agreement:
+        return None
+    several = bool(landscape.by_probe)
+    rows = []
+    for found in landscape.agreement:
+        rows.append(
+            (
+                " × ".join(printable(judge) for judge in found.judges),
+                *((f"“{printable(found.probe)}”",) if several else ()),
+                str(found.n),
+                str(sum(map(sum, found.table)) - found.n),
+                cell(found.agree, 1),
+                cell(found.kappa, 2),
+                cell(found.agree_outcomes, 1),
+                cell(found.kappa_outcomes, 2),
+            )
+        )
+    return Table(
+        (
+            "judges",
+            *(("probe",) if several else ()),
+            "answers",
+            "left unscored",
+            "agree %",
+            "κ",
+            "same outcome %",
+            "κ of outcomes",
+        ),
+        tuple(rows),
+    )
+
+
+def _measured(probes: Iterable[Mapping[str, Metric]]) -> dict[str, str]:
+    """The key figures that are measured of at least one of these, and what they are called."""
     shown = {
         "origin_asr": "ASR at the origin %",
         "visage": "VISAGE",
         "basin_radius": "basin radius",
         "safety_auc": "safety AUC",
     }
-    measured = {key: label for key, label in shown.items() if any(m[key].value is not None for m in probes.values())}
+    given = list(probes)
+    return {key: label for key, label in shown.items() if any(m[key].value is not None for m in given)}
 
-    def figures(metrics: dict[str, Metric]) -> Iterator[str]:
-        asr = metrics["origin_asr"].value
-        for key in measured:
-            basin = asr is None or asr <= landscape.safe_below or key not in ("visage", "basin_radius")
-            yield cell(metrics[key], 3 if key == "basin_radius" else 1) if basin else "no basin"
 
-    rows = []
-    for name, metrics in probes.items():
-        rows.append((f"“{printable(name)}”", *figures(metrics)))
-        if name in landscape.differences:
-            less = landscape.differences[name]
-            cells = (cell(less[key], 3 if key == "basin_radius" else 1, "+") if key in less else "" for key in measured)
-            rows.append((f"less “{printable(first)}”, paired", *cells))
-    return Table(("probe", *measured.values()), tuple(rows))
+def _figures(metrics: Mapping[str, Metric], keys: Iterable[str], safe_below: float) -> Iterator[str]:
+    asr = metrics["origin_asr"].value
+    for key in keys:
+        basin = asr is None or asr <= safe_below or key not in ("visage", "basin_radius")
+        yield cell(metrics[key], 3 if key == "basin_radius" else 1) if basin else "no basin"
 
 
 def capability_of(landscape: Landscape) -> Table | None:
@@ -77,7 +137,10 @@ def capability_of(landscape: Landscape) -> Table | None:
 
 
 def points_of(landscape: Landscape) -> Table:
-    """Return every measured point, in the order of measuring: the counts of the first probe, and all other rates."""
+    """Return every measured point, in the order of measuring: the counts of the first probe, and all other rates.
+
+    Where a judge tells noise from compliance, its four outcomes are counted, beside what the first judge counts.
+    """
     first = first_probe(landscape)
     plane, through = landscape.subspace == "plane", bool(through_of(landscape))
     signs = ("α", "β") if plane else ("α",)
@@ -85,6 +148,14 @@ def points_of(landscape: Landscape) -> Table:
         *((probe, f"ASR % “{printable(probe)}”") for probe in landscape.by_probe),
         *dict.fromkeys((m.probe, f"{KINDS[m.kind]} “{printable(m.probe)}”") for m in landscape.measures),
     ]
+    finest = finest_of(landscape)
+    outcomes = tuple(Outcome) if finest is not None else ()
+    # two judges in one table: each column says whose it is
+    first_judge = all_judges_of(landscape)[0]
+    apart = finest is not None and finest != first_judge
+    first_says, finest_says = (
+        (f" ({shortened(printable(name), 24)})" if apart else "") for name in (first_judge, finest)
+    )
     cells = {
         (p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.counted if p.probe in landscape.by_probe
     }
@@ -101,9 +172,10 @@ def points_of(landscape: Landscape) -> Table:
                 *(f"{value:.4g}" for value in point.effective),
                 *((f"{100 * point.off:.1f}",) if through else ()),
                 str(sample.n),
-                str(sample.complied),
+                *((str(sample.complied),) if apart or finest is None else ()),
                 f"{sample.asr:.1f}",
                 f"{sample.low:.1f} to {sample.high:.1f}",
+                *(_count(point, outcome, finest) for outcome in outcomes),
                 *(cells.get((probe, _place(point)), "–") for probe, _ in further),
             )
         )
@@ -114,13 +186,19 @@ def points_of(landscape: Landscape) -> Table:
             *(f"effective {sign}" for sign in signs),
             *(("off %",) if through else ()),
             "prompts",
-            "complied",
-            "ASR %",
+            *((f"complied{first_says}",) if apart or finest is None else ()),
+            f"ASR %{first_says}",
             "95 % interval",
+            *(f"{outcome}{finest_says}" for outcome in outcomes),
             *(label for _, label in further),
         ),
         tuple(rows),
     )
+
+
+def _count(point: PointFigures, outcome: Outcome, judge: str | None) -> str:
+    """How many answers are an outcome to the judge whose column it is; a dash where it has not read them."""
+    return str(getattr(point, outcome.value)) if point.judge == judge else "–"
 
 
 def _place(figures: PointFigures | Measure) -> _Place:

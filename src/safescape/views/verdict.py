@@ -11,6 +11,7 @@ from typing import NamedTuple
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis
 from safescape.views.curves import Sample, origin_of, other_model, waypoints_of
+from safescape.views.outcomes import beyond_of, seen_by
 from safescape.views.words import interval_text, printable, value_text
 
 __all__ = ["Verdict", "verdict_of"]
@@ -35,7 +36,7 @@ def verdict_of(landscape: Landscape) -> Verdict:
         )
     path = isinstance(landscape.axes[0], InterpolationAxis)
     found = _no_basin(landscape, name, origin) or (_path if path else _random)(landscape, name, origin)
-    return found._replace(detail=found.detail + _trajectory(landscape))
+    return found._replace(detail=found.detail + _trajectory(landscape) + _beyond(landscape))
 
 
 def _held(sample: Sample) -> str:
@@ -133,3 +134,16 @@ def _trajectory(landscape: Landscape) -> str:
         return f" Of the {len(passed)} checkpoints measured none is unsafe."
     number = 1 + (unsafe.waypoint or 0)
     return f" Checkpoint {number} is the first of the trajectory that is unsafe (ASR {unsafe.asr:.1f} %)."
+
+
+def _beyond(landscape: Landscape) -> str:
+    """What becomes of the model where it no longer refuses: danger, or noise. Empty where no judge can tell."""
+    beyond = beyond_of(landscape)
+    if beyond is None:
+        return ""
+    unscored = beyond.not_refused - beyond.complied - beyond.incoherent
+    left = f", {unscored:.0f} % left unscored" if unscored >= 0.5 else ""
+    return (
+        f" {beyond.where}, of {beyond.not_refused:.0f} % not refused, {beyond.complied:.0f} % is compliance and "
+        f"{beyond.incoherent:.0f} % is noise{left} ({seen_by(landscape)[0]} judge)."
+    )

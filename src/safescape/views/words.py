@@ -12,6 +12,7 @@ from safescape.survey import Axis, InterpolationAxis
 
 __all__ = [
     "KINDS",
+    "all_judges_of",
     "basin_of",
     "counted",
     "heading_of",
@@ -176,8 +177,14 @@ def only_at_models(landscape: Landscape) -> set[str]:
 
 def judge_of(landscape: Landscape) -> str:
     """Return the name of the judge that the figures are of."""
+    return printable(all_judges_of(landscape)[0])
+
+
+def all_judges_of(landscape: Landscape) -> list[str]:
+    """Return the names of all judges, as they are: the one whose the figures are, then all others."""
     judges = landscape.survey.get("judges")
-    return printable(judges[0]) if isinstance(judges, (list, tuple)) and judges else "keyword"
+    first = str(judges[0]) if isinstance(judges, (list, tuple)) and judges else "keyword"
+    return [first, *(judge for judge in landscape.by_judge if judge != first)]
 
 
 def measure_labels(kinds: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -23,7 +23,12 @@ function choose(curve, point) {
   showList();
   markHere();
   markMaps();
+  if (data.agreement.length) showAgreementHere();
 }
+
+// The point of a curve that lies nearest to an effective α.
+const nearestOn = (curve, x) => curve.measured.reduce((best, other) =>
+  Math.abs(other.point.effective[0] - x) < Math.abs(best.point.effective[0] - x) ? other : best).point;
 
 // Go to a point: on the curve that is being followed, if it lies there.
 function goTo(point) {
@@ -50,7 +55,7 @@ function step(by) {
 }
 
 function counts() {
-  const found = Object.fromEntries(data.outcomes.map((outcome) => [outcome, 0]));
+  const found = Object.fromEntries(known().map((outcome) => [outcome, 0]));
   for (const answer of answersHere()) found[answer.outcome] += 1;
   return found;
 }
@@ -59,14 +64,16 @@ function showHere() {
   const here = figureOf(state.point);
   $("here-bar").replaceChildren();
   if (!here) {
-    $("here-asr").textContent = "Not asked here: this probe is asked at the models alone.";
-    return;
+    const judged = answersHere().length ? `The ${data.judges[0]} judge has not read the answers here yet.` : "Not asked here: this probe is asked at the models alone.";
+    $("here-asr").textContent = judged;
+    if (!answersHere().length) return;
   }
   const { harmful } = data.probes[state.probe];
-  $("here-asr").replaceChildren(
+  if (here) $("here-asr").replaceChildren(
     element("strong", "", `${harmful ? "ASR" : "Over-refusal"} ${percent(here.value)}`),
     ` ${here.count} of ${here.n} ${harmful ? "not refused" : "refused"}, 95 % interval ${here.low.toFixed(1)} to ${here.high.toFixed(1)} %` +
-      (state.point.waypoint === null ? "" : `; ${(100 * state.point.off).toFixed(0)} % of its squared distance from the origin is off the ${onPlane ? "plane" : "line"}`),
+      (state.point.waypoint === null ? "" : `; ${(100 * state.point.off).toFixed(0)} % of its squared distance from the origin is off the ${onPlane ? "plane" : "line"}`) +
+      (data.judges.length > 1 ? ` (${data.judges[0]} judge)` : ""),
   );
   const bar = $("here-bar");
   for (const [outcome, count] of Object.entries(counts())) {
@@ -79,7 +86,7 @@ function showHere() {
 
 function showFilters() {
   const count = counts();
-  const buttons = [null, ...known].map((outcome) => {
+  const buttons = [null, ...known()].map((outcome) => {
     const button = element("button");
     button.type = "button";
     button.dataset.outcome = outcome ?? "all";
@@ -143,16 +150,36 @@ function inside(answer) {
   const parts = [];
   if (state.reveal) {
     parts.push(element("h4", "", "Asked"), quoted(answer.prompt, ""));
-    parts.push(element("h4", "", "Answered"), quoted(answer.text, answer.verdicts[0].reason));
+    parts.push(element("h4", "", "Answered"), quoted(answer.text, reasonIn(answer)));
   } else {
     parts.push(element("p", "saw", "Hidden. Switch on “Show what was asked and answered” to read it."));
   }
-  const verdicts = answer.verdicts.map((verdict) =>
-    `${verdict.judge} judge: ${verdict.outcome}` + (state.reveal && verdict.reason ? `, saw “${verdict.reason}”` : ""));
-  parts.push(element("p", "saw", `${answer.tokens} tokens, ${finishes[answer.finish]}. ${verdicts.join("; ")}.`));
+  const spoken = `${answer.tokens} tokens, ${finishes[answer.finish]}.`;
+  if (answer.verdicts.length === 1) {
+    const [{ judge, outcome, reason }] = answer.verdicts;
+    parts.push(element("p", "saw", `${spoken} ${judge} judge: ${outcome}${state.reveal && reason ? `, saw “${reason}”` : ""}.`));
+  } else {
+    parts.push(element("p", "saw", spoken), verdictsOf(answer));
+  }
   parts.push(element("h4", "", "This request at every point"), ...strips(answer.number));
   return parts;
 }
+
+// What every judge said, one a line.
+function verdictsOf(answer) {
+  const list = element("ul", "verdicts");
+  for (const verdict of answer.verdicts) {
+    const item = element("li");
+    item.append(chip(verdict));
+    if (state.reveal && verdict.reason) item.append(element("span", "reason", `“${verdict.reason}”`));
+    list.append(item);
+  }
+  return list;
+}
+
+// What a judge saw in the text: the chosen one, else any that names words of it.
+const reasonIn = (answer) => [answer.verdicts[state.judge], ...answer.verdicts]
+  .map(({ reason }) => reason).find((reason) => reason && answer.text.includes(reason)) ?? "";
 
 // The text, with what the judge saw in it marked.
 function quoted(text, saw) {
@@ -200,6 +227,13 @@ function strips(number) {
   });
 }
 
+function chooseProbe(probe) {
+  state.probe = probe;
+  state.open.clear();
+  $("probe").value = String(probe);
+  paintMaps();
+}
+
 function fill(select, entries) {
   $(select).append(...entries.map(([value, text]) => {
     const option = element("option", "", text);
@@ -214,18 +248,21 @@ function begin() {
   $("browser").hidden = false;
   fill("direction", curves.map((curve) => [curve.number, curve.label + (curve.complete ? "" : ", unfinished")]));
   if (onPlane) $("direction-field").querySelector("label").textContent = "Row";
+  fill("judge", data.judges.map((judge, number) => [number, judge]));
+  $("judge").value = String(state.judge);
+  $("judge").addEventListener("change", (event) => {
+    state.judge = Number(event.target.value);
+    if (!known().includes(state.outcome)) state.outcome = null;
+    paintMaps();
+    choose(state.curve, state.point);
+  });
   fill("probe", data.probes.map(({ name }, number) => [number, name]));
   $("direction").addEventListener("change", (event) => {
     const curve = curves.find((other) => other.number === Number(event.target.value));
-    const from = state.point.effective[0];
-    const nearest = curve.measured.reduce((best, other) =>
-      Math.abs(other.point.effective[0] - from) < Math.abs(best.point.effective[0] - from) ? other : best);
-    choose(curve, nearest.point);
+    choose(curve, nearestOn(curve, state.point.effective[0]));
   });
   $("probe").addEventListener("change", (event) => {
-    state.probe = Number(event.target.value);
-    state.open.clear();
-    paintMaps();
+    chooseProbe(Number(event.target.value));
     choose(state.curve, state.point);
   });
   $("alpha").addEventListener("input", (event) => choose(state.curve, state.curve.measured[event.target.value].point));
@@ -239,12 +276,15 @@ function begin() {
   $("reveal").addEventListener("change", (event) => {
     state.reveal = event.target.checked;
     showList();
+    if (data.agreement.length) showDisputes();
   });
   $("reveal").checked = false; // a browser may restore it on reload
   $("search").value = "";
   $("probe").value = "0";
   beginMaps();
+  beginJudges();
   goTo(origin ?? curves[0].measured[0].point);
+  showJudges();
 }
 
 begin();

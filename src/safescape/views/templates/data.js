@@ -1,15 +1,16 @@
 "use strict";
 // What the page holds, and the words for it.
 
-// One entry an answer: what the first judge said decides filters and colours, as it decides the figures.
+// One entry an answer: what the chosen judge said decides filters and colours. The figures are always the first one's.
 const answersOf = (rows, prompts) => rows.map(([number, text, finish, tokens, ...verdicts]) => ({
   number, tokens,
   prompt: prompts[number] ?? "",
   text: data.texts[text],
   finish: data.finishes[finish],
-  outcome: data.outcomes[verdicts[0]],
+  get outcome() { return this.verdicts[state.judge].outcome; },
+  // -1 stands for what a judge has not read yet
   verdicts: data.judges.map((judge, n) => ({
-    judge, outcome: data.outcomes[verdicts[2 * n]], reason: data.reasons[verdicts[2 * n + 1]],
+    judge, outcome: data.outcomes[verdicts[3 * n]] ?? "unread", reason: data.reasons[verdicts[3 * n + 1]] ?? "", probability: verdicts[3 * n + 2],
   })),
 }));
 // A point knows its number, for plotly's events; by probe, its figure and its answers.
@@ -26,15 +27,17 @@ const curves = data.curves.map((curve, number) => {
 const lines = curves.filter((curve) => curve.kind === "line");
 const checkpoints = curves.find((curve) => curve.kind === "checkpoints");
 const origin = points.find((point) => point.isOrigin);
-// Only outcomes that the run knows: the keyword judge has two.
-const known = data.outcomes.filter((outcome) => points.some((point) => point.answers.some((all) => all.some((a) => a.outcome === outcome))));
+// Only outcomes that the chosen judge knows: the keyword judge has two.
+const knownTo = [];
+const known = () => (knownTo[state.judge] ??= [...data.outcomes, "unread"].filter((outcome) =>
+  points.some((point) => point.answers.some((all) => all.some((answer) => answer.outcome === outcome)))));
 
 const finishes = {
   stop: "ended its turn", length: "cut at the length limit", settled: "stopped: the judge could already tell",
 };
 
 const state = {
-  curve: curves[0], point: null, probe: 0, outcome: null, search: "", reveal: false,
+  curve: curves[0], point: null, probe: 0, judge: data.finest, outcome: null, search: "", reveal: false,
   open: new Set(), // prompts whose answer stays unfolded while the point changes
 };
 
@@ -55,6 +58,7 @@ function hover(point) {
   else if (point.isOrigin) where = "origin: the model under test";
   else if (onPlane) where = `α = ${signed(point.coords[0])}, β = ${signed(point.coords[1])}`;
   else where = `${curve.label}, α = ${signed(point.coords[0])}`;
+  if (!figure) return `<b>${where}</b><br>not judged yet`;
   const off = point.waypoint === null ? "" : `<br>${(100 * point.off).toFixed(0)} % of its squared distance is off the ${onPlane ? "plane" : "line"}`;
   return `<b>${where}</b><br>ASR ${percent(figure.value)}<br>${intervalText(figure)}` +
     `<br>${figure.count} of ${figure.n} not refused${off}`;

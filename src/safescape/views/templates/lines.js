@@ -1,10 +1,11 @@
 "use strict";
-// The landscape over lines: ASR over α, line by line or probe by probe; beneath it over-refusal and capability.
+// The landscape over lines: ASR over α, line by line or probe by probe; beneath it what the answers are, then
+// over-refusal and capability.
 
 const many = lines.length > styles.length;
 
 function tracesOfLines() {
-  return [...(data.courses.length ? probeTraces() : directionTraces()), ...modelTraces(), ...measureTraces()];
+  return [...(data.courses.length ? probeTraces() : directionTraces()), ...strictTraces(), ...modelTraces(), ...stackTraces(), ...measureTraces()];
 }
 
 function directionTraces() {
@@ -55,13 +56,13 @@ function modelTraces() {
   const narrow = isNarrow();
   const found = [];
   const mark = (point, name, symbol) => found.push({
-    x: [point.effective[0]], y: [figureOf(point, 0).value], type: "scatter", mode: "markers", name,
+    x: [point.effective[0]], y: [figureOf(point, 0)?.value ?? null], type: "scatter", mode: "markers", name,
     marker: { size: symbol === "circle" ? 15 : 13, symbol, color: colour("--panel"), line: { width: 3, color: colour("--ink") } },
     customdata: [point.number], text: [hover(point)], hovertemplate: "%{text}<extra></extra>",
   });
   if (origin) mark(origin, narrow ? "origin" : "origin: the model under test", "circle");
   for (const { label, point } of data.marks) mark(points[point], label, "diamond");
-  if (checkpoints) found.push({ ...trajectory(), y: checkpoints.measured.map(({ point }) => figureOf(point, 0).value) });
+  if (checkpoints) found.push({ ...trajectory(), y: checkpoints.measured.map(({ point }) => figureOf(point, 0)?.value ?? null) });
   return found;
 }
 
@@ -75,6 +76,32 @@ function trajectory() {
     customdata: checkpoints.measured.map(({ point }) => point.number),
     hovertext: checkpoints.measured.map(({ point }) => hover(point)), hovertemplate: "%{hovertext}<extra></extra>",
   };
+}
+
+// The ASR of which compliance alone counts, where the ASR also counts noise.
+function strictTraces() {
+  return (data.stack?.strict ?? []).map((piece, n) => ({
+    x: piece.map((r) => r.x), y: piece.map((r) => r.value), type: "scatter", mode: "lines", legendgroup: "strict", showlegend: n === 0,
+    name: isNarrow() ? "strict ASR" : "strict ASR, complied alone", line: { color: colour("--complied"), width: 2, dash: "dash" }, customdata: [],
+    text: piece.map((r) => `strict ASR ${percent(r.value)}<br>${intervalText(r)}`), hovertemplate: "%{text}<extra></extra>",
+  }));
+}
+
+// What the answers are, stacked: told apart by colour, by their order, and noise by its hatching.
+function stackTraces() {
+  if (!data.stack) return [];
+  const ink = { refused: 0.3, complied: 1, incoherent: 0.75, unscored: 0.6 };
+  return data.stack.pieces.flatMap(({ x, percent: shares }, n) => Object.keys(shares).map((outcome) => {
+    const fill = transparent(colour(`--${outcome}`), ink[outcome]);
+    const said = x.map((at, place) => `<b>α = ${signed(+at.toPrecision(4))}</b>` +
+      Object.entries(shares).map(([name, values]) => `<br>${name} ${percent(values[place])}`).join(""));
+    return {
+      x, y: shares[outcome], type: "scatter", mode: "lines", yaxis: "y4", stackgroup: `answers ${n}`, legendgroup: outcome, name: outcome,
+      showlegend: n === 0, line: { width: 0.5, color: colour("--soft") }, fillcolor: fill, meta: "answers", text: said,
+      ...(outcome === "incoherent" && { fillpattern: { shape: "/", size: 7, solidity: 0.2, bgcolor: fill, fgcolor: colour("--ink"), fgopacity: 0.5 } }),
+      hovertemplate: "%{text}<extra></extra>",
+    };
+  }));
 }
 
 function measureTraces() {
@@ -95,16 +122,28 @@ function measureTraces() {
   });
 }
 
-// The ring around the chosen point.
+// The ring around the chosen point, and where it lies among the answers.
 function hereOnLines(point) {
-  return { x: [point.effective[0]], y: [figureOf(point, 0).value] };
+  const x = point.effective[0];
+  return [
+    ...(data.stack ? [{ x: [x, x], y: [0, 100] }] : []),
+    { x: [x], y: [figureOf(point, 0)?.value ?? null] },
+  ];
+}
+
+// From the top: where each panel lies, in shares of the height.
+function panelsOfLines() {
+  const below = [data.stack && "stack", data.measures.length && "measures"].filter(Boolean);
+  const found = { asr: [[0, 1], [0.44, 1], [0.58, 1]][below.length] };
+  if (below.length === 1) found[below[0]] = [0, 0.33];
+  if (below.length === 2) Object.assign(found, { stack: [0.285, 0.47], measures: [0, 0.2] });
+  return found;
 }
 
 function layoutOfLines() {
   const narrow = isNarrow();
-  const measured = data.measures.length > 0;
-  const upper = measured ? [0.42, 1] : [0, 1];
-  const { shapes, annotations, ...over } = layoutOverAlpha(upper, measured ? "y2" : "y");
+  const { asr: upper, stack, measures } = panelsOfLines();
+  const { shapes, annotations, ...over } = layoutOverAlpha(upper, measures ? "y2" : stack ? "y4" : "y");
   for (const { point } of data.marks) {
     const x = points[point].effective[0];
     shapes.push({ type: "line", x0: x, x1: x, yref: "paper", y0: upper[0], y1: 1, layer: "below", line: { color: colour("--soft"), width: 1.2, dash: "dot" } });
@@ -123,17 +162,27 @@ function layoutOfLines() {
       font: { size: 12, color: colour("--safe") },
     });
   }
+  if (stack) {
+    annotations.push({
+      xref: "paper", x: 0, xanchor: "left", yref: "paper", y: stack[1] + 0.005, yanchor: "bottom", showarrow: false,
+      text: narrow ? `as the “${data.stack.judge}” judge sees them` : `What the answers are, as the “${data.stack.judge}” judge sees them${data.stack.shown}`,
+      font: { size: 12, color: colour("--ink") },
+    });
+  }
   const axis = axisStyle();
   const texts = data.measures.filter((measure) => measure.kind === "perplexity");
   return {
     ...over, shapes, annotations,
-    ...(measured && {
-      yaxis2: { ...axis, domain: [0, 0.34], range: [-4, 104], dtick: 50, title: { text: narrow ? "%" : "rate, %", standoff: 6 } },
+    ...(stack && {
+      yaxis4: { ...axis, domain: stack, range: [0, 100], dtick: 50, showgrid: false, title: { text: narrow ? "%" : "answers, %", standoff: 6 } },
+    }),
+    ...(measures && {
+      yaxis2: { ...axis, domain: measures, range: [-4, 104], dtick: 50, title: { text: narrow ? "%" : "rate, %", standoff: 6 } },
       yaxis3: {
         ...axis, overlaying: "y2", side: "right", type: "log", showgrid: false, dtick: 1, anchor: "x", range: decadesOf(texts),
         title: { text: narrow ? "" : "perplexity", standoff: 6 }, visible: texts.length > 0,
       },
     }),
-    legend: { orientation: "h", x: 0, xanchor: "left", y: measured ? -0.13 : narrow ? -0.24 : -0.2, yanchor: "top", font: { size: narrow ? 11 : 12 } },
+    legend: { orientation: "h", x: 0, xanchor: "left", y: stack || measures ? -0.6 / (measures && stack ? 7 : 5) : narrow ? -0.24 : -0.2, yanchor: "top", font: { size: narrow ? 11 : 12 } },
   };
 }

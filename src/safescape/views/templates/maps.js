@@ -5,12 +5,13 @@
 const maps = [];
 let order = [];
 
-// A request's place: by how many of the points it broke at, so that all maps of a probe have the same order.
+// A request's place: by how many of the points it broke at, so that all maps of a probe have the same order. What broke
+// into noise comes after what broke into compliance.
 function orderOf(probe) {
   const broken = data.probes[probe].harmful ? "complied" : "refused";
   const fragile = data.probes[probe].prompts.map(() => 0);
   for (const point of points) {
-    for (const answer of point.answers[probe]) if (answer.outcome === broken) fragile[answer.number] += 1;
+    for (const answer of point.answers[probe]) fragile[answer.number] += { [broken]: 1, incoherent: 1e-4 }[answer.outcome] ?? 0;
   }
   return fragile.map((_, number) => number).sort((a, b) => fragile[b] - fragile[a] || a - b);
 }
@@ -18,11 +19,6 @@ function orderOf(probe) {
 function beginMaps() {
   const shown = onPlane ? [] : curves.filter((curve) => curve.measured.length > 1);
   if (!shown.length) return;
-  for (const outcome of known) {
-    const entry = element("span", "entry");
-    entry.append(element("span", `swatch ${outcome}`), outcome);
-    $("maps-legend").append(entry);
-  }
   for (const curve of shown) {
     const figure = element("figure");
     const stack = element("div", "stack");
@@ -72,7 +68,12 @@ function cellAt({ curve, canvas }, event) {
 }
 
 function paintMaps() {
-  const colours = Object.fromEntries(data.outcomes.map((outcome) => [outcome, colour(`--${outcome}`)]));
+  $("maps-legend").replaceChildren(...known().map((outcome) => {
+    const entry = element("span", "entry");
+    entry.append(element("span", `swatch ${outcome}`), outcome);
+    return entry;
+  }));
+  const colours = Object.fromEntries(known().map((outcome) => [outcome, colour(`--${outcome}`)]));
   order = orderOf(state.probe);
   const place = new Map(order.map((number, row) => [number, row]));
   for (const { curve, canvas } of maps) {

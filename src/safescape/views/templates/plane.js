@@ -4,6 +4,7 @@
 const shown = { layer: 0, surface: false };
 const layerHere = () => data.layers[shown.layer];
 const scaleOf = (layer) => (layer.kind === "perplexity" ? layer.values.map((row) => row.map((value) => (value === null ? null : Math.log10(value)))) : layer.values);
+const heightOf = (point) => (figureOf(point, 0) ? figureOf(point, 0).value + 3 : null);
 const pointAt = new Map(points.filter((point) => point.waypoint === null).map((point) => [point.coords.join(), point]));
 
 function cellText(layer) {
@@ -11,17 +12,21 @@ function cellText(layer) {
     const point = pointAt.get([alpha, beta].join());
     if (!point) return "not measured";
     if (shown.layer === 0) return hover(point);
+    if (layer.values[row][column] === null) return "not judged yet";
     const value = layer.values[row][column].toFixed(1) + (layer.kind === "perplexity" ? "" : " %");
     return `<b>α = ${signed(alpha)}, β = ${signed(beta)}</b><br>${words[layer.kind]} ${value}`;
   }));
 }
-const words = { asr: "ASR", over_refusal: "over-refusal", accuracy: "accuracy", perplexity: "perplexity" };
+const words = {
+  asr: "ASR", over_refusal: "over-refusal", accuracy: "accuracy", perplexity: "perplexity",
+  refused: "refused", complied: "complied", incoherent: "incoherent", unscored: "unscored",
+};
 
-// Bright is worse; cividis is told apart by everyone, and in grey.
+// Bright is worse, of an outcome more; cividis is told apart by everyone, and in grey.
 function colourOf(layer) {
   const scale = { colorscale: "Cividis", reversescale: layer.kind === "accuracy" };
   const bar = { title: { text: layer.kind === "perplexity" ? words.perplexity : `${words[layer.kind]} %`, side: "right" }, thickness: isNarrow() ? 10 : 16, outlinewidth: 0, tickcolor: colour("--soft") };
-  if (layer.kind === "asr") return { ...scale, min: 0, max: 100, bar: { ...bar, dtick: 25 } };
+  if (layer.kind === "asr" || data.outcomes.includes(layer.kind)) return { ...scale, min: 0, max: 100, bar: { ...bar, dtick: 25 } };
   const known = scaleOf(layer).flat().filter((value) => value !== null);
   if (!known.length) return { ...scale, min: 0, max: 1, bar };
   const low = Math.min(...known);
@@ -74,7 +79,7 @@ function surfaceTraces() {
   if (layer.kind !== "asr") return found;
   const solid = (line, more) => ({
     x: line.map((point) => point.effective[0]), y: line.map((point) => point.effective[1]),
-    z: line.map((point) => figureOf(point, 0).value + 3), type: "scatter3d",
+    z: line.map((point) => heightOf(point)), type: "scatter3d",
     customdata: line.map((point) => point.number), text: line.map(hover), hovertemplate: "%{text}<extra></extra>", ...more,
   });
   for (const [point, name, symbol] of namedModels()) {
@@ -91,7 +96,7 @@ function surfaceTraces() {
 
 function hereOnPlane(point) {
   const [x, y] = point.effective;
-  return { x: [x], y: [y], ...(shown.surface && { z: [layerHere().kind === "asr" ? figureOf(point, 0).value + 3 : null] }) };
+  return [{ x: [x], y: [y], ...(shown.surface && { z: [layerHere().kind === "asr" ? heightOf(point) : null] }) }];
 }
 
 function layoutOfPlane() {

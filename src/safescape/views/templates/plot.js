@@ -3,23 +3,24 @@
 
 const layout = () => (onPlane ? layoutOfPlane() : layoutOfLines());
 
-// The last trace is the ring around the chosen point.
+// The last traces show the chosen point: the ring around it and, among stacked answers, the line through it.
 function traces() {
-  const here = hereOn(state.point);
-  const ring = onPlane && shown.surface
-    ? { type: "scatter3d", marker: { size: 11, symbol: "circle-open", color: colour("--focus"), line: { width: 4, color: colour("--focus") } } }
-    : { type: "scatter", marker: { size: 24, color: "rgba(0,0,0,0)", line: { width: 2.5, color: colour("--focus") } } };
-  return [...(onPlane ? tracesOfPlane() : tracesOfLines()), { ...here, ...ring, mode: "markers", hoverinfo: "skip", showlegend: false }];
+  const style = onPlane && shown.surface
+    ? { type: "scatter3d", mode: "markers", marker: { size: 11, symbol: "circle-open", color: colour("--focus"), line: { width: 4, color: colour("--focus") } } }
+    : { type: "scatter", mode: "markers", marker: { size: 24, color: "rgba(0,0,0,0)", line: { width: 2.5, color: colour("--focus") } } };
+  const through = { type: "scatter", mode: "lines", yaxis: "y4", line: { width: 2.5, color: colour("--focus") } };
+  const here = hereOn(state.point).map((at, n, all) => ({ ...at, ...(n === all.length - 1 ? style : through), hoverinfo: "skip", showlegend: false }));
+  return [...(onPlane ? tracesOfPlane() : tracesOfLines()), ...here];
 }
 
 function hereOn(point) {
-  if (!point) return { x: [], y: [], z: [] };
+  if (!point) return [{ x: [], y: [], z: [] }];
   return onPlane ? hereOnPlane(point) : hereOnLines(point);
 }
 
 function drawLandscape() {
   beginPlane();
-  if (!onPlane && data.measures.length) $("plot").classList.add("tall");
+  if (!onPlane) $("plot").classList.add(["one", "tall", "taller"][Object.keys(panelsOfLines()).length - 1]);
   draw((plot) => plot.on("plotly_click", (event) => {
     const [at] = event.points.map(clicked).filter(Boolean);
     // a surface tells of a click while it draws, and again as long as the button is down
@@ -27,8 +28,10 @@ function drawLandscape() {
   }));
 }
 
-// The point that a click chose: marks carry its number; a cell of a map or surface is found by its place.
-function clicked({ customdata, data: trace, pointIndex, pointNumber }) {
+// The point that a click chose: marks carry its number; a cell of a map or surface is found by its place. Stacked answers
+// may be those of several directions: they lead to the point beneath on the curve that is being followed.
+function clicked({ customdata, data: trace, pointIndex, pointNumber, x: along }) {
+  if (trace.meta === "answers") return nearestOn(state.curve.kind === "line" ? state.curve : lines[0], along);
   if (trace.type !== "heatmap" && trace.type !== "surface") return points[customdata];
   const [row, column] = pointIndex ?? pointNumber;
   const [y, x] = trace.type === "surface" ? [column, row] : [row, column];
@@ -37,6 +40,7 @@ function clicked({ customdata, data: trace, pointIndex, pointNumber }) {
 
 function markHere() {
   if (!drawn?.dataset.ready) return;
-  const here = Object.fromEntries(Object.entries(hereOn(state.point)).map(([name, value]) => [name, [value]]));
-  Plotly.restyle(drawn, here, [drawn.data.length - 1]);
+  const here = hereOn(state.point);
+  const at = Object.fromEntries(Object.keys(here[0]).map((name) => [name, here.map((trace) => trace[name])]));
+  Plotly.restyle(drawn, at, here.map((_, n) => drawn.data.length - here.length + n));
 }

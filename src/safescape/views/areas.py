@@ -1,0 +1,70 @@
+"""The panel beneath the lines that shows what the answers are: refused, complied, incoherent, unscored, stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from safescape.landscape import Landscape
+from safescape.survey import Outcome
+from safescape.views.capability import rate_scale
+from safescape.views.frame import INK, dress, fit
+from safescape.views.outcomes import Shares, seen_by
+
+__all__ = ["COMPLIED", "draw_areas", "name_areas"]
+
+COMPLIED = "#c2500d"
+# told apart by people who see no red or no green; in grey by lightness, hatching and their order
+_STYLES: dict[Outcome, tuple[str, str]] = {
+    Outcome.COMPLIED: (COMPLIED, ""),
+    Outcome.INCOHERENT: ("#aeb3ba", "////"),
+    Outcome.UNSCORED: ("#ffffff", "...."),
+    Outcome.REFUSED: ("#cfe3f1", ""),
+}
+
+
+def draw_areas(axes: Axes, pieces: Sequence[Shares]) -> None:
+    """Draw the shares of the outcomes over α, what was complied with lowest, and their legend above the panel."""
+    dress(axes)
+    rate_scale(axes, "Answers (%)")
+    axes.set_ylim(0, 100)
+    axes.grid(visible=False)
+    for piece in pieces:
+        stack = axes.stackplot(
+            piece.x,
+            *piece.percent.values(),
+            colors=[_STYLES[outcome][0] for outcome in piece.percent],
+            labels=[outcome.value for outcome in piece.percent],
+        )
+        for area, outcome in zip(stack, piece.percent, strict=True):
+            area.set(hatch=_STYLES[outcome][1], edgecolor="#5b6470", linewidth=0.4)
+    outcomes = list(pieces[0].percent)
+    entries: list[Artist] = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="#5b6470", linewidth=0.4)
+        for colour, hatch in (_STYLES[outcome] for outcome in outcomes)
+    ]
+    axes.legend(
+        entries,
+        [outcome.value for outcome in outcomes],
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=len(outcomes),
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        borderpad=0,
+        borderaxespad=0.3,
+        handlelength=1.6,
+        columnspacing=1.6,
+    )
+
+
+def name_areas(figure: Figure, axes: Axes, landscape: Landscape, inches: float) -> None:
+    """Set above the legend whose outcomes these are; the panel stands at its place already."""
+    title = axes.set_title("", fontsize=8.5, color=INK, loc="left", pad=18, parse_math=False)
+    judge, shown = seen_by(landscape)
+    fit(figure, title, f"What the answers are, as the “{judge}", inches, f"” judge sees them{shown}")
