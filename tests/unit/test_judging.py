@@ -43,6 +43,11 @@ class Shouting:
         ]
 
 
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safescape.judging.stored._IMMEDIATE", 64)
+
+
 @pytest.fixture
 def module() -> Iterator[types.ModuleType]:
     found = types.ModuleType("their_judges")

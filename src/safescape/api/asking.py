@@ -11,7 +11,7 @@ import torch
 
 from safescape.api.run import Run, execute
 from safescape.errors import InputError
-from safescape.judging import check_judge
+from safescape.judging import Judging, named
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import Progress
 from safescape.probes import further_probes, load_prompts
@@ -41,8 +41,15 @@ class Asking(TypedDict, total=False):
     also_limit: int | None
     """How many items of each of those, from the first; all by default."""
     judges: Sequence[str]
-    """`keyword`, `refusal`, or `package.module:object`; several judge the same answers, and the figures are as the
-    first one sees them. By default `keyword` and `refusal`; with `paper`, `keyword`."""
+    """`keyword`, `refusal`, a guard model such as `llama-guard-3`, `hf:ID`, `openai:MODEL`, `package.module:object`, or
+    a panel such as `majority(keyword,refusal)`. The figures are as the first one sees them. By default `keyword` and
+    `refusal`; with `paper`, `keyword`."""
+    labels: str | None
+    """What the labels of a judge `hf:ID` mean: `LABEL=OUTCOME,LABEL=OUTCOME`."""
+    rubric: str | None
+    """What a judge `openai:MODEL` goes by: `strongreject`, `policy`, or a text file."""
+    max_requests: int | None
+    """The most requests that it may send."""
     dtype: str
     """`float32` or `bfloat16`, of the live weights."""
     device: str | None
@@ -115,6 +122,10 @@ def run_over(
         raise InputError(f"--batch-size {batch_size}: expected at least 1")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected float32 or bfloat16")
+    judging = Judging(device=asking.get("device"), max_requests=asking.get("max_requests"))
+    judges = named(
+        asking.get("judges") or preset.judges, judging, labels=asking.get("labels"), rubric=asking.get("rubric")
+    )
     template = asking.get("chat_template")
     survey = Survey.model_validate(
         {
@@ -127,7 +138,8 @@ def run_over(
             "dtype": dtype,
             "subspace": subspace,
             "through": tuple(through),
-            "judges": _judges(preset, asking),
+            "judges": judges.names,
+            "rubrics": judges.rubrics,
             "max_new_tokens": tokens,
             "whole_answers": asking.get("whole_answers", False),
             "batch_size": batch_size,
@@ -139,6 +151,7 @@ def run_over(
         out=asking.get("out"),
         safe_below=asking.get("safe_below", SAFE_BELOW),
         on_progress=asking.get("on_progress"),
+        judging=judging,
     )
 
 
@@ -166,15 +179,6 @@ def _probes(
     )
     further += further_probes(also, most, system)
     return (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))
-
-
-def _judges(preset: Preset, asking: Asking) -> tuple[str, ...]:
-    names = tuple(asking.get("judges") or preset.judges)
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"--judge {name}: given twice; give each once")
-        check_judge(name)
-    return names
 
 
 def _called(system: str, number: int) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from safescape.api.run import Run, report_of
 from safescape.errors import InputError
 from safescape.judges import Weigher, is_immediate, judge_named, members_of
-from safescape.judging import Judging, JudgingProgress, check_judge, judge_exchanges, judge_stored
+from safescape.judging import Judging, JudgingProgress, check_judge, judge_exchanges, judge_stored, named
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import weigh_stored
 from safescape.store import Store
@@ -23,6 +24,8 @@ def judge(
     exchanges: Iterable[tuple[str, str]],
     judge: str = REFUSAL,
     *,
+    labels: str | None = None,
+    rubric: str | None = None,
     device: str | None = None,
     base_url: str | None = None,
     max_requests: int | None = None,
@@ -33,7 +36,10 @@ def judge(
 
     Args:
         exchanges: (prompt, response) pairs.
-        judge: `keyword`, `refusal`, `package.module:object`, or a panel such as `majority(keyword,refusal)`.
+        judge: `keyword`, `refusal`, a guard model such as `llama-guard-3`, `hf:ID`, `openai:MODEL`,
+            `package.module:object`, or a panel such as `majority(keyword,refusal)`.
+        labels: What the labels of `hf:ID` mean: `LABEL=OUTCOME,LABEL=OUTCOME`.
+        rubric: What `openai:MODEL` goes by: `strongreject`, `policy`, or a text file.
         device: Where a guard model runs; by default the first GPU if there is one.
         base_url: Of the server behind `openai:MODEL`; by default what OPENAI_BASE_URL says, else OpenAI's own.
         max_requests: The most requests sent to it.
@@ -49,9 +55,9 @@ def judge(
         RunError: the judge could not go on.
 
     """
-    check_judge(judge)
     settings = Judging(device, base_url, max_requests, requests_per_minute, concurrency)
-    return judge_exchanges([_exchange(number, pair) for number, pair in enumerate(exchanges)], judge, settings, {})
+    (name,), rubrics = named([judge], settings, labels=labels, rubric=rubric)
+    return judge_exchanges([_exchange(number, pair) for number, pair in enumerate(exchanges)], name, settings, rubrics)
 
 
 def _exchange(number: int, pair: object) -> Exchange:
@@ -65,6 +71,9 @@ def judge_run(
     directory: str | Path,
     judges: Sequence[str],
     *,
+    panel: Literal["majority", "all"] | None = None,
+    labels: str | None = None,
+    rubric: str | None = None,
     device: str | None = None,
     base_url: str | None = None,
     max_requests: int | None = None,
@@ -83,7 +92,10 @@ def judge_run(
     Args:
         directory: Of the run.
         judges: By name; see `judge`.
-        device: See `judge`, as for the next four.
+        panel: Count their verdicts as one judge's too: by majority, or only what all agree on.
+        labels: See `judge`, as for the next six.
+        rubric: See `judge`.
+        device: See `judge`.
         base_url: See `judge`.
         max_requests: See `judge`.
         requests_per_minute: See `judge`.
@@ -100,22 +112,24 @@ def judge_run(
         RunError: the judge could not go on; what it had judged is stored.
 
     """
-    for name in judges:
-        check_judge(name)
     settings = Judging(device, base_url, max_requests, requests_per_minute, concurrency)
+    names, rubrics = named(judges, settings, labels=labels, rubric=rubric)
+    if panel is not None:
+        names = (*names, f"{panel}({','.join(names)})")
+        check_judge(names[-1])
     place, told = Path(directory), on_progress or (lambda _: None)
     Store.read(place).close()
     survey = Survey.load(place / "survey.json")
-    singly = list(dict.fromkeys(member for name in judges for member in members_of(name)))
+    singly = list(dict.fromkeys(member for name in names for member in members_of(name)))
     with Store.claim(place, survey) as store:
         if again:
             store.forget([name for name in store.judges() if set(members_of(name)) & set(singly)])
         try:
-            judge_stored(store, singly, settings, rubrics=survey.rubrics, on_progress=told)
+            judge_stored(store, singly, settings, rubrics={**survey.rubrics, **rubrics}, on_progress=told)
             if not text_only:
                 _weigh(store, singly, told)
             # panels, which count once all their members are done
-            judge_stored(store, judges, settings, rubrics=survey.rubrics, on_progress=told)
+            judge_stored(store, names, settings, rubrics={**survey.rubrics, **rubrics}, on_progress=told)
         finally:
             run = report_of(store, safe_below)
         return run
@@ -124,8 +138,8 @@ def judge_run(
 def _weigh(store: Store, judges: Sequence[str], told: Callable[[JudgingProgress], None]) -> None:
     """Let the origin read the answers, for a judge that wants to know; or say that it is gone."""
     survey = store.survey
-    named = {name: judge_named(name) for name in judges if is_immediate(name)}
-    wanting = {name: judge for name, judge in named.items() if isinstance(judge, Weigher)}
+    by_name = {name: judge_named(name) for name in judges if is_immediate(name)}
+    wanting = {name: judge for name, judge in by_name.items() if isinstance(judge, Weigher)}
     finished = store.finished()
     points = [point for point in survey.points() if point in finished]
     if is_weighed(store, points, wanting):

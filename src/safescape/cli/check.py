@@ -67,6 +67,9 @@ def check(
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     judge: options.Judge = None,
+    labels: options.Labels = None,
+    rubric: options.Rubric = None,
+    max_requests: options.MaxRequests = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help=f"most tokens of an answer \\[default: {QUICK.max_new_tokens}]")
     ] = None,

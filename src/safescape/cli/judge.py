@@ -24,6 +24,20 @@ def judge(
         Literal["majority", "all"] | None,
         typer.Option(help="count their verdicts as one judge's too: by majority, or only what all agree on"),
     ] = None,
+    labels: options.Labels = None,
+    rubric: options.Rubric = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="openai:MODEL: address of the server, as http://localhost:8000/v1 "
+            "\\[default: OPENAI_BASE_URL, else OpenAI's]"
+        ),
+    ] = None,
+    max_requests: options.MaxRequests = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="most that it may send in a minute, evenly spaced")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="most of its requests under way at once")] = 8,
     text_only: Annotated[
         bool, typer.Option("--text-only", help="refusal: tell noise by the text, do not load RUN's model to read it")
     ] = False,
@@ -42,8 +56,6 @@ def judge(
     names = list(judges or ())
     if not names:
         raise InputError("no judge given; give one, as in --with refusal")
-    if panel is not None:
-        names.append(f"{panel}({','.join(names)})")
 
     from safescape import api  # loads torch, which `--help` need not wait for
 
@@ -51,6 +63,13 @@ def judge(
         run = api.judge_run(
             directory,
             names,
+            panel=panel,
+            labels=labels,
+            rubric=rubric,
+            base_url=base_url,
+            max_requests=max_requests,
+            requests_per_minute=requests_per_minute,
+            concurrency=concurrency,
             text_only=text_only,
             again=again,
             device=device,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from safescape.landscape import SAFE_BELOW
-from safescape.survey import DEFAULT, PAPER, QUICK
+from safescape.survey import DEFAULT, GUARDS, PAPER, QUICK
 
 __all__ = [
     "JUDGES",
@@ -21,12 +21,15 @@ __all__ = [
     "Device",
     "Dtype",
     "Judge",
+    "Labels",
     "Limit",
     "MaxNewTokens",
+    "MaxRequests",
     "Out",
     "Paper",
     "Prompts",
     "Quick",
+    "Rubric",
     "SafeBelow",
     "Seed",
     "SystemPrompt",
@@ -62,13 +65,27 @@ Also = Annotated[
     ),
 ]
 AlsoLimit = Annotated[int | None, typer.Option(help="how many items of each of those \\[default: all]")]
-JUDGES = "keyword, refusal, or package.module:object"
+JUDGES = (
+    "keyword, refusal, a guard model ("
+    + ", ".join(GUARDS)
+    + "), hf:ID, openai:MODEL, package.module:object, or a panel: majority(A,B), all(A,B)"
+)
 Judge = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
         help=f"{JUDGES}; the figures are the first one's; may be repeated \\[default: keyword and refusal]",
     ),
+]
+Labels = Annotated[
+    str | None, typer.Option(metavar="LABEL=OUTCOME,…", help="hf:ID: what its labels mean, as in unsafe=complied")
+]
+Rubric = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="openai:MODEL goes by this: strongreject, policy, or a text file"),
+]
+MaxRequests = Annotated[
+    int | None, typer.Option(help="most requests that openai:MODEL may send, repeated ones included")
 ]
 Seed = Annotated[int, typer.Option(help="of the first random direction")]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]

@@ -51,19 +51,24 @@ class Named(NamedTuple):
     """By name, the text of a rubric that came from a file."""
 
 
-def named(judges: Sequence[str], *, labels: str | None = None, rubric: str | None = None) -> Named:
+def named(judges: Sequence[str], settings: Judging, *, labels: str | None = None, rubric: str | None = None) -> Named:
     """Return judges by their full names, having looked whether there are such judges.
 
     Args:
         judges: As typed.
+        settings: How they will work.
         labels: What the labels of `hf:ID` mean, `LABEL=OUTCOME,LABEL=OUTCOME`.
         rubric: What `openai:MODEL` goes by: one that ships, or a file.
 
     Raises:
         InputError: there is no such judge, one is given twice, labels or a rubric are nobody's, or what a judge needs
-            is not installed; the message says what to type.
+            is not there (a package, a key); the message says what to type.
 
     """
+    for flag in ("max_requests", "requests_per_minute", "concurrency"):
+        number = getattr(settings, flag)
+        if number is not None and number < 1:
+            raise InputError(f"--{flag.replace('_', '-')} {number}: expected at least 1")
     names: list[str] = []
     rubrics: dict[str, str] = {}
     if labels is not None and not any(_is_unlabelled(name) for name in judges):
@@ -79,6 +84,9 @@ def named(judges: Sequence[str], *, labels: str | None = None, rubric: str | Non
         if name in names:
             raise InputError(f"--judge {given}: given twice; give each once")
         check_judge(name)
+        if name.startswith(PREFIX):
+            with opened(name, settings, rubrics):
+                pass  # nothing is sent; a missing key or a broken address is found out
         names.append(name)
     return Named(tuple(names), rubrics)
 

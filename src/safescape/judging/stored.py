@@ -19,6 +19,8 @@ __all__ = ["JudgingProgress", "judge_exchanges", "judge_stored"]
 
 _CHUNK = 64
 """Exchanges judged between two writes: the most that a kill can lose."""
+_IMMEDIATE = 1024
+"""The same, of judges that need no time to speak of."""
 
 
 class JudgingProgress(NamedTuple):
@@ -56,7 +58,7 @@ def judge_exchanges(
     with opened(name, settings, rubrics) as judge:
         unique = list(dict.fromkeys(exchanges))
         found: dict[Exchange, Verdict] = {}
-        for chunk in _chunks(unique):
+        for chunk in _chunks(unique, name):
             try:
                 found.update(zip(chunk, judge.judge(chunk), strict=True))
             except UnfinishedError as error:
@@ -130,7 +132,7 @@ def _judge(
             judged += len(verdicts)
             on_progress(JudgingProgress(name, judged, len(places)))
 
-        for chunk in _chunks(fresh):
+        for chunk in _chunks(fresh, name):
             try:
                 verdicts = judge.judge(chunk)
             except RunError as error:
@@ -154,8 +156,9 @@ def _count(store: Store, panel: Panel) -> None:
     )
 
 
-def _chunks(exchanges: Sequence[Exchange]) -> Iterator[Sequence[Exchange]]:
-    return (exchanges[start : start + _CHUNK] for start in range(0, len(exchanges), _CHUNK))
+def _chunks(exchanges: Sequence[Exchange], judge: str) -> Iterator[Sequence[Exchange]]:
+    size = _IMMEDIATE if is_immediate(judge) else _CHUNK
+    return (exchanges[start : start + size] for start in range(0, len(exchanges), size))
 
 
 def _cut_too_early(answer: Unjudged, judge: Judge) -> bool:
