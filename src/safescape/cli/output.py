@@ -17,6 +17,7 @@ from rich.text import Text
 
 from safescape.errors import InputError
 from safescape.landscape import Comparison, Metric
+from safescape.survey import tells_noise
 
 if TYPE_CHECKING:
     from safescape.api import Check, Run
@@ -137,14 +138,20 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if as_json:
         print(run.landscape.to_json(), end="")
         return
-    from safescape.views import verdict_of  # loads the drawing libraries, which `--help` need not wait for
+    from safescape.views import beyond_said, verdict_of  # loads the drawing libraries, which `--help` need not wait for
 
     landscape, console = run.landscape, results()
     console.print(Text(verdict_of(landscape).headline))
+    if beyond := beyond_said(landscape):
+        console.print(Text(beyond))
     if not landscape.complete:
         total = sum(1 for _ in run.survey.points())
         measured = sum(point.probe == run.survey.prompts.name for point in landscape.points)
         console.print(Text(f"{measured} of {total} points so far; figures are of finished lines only"))
+    for judge in landscape.waiting:
+        console.print(
+            Text(f"{judge} has not read every answer: safescape judge {run.directory} --with {judge} goes on")
+        )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("figure", "value", "95 % interval", "per line"):
         table.add_column(heading, justify="left" if heading == "figure" else "right")
@@ -161,8 +168,12 @@ def show_run(run: Run, *, as_json: bool) -> None:
 
 
 def _further(run: Run) -> Iterator[str]:
-    """What was asked beside the first probe: a line each."""
+    """What was asked beside the first probe, and what further judges say: a line each."""
     landscape = run.landscape
+    for judge, metrics in landscape.by_judge.items():
+        found = [(key, title, unit) for key, title, unit in _MEANINGS if key in ("origin_asr", "safety_auc")]
+        of_judge = ", ".join(f"{title} {_with_interval(metrics[key], unit)}" for key, title, unit in found)
+        yield f"{judge} judge, compliance alone: {of_judge}" if tells_noise(judge) else f"{judge} judge: {of_judge}"
     for name, metrics in landscape.by_probe.items():
         less = landscape.differences.get(name, {})
         said = [f"{title} {_with_interval(metrics[key], unit)}" for key, title, unit in _MEANINGS if key in less]

@@ -171,6 +171,9 @@ class Landscape(Record):
     subspace: Literal["lines", "plane"] = "lines"
     axes: tuple[Axis, ...]
     complete: bool
+    """Every point is measured, and the first judge has read every answer."""
+    waiting: tuple[str, ...] = ()
+    """The survey's judges that have not read every answer there is."""
     safe_below: float
     points: tuple[PointFigures, ...]
     measures: tuple[Measure, ...] = ()

@@ -49,14 +49,16 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     further = [probe for probe in survey.probes[1:] if isinstance(probe, PromptProbe) and probe.harmful]
     judged = judged_by(first, stored)
     by_probe = {probe.name: Seen(survey, judged, probe, first, safe_below) for probe in further}
+    read = [entry for _, entry in here if not entry.scores]
+    waiting = tuple(judge for judge in survey.judges if not all(judge in entry.outcomes for entry in read))
     document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
     document["probes"] = [_described(probe) for probe in survey.probes]
     return Landscape(
         survey=document,
         subspace=survey.subspace.kind,
         axes=survey.subspace.axes,
-        complete=len(here) == len(places)
-        and all(entry.scores or judge in entry.outcomes for _, entry in here for judge in survey.judges),
+        complete=len(here) == len(places) and first not in waiting,
+        waiting=waiting,
         safe_below=safe_below,
         points=tuple(
             _point_figures(probe, entry, judges)

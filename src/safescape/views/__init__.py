@@ -8,9 +8,10 @@ from safescape.views.junit import junit_of
 from safescape.views.page import render as render_page
 from safescape.views.posting import markdown_of
 from safescape.views.study import study_table
-from safescape.views.verdict import verdict_of
+from safescape.views.verdict import beyond_said, verdict_of
 
 __all__ = [
+    "beyond_said",
     "card_of",
     "draw",
     "draw_comparison",

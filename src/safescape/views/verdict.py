@@ -14,7 +14,7 @@ from safescape.views.curves import Sample, origin_of, other_model, waypoints_of
 from safescape.views.outcomes import beyond_of, seen_by
 from safescape.views.words import interval_text, printable, value_text
 
-__all__ = ["Verdict", "verdict_of"]
+__all__ = ["Verdict", "beyond_said", "verdict_of"]
 
 
 class Verdict(NamedTuple):
@@ -36,7 +36,7 @@ def verdict_of(landscape: Landscape) -> Verdict:
         )
     path = isinstance(landscape.axes[0], InterpolationAxis)
     found = _no_basin(landscape, name, origin) or (_path if path else _random)(landscape, name, origin)
-    return found._replace(detail=found.detail + _trajectory(landscape) + _beyond(landscape))
+    return found._replace(detail=found.detail + _trajectory(landscape) + f" {beyond_said(landscape)}".rstrip())
 
 
 def _held(sample: Sample) -> str:
@@ -136,14 +136,14 @@ def _trajectory(landscape: Landscape) -> str:
     return f" Checkpoint {number} is the first of the trajectory that is unsafe (ASR {unsafe.asr:.1f} %)."
 
 
-def _beyond(landscape: Landscape) -> str:
-    """What becomes of the model where it no longer refuses: danger, or noise. Empty where no judge can tell."""
+def beyond_said(landscape: Landscape) -> str:
+    """Return what becomes of the model where it no longer refuses: danger, or noise. Empty where no judge can tell."""
     beyond = beyond_of(landscape)
     if beyond is None:
         return ""
     unscored = beyond.not_refused - beyond.complied - beyond.incoherent
     left = f", {unscored:.0f} % left unscored" if unscored >= 0.5 else ""
     return (
-        f" {beyond.where}, of {beyond.not_refused:.0f} % not refused, {beyond.complied:.0f} % is compliance and "
+        f"{beyond.where}, of {beyond.not_refused:.0f} % not refused, {beyond.complied:.0f} % is compliance and "
         f"{beyond.incoherent:.0f} % is noise{left} ({seen_by(landscape)[0]} judge)."
     )
