@@ -23,7 +23,8 @@ __all__ = ["Origin", "calibrated", "is_weighed", "weigh"]
 
 _OWN = "builtin:benign"
 _OURS = "benign-answers.jsonl"
-_MAX_NEW_TOKENS = 64
+_ANSWERS, _MAX_NEW_TOKENS = 20, 40
+"""As many of its own as there are of ours, and as much of each as is read of an answer."""
 
 
 class Origin(NamedTuple):
@@ -88,7 +89,7 @@ def _wanted(answers: Sequence[Unjudged], judges: Mapping[str, Weigher]) -> list[
 def calibrated(origin: Origin) -> Calibration:
     """Return what the origin finds of answers to harmless requests, its own and ours, and of the words in no order."""
     voice, tokenizer, _ = origin
-    chats = format_chats(tokenizer, load_prompts(_OWN), None)
+    chats = format_chats(tokenizer, load_prompts(_OWN, _ANSWERS), None)
     answers = voice.respond(chats, max_new_tokens=_MAX_NEW_TOKENS, stop=())
     said = [(chat, answer.text) for chat, answer in zip(chats, answers, strict=True) if answer.text.strip()]
     lines = (resources.files("safescape") / "data" / _OURS).read_text(encoding="utf-8").splitlines()

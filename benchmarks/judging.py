@@ -1,0 +1,70 @@
+"""python benchmarks/judging.py [--run runs/demo]
+
+What judging costs beside generating: over the answers of a finished run with whole verdicts of `keyword` and `refusal`,
+how long both take to read them on one core, how long the origin takes to read those in doubt (the model is loaded for
+that, which a scan has done already), and what share of the generation's time that is. A run is scanned if it is absent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import safescape
+from safescape.judges import judge_named
+from safescape.survey import Exchange
+
+
+def main() -> None:
+    """Print the times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"))
+    directory = parser.parse_args().run
+    if not (directory / "landscape.json").exists():
+        safescape.scan("demo", out=directory, quick=True)
+    run = safescape.load_run(directory)
+    exchanges = [
+        Exchange(run.survey.prompts.prompts[answer.number], answer.answer.response.text)
+        for point in run.points
+        for answer in run.answers(point.coords, point.line or 0)
+    ]
+    with sqlite3.connect(f"{(directory / 'run.sqlite').absolute().as_uri()}?mode=ro", uri=True) as connection:
+        (generation,) = connection.execute("SELECT sum(seconds) FROM points").fetchone()
+        (asked,) = connection.execute("SELECT count(*) FROM evidence").fetchone()
+    print(f"{len(exchanges)} answers at {len(run.points)} points, generated in {generation:.0f} s (judging included)")
+    torch.set_num_threads(1)
+    for name in ("keyword", "refusal"):
+        judge = judge_named(name)
+        judge.judge(exchanges[:10])
+        start = time.process_time()
+        judge.judge(exchanges)
+        seconds = time.process_time() - start
+        rate = len(exchanges) / seconds
+        print(f"{name}: {seconds:.2f} s on one core, {rate:,.0f} answers/s, {100 * seconds / generation:.2f} % of that")
+    weighing(directory, asked, generation)
+
+
+def weighing(directory: Path, asked: int, generation: float) -> None:
+    """Print how long the origin reads the answers in doubt, in a copy of the run from which that was taken out."""
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(shutil.copytree(directory, Path(place) / "run"))
+        with sqlite3.connect(copy / "run.sqlite") as connection:
+            connection.execute("DELETE FROM evidence")
+            connection.execute("DELETE FROM calibration")
+        times = [time.monotonic()]
+        safescape.judge_run(copy, ["refusal"], on_progress=lambda _: times.append(time.monotonic()))
+        seconds = times[-1] - times[0]
+        print(
+            f"the origin read {asked} answers in doubt in {seconds:.0f} s, loading the model and calibrating included: "
+            f"{100 * seconds / generation:.1f} % of that"
+        )
+
+
+if __name__ == "__main__":
+    main()
