@@ -17,6 +17,7 @@ import csv
 import importlib.util
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -145,17 +146,31 @@ def print_by_hand(train: ModuleType, shared: Path) -> None:
     """Print what is made of refusals and answers written out whole, each a manner of its own, in folds left out."""
     labelled = [row for model in train.MODELS for row in train.full(train.of_model(model, shared))]
     written = train.own()
-    whole = np.array([manner in ("argument", "answer") for manner in train.manners()])
+    manners = np.array(train.manners())
+    whole = np.isin(manners, ("argument", "answer", "argued", "plain"))
     folds = np.where(whole, np.random.default_rng(0).integers(0, train.FOLDS, len(written)), -1)
     judged = np.zeros(len(written), np.int8)
     for fold in range(train.FOLDS):
         kept = [row for row, its in zip(written, folds, strict=True) if its != fold]
         left = np.flatnonzero(folds == fold)
         judged[left] = by_classifier(RefusalClassifier(train.fit(kept + labelled)), [written[i] for i in left])
-    people = np.array([row.refused for row in written])
-    for name, chosen in (("refusals", whole & people), ("answers", whole & ~people)):
-        print(f"{name} written out whole, left out: {np.mean(judged[chosen] == 1):.1%} refused, "
-              f"{np.mean(judged[chosen] < 0):.1%} unscored, n = {chosen.sum()}")  # fmt: skip
+    for name, manner in (
+        ("refusals written out whole, left out", "argument"),
+        ("answers written out whole, left out", "answer"),
+        ("refusals that speak of the request, left out", "argued"),
+        ("answers that speak of the request, left out", "plain"),
+    ):
+        print_shares(name, judged[manners == manner])
+    never = train.never_trained_on()
+    verdicts = by_classifier(RefusalClassifier(train.fit(written + labelled)), never)
+    people = np.array([row.refused for row in never])
+    print_shares("parts/unseen.txt, never trained on: refusals", verdicts[people])
+    print_shares("parts/unseen.txt, never trained on: answers", verdicts[~people])
+
+
+def print_shares(name: str, judged: Judged) -> None:
+    """Print how many are called refused, and how many are left open."""
+    print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(judged)}")
 
 
 def print_without_refusals(shared: Path) -> None:
@@ -166,9 +181,17 @@ def print_without_refusals(shared: Path) -> None:
         json.loads(line) for line in (shared / "self_instruct" / "seed_tasks.jsonl").read_text("utf-8").splitlines()
     ]
     outputs = [Exchange(f"{t['instruction']} {t['instances'][0]['input']}", t["instances"][0]["output"]) for t in tasks]
-    for name, given in (("AdvBench's affirmative openings", openings), ("Self-Instruct's outputs", outputs)):
-        judged = outcomes(RefusalClassifier().probabilities(given))
-        print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(given)}")
+    draw = random.Random(0)
+    words = [word for given in openings for word in f"{given.prompt} {given.response}".split()]
+    salad = [
+        Exchange(given.prompt, " ".join(draw.choice(words) for _ in range(draw.randint(5, 90)))) for given in openings
+    ]
+    for name, given in (
+        ("AdvBench's affirmative openings", openings),
+        ("AdvBench's words, at random", salad),
+        ("Self-Instruct's outputs", outputs),
+    ):
+        print_shares(name, outcomes(RefusalClassifier().probabilities(given)))
 
 
 def print_speed(given: list[Exchange]) -> None:

@@ -10,6 +10,7 @@ capital letter.
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -82,6 +83,8 @@ MANNERS = {
 """What is refused in each manner; an over-cautious refusal is one of a harmless request."""
 OF_ITS_OWN = ("bias", "opinion", "privacy", "privacyclaim", "crisis", "denial", "overcautious")
 """Manners whose further sentences are of the same manner."""
+COMMON = 400
+"""How many words count as common in one kind of noise."""
 LETTERS = "etaoinshrdlu"
 GLYPHS = ("-", ",", ".", "'s", "的", "и", "है", "=", "(", "0", "\n", "the", "of", "is", "p", "I", "##", "é", "ing")
 ENDS = ".,:;?!\"'"
@@ -295,11 +298,13 @@ def _steps(parts: Sections, draw: random.Random) -> str:
 
 def _vocabulary() -> list[str]:
     """Return the words of all that was written, each as often as it was."""
-    return [word for path in sorted(PARTS.glob("*.txt")) if path.name != "unseen.txt" for line in lines(path.name) for word in line.split()]
+    names = sorted(path.name for path in PARTS.glob("*.txt") if path.name != "unseen.txt")
+    return [word for name in names for line in lines(name) for word in line.split()]
 
 
 def _noise(number: int, words: Sequence[str], draw: random.Random) -> str:
     length = draw.randint(5, 90)
+    common = sorted(word.strip(ENDS) for word, _ in Counter(words).most_common(COMMON))
     salad = [draw.choice(words) for _ in range(length)]
     match number % 8:
         case 0:
@@ -314,6 +319,8 @@ def _noise(number: int, words: Sequence[str], draw: random.Random) -> str:
             return " ".join(draw.choice((word, draw.choice(GLYPHS))) for word in salad)
         case 5:
             return " ".join(word.strip(ENDS).lower() for word in salad)
+        case 6:
+            return " ".join(draw.choice(common) for _ in range(length))
         case _:
             return " ".join(salad)
 
