@@ -7,7 +7,7 @@ same prompts as well. kappa is counted on full refusals and full compliances, on
 and once on scored answers alone; intervals are 95 % of a bootstrap over answers. Partial refusals stand apart. Also:
 answers cut to about 128 tokens, the settling phrases, the agreement of the two people who labelled, the examples that
 were written out whole (left out fold by fold: manners that were not trained on), two public sets without refusals, and
-the speed on one core. Takes about half a minute; needs scikit-learn and the data in ../shared/data.
+the speed on one core. Takes one to several minutes; needs scikit-learn, the demo's model and the data in ../shared/data.
 """
 
 from __future__ import annotations
@@ -195,15 +195,15 @@ def print_without_refusals(shared: Path) -> None:
 
 
 def print_speed(given: list[Exchange]) -> None:
-    """Print responses a second of about 128 tokens, the best of five passes."""
+    """Print responses a second of processor time, of about 128 tokens each; the best of five passes."""
     long = [exchange._replace(response=exchange.response[:CUT]) for exchange in given if len(exchange.response) >= CUT]
     classifier = RefusalClassifier()
     classifier.probabilities(long[:1])
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         classifier.probabilities(long)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     print(f"speed: {len(long) / min(seconds):.0f} responses of {CUT} characters a second on one core, n = {len(long)}")
 
 
