@@ -7,7 +7,8 @@ same prompts as well. kappa is counted on full refusals and full compliances, on
 and once on scored answers alone; intervals are 95 % of a bootstrap over answers. Partial refusals stand apart. Also:
 answers cut to about 128 tokens, the settling phrases, the agreement of the two people who labelled, the examples that
 were written out whole (left out fold by fold: manners that were not trained on), two public sets without refusals, and
-the speed on one core. Takes one to several minutes; needs scikit-learn, the demo's model and the data in ../shared/data.
+parts/unseen.txt, words at random, and the speed on one core. Takes one to several minutes; needs scikit-learn, the
+demo's model and the data in ../shared/data.
 """
 
 from __future__ import annotations
