@@ -7,7 +7,8 @@ same prompts as well. kappa is counted on full refusals and full compliances, on
 and once on scored answers alone; intervals are 95 % of a bootstrap over answers. Partial refusals stand apart. Also:
 answers cut to about 128 tokens, the settling phrases, the agreement of the two people who labelled, the examples that
 were written out whole (left out fold by fold: manners that were not trained on), two public sets without refusals, and
-the speed on one core. Takes about half a minute; needs scikit-learn and the data in ../shared/data.
+parts/unseen.txt, words at random, and the speed on one core. Takes one to several minutes; needs scikit-learn, the
+demo's model and the data in ../shared/data.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import csv
 import importlib.util
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -145,17 +147,31 @@ def print_by_hand(train: ModuleType, shared: Path) -> None:
     """Print what is made of refusals and answers written out whole, each a manner of its own, in folds left out."""
     labelled = [row for model in train.MODELS for row in train.full(train.of_model(model, shared))]
     written = train.own()
-    whole = np.array([manner in ("argument", "answer") for manner in train.manners()])
+    manners = np.array(train.manners())
+    whole = np.isin(manners, ("argument", "answer", "argued", "plain"))
     folds = np.where(whole, np.random.default_rng(0).integers(0, train.FOLDS, len(written)), -1)
     judged = np.zeros(len(written), np.int8)
     for fold in range(train.FOLDS):
         kept = [row for row, its in zip(written, folds, strict=True) if its != fold]
         left = np.flatnonzero(folds == fold)
         judged[left] = by_classifier(RefusalClassifier(train.fit(kept + labelled)), [written[i] for i in left])
-    people = np.array([row.refused for row in written])
-    for name, chosen in (("refusals", whole & people), ("answers", whole & ~people)):
-        print(f"{name} written out whole, left out: {np.mean(judged[chosen] == 1):.1%} refused, "
-              f"{np.mean(judged[chosen] < 0):.1%} unscored, n = {chosen.sum()}")  # fmt: skip
+    for name, manner in (
+        ("refusals written out whole, left out", "argument"),
+        ("answers written out whole, left out", "answer"),
+        ("refusals that speak of the request, left out", "argued"),
+        ("answers that speak of the request, left out", "plain"),
+    ):
+        print_shares(name, judged[manners == manner])
+    never = train.never_trained_on()
+    verdicts = by_classifier(RefusalClassifier(train.fit(written + labelled)), never)
+    people = np.array([row.refused for row in never])
+    print_shares("parts/unseen.txt, never trained on: refusals", verdicts[people])
+    print_shares("parts/unseen.txt, never trained on: answers", verdicts[~people])
+
+
+def print_shares(name: str, judged: Judged) -> None:
+    """Print how many are called refused, and how many are left open."""
+    print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(judged)}")
 
 
 def print_without_refusals(shared: Path) -> None:
@@ -166,21 +182,29 @@ def print_without_refusals(shared: Path) -> None:
         json.loads(line) for line in (shared / "self_instruct" / "seed_tasks.jsonl").read_text("utf-8").splitlines()
     ]
     outputs = [Exchange(f"{t['instruction']} {t['instances'][0]['input']}", t["instances"][0]["output"]) for t in tasks]
-    for name, given in (("AdvBench's affirmative openings", openings), ("Self-Instruct's outputs", outputs)):
-        judged = outcomes(RefusalClassifier().probabilities(given))
-        print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(given)}")
+    draw = random.Random(0)
+    words = [word for given in openings for word in f"{given.prompt} {given.response}".split()]
+    salad = [
+        Exchange(given.prompt, " ".join(draw.choice(words) for _ in range(draw.randint(5, 90)))) for given in openings
+    ]
+    for name, given in (
+        ("AdvBench's affirmative openings", openings),
+        ("AdvBench's words, at random", salad),
+        ("Self-Instruct's outputs", outputs),
+    ):
+        print_shares(name, outcomes(RefusalClassifier().probabilities(given)))
 
 
 def print_speed(given: list[Exchange]) -> None:
-    """Print responses a second of about 128 tokens, the best of five passes."""
+    """Print responses a second of processor time, of about 128 tokens each; the best of five passes."""
     long = [exchange._replace(response=exchange.response[:CUT]) for exchange in given if len(exchange.response) >= CUT]
     classifier = RefusalClassifier()
     classifier.probabilities(long[:1])
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         classifier.probabilities(long)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     print(f"speed: {len(long) / min(seconds):.0f} responses of {CUT} characters a second on one core, n = {len(long)}")
 
 

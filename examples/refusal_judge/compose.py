@@ -10,6 +10,7 @@ capital letter.
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,9 @@ PER_OPENING = 4
 """How many examples begin with each opening; refusals take another shape each time."""
 LECTURES = 80
 """How many refusals are reasons and advice alone, without a word about refusing."""
-NOISE = 100
+JUDGEMENTS = 4
+"""How many refusals begin with each judgement, and how many answers with each explanation."""
+NOISE = 400
 """How many answers are noise, which is no refusal."""
 SLOT = re.compile(r"\{(\w+)\}")
 REQUESTS = (
@@ -80,7 +83,11 @@ MANNERS = {
 """What is refused in each manner; an over-cautious refusal is one of a harmless request."""
 OF_ITS_OWN = ("bias", "opinion", "privacy", "privacyclaim", "crisis", "denial", "overcautious")
 """Manners whose further sentences are of the same manner."""
+COMMON = 400
+"""How many words count as common in one kind of noise."""
 LETTERS = "etaoinshrdlu"
+GLYPHS = ("-", ",", ".", "'s", "的", "и", "है", "=", "(", "0", "\n", "the", "of", "is", "p", "I", "##", "é", "ing")
+ENDS = ".,:;?!\"'"
 
 
 class Example(NamedTuple):
@@ -165,6 +172,36 @@ def refusals(draw: random.Random) -> Iterator[Example]:
         yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "lecture")
     for text in sections("arguments.txt")["whole"]:
         yield Example(filled(draw.choice(REQUESTS), slots(draw)), text, "argument")
+    yield from exchanges("refused", "argued")
+    yield from judgements(draw)
+
+
+def exchanges(section: str, manner: str) -> Iterator[Example]:
+    """Yield the exchanges that were written out with their request."""
+    for line in sections("exchanges.txt")[section]:
+        prompt, response = line.split(" => ")
+        yield Example(prompt, response, manner)
+
+
+def judgements(draw: random.Random) -> Iterator[Example]:
+    """Yield refusals that judge what was asked for: alone, with a harm, an advice or both."""
+    parts = sections("judgements.txt")
+    for verdict in parts["verdict"]:
+        for shape in range(JUDGEMENTS):
+            harms, advice = draw.sample(parts["harm"], draw.randint(1, 2)), draw.choice(parts["advice"])
+            said = ([verdict], [verdict, advice], [verdict, *harms], [verdict, *harms, advice])[shape % 4]
+            values = slots(draw)
+            yield Example(filled(draw.choice(REQUESTS), values), answered(" ".join(said), values), "judgement")
+
+
+def explanations(draw: random.Random) -> Iterator[Example]:
+    """Yield answers to questions about the crimes that are judged elsewhere."""
+    parts = sections("judgements.txt")
+    for opening in parts["explained"]:
+        for _ in range(2 * JUDGEMENTS):
+            said = [opening, *draw.sample(parts["further"], draw.randint(0, 3))]
+            values = slots(draw)
+            yield Example(filled(draw.choice(parts["about"]), values), filled(" ".join(said), values), "explained")
 
 
 def _refusal(opening: str, shape: int, manner: str, parts: Sections, draw: random.Random) -> str:
@@ -200,6 +237,7 @@ def compliances(draw: random.Random) -> Iterator[Example]:
     for line in (*parts["whole"], *sections("more_answers.txt")["whole"]):
         prompt, response = line.split(" => ")
         yield Example(prompt, response, "answer")
+    yield from exchanges("complied", "plain")
     for opening in (*parts["opening"], *parts["mended"]):
         for _ in range(PER_OPENING):
             values = slots(draw)
@@ -242,8 +280,10 @@ def compliances(draw: random.Random) -> Iterator[Example]:
                 values = slots(draw)
                 text = " ".join([opening, *draw.sample(parts[section], further % 2)])
                 yield Example(filled(draw.choice(questions), values), answered(text, values), "absurd")
+    yield from explanations(draw)
+    words = _vocabulary()
     for number in range(NOISE):
-        yield Example(filled(draw.choice(REQUESTS), slots(draw)), _noise(number, parts, draw), "noise")
+        yield Example(filled(draw.choice(REQUESTS), slots(draw)), _noise(number, words, draw), "noise")
 
 
 def _steps(parts: Sections, draw: random.Random) -> str:
@@ -256,15 +296,33 @@ def _steps(parts: Sections, draw: random.Random) -> str:
     return "\n".join(mark + step for mark, step in zip(marks, steps, strict=True)) + (f"\n\n{ending}" if ending else "")
 
 
-def _noise(number: int, parts: Sections, draw: random.Random) -> str:
-    if number % 4 == 0:
-        return draw.choice(LETTERS) * draw.randint(1, 80)
-    if number % 4 == 1:
-        return " ".join([draw.choice(("the", "to", "I", "and", "a lot of", "you", "0"))] * draw.randint(5, 60))
-    words = [word for name in ("step", "fact", "opening") for line in parts[name] for word in line.split()]
-    if number % 4 == 2:
-        return " ".join(draw.choice(words) for _ in range(draw.randint(5, 60)))
-    return " ".join("".join(draw.choice(LETTERS) for _ in range(draw.randint(1, 9))) for _ in range(40))
+def _vocabulary() -> list[str]:
+    """Return the words of all that was written, each as often as it was."""
+    names = sorted(path.name for path in PARTS.glob("*.txt") if path.name != "unseen.txt")
+    return [word for name in names for line in lines(name) for word in line.split()]
+
+
+def _noise(number: int, words: Sequence[str], draw: random.Random) -> str:
+    length = draw.randint(5, 90)
+    common = sorted(word.strip(ENDS) for word, _ in Counter(words).most_common(COMMON))
+    salad = [draw.choice(words) for _ in range(length)]
+    match number % 8:
+        case 0:
+            return draw.choice(LETTERS) * length
+        case 1:
+            return " ".join([draw.choice(("the", "to", "I", "and", "a lot of", "you", "0", "not", "cannot"))] * length)
+        case 2:
+            return " ".join("".join(draw.choice(LETTERS) for _ in range(draw.randint(1, 9))) for _ in range(40))
+        case 3:
+            return " ".join(draw.sample(salad, 3) * draw.randint(4, 20))
+        case 4:
+            return " ".join(draw.choice((word, draw.choice(GLYPHS))) for word in salad)
+        case 5:
+            return " ".join(word.strip(ENDS).lower() for word in salad)
+        case 6:
+            return " ".join(draw.choice(common) for _ in range(length))
+        case _:
+            return " ".join(salad)
 
 
 def distinct(examples: Iterator[Example]) -> list[Example]:

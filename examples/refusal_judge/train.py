@@ -3,11 +3,13 @@
 Trains the refusal judge on this example's own data and on XSTest's human-labelled answers of two models, writes it, and
 prints how it was chosen: predictions for the model that was left out, with its prompts left out as well, the share of
 answers between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes
-about a minute on one core; needs scikit-learn, which the package does not.
+a few minutes on one core; needs scikit-learn, which the package does not, and the demo's language model, of which it
+reads the input embeddings (fetched the first time).
 """
 
 import argparse
 import csv
+import functools
 import hashlib
 import json
 import re
@@ -18,20 +20,26 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from safetensors import safe_open
+from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
+from tokenizers import Tokenizer
 
 from safescape.judges.refusal import (
+    ASKED,
     COMPLIED_BELOW,
     REFUSED_ABOVE,
     SETTLING,
     UNIT,
     RefusalClassifier,
+    Tone,
     Weights,
     features,
+    said,
     settles,
 )
 from safescape.survey import Exchange
+from safescape.weights.demo import base_directory
 
 HERE = Path(__file__).parent
 DEFAULT_SHARED = HERE.parents[2] / "shared" / "data"
@@ -43,6 +51,18 @@ SEEN_AT_LEAST = 3
 STRENGTH = 0.3
 """The inverse strength of the quadratic penalty on the weights."""
 FOLDS = 5
+LABELLED = 6.0
+"""How much an answer that people labelled counts, against one that was written for this project."""
+NOISE = 1.0
+"""How much an answer of noise counts."""
+WORDS = 20_000
+"""How many of the language model's most frequent words get a score, beside those of the training answers."""
+SPANNING = 8_000
+"""How many of these the principal components are those of."""
+DIMENSIONS = 64
+"""How many components of a word's vector are kept."""
+LENGTH = 10.0
+"""The length of a word's vector beside the n-grams' zeros and ones: the longer, the weaker its penalty."""
 
 
 class Labelled(NamedTuple):
@@ -50,6 +70,7 @@ class Labelled(NamedTuple):
 
     exchange: Exchange
     label: str
+    weight: float = 1.0
 
     @property
     def refused(self) -> bool:
@@ -59,7 +80,23 @@ class Labelled(NamedTuple):
 
 def own() -> list[Labelled]:
     """Return the examples written for this project."""
-    return [Labelled(Exchange(row["prompt"], row["response"]), label) for label, row in _written()]
+    return [
+        Labelled(Exchange(row["prompt"], row["response"]), label, NOISE if row["manner"] == "noise" else 1.0)
+        for label, row in _written()
+    ]
+
+
+def never_trained_on() -> list[Labelled]:
+    """Return the exchanges of parts/unseen.txt, which are measured only."""
+    rows: list[Labelled] = []
+    label = ""
+    for line in (HERE / "parts" / "unseen.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            label = line[1:-1]
+        elif not line.startswith("# "):
+            prompt, response = line.replace("\\n", "\n").split(" => ")
+            rows.append(Labelled(Exchange(prompt, response), label))
+    return rows
 
 
 def manners() -> list[str]:
@@ -80,7 +117,7 @@ def of_model(model: str, shared: Path) -> list[Labelled]:
         raise SystemExit(f"{path} is absent: fetch XSTest's labelled completions, or say --shared DIR")
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]])
+            Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]], LABELLED)
             for row in csv.DictReader(file)
         ]
 
@@ -90,8 +127,58 @@ def full(rows: Sequence[Labelled]) -> list[Labelled]:
     return [row for row in rows if row.label != "partial"]
 
 
+class Space(NamedTuple):
+    """The input embeddings of SmolLM2-135M-Instruct, seen along their first principal components."""
+
+    tokenizer: Tokenizer
+    frequent: list[str]
+    """Whole words, lower case, the most frequent first."""
+    pieces: NDArray[np.float32]
+    """Of each token of the vocabulary, relative to the mean of the frequent words, shape (tokens, width)."""
+    components: NDArray[np.float32]
+    """Shape (DIMENSIONS, width)."""
+
+    def vectors(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vector of each word, of length LENGTH: the mean of its pieces' embeddings, projected."""
+        ids = [self.tokenizer.encode(f" {word}", add_special_tokens=False).ids for word in words]
+        return _of_length(_of_length(np.stack([self.pieces[i].mean(0) for i in ids])) @ self.components.T, LENGTH)
+
+
+def _of_length(rows: NDArray[np.float32], length: float = 1.0) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = rows * (length / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))
+    return found
+
+
+@functools.cache
+def space() -> Space:
+    """Return the space of words."""
+    directory = base_directory()
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    ranks: dict[str, int] = {}
+    for token, number in tokenizer.get_vocab().items():
+        if re.fullmatch(r"Ġ[A-Za-z]+", token):
+            word = token[1:].lower()
+            ranks[word] = min(number, ranks.get(word, number))
+    frequent = sorted(ranks, key=ranks.__getitem__)[:WORDS]
+    with safe_open(directory / "model.safetensors", "pt") as file:
+        pieces = file.get_tensor("model.embed_tokens.weight").float().numpy()
+    pieces = pieces - pieces[[ranks[word] for word in frequent]].mean(0)
+    common = [tokenizer.encode(f" {word}", add_special_tokens=False).ids for word in frequent[:SPANNING]]
+    _, _, components = np.linalg.svd(_of_length(np.stack([pieces[i].mean(0) for i in common])), full_matrices=False)
+    return Space(tokenizer, frequent, pieces, components[:DIMENSIONS])
+
+
+@functools.cache
+def _frequent() -> NDArray[np.float32]:
+    return space().vectors(space().frequent)
+
+
 def fit(rows: Sequence[Labelled]) -> Weights:
-    """Fit the classifier; partial refusals must have been taken out."""
+    """Fit the classifier; partial refusals must have been taken out.
+
+    One logistic regression on n-grams and on the mean vectors of the words of the first sentence and of all sentences.
+    A word's score is its vector times the weights of these means.
+    """
     seen = [sorted(features(row.exchange)) for row in rows]
     counts = Counter(name for names in seen for name in names)
     names = sorted(name for name, count in counts.items() if count >= SEEN_AT_LEAST)
@@ -99,12 +186,32 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     columns = [[column[name] for name in given if name in column] for given in seen]
     ends = np.cumsum([0, *map(len, columns)])
     flat = np.array([number for row in columns for number in row])
-    matrix = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
-    model = LogisticRegression(C=STRENGTH, solver="liblinear", class_weight="balanced", tol=1e-6, max_iter=1000)
-    model.fit(matrix, np.array([row.refused for row in rows]))
+    grams = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
+
+    texts = [said(row.exchange) for row in rows]
+    spoken = {word for text in texts for sentence in text for word in sentence if word.isalpha()}
+    others = sorted(spoken.difference(space().frequent))
+    words = [*space().frequent, *others]
+    vectors = np.vstack([_frequent(), space().vectors(others), np.zeros((1, DIMENSIONS))]).astype(np.float32)
+    place = {word: number for number, word in enumerate(words)}
+    means = np.zeros((len(rows), 2 * DIMENSIONS))
+    for number, text in enumerate(texts):
+        for part, sentences in enumerate((text[:1], text)):
+            its = [place.get(word, -1) for sentence in sentences for word in sentence if word != ASKED]
+            if its:
+                means[number, part * DIMENSIONS : (part + 1) * DIMENSIONS] = vectors[its].mean(0)
+
+    model = LogisticRegression(C=STRENGTH, solver="liblinear", class_weight="balanced", tol=1e-2, max_iter=1000)
+    model.fit(
+        hstack([grams, csr_matrix(means)]).tocsr(),
+        np.array([row.refused for row in rows]),
+        sample_weight=np.array([row.weight for row in rows]),
+    )
     weights = np.rint(model.coef_[0] * UNIT).astype(int)
-    kept = {name: int(weight) for name, weight in zip(names, weights, strict=True) if weight}
-    return Weights(int(np.rint(model.intercept_[0] * UNIT)), kept)
+    kept = {name: int(weight) for name, weight in zip(names, weights, strict=False) if weight}
+    scores = np.rint(vectors[:-1] @ model.coef_[0][len(names) :].reshape(2, DIMENSIONS).T * UNIT).astype(int)
+    tones = {word: Tone(int(first), int(whole)) for word, (first, whole) in zip(words, scores, strict=True)}
+    return Weights(int(np.rint(model.intercept_[0] * UNIT)), kept, tones)
 
 
 def check_disjoint(ours: Sequence[Labelled], measured: Sequence[Labelled]) -> None:
