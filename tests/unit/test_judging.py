@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import safescape
 from safescape import Exchange, InputError, Outcome, RunError, Verdict
 from safescape.judges import KeywordJudge, Panel, common_stop, judge_named, panel_named
+from safescape.judges.custom import entry_points
 from safescape.judging import Judging, judge_stored
 from safescape.store import Store
 from safescape.survey import Finish
@@ -238,3 +239,25 @@ def test_judging_a_finished_run_again_reads_nothing(tmp_path: Path) -> None:
         judge_stored(store, ["keyword"], Judging(), rubrics={})
         assert store.unjudged("keyword") == []
     assert judge_named("keyword").made_of == KeywordJudge.made_of
+
+
+def test_a_package_offers_its_judge_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: types.ModuleType
+) -> None:
+    """As pip installs it: a folder of metadata beside the package."""
+    module.Judge = Shouting
+    metadata = tmp_path / "their_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[safescape.judges]\nshouting = their_judges:Judge\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry_points.cache_clear()
+    try:
+        assert [v.outcome for v in safescape.judge([("how", "NO"), ("how", "so")], "shouting")] == [
+            Outcome.REFUSED,
+            Outcome.COMPLIED,
+        ]
+        with pytest.raises(InputError, match=r"no such judge; expected .*shouting"):
+            safescape.judge([("a", "b")], "whispering")
+    finally:
+        entry_points.cache_clear()
