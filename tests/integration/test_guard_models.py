@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 import tiny_guards
 from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
-from safescape import judging as room
+from safescape.judging import stored as room
 from safescape.engines.reading import GuardReader, Tokens
 from safescape.judges import GuardJudge, guard_named
 from safescape.judges.guard_texts import filled
@@ -129,7 +129,7 @@ def test_a_run_is_judged_in_a_process_of_its_own(
     children: list[psutil.Process] = []
 
     def watch(progress: room.JudgingProgress) -> None:
-        seen.append((progress.judged, progress.total))
+        seen.append((progress.done, progress.total))
         children.extend(psutil.Process().children())
 
     with store:
@@ -157,11 +157,11 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
     def interrupt(progress: room.JudgingProgress) -> None:
         (child,) = psutil.Process().children()
         assert os.getpgid(child.pid) != os.getpgid(0), "Ctrl-C reaches it through us alone"
-        if progress.judged == 2:
+        if progress.done == 2:
             raise KeyboardInterrupt
 
     def kill(progress: room.JudgingProgress) -> None:
-        if progress.judged == 2:
+        if progress.done == 2:
             (child,) = psutil.Process().children()
             os.kill(child.pid, signal.SIGKILL)
 
