@@ -16,12 +16,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 import tiny_guards
 from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
-from safescape.judging import stored as room
 from safescape.engines.reading import GuardReader, Tokens
 from safescape.judges import GuardJudge, guard_named
 from safescape.judges.guard_texts import filled
 from safescape.judges.guards import Guard
 from safescape.judging import Judging, check_judge, judge_exchanges, judge_stored
+from safescape.judging import stored as room
 from safescape.store import Store
 from safescape.survey import GUARDS, Answer, Exchange, Finish, Lines, Position, Response
 from safescape.weights import identity, resolve
