@@ -200,8 +200,9 @@ def _repetition(reading: _Reading) -> float:
         said = text.encode("utf-8", "surrogatepass")
         rest = (len(zlib.compress(said, 1)) - 11) / len(said)
         loop = max(loop, _logistic((_LOOP_COMPRESSED - rest) / 0.02))
-        stuck = sum(len(found[0]) for found in _STUCK.finditer(text)) / len(text)
-        loop = max(loop, _logistic((stuck - _LOOP_STUCK) / 0.03))
+        if rest < _MAY_BE_STUCK:
+            stuck = sum(len(found[0]) for found in _STUCK.finditer(text)) / len(text)
+            loop = max(loop, _logistic((stuck - _LOOP_STUCK) / 0.03))
     return loop
 
 
@@ -209,6 +210,8 @@ _LOOP_TRIPLES = 0.37
 """A text is a loop if it has so few different triples of words, of all it has."""
 _LOOP_COMPRESSED = 0.17
 """A text is a loop if it can be compressed so far."""
+_MAY_BE_STUCK = 0.6
+"""What cannot be compressed so far is not stuck, and is spared the search."""
 _STUCK = re.compile(r"(.{1,12}?)\1{4,}", re.DOTALL)
 """The same few characters five times or more, one after another."""
 _LOOP_STUCK = 0.35
