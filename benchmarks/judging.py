@@ -38,6 +38,7 @@ def main() -> None:
         (generation,) = connection.execute("SELECT sum(seconds) FROM points").fetchone()
         (asked,) = connection.execute("SELECT count(*) FROM evidence").fetchone()
     print(f"{len(exchanges)} answers at {len(run.points)} points, generated in {generation:.0f} s (judging included)")
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for name in ("keyword", "refusal"):
         judge = judge_named(name)
@@ -47,6 +48,7 @@ def main() -> None:
         seconds = time.process_time() - start
         rate = len(exchanges) / seconds
         print(f"{name}: {seconds:.2f} s on one core, {rate:,.0f} answers/s, {100 * seconds / generation:.2f} % of that")
+    torch.set_num_threads(threads)
     weighing(directory, asked, generation)
 
 
