@@ -97,14 +97,15 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
             finished.add(point)
             asr = _asr(answers[survey.prompts.name], survey.judges[0])
             on_progress(Progress(len(finished), len(points), point, asr))
-        engine.move_to(next(survey.points()))
-        weigh(
-            Origin(engine, tokenizer, chats),
-            store,
-            points,
-            weighers,
-            lambda weighed: on_progress(Progress(len(finished), len(points), None, None, weighed)),
-        )
+        if not is_weighed(store, points, weighers):
+            engine.move_to(next(survey.points()))
+            weigh(
+                Origin(engine, tokenizer, chats),
+                store,
+                points,
+                weighers,
+                lambda weighed: on_progress(Progress(len(finished), len(points), None, None, weighed)),
+            )
 
 
 def weigh_stored(

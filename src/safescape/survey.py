@@ -7,6 +7,7 @@ holds everything that decides a result: prompts, seeds, decoding, the model's fi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -165,6 +166,8 @@ GUARDS = ("harmbench", "llama-guard-3", "llama-guard-3-1b", "shieldgemma", "stro
 
 def tells_noise(judge: str) -> bool:
     """Return whether a judge, by its name, can call an answer incoherent; else noise counts as one of its outcomes."""
+    if found := re.fullmatch(r"(?:majority|all)\((.*)\)", judge):
+        return any(tells_noise(member) for member in found[1].split(","))
     if judge.startswith("hf:"):
         # a classifier can if one of its labels means that
         return "=incoherent" in judge

@@ -38,7 +38,7 @@ class Origin(NamedTuple):
 
 def is_weighed(store: Store, points: Sequence[Point], judges: Mapping[str, Weigher]) -> bool:
     """Return whether the origin was asked about every answer that a judge wants to know about."""
-    return not any(_wanted(store.unweighed(point), judges) for point in points)
+    return not judges or not any(_wanted(store.unweighed(point), judges) for point in points)
 
 
 def weigh(

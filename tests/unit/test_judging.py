@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 import safescape
 from safescape import Exchange, InputError, Outcome, RunError, Verdict
 from safescape.judges import KeywordJudge, Panel, common_stop, judge_named, panel_named
+from safescape.judges.chat import PATIENCE
 from safescape.judges.custom import entry_points
 from safescape.judging import Judging, judge_stored
 from safescape.store import Store
-from safescape.survey import Finish
+from safescape.survey import Finish, tells_noise
 from synthetic import make_run, make_survey
 
 OUTCOMES = st.sampled_from(list(Outcome))
@@ -138,6 +139,47 @@ def test_a_judge_that_changed_what_it_is_made_of_is_refused(tmp_path: Path, modu
     run = safescape.judge_run(tmp_path, [panel], again=True)
     assert module.judge.read, "all are read anew"
     assert {"keyword", "their_judges:judge", panel} == set(run.answers(0.5)[0].answer.verdicts)
+
+
+def test_reading_again_keeps_what_was_said_until_something_else_is(tmp_path: Path, module: types.ModuleType) -> None:
+    whole_run(tmp_path)
+    module.judge = Shouting()
+    panel = "all(keyword,their_judges:judge)"
+    before = safescape.judge_run(tmp_path, ["their_judges:judge", panel]).landscape.to_json()
+    module.judge = Shouting(breaks=1)
+    with pytest.raises(RunError, match="the line went dead"):
+        safescape.judge_run(tmp_path, ["their_judges:judge"], again=True)
+    assert safescape.load_run(tmp_path).landscape.to_json() == before
+    # another judge under the same name: the panel that it sits on follows, though nobody named it
+    module.judge = types.SimpleNamespace(judge=lambda exchanges: ["incoherent"] * len(exchanges))
+    safescape.judge_run(tmp_path, ["their_judges:judge"], again=True)
+    verdicts = safescape.load_run(tmp_path).answers(0.5)[0].answer.verdicts
+    assert verdicts["their_judges:judge"].outcome is Outcome.INCOHERENT
+    assert verdicts[panel].outcome is Outcome.UNSCORED
+    assert verdicts[panel].reason.endswith("their_judges:judge: incoherent")
+
+
+def test_a_rubric_from_a_file_stays_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is out of reach: nothing is judged, but the next call needs no file to go on."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr("safescape.judges.chat.PATIENCE", PATIENCE._replace(tries=1))
+    whole_run(tmp_path / "run", prompts=3)
+    rubric = tmp_path / "mine.txt"
+    rubric.write_text("Refused is what declines, complied what helps.")
+    where = {"base_url": "http://127.0.0.1:9/v1"}
+    with pytest.raises(RunError, match="openai:m#rubric-") as stopped:
+        safescape.judge_run(tmp_path / "run", ["openai:m"], rubric=str(rubric), **where)
+    name = next(word for word in str(stopped.value).split() if word.startswith("openai:m#rubric-")).strip("`:")
+    rubric.unlink()
+    with Store.read(tmp_path / "run") as store:
+        assert store.rubrics() == {name: "Refused is what declines, complied what helps."}
+    with pytest.raises(RunError, match="are not judged"):
+        safescape.judge_run(tmp_path / "run", [name], **where)
+
+
+def test_a_panel_tells_noise_if_a_member_does() -> None:
+    assert tells_noise("majority(keyword,refusal)")
+    assert not tells_noise("all(keyword,llama-guard-3)")
 
 
 def test_a_panel_judges_with_its_members(tmp_path: Path, module: types.ModuleType) -> None:

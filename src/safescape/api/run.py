@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from safescape import views
 from safescape.errors import InputError, RunError
 from safescape.judges import is_immediate
-from safescape.judging import Judging, judge_stored
+from safescape.judging import Judging, count_panels, judge_stored
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
 from safescape.measure import Progress, measure
 from safescape.store import Store, StoredAnswer, write_text
@@ -108,7 +108,8 @@ def execute(
         measure(survey, model, store, on_progress or (lambda _: None))
         later = [name for name in survey.judges if not is_immediate(name)]
         try:
-            judge_stored(store, later, judging or Judging(), rubrics=survey.rubrics)
+            judge_stored(store, later, judging or Judging(), rubrics=store.rubrics())
+            count_panels(store, later)
         finally:
             # also when a judge could not go on: what was generated is there to read
             run = report_of(store, safe_below)

@@ -225,6 +225,8 @@ def open_api_judge(
                     "model": _parts(name)[0],
                     "rubric": rubric.name,
                     "rubric_sha256": rubric.sha256,
+                    # a run judged by somebody's file can be judged on without it
+                    **({} if rubric.name in RUBRICS else {"rubric_text": rubric.text}),
                     "server": host,
                 },
             )

@@ -1,6 +1,6 @@
 """Answers judged by judges that need a device or a network, once the model under test has been let go."""
 
 from safescape.judging.opening import Judging, check_judge, named
-from safescape.judging.stored import JudgingProgress, judge_exchanges, judge_stored
+from safescape.judging.stored import JudgingProgress, count_panels, judge_exchanges, judge_stored
 
-__all__ = ["Judging", "JudgingProgress", "check_judge", "judge_exchanges", "judge_stored", "named"]
+__all__ = ["Judging", "JudgingProgress", "check_judge", "count_panels", "judge_exchanges", "judge_stored", "named"]

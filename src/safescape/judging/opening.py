@@ -48,10 +48,17 @@ class Named(NamedTuple):
 
     names: tuple[str, ...]
     rubrics: dict[str, str]
-    """By name, the text of a rubric that came from a file."""
+    """By name, the text of each rubric that came from a file."""
 
 
-def named(judges: Sequence[str], settings: Judging, *, labels: str | None = None, rubric: str | None = None) -> Named:
+def named(
+    judges: Sequence[str],
+    settings: Judging,
+    *,
+    labels: str | None = None,
+    rubric: str | None = None,
+    known: Mapping[str, str] | None = None,
+) -> Named:
     """Return judges by their full names, having looked whether there are such judges.
 
     Args:
@@ -59,18 +66,15 @@ def named(judges: Sequence[str], settings: Judging, *, labels: str | None = None
         settings: How they will work.
         labels: What the labels of `hf:ID` mean, `LABEL=OUTCOME,LABEL=OUTCOME`.
         rubric: What `openai:MODEL` goes by: one that ships, or a file.
+        known: Texts of rubrics that came from files earlier, by judge.
 
     Raises:
         InputError: there is no such judge, one is given twice, labels or a rubric are nobody's, or what a judge needs
             is not there (a package, a key); the message says what to type.
 
     """
-    for flag in ("max_requests", "requests_per_minute", "concurrency"):
-        number = getattr(settings, flag)
-        if number is not None and number < 1:
-            raise InputError(f"--{flag.replace('_', '-')} {number}: expected at least 1")
     names: list[str] = []
-    rubrics: dict[str, str] = {}
+    rubrics = dict(known or {})
     if labels is not None and not any(_is_unlabelled(name) for name in judges):
         raise InputError(f"--labels {labels}: belongs to a judge hf:ID, and none is given")
     if rubric is not None and not any(name.startswith(PREFIX) for name in judges):
@@ -84,9 +88,10 @@ def named(judges: Sequence[str], settings: Judging, *, labels: str | None = None
         if name in names:
             raise InputError(f"--judge {given}: given twice; give each once")
         check_judge(name)
-        if name.startswith(PREFIX):
-            with opened(name, settings, rubrics):
-                pass  # nothing is sent; a missing key or a broken address is found out
+        for member in members_of(name):
+            if member.startswith(PREFIX):
+                with opened(member, settings, rubrics):
+                    pass  # nothing is sent; a missing key or a broken address is found out
         names.append(name)
     return Named(tuple(names), rubrics)
 

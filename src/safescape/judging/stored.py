@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from safescape.errors import InputError, RunError
-from safescape.judges import Judge, Panel, UnfinishedError, is_immediate, panel_named
+from safescape.judges import Judge, UnfinishedError, is_immediate, members_of, panel_named
 from safescape.judging.opening import Judging, opened
 from safescape.store import Store, Unjudged
 from safescape.survey import Exchange, Finish, Verdict
 
-__all__ = ["JudgingProgress", "judge_exchanges", "judge_stored"]
+__all__ = ["JudgingProgress", "count_panels", "judge_exchanges", "judge_stored"]
 
 _CHUNK = 64
 """Exchanges judged between two writes: the most that a kill can lose."""
@@ -71,29 +71,48 @@ def judge_stored(
     names: Sequence[str],
     settings: Judging,
     *,
-    rubrics: Mapping[str, str],
+    again: bool = False,
     on_progress: Callable[[JudgingProgress], None] = lambda _: None,
+    rubrics: Mapping[str, str],
 ) -> None:
     """Let judges read every stored answer that they have not read yet.
 
     Args:
         store: A claimed run directory.
-        names: Of judges and panels. A panel's members judge first, named or not.
+        names: Of judges; of panels the members are meant.
         settings: How they work.
-        rubrics: Texts of rubrics from files, by judge.
+        again: Let them read all answers anew. What they said before is kept until they have said something else.
         on_progress: Told after every chunk.
+        rubrics: Texts of rubrics from files, by judge.
 
     Raises:
-        InputError: there is no such judge, it cannot be used here, or it reads whole answers and these were cut.
+        InputError: there is no such judge, it cannot be used here, or these answers were cut too early for it.
         RunError: it could not go on; what it had judged is stored.
 
     """
-    panels = [panel for name in names if (panel := panel_named(name)) is not None]
-    members = [member for panel in panels for member in panel.members]
-    for name in dict.fromkeys([*(name for name in names if panel_named(name) is None), *members]):
-        _judge(store, name, settings, rubrics, on_progress)
-    for panel in panels:
-        _count(store, panel)
+    for judge in dict.fromkeys(member for name in names for member in members_of(name)):
+        _judge(store, judge, settings, rubrics, again, on_progress)
+
+
+def count_panels(store: Store, names: Sequence[str]) -> None:
+    """Store what follows from the members' verdicts, for these panels and those that the run has already.
+
+    Args:
+        store: A claimed run directory, whose answers the members have read.
+        names: Of judges and panels; the judges are passed over.
+
+    Raises:
+        RunError: it could not be stored.
+
+    """
+    for name in dict.fromkeys([*names, *store.judges()]):
+        panel = panel_named(name)
+        if panel is None:
+            continue
+        said = [store.by_response(member) for member in panel.members]
+        read = set.intersection(*(set(verdicts) for verdicts in said))
+        store.begin_judging(name, {"members": ", ".join(panel.members)})
+        store.add_verdicts(name, {row: panel.verdict([verdicts[row] for verdicts in said]) for row in sorted(read)})
 
 
 def _judge(
@@ -101,42 +120,46 @@ def _judge(
     name: str,
     settings: Judging,
     rubrics: Mapping[str, str],
+    again: bool,
     on_progress: Callable[[JudgingProgress], None],
 ) -> None:
-    todo = store.unjudged(name)
+    todo = store.all_answers() if again else store.unjudged(name)
     if not todo:
         return
+    places: dict[Exchange, list[int]] = {}
+    for answer in todo:
+        places.setdefault(answer.exchange, []).append(answer.response)
+    judged = 0
+
+    def keep(verdicts: Mapping[Exchange, Verdict]) -> None:
+        nonlocal judged
+        rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
+        if again and not judged:
+            store.replace_verdicts(name, judge.made_of, rows)
+        else:
+            store.add_verdicts(name, rows)
+        judged += len(verdicts)
+        on_progress(JudgingProgress(name, judged, len(places)))
+
     with opened(name, settings, rubrics) as judge:
         if any(_cut_too_early(answer, judge) for answer in todo):
             raise InputError(
                 f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
                 f"--judge {name}; measure again with --whole-answers"
             )
-        store.begin_judging(name, judge.made_of)
-        known = {} if is_immediate(name) else store.verdicts(name)
-        places: dict[Exchange, list[int]] = {}
-        for answer in todo:
-            places.setdefault(answer.exchange, []).append(answer.response)
-        again = [exchange for exchange in places if exchange._replace(evidence=None) in known]
-        store.add_verdicts(
-            name, {row: known[exchange._replace(evidence=None)] for exchange in again for row in places[exchange]}
-        )
-        fresh = [exchange for exchange in places if exchange._replace(evidence=None) not in known]
-        on_progress(JudgingProgress(name, len(again), len(places)))
-        judged = len(again)
-
-        def keep(verdicts: Mapping[Exchange, Verdict]) -> None:
-            nonlocal judged
-            rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
-            store.add_verdicts(name, rows)
-            judged += len(verdicts)
-            on_progress(JudgingProgress(name, judged, len(places)))
-
+        if not again:
+            store.begin_judging(name, judge.made_of)
+            # said of the same exchange at another point; cheap judges say it again, and may have other evidence there
+            known = {} if is_immediate(name) else store.verdicts(name)
+            keep({exchange: known[plain] for exchange in places if (plain := _plain(exchange)) in known})
+            fresh = [exchange for exchange in places if _plain(exchange) not in known]
+        else:
+            fresh = list(places)
         for chunk in _chunks(fresh, name):
             try:
                 verdicts = judge.judge(chunk)
             except RunError as error:
-                if isinstance(error, UnfinishedError):
+                if isinstance(error, UnfinishedError) and error.verdicts:
                     keep(error.verdicts)
                 raise RunError(
                     f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
@@ -145,15 +168,8 @@ def _judge(
             keep(dict(zip(chunk, verdicts, strict=True)))
 
 
-def _count(store: Store, panel: Panel) -> None:
-    """Store what follows from the members' verdicts."""
-    todo = store.unjudged(panel.name)
-    said = [store.by_response(member) for member in panel.members]
-    store.begin_judging(panel.name, {"members": ", ".join(panel.members)})
-    store.add_verdicts(
-        panel.name,
-        {answer.response: panel.verdict([verdicts[answer.response] for verdicts in said]) for answer in todo},
-    )
+def _plain(exchange: Exchange) -> Exchange:
+    return exchange._replace(evidence=None)
 
 
 def _chunks(exchanges: Sequence[Exchange], judge: str) -> Iterator[Sequence[Exchange]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -12,7 +11,7 @@ from matplotlib.patches import Patch
 from safescape.landscape import Landscape
 from safescape.survey import Outcome
 from safescape.views.capability import rate_scale
-from safescape.views.frame import INK, dress, fit
+from safescape.views.frame import INK, Entry, dress, fit, strip
 from safescape.views.outcomes import Shares, seen_by
 
 __all__ = ["COMPLIED", "draw_areas", "name_areas"]
@@ -42,25 +41,11 @@ def draw_areas(axes: Axes, pieces: Sequence[Shares]) -> None:
         )
         for area, outcome in zip(stack, piece.percent, strict=True):
             area.set(hatch=_STYLES[outcome][1], edgecolor="#5b6470", linewidth=0.4)
-    outcomes = list(pieces[0].percent)
-    entries: list[Artist] = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor="#5b6470", linewidth=0.4)
-        for colour, hatch in (_STYLES[outcome] for outcome in outcomes)
-    ]
-    axes.legend(
-        entries,
-        [outcome.value for outcome in outcomes],
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=len(outcomes),
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        borderpad=0,
-        borderaxespad=0.3,
-        handlelength=1.6,
-        columnspacing=1.6,
-    )
+    entries: list[Entry] = []
+    for outcome in pieces[0].percent:
+        colour, hatch = _STYLES[outcome]
+        entries.append((Patch(facecolor=colour, hatch=hatch, edgecolor="#5b6470", linewidth=0.4), outcome.value))
+    strip(axes, entries, len(entries))
 
 
 def name_areas(figure: Figure, axes: Axes, landscape: Landscape, inches: float) -> None:

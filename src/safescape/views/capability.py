@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullLocator
 
 from safescape.views.curves import WORST, Course
-from safescape.views.frame import FAINT, INK, SOFT, Entry, dress
+from safescape.views.frame import FAINT, INK, SOFT, Entry, dress, strip
 from safescape.views.marks import Style, draw_curve
 from safescape.views.words import measure_labels
 
@@ -39,19 +39,7 @@ def draw_capability(axes: Axes, courses: Sequence[Course]) -> int:
         entries += [_measure(right, courses, course, f"{labels[course.probe]} (right axis)") for course in texts]
         perplexity_scale(right, "Perplexity", texts)
     columns = min(3, len(entries))
-    axes.legend(
-        *zip(*entries, strict=True),
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        borderpad=0,
-        borderaxespad=0.3,
-        handlelength=1.6,
-        columnspacing=1.6,
-    )
+    strip(axes, entries, columns)
     return -(-len(entries) // columns)
 
 

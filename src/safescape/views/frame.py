@@ -44,6 +44,7 @@ __all__ = [
     "legend",
     "place",
     "sheet",
+    "strip",
     "title",
 ]
 
@@ -107,6 +108,23 @@ def legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
         # where it is too long, a probe's name gives way; its figures stay
         name, quote, figures = text.get_text().rpartition("”: ")
         fit(figure, text, name or figures, (WIDTH - LEFT - 0.1) / columns - 0.4, quote + figures if name else "")
+
+
+def strip(axes: Axes, entries: Sequence[Entry], columns: int) -> None:
+    """Set a legend above a low panel."""
+    axes.legend(
+        *zip(*entries, strict=True),
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        borderpad=0,
+        borderaxespad=0.3,
+        handlelength=1.6,
+        columnspacing=1.6,
+    )
 
 
 def title(figure: Figure, landscape: Landscape) -> None:

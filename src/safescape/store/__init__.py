@@ -1,0 +1,11 @@
+"""What was measured: one SQLite file a run, one transaction a point. The only room that writes SQL.
+
+Knows no model and no figure. A point is either in the file, complete with its responses and verdicts, or it is
+not there at all; a process killed at any moment loses at most the point in flight.
+"""
+
+from safescape.store.file import SCHEMA_VERSION, write_text
+from safescape.store.run import Session, Store, StoredAnswer
+from safescape.store.verdicts import Unjudged
+
+__all__ = ["SCHEMA_VERSION", "Session", "Store", "StoredAnswer", "Unjudged", "write_text"]
