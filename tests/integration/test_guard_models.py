@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 import tiny_guards
 from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
-from safescape.engines.reading import GuardReader, Tokens
+from safescape.engines.pieces import Tokens
+from safescape.engines.reading import GuardReader
 from safescape.judges import GuardJudge, guard_named
 from safescape.judges.guard_texts import filled
 from safescape.judges.guards import Guard

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tiny_guards
 from safescape import InputError, Outcome
-from safescape.engines.reading import Tokens
+from safescape.engines.pieces import Tokens
 from safescape.judges import GuardJudge, classifier_named, guard_named, is_immediate, labelled, members_of
 from safescape.judges.classifiers import Classifier, ClassifierJudge
 from safescape.judges.guard_texts import HARMBENCH, LLAMA_GUARD_3, Piece, Text, filled, joined, neutral
