@@ -79,17 +79,41 @@ def test_judging_from_python_runs_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "no judge given; give one, as in --with refusal"),
+        (["--with", "nobody"], "--judge nobody: no such judge; expected keyword, refusal,"),
+        (["--with", "refusal", "--panel", "all"], "two or more different judges"),
+        (["--with", "refusal", "--rubric", "policy"], "belongs to a judge openai:MODEL"),
+        (["--with", "refusal", "--labels", "a=refused"], "belongs to a judge hf:ID"),
+        (["--with", "keyword", "--with", "keyword"], "given twice; give each once"),
+        (["--with", "openai:m", "--rubric", "nofile"], "--rubric nofile"),
+        (["--with", "openai:m", "--max-requests", "0"], "--max-requests 0"),
+        (["--with", "openai:m", "--concurrency", "0"], "--concurrency 0"),
+        (["--with", "openai:m", "--base-url", "localhost"], "--base-url: expected an address"),
+        (["--with", "majority(keyword,openai:m)"], "needs a key"),
+        (["--with", "hf:a,b"], "hf:a,b"),
+        (["--with", "llama-guard-3=./nowhere", "--again"], "./nowhere"),
+        (["--with", "keyword", "--safe-below", "200"], "--safe-below 200"),
+        (["--with", "keyword", "--device", "abacus"], "--device abacus"),
+    ],
+)
+def test_wrong_judges_are_one_line_and_change_nothing(
+    refused: Callable[[Sequence[str], str], None],
+    scanned: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    before = safescape.load_run(scanned.directory).landscape.to_json()
+    refused(["judge", str(scanned.directory), *arguments], message)
+    assert safescape.load_run(scanned.directory).landscape.to_json() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["judge", "nowhere", "--with", "refusal"], "nowhere: no run.sqlite in it"),
-        (["judge", "nowhere"], "no judge given; give one, as in --with refusal"),
-        (["judge", "nowhere", "--with", "nobody"], "--judge nobody: no such judge; expected keyword, refusal,"),
-        (["judge", "nowhere", "--with", "refusal", "--panel", "all"], "two or more different judges"),
-        (["judge", "nowhere", "--with", "refusal", "--rubric", "policy"], "belongs to a judge openai:MODEL"),
-        (["judge", "nowhere", "--with", "refusal", "--labels", "a=refused"], "belongs to a judge hf:ID"),
-        (["judge", "nowhere", "--with", "keyword", "--with", "keyword"], "given twice; give each once"),
-        (["judge", "nowhere", "--with", "openai:m", "--rubric", "nofile"], "--rubric nofile"),
-        (["judge", "nowhere", "--with", "openai:m", "--max-requests", "0"], "--max-requests 0"),
-        (["judge", "nowhere", "--with", "openai:m", "--concurrency", "0"], "--concurrency 0"),
-        (["judge", "nowhere", "--with", "hf:a,b"], "hf:a,b"),
         (["scan", "demo", "--judge", "nobody"], "--judge nobody: no such judge"),
         (["scan", "demo", "--judge", "keyword", "--judge", "keyword"], "--judge keyword: given twice"),
         (["scan", "demo", "--judge", "keyword", "--rubric", "policy"], "belongs to a judge openai:MODEL"),
@@ -97,7 +121,7 @@ def test_judging_from_python_runs_as_written(tmp_path: Path) -> None:
         (["check", "demo", "demo-base", "--judge", "all(keyword)"], "two or more different judges"),
     ],
 )
-def test_wrong_judges_are_one_line(
+def test_wrong_judges_of_other_commands_are_one_line(
     refused: Callable[[Sequence[str], str], None], arguments: list[str], message: str
 ) -> None:
     refused(arguments, message)

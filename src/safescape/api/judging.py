@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
+from safescape.api.asking import device_of
 from safescape.api.run import Run, report_of
 from safescape.errors import InputError
 from safescape.judges import Weigher, is_immediate, judge_named, members_of
@@ -72,7 +73,7 @@ def judge(exchanges: Iterable[tuple[str, str]], judge: str = REFUSAL, **reading:
 
 def _settings(reading: Reading) -> Judging:
     return Judging(
-        device=reading.get("device"),
+        device=device_of(reading.get("device")),
         base_url=reading.get("base_url"),
         max_requests=reading.get("max_requests"),
         requests_per_minute=reading.get("requests_per_minute"),
