@@ -54,11 +54,7 @@ def test_the_judge_of_the_docs_runs_as_written(scanned: Run) -> None:
     panel = "majority(refusal,my_judge:Cautious)"
     assert set(document["by_judge"]) == {"refusal", "my_judge:Cautious", panel}
     assert document["survey"]["judges"] == ["keyword"], "the survey stays as it was"
-    assert {point["judge"] for point in document["points"]} == {panel} or {p["judge"] for p in document["points"]} <= {
-        "refusal",
-        "my_judge:Cautious",
-        panel,
-    }
+    assert {point["judge"] for point in document["points"]} == {panel}, "the first by name that tells noise"
     pairs = {frozenset(each["judges"]) for each in document["agreement"]}
     assert frozenset(("keyword", "refusal")) in pairs
     page = (scanned.directory / "report.html").read_text(encoding="utf-8")
