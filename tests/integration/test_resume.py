@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,9 @@ KILLS = 20
 
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
-    """Processes that begin with the package imported, so that a kill lands in the scan and not in the imports."""
+    """Processes that begin with what a scan imports late already there, so that a kill lands in the scan and not in the imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["safescape"])
+    context.set_forkserver_preload(["safescape.engines.transformers", "safescape.views.page", "safescape.views.figure"])
     return context
 
 
@@ -64,10 +64,11 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
         out = tmp_path / f"killed-{attempt}"
         process = processes.Process(target=scan, args=(model, out, TINY))
         process.start()
-        time.sleep(draw.uniform(0, seconds))
+        wait_for_points(process, out, draw.randrange(9))
+        time.sleep(draw.uniform(0, seconds / 9))
         process.kill()
         process.join()
-        before = rows(out)[0] if (out / "run.sqlite").exists() and has_tables(out) else []
+        before = stored(out)
         finish(processes, model, out, TINY)
         after, said = rows(out)
         assert after[: len(before)] == before, "a finished point is not computed again"
@@ -78,9 +79,22 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
     assert sum(0 < count < 9 for count in survived_by) > 0, f"no kill fell inside a scan: {survived_by}"
 
 
-def has_tables(directory: Path) -> bool:
+def stored(directory: Path) -> list[tuple[object, ...]]:
+    """The finished points of a run that may not have begun to write its store."""
+    if not (directory / "run.sqlite").exists():
+        return []
     with sqlite3.connect(directory / "run.sqlite") as connection:
-        return bool(connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'points'").fetchone()[0])
+        if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'points'").fetchone()[0]:
+            return []
+    return rows(directory)[0]
+
+
+def wait_for_points(process: ForkServerProcess, out: Path, count: int) -> None:
+    """Until the scan has finished so many points, or ended."""
+    deadline = time.monotonic() + 120
+    while len(stored(out)) < count and process.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, processes: ForkServerContext) -> None:
@@ -89,11 +103,7 @@ def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, process
     out = tmp_path / "killed"
     process = processes.Process(target=scan, args=("demo", out, settings))
     process.start()
-    deadline = time.monotonic() + 120
-    while not (out / "run.sqlite").exists() or not has_tables(out) or not rows(out)[0]:
-        assert time.monotonic() < deadline
-        assert process.is_alive()
-        time.sleep(0.02)
+    wait_for_points(process, out, 1)
     process.kill()
     process.join()
     before, _ = rows(out)
