@@ -23,7 +23,7 @@ KILLS = 20
 
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
-    """Processes that begin with what a scan imports late already there, so that a kill lands in the scan and not in the imports."""
+    """Processes that begin with what a scan imports late, so that a kill lands in the scan and not in the imports."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["safescape.engines.transformers", "safescape.views.page", "safescape.views.figure"])
     return context
