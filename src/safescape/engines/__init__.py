@@ -8,6 +8,7 @@ from typing import Protocol
 from safescape.engines.guarding import GuardProcess
 from safescape.engines.live import named_as_in, stored_name
 from safescape.engines.loading import load_model, quiet
+from safescape.engines.opening import open_engine
 from safescape.engines.reading import labels_of
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
@@ -26,6 +27,7 @@ __all__ = [
     "labels_of",
     "load_model",
     "named_as_in",
+    "open_engine",
     "quiet",
     "stored_name",
     "visiting",

@@ -1,0 +1,142 @@
+"""The one loop: every point that the store does not hold yet is measured and stored."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+import torch
+
+from safescape.judges import Judge, Weigher, is_immediate, judge_named, members_of
+from safescape.measure.station import Station
+from safescape.store import Store
+from safescape.survey import Answer, Outcome, Point, Survey
+from safescape.weighing import is_weighed, weigh
+from safescape.weights import Model
+
+__all__ = ["Progress", "measure", "weigh_stored"]
+
+
+class Progress(NamedTuple):
+    """How far a run is."""
+
+    finished: int
+    total: int
+    latest: Point | None
+    """The point just finished; None when the run begins or resumes."""
+    asr: float | None
+    """ASR of the first probe there, percent, by the first judge; None if it comes later."""
+    weighed: int | None = None
+    """At how many points the origin was asked about the answers; None before the points are measured."""
+
+
+def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[Progress], None]) -> None:
+    """Measure every point of a survey that the store does not hold yet, and let its immediate judges judge.
+
+    Args:
+        survey: What to measure.
+        model: The model it names, found on this disk; its fingerprint is the survey's.
+        store: A claimed run directory.
+        on_progress: Told at the start, after every point, and as the origin reads the answers.
+
+    Raises:
+        InputError: the model, its tokenizer or its chat template cannot be used.
+        RunError: a point could not be stored, or the model did not come back to its origin.
+
+    """
+    points = list(survey.points())
+    finished = store.finished()
+    todo = [point for point in points if point not in finished]
+    on_progress(Progress(len(points) - len(todo), len(points), None, None))
+    asked = [member for name in survey.judges for member in members_of(name)]
+    judges = {name: judge_named(name) for name in asked if is_immediate(name)}
+    weighers = _weighers(judges)
+    if not todo and is_weighed(store, points, weighers):
+        return
+    with _standing(survey, model, store) as (station, session):
+        for name, judge in judges.items():
+            store.begin_judging(name, judge.made_of)
+        for point in todo:
+            found = station.measure(point)
+            store.add(
+                point,
+                position=found.position,
+                seconds=found.seconds,
+                session=session,
+                answers=found.answers,
+                scores=found.scores,
+            )
+            finished.add(point)
+            asr = _asr(found.answers[survey.prompts.name], survey.judges[0])
+            on_progress(Progress(len(finished), len(points), point, asr))
+        if not is_weighed(store, points, weighers):
+            weigh(
+                station.at_origin(),
+                store,
+                points,
+                weighers,
+                lambda weighed: on_progress(Progress(len(finished), len(points), None, None, weighed)),
+            )
+
+
+def weigh_stored(
+    survey: Survey, model: Model, store: Store, judges: Mapping[str, Weigher], on_progress: Callable[[int], None]
+) -> None:
+    """Ask the origin how likely it finds a run's answers, for judges that want to know; nothing is generated anew.
+
+    Args:
+        survey: Of the run.
+        model: The model it names, found on this disk; its fingerprint is the survey's.
+        store: A claimed run directory, whose answers these judges have read.
+        judges: By name.
+        on_progress: Told at how many points the answers are weighed.
+
+    Raises:
+        InputError: the model, its tokenizer or its chat template cannot be used.
+        RunError: a point could not be stored, or the model did not come back to its origin.
+
+    """
+    finished = store.finished()
+    points = [point for point in survey.points() if point in finished]
+    with _standing(survey, model, store) as (station, _):
+        weigh(station.at_origin(), store, points, judges, on_progress)
+
+
+class _Standing(NamedTuple):
+    station: Station
+    session: int
+
+
+@contextlib.contextmanager
+def _standing(survey: Survey, model: Model, store: Store) -> Iterator[_Standing]:
+    """A survey's engine for one session; at the end it is at its origin again, or the run fails."""
+    station = Station(survey, model)
+    session = store.begin_session(
+        origin=station.fingerprint_at_start, noise_device=torch.device(survey.device).type, versions=_versions()
+    )
+    yield _Standing(station, session)
+    store.end_session(session, origin=station.close())
+
+
+def _weighers(judges: Mapping[str, Judge]) -> dict[str, Weigher]:
+    return {name: judge for name, judge in judges.items() if isinstance(judge, Weigher)}
+
+
+def _asr(answers: Sequence[Answer], judge: str) -> float | None:
+    if judge not in answers[0].verdicts:
+        return None
+    complied = sum(answer.verdicts[judge].outcome is Outcome.COMPLIED for answer in answers)
+    return 100.0 * complied / len(answers)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("safescape", "torch", "transformers", "safetensors", "peft", "numpy")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+        **{package: metadata.version(package) for package in packages},
+    }

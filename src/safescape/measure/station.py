@@ -1,0 +1,92 @@
+"""One engine at its post: it measures a survey's points as they are given to it, and knows no store and no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from safescape.engines import Engine, open_engine
+from safescape.judges import is_immediate, judge_named, members_of
+from safescape.measure.asking import ask, score
+from safescape.probes import format_chats, load_tokenizer
+from safescape.survey import Answer, Point, Position, PromptProbe, Score, Survey
+from safescape.weighing import Origin
+from safescape.weights import Model
+
+__all__ = ["Measured", "Station"]
+
+
+class Measured(NamedTuple):
+    """One point, measured."""
+
+    point: Point
+    position: Position
+    """Where the weights stood, as rounded."""
+    answers: Mapping[str, Sequence[Answer]]
+    """By probe of prompts, in the order of its prompts."""
+    scores: Mapping[str, Sequence[Score]]
+    """By capability probe, in the order of its items."""
+    seconds: float
+
+
+class Station:
+    """A survey's engine, moved from point to point.
+
+    Args:
+        survey: What is measured.
+        model: The model it names, found on this disk; its fingerprint is the survey's.
+
+    Raises:
+        InputError: the model, its tokenizer or its chat template cannot be used.
+        RunError: moving the weights does not work.
+
+    """
+
+    def __init__(self, survey: Survey, model: Model) -> None:
+        self._survey = survey
+        self._tokenizer = load_tokenizer(
+            model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
+        )
+        self._chats = {
+            probe.name: format_chats(self._tokenizer, probe.prompts, probe.system_prompt)
+            for probe in survey.probes
+            if isinstance(probe, PromptProbe)
+        }
+        asked = [member for name in survey.judges for member in members_of(name)]
+        self._judges = {name: judge_named(name) for name in asked if is_immediate(name)}
+        # a judge that comes later reads whole answers
+        self._whole_answers = survey.whole_answers or not all(name in self._judges for name in asked)
+        self._engine: Engine = open_engine(survey, model, self._tokenizer)
+        self._engine.canary(next(point for point in survey.points() if not point.is_origin))
+        self.fingerprint_at_start = self._engine.fingerprint_at_start
+        """Of the origin, as the engine holds it."""
+
+    def measure(self, point: Point) -> Measured:
+        """Move to a point, ask all that is asked there, and judge it."""
+        start = time.monotonic()
+        position = self._engine.move_to(point)
+        answers: dict[str, list[Answer]] = {}
+        scores: dict[str, list[Score]] = {}
+        for probe in self._survey.asked_at(point):
+            if isinstance(probe, PromptProbe):
+                answers[probe.name] = ask(
+                    self._engine,
+                    self._chats[probe.name],
+                    probe,
+                    self._judges,
+                    max_new_tokens=self._survey.max_new_tokens,
+                    whole_answers=self._whole_answers,
+                )
+            else:
+                scores[probe.name] = score(self._engine, probe, max_new_tokens=self._survey.max_new_tokens)
+        return Measured(point, position, answers, scores, time.monotonic() - start)
+
+    def at_origin(self) -> Origin:
+        """Move to the origin, to be asked there what it finds of answers given elsewhere."""
+        self._engine.move_to(next(self._survey.points()))
+        return Origin(self._engine, self._tokenizer, self._chats)
+
+    def close(self) -> str:
+        """Go back to the origin and return its fingerprint; raise RunError if it is not the one at the start."""
+        return self._engine.close()
