@@ -43,9 +43,8 @@ def mover_of(weights: Checkpoint | Counted, dtype: torch.dtype = torch.float32, 
 
 
 def moved(mover: Mover, point: Point) -> tuple[dict[str, Tensor], Position]:
-    found: dict[str, Tensor] = {}
-    position = mover.move(point, lambda name, values: found.update({name: values.clone()}))
-    return found, position
+    moving = mover.moving(point)
+    return {name: values.clone() for name, values in moving}, moving.position
 
 
 def free(memory: int):

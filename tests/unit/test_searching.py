@@ -113,9 +113,9 @@ def test_every_block_moves_by_its_own_coordinate(models: tuple[Checkpoint, Check
     assert sorted(name for block in blends.blocks for name in block) == list(base.names())
     shapes = {name: base.tensor(name).shape for name in base.names()}
     mover = Mover(base, blends, shapes, dtype=torch.float32, device=torch.device("cpu"))
-    found: dict[str, torch.Tensor] = {}
-    position = mover.move(Point(None, (0.25, 1.0)), lambda name, values: found.update({name: values.clone()}))
-    assert position == ((0.25, 1.0), 0.0)
+    moving = mover.moving(Point(None, (0.25, 1.0)))
+    found = {name: values.clone() for name, values in moving}
+    assert moving.position == ((0.25, 1.0), 0.0)
     for name, values in found.items():
         layer = layer_of(name)
         alpha = 0.25 if (layer is None and "embed" in name) or (layer is not None and layer < 2) else 1.0

@@ -10,6 +10,7 @@ from typing import Literal, TypedDict, Unpack
 import torch
 
 from safescape.api.run import Run, execute
+from safescape.engines import check_vllm
 from safescape.errors import InputError
 from safescape.judging import Judging, named
 from safescape.landscape import SAFE_BELOW
@@ -50,6 +51,10 @@ class Asking(TypedDict, total=False):
     """What a judge `openai:MODEL` goes by: `strongreject`, `policy`, or a text file."""
     max_requests: int | None
     """The most requests that it may send."""
+    engine: str
+    """`transformers` (the default) or `vllm`, which holds the live model and answers."""
+    tensor_parallel: int
+    """How many GPUs share one model; for vLLM."""
     dtype: str
     """`float32` or `bfloat16`, of the live weights."""
     device: str | None
@@ -122,6 +127,19 @@ def run_over(
         raise InputError(f"--batch-size {batch_size}: expected at least 1")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected float32 or bfloat16")
+    engine, gpus = asking.get("engine", "transformers"), asking.get("tensor_parallel", 1)
+    if engine not in ("transformers", "vllm"):
+        raise InputError(f"--engine {engine}: expected transformers or vllm")
+    if engine == "vllm":
+        check_vllm()
+    if gpus < 1:
+        raise InputError(f"--tensor-parallel {gpus}: expected at least 1")
+    device = device_of(asking.get("device"))
+    if gpus > 1 and (engine != "vllm" or device == "cpu" or gpus > torch.cuda.device_count()):
+        raise InputError(
+            f"--tensor-parallel {gpus}: expected --engine vllm and as many GPUs; here are "
+            f"{torch.cuda.device_count()} and --engine {engine}"
+        )
     judging = Judging(device=asking.get("device"), max_requests=asking.get("max_requests"))
     judges = named(
         asking.get("judges") or preset.judges, judging, labels=asking.get("labels"), rubric=asking.get("rubric")
@@ -130,11 +148,13 @@ def run_over(
     survey = Survey.model_validate(
         {
             "probes": _probes(preset, asking, always, only_at),
-            "device": device_of(asking.get("device")),
+            "device": device,
             "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
             "model": model.name,
             "model_fingerprint": inspect(model.weights),
             "trust_remote_code": asking.get("trust_remote_code", False),
+            "engine": engine,
+            "tensor_parallel": gpus,
             "dtype": dtype,
             "subspace": subspace,
             "through": tuple(through),

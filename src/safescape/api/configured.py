@@ -53,6 +53,7 @@ _KEYS = {
     "system-prompt": _Kind("a text, or a list of texts", lambda value: _is_text(value) or _is_texts(value)),
     "also": _TEXTS,
     "also-limit": _COUNT,
+    "engine": _TEXT,
     "dtype": _TEXT,
     "max-new-tokens": _COUNT,
     "whole-answers": _SWITCH,

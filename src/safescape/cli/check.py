@@ -64,6 +64,8 @@ def check(
         int | None,
         typer.Option(help=f"how many items of each of those \\[default: {QUICK.limit} of those two, else all]"),
     ] = None,
+    engine: options.Engine = "transformers",
+    tensor_parallel: options.TensorParallel = 1,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     judge: options.Judge = None,

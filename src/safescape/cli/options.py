@@ -20,6 +20,7 @@ __all__ = [
     "ChatTemplate",
     "Device",
     "Dtype",
+    "Engine",
     "Judge",
     "Labels",
     "Limit",
@@ -33,6 +34,7 @@ __all__ = [
     "SafeBelow",
     "Seed",
     "SystemPrompt",
+    "TensorParallel",
     "TrustRemoteCode",
     "WholeAnswers",
 ]
@@ -88,6 +90,10 @@ MaxRequests = Annotated[
     int | None, typer.Option(help="most requests that openai:MODEL may send, repeated ones included")
 ]
 Seed = Annotated[int, typer.Option(help="of the first random direction")]
+Engine = Annotated[
+    str, typer.Option(metavar="transformers|vllm", help="what holds the live model and answers; vllm is an extra")
+]
+TensorParallel = Annotated[int, typer.Option(metavar="GPUS", help="how many GPUs share one model, for vllm")]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda \\[default: the first GPU, if any]")]
 MaxNewTokens = Annotated[

@@ -14,16 +14,20 @@ from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.visiting import bare, visiting
+from safescape.engines.vllm import Room, VllmEngine, check_vllm
 from safescape.survey import Point, Position, Response
 
 __all__ = [
     "Engine",
     "GuardProcess",
     "Likelihood",
+    "Room",
     "Speaker",
     "TransformersEngine",
+    "VllmEngine",
     "Voice",
     "bare",
+    "check_vllm",
     "labels_of",
     "load_model",
     "named_as_in",

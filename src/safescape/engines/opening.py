@@ -2,35 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from safescape.engines.transformers import TransformersEngine
-from safescape.survey import Survey
+from safescape.engines.vllm import Room, VllmEngine
+from safescape.survey import ChoiceProbe, HarnessProbe, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace
 
 __all__ = ["open_engine"]
 
+_SCORED_LATER = 1024
+"""Tokens of what the origin may be asked to read besides: harmless requests with their answers."""
 
-def open_engine(survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase) -> TransformersEngine:
+
+def open_engine(
+    survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
+) -> TransformersEngine | VllmEngine:
     """Load a survey's model into its engine, at the origin.
 
     Args:
         survey: What is measured.
         model: The model it names, found on this disk.
         tokenizer: The model's.
+        chats: By probe, what is read for each prompt.
 
     Raises:
-        InputError: the model cannot be used.
+        InputError: the engine is not installed here, or cannot take the model.
 
     """
     subspace = Subspace(survey.subspace, model.weights, survey.through, torch.device(survey.device).type)
+    dtype = getattr(torch, survey.dtype)
+    if survey.engine == "vllm":
+        return VllmEngine(
+            model,
+            tokenizer,
+            subspace,
+            dtype=dtype,
+            device=survey.device,
+            batch_size=survey.batch_size,
+            room=_room(survey, tokenizer, chats),
+            gpus=survey.tensor_parallel,
+            trust_remote_code=survey.trust_remote_code,
+        )
     return TransformersEngine(
         model,
         tokenizer,
         subspace,
-        dtype=getattr(torch, survey.dtype),
+        dtype=dtype,
         device=survey.device,
         batch_size=survey.batch_size,
         trust_remote_code=survey.trust_remote_code,
     )
+
+
+def _room(survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]) -> Room:
+    def longest(texts: Sequence[str]) -> int:
+        return max(map(len, tokenizer(list(texts))["input_ids"]))
+
+    answer = max(map(longest, chats.values())) + survey.max_new_tokens
+    texts = [text for probe in survey.probes if isinstance(probe, PerplexityProbe) for text in probe.texts]
+    texts += [
+        question.context + option
+        for probe in survey.probes
+        if isinstance(probe, ChoiceProbe)
+        for question in probe.questions
+        for option in question.options
+    ]
+    if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
+        # what such a task asks is known when it asks
+        request = None
+    else:
+        request = max(answer, longest(texts) + 1 if texts else 0)
+    answers = min(survey.batch_size, max(map(len, chats.values())))
+    return Room(request, request and max(request, _SCORED_LATER), answers * answer)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.decoding import decode
-from safescape.engines.scoring import Likelihood, Request, score
+from safescape.engines.scoring import Likelihood, score
+from safescape.engines.wording import end_tokens, request_of, text_of
 from safescape.errors import InputError
 from safescape.survey import Response
 
@@ -52,12 +53,12 @@ class Speaker:
         continuations = decode(
             self._model,
             tokens,
-            end_tokens=self._end_tokens(),
+            end_tokens=end_tokens(self._tokenizer, self._model.generation_config),
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
             is_settled=self._settled_by(stop),
         )
-        return [Response(self._text(tokens), finish, len(tokens)) for tokens, finish in continuations]
+        return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """Score texts after contexts, each on its own.
@@ -70,18 +71,8 @@ class Speaker:
             InputError: nothing is left to score.
 
         """
-        return score(self._model, [self._request(*request) for request in requests], batch_size=self._batch_size)
-
-    def _request(self, context: str, continuation: str) -> Request:
-        kept = context.rstrip()
-        whole = self._tokenizer(kept + context[len(kept) :] + continuation)["input_ids"]
-        given = len(self._tokenizer(kept)["input_ids"]) if kept else 1
-        if len(whole) <= given:
-            raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")
-        return Request(whole[:given], whole[given:])
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        wanted = [request_of(self._tokenizer, *request) for request in requests]
+        return score(self._model, wanted, batch_size=self._batch_size)
 
     def _settled_by(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
         """Tell whether an answer holds one of the substrings, looking only where its newest token can have made one."""
@@ -92,13 +83,7 @@ class Speaker:
         window = max(len(text.encode()) for text in stop) + 8
 
         def is_settled(tokens: Sequence[int]) -> bool:
-            newest = self._text(tokens[-window:])
+            newest = text_of(self._tokenizer, tokens[-window:])
             return any(text in newest for text in stop)
 
         return is_settled
-
-    def _end_tokens(self) -> frozenset[int]:
-        settings = self._model.generation_config
-        configured = settings.eos_token_id if settings is not None else None
-        ends = configured if isinstance(configured, list) else [configured]
-        return frozenset(int(token) for token in (*ends, self._tokenizer.eos_token_id) if token is not None)

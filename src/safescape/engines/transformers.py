@@ -69,10 +69,13 @@ class TransformersEngine:
         keys and values outlives `respond`.
 
         Returns:
-            Where the weights stand as rounded; see `Mover.move`.
+            Where the weights stand as rounded; see `Moving.position`.
 
         """
-        return self._mover.move(point, lambda name, values: self._live[name].write(values))
+        moving = self._mover.moving(point)
+        for name, values in moving:
+            self._live[name].write(values)
+        return moving.position
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily; see `Speaker.respond`."""

@@ -49,7 +49,7 @@ def save_blend(base: Model, tuned: Model, blends: Blends, point: Point, dtype: t
         moving = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_floating_point()}
         if moving:
             mover = Mover(base.weights, blends, moving, dtype=dtype, device=torch.device("cpu"))
-            mover.move(point, lambda name, values, into=tensors: into.update({name: values.clone()}))  # type: ignore[misc]
+            tensors |= {name: values.clone() for name, values in mover.moving(point)}
         save_file(tensors, directory / path.name, metadata=metadata or {"format": "pt"})
     config = directory / "config.json"
     document = json.loads(config.read_text(encoding="utf-8"))

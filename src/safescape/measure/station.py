@@ -57,7 +57,7 @@ class Station:
         self._judges = {name: judge_named(name) for name in asked if is_immediate(name)}
         # a judge that comes later reads whole answers
         self._whole_answers = survey.whole_answers or not all(name in self._judges for name in asked)
-        self._engine: Engine = open_engine(survey, model, self._tokenizer)
+        self._engine: Engine = open_engine(survey, model, self._tokenizer, self._chats)
         self._engine.canary(next(point for point in survey.points() if not point.is_origin))
         self.fingerprint_at_start = self._engine.fingerprint_at_start
         """Of the origin, as the engine holds it."""

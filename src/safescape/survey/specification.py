@@ -232,7 +232,9 @@ class Survey(Frozen):
     trust_remote_code: bool = False
     chat_template: str | None = None
     """A Jinja chat template used instead of the tokenizer's own."""
-    engine: Literal["transformers"] = "transformers"
+    engine: Literal["transformers", "vllm"] = "transformers"
+    tensor_parallel: int = Field(default=1, ge=1, exclude_if=lambda gpus: gpus == 1)
+    """How many GPUs share one model in vLLM; 1, which is not written. Rounding depends on it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
     """Also the device whose generator makes the noise; runs on different kinds of device have different directions."""

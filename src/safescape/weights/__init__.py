@@ -13,7 +13,7 @@ from safescape.weights.directions import (
 )
 from safescape.weights.fingerprint import fingerprint, inspect
 from safescape.weights.models import Model, adapter_directory, identity, resolve
-from safescape.weights.moving import Mover
+from safescape.weights.moving import Mover, Moving
 from safescape.weights.subspaces import Displacement, Space, Subspace, Term, resized_embeddings
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "LowRank",
     "Model",
     "Mover",
+    "Moving",
     "OrthogonalDirection",
     "Products",
     "RandomDirection",

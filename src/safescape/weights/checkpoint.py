@@ -149,6 +149,10 @@ class Adapted:
         self._file = safe_open(self._path, framework="pt")
         self._parts = self._match(names)
 
+    def __reduce__(self) -> tuple[type[Adapted], tuple[Weights, Path]]:
+        """Travel to another process as where it lies; a mapped file cannot."""
+        return Adapted, (self._base, self._path.parent)
+
     def names(self) -> Sequence[str]:
         """Every tensor's name, sorted: the base's."""
         return self._base.names()

