@@ -132,7 +132,11 @@ class VllmEngine:
         self._all("safescape_hold", model.weights, subspace, shapes, dtype)
         self._return()
         self.fingerprint_at_start = self._fingerprint()
-        self._said_at_start = self._canary_text()
+        try:
+            self._said_at_start = self._canary_text()
+        except RuntimeError as error:
+            # a kernel that does not fit the model shows only when it is run
+            raise InputError(_refusal(model, error)) from error
 
     def move_to(self, point: Point) -> Position:
         """Move the live weights; see `TransformersEngine.move_to`. vLLM's cache of prefixes is emptied.
@@ -297,8 +301,12 @@ def _opened(model: Model, settings: dict[str, Any]) -> Any:
         try:
             return LLM(**settings)
         except (ValueError, NotImplementedError, ImportError) as error:
-            lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
-            raise InputError(f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); leave --engine out") from error
+            raise InputError(_refusal(model, error)) from error
+
+
+def _refusal(model: Model, error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    return f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); leave --engine out for transformers"
 
 
 @contextlib.contextmanager
