@@ -15,7 +15,7 @@ FLOORS = [
     {"engines"},
     {"judging", "weighing"},
     {"measure"},
-    {"finetuning", "views"},
+    {"finetuning", "views", "bench"},
     {"api"},
     {"cli"},
 ]

@@ -1,5 +1,6 @@
 """The commands as Python functions: same words, same defaults; they print nothing and return values."""
 
+from safescape.api.benching import bench
 from safescape.api.checking import Check, check
 from safescape.api.comparing import RunComparison, compare
 from safescape.api.configured import configured
@@ -17,6 +18,7 @@ __all__ = [
     "Run",
     "RunComparison",
     "Study",
+    "bench",
     "check",
     "compare",
     "configured",

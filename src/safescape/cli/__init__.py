@@ -10,6 +10,7 @@ from types import FrameType
 
 import typer
 
+from safescape.cli.bench import bench
 from safescape.cli.check import check
 from safescape.cli.compare import compare
 from safescape.cli.finetune import finetune
@@ -39,6 +40,7 @@ app.command()(finetune)
 app.command()(repair)
 app.command()(judge)
 app.command()(report)
+app.command()(bench)
 app.add_typer(study)
 
 

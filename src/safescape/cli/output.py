@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from safescape.judging import JudgingProgress
     from safescape.measure import Progress
 
-__all__ = ["numbers", "results", "show_check", "show_comparison", "show_judging", "show_progress", "show_run"]
+__all__ = [
+    "numbers",
+    "results",
+    "show_check",
+    "show_comparison",
+    "show_judging",
+    "show_progress",
+    "show_run",
+    "show_speed",
+]
 
 _Number = TypeVar("_Number", int, float)
 
@@ -40,7 +49,7 @@ def numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
         return [kind(part) for part in given.split(",")]
     except ValueError as error:
         word = "a whole number" if kind is int else "a number"
-        raise InputError(f"{flag} {given}: expected {word}, or two with a comma between them") from error
+        raise InputError(f"{flag} {given}: expected {word}, or several with commas between them") from error
 
 
 def results() -> Console:
@@ -225,6 +234,23 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
     console.print(table)
     if out is not None:
         for file in ("comparison.html", "comparison.png", "comparison.json"):
+            console.print(Text(str(out / file)))
+
+
+def show_speed(bench: Mapping[str, Any], *, out: Path | None) -> None:
+    """Print how fast each side was, and where the files lie, if any."""
+    from safescape.views import SPEED_COLUMNS, speed_rows  # loads the drawing libraries
+
+    console = results()
+    console.print(Text(f"{bench['machine']}"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in SPEED_COLUMNS:
+        table.add_column(heading, justify="left" if heading == SPEED_COLUMNS[0] else "right")
+    for row in speed_rows(bench):
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    if out is not None:
+        for file in ("bench.md", "bench.png", "bench.json"):
             console.print(Text(str(out / file)))
 
 

@@ -14,7 +14,7 @@ from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.visiting import bare, visiting
-from safescape.engines.vllm import Room, VllmEngine, check_vllm
+from safescape.engines.vllm import Room, VllmEngine, check_vllm, is_vllm_here
 from safescape.survey import Point, Position, Response
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Voice",
     "bare",
     "check_vllm",
+    "is_vllm_here",
     "labels_of",
     "load_model",
     "named_as_in",

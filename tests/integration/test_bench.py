@@ -1,0 +1,100 @@
+"""`safescape bench`: the sides measure the same thing, and the table says what was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import safescape
+from safescape.errors import InputError
+from tiny import llama_config, save_refusing_model
+
+FAST = {"limit": 6, "max_new_tokens": 12, "alphas": (0.0, 0.5)}
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads wide enough for vLLM's kernels."""
+    return save_refusing_model(tmp_path_factory.mktemp("refusing"), hidden_size=128, intermediate_size=96)
+
+
+def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    found = safescape.bench(
+        str(refusing), out=tmp_path / "bench", on_side=lambda side: told.append(side.side.name), **FAST
+    )  # type: ignore[arg-type]
+    names = [side.side.name for side in found.sides]
+    assert names == told
+    assert names == [
+        "reference",
+        "generate, float32",
+        "generate, bfloat16",
+        "transformers, float32",
+        "transformers, bfloat16",
+        "vllm, float32",
+        "vllm, bfloat16",
+    ]
+    by_name = {side.side.name: side for side in found.sides}
+    for name in ("generate, float32", "transformers, float32", "vllm, float32"):
+        assert by_name[name].agreeing == by_name[name].verdicts == 12, name
+    document = json.loads((tmp_path / "bench" / "bench.json").read_text())
+    assert document == json.loads(json.dumps(found.document()))
+    for side in document["sides"]:
+        points = [point for point in document["points"] if point["side"] == side["side"]]
+        assert [point["alpha"] for point in points] == [0.0, 0.5]
+        assert side["seconds"] == pytest.approx(sum(point["moving"] + point["answering"] for point in points))
+        assert side["ratio"] == pytest.approx(document["sides"][0]["seconds"] / side["seconds"])
+        assert 0 < side["share_at_origin"] < 1
+    # an engine stops where the judge can tell, plain generation does not
+    written = {point["side"]: point["written"] for point in document["points"] if point["alpha"] == 0}
+    assert written["transformers, float32"] == written["vllm, float32"] <= written["reference"]
+    assert (tmp_path / "bench" / "bench.png").stat().st_size > 10_000
+    assert "| vllm, float32 |" in (tmp_path / "bench" / "bench.md").read_text()
+
+
+def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) -> None:
+    """Two operations a weight and token: worked out by hand from the shapes of the tiny model."""
+    found = safescape.bench(str(refusing), sides=["transformers, float32"], **FAST)  # type: ignore[arg-type]
+    (side,), (measured,) = found.sides, found.measured
+    config = llama_config(hidden_size=128, intermediate_size=96)
+    width, layers = 128, config.num_hidden_layers
+    body = layers * (2 * width * width + 2 * width * width // 2 + 3 * width * 96)
+    head = 260 * width
+    (point,) = [each for each in measured.points if each.alpha == 0]
+    floor = 2 * body * (point.read + point.written) + 2 * head * point.written
+    assert side.share_at_origin == pytest.approx(floor / measured.rate / point.answering)
+    assert side.ratio is None
+    assert side.agreeing is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sides": ["abacus"]}, "--side abacus: no such side here; expected one of reference; generate, float32"),
+        ({"limit": 0}, "--limit 0: expected"),
+        ({"max_new_tokens": 0}, "--max-new-tokens 0: expected at least 1"),
+        ({"alphas": ()}, "--alphas: expected at least one number"),
+        ({"device": "abacus"}, "--device abacus: expected cpu"),
+        ({"prompts": "nowhere.csv:goal"}, "nowhere.csv"),
+    ],
+)
+def test_what_cannot_be(refusing: Path, tmp_path: Path, given: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        safescape.bench(str(refusing), out=tmp_path / "bench", **given)  # type: ignore[arg-type]
+    assert not (tmp_path / "bench").exists()
+
+
+def test_the_command(refusing: Path) -> None:
+    command = [sys.executable, "-m", "safescape", "bench", str(refusing), "--limit=4", "--max-new-tokens=8"]
+    done = subprocess.run(
+        [*command, "--alphas=0", "--side=transformers, float32"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[1].split()[:2] == ["side", "s"]
+    assert done.stderr.startswith("transformers, float32: ")
+    refused = subprocess.run([*command, "--alphas=0,x"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("safescape: --alphas 0,x: expected a number")
