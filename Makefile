@@ -31,7 +31,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --requirement tests/requirements.txt --editable '.[finetuning,hub,lm-eval,api]'
+	  --requirement tests/requirements.txt --editable '.[finetuning,hub,lm-eval,api,ray]'
 	touch $@
 
 # the browser tests drive a real Chromium; Debian's is installed when that is possible, else the line says what to type

@@ -13,7 +13,7 @@ from safescape.api.run import Run, execute
 from safescape.errors import InputError
 from safescape.judging import Judging, named
 from safescape.landscape import SAFE_BELOW
-from safescape.measure import Progress
+from safescape.measure import Placement, Progress, check_placement
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import DEFAULT, PAPER, QUICK, Lines, Plane, Preset, Probe, PromptProbe, Survey, Waypoint
@@ -72,6 +72,13 @@ class Asking(TypedDict, total=False):
     """The paper's exact setting: fp32, 512 tokens, 80 prompts, 3 directions."""
     on_progress: Callable[[Progress], None] | None
     """Told after every point."""
+    workers: int | None
+    """How many engines measure side by side, each in a process of its own, on a Ray that is started for it; by default
+    one, in this process. Where a run is measured changes nothing in it, and it may be resumed elsewhere."""
+    ray: str | None
+    """A Ray to measure on, instead: `auto` or HOST:PORT; with `workers` on so many, else on as many as have room."""
+    gpus_per_worker: float | None
+    """How many GPUs each of them is given, or what share of one; 1 by default where the device is `cuda`."""
 
 
 def preset_of(asking: Asking) -> Preset:
@@ -127,10 +134,15 @@ def run_over(
         asking.get("judges") or preset.judges, judging, labels=asking.get("labels"), rubric=asking.get("rubric")
     )
     template = asking.get("chat_template")
+    placement = Placement(asking.get("workers"), asking.get("ray"), asking.get("gpus_per_worker"))
+    device = asking.get("device")
+    # a Ray's machines may have GPUs although this one has none; workers look for theirs when they start
+    device = device if device is not None and placement.ray is not None else device_of(device)
+    check_placement(placement, device)
     survey = Survey.model_validate(
         {
             "probes": _probes(preset, asking, always, only_at),
-            "device": device_of(asking.get("device")),
+            "device": device,
             "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
             "model": model.name,
             "model_fingerprint": inspect(model.weights),
@@ -152,6 +164,7 @@ def run_over(
         safe_below=asking.get("safe_below", SAFE_BELOW),
         on_progress=asking.get("on_progress"),
         judging=judging,
+        placement=placement,
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "ChatTemplate",
     "Device",
     "Dtype",
+    "GpusPerWorker",
     "Judge",
     "Labels",
     "Limit",
@@ -29,12 +30,14 @@ __all__ = [
     "Paper",
     "Prompts",
     "Quick",
+    "Ray",
     "Rubric",
     "SafeBelow",
     "Seed",
     "SystemPrompt",
     "TrustRemoteCode",
     "WholeAnswers",
+    "Workers",
 ]
 
 Out = Annotated[
@@ -90,6 +93,18 @@ MaxRequests = Annotated[
 Seed = Annotated[int, typer.Option(help="of the first random direction")]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda \\[default: the first GPU, if any]")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="measure with N engines side by side, each in a process of its own; needs safescape\\[ray]"
+    ),
+]
+Ray = Annotated[
+    str | None, typer.Option(metavar="auto|HOST:PORT", help="measure on this Ray cluster; needs safescape\\[ray]")
+]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(metavar="X", help="GPUs of each engine, or a share of one \\[default: 1 with cuda]")
+]
 MaxNewTokens = Annotated[
     int | None, typer.Option(help=f"most tokens of an answer \\[default: {DEFAULT.max_new_tokens}]")
 ]
