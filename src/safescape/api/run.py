@@ -138,7 +138,9 @@ def _missing(store: Store) -> RunError:
     failures = store.failures()
     point, reason = next(iter(failures.items()))
     total = sum(1 for _ in store.survey.points())
-    place = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else f"α = {point.coords}"
+    where = "(" + ", ".join(f"{coordinate:g}" for coordinate in point.coords) + ")"
+    place = where if point.line is None else f"line {point.line + 1}, {where}"
+    place = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else place
     return RunError(
         f"{store.directory}: {len(failures)} of {total} points could not be measured, {place} among them: {reason}; "
         "the others are stored and reported, and the same command tries these again"

@@ -10,10 +10,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TextIO, TypeVar, cast
 
 import psutil
 import ray
@@ -99,9 +100,24 @@ def _attached(placement: Placement) -> Iterator[None]:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InputError(f"--ray {placement.ray}: cannot be joined from this machine ({_line(error)})") from error
     try:
-        yield
+        with contextlib.redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))):
+            yield
     finally:
         ray.shutdown()
+
+
+class _WithoutRay:
+    """Standard output without what Ray prints there when a worker dies; results are printed there, and may be JSON."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        # no setting keeps this thread of Ray's quiet
+        return len(text) if threading.current_thread().name == "ray_listen_error_messages" else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _cores() -> int:
@@ -319,10 +335,10 @@ def _reason(error: RayError) -> str:
     """Why a worker was lost, in one line."""
     if isinstance(error, RayTaskError):
         return f"{type(error.cause).__name__}: {_line(error.cause)}"
-    if isinstance(error, OutOfMemoryError) or "OOM" in str(error):
-        return "the worker ran out of memory and was killed"
+    if isinstance(error, OutOfMemoryError):
+        return "the worker ran out of memory and was ended"
     if isinstance(error, RayActorError):
-        return "the worker's process died; a kernel that ran out of memory kills too"
+        return "the worker's process died, as it does when memory runs out"
     return _line(error)
 
 

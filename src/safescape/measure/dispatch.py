@@ -261,6 +261,9 @@ class Dispatch:
             RunError: a worker did not come back to its origin.
 
         """
+        for worker in list(self._starting):
+            self._forget(worker)
+            self._crew.drop(worker)
         for worker in list(self._free):
             self._dismiss(worker)
         while self._leaving:
