@@ -178,30 +178,28 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
     assert first.origin_at_start == second.origin_at_close
 
 
-def test_a_point_that_kills_its_worker_twice_fails_and_is_tried_again(
+def test_points_that_cannot_be_measured_are_tried_twice_then_recorded_and_tried_again_by_the_same_command(
     watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    watched_ray.let("if point == (1, (0.5,), None): os.kill(os.getpid(), 9)")
+    watched_ray.let(
+        "if point == (1, (0.5,), None): os.kill(os.getpid(), 9)\n"
+        "if point[1] == (0.0,): raise ValueError('no such thing')"
+    )
     with pytest.raises(RunError) as failed:
         safescape.scan(str(tiny_model), out=out, workers=1, **TINY)
     said = str(failed.value)
-    assert said.startswith(f"{out}: 1 of {POINTS} points could not be measured, line 2, (0.5) among them: the worker's")
+    assert said.startswith(f"{out}: 2 of {POINTS} points could not be measured, line 2, (0.5) among them: the worker's")
     assert said.endswith("the others are stored and reported, and the same command tries these again")
+    with Store.read(out) as store:
+        assert list(store.failures().values())[1] == "ValueError: no such thing"
     assert safescape.load_run(out).landscape.complete is False
     assert (out / "report.html").is_file()
-    assert watched_ray.begun()["(1, (0.5,), None)"] == 2
-    assert watched_ray.begun().total() == POINTS + 1
+    begun = watched_ray.begun()
+    assert begun["(1, (0.5,), None)"] == begun["(None, (0.0,), None)"] == 2
+    assert begun.total() == POINTS + 2
     safescape.scan(str(tiny_model), out=out, **TINY)
     assert same(out, whole)
-
-
-def test_a_point_at_which_measuring_raises_fails_with_what_was_raised(
-    watched_ray: Watched, tiny_model: Path, tmp_path: Path
-) -> None:
-    watched_ray.let("if point[1] == (0.0,): raise ValueError('no such thing')")
-    with pytest.raises(RunError, match=r"1 of 9 points could not be measured, \(0\) among them: ValueError: no such"):
-        safescape.scan(str(tiny_model), out=tmp_path / "run", workers=1, **TINY)
 
 
 def test_what_a_worker_says_to_the_user_arrives_as_it_was_said(
