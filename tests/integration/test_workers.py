@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -119,6 +121,18 @@ def watched_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     ray.shutdown()
 
 
+def measuring(driver: int) -> psutil.Process:
+    """A worker that measures a point at this moment."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        for child in psutil.Process(driver).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.cmdline()[:1] == ["ray::_Worker.measure"]:
+                    return child
+        time.sleep(0.01)
+    raise AssertionError("no worker measures")
+
+
 def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whole: Path, tmp_path: Path) -> None:
     out, killed, lines = tmp_path / "run", set(), []
     environment = watched(tmp_path)
@@ -138,8 +152,7 @@ def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whol
         for line in driver.stderr:
             lines.append(line)
             if line.startswith(("1/", "3/", "5/")):
-                children = psutil.Process(driver.pid).children(recursive=True)
-                victim = next(child for child in children if child.cmdline()[:1] == ["ray::_Worker.measure"])
+                victim = measuring(driver.pid)
                 victim.kill()
                 killed.add(victim.pid)
     assert driver.returncode == 0, "".join(lines)

@@ -36,6 +36,7 @@ _ANSWERS_WITHIN = 10.0
 """Seconds in which a Ray must answer."""
 _BEAT = 10.0
 """Seconds between two heartbeats of a worker."""
+_JOIN = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
 _OBJECT_STORE = 100 * 2**20
 """Bytes of shared memory for a Ray on this machine: what passes through are answers, no models."""
 
@@ -44,29 +45,27 @@ _T = TypeVar("_T")
 
 
 def check_address(address: str) -> None:
-    """Find out that a Ray answers.
+    """Find out that a Ray answers, and lets this machine join.
 
     Raises:
-        InputError: none does within 10 seconds.
+        InputError: it does not within 10 seconds.
 
     """
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or "/" in address:
-            raise InputError(f"--ray {address}: expected auto, or HOST:PORT as `ray start --head` prints it")
-        command += ["--address", address]
+    host, _, port = address.rpartition(":")
+    if address != "auto" and (not host or not port.isdigit() or "/" in address):
+        raise InputError(f"--ray {address}: expected auto, or HOST:PORT as `ray start --head` prints it")
     # asked by another process, because Ray itself waits longer than anyone wants to, and cannot be interrupted
+    command = [sys.executable, "-c", _JOIN, address]
     try:
-        answers = subprocess.run(command, capture_output=True, timeout=_ANSWERS_WITHIN).returncode == 0
-    except subprocess.TimeoutExpired:
-        answers = False
-    if not answers:
-        where = "on this machine" if address == "auto" else "there"
+        joining = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERS_WITHIN)
+    except subprocess.TimeoutExpired as error:
         raise InputError(
-            f"--ray {address}: no Ray answers {where} within {_ANSWERS_WITHIN:g} s; start one with `ray start --head`, "
-            "or give --workers N, which needs none"
-        )
+            f"--ray {address}: no Ray answers there within {_ANSWERS_WITHIN:g} s; start one with `ray start --head`, "
+            "set RAY_AUTH_MODE=token if it asks for a token, or give --workers N, which needs none"
+        ) from error
+    if joining.returncode:
+        reason = (joining.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"--ray {address}: cannot be joined from this machine ({reason})")
 
 
 @contextlib.contextmanager
