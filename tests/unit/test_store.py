@@ -66,6 +66,40 @@ def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
         assert session_read.origin_at_start == session_read.origin_at_close
 
 
+def test_points_are_read_in_the_surveys_order_whatever_the_order_of_measuring(tmp_path: Path) -> None:
+    points = list(survey_of().points())
+    with Store.claim(tmp_path, survey_of()) as store:
+        session = begin(store)
+        for point in reversed(points):
+            add(store, point, session)
+        assert [entry.point for entry in store.measured()] == points
+        in_order = [answer.response for point in points for answer in store.unweighed(point)]
+        assert [answer.response for answer in store.all_answers()] == in_order
+
+
+def test_a_point_that_failed_is_open_until_it_is_measured(tmp_path: Path) -> None:
+    first, second, _ = survey_of().points()
+    with Store.claim(tmp_path, survey_of()) as store:
+        session = begin(store)
+        store.add_failure(first, "died", session)
+        store.add_failure(second, "died", session)
+        store.add_failure(second, "died again", session)
+        assert store.failures() == {first: "died", second: "died again"}
+        assert store.finished() == set()
+        add(store, first, session)
+        assert store.failures() == {second: "died again"}
+    with Store.claim(tmp_path, survey_of()) as store:
+        assert store.failures() == {second: "died again"}
+
+
+def test_a_run_of_before_there_were_failures_is_resumed(tmp_path: Path) -> None:
+    with Store.claim(tmp_path, survey_of()) as store:
+        store._connection.execute("DROP TABLE failures")
+    with Store.claim(tmp_path, survey_of()) as store:
+        assert store.failures() == {}
+        add(store, Point(None, (0.0,)), begin(store))
+
+
 def test_a_point_cannot_be_stored_twice(tmp_path: Path) -> None:
     with Store.claim(tmp_path, survey_of()) as store:
         session = begin(store)

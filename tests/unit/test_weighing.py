@@ -75,7 +75,7 @@ def test_interrupted_while_it_is_asked_a_run_ends_the_same(
 
 def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan(tiny_model, tmp_path / "run")
-    monkeypatch.setattr("safescape.measure.loop.Station", None)
+    monkeypatch.setattr("safescape.measure.workers.Station", None)
     scan(tiny_model, tmp_path / "run")
 
 

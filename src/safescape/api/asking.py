@@ -14,7 +14,7 @@ from safescape.engines import check_vllm
 from safescape.errors import InputError
 from safescape.judging import Judging, named
 from safescape.landscape import SAFE_BELOW
-from safescape.measure import Progress
+from safescape.measure import Placement, Progress, check_placement
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import DEFAULT, PAPER, QUICK, Lines, Plane, Preset, Probe, PromptProbe, Survey, Waypoint
@@ -77,6 +77,13 @@ class Asking(TypedDict, total=False):
     """The paper's exact setting: fp32, 512 tokens, 80 prompts, 3 directions."""
     on_progress: Callable[[Progress], None] | None
     """Told after every point."""
+    workers: int | None
+    """How many engines measure side by side, each in a process of its own, on a Ray that is started for it; by default
+    one, in this process. Where a run is measured changes nothing in it, and it may be resumed elsewhere."""
+    ray: str | None
+    """A Ray to measure on, instead: `auto` or HOST:PORT; with `workers` on so many, else on as many as have room."""
+    gpus_per_worker: float | None
+    """How many GPUs each of them is given, or what share of one; 1 by default where the device is `cuda`."""
 
 
 def preset_of(asking: Asking) -> Preset:
@@ -127,24 +134,22 @@ def run_over(
         raise InputError(f"--batch-size {batch_size}: expected at least 1")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected float32 or bfloat16")
-    engine, gpus = asking.get("engine", "transformers"), asking.get("tensor_parallel", 1)
-    if engine not in ("transformers", "vllm"):
-        raise InputError(f"--engine {engine}: expected transformers or vllm")
-    if engine == "vllm":
-        check_vllm()
-    if gpus < 1:
-        raise InputError(f"--tensor-parallel {gpus}: expected at least 1")
-    device = device_of(asking.get("device"))
-    if gpus > 1 and (engine != "vllm" or device == "cpu" or gpus > torch.cuda.device_count()):
-        raise InputError(
-            f"--tensor-parallel {gpus}: expected --engine vllm and as many GPUs; here are "
-            f"{torch.cuda.device_count()} and --engine {engine}"
-        )
     judging = Judging(device=asking.get("device"), max_requests=asking.get("max_requests"))
     judges = named(
         asking.get("judges") or preset.judges, judging, labels=asking.get("labels"), rubric=asking.get("rubric")
     )
     template = asking.get("chat_template")
+    gpus = asking.get("tensor_parallel", 1)
+    each = asking.get("gpus_per_worker")
+    workers, ray = asking.get("workers"), asking.get("ray")
+    if each is None and gpus > 1 and not (workers is None and ray is None):
+        each = float(gpus)
+    placement = Placement(workers, ray, each)
+    device = asking.get("device")
+    # a Ray's machines may have GPUs although this one has none; workers look for theirs when they start
+    device = device if device is not None and placement.ray is not None else device_of(device)
+    engine = _engine(asking.get("engine", "transformers"), gpus, device, placement)
+    check_placement(placement, device)
     survey = Survey.model_validate(
         {
             "probes": _probes(preset, asking, always, only_at),
@@ -172,7 +177,24 @@ def run_over(
         safe_below=asking.get("safe_below", SAFE_BELOW),
         on_progress=asking.get("on_progress"),
         judging=judging,
+        placement=placement,
     )
+
+
+def _engine(engine: str, gpus: int, device: str, placement: Placement) -> str:
+    """Find out what can be known of an engine before anything is made."""
+    if engine not in ("transformers", "vllm"):
+        raise InputError(f"--engine {engine}: expected transformers or vllm")
+    if gpus < 1:
+        raise InputError(f"--tensor-parallel {gpus}: expected at least 1")
+    if engine == "vllm":
+        check_vllm()
+    here = torch.cuda.device_count()
+    if gpus > 1 and (engine != "vllm" or device == "cpu" or (placement.is_here and gpus > here)):
+        raise InputError(
+            f"--tensor-parallel {gpus}: expected --engine vllm and as many GPUs; here are {here} and --engine {engine}"
+        )
+    return engine
 
 
 def _probes(

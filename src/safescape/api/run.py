@@ -14,10 +14,10 @@ from safescape.errors import InputError, RunError
 from safescape.judges import is_immediate
 from safescape.judging import Judging, count_panels, judge_stored
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
-from safescape.measure import Progress, measure
+from safescape.measure import HERE, Placement, Progress, check_placement, find_model, measure
 from safescape.store import Store, StoredAnswer, write_text
-from safescape.survey import InterpolationAxis, Point, Survey
-from safescape.weights import Model, inspect, resolve
+from safescape.survey import Point, Survey
+from safescape.weights import Model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,24 +71,30 @@ def run_survey(
     out: str | Path | None = None,
     safe_below: float = SAFE_BELOW,
     on_progress: Callable[[Progress], None] | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    gpus_per_worker: float | None = None,
 ) -> Run:
     """Measure what a survey says, or resume; `Survey.load` reads the survey.json of an earlier run.
+
+    Args:
+        survey: What is measured.
+        out: The run directory; by default `runs/MODEL-HASH`.
+        safe_below: The ASR, in percent, up to which a point counts as safe.
+        on_progress: Told after every point.
+        workers: As for `scan`, and so on.
+        ray: A Ray to measure on.
+        gpus_per_worker: Of each worker.
 
     Raises:
         InputError: the model it names is not the one it was written for, or cannot be used.
         RunError: the run could not go on; called again, it resumes.
 
     """
-    axes = [axis for axis in survey.subspace.axes if isinstance(axis, InterpolationAxis)]
-    named = [(axis.toward, axis.fingerprint) for axis in axes] + [(w.model, w.fingerprint) for w in survey.through]
-    for name, expected in [(survey.model, survey.model_fingerprint), *named]:
-        found = inspect(resolve(name).weights)
-        if found != expected:
-            raise InputError(
-                f"{name}: has fingerprint {found[:19]}…, the survey was written for {expected[:19]}…; "
-                "give that model, or scan anew"
-            )
-    return execute(survey, resolve(survey.model), out=out, safe_below=safe_below, on_progress=on_progress)
+    placement = Placement(workers, ray, gpus_per_worker)
+    check_placement(placement, survey.device)
+    model = find_model(survey)
+    return execute(survey, model, out=out, safe_below=safe_below, on_progress=on_progress, placement=placement)
 
 
 def execute(
@@ -99,13 +105,22 @@ def execute(
     safe_below: float,
     on_progress: Callable[[Progress], None] | None,
     judging: Judging | None = None,
+    placement: Placement = HERE,
 ) -> Run:
-    """Measure what a survey says, with the model that it names already found and looked through."""
+    """Measure what a survey says, with the model that it names already found and looked through.
+
+    Raises:
+        InputError: something given cannot be used.
+        RunError: the run could not go on, or points could not be measured; called again, it resumes.
+
+    """
     if not 0 <= safe_below < 100:
         raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
     directory = Path(out) if out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
-        measure(survey, model, store, on_progress or (lambda _: None))
+        measure(survey, model, store, on_progress or (lambda _: None), placement)
+        if not store.finished():
+            raise _missing(store)
         later = [name for name in survey.judges if not is_immediate(name)]
         try:
             judge_stored(store, later, judging or Judging(), rubrics=store.rubrics())
@@ -113,7 +128,23 @@ def execute(
         finally:
             # also when a judge could not go on: what was generated is there to read
             run = report_of(store, safe_below)
+        if store.failures():
+            raise _missing(store)
         return run
+
+
+def _missing(store: Store) -> RunError:
+    """What could not be measured, in one line."""
+    failures = store.failures()
+    point, reason = next(iter(failures.items()))
+    total = sum(1 for _ in store.survey.points())
+    where = "(" + ", ".join(f"{coordinate:g}" for coordinate in point.coords) + ")"
+    place = where if point.line is None else f"line {point.line + 1}, {where}"
+    place = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else place
+    return RunError(
+        f"{store.directory}: {len(failures)} of {total} points could not be measured, {place} among them: {reason}; "
+        "the others are stored and reported, and the same command tries these again"
+    )
 
 
 def report(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:

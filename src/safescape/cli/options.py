@@ -21,6 +21,7 @@ __all__ = [
     "Device",
     "Dtype",
     "Engine",
+    "GpusPerWorker",
     "Judge",
     "Labels",
     "Limit",
@@ -30,6 +31,7 @@ __all__ = [
     "Paper",
     "Prompts",
     "Quick",
+    "Ray",
     "Rubric",
     "SafeBelow",
     "Seed",
@@ -37,6 +39,7 @@ __all__ = [
     "TensorParallel",
     "TrustRemoteCode",
     "WholeAnswers",
+    "Workers",
 ]
 
 Out = Annotated[
@@ -96,6 +99,18 @@ Engine = Annotated[
 TensorParallel = Annotated[int, typer.Option(metavar="GPUS", help="how many GPUs share one model, for vllm")]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda \\[default: the first GPU, if any]")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="measure with N engines side by side, each in a process of its own; needs safescape\\[ray]"
+    ),
+]
+Ray = Annotated[
+    str | None, typer.Option(metavar="auto|HOST:PORT", help="measure on this Ray cluster; needs safescape\\[ray]")
+]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(metavar="X", help="GPUs of each engine, or a share of one \\[default: 1 with cuda]")
+]
 MaxNewTokens = Annotated[
     int | None, typer.Option(help=f"most tokens of an answer \\[default: {DEFAULT.max_new_tokens}]")
 ]

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 
 from safescape.judges import Judge, Weigher, is_immediate, judge_named, members_of
-from safescape.measure.station import Station
+from safescape.measure.dispatch import Failed
+from safescape.measure.workers import HERE, Placement, Workers, working
 from safescape.store import Store
 from safescape.survey import Answer, Outcome, Point, Survey
 from safescape.weighing import is_weighed, weigh
@@ -33,7 +34,13 @@ class Progress(NamedTuple):
     """At how many points the origin was asked about the answers; None before the points are measured."""
 
 
-def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[Progress], None]) -> None:
+def measure(
+    survey: Survey,
+    model: Model,
+    store: Store,
+    on_progress: Callable[[Progress], None],
+    placement: Placement = HERE,
+) -> None:
     """Measure every point of a survey that the store does not hold yet, and let its immediate judges judge.
 
     Args:
@@ -41,9 +48,10 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
         model: The model it names, found on this disk; its fingerprint is the survey's.
         store: A claimed run directory.
         on_progress: Told at the start, after every point, and as the origin reads the answers.
+        placement: Where it is measured. A point that two workers in turn could not measure is stored as failed.
 
     Raises:
-        InputError: the model, its tokenizer or its chat template cannot be used.
+        InputError: the model, its tokenizer or its chat template cannot be used, or there is no room for the workers.
         RunError: a point could not be stored, or the model did not come back to its origin.
 
     """
@@ -56,11 +64,14 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
     weighers = _weighers(judges)
     if not todo and is_weighed(store, points, weighers):
         return
-    with _standing(survey, model, store) as (station, session):
+    with _session(survey, model, store, placement, todo) as (workers, session):
         for name, judge in judges.items():
             store.begin_judging(name, judge.made_of)
-        for point in todo:
-            found = station.measure(point)
+        for found in workers.measured():
+            point = found.point
+            if isinstance(found, Failed):
+                store.add_failure(point, found.reason, session)
+                continue
             store.add(
                 point,
                 position=found.position,
@@ -74,7 +85,7 @@ def measure(survey: Survey, model: Model, store: Store, on_progress: Callable[[P
             on_progress(Progress(len(finished), len(points), point, asr))
         if not is_weighed(store, points, weighers):
             weigh(
-                station.at_origin(),
+                workers.at_origin(),
                 store,
                 points,
                 weighers,
@@ -101,24 +112,28 @@ def weigh_stored(
     """
     finished = store.finished()
     points = [point for point in survey.points() if point in finished]
-    with _standing(survey, model, store) as (station, _):
-        weigh(station.at_origin(), store, points, judges, on_progress)
+    with _session(survey, model, store, HERE, ()) as (workers, _):
+        weigh(workers.at_origin(), store, points, judges, on_progress)
 
 
-class _Standing(NamedTuple):
-    station: Station
-    session: int
+class _Session(NamedTuple):
+    workers: Workers
+    number: int
 
 
 @contextlib.contextmanager
-def _standing(survey: Survey, model: Model, store: Store) -> Iterator[_Standing]:
-    """A survey's engine for one session; at the end it is at its origin again, or the run fails."""
-    station = Station(survey, model)
-    session = store.begin_session(
-        origin=station.fingerprint_at_start, noise_device=torch.device(survey.device).type, versions=_versions()
-    )
-    yield _Standing(station, session)
-    store.end_session(session, origin=station.close())
+def _session(
+    survey: Survey, model: Model, store: Store, placement: Placement, points: Sequence[Point]
+) -> Iterator[_Session]:
+    """A survey's engines for one session; at the end they are at their origin again, or the run fails."""
+    with working(survey, model, placement, points) as workers:
+        number = store.begin_session(
+            origin=workers.fingerprint_at_start,
+            noise_device=torch.device(survey.device).type,
+            versions={**_versions(), **workers.made_of},
+        )
+        yield _Session(workers, number)
+        store.end_session(number, origin=workers.close())
 
 
 def _weighers(judges: Mapping[str, Judge]) -> dict[str, Weigher]:
@@ -137,6 +152,5 @@ def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "threads": str(torch.get_num_threads()),
         **{package: metadata.version(package) for package in packages},
     }

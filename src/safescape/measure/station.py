@@ -6,15 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from transformers import PreTrainedTokenizerBase
+
 from safescape.engines import Engine, open_engine
+from safescape.errors import InputError
 from safescape.judges import is_immediate, judge_named, members_of
 from safescape.measure.asking import ask, score
 from safescape.probes import format_chats, load_tokenizer
-from safescape.survey import Answer, Point, Position, PromptProbe, Score, Survey
+from safescape.survey import Answer, InterpolationAxis, Point, Position, PromptProbe, Score, Survey
 from safescape.weighing import Origin
-from safescape.weights import Model
+from safescape.weights import Model, inspect, resolve
 
-__all__ = ["Measured", "Station"]
+__all__ = ["Measured", "Script", "Station", "find_model"]
 
 
 class Measured(NamedTuple):
@@ -28,6 +31,47 @@ class Measured(NamedTuple):
     scores: Mapping[str, Sequence[Score]]
     """By capability probe, in the order of its items."""
     seconds: float
+
+
+class Script(NamedTuple):
+    """What a model reads."""
+
+    tokenizer: PreTrainedTokenizerBase
+    chats: Mapping[str, Sequence[str]]
+    """By probe of prompts, a text for each prompt."""
+
+    @classmethod
+    def of(cls, survey: Survey, model: Model) -> Script:
+        """Write the prompts of a survey as its model reads them.
+
+        Raises:
+            InputError: its tokenizer or its chat template cannot be used.
+
+        """
+        tokenizer = load_tokenizer(
+            model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
+        )
+        prompts = [probe for probe in survey.probes if isinstance(probe, PromptProbe)]
+        return cls(tokenizer, {p.name: format_chats(tokenizer, p.prompts, p.system_prompt) for p in prompts})
+
+
+def find_model(survey: Survey) -> Model:
+    """Find the model that a survey names, having looked through it and all others that it names.
+
+    Raises:
+        InputError: one of them is not there, or is not the one that the survey was written for.
+
+    """
+    axes = [axis for axis in survey.subspace.axes if isinstance(axis, InterpolationAxis)]
+    named = [(axis.toward, axis.fingerprint) for axis in axes] + [(w.model, w.fingerprint) for w in survey.through]
+    for name, expected in [(survey.model, survey.model_fingerprint), *named]:
+        found = inspect(resolve(name).weights)
+        if found != expected:
+            raise InputError(
+                f"{name}: has fingerprint {found[:19]}…, the survey was written for {expected[:19]}…; "
+                "give that model, or scan anew"
+            )
+    return resolve(survey.model)
 
 
 class Station:
@@ -45,19 +89,12 @@ class Station:
 
     def __init__(self, survey: Survey, model: Model) -> None:
         self._survey = survey
-        self._tokenizer = load_tokenizer(
-            model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
-        )
-        self._chats = {
-            probe.name: format_chats(self._tokenizer, probe.prompts, probe.system_prompt)
-            for probe in survey.probes
-            if isinstance(probe, PromptProbe)
-        }
+        self._script = Script.of(survey, model)
         asked = [member for name in survey.judges for member in members_of(name)]
         self._judges = {name: judge_named(name) for name in asked if is_immediate(name)}
         # a judge that comes later reads whole answers
         self._whole_answers = survey.whole_answers or not all(name in self._judges for name in asked)
-        self._engine: Engine = open_engine(survey, model, self._tokenizer, self._chats)
+        self._engine: Engine = open_engine(survey, model, self._script.tokenizer, self._script.chats)
         self._engine.canary(next(point for point in survey.points() if not point.is_origin))
         self.fingerprint_at_start = self._engine.fingerprint_at_start
         """Of the origin, as the engine holds it."""
@@ -72,7 +109,7 @@ class Station:
             if isinstance(probe, PromptProbe):
                 answers[probe.name] = ask(
                     self._engine,
-                    self._chats[probe.name],
+                    self._script.chats[probe.name],
                     probe,
                     self._judges,
                     max_new_tokens=self._survey.max_new_tokens,
@@ -85,7 +122,7 @@ class Station:
     def at_origin(self) -> Origin:
         """Move to the origin, to be asked there what it finds of answers given elsewhere."""
         self._engine.move_to(next(self._survey.points()))
-        return Origin(self._engine, self._tokenizer, self._chats)
+        return Origin(self._engine, *self._script)
 
     def close(self) -> str:
         """Go back to the origin and return its fingerprint; raise RunError if it is not the one at the start."""

@@ -14,6 +14,7 @@ from safescape.errors import InputError, RunError
 
 __all__ = [
     "ADD_VERDICT",
+    "FAILURES",
     "SCHEMA",
     "SCHEMA_VERSION",
     "check_version",
@@ -87,6 +88,16 @@ CREATE TABLE scores (
     PRIMARY KEY (point, probe, number)
 ) STRICT, WITHOUT ROWID;
 """
+FAILURES = """
+CREATE TABLE IF NOT EXISTS failures (   -- made when a run is claimed, as runs of before have none
+    line INTEGER,              -- as of a point
+    coords TEXT NOT NULL,
+    waypoint INTEGER,
+    reason TEXT NOT NULL,
+    session INTEGER NOT NULL REFERENCES sessions (id)
+) STRICT;
+"""
+"""Points that could not be measured; measured later, they leave the table."""
 ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason, probability) VALUES (?, ?, ?, ?, ?)"
 """The number of the response and the judge, then a verdict's fields in their order."""
 

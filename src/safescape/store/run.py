@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from safescape.errors import InputError, RunError
 from safescape.store.file import (
     ADD_VERDICT,
+    FAILURES,
     SCHEMA,
     SCHEMA_VERSION,
     check_version,
@@ -99,6 +100,8 @@ class Store(Judged):
                 if not version_of(connection):
                     connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             check_version(directory, connection)
+            with writing(directory):
+                connection.executescript(FAILURES)
             write_text(directory / "survey.json", survey.model_dump_json(indent=1) + "\n")
         except BaseException:
             lock.release()
@@ -186,6 +189,7 @@ class Store(Judged):
                     _now(),
                 ),
             ).lastrowid
+            connection.execute(_FORGET_FAILURE, _place(point))
             for probe, found in (scores or {}).items():
                 connection.executemany(
                     "INSERT INTO scores (point, probe, number, value, weight) VALUES (?, ?, ?, ?, ?)",
@@ -199,16 +203,36 @@ class Store(Judged):
                     ).lastrowid
                     connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for judge, verdict in verdicts.items()])
 
+    def add_failure(self, point: Point, reason: str, session: int) -> None:
+        """Record that a point could not be measured; it stays open.
+
+        Args:
+            point: Which.
+            reason: In one line.
+            session: The number that `begin_session` gave.
+
+        """
+        with writing(self.directory), transaction(self._connection) as connection:
+            connection.execute(_FORGET_FAILURE, _place(point))
+            connection.execute(
+                "INSERT INTO failures (line, coords, waypoint, reason, session) VALUES (?, ?, ?, ?, ?)",
+                (*_place(point), reason, session),
+            )
+
+    def failures(self) -> dict[Point, str]:
+        """Return the points that could not be measured when it was last tried, with the reasons, in that order."""
+        rows = self._connection.execute("SELECT line, coords, waypoint, reason FROM failures ORDER BY rowid")
+        return {Point(line, tuple(json.loads(coords)), waypoint): reason for line, coords, waypoint, reason in rows}
+
     def measured(self) -> Iterator[MeasuredPoint]:
-        """Every finished point with its outcomes or scores, one entry a probe.
+        """Every finished point with its outcomes or scores, one entry a probe, in the order of the survey's points.
 
         A judge that has not read every answer there is left out.
 
         """
-        points = self._connection.execute(
-            "SELECT id, line, coords, waypoint, effective, off FROM points ORDER BY id"
-        ).fetchall()
-        for key, line, coords, waypoint, effective, off in points:
+        points = self._connection.execute("SELECT id, line, coords, waypoint, effective, off FROM points").fetchall()
+        for key, *place, effective, off in sorted(points, key=lambda row: self._order(*row[1:4])):
+            line, coords, waypoint = place
             point = Point(line, tuple(json.loads(coords)), waypoint)
             position = Position(tuple(json.loads(effective)), off)
             outcomes: dict[str, dict[str, list[Outcome]]] = {}
@@ -278,6 +302,14 @@ def _agree(directory: Path, survey: Survey) -> None:
             f"{directory}: holds a run of a different survey ({'; '.join(differences[:3])}); "
             "give another --out, or the flags of that run to resume it"
         )
+
+
+_FORGET_FAILURE = "DELETE FROM failures WHERE line IS ? AND coords = ? AND waypoint IS ?"
+
+
+def _place(point: Point) -> tuple[int | None, str, int | None]:
+    """A point as the tables name it."""
+    return point.line, json.dumps(point.coords), point.waypoint
 
 
 def _now() -> str:

@@ -84,13 +84,13 @@ class Judged:
             connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for row, verdict in verdicts.items()])
 
     def unjudged(self, judge: str) -> list[Unjudged]:
-        """Return the answers that a judge has not read yet, in the order of measuring."""
+        """Return the answers that a judge has not read yet, in the order of the survey's points."""
         return self._answers_where(
             "NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.response = r.id AND v.judge = ?)", (judge,)
         )
 
     def all_answers(self) -> list[Unjudged]:
-        """Return every answer, in the order of measuring."""
+        """Return every answer, in the order of the survey's points."""
         return self._answers_where("TRUE", ())
 
     def unweighed(self, point: Point) -> list[Unjudged]:
@@ -103,17 +103,29 @@ class Judged:
     def _answers_where(self, where: str, values: Sequence[object]) -> list[Unjudged]:
         calibration, found = self.calibration(), []
         rows = self._connection.execute(
-            "SELECT r.id, r.probe, r.number, r.text, r.finish, e.log_probability, e.tokens FROM responses r"
+            "SELECT p.line, p.coords, p.waypoint, r.id, r.probe, r.number, r.text, r.finish,"
+            " e.log_probability, e.tokens FROM responses r"
             f" JOIN points p ON r.point = p.id LEFT JOIN evidence e ON e.response = r.id WHERE {where} ORDER BY r.id",
             tuple(values),
-        )
-        for response, probe, number, text, finish, log_probability, tokens in rows:
+        ).fetchall()
+        # workers finish points in any order, and a judge that reads several answers at once must not see which
+        rows.sort(key=lambda row: self._order(*row[:3]))
+        for _, _, _, response, probe, number, text, finish, log_probability, tokens in rows:
             evidence = None
             if calibration is not None and tokens is not None:
                 evidence = Evidence(log_probability, tokens, calibration)
             exchange = Exchange(self._prompts[probe][number], text, evidence)
             found.append(Unjudged(response, probe, number, exchange, Finish(finish)))
         return found
+
+    def _order(self, line: int | None, coords: str, waypoint: int | None) -> int:
+        """Which of the survey's points one is, as the tables name it."""
+        return self._places[line, coords, waypoint]
+
+    @cached_property
+    def _places(self) -> dict[tuple[int | None, str, int | None], int]:
+        points = self.survey.points()
+        return {(p.line, json.dumps(p.coords), p.waypoint): number for number, p in enumerate(points)}
 
     @cached_property
     def _prompts(self) -> dict[str, tuple[str, ...]]:

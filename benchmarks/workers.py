@@ -1,0 +1,211 @@
+"""python benchmarks/workers.py [--driver] [--model demo] [--points 24]
+
+What it costs to measure on workers. First the driver alone, with workers that measure nothing: points a second from 10
+to 10,000 points, and with 1,000 workers whose hearts beat. Then two workers of a Ray against two independent processes,
+each of one core, over the same points of a model. `--driver`: only the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from safescape.measure.dispatch import Alive, Dispatch, Done, Event, Left, Ready, cost_of
+from safescape.measure.station import Measured
+from safescape.store import Store
+from safescape.survey import (
+    Answer,
+    Finish,
+    Lines,
+    Outcome,
+    Plane,
+    Point,
+    Position,
+    PromptProbe,
+    RandomAxis,
+    Response,
+    Survey,
+    Verdict,
+)
+
+
+class NullCrew:
+    """Workers that measure nothing, while every worker's heart beats.
+
+    Args:
+        answers: Of every point.
+        takes: Seconds from when a point is sent until it is done.
+        beat: Seconds between two heartbeats of a worker.
+
+    """
+
+    def __init__(self, answers: Sequence[Answer], takes: float = 0.0, beat: float = 10.0) -> None:
+        self._answers, self._takes, self._beat = answers, takes, beat
+        self._events: deque[Event] = deque()
+        self._sent: deque[tuple[float, Done]] = deque()
+        self._hearts: deque[tuple[float, int]] = deque()
+        self._hired = self.beats = 0
+
+    def hire(self) -> int:
+        """Start a worker."""
+        self._hired += 1
+        self._events.append(Ready(self._hired, "sha256:0"))
+        self._hearts.append((time.monotonic() + self._beat, self._hired))
+        return self._hired
+
+    def send(self, worker: int, point: Point) -> None:
+        """Be done with a point."""
+        found = Measured(point, Position(point.coords, 0.0), {"harmful": self._answers}, {}, 0.0)
+        self._sent.append((time.monotonic() + self._takes, Done(worker, found)))
+
+    def dismiss(self, worker: int) -> None:
+        """Leave."""
+        self._events.append(Left(worker, "sha256:0"))
+
+    def drop(self, worker: int) -> None:
+        """Nothing is to be ended."""
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return what has happened since."""
+        events = [*self._events]
+        self._events.clear()
+        now = time.monotonic()
+        if not events and self._sent and self._sent[0][0] > now:
+            time.sleep(min(seconds, 0.001))
+        while self._sent and self._sent[0][0] <= now:
+            events.append(self._sent.popleft()[1])
+        while self._hearts and self._hearts[0][0] <= now:
+            _, worker = self._hearts.popleft()
+            self._hearts.append((now + self._beat, worker))
+            events.append(Alive(worker))
+            self.beats += 1
+        return events
+
+
+def survey_of(points: int) -> Survey:
+    """A survey of about so many points; of a model that is never loaded."""
+    prompts = tuple(f"request {number}" for number in range(80))
+    side = int(points**0.5 / 2) * 2
+    axis = RandomAxis(seed=0, span=0.5, steps=max(2, side))
+    subspace = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=points // 2 * 2),)) if points < 100 else None
+    return Survey(
+        model="null",
+        model_fingerprint="sha256:0",
+        subspace=subspace or Plane(axes=(axis, axis)),
+        probes=(PromptProbe(name="harmful", source="benchmark", prompts=prompts),),
+    )
+
+
+def driver() -> None:
+    """Print how many points a second the driver hands out, and how many it hands out and stores."""
+    answers = [
+        Answer(Response("I can't help with that." * 4, Finish.SETTLED, 24), {"keyword": Verdict(Outcome.REFUSED)})
+    ]
+    answers *= 80
+    print("points  workers  handed out, a second  ms a point  handed out and stored, a second")
+    for points in (10, 100, 1_000, 10_000):
+        survey = survey_of(points)
+        todo = list(survey.points())
+        handed, stored = dispatched(survey, todo, 8, NullCrew(answers)), storing(survey, todo, 8, NullCrew(answers))
+        print(f"{len(todo):6,d}  {8:7,d}  {len(todo) / handed:20,.0f}  {1000 * handed / len(todo):10.3f}  "
+              f"{len(todo) / stored:31,.0f}", flush=True)  # fmt: skip
+    # 1,000 workers that take 2 s a point ask for 500 points a second, and their hearts beat ten times as often as real
+    # ones: what is shown is that the driver keeps up, and what share of a core that takes
+    survey = survey_of(10_000)
+    todo, crew, busy = list(survey.points()), NullCrew(answers, takes=2.0, beat=1.0), time.process_time()
+    took = storing(survey, todo, 1_000, crew)
+    share = (time.process_time() - busy) / took
+    print(f"1,000 workers of 2 s a point: {len(todo) / took:,.0f} points a second handed out and stored, "
+          f"{crew.beats / took:,.0f} heartbeats a second, {share:.0%} of a core")  # fmt: skip
+
+
+def storing(survey: Survey, todo: Sequence[Point], workers: int, crew: NullCrew) -> float:
+    """Hand out every point and store it; return the seconds that takes."""
+    with tempfile.TemporaryDirectory() as directory, Store.claim(Path(directory), survey) as store:
+        store.begin_judging("keyword", {})
+        return dispatched(survey, todo, workers, crew, store)
+
+
+def dispatched(
+    survey: Survey, todo: Sequence[Point], workers: int, crew: NullCrew, store: Store | None = None
+) -> float:
+    """Hand out every point, and store it if there is a store; return the seconds that takes."""
+    start = time.monotonic()
+    dispatch = Dispatch(crew, workers, todo, cost_of(survey))
+    origin = dispatch.begin()
+    session = store.begin_session(origin=origin, noise_device="cpu", versions={}) if store else 0
+    for found in dispatch.measured():
+        assert isinstance(found, Measured)
+        if store:
+            store.add(found.point, position=found.position, seconds=0.0, session=session, answers=found.answers)
+    dispatch.close()
+    return time.monotonic() - start
+
+
+def against_processes(model: str, points: int) -> None:
+    """Print how two workers fare against two processes that know nothing of each other, each on half of the lines."""
+    settings = {"model": model, "limit": 20, "max_new_tokens": 32, "steps": points // 2}
+    # what a process or a worker takes to start is not what is compared: it is taken off by a run of the fewest points
+    least = {**settings, "steps": 2}
+    ray = measured_by_workers(settings) - measured_by_workers(least)
+    alone = measured_by_processes(settings) - measured_by_processes(least)
+    print(f"two workers {ray:.1f} s, two processes {alone:.1f} s: {alone / ray:.2f} of their speed")
+
+
+def measured_by_workers(settings: dict[str, object]) -> float:
+    """Seconds that two workers take for two lines."""
+    return seconds(lambda: spawned([(settings, [0, 1], 2)]))
+
+
+def measured_by_processes(settings: dict[str, object]) -> float:
+    """Seconds that two processes of one thread take for a line each."""
+    return seconds(lambda: spawned([(settings, [0], None), (settings, [1], None)]))
+
+
+def spawned(runs: Sequence[tuple[dict[str, object], list[int], int | None]]) -> None:
+    """Scan so many times at once, each in a process of its own."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=scan, args=run) for run in runs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+
+
+def scan(settings: dict[str, object], seeds: list[int], workers: int | None) -> None:
+    """Scan as many lines as there are seeds."""
+    import safescape
+
+    with tempfile.TemporaryDirectory() as out:
+        safescape.scan(out=out, seed=seeds[0], directions=len(seeds), workers=workers, **settings)  # type: ignore[arg-type]
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """How long some work takes."""
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
+def main() -> None:
+    """Time the driver, then the workers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--driver", action="store_true")
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--points", type=int, default=24)
+    given = parser.parse_args()
+    driver()
+    if not given.driver:
+        against_processes(given.model, given.points)
+
+
+if __name__ == "__main__":
+    main()

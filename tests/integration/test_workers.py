@@ -1,0 +1,279 @@
+"""A run on workers of a real Ray: the same bits as in one process, whoever dies; bad input in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+import ray
+
+import safescape
+from safescape import InputError, RunError
+from safescape.measure.workers import Placement, working
+from safescape.store import Store
+from safescape.weights import resolve
+
+POINTS = 9
+TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 16, "directions": 2, "steps": 4}
+FLAGS = ["--limit", "6", "--max-new-tokens", "16", "--directions", "2", "--steps", "4"]
+
+
+def command(model: Path, out: Path, *further: str) -> list[str]:
+    return [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(out), *FLAGS, *further]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scan in one process; read-only."""
+    out = tmp_path_factory.mktemp("one process") / "run"
+    safescape.scan(str(tiny_model), out=out, **TINY)
+    return out
+
+
+def said(directory: Path) -> list[tuple[object, ...]]:
+    """Everything that was measured, to the last bit, in the order of the points."""
+    with sqlite3.connect(directory / "run.sqlite") as connection:
+        return connection.execute(
+            "SELECT p.line, p.coords, p.waypoint, p.effective, p.off, r.probe, r.number, r.text, r.finish, r.tokens,"
+            " v.judge, v.outcome, v.reason, v.probability, e.log_probability, e.tokens FROM points p"
+            " JOIN responses r ON r.point = p.id JOIN verdicts v ON v.response = r.id"
+            " LEFT JOIN evidence e ON e.response = r.id ORDER BY 1, 2, 3, 6, 7, 11"
+        ).fetchall()
+
+
+def same(directory: Path, whole: Path) -> bool:
+    files = ("landscape.json", "landscape.png", "survey.json")
+    return said(directory) == said(whole) and all(
+        (directory / file).read_bytes() == (whole / file).read_bytes() for file in files
+    )
+
+
+def watched(directory: Path) -> dict[str, str]:
+    """An environment in which whoever begins to measure a point notes it, then does what the file `then` says."""
+    (directory / "site").mkdir()
+    (directory / "site" / "sitecustomize.py").write_text(
+        textwrap.dedent(f"""
+        import importlib.abc, importlib.util, os, pathlib, sys, time
+
+        class Finder(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name != "safescape.measure.station":
+                    return None
+                sys.meta_path.remove(self)
+                spec = importlib.util.find_spec(name)
+                load = spec.loader.exec_module
+                def exec_module(module):
+                    load(module)
+                    measure = module.Station.measure
+                    def noted(self, point):
+                        import safescape
+                        with open({str(directory / "begun")!r}, "a") as file:
+                            print(tuple(point), file=file)
+                        exec(pathlib.Path({str(directory / "then")!r}).read_text())
+                        return measure(self, point)
+                    module.Station.measure = noted
+                spec.loader.exec_module = exec_module
+                return spec
+
+        sys.meta_path.insert(0, Finder())
+        """)
+    )
+    return {**os.environ, "PYTHONPATH": f"{directory / 'site'}:{os.environ.get('PYTHONPATH', '')}"}
+
+
+class Watched(NamedTuple):
+    """A Ray of two cores whose workers can be told what to do."""
+
+    address: str
+    directory: Path
+
+    def let(self, statement: str) -> None:
+        """Let whoever begins to measure a point do this first."""
+        (self.directory / "then").write_text(statement)
+        (self.directory / "begun").write_text("")
+
+    def begun(self) -> Counter[str]:
+        """How often each point was begun since then."""
+        return Counter((self.directory / "begun").read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def watched_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """It is joined by this process, so that functions called here use it, and is there for commands by its address."""
+    directory = tmp_path_factory.mktemp("watched")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in watched(directory).items():
+            patch.setenv(name, value)
+        context = ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
+    yield Watched(context.address_info["gcs_address"], directory)
+    ray.shutdown()
+
+
+def measuring(driver: int) -> psutil.Process:
+    """A worker that measures a point at this moment."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        for child in psutil.Process(driver).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.cmdline()[:1] == ["ray::_Worker.measure"]:
+                    return child
+        time.sleep(0.01)
+    raise AssertionError("no worker measures")
+
+
+def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whole: Path, tmp_path: Path) -> None:
+    out, killed, lines = tmp_path / "run", set(), []
+    environment = watched(tmp_path)
+    # slow enough for a kill to fall into a point
+    (tmp_path / "then").write_text("time.sleep(0.3)")
+    with (
+        (tmp_path / "stdout").open("w") as stdout,
+        subprocess.Popen(
+            command(tiny_model, out, "--workers", "2", "--json"),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        ) as driver,
+    ):
+        assert driver.stderr is not None
+        for line in driver.stderr:
+            lines.append(line)
+            if line.startswith(("1/", "3/", "5/")):
+                victim = measuring(driver.pid)
+                victim.kill()
+                killed.add(victim.pid)
+    assert driver.returncode == 0, "".join(lines)
+    assert len(killed) == 3
+    assert same(out, whole)
+    assert (tmp_path / "stdout").read_text() == (whole / "landscape.json").read_text()
+    assert all(f"/{POINTS} points" in line for line in lines), "nothing but progress on the terminal: " + "".join(lines)
+    begun = Counter((tmp_path / "begun").read_text().splitlines())
+    assert len(begun) == POINTS
+    assert begun.total() == POINTS + 3, "nothing is computed twice but what the three had in flight"
+
+
+def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
+    tiny_model: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        command(tiny_model, out, "--workers", "2"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as driver:
+        assert driver.stderr is not None
+        for line in driver.stderr:
+            if line.startswith("2/"):
+                children = psutil.Process(driver.pid).children(recursive=True)
+                workers = [child for child in children if "_Worker" in child.cmdline()[0]]
+                driver.kill()
+                break
+    assert len(workers) == 2
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+    safescape.scan(str(tiny_model), out=out, **TINY)
+    assert same(out, whole)
+    with Store.read(out) as store:
+        first, second = store.sessions()
+    assert (first.closed, second.closed) == (False, True)
+    assert first.versions["workers"] == "2"
+    assert first.origin_at_start == second.origin_at_close
+
+
+def test_points_that_cannot_be_measured_are_tried_twice_then_recorded_and_tried_again_by_the_same_command(
+    watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    watched_ray.let(
+        "if point == (1, (0.5,), None): os.kill(os.getpid(), 9)\n"
+        "if point[1] == (0.0,): raise ValueError('no such thing')"
+    )
+    with pytest.raises(RunError) as failed:
+        safescape.scan(str(tiny_model), out=out, workers=1, **TINY)
+    said = str(failed.value)
+    assert said.startswith(f"{out}: 2 of {POINTS} points could not be measured, line 2, (0.5) among them: the worker's")
+    assert said.endswith("the others are stored and reported, and the same command tries these again")
+    with Store.read(out) as store:
+        assert list(store.failures().values())[1] == "ValueError: no such thing"
+    assert safescape.load_run(out).landscape.complete is False
+    assert (out / "report.html").is_file()
+    begun = watched_ray.begun()
+    assert begun["(1, (0.5,), None)"] == begun["(None, (0.0,), None)"] == 2
+    assert begun.total() == POINTS + 2
+    safescape.scan(str(tiny_model), out=out, **TINY)
+    assert same(out, whole)
+
+
+def test_what_a_worker_says_to_the_user_arrives_as_it_was_said(
+    watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
+) -> None:
+    watched_ray.let("raise safescape.RunError('the disk is on fire; put it out')")
+    with pytest.raises(RunError) as failed:
+        safescape.scan(str(tiny_model), out=tmp_path / "run", workers=1, **TINY)
+    assert str(failed.value) == "the disk is on fire; put it out"
+    other = safescape.Survey.load(whole / "survey.json").model_copy(update={"model_fingerprint": "sha256:" + "0" * 64})
+    with (
+        pytest.raises(InputError, match="the survey was written for sha256:000000000000"),
+        working(other, resolve(str(tiny_model)), Placement(workers=1), []),
+    ):
+        pass
+
+
+def test_a_ray_that_is_there_is_used_and_left_alone(
+    watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
+) -> None:
+    watched_ray.let("")
+    out = tmp_path / "run"
+    done = subprocess.run(
+        command(tiny_model, out, "--ray", watched_ray.address, "--workers", "2"), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert same(out, whole)
+    assert watched_ray.begun().total() == POINTS
+    assert ray.cluster_resources()["CPU"] == 2
+    with pytest.raises(InputError, match="--workers 3: the Ray has 2 cores; give --workers 2"):
+        safescape.scan(str(tiny_model), out=tmp_path / "many", ray=watched_ray.address, workers=3, **TINY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "0"], "--workers 0: expected at least 1"),
+        (["--gpus-per-worker", "1"], "--gpus-per-worker 1: is for workers; give --workers N or --ray ADDRESS too"),
+        (["--workers", "2", "--gpus-per-worker", "0"], "--gpus-per-worker 0: expected a share such as 0.5"),
+        (["--workers", "2", "--gpus-per-worker", "1.5"], "--gpus-per-worker 1.5: expected a share such as 0.5"),
+        (["--workers", "9999", "--gpus-per-worker", "1"], "--workers 9999 with 1 GPUs each: this machine has"),
+        (["--ray", "nowhere"], "--ray nowhere: expected auto, or HOST:PORT"),
+        (["--ray", "auto", "--device", "cuda:1"], "--device cuda:1: workers are given their GPUs by Ray"),
+        (["--ray", "127.0.0.1:{port}"], "no Ray answers there within 10 s"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_workers_that_cannot_be_had(
+    tiny_model: Path, refused: Callable[[Sequence[str], str], None], arguments: list[str], message: str
+) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        port = deaf.getsockname()[1]
+        refused(["scan", str(tiny_model), *(argument.format(port=port) for argument in arguments)], message)
+
+
+def test_ray_asked_for_without_the_extra(
+    tiny_model: Path, refused: Callable[[Sequence[str], str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safescape.measure.workers.find_spec", lambda name: None)
+    refused(
+        ["scan", str(tiny_model), "--workers", "2"], "--workers 2: Ray is not installed; type pip install 'safescape"
+    )
