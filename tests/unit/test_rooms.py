@@ -15,7 +15,7 @@ FLOORS = [
     {"engines"},
     {"judging", "weighing"},
     {"measure"},
-    {"finetuning", "views", "bench"},
+    {"finetuning", "views", "speed"},
     {"api"},
     {"cli"},
 ]
@@ -67,3 +67,10 @@ def test_the_public_names_are_those_of_all() -> None:
 
     assert all(hasattr(safescape, name) for name in safescape.__all__)
     assert sorted(safescape.__all__, key=lambda n: (n.islower(), n)) == safescape.__all__
+
+
+def test_no_public_name_is_a_rooms() -> None:
+    """Importing a room would put it in the place of the function."""
+    import safescape
+
+    assert not set(safescape.__all__) & {room_of(path) for path in SOURCE.rglob("*.py")}

@@ -9,9 +9,9 @@ from pathlib import Path
 from safescape import views
 from safescape.api.asking import device_of
 from safescape.api.run import write_picture
-from safescape.bench import Bench, Measured, Side, Task, compare_sides, sides_here
 from safescape.errors import InputError, RunError
 from safescape.probes import load_prompts
+from safescape.speed import Bench, Measured, Side, Task, compare_sides, sides_here
 from safescape.store import write_text
 from safescape.weights import resolve
 

@@ -13,7 +13,7 @@ from safescape.cli import options
 from safescape.cli.output import numbers, show_speed
 
 if TYPE_CHECKING:
-    from safescape.bench import Measured
+    from safescape.speed import Measured
 
 __all__ = ["bench"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safescape.bench.comparing import Bench, Compared, compare_sides
-from safescape.bench.sides import REFERENCE, Measured, Side, Task, sides_here
+from safescape.speed.comparing import Bench, Compared, compare_sides
+from safescape.speed.sides import REFERENCE, Measured, Side, Task, sides_here
 
 __all__ = ["REFERENCE", "Bench", "Compared", "Measured", "Side", "Task", "compare_sides", "sides_here"]

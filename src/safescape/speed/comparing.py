@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
-from safescape.bench.sides import REFERENCE, Measured, Side, Task, measure_side
 from safescape.errors import RunError
+from safescape.speed.sides import REFERENCE, Measured, Side, Task, measure_side
 from safescape.weights import Weights, resolve
 
 __all__ = ["Bench", "Compared", "compare_sides"]
