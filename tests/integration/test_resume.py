@@ -76,7 +76,7 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
         assert said == said_whole
         assert (out / "landscape.json").read_bytes() == whole
         survived_by.append(len(before))
-    assert sum(0 < count < 9 for count in survived_by) > 0, f"no kill fell inside a scan: {survived_by}"
+    assert sum(0 < count < 9 for count in survived_by) >= KILLS // 2, f"too few fell inside a scan: {survived_by}"
 
 
 def stored(directory: Path) -> list[tuple[object, ...]]:

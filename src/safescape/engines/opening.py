@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -34,28 +35,16 @@ def open_engine(
 
     """
     subspace = Subspace(survey.subspace, model.weights, survey.through, torch.device(survey.device).type)
-    dtype = getattr(torch, survey.dtype)
+    settings: dict[str, Any] = {
+        "dtype": getattr(torch, survey.dtype),
+        "device": survey.device,
+        "batch_size": survey.batch_size,
+        "trust_remote_code": survey.trust_remote_code,
+    }
     if survey.engine == "vllm":
-        return VllmEngine(
-            model,
-            tokenizer,
-            subspace,
-            dtype=dtype,
-            device=survey.device,
-            batch_size=survey.batch_size,
-            room=_room(survey, tokenizer, chats),
-            gpus=survey.tensor_parallel,
-            trust_remote_code=survey.trust_remote_code,
-        )
-    return TransformersEngine(
-        model,
-        tokenizer,
-        subspace,
-        dtype=dtype,
-        device=survey.device,
-        batch_size=survey.batch_size,
-        trust_remote_code=survey.trust_remote_code,
-    )
+        room = _room(survey, tokenizer, chats)
+        return VllmEngine(model, tokenizer, subspace, room=room, gpus=survey.tensor_parallel, **settings)
+    return TransformersEngine(model, tokenizer, subspace, **settings)
 
 
 def _room(survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]) -> Room:

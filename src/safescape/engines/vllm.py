@@ -107,7 +107,7 @@ class VllmEngine:
         config = AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
         shapes = _shapes(model, config, trust_remote_code=trust_remote_code)
         text = config.get_text_config()
-        self._ends = end_tokens(tokenizer, _generation_config(model))
+        self._ends = end_tokens(tokenizer, _generation_config(model, config))
         self._vocabulary = int(text.vocab_size)
         longest = _longest(model, text, room)
         settings: dict[str, Any] = {
@@ -264,12 +264,11 @@ def _shapes(model: Model, config: PreTrainedConfig, *, trust_remote_code: bool) 
     return {name: parameter.shape for name, parameter in named_as_in(model.weights, empty).items()}
 
 
-def _generation_config(model: Model) -> GenerationConfig | None:
-    return GenerationConfig.from_pretrained(model.directory) if _has_generation_config(model) else None
-
-
-def _has_generation_config(model: Model) -> bool:
-    return (model.directory / "generation_config.json").is_file()
+def _generation_config(model: Model, config: PreTrainedConfig) -> GenerationConfig:
+    """What transformers gives a model that it loads."""
+    if (model.directory / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(model.directory)
+    return GenerationConfig.from_model_config(config)
 
 
 def _longest(model: Model, config: PreTrainedConfig, room: Room) -> int:

@@ -60,7 +60,8 @@ def draw_speed(bench: Mapping[str, Any]) -> Figure:
         for name, seconds, colour in parts:
             axes.barh(row, seconds, left=left, color=colour, label=None if row else name, height=0.66)
             left += seconds
-        ratio = "" if side["ratio"] is None else f", {side['ratio']:.1f} times as fast"
+        is_other = side["ratio"] is not None and side["side"] != "reference"
+        ratio = f", {side['ratio']:.1f} times as fast" if is_other else ""
         axes.text(left, row, f" {side['seconds']:.1f} s{ratio}", va="center", fontsize=8, color=INK)
     axes.set_yticks(range(len(sides)), sides, fontsize=8)
     axes.invert_yaxis()
