@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import safescape
-from safescape.errors import InputError
+from safescape.errors import InputError, RunError
 from tiny import llama_config, save_refusing_model
 
 FAST = {"limit": 6, "max_new_tokens": 12, "alphas": (0.0, 0.5)}
@@ -77,7 +77,8 @@ def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) 
         ({"sides": ["abacus"]}, "--side abacus: no such side here; expected one of reference; generate, float32"),
         ({"limit": 0}, "--limit 0: expected"),
         ({"max_new_tokens": 0}, "--max-new-tokens 0: expected at least 1"),
-        ({"alphas": ()}, "--alphas: expected at least one number"),
+        ({"alphas": ()}, "--alphas : expected numbers"),
+        ({"alphas": (0.0, float("nan"))}, "--alphas 0.0,nan: expected numbers"),
         ({"device": "abacus"}, "--device abacus: expected cpu"),
         ({"prompts": "nowhere.csv:goal"}, "nowhere.csv"),
     ],
@@ -86,6 +87,14 @@ def test_what_cannot_be(refusing: Path, tmp_path: Path, given: dict[str, object]
     with pytest.raises(InputError, match=said):
         safescape.bench(str(refusing), out=tmp_path / "bench", **given)  # type: ignore[arg-type]
     assert not (tmp_path / "bench").exists()
+
+
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_measured(refusing: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    told: list[object] = []
+    with pytest.raises(RunError, match="cannot be written .*; give another --out"):
+        safescape.bench(str(refusing), out=tmp_path / "file" / "bench", on_side=told.append, **FAST)  # type: ignore[arg-type]
+    assert not told
 
 
 def test_the_command(refusing: Path) -> None:

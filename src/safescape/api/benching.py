@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -65,19 +66,21 @@ def bench(
     for flag, number in {"--limit": limit, "--max-new-tokens": max_new_tokens}.items():
         if number < 1:
             raise InputError(f"{flag} {number}: expected at least 1")
-    if not alphas:
-        raise InputError("--alphas: expected at least one number, for example 0,0.1")
+    if not alphas or not all(math.isfinite(alpha) for alpha in alphas):
+        raise InputError(f"--alphas {','.join(map(str, alphas))}: expected numbers, for example 0,0.1")
     resolve(model)
     count = len(load_prompts(prompts, limit))
     task = Task(model, prompts, count, max_new_tokens, tuple(alphas), device_of(device))
     chosen: list[Side] = [here[name] for name in sides] or list(here.values())
+    if out is not None:
+        # said now, not after minutes of measuring
+        try:
+            Path(out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
     found = compare_sides(task, chosen, on_side or (lambda _: None))
     if out is not None:
         directory, document = Path(out), found.document()
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
         write_text(directory / "bench.json", json.dumps(document, indent=1) + "\n")
         write_text(directory / "bench.md", views.speed_table(document))
         write_picture(directory / "bench.png", views.draw_speed(document))
