@@ -92,7 +92,7 @@ def test_what_cannot_be(refusing: Path, tmp_path: Path, given: dict[str, object]
 def test_a_place_that_cannot_be_written_is_found_before_anything_is_measured(refusing: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     told: list[object] = []
-    with pytest.raises(RunError, match="cannot be written .*; give another --out"):
+    with pytest.raises(RunError, match=r"cannot be written .*; give another --out"):
         safescape.bench(str(refusing), out=tmp_path / "file" / "bench", on_side=told.append, **FAST)  # type: ignore[arg-type]
     assert not told
 
