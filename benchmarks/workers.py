@@ -150,7 +150,8 @@ def dispatched(
 
 def against_processes(model: str, points: int) -> None:
     """Print how two workers fare against two processes that know nothing of each other, each on half of the lines."""
-    settings = {"model": model, "limit": 20, "max_new_tokens": 32, "steps": points // 2}
+    # by keyword alone: what the origin is asked in the end is asked by one worker, but by each of the processes
+    settings = {"model": model, "limit": 20, "max_new_tokens": 32, "steps": points // 2, "judges": ["keyword"]}
     # what a process or a worker takes to start is not what is compared: it is taken off by a run of the fewest points
     least = {**settings, "steps": 2}
     ray = measured_by_workers(settings) - measured_by_workers(least)
