@@ -3,14 +3,16 @@
 Knows token numbers only: nothing of weights, text, or what makes an answer settled. What it does for speed:
 the prefix that all prompts share is computed once; prompts of equal length are prefilled together, so nothing is
 padded; all answers of a batch are decoded together; an answer that is done or settled leaves the batch and its cache.
+On an NVIDIA GPU other things are fast, and another opener of rows does them (`replaying`).
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from transformers.masking_utils import sdpa_mask
 from safescape.engines.prefix import States, cache_behind, read_prefix, states_of
 from safescape.survey import Finish
 
-__all__ = ["ATTENTION", "Continuation", "decode"]
+__all__ = ["ATTENTION", "Continuation", "OpenRows", "Rows", "decode", "needs_equal_lengths"]
 
 ATTENTION = "safescape_sdpa"
 """The attention that a model should be loaded with, where it supports SDPA at all."""
@@ -40,6 +42,22 @@ class Continuation(NamedTuple):
     finish: Finish
 
 
+class Rows(Protocol):
+    """The answers of a batch while they are decoded."""
+
+    def next_tokens(self) -> list[int]:
+        """The most likely next token of each row that is still in."""
+        ...
+
+    def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
+        """Go on with some of the rows that were in, each with the token that it took."""
+        ...
+
+
+OpenRows = Callable[[Sequence[Sequence[int]], Sequence[States], int, int], Rows]
+"""Reads prompts, sorted by length; told the states of the prefix they share, its length, and the most new tokens."""
+
+
 def decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -48,6 +66,7 @@ def decode(
     max_new_tokens: int,
     batch_size: int,
     is_settled: Callable[[Sequence[int]], bool],
+    open_rows: OpenRows | None = None,
 ) -> list[Continuation]:
     """Continue every prompt greedily.
 
@@ -58,6 +77,7 @@ def decode(
         max_new_tokens: The most that is written after a prompt.
         batch_size: The most answers decoded together.
         is_settled: Told the tokens of an answer so far; true stops it.
+        open_rows: Another way to decode a batch of this model.
 
     Returns:
         One continuation a prompt, in the order of the prompts.
@@ -67,8 +87,9 @@ def decode(
     with torch.inference_mode():
         shared = _shared_length(prompts)
         prefix = read_prefix(model, prompts[0][:shared])
-        for batch in _batches(prompts, batch_size, equal_lengths=_needs_equal_lengths(model)):
-            rows = _Rows(model, [prompts[number] for number in batch], prefix, shared)
+        for batch in _batches(prompts, batch_size, equal_lengths=needs_equal_lengths(model)):
+            asked = [prompts[number] for number in batch]
+            rows = (open_rows or functools.partial(_Rows, model))(asked, prefix, shared, max_new_tokens)
             answers: list[list[int]] = [[] for _ in batch]
             live = list(range(len(batch)))
             while live:
@@ -110,7 +131,7 @@ def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: boo
         yield from (group[start:end] for start, end in itertools.pairwise(bounds))
 
 
-def _needs_equal_lengths(model: PreTrainedModel) -> bool:
+def needs_equal_lengths(model: PreTrainedModel) -> bool:
     """Whether a gap between a prompt and its answer would change the model's arithmetic.
 
     Rows of unequal length share a cache with a masked gap. That is exact for full attention over explicit
@@ -143,7 +164,7 @@ class _Rows:
     """
 
     def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int, _: int
     ) -> None:
         self._model = model
         lengths = [len(prompt) for prompt in prompts]

@@ -70,9 +70,14 @@ class LiveTensor:
             # it may be a view of the checkpoint's mapped file, which would keep all of the file's pages
             parameter.data = parameter.data.clone()
 
+    @property
+    def place(self) -> Tensor | None:
+        """Where the values stand and may be written in place; None if they must be handed to `write`."""
+        return None if self._blocked or self._parameter is None else self._parameter.data
+
     def write(self, values: Tensor) -> None:
-        """Replace all values; `values` has this tensor's shape and dtype."""
-        if self._parameter is not None:
+        """Replace all values; `values` has this tensor's shape and dtype, or is its `place`."""
+        if self._parameter is not None and values.data_ptr() != self._parameter.data_ptr():
             with torch.no_grad():
                 self._parameter.copy_(values)
         for layer in self._blocked:

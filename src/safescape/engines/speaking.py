@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from safescape.engines.decoding import decode
+from safescape.engines.decoding import OpenRows, decode
 from safescape.engines.scoring import Likelihood, score
 from safescape.engines.wording import end_tokens, request_of, text_of
 from safescape.errors import InputError
@@ -26,19 +26,27 @@ class Speaker:
         model: A causal language model in evaluation mode; it is read anew at every call, and nothing of it is kept.
         tokenizer: The model's.
         batch_size: The most answers decoded together.
+        open_rows: Another way to decode; see `decode`.
 
     Raises:
         InputError: the model keeps something else than keys and values between its tokens.
 
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int,
+        open_rows: OpenRows | None = None,
+    ) -> None:
         if getattr(model, "_is_stateful", False):
             raise InputError(
                 f"{model.config.name_or_path or model.config.model_type}: a model with a recurrent state is not "
                 "supported; give a transformer"
             )
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
+        self._open_rows = open_rows
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily.
@@ -57,6 +65,7 @@ class Speaker:
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
             is_settled=self._settled_by(stop),
+            open_rows=self._open_rows,
         )
         return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 

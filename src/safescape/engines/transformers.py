@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from safescape.engines.decoding import ATTENTION
 from safescape.engines.live import live_tensors
 from safescape.engines.loading import load_model
+from safescape.engines.replaying import Replayer, is_replayable
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.errors import RunError
@@ -55,8 +56,9 @@ class TransformersEngine:
         loaded = load_model(model, dtype, attention=ATTENTION, trust_remote_code=trust_remote_code)
         torch.nn.Module.to(loaded, device)
         self._model = loaded.eval()
-        self._speaker = Speaker(self._model, tokenizer, batch_size)
         self._live = live_tensors(self._model, model.weights)
+        replayer = Replayer(self._model) if is_replayable(self._model) else None
+        self._speaker = Speaker(self._model, tokenizer, batch_size, replayer.rows if replayer else None)
         shapes = {name: live.shape for name, live in self._live.items()}
         self._mover = Mover(model.weights, subspace, shapes, dtype=dtype, device=self._model.device)
         self._return()
@@ -72,7 +74,8 @@ class TransformersEngine:
             Where the weights stand as rounded; see `Moving.position`.
 
         """
-        moving = self._mover.moving(point)
+        places = {name: live.place for name, live in self._live.items()}
+        moving = self._mover.moving(point, {name: place for name, place in places.items() if place is not None})
         for name, values in moving:
             self._live[name].write(values)
         return moving.position

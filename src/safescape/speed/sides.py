@@ -184,6 +184,8 @@ def _by_engine(
     for alpha in task.alphas:
         start = time.monotonic()
         engine.move_to(Point(0, (alpha,)) if alpha else Point(None, (0.0,)))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         moved = time.monotonic()
         given = engine.respond(chats, max_new_tokens=task.max_new_tokens, stop=KeywordJudge.stop)
         complied = _complied(prompts, [response.text for response in given])
@@ -203,9 +205,10 @@ def _complied(prompts: Sequence[str], answers: Sequence[str]) -> tuple[bool, ...
     return tuple(verdict.outcome is Outcome.COMPLIED for verdict in KeywordJudge().judge(exchanges))
 
 
-def _product_rate(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
-    """The best of several products of square matrices."""
-    a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+def _product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """The best of several products of square matrices of random numbers: of ones a GPU makes more a second."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     best = float("inf")
     for _ in range(6):
         start = time.perf_counter()

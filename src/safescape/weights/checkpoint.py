@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from safescape.errors import InputError
 
-__all__ = ["BEYOND_LORA", "Adapted", "Checkpoint", "LowRank", "Weights"]
+__all__ = ["BEYOND_LORA", "Adapted", "Checkpoint", "LowRank", "Resident", "Weights", "size_of"]
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -50,6 +50,29 @@ class Weights(Protocol):
     def tensor(self, name: str) -> Tensor:
         """Read one tensor; the caller must not write into it."""
         ...
+
+
+class Resident:
+    """A checkpoint whose tensors stay on a device from the time each is first read."""
+
+    def __init__(self, weights: Weights, device: torch.device) -> None:
+        self._weights, self._device = weights, device
+        self._tensors: dict[str, Tensor] = {}
+
+    def names(self) -> Sequence[str]:
+        """Every tensor's name, sorted."""
+        return self._weights.names()
+
+    def tensor(self, name: str) -> Tensor:
+        """Return one tensor, on the device."""
+        if name not in self._tensors:
+            self._tensors[name] = self._weights.tensor(name).to(self._device)
+        return self._tensors[name]
+
+
+def size_of(weights: Weights, names: Iterable[str]) -> int:
+    """Return how many bytes tensors have as they are stored."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in map(weights.tensor, names))
 
 
 class Checkpoint:

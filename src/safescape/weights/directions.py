@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -24,7 +25,9 @@ __all__ = [
     "RandomDirection",
     "dot",
     "is_norm",
+    "makes_own_noise",
     "products",
+    "random_parts",
 ]
 
 
@@ -45,10 +48,17 @@ class RandomDirection(NamedTuple):
         """Return the direction of one tensor. Norm weights do not move, and neither does a tensor of zeros."""
         if is_norm(name):
             return torch.zeros_like(origin, dtype=torch.float32)
-        noise = torch.randn(origin.shape, generator=_generator(self.seed, name, origin.device), device=origin.device)
-        length = dot(noise, noise) ** 0.5
-        wide = origin.float()
-        return noise.mul_(dot(wide, wide) ** 0.5 / length)
+        noise = _noise(self.noise_seed(name), origin)
+        return noise.mul_(_scale(noise, origin))
+
+    def scale(self, name: str, origin: Tensor) -> float:
+        """Return what the noise of one tensor is multiplied with; 0 where nothing moves."""
+        return 0.0 if is_norm(name) else _scale(_noise(self.noise_seed(name), origin), origin)
+
+    def noise_seed(self, name: str) -> int:
+        """Return the seed of one tensor's noise: one seed for all would make the noise of equal shapes identical."""
+        digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
 
 
 class InterpolationDirection:
@@ -58,11 +68,12 @@ class InterpolationDirection:
     """
 
     def __init__(self, toward: Weights) -> None:
-        self._toward = toward
+        self.toward = toward
+        """The other checkpoint; whoever has room for it on a device may let it stay there."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the difference of one tensor."""
-        other = self._toward.tensor(name).to(origin.device)
+        other = self.toward.tensor(name).to(origin.device)
         if other.shape == origin.shape:
             return other.float() - origin.float()
         rows = min(len(other), len(origin))
@@ -88,6 +99,23 @@ class OrthogonalDirection:
         """Return what is left of one tensor."""
         along = self._against.tensor(name, origin)
         return torch.sub(self._direction.tensor(name, origin), along, alpha=self._share)
+
+    def random_parts(self) -> Mapping[RandomDirection, float] | None:
+        """Return both directions' parts; see `random_parts`."""
+        parts, against = random_parts(self._direction), random_parts(self._against)
+        if parts is None or against is None:
+            return None
+        less = {part: parts.get(part, 0.0) - self._share * weight for part, weight in against.items()}
+        return {**parts, **less}
+
+
+def random_parts(direction: Direction) -> Mapping[RandomDirection, float] | None:
+    """Return a direction as a weighted sum of random ones; None if it is no such sum."""
+    if isinstance(direction, RandomDirection):
+        return {direction: 1.0}
+    if not isinstance(direction, OrthogonalDirection):
+        return None
+    return direction.random_parts()
 
 
 class Products(NamedTuple):
@@ -126,25 +154,46 @@ def is_norm(name: str) -> bool:
 
 _ROW = 4096
 _BLOCK = 256 * _ROW
+_BLOCK_OF_GPU = 2**14 * _ROW
 
 
 def dot(a: Tensor, b: Tensor) -> float:
     """Return ⟨a, b⟩, to the same bit on any number of threads.
 
     A reduction to one number is split by threads, which changes its rounding. Here every row of fixed length is
-    summed by one thread in fp32, and the few row sums are added in order in fp64.
+    summed by one thread in fp32, and the few row sums are added in order in fp64. A GPU adds them itself, in the order
+    that it always takes.
     """
     total = 0.0
     flat_a, flat_b = a.reshape(-1), b.reshape(-1)
-    for start in range(0, flat_a.numel(), _BLOCK):
-        product = flat_a[start : start + _BLOCK].float() * flat_b[start : start + _BLOCK].float()
+    block = _BLOCK if a.device.type == "cpu" else _BLOCK_OF_GPU
+    for start in range(0, flat_a.numel(), block):
+        product = flat_a[start : start + block].float() * flat_b[start : start + block].float()
         whole = product.numel() // _ROW * _ROW
-        total += math.fsum(product[:whole].view(-1, _ROW).sum(dim=1).tolist())
-        total += math.fsum(product[whole:].tolist())
+        total += _sum(product[:whole].view(-1, _ROW).sum(dim=1))
+        total += _sum(product[whole:])
     return total
 
 
-def _generator(seed: int, name: str, device: torch.device) -> torch.Generator:
-    """Every tensor has noise of its own: one seed for all would make the noise of equal shapes identical."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+def makes_own_noise(device: torch.device) -> bool:
+    """Whether noise there is not torch's but this project's; see `fused`."""
+    return device.type == "cuda"
+
+
+def _sum(values: Tensor) -> float:
+    return math.fsum(values.tolist()) if values.device.type == "cpu" else float(values.double().sum())
+
+
+def _scale(noise: Tensor, origin: Tensor) -> float:
+    wide = origin.float()
+    return dot(wide, wide) ** 0.5 / dot(noise, noise) ** 0.5
+
+
+def _noise(seed: int, origin: Tensor) -> Tensor:
+    """Standard normal values, shaped like `origin` and on its device, from the generator of that kind of device."""
+    if makes_own_noise(origin.device):
+        from safescape.weights.fused import standard_normal
+
+        return standard_normal(seed, origin.shape, origin.device)
+    generator = torch.Generator(origin.device).manual_seed(seed)
+    return torch.randn(origin.shape, generator=generator, device=origin.device)

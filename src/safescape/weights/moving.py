@@ -3,19 +3,32 @@
 Every weight is computed from the origin on disk, never from where the model stood before. Kept in memory between
 points, as long as they fit, are the direction of the step and, on a plane, the sum that the points of a row share:
 with both, a move reads two sets of tensors and computes nothing but one addition. What is kept changes no bit.
+
+On an NVIDIA GPU the origin is kept there if it fits, and random directions are not: their noise is made while it is
+added (`fused`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+import importlib.util
+import math
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import psutil
 import torch
 from torch import Tensor
 
+from safescape.errors import InputError
 from safescape.survey import Point, Position
-from safescape.weights.checkpoint import Weights
-from safescape.weights.directions import Direction, dot
+from safescape.weights.checkpoint import Resident, Weights, size_of
+from safescape.weights.directions import (
+    Direction,
+    InterpolationDirection,
+    RandomDirection,
+    dot,
+    makes_own_noise,
+    random_parts,
+)
 from safescape.weights.subspaces import Space, Term
 
 __all__ = ["Mover", "Moving"]
@@ -57,6 +70,9 @@ class Mover:
         dtype: That the weights are rounded to.
         device: Where they are computed; the kind whose generator makes the noise.
 
+    Raises:
+        InputError: the device is an NVIDIA GPU, and Triton is not installed.
+
     """
 
     def __init__(
@@ -75,16 +91,33 @@ class Mover:
         self._row: tuple[Term, _Kept] | None = None
         self._squares: dict[Direction, float] = {}
         # sums are written here: a new tensor for each costs more in fresh memory than the addition itself
-        self._sum = torch.empty(max(shape.numel() for shape in shapes.values()), dtype=torch.float32, device=device)
+        self._sum: Tensor | None = None
         self._computed: _Computed = {}
+        self._scales: dict[tuple[RandomDirection, str], float] = {}
+        self._elsewhere: dict[InterpolationDirection, Weights] = {}
+        """The other checkpoints that stay on the device for now, as they are on disk."""
+        if makes_own_noise(device):
+            check_triton()
+            self._origin = self._resident(origin)
 
-    def moving(self, point: Point) -> Moving:
-        """Return every tensor of a point, one after another; each is overwritten by the next."""
-        return Moving(self._tensors(point))
+    def moving(self, point: Point, into: Mapping[str, Tensor] | None = None) -> Moving:
+        """Return every tensor of a point, one after another; each is overwritten by the next.
 
-    def _tensors(self, point: Point) -> Generator[tuple[str, Tensor], None, Position]:
+        Args:
+            point: Of the subspace.
+            into: By name, where a tensor may be computed in its place; it is the one returned then.
+
+        """
+        return Moving(self._tensors(point, into or {}))
+
+    def _tensors(self, point: Point, into: Mapping[str, Tensor]) -> Generator[tuple[str, Tensor], None, Position]:
         frame, (row, step) = self._subspace.frame(point), self._subspace.displacement(point)
         is_away, is_beside = row is not None or step is not None, point.waypoint is not None
+        if makes_own_noise(self._device) and is_away:
+            terms = [term for term in (row, step) if term is not None]
+            parts = [random_parts(direction) for direction in (*(term.direction for term in terms), *frame)]
+            if all(part is not None for part in parts):
+                return (yield from self._from_noise(point, terms, frame, into))
         rounds = bool(frame) and (is_beside or (self._dtype != torch.float32 and is_away))
         self._keep(row, dict.fromkeys(([step.direction] if step else []) + (list(frame) if rounds else [])))
         along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
@@ -113,16 +146,90 @@ class Mover:
         inside = sum(coordinate**2 * s for coordinate, s in zip(effective, squares, strict=True))
         return Position(effective, max(0.0, 1.0 - inside / length) if length else 0.0)
 
+    def _from_noise(
+        self, point: Point, terms: Sequence[Term], frame: Sequence[Direction], into: Mapping[str, Tensor]
+    ) -> Generator[tuple[str, Tensor], None, Position]:
+        """A point that random directions alone lead to: their noise is made where it is added, and nothing is kept."""
+        from safescape.weights.fused import Noise, add_noise
+
+        coordinates: dict[RandomDirection, float] = {}
+        for term in terms:
+            for part, weight in _parts(term.direction).items():
+                coordinates[part] = coordinates.get(part, 0.0) + term.coordinate * weight
+        rounds = bool(frame) and self._dtype != torch.float32
+        if rounds:
+            for direction in frame:
+                for part in _parts(direction):
+                    coordinates.setdefault(part, 0.0)
+        found: list[tuple[list[float], Tensor]] = []
+        for name, shape in self._shapes.items():
+            start = self._at_origin(name).contiguous()
+            place = into.get(name)
+            if place is None:
+                place = torch.empty(shape, dtype=self._dtype, device=self._device)
+            scales = [self._scale(part, name) for part in coordinates]
+            self._computed = {}
+            if any(scales):
+                noises = [
+                    Noise(part.noise_seed(name), coordinate * scale)
+                    for (part, coordinate), scale in zip(coordinates.items(), scales, strict=True)
+                ]
+                dots = add_noise(start, noises, place, measured=rounds)
+                if dots is not None:
+                    found.append((scales, dots))
+            else:
+                place.copy_(start)
+            yield name, place
+        if not rounds:
+            return Position(point.coords, 0.0)
+        # read once at the end: to wait for a GPU tensor by tensor would cost more than the move
+        products = torch.stack([dots for _, dots in found]).tolist() if found else []
+        along = {
+            part: math.fsum(scales[number] * dots[number] for (scales, _), dots in zip(found, products, strict=True))
+            for number, part in enumerate(coordinates)
+        }
+        sums = [math.fsum(weight * along[part] for part, weight in _parts(each).items()) for each in frame]
+        squares = [self._square(each) for each in frame]
+        return Position(tuple(a / s if s else 0.0 for a, s in zip(sums, squares, strict=True)), 0.0)
+
+    def _scale(self, direction: RandomDirection, name: str) -> float:
+        if (direction, name) not in self._scales:
+            self._scales[direction, name] = direction.scale(name, self._at_origin(name))
+        return self._scales[direction, name]
+
+    def _square(self, direction: Direction) -> float:
+        """⟨direction, direction⟩ over all tensors."""
+        if direction not in self._squares:
+            square = 0.0
+            for name in self._shapes:
+                part = direction.tensor(name, self._at_origin(name))
+                square += dot(part, part)
+                self._computed = {}
+            self._squares[direction] = square
+        return self._squares[direction]
+
     def _keep(self, row: Term | None, directions: Mapping[Direction, None]) -> None:
         """Make room for what this move uses, each as long as it takes at most half of what is free; drop the rest."""
         if self._row is not None and self._row[0] != row:
             self._row = None
         self._directions = {direction: kept for direction, kept in self._directions.items() if direction in directions}
+        for left in [direction for direction in self._elsewhere if direction not in directions]:
+            left.toward = self._elsewhere.pop(left)
         for direction in directions:
-            if direction not in self._directions and self._fits():
+            if makes_own_noise(self._device) and isinstance(direction, InterpolationDirection):
+                # half as large as the difference, and a GPU subtracts as fast as it reads
+                if direction not in self._elsewhere:
+                    self._elsewhere[direction] = direction.toward
+                    direction.toward = self._resident(direction.toward)
+            elif direction not in self._directions and self._fits():
                 self._directions[direction] = {}
         if row is not None and self._row is None and self._fits():
             self._row = row, {}
+
+    def _resident(self, weights: Weights) -> Weights:
+        """Let a checkpoint's tensors stay on the device once read, if they take at most half of what is free."""
+        fits = size_of(weights, self._shapes) <= _free_memory(self._device) // 2
+        return Resident(weights, self._device) if fits else weights
 
     def _fits(self) -> bool:
         # room that was made and is not filled yet still counts as free
@@ -144,6 +251,9 @@ class Mover:
         return found
 
     def _plus(self, start: Tensor, step: Term, name: str) -> Tensor:
+        if self._sum is None:
+            largest = max(shape.numel() for shape in self._shapes.values())
+            self._sum = torch.empty(largest, dtype=torch.float32, device=self._device)
         into = self._sum[: start.numel()].view(start.shape)
         return torch.add(start, self._tensor(step.direction, name), alpha=step.coordinate, out=into)
 
@@ -157,6 +267,23 @@ class Mover:
             else:
                 kept[name] = found
         return found
+
+
+def check_triton() -> None:
+    """Look whether Triton is installed, which makes the noise of NVIDIA GPUs.
+
+    Raises:
+        InputError: it is not.
+
+    """
+    if importlib.util.find_spec("triton") is None:
+        raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
+
+
+def _parts(direction: Direction) -> Mapping[RandomDirection, float]:
+    parts = random_parts(direction)
+    assert parts is not None
+    return parts
 
 
 def _free_memory(device: torch.device) -> int:

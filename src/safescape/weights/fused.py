@@ -1,0 +1,142 @@
+"""Noise of a GPU, made where it is added: origin + Σ coefficient·noise in one pass over the weights.
+
+torch's own generator gives other noise on a GPU with another number of multiprocessors. Here a value depends on the
+seed and its place in the tensor alone (Philox 4x32-10, Salmon et al. 2011, as Triton has it), so that a direction is
+the same on every NVIDIA GPU, and a move need not hold it: it reads the origin and writes the weights, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+__all__ = ["Noise", "add_noise", "standard_normal"]
+
+_LANES = 1024
+"""So many lanes make four values each; where a value lies in a tensor depends on it, so it never changes."""
+_VALUES = 4 * _LANES
+
+
+class Noise(NamedTuple):
+    """Standard normal values times a factor."""
+
+    seed: int
+    """Under 2**63."""
+    factor: float
+
+
+def standard_normal(seed: int, shape: torch.Size, device: torch.device) -> Tensor:
+    """Return standard normal values, fp32."""
+    values = torch.empty(shape, dtype=torch.float32, device=device)
+    # Triton launches on torch's current device
+    with torch.cuda.device_of(values):
+        _fill[(triton.cdiv(values.numel(), _VALUES),)](values, values.numel(), seed, LANES=_LANES, num_warps=8)
+    return values
+
+
+def add_noise(origin: Tensor, noises: Sequence[Noise], into: Tensor, *, measured: bool) -> Tensor | None:
+    """Write origin + Σ factor·noise into a tensor, computed in fp32 and rounded once.
+
+    Args:
+        origin: Contiguous, of any floating dtype.
+        noises: One or two.
+        into: Contiguous, of the origin's shape; its dtype is what is rounded to.
+        measured: Whether to say how far the values lie from the origin.
+
+    Returns:
+        ⟨into - origin as rounded, noise⟩ for each noise without its factor, fp64 and on the device, so that nobody
+        waits for it; None unless measured.
+
+    """
+    programs = triton.cdiv(origin.numel(), _VALUES)
+    first, second = noises[0], noises[-1]
+    sums = torch.empty((programs, 2) if measured else 1, dtype=torch.float32, device=origin.device)
+    with torch.cuda.device_of(origin):
+        _add[(programs,)](
+            origin,
+            into,
+            sums,
+            origin.numel(),
+            first.seed,
+            second.seed,
+            first.factor,
+            second.factor,
+            IS_ONE=len(noises) == 1,
+            IS_MEASURED=measured,
+            LANES=_LANES,
+            num_warps=8,
+        )
+    return sums.double().sum(dim=0)[: len(noises)] if measured else None
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _fill(values: Any, count: Any, seed: Any, LANES: tl.constexpr) -> None:  # noqa: N803
+    program = tl.program_id(0).to(tl.int64)
+    lanes = tl.arange(0, LANES)
+    n0, n1, n2, n3 = tl.randn4x(seed, program * LANES + lanes)
+    places = program * (4 * LANES) + lanes
+    tl.store(values + places, n0, mask=places < count)
+    tl.store(values + places + LANES, n1, mask=places + LANES < count)
+    tl.store(values + places + 2 * LANES, n2, mask=places + 2 * LANES < count)
+    tl.store(values + places + 3 * LANES, n3, mask=places + 3 * LANES < count)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _add(
+    origin: Any,
+    into: Any,
+    sums: Any,
+    count: Any,
+    seed_a: Any,
+    seed_b: Any,
+    factor_a: Any,
+    factor_b: Any,
+    IS_ONE: tl.constexpr,  # noqa: N803
+    IS_MEASURED: tl.constexpr,  # noqa: N803
+    LANES: tl.constexpr,  # noqa: N803
+) -> None:
+    program = tl.program_id(0).to(tl.int64)
+    lanes = tl.arange(0, LANES)
+    a0, a1, a2, a3 = tl.randn4x(seed_a, program * LANES + lanes)
+    if IS_ONE:
+        b0, b1, b2, b3 = a0, a1, a2, a3
+    else:
+        b0, b1, b2, b3 = tl.randn4x(seed_b, program * LANES + lanes)
+    places = program * (4 * LANES) + lanes
+    t0 = _moved(origin, into, places, count, a0, b0, factor_a, factor_b, IS_ONE)
+    t1 = _moved(origin, into, places + LANES, count, a1, b1, factor_a, factor_b, IS_ONE)
+    t2 = _moved(origin, into, places + 2 * LANES, count, a2, b2, factor_a, factor_b, IS_ONE)
+    t3 = _moved(origin, into, places + 3 * LANES, count, a3, b3, factor_a, factor_b, IS_ONE)
+    if IS_MEASURED:
+        tl.store(sums + 2 * program, tl.sum(t0 * a0 + t1 * a1 + t2 * a2 + t3 * a3, axis=0))
+        tl.store(sums + 2 * program + 1, tl.sum(t0 * b0 + t1 * b1 + t2 * b2 + t3 * b3, axis=0))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _moved(
+    origin: Any,
+    into: Any,
+    places: Any,
+    count: Any,
+    a: Any,
+    b: Any,
+    factor_a: Any,
+    factor_b: Any,
+    IS_ONE: tl.constexpr,  # noqa: N803
+) -> Any:
+    """Write one part and return how far it went as rounded."""
+    inside = places < count
+    start = tl.load(origin + places, mask=inside, other=0.0)
+    moved = start.to(tl.float32) + factor_a * a
+    if not IS_ONE:
+        moved += factor_b * b
+    dtype = into.dtype.element_ty
+    rounded = moved.to(dtype)
+    tl.store(into + places, rounded, mask=inside)
+    taken = rounded.to(tl.float32) - start.to(dtype).to(tl.float32)
+    return tl.where(inside, taken, 0.0)
