@@ -8,7 +8,7 @@ the same on every NVIDIA GPU, and a move need not hold it: it reads the origin a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
@@ -75,7 +75,7 @@ def add_noise(origin: Tensor, noises: Sequence[Noise], into: Tensor, *, measured
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _fill(values: Any, count: Any, seed: Any, LANES: tl.constexpr) -> None:  # noqa: N803
+def _fill(values, count, seed, LANES: tl.constexpr):  # noqa: N803
     program = tl.program_id(0).to(tl.int64)
     lanes = tl.arange(0, LANES)
     n0, n1, n2, n3 = tl.randn4x(seed, program * LANES + lanes)
@@ -88,18 +88,18 @@ def _fill(values: Any, count: Any, seed: Any, LANES: tl.constexpr) -> None:  # n
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _add(
-    origin: Any,
-    into: Any,
-    sums: Any,
-    count: Any,
-    seed_a: Any,
-    seed_b: Any,
-    factor_a: Any,
-    factor_b: Any,
+    origin,
+    into,
+    sums,
+    count,
+    seed_a,
+    seed_b,
+    factor_a,
+    factor_b,
     IS_ONE: tl.constexpr,  # noqa: N803
     IS_MEASURED: tl.constexpr,  # noqa: N803
     LANES: tl.constexpr,  # noqa: N803
-) -> None:
+):
     program = tl.program_id(0).to(tl.int64)
     lanes = tl.arange(0, LANES)
     a0, a1, a2, a3 = tl.randn4x(seed_a, program * LANES + lanes)
@@ -119,16 +119,16 @@ def _add(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _moved(
-    origin: Any,
-    into: Any,
-    places: Any,
-    count: Any,
-    a: Any,
-    b: Any,
-    factor_a: Any,
-    factor_b: Any,
+    origin,
+    into,
+    places,
+    count,
+    a,
+    b,
+    factor_a,
+    factor_b,
     IS_ONE: tl.constexpr,  # noqa: N803
-) -> Any:
+):
     """Write one part and return how far it went as rounded."""
     inside = places < count
     start = tl.load(origin + places, mask=inside, other=0.0)
