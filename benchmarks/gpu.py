@@ -1,6 +1,6 @@
-"""python benchmarks/gpu.py [--out FILE.json]
+"""python benchmarks/gpu.py [--shape llama-2-7b|llama-3-8b] [--out FILE.json]
 
-What an NVIDIA GPU reaches with a Llama of random weights in bf16, shaped like the 7B of Llama 2: a move, reading 80
+What an NVIDIA GPU reaches with a Llama of random weights in bf16, shaped like Llama 2's 7B: a move, reading 80
 prompts of 200 tokens, writing 128 tokens after each, and the same with plain `generate`. Runs alone, with the torch,
 transformers and Triton that are there, and downloads nothing. First it checks, on small models, that what runs only
 on a GPU is right: a wrong one ends it with exit code 1.
@@ -48,6 +48,11 @@ from safescape.weights.fused import Noise, add_noise, standard_normal
 PROMPTS, READ, WRITTEN = 80, 200, 128
 GPU = torch.device("cuda")
 ORIGIN = Point(None, (0.0,))
+_LARGE = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
+SHAPES = {
+    "llama-2-7b": {**_LARGE, "intermediate_size": 11008, "num_key_value_heads": 32, "vocab_size": 32000},
+    "llama-3-8b": {**_LARGE, "intermediate_size": 14336, "num_key_value_heads": 8, "vocab_size": 128256},
+}
 SMALL = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 8}
 
 
@@ -55,14 +60,14 @@ def main() -> None:
     """Check, measure, print."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--out", type=Path, help="where the figures go as JSON")
-    asked.add_argument("--layers", type=int, default=32, help="fewer than 32 to try the script")
+    asked.add_argument("--shape", choices=SHAPES, default="llama-2-7b")
     options = asked.parse_args()
     machine = f"{torch.cuda.get_device_name()}, torch {torch.__version__}, Triton {triton.__version__}"
     print(f"{machine}, transformers {transformers.__version__}, Python {platform.python_version()}", flush=True)
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.exists() else None) as folder:
         is_right = check(Path(folder) / "small")
-        found = {"machine": machine, **measure(Path(folder) / "large", options.layers)}
+        found = {"machine": machine, "shape": options.shape, **measure(Path(folder) / "large", options.shape)}
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sys.exit(0 if is_right else 1)
@@ -171,7 +176,7 @@ def tokens_of(engine: TransformersEngine, rows: Sequence[Sequence[int]], replaye
     )
 
 
-def measure(folder: Path, layers: int) -> dict[str, Any]:
+def measure(folder: Path, shape: str) -> dict[str, Any]:
     """Time the large model."""
     copied = torch.empty(2**32, dtype=torch.uint8, device=GPU)
     into = torch.empty_like(copied)
@@ -181,16 +186,8 @@ def measure(folder: Path, layers: int) -> dict[str, Any]:
     peak = 2 * 8192**3 / timed(lambda: a @ b, 10)
     a = b = torch.empty(0)
     print(f"memory {memory / 1e12:.2f} TB/s read and written, products {peak / 1e12:.0f} TFLOP/s in bf16", flush=True)
-    there = save(
-        folder,
-        vocab_size=32000,
-        hidden_size=4096,
-        intermediate_size=11008,
-        num_hidden_layers=layers,
-        num_attention_heads=32,
-        num_key_value_heads=32,
-    )
-    model, words, texts = resolve(str(there)), tokenizer(32000), prompts(PROMPTS, READ)
+    there = save(folder, **SHAPES[shape])
+    model, words, texts = resolve(str(there)), tokenizer(SHAPES[shape]["vocab_size"]), prompts(PROMPTS, READ)
     sizes = {name: model.weights.tensor(name).numel() for name in model.weights.names()}
     parameters = sum(sizes.values())
     multiplied = sum(size for name, size in sizes.items() if "embed_tokens" not in name)
@@ -238,7 +235,7 @@ def measure(folder: Path, layers: int) -> dict[str, Any]:
     steps = WRITTEN - 1
     found["seconds_of_step"] = (found["seconds_of_answers"] - found["seconds_of_reading"]) / steps
     config = engine._model.config
-    token = 2 * 2 * config.num_hidden_layers * config.hidden_size
+    token = 2 * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     seen = 2 * multiplied + PROMPTS * (READ + WRITTEN / 2) * token
     show(found, "seconds_of_step", floor=seen / memory, share="step_share_of_memory_bandwidth")
     found["bytes_of_keys_and_values_of_token"] = token
@@ -249,6 +246,10 @@ def measure(folder: Path, layers: int) -> dict[str, Any]:
     respond(8)
     found["seconds_of_answers_without_graphs"] = timed(lambda: respond(WRITTEN), 1)
     show(found, "seconds_of_answers_without_graphs")
+    began = time.monotonic()
+    engine.fingerprint()
+    found["seconds_of_fingerprint"] = time.monotonic() - began
+    show(found, "seconds_of_fingerprint")
     began = time.monotonic()
     engine.close()
     found["seconds_to_close"] = time.monotonic() - began
@@ -274,14 +275,16 @@ def between(engine: TransformersEngine, model: Model, found: dict[str, Any]) -> 
             return (direction,)
 
     shapes = {name: live.shape for name, live in engine._live.items()}
+    places = {name: live.read() for name, live in engine._live.items()}
     mover = Mover(model.weights, Between(), shapes, dtype=torch.bfloat16, device=GPU)
 
     def move() -> None:
-        for name, values in mover.moving(Point(0, (0.5,))):
-            engine._live[name].write(values)
+        for _ in mover.moving(Point(0, (0.5,)), places):
+            pass
 
-    found["seconds_of_move_between"] = timed(move, 3)
-    show(found, "seconds_of_move_between")
+    found["seconds_of_move_between"] = timed(move, 5)
+    floor = 6 * found["parameters"] / found["memory_bandwidth_bytes_per_s"]
+    show(found, "seconds_of_move_between", floor=floor, share="move_between_share_of_memory_bandwidth")
 
 
 def plainly(model: Model, words: PreTrainedTokenizerFast, texts: Sequence[str], found: dict[str, Any]) -> None:

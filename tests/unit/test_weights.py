@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from safescape import InputError
-from safescape.weights import Adapted, Checkpoint, RandomDirection, fingerprint, inspect, resolve
+from safescape.weights import Adapted, Checkpoint, RandomDirection, fingerprint, fingerprint_in_turn, inspect, resolve
 
 
 @pytest.fixture
@@ -53,11 +53,12 @@ def test_shards_and_a_single_file_are_the_same_weights(tiny_model: Path, sharded
 
 def test_the_fingerprint_sees_one_flipped_bit_and_not_the_order(tiny_model: Path) -> None:
     tensors = load_file(tiny_model / "model.safetensors")
-    before = fingerprint(tensors.items())
-    assert before == fingerprint(reversed(tensors.items()))
+    before = fingerprint(tensors, tensors.__getitem__)
+    assert before == fingerprint(list(reversed(tensors)), tensors.__getitem__)
+    assert before == fingerprint_in_turn(reversed(tensors.items()))
     name = "model.layers.1.mlp.up_proj.weight"
     tensors[name].view(torch.int32)[3, 5] ^= 1
-    assert fingerprint(tensors.items()) != before
+    assert fingerprint(tensors, tensors.__getitem__) != before
 
 
 @pytest.mark.parametrize(

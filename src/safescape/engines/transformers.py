@@ -108,7 +108,7 @@ class TransformersEngine:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the live weights as they stand."""
-        return fingerprint((name, live.read()) for name, live in self._live.items())
+        return fingerprint(self._live, lambda name: self._live[name].read())
 
     def close(self) -> str:
         """Go back to the origin and return its fingerprint, which equals `fingerprint_at_start`.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from safescape.survey import Point, Position
-from safescape.weights import Mover, Moving, Space, Weights, fingerprint
+from safescape.weights import Mover, Moving, Space, Weights, fingerprint_in_turn
 
 __all__ = ["MovingWorker"]
 
@@ -39,7 +39,7 @@ class MovingWorker:
 
     def safescape_fingerprint(self, point: Point) -> str:
         """Return the fingerprint of the weights that a move to a point writes."""
-        return fingerprint(self._safescape_mover.moving(point))
+        return fingerprint_in_turn(self._safescape_mover.moving(point))
 
 
 def _kept(moving: Moving) -> Iterator[tuple[str, Tensor]]:

@@ -113,7 +113,7 @@ def travelled(start: Start, axes: Axes | None) -> Travelled:
 
 def _check_is_of(basin: Basin, start: Start) -> None:
     survey = basin.survey
-    found = fingerprint((name, start.tensor(name).cpu()) for name in start.names())
+    found = fingerprint(start.names(), start.tensor)
     if found == survey.model_fingerprint or _is_rounded_from(basin, start):
         return
     raise InputError(

@@ -11,7 +11,7 @@ from safescape.weights.directions import (
     dot,
     products,
 )
-from safescape.weights.fingerprint import fingerprint, inspect
+from safescape.weights.fingerprint import fingerprint, fingerprint_in_turn, inspect
 from safescape.weights.models import Model, adapter_directory, identity, resolve
 from safescape.weights.moving import Mover, Moving
 from safescape.weights.subspaces import Displacement, Space, Subspace, Term, resized_embeddings
@@ -38,6 +38,7 @@ __all__ = [
     "adapter_directory",
     "dot",
     "fingerprint",
+    "fingerprint_in_turn",
     "identity",
     "inspect",
     "layer_of",

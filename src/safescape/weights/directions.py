@@ -73,13 +73,15 @@ class InterpolationDirection:
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the difference of one tensor."""
+        return self.other(name, origin).float() - origin.float()
+
+    def other(self, name: str, origin: Tensor) -> Tensor:
+        """Return where one tensor leads: the other checkpoint's, on the origin's device and with its rows."""
         other = self.toward.tensor(name).to(origin.device)
         if other.shape == origin.shape:
-            return other.float() - origin.float()
+            return other
         rows = min(len(other), len(origin))
-        step = torch.zeros_like(origin, dtype=torch.float32)
-        step[:rows] = other[:rows].float() - origin[:rows].float()
-        return step
+        return torch.cat([other[:rows].float(), origin[rows:].float()])
 
 
 class OrthogonalDirection:

@@ -1,4 +1,4 @@
-"""Noise of a GPU, made where it is added: origin + Σ coefficient·noise in one pass over the weights.
+"""A move of a GPU's weights in one pass: origin + Σ factor·noise, or a part of the way to another checkpoint.
 
 torch's own generator gives other noise on a GPU with another number of multiprocessors. Here a value depends on the
 seed and its place in the tensor alone (Philox 4x32-10, Salmon et al. 2011, as Triton has it), so that a direction is
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["Noise", "add_noise", "standard_normal"]
+__all__ = ["Noise", "add_noise", "go_toward", "standard_normal"]
 
 _LANES = 1024
 """So many lanes make four values each; where a value lies in a tensor depends on it, so it never changes."""
@@ -72,6 +72,26 @@ def add_noise(origin: Tensor, noises: Sequence[Noise], into: Tensor, *, measured
             num_warps=8,
         )
     return sums.double().sum(dim=0)[: len(noises)] if measured else None
+
+
+def go_toward(origin: Tensor, other: Tensor, coordinate: float, into: Tensor) -> Tensor:
+    """Write origin + coordinate·(other - origin) into a tensor, computed in fp32 and rounded once.
+
+    Args:
+        origin: Contiguous, of any floating dtype.
+        other: Contiguous, of the same shape.
+        coordinate: How far to go; 1 is the other one.
+        into: Contiguous, of the same shape; its dtype is what is rounded to.
+
+    Returns:
+        ⟨into - origin as rounded, other - origin⟩ and ⟨other - origin, other - origin⟩, fp64 and on the device.
+
+    """
+    programs = triton.cdiv(origin.numel(), _VALUES)
+    sums = torch.empty((programs, 2), dtype=torch.float32, device=origin.device)
+    with torch.cuda.device_of(origin):
+        _blend[(programs,)](origin, other, into, sums, origin.numel(), coordinate, VALUES=_VALUES, num_warps=8)
+    return sums.double().sum(dim=0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -140,3 +160,18 @@ def _moved(
     tl.store(into + places, rounded, mask=inside)
     taken = rounded.to(tl.float32) - start.to(dtype).to(tl.float32)
     return tl.where(inside, taken, 0.0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _blend(origin, other, into, sums, count, coordinate, VALUES: tl.constexpr):  # noqa: N803
+    program = tl.program_id(0).to(tl.int64)
+    places = program * VALUES + tl.arange(0, VALUES)
+    inside = places < count
+    start = tl.load(origin + places, mask=inside, other=0.0)
+    way = tl.load(other + places, mask=inside, other=0.0).to(tl.float32) - start.to(tl.float32)
+    dtype = into.dtype.element_ty
+    rounded = (start.to(tl.float32) + coordinate * way).to(dtype)
+    tl.store(into + places, rounded, mask=inside)
+    taken = rounded.to(tl.float32) - start.to(dtype).to(tl.float32)
+    tl.store(sums + 2 * program, tl.sum(tl.where(inside, taken * way, 0.0), axis=0))
+    tl.store(sums + 2 * program + 1, tl.sum(way * way, axis=0))

@@ -118,6 +118,8 @@ class Mover:
             parts = [random_parts(direction) for direction in (*(term.direction for term in terms), *frame)]
             if all(part is not None for part in parts):
                 return (yield from self._from_noise(point, terms, frame, into))
+            if step is not None and frame == (step.direction,) and isinstance(step.direction, InterpolationDirection):
+                return (yield from self._toward(step.coordinate, step.direction, into))
         rounds = bool(frame) and (is_beside or (self._dtype != torch.float32 and is_away))
         self._keep(row, dict.fromkeys(([step.direction] if step else []) + (list(frame) if rounds else [])))
         along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
@@ -162,11 +164,8 @@ class Mover:
                 for part in _parts(direction):
                     coordinates.setdefault(part, 0.0)
         found: list[tuple[list[float], Tensor]] = []
-        for name, shape in self._shapes.items():
-            start = self._at_origin(name).contiguous()
-            place = into.get(name)
-            if place is None:
-                place = torch.empty(shape, dtype=self._dtype, device=self._device)
+        for name in self._shapes:
+            start, place = self._at_origin(name).contiguous(), self._place(name, into)
             scales = [self._scale(part, name) for part in coordinates]
             self._computed = {}
             if any(scales):
@@ -191,6 +190,29 @@ class Mover:
         sums = [math.fsum(weight * along[part] for part, weight in _parts(each).items()) for each in frame]
         squares = [self._square(each) for each in frame]
         return Position(tuple(a / s if s else 0.0 for a, s in zip(sums, squares, strict=True)), 0.0)
+
+    def _toward(
+        self, coordinate: float, direction: InterpolationDirection, into: Mapping[str, Tensor]
+    ) -> Generator[tuple[str, Tensor], None, Position]:
+        """A point between the origin and another checkpoint, each of which is read once."""
+        from safescape.weights.fused import go_toward
+
+        self._keep(None, {direction: None})
+        found = []
+        for name in self._shapes:
+            start = self._at_origin(name).contiguous()
+            place = self._place(name, into)
+            found.append(go_toward(start, direction.other(name, start).contiguous(), coordinate, place))
+            self._computed = {}
+            yield name, place
+        if self._dtype == torch.float32:
+            return Position((coordinate,), 0.0)
+        along, square = (math.fsum(column) for column in zip(*torch.stack(found).tolist(), strict=True))
+        return Position((along / square if square else 0.0,), 0.0)
+
+    def _place(self, name: str, into: Mapping[str, Tensor]) -> Tensor:
+        place = into.get(name)
+        return torch.empty(self._shapes[name], dtype=self._dtype, device=self._device) if place is None else place
 
     def _scale(self, direction: RandomDirection, name: str) -> float:
         if (direction, name) not in self._scales:
