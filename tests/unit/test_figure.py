@@ -16,6 +16,7 @@ from pictures import assert_texts_are_apart, cells, curve, texts, words
 from safescape.landscape import Landscape, landscape_of
 from safescape.survey import Plane, Point, Position
 from safescape.views import draw, save_figure
+from safescape.views.curves import Reading, course_of
 from synthetic import (
     HOSTILE,
     between,
@@ -431,3 +432,11 @@ def test_further_probes_and_measures_have_maps_of_their_own(tmp_path: Path) -> N
         assert cells(figure, number).get_array().tolist() == expected  # type: ignore[union-attr]
     # bright is worse: the scale of accuracy runs the other way
     assert [cells(figure, number).get_cmap().name for number in maps] == ["cividis"] * 2 + ["cividis_r", "cividis"]
+
+
+def test_a_gap_is_where_the_grid_has_a_place_that_some_line_lacks() -> None:
+    read, grid = {alpha: Reading(alpha, 0.0, 0.0, 0.0) for alpha in (-2.0, -1.0, 1.0, 1.5, 2.0)}, (-2, -1, 0, 1, 1.5, 2)
+    lacking = {alpha: reading for alpha, reading in read.items() if alpha != 1.5}
+    assert course_of("harmful", "asr", [read], grid).gaps == (2,)
+    assert course_of("harmful", "asr", [read, lacking], grid).gaps == (2, 3)
+    assert course_of("harmful", "asr", [read, lacking], tuple(lacking)).gaps == ()

@@ -120,6 +120,28 @@ def test_a_point_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
         add(store, Point(None, (0.0,)), session)
 
 
+def test_a_point_is_found_without_looking_at_the_others(tmp_path: Path) -> None:
+    def steps(points: int) -> int:
+        """How many instructions of SQLite's machine it takes to find what is stored at one point."""
+        survey = survey_of(subspace=Lines(axes=(RandomAxis(seed=0, span=0.5, steps=points),)))
+        with Store.claim(tmp_path / f"{points}", survey) as store:
+            session, taken = begin(store), 0
+            for point in survey.points():
+                add(store, point, session)
+
+            def count() -> int:
+                nonlocal taken
+                taken += 1
+                return 0
+
+            store._connection.set_progress_handler(count, 1)
+            last = Point(0, (0.5,))
+            assert len(store.unweighed(last)) == len(store.answers(last, "harmful")) == len(PROMPTS)
+            return taken
+
+    assert steps(200) == steps(20)
+
+
 def test_a_different_survey_is_refused_with_what_differs(tmp_path: Path) -> None:
     Store.claim(tmp_path, survey_of()).close()
     with pytest.raises(InputError, match=r"max_new_tokens: 64 here, 128 there.*another --out"):

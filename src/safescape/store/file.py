@@ -14,6 +14,7 @@ from safescape.errors import InputError, RunError
 
 __all__ = [
     "ADD_VERDICT",
+    "AT_POINT",
     "FAILURES",
     "SCHEMA",
     "SCHEMA_VERSION",
@@ -100,6 +101,8 @@ CREATE TABLE IF NOT EXISTS failures (   -- made when a run is claimed, as runs o
 """Points that could not be measured; measured later, they leave the table."""
 ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason, probability) VALUES (?, ?, ?, ?, ?)"
 """The number of the response and the judge, then a verdict's fields in their order."""
+AT_POINT = "ifnull(p.line, -1) = ifnull(?, -1) AND p.coords = ? AND ifnull(p.waypoint, -1) = ifnull(?, -1)"
+"""A point's place, written as the index `once` has it: else every look at a point reads all of them."""
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from safescape.errors import InputError, RunError
 from safescape.store.file import (
     ADD_VERDICT,
+    AT_POINT,
     FAILURES,
     SCHEMA,
     SCHEMA_VERSION,
@@ -260,7 +261,7 @@ class Store(Judged):
         """Return what the model said at a point, in the order of the probe's prompts; empty if not measured."""
         rows = self._connection.execute(
             "SELECT r.id, r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
-            " WHERE p.line IS ? AND p.coords = ? AND p.waypoint IS ? AND r.probe = ? ORDER BY r.number",
+            f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
             (point.line, json.dumps(point.coords), point.waypoint, probe),
         ).fetchall()
         found = []

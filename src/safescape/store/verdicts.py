@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safescape.errors import InputError
-from safescape.store.file import ADD_VERDICT, transaction, writing
+from safescape.store.file import ADD_VERDICT, AT_POINT, transaction, writing
 from safescape.survey import Calibration, Evidence, Exchange, Finish, Outcome, Point, PromptProbe, Survey, Verdict
 
 __all__ = ["Judged", "Unjudged"]
@@ -96,7 +96,7 @@ class Judged:
     def unweighed(self, point: Point) -> list[Unjudged]:
         """Return the answers at a point of which the origin was not asked yet how likely it finds them."""
         return self._answers_where(
-            "p.line IS ? AND p.coords = ? AND p.waypoint IS ? AND e.response IS NULL",
+            f"{AT_POINT} AND e.response IS NULL",
             (point.line, json.dumps(point.coords), point.waypoint),
         )
 

@@ -6,6 +6,7 @@ Knows no colour and no drawing library.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -184,8 +185,8 @@ def measure_courses(landscape: Landscape) -> list[Course]:
 
 def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
     """Return the mean over lines, each by the α asked for, where all have a reading; a perplexity in its logarithm."""
-    places = pairwise(_shared(lines))
-    gaps = [n for n, (left, right) in enumerate(places, start=1) if any(left < alpha < right for alpha in grid)]
+    places, grid = pairwise(_shared(lines)), sorted(grid)
+    gaps = [n for n, (left, right) in enumerate(places, start=1) if bisect_right(grid, left) < bisect_left(grid, right)]
     readings = _mean(lines, logarithmic=kind == "perplexity")
     if kind == "perplexity":
         readings = tuple(Reading(r.x, *(min(figure, WORST) for figure in r[1:])) for r in readings)
