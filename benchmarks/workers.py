@@ -159,9 +159,9 @@ def against_processes(model: str, points: int) -> None:
     print(f"two workers {ray:.1f} s, two processes {alone:.1f} s: {alone / ray:.2f} of their speed")
 
 
-def measured_by_workers(settings: dict[str, object]) -> float:
-    """Seconds that two workers take for two lines."""
-    return seconds(lambda: spawned([(settings, [0, 1], 2)]))
+def measured_by_workers(settings: dict[str, object], workers: int = 2) -> float:
+    """Seconds that so many workers take for two lines."""
+    return seconds(lambda: spawned([(settings, [0, 1], workers)]))
 
 
 def measured_by_processes(settings: dict[str, object]) -> float:

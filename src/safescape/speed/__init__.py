@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from safescape.speed.comparing import Bench, Compared, compare_sides
-from safescape.speed.sides import REFERENCE, Measured, Side, Task, sides_here
+from safescape.speed.comparing import Bench, Compared, Matrices, compare_sides, matrices_of
+from safescape.speed.sides import REFERENCE, Measured, Side, Task, peak_bytes, product_rate, read_once, sides_here
 
-__all__ = ["REFERENCE", "Bench", "Compared", "Measured", "Side", "Task", "compare_sides", "sides_here"]
+__all__ = [
+    "REFERENCE",
+    "Bench",
+    "Compared",
+    "Matrices",
+    "Measured",
+    "Side",
+    "Task",
+    "compare_sides",
+    "matrices_of",
+    "peak_bytes",
+    "product_rate",
+    "read_once",
+    "sides_here",
+]

@@ -16,7 +16,20 @@ from safescape.errors import RunError
 from safescape.speed.sides import REFERENCE, Measured, Side, Task, measure_side
 from safescape.weights import Weights, resolve
 
-__all__ = ["Bench", "Compared", "compare_sides"]
+__all__ = ["Bench", "Compared", "Matrices", "compare_sides", "matrices_of"]
+
+
+class Matrices(NamedTuple):
+    """How many weights are multiplied with."""
+
+    body: int
+    """In the layers."""
+    head: int
+    """In the output head: the embedding, where it is tied."""
+
+    def operations(self, read: int, written: int) -> int:
+        """Return the fewest operations for so many tokens: 2 a weight and token, of the head only for written ones."""
+        return 2 * self.body * (read + written) + 2 * self.head * written
 
 
 class Compared(NamedTuple):
@@ -81,14 +94,14 @@ def compare_sides(task: Task, sides: Sequence[Side], on_side: Callable[[Measured
                 raise RunError(f"{side.name}: its process died, perhaps for want of memory; lower --limit") from error
         on_side(measured[-1])
     base = next((each for each in measured if each.side == REFERENCE), None)
-    body, head = _matrices(resolve(task.model).weights)
-    return Bench(task, _machine(), tuple(_compared(each, base, body, head) for each in measured), tuple(measured))
+    matrices = matrices_of(resolve(task.model).weights)
+    return Bench(task, _machine(), tuple(_compared(each, base, matrices) for each in measured), tuple(measured))
 
 
-def _compared(found: Measured, base: Measured | None, body: int, head: int) -> Compared:
+def _compared(found: Measured, base: Measured | None, matrices: Matrices) -> Compared:
     def share(at_origin: bool) -> float:
         there = [point for point in found.points if (point.alpha == 0) is at_origin]
-        floor = sum(2 * body * (point.read + point.written) + 2 * head * point.written for point in there)
+        floor = sum(matrices.operations(point.read, point.written) for point in there)
         seconds = sum(point.answering for point in there)
         return floor / (found.rate * seconds) if seconds else 0.0
 
@@ -108,14 +121,15 @@ def _compared(found: Measured, base: Measured | None, body: int, head: int) -> C
     )
 
 
-def _matrices(weights: Weights) -> tuple[int, int]:
-    """How many weights are multiplied with: in the layers, and in the output head (the embedding, where it is tied)."""
+def matrices_of(weights: Weights) -> Matrices:
+    """Count the weights of a checkpoint that are multiplied with."""
     sizes = {name: weights.tensor(name).numel() for name in weights.names() if weights.tensor(name).dim() == 2}
     embeddings = {name for name in sizes if "embed" in name or "wte" in name or "wpe" in name}
     heads = [name for name in sizes if "lm_head" in name or "embed_out" in name] or sorted(
         embeddings, key=lambda name: -sizes[name]
     )[:1]
-    return sum(size for name, size in sizes.items() if name not in embeddings | set(heads)), sizes[heads[0]]
+    body = sum(size for name, size in sizes.items() if name not in embeddings | set(heads))
+    return Matrices(body, sizes[heads[0]])
 
 
 def _machine() -> str:

@@ -23,7 +23,18 @@ from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import KEYWORD, Exchange, Lines, Outcome, Point, PromptProbe, RandomAxis, Survey
 from safescape.weights import Model, RandomDirection, resolve
 
-__all__ = ["REFERENCE", "Measured", "Side", "Stop", "Task", "measure_side", "sides_here"]
+__all__ = [
+    "REFERENCE",
+    "Measured",
+    "Side",
+    "Stop",
+    "Task",
+    "measure_side",
+    "peak_bytes",
+    "product_rate",
+    "read_once",
+    "sides_here",
+]
 
 _SEED, _SPAN = 0, 0.5
 
@@ -107,13 +118,13 @@ def measure_side(task: Task, side: Side) -> Measured:
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     prompts = load_prompts(task.prompts, task.limit)
     chats = format_chats(tokenizer, prompts, None)
-    rate = _product_rate(getattr(torch, side.dtype), torch.device(task.device))
+    rate = product_rate(getattr(torch, side.dtype), torch.device(task.device))
     if side.kind in ("reference", "generate"):
         batch = _REFERENCE_BATCH if side == REFERENCE else len(chats)
         points = tuple(_plainly(task, side, model, tokenizer, prompts, chats, batch))
     else:
         points = tuple(_by_engine(task, side, model, tokenizer, prompts, chats))
-    return Measured(side, points, _peak_bytes(torch.device(task.device)), rate)
+    return Measured(side, points, peak_bytes(torch.device(task.device)), rate)
 
 
 def _plainly(
@@ -180,7 +191,7 @@ def _by_engine(
         }
     )
     engine = open_engine(survey, model, tokenizer, {probe.name: chats})
-    read = _read_once(tokenizer, chats)
+    read = read_once(tokenizer, chats)
     for alpha in task.alphas:
         start = time.monotonic()
         engine.move_to(Point(0, (alpha,)) if alpha else Point(None, (0.0,)))
@@ -194,7 +205,8 @@ def _by_engine(
     engine.close()
 
 
-def _read_once(tokenizer: PreTrainedTokenizerBase, chats: Sequence[str]) -> int:
+def read_once(tokenizer: PreTrainedTokenizerBase, chats: Sequence[str]) -> int:
+    """Return how many tokens of prompts have to be read: what all begin with once, and the rest of each."""
     rows = tokenizer(list(chats), add_special_tokens=False)["input_ids"]
     shared = next((n for n, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), 0)
     return shared + sum(len(row) - shared for row in rows)
@@ -205,8 +217,11 @@ def _complied(prompts: Sequence[str], answers: Sequence[str]) -> tuple[bool, ...
     return tuple(verdict.outcome is Outcome.COMPLIED for verdict in KeywordJudge().judge(exchanges))
 
 
-def _product_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """The best of several products of square matrices of random numbers: of ones a GPU makes more a second."""
+def product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the floating-point operations a second of matrix products here.
+
+    The best of several of square matrices of random numbers: of ones a GPU makes more a second.
+    """
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     best = float("inf")
@@ -219,7 +234,8 @@ def _product_rate(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * size**3 / best
 
 
-def _peak_bytes(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
+    """Return the most memory that this process ever had resident; on a GPU, that was allocated there."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
