@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import pad
 
 from safescape.weights.checkpoint import Adapted, LowRank
 
@@ -36,6 +37,8 @@ class ScaledAdapter:
     def write(self, directory: Path, alpha: float, dtype: torch.dtype) -> float:
         """Write it as a PEFT adapter with scaling 1: A as it is, and α·scaling·B computed in fp32.
 
+        All pairs have the rank of the largest; the others are filled with zeros.
+
         Args:
             directory: An empty one.
             alpha: How many times.
@@ -51,8 +54,9 @@ class ScaledAdapter:
         for module, pair in self._adapted.linear().items():
             left = (pair.left.float() * (alpha * pair.scaling)).to(dtype)
             right = pair.right.to(dtype)
-            tensors[f"base_model.model.{module}.lora_A.weight"] = right.contiguous()
-            tensors[f"base_model.model.{module}.lora_B.weight"] = left.contiguous()
+            missing = self.rank - right.shape[0]
+            tensors[f"base_model.model.{module}.lora_A.weight"] = pad(right, (0, 0, 0, missing)).contiguous()
+            tensors[f"base_model.model.{module}.lora_B.weight"] = pad(left, (0, missing)).contiguous()
             if dtype != torch.float32:
                 along += _product(LowRank(left, right, 1.0), pair)
                 square += _product(pair, pair)
