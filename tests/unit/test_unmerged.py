@@ -3,8 +3,9 @@ it cannot be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,11 @@ import safescape
 from safescape.api.asking import _adapter
 from safescape.engines import why_merged
 from safescape.errors import InputError
+from safescape.measure import cluster
+from safescape.measure.dispatch import Failed
 from safescape.measure.grouping import groups_of
-from safescape.survey import InterpolationAxis, Lines, Survey
+from safescape.measure.station import Measured
+from safescape.survey import InterpolationAxis, Lines, Position, Survey
 from safescape.weights import Adapted, Checkpoint, InterpolationDirection, ScaledAdapter, resolve
 from synthetic import make_survey, path_line
 from tiny import llama_config, save_adapter, save_model
@@ -187,3 +191,31 @@ def test_float32_on_a_gpu(tiny_model: Path, tmp_path: Path) -> None:
     why = why_merged(resolve(str(tiny_model)), Lines(axes=(axis,)), (), engine="vllm", dtype="float32", device="cuda:0")
     assert why is not None
     assert "give --dtype bfloat16" in why
+
+
+def test_a_worker_is_handed_a_group() -> None:
+    """Under the name of its first point; what is stored already is measured again and not given back."""
+    survey = make_survey(prompts=2, subspace=path_line(4, low=0.0, high=1.0)).model_copy(
+        update={"adapter": "unmerged", "batch_size": 4, "engine": "vllm"}
+    )
+    points = list(survey.points())
+    wanted = [points[0], points[2], points[3], points[4]]
+    groups = {group[0]: group for group in groups_of(survey, wanted)}
+    assert list(groups.values()) == [(points[0],), (points[1], points[2]), (points[3], points[4])]
+
+    class Handed:
+        """A dispatch whose last group fails."""
+
+        def begin(self) -> str:
+            return "sha256:0"
+
+        def measured(self) -> Iterator[Measured | Failed]:
+            for first, *others in list(groups.values())[:2]:
+                yield from (Measured(point, Position(point.coords, 0.0), {}, {}, 1.0) for point in (first, *others))
+            yield Failed(points[3], "out of memory")
+
+    hired = cluster._Hired(1, 1, 0.0)
+    workers = cluster._Cluster(survey, Any, Any, Handed(), hired, groups, wanted)  # type: ignore[arg-type]
+    found = list(workers.measured())
+    assert [each.point for each in found] == wanted
+    assert [isinstance(each, Failed) for each in found] == [False, False, True, True]
