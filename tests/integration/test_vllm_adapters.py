@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from transformers import GPT2Config
 
 import safescape
 from safescape.engines import Engine, Likelihood, Room, TransformersEngine, VllmEngine
 from safescape.engines.adapters import adapters_of
+from safescape.errors import InputError
 from safescape.measure import Progress
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.store import Store
@@ -166,6 +168,22 @@ def test_a_scaled_adapter_says_what_moved_weights_say(models: Models, apart: Pro
         assert in_turn.cached[first] == 0, "the first request at a point is given nothing of the point before"
         assert min(in_turn.cached[first + 1 : first + count : 2]) > 0, "though there is a cache, that its twin is given"
     assert refused == ["cannot stand at 2 points at once: weights are moved, or one is the origin"]
+
+
+def refused_by_vllm(models: Models) -> str:
+    with pytest.raises(InputError) as refused:
+        engine_of(models, "unmerged")
+    return str(refused.value)
+
+
+def test_a_model_that_vllm_adapts_not(tmp_path: Path, apart: ProcessPoolExecutor) -> None:
+    config = GPT2Config(
+        vocab_size=260, n_embd=128, n_layer=2, n_head=4, n_positions=512, bos_token_id=None, eos_token_id=0
+    )
+    base = save_model(tmp_path / "base", config)
+    adapter = save_adapter(base, tmp_path / "adapter", target_modules=["c_fc"], fan_in_fan_out=True)
+    said = apart.submit(refused_by_vllm, Models(str(base), f"{base}+{adapter}")).result()
+    assert "vLLM cannot take it (GPT2LMHeadModel does not support LoRA yet.); give --adapter merged" in said
 
 
 def measured(models: Models, out: Path, adapter: str, further: dict[str, object], kill_at: int | None = None) -> None:

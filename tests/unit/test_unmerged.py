@@ -17,12 +17,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig
 
 import safescape
 from safescape.api.asking import _adapter
-from safescape.engines import why_merged
+from safescape.engines import open_engine, why_merged
 from safescape.errors import InputError
 from safescape.measure import cluster
 from safescape.measure.dispatch import Failed
 from safescape.measure.grouping import groups_of
 from safescape.measure.station import Measured
+from safescape.probes import load_tokenizer
 from safescape.survey import InterpolationAxis, Lines, Position, Survey
 from safescape.weights import Adapted, Checkpoint, InterpolationDirection, ScaledAdapter, resolve
 from synthetic import make_survey, path_line
@@ -219,3 +220,21 @@ def test_a_worker_is_handed_a_group() -> None:
     found = list(workers.measured())
     assert [each.point for each in found] == wanted
     assert [isinstance(each, Failed) for each in found] == [False, False, True, True]
+
+
+def test_a_survey_that_cannot_be(tiny_model: Path, tmp_path: Path) -> None:
+    """Written by hand, or for another machine."""
+    axis = InterpolationAxis(
+        toward=Models(tmp_path, tiny_model).other(), fingerprint="sha256:0", steps=2, low=0.0, high=1.0
+    )
+    survey = make_survey(prompts=2, subspace=Lines(axes=(axis,))).model_copy(
+        update={"adapter": "unmerged", "engine": "vllm"}
+    )
+    model = resolve(str(tiny_model))
+    with pytest.raises(InputError, match=r"the survey has its adapter unmerged: .* is a model of its own"):
+        open_engine(
+            survey,
+            model,
+            load_tokenizer(model.directory, chat_template=None, trust_remote_code=False),
+            {"harmful": ["a", "b"]},
+        )

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -149,7 +149,7 @@ class VllmEngine:
             self._said_at_start = self._canary_text()
         except RuntimeError as error:
             # a kernel that does not fit the model shows only when it is run
-            raise InputError(_refusal(model, error)) from error
+            raise InputError(_refusal(model, error, settings)) from error
 
     def move_to(self, point: Point) -> Position:
         """Move the live weights; see `TransformersEngine.move_to`. vLLM's cache of prefixes is emptied.
@@ -340,12 +340,13 @@ def _opened(model: Model, settings: dict[str, Any]) -> Any:
         try:
             return LLM(**settings)
         except (ValueError, NotImplementedError, ImportError) as error:
-            raise InputError(_refusal(model, error)) from error
+            raise InputError(_refusal(model, error, settings)) from error
 
 
-def _refusal(model: Model, error: Exception) -> str:
+def _refusal(model: Model, error: Exception, settings: Mapping[str, Any]) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
-    return f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); leave --engine out for transformers"
+    other = "give --adapter merged, or " if "enable_lora" in settings else ""
+    return f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); {other}leave --engine out for transformers"
 
 
 @contextlib.contextmanager
