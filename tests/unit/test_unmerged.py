@@ -231,10 +231,6 @@ def test_a_survey_that_cannot_be(tiny_model: Path, tmp_path: Path) -> None:
         update={"adapter": "unmerged", "engine": "vllm"}
     )
     model = resolve(str(tiny_model))
+    tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     with pytest.raises(InputError, match=r"the survey has its adapter unmerged: .* is a model of its own"):
-        open_engine(
-            survey,
-            model,
-            load_tokenizer(model.directory, chat_template=None, trust_remote_code=False),
-            {"harmful": ["a", "b"]},
-        )
+        open_engine(survey, model, tokenizer, {"harmful": ["a", "b"]})

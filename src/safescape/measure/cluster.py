@@ -188,7 +188,7 @@ class _Worker:
 
     @_told
     def measure(self, points: Sequence[Point]) -> Sequence[Measured]:
-        return self._station.measure(points)
+        return self._station.measure_together(points)
 
     @_told
     def to_origin(self) -> None:

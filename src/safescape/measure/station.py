@@ -99,27 +99,36 @@ class Station:
         self.fingerprint_at_start = self._engine.fingerprint_at_start
         """Of the origin, as the engine holds it."""
 
-    def measure(self, points: Sequence[Point]) -> list[Measured]:
-        """Measure a point, or several that the engine answers at in one batch."""
-        start = time.monotonic()
-        heard = self._asked_together(points) if len(points) > 1 else {}
-        each = (time.monotonic() - start) / len(points)
-        return [self._measure(point, heard, each) for point in points]
+    def measure(self, point: Point, heard: Mapping[tuple[str, Point], list[Answer]] | None = None) -> Measured:
+        """Move to a point, ask all that is asked there, and judge it.
 
-    def _measure(self, point: Point, heard: Mapping[tuple[str, Point], list[Answer]], seconds: float) -> Measured:
-        """Move to a point, ask all that is asked there and was not heard yet, and judge it."""
-        start = time.monotonic() - seconds
+        Args:
+            point: Of the survey.
+            heard: By probe and point, what was answered and judged already.
+
+        """
+        start = time.monotonic()
         position = self._engine.move_to(point)
         answers: dict[str, list[Answer]] = {}
         scores: dict[str, list[Score]] = {}
         for probe in self._survey.asked_at(point):
             if isinstance(probe, PromptProbe):
-                answers[probe.name] = heard[probe.name, point] if heard else self._asked(probe, 1)
+                answers[probe.name] = heard[probe.name, point] if heard is not None else self._asked(probe)
             else:
                 scores[probe.name] = score(self._engine, probe, max_new_tokens=self._survey.max_new_tokens)
         return Measured(point, position, answers, scores, time.monotonic() - start)
 
-    def _asked_together(self, points: Sequence[Point]) -> dict[tuple[str, Point], list[Answer]]:
+    def measure_together(self, points: Sequence[Point]) -> list[Measured]:
+        """Measure a group of points; prompts that are asked at several of them are answered in one batch."""
+        if len(points) == 1:
+            return [self.measure(points[0])]
+        start = time.monotonic()
+        heard = self._heard_at(points)
+        each = (time.monotonic() - start) / len(points)
+        found = [self.measure(point, heard) for point in points]
+        return [measured._replace(seconds=measured.seconds + each) for measured in found]
+
+    def _heard_at(self, points: Sequence[Point]) -> dict[tuple[str, Point], list[Answer]]:
         """Ask every probe of prompts at all of the points where it is asked; by probe and point."""
         # a survey has points together where its adapter is unmerged, and vLLM alone holds such
         assert isinstance(self._engine, VllmEngine)
@@ -133,7 +142,7 @@ class Station:
                     heard[probe.name, point] = answers[number * count : (number + 1) * count]
         return heard
 
-    def _asked(self, probe: PromptProbe, times: int) -> list[Answer]:
+    def _asked(self, probe: PromptProbe, times: int = 1) -> list[Answer]:
         """Ask a probe, once for each of the points where the engine stands."""
         return ask(
             self._engine,

@@ -80,7 +80,7 @@ class _Here:
     def measured(self) -> Iterator[Measured | Failed]:
         wanted = set(self._points)
         for group in groups_of(self._survey, self._points):
-            yield from (found for found in self._station.measure(group) if found.point in wanted)
+            yield from (found for found in self._station.measure_together(group) if found.point in wanted)
 
     def at_origin(self) -> Origin:
         return self._station.at_origin()
