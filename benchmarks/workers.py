@@ -62,7 +62,7 @@ class NullCrew:
     def send(self, worker: int, point: Point) -> None:
         """Be done with a point."""
         found = Measured(point, Position(point.coords, 0.0), {"harmful": self._answers}, {}, 0.0)
-        self._sent.append((time.monotonic() + self._takes, Done(worker, found)))
+        self._sent.append((time.monotonic() + self._takes, Done(worker, [found])))
 
     def dismiss(self, worker: int) -> None:
         """Leave."""

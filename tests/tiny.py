@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast
@@ -58,6 +59,18 @@ def save_model(
                 parameter.normal_(std=0.2)
     model.save_pretrained(directory, max_shard_size=max_shard_size)
     tokenizer().save_pretrained(directory)
+    return directory
+
+
+def save_adapter(base: Path, directory: Path, **settings: object) -> Path:
+    """Save a random LoRA on a model; `settings` are PEFT's."""
+    torch.manual_seed(1)
+    asked: dict[str, object] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], **settings}
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**asked))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name or "lora_embedding_A" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(directory)
     return directory
 
 

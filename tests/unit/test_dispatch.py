@@ -62,7 +62,7 @@ class Imagined:
         assert worker in self.here
         assert not any(event.worker == worker for event in self._under_way), "it holds one point at a time"
         self.sent.append((worker, point))
-        self._ends(worker, point, Done(worker, Measured(point, Position(point.coords, 0.0), {}, {}, 1.0)))
+        self._ends(worker, point, Done(worker, [Measured(point, Position(point.coords, 0.0), {}, {}, 1.0)]))
 
     def dismiss(self, worker: int) -> None:
         self._under_way.append(Left(worker, ORIGIN))

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 import tiny
 from safescape import InputError
 from safescape.weights import Adapted, Checkpoint, RandomDirection, fingerprint, fingerprint_in_turn, inspect, resolve
+from tiny import save_adapter
 
 
 @pytest.fixture
@@ -28,17 +29,6 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights as the tiny model in several files."""
     directory = tiny.save_model(tmp_path_factory.mktemp("sharded"), max_shard_size="20KB")
     assert len(list(directory.glob("*.safetensors"))) > 2
-    return directory
-
-
-def save_adapter(base: Path, directory: Path, **settings: object) -> Path:
-    torch.manual_seed(1)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], **settings)  # type: ignore[arg-type]
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name or "lora_embedding_A" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(directory)
     return directory
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypedDict, Unpack
 import torch
 
 from safescape.api.run import Run, execute
-from safescape.engines import check_vllm
+from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError
 from safescape.judging import Judging, named
 from safescape.landscape import SAFE_BELOW
@@ -55,6 +55,10 @@ class Asking(TypedDict, total=False):
     """`transformers` (the default) or `vllm`, which holds the live model and answers."""
     tensor_parallel: int
     """How many GPUs share one model; for vLLM."""
+    adapter: str
+    """On the line to BASE+ADAPTER, for vLLM. `unmerged`: the base stays, and several points answer in one batch, each
+    with its scaled adapter; `merged`: weights are moved; `auto`, the default: on a GPU unmerged where it can be, else
+    merged."""
     dtype: str
     """`float32` or `bfloat16`, of the live weights."""
     device: str | None
@@ -160,6 +164,7 @@ def run_over(
             "trust_remote_code": asking.get("trust_remote_code", False),
             "engine": engine,
             "tensor_parallel": gpus,
+            "adapter": _adapter(asking.get("adapter", "auto"), model, subspace, through, engine, dtype, device),
             "dtype": dtype,
             "subspace": subspace,
             "through": tuple(through),
@@ -195,6 +200,27 @@ def _engine(engine: str, gpus: int, device: str, placement: Placement) -> str:
             f"--tensor-parallel {gpus}: expected --engine vllm and as many GPUs; here are {here} and --engine {engine}"
         )
     return engine
+
+
+def _adapter(
+    asked: str,
+    model: Model,
+    subspace: Lines | Plane,
+    through: Sequence[Waypoint],
+    engine: str,
+    dtype: str,
+    device: str,
+) -> Literal["merged", "unmerged"]:
+    """Choose where the adapter of BASE+ADAPTER is: beside the weights, or in them."""
+    if asked not in ("auto", "merged", "unmerged"):
+        raise InputError(f"--adapter {asked}: expected auto, merged or unmerged")
+    # on a CPU vLLM answers several times slower with an adapter beside the weights
+    if asked == "merged" or (asked == "auto" and device == "cpu"):
+        return "merged"
+    why = why_merged(model, subspace, through, engine=engine, dtype=dtype, device=device)
+    if why is not None and asked == "unmerged":
+        raise InputError(f"--adapter unmerged: {why}; or give --adapter merged, which moves the weights")
+    return "unmerged" if why is None else "merged"
 
 
 def _probes(

@@ -54,6 +54,7 @@ _KEYS = {
     "also": _TEXTS,
     "also-limit": _COUNT,
     "engine": _TEXT,
+    "adapter": _TEXT,
     "dtype": _TEXT,
     "max-new-tokens": _COUNT,
     "whole-answers": _SWITCH,

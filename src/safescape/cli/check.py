@@ -66,6 +66,7 @@ def check(
     ] = None,
     engine: options.Engine = "transformers",
     tensor_parallel: options.TensorParallel = 1,
+    adapter: options.Adapter = "auto",
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     workers: options.Workers = None,

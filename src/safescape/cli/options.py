@@ -13,6 +13,7 @@ from safescape.survey import DEFAULT, GUARDS, PAPER, QUICK
 __all__ = [
     "JUDGES",
     "SAFE_BELOW",
+    "Adapter",
     "Also",
     "AlsoLimit",
     "AsJson",
@@ -97,6 +98,14 @@ Engine = Annotated[
     str, typer.Option(metavar="transformers|vllm", help="what holds the live model and answers; vllm is an extra")
 ]
 TensorParallel = Annotated[int, typer.Option(metavar="GPUS", help="how many GPUs share one model, for vllm")]
+Adapter = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|merged|unmerged",
+        help="to BASE+ADAPTER with vllm: move the weights, or scale the adapter beside them, several points a batch; "
+        "auto: unmerged on a GPU where that can be",
+    ),
+]
 Dtype = Annotated[str, typer.Option(metavar="float32|bfloat16", help="of the live weights")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda \\[default: the first GPU, if any]")]
 Workers = Annotated[

@@ -117,9 +117,10 @@ def _where(progress: Progress) -> str:
     if progress.weighed is not None:
         return f"the origin reads the answers of point {progress.weighed}"
     if progress.latest is None:
-        return (
+        stage = (
             "starting" if progress.finished == 0 else "resuming" if progress.finished < progress.total else "complete"
         )
+        return stage if progress.choice is None else f"{stage}; {progress.choice}"
     line, coords, waypoint = progress.latest
     if waypoint is not None:
         place = f"checkpoint {waypoint + 1}"

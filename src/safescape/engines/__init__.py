@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from safescape.engines.adapters import why_merged
 from safescape.engines.guarding import GuardProcess
 from safescape.engines.live import named_as_in, stored_name
 from safescape.engines.loading import load_model, quiet
@@ -36,6 +37,7 @@ __all__ = [
     "quiet",
     "stored_name",
     "visiting",
+    "why_merged",
 ]
 
 

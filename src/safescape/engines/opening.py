@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from safescape.engines.adapters import Adapters, adapters_of, why_merged
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm import Room, VllmEngine
-from safescape.survey import ChoiceProbe, HarnessProbe, PerplexityProbe, Survey
+from safescape.errors import InputError
+from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace
 
 __all__ = ["open_engine"]
@@ -43,8 +45,23 @@ def open_engine(
     }
     if survey.engine == "vllm":
         room = _room(survey, tokenizer, chats)
-        return VllmEngine(model, tokenizer, subspace, room=room, gpus=survey.tensor_parallel, **settings)
+        adapters = _adapters(survey, model)
+        return VllmEngine(
+            model, tokenizer, subspace, room=room, gpus=survey.tensor_parallel, adapters=adapters, **settings
+        )
     return TransformersEngine(model, tokenizer, subspace, **settings)
+
+
+def _adapters(survey: Survey, model: Model) -> Adapters | None:
+    if survey.adapter == "merged":
+        return None
+    why = why_merged(
+        model, survey.subspace, survey.through, engine=survey.engine, dtype=survey.dtype, device=survey.device
+    )
+    axis = survey.subspace.axes[0]
+    if why is not None or not isinstance(axis, InterpolationAxis):
+        raise InputError(f"the survey has its adapter unmerged: {why}")
+    return adapters_of(axis, survey.points_together, getattr(torch, survey.dtype))
 
 
 def _room(survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]) -> Room:
@@ -65,5 +82,5 @@ def _room(survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str
         request = None
     else:
         request = max(answer, longest(texts) + 1 if texts else 0)
-    answers = min(survey.batch_size, max(map(len, chats.values())))
+    answers = min(survey.batch_size, survey.points_together * max(map(len, chats.values())))
     return Room(request, request and max(request, _SCORED_LATER), answers * answer)

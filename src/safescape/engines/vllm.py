@@ -14,13 +14,14 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+from safescape.engines.adapters import Adapters
 from safescape.engines.live import named_as_in
 from safescape.engines.loading import quiet
 from safescape.engines.scoring import Likelihood, Request
@@ -82,6 +83,7 @@ class VllmEngine:
         batch_size: The most answers decoded together.
         room: For how many tokens.
         gpus: How many share the model, by tensor parallelism.
+        adapters: What vLLM is to hold of the points, and no weight is moved. None: weights are moved.
         trust_remote_code: Whether the model may bring its own code.
 
     Raises:
@@ -100,10 +102,13 @@ class VllmEngine:
         batch_size: int = 128,
         room: Room,
         gpus: int = 1,
+        adapters: Adapters | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         check_vllm()
         self._start, self._tokenizer = subspace.origin, tokenizer
+        self._adapters = adapters
+        self._stands: tuple[Point, ...] = (subspace.origin,)
         config = AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
         shapes = _shapes(model, config, trust_remote_code=trust_remote_code)
         text = config.get_text_config()
@@ -133,27 +138,52 @@ class VllmEngine:
             }
         else:
             settings |= {"gpu_memory_utilization": _GPU_SHARE}
+        if adapters is not None:
+            settings |= adapters.settings
         self._llm = _opened(model, settings)
         self._all("safescape_hold", model.weights, subspace, shapes, dtype)
-        self._return()
+        if adapters is None:
+            self._return()
         self.fingerprint_at_start = self._fingerprint()
         try:
             self._said_at_start = self._canary_text()
         except RuntimeError as error:
             # a kernel that does not fit the model shows only when it is run
-            raise InputError(_refusal(model, error)) from error
+            raise InputError(_refusal(model, error, settings)) from error
 
     def move_to(self, point: Point) -> Position:
         """Move the live weights; see `TransformersEngine.move_to`. vLLM's cache of prefixes is emptied.
+
+        With adapters no weight moves: those of the point answer from now on.
 
         Returns:
             Where the weights stand as rounded; see `Moving.position`.
 
         """
-        position = self._all("safescape_move", point)
+        (position,) = self.stand_at([point])
+        return position
+
+    def stand_at(self, points: Sequence[Point]) -> list[Position]:
+        """Stand at several points at once; without adapters at one alone.
+
+        What is asked until the next move is then asked in equal parts: the first part is answered at the first point,
+        and so on, all in one batch. The origin, which has no adapter, stands alone: on a CPU vLLM gives a request
+        without one, in a batch with others, the adapter of its last slot.
+
+        Returns:
+            Where each of them stands; see `move_to`.
+
+        """
+        if len(points) > 1 and (self._adapters is None or any(point.is_origin for point in points)):
+            raise ValueError(f"cannot stand at {len(points)} points at once: weights are moved, or one is the origin")
+        if self._adapters is None:
+            positions = [self._all("safescape_move", point) for point in points]
+        else:
+            positions = self._adapters.hold(self._llm, points)
+        self._stands = tuple(points)
         if not self._llm.reset_prefix_cache():
             raise RunError("vLLM did not empty its prefix cache after a move; report this with the model's name")
-        return position
+        return positions
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily; see `Speaker.respond`."""
@@ -218,7 +248,12 @@ class VllmEngine:
         return self._llm.collective_rpc(method, args=arguments)[0]
 
     def _generate(self, tokens: Sequence[Sequence[int]], sampling: Any) -> list[Any]:
-        return self._llm.generate([{"prompt_token_ids": list(prompt)} for prompt in tokens], sampling, use_tqdm=False)
+        prompts = [{"prompt_token_ids": list(prompt)} for prompt in tokens]
+        if self._adapters is None:
+            return self._llm.generate(prompts, sampling, use_tqdm=False)
+        each = len(prompts) // len(self._stands)
+        adapters = [request for request in map(self._adapters.request, self._stands) for _ in range(each)]
+        return self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=adapters)
 
     def _response(self, output: Any) -> Response:
         tokens = list(output.token_ids)
@@ -305,12 +340,13 @@ def _opened(model: Model, settings: dict[str, Any]) -> Any:
         try:
             return LLM(**settings)
         except (ValueError, NotImplementedError, ImportError) as error:
-            raise InputError(_refusal(model, error)) from error
+            raise InputError(_refusal(model, error, settings)) from error
 
 
-def _refusal(model: Model, error: Exception) -> str:
+def _refusal(model: Model, error: Exception, settings: Mapping[str, Any]) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
-    return f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); leave --engine out for transformers"
+    other = "give --adapter merged, or " if "enable_lora" in settings else ""
+    return f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); {other}leave --engine out for transformers"
 
 
 @contextlib.contextmanager

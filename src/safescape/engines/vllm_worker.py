@@ -41,6 +41,11 @@ class MovingWorker:
         """Return the fingerprint of the weights that a move to a point writes."""
         return fingerprint_in_turn(self._safescape_mover.moving(point))
 
+    def safescape_forgotten(self, adapter: int) -> list[str]:
+        """Return the modules that an adapter changes and vLLM does not, sorted."""
+        manager = self.model_runner.lora_manager._adapter_manager
+        return sorted(set(manager.get_adapter(adapter).loras) - set(manager.modules))
+
 
 def _kept(moving: Moving) -> Iterator[tuple[str, Tensor]]:
     """Copies: vLLM holds tensors back until it has all of a layer."""

@@ -24,6 +24,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from safescape.engines import Likelihood
 from safescape.errors import InputError, RunError, SafescapeError
 from safescape.measure.dispatch import Alive, Dispatch, Done, Event, Failed, Left, Lost, Ready, cost_of
+from safescape.measure.grouping import groups_of
 from safescape.measure.station import Measured, Script, Station, find_model
 from safescape.measure.workers import Placement, Workers, check_gpus
 from safescape.survey import Point, Response, Survey
@@ -73,10 +74,12 @@ def cluster(survey: Survey, model: Model, placement: Placement, points: Sequence
     """The workers of a Ray, which is started here unless an address is given; see `working`."""
     with _attached(placement):
         hired = _room(survey, placement)
-        crew = _Crew(survey, hired)
-        dispatch = Dispatch(crew, hired.workers, points, cost_of(survey))
+        # a group is handed out under the name of its first point
+        groups = {group[0]: group for group in groups_of(survey, points)}
+        crew = _Crew(survey, hired, groups)
+        dispatch = Dispatch(crew, hired.workers, list(groups), cost_of(survey))
         try:
-            yield _Cluster(survey, model, crew, dispatch, hired)
+            yield _Cluster(survey, model, crew, dispatch, hired, groups, points)
         finally:
             crew.end()
 
@@ -121,6 +124,10 @@ class _WithoutRay:
 
 def _cores() -> int:
     return len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
+
+
+_Groups = Mapping[Point, Sequence[Point]]
+"""By the first of them, points that are answered together."""
 
 
 class _Hired(NamedTuple):
@@ -180,8 +187,8 @@ class _Worker:
         return self._station.fingerprint_at_start
 
     @_told
-    def measure(self, point: Point) -> Measured:
-        return self._station.measure(point)
+    def measure(self, points: Sequence[Point]) -> Sequence[Measured]:
+        return self._station.measure_together(points)
 
     @_told
     def to_origin(self) -> None:
@@ -207,8 +214,9 @@ class _Worker:
 class _Crew:
     """Actors; see `dispatch.Crew`."""
 
-    def __init__(self, survey: Survey, hired: _Hired) -> None:
+    def __init__(self, survey: Survey, hired: _Hired, groups: _Groups) -> None:
         self._survey, self._hired, self._directory = survey.model_dump_json(), hired, str(Path.cwd())
+        self._groups = groups
         # two threads: one measures, one beats
         self._class: Any = ray.remote(_Worker).options(
             num_cpus=hired.cpus, num_gpus=hired.gpus, max_concurrency=2, max_restarts=0
@@ -224,7 +232,7 @@ class _Crew:
         return self._number
 
     def send(self, worker: int, point: Point) -> None:
-        self._await(worker, Done, self._actors[worker].measure.remote(point))
+        self._await(worker, Done, self._actors[worker].measure.remote(self._groups[point]))
 
     def dismiss(self, worker: int) -> None:
         self._await(worker, Left, self._actors[worker].close.remote())
@@ -293,8 +301,18 @@ def _alive(worker: int, _: object) -> Event:
 class _Cluster:
     """See `Workers`."""
 
-    def __init__(self, survey: Survey, model: Model, crew: _Crew, dispatch: Dispatch, hired: _Hired) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        model: Model,
+        crew: _Crew,
+        dispatch: Dispatch,
+        hired: _Hired,
+        groups: _Groups,
+        points: Sequence[Point],
+    ) -> None:
         self._crew, self._dispatch = crew, dispatch
+        self._groups, self._points = groups, points
         self._survey, self._model = survey, model
         self.fingerprint_at_start = dispatch.begin()
         self.made_of: Mapping[str, str] = {
@@ -304,7 +322,12 @@ class _Cluster:
         }
 
     def measured(self) -> Iterator[Measured | Failed]:
-        return self._dispatch.measured()
+        wanted = set(self._points)
+        for found in self._dispatch.measured():
+            if isinstance(found, Failed):
+                yield from (Failed(point, found.reason) for point in self._groups[found.point] if point in wanted)
+            elif found.point in wanted:
+                yield found
 
     def at_origin(self) -> Origin:
         worker = self._dispatch.anyone()

@@ -56,7 +56,8 @@ class Done(NamedTuple):
     """A worker has measured its point."""
 
     worker: int
-    found: Measured
+    found: Sequence[Measured]
+    """What was measured in this place: the point, and those that are answered together with it."""
 
 
 class Alive(NamedTuple):
@@ -314,17 +315,16 @@ class Dispatch:
 
     def _listen(self) -> list[Measured | Failed]:
         """Wait for what happens, and return the points that are done with."""
-        found = [each for event in self._crew.wait(1.0) if (each := self._heed(event)) is not None]
+        found = [each for event in self._crew.wait(1.0) for each in self._heed(event)]
         overdue = self._clock() - SILENCE
         for worker in [worker for worker, heard in self._heard.items() if heard < overdue]:
-            failed = self._heed(Lost(worker, f"nothing was heard of the worker for {SILENCE:g} s"))
-            found += [failed] if failed is not None else []
+            found += self._heed(Lost(worker, f"nothing was heard of the worker for {SILENCE:g} s"))
         return found
 
-    def _heed(self, event: Event) -> Measured | Failed | None:
+    def _heed(self, event: Event) -> Sequence[Measured | Failed]:
         worker = event.worker
         if worker not in self._starting and worker not in self._heard:
-            return None  # a lost worker's last words
+            return ()  # a lost worker's last words
         if isinstance(event, Lost):
             return self._lose(event)
         self._heard[worker] = self._clock()
@@ -340,7 +340,7 @@ class Dispatch:
         elif isinstance(event, Left):
             self._forget(worker)
             self._compare(event)
-        return None
+        return ()
 
     def _compare(self, event: Ready | Left) -> None:
         self._fingerprint = self._fingerprint or event.fingerprint
@@ -350,19 +350,19 @@ class Dispatch:
                 f"{self._fingerprint[:19]}…): use machines of one kind, with the same versions installed"
             )
 
-    def _lose(self, event: Lost) -> Failed | None:
+    def _lose(self, event: Lost) -> Sequence[Failed]:
         worker, point = event.worker, self._holding.get(event.worker)
         if worker in self._starting:
             self._stillborn, self._reason = self._stillborn + 1, event.reason
         self._forget(worker)
         self._crew.drop(worker)
         if point is None:
-            return None
+            return ()
         if point in self._tried:
-            return Failed(point, event.reason)
+            return (Failed(point, event.reason),)
         self._tried.add(point)
         self._given_back.append(point)
-        return None
+        return ()
 
     def _forget(self, worker: int) -> None:
         self._starting.discard(worker)

@@ -32,6 +32,8 @@ class Progress(NamedTuple):
     """ASR of the first probe there, percent, by the first judge; None if it comes later."""
     weighed: int | None = None
     """At how many points the origin was asked about the answers; None before the points are measured."""
+    choice: str | None = None
+    """What was chosen for the run where there was a choice, in words; when the run begins or resumes."""
 
 
 def measure(
@@ -58,7 +60,7 @@ def measure(
     points = list(survey.points())
     finished = store.finished()
     todo = [point for point in points if point not in finished]
-    on_progress(Progress(len(points) - len(todo), len(points), None, None))
+    on_progress(Progress(len(points) - len(todo), len(points), None, None, choice=survey.choice))
     asked = [member for name in survey.judges for member in members_of(name)]
     judges = {name: judge_named(name) for name in asked if is_immediate(name)}
     weighers = _weighers(judges)

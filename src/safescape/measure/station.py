@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import Engine, open_engine
+from safescape.engines import Engine, VllmEngine, open_engine
 from safescape.errors import InputError
 from safescape.judges import is_immediate, judge_named, members_of
 from safescape.measure.asking import ask, score
@@ -99,25 +99,59 @@ class Station:
         self.fingerprint_at_start = self._engine.fingerprint_at_start
         """Of the origin, as the engine holds it."""
 
-    def measure(self, point: Point) -> Measured:
-        """Move to a point, ask all that is asked there, and judge it."""
+    def measure(self, point: Point, heard: Mapping[tuple[str, Point], list[Answer]] | None = None) -> Measured:
+        """Move to a point, ask all that is asked there, and judge it.
+
+        Args:
+            point: Of the survey.
+            heard: By probe and point, what was answered and judged already.
+
+        """
         start = time.monotonic()
         position = self._engine.move_to(point)
         answers: dict[str, list[Answer]] = {}
         scores: dict[str, list[Score]] = {}
         for probe in self._survey.asked_at(point):
             if isinstance(probe, PromptProbe):
-                answers[probe.name] = ask(
-                    self._engine,
-                    self._script.chats[probe.name],
-                    probe,
-                    self._judges,
-                    max_new_tokens=self._survey.max_new_tokens,
-                    whole_answers=self._whole_answers,
-                )
+                answers[probe.name] = heard[probe.name, point] if heard is not None else self._asked(probe)
             else:
                 scores[probe.name] = score(self._engine, probe, max_new_tokens=self._survey.max_new_tokens)
         return Measured(point, position, answers, scores, time.monotonic() - start)
+
+    def measure_together(self, points: Sequence[Point]) -> list[Measured]:
+        """Measure a group of points; prompts that are asked at several of them are answered in one batch."""
+        if len(points) == 1:
+            return [self.measure(points[0])]
+        start = time.monotonic()
+        heard = self._heard_at(points)
+        each = (time.monotonic() - start) / len(points)
+        found = [self.measure(point, heard) for point in points]
+        return [measured._replace(seconds=measured.seconds + each) for measured in found]
+
+    def _heard_at(self, points: Sequence[Point]) -> dict[tuple[str, Point], list[Answer]]:
+        """Ask every probe of prompts at all of the points where it is asked; by probe and point."""
+        # a survey has points together where its adapter is unmerged, and vLLM alone holds such
+        assert isinstance(self._engine, VllmEngine)
+        heard = {}
+        for probe in self._survey.probes:
+            there = [point for point in points if probe in self._survey.asked_at(point)]
+            if there and isinstance(probe, PromptProbe):
+                self._engine.stand_at(there)
+                answers, count = self._asked(probe, len(there)), len(probe.prompts)
+                for number, point in enumerate(there):
+                    heard[probe.name, point] = answers[number * count : (number + 1) * count]
+        return heard
+
+    def _asked(self, probe: PromptProbe, times: int = 1) -> list[Answer]:
+        """Ask a probe, once for each of the points where the engine stands."""
+        return ask(
+            self._engine,
+            list(self._script.chats[probe.name]) * times,
+            probe.model_copy(update={"prompts": probe.prompts * times}),
+            self._judges,
+            max_new_tokens=self._survey.max_new_tokens,
+            whole_answers=self._whole_answers,
+        )
 
     def at_origin(self) -> Origin:
         """Move to the origin, to be asked there what it finds of answers given elsewhere."""

@@ -15,6 +15,7 @@ import torch
 
 from safescape.errors import InputError
 from safescape.measure.dispatch import Failed
+from safescape.measure.grouping import groups_of
 from safescape.measure.station import Measured, Station
 from safescape.survey import Point, Survey
 from safescape.weighing import Origin
@@ -72,12 +73,14 @@ class _Here:
     """One engine, in this process."""
 
     def __init__(self, survey: Survey, model: Model, points: Sequence[Point]) -> None:
-        self._station, self._points = Station(survey, model), points
+        self._station, self._survey, self._points = Station(survey, model), survey, points
         self.fingerprint_at_start = self._station.fingerprint_at_start
         self.made_of: Mapping[str, str] = {"threads": str(torch.get_num_threads())}
 
     def measured(self) -> Iterator[Measured | Failed]:
-        return map(self._station.measure, self._points)
+        wanted = set(self._points)
+        for group in groups_of(self._survey, self._points):
+            yield from (found for found in self._station.measure_together(group) if found.point in wanted)
 
     def at_origin(self) -> Origin:
         return self._station.at_origin()

@@ -37,6 +37,9 @@ __all__ = [
     "Waypoint",
 ]
 
+_MOST_TOGETHER = 8
+"""Points in one batch: each takes the memory of an adapter."""
+
 
 class Frozen(BaseModel):
     """A specification: it never changes, and knows no field that it was not made for."""
@@ -235,6 +238,9 @@ class Survey(Frozen):
     engine: Literal["transformers", "vllm"] = "transformers"
     tensor_parallel: int = Field(default=1, ge=1, exclude_if=lambda gpus: gpus == 1)
     """How many GPUs share one model in vLLM; 1, which is not written. Rounding depends on it."""
+    adapter: Literal["merged", "unmerged"] = Field(default="merged", exclude_if=lambda where: where == "merged")
+    """`unmerged`: on the line to BASE+ADAPTER the base stays, and at α the adapter counts α times beside it. `merged`,
+    which is not written: weights are moved. Rounding depends on it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
     """Also the device whose generator makes the noise; runs on different kinds of device have different directions."""
@@ -280,6 +286,22 @@ class Survey(Frozen):
         """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it."""
         yield from self.subspace.points()
         yield from (Point(None, (), number) for number in range(len(self.through)))
+
+    @property
+    def points_together(self) -> int:
+        """How many points are answered in one batch, at most: 1 where weights are moved, else as fill the batch."""
+        if self.adapter == "merged":
+            return 1
+        return min(_MOST_TOGETHER, math.ceil(self.batch_size / len(self.prompts.prompts)))
+
+    @property
+    def choice(self) -> str | None:
+        """How points are reached, in words; None where weights are moved because nothing else can be."""
+        if self.adapter == "unmerged":
+            return f"adapter unmerged: no weight moves, up to {self.points_together} points in one batch"
+        if self.engine == "vllm" and any(isinstance(axis, InterpolationAxis) for axis in self.subspace.axes):
+            return "weights are moved"
+        return None
 
     def asked_at(self, point: Point) -> tuple[Probe, ...]:
         """The probes that are asked at a point, in their order."""

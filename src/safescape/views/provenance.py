@@ -28,7 +28,7 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
     return [
         ("Model", survey.model),
         ("Fingerprint", survey.model_fingerprint),
-        ("Engine", f"{survey.engine}, {survey.dtype}, on {survey.device}"),
+        ("Engine", ", ".join([survey.engine, survey.dtype, f"on {survey.device}", *filter(None, [survey.choice])])),
         ("Measured over", subject),
         ("Directions", _directions(survey.subspace)),
         ("Scale of a direction", _scale(survey.subspace.axes)),

@@ -14,6 +14,7 @@ from safescape.weights.directions import (
 from safescape.weights.fingerprint import fingerprint, fingerprint_in_turn, inspect
 from safescape.weights.models import Model, adapter_directory, identity, resolve
 from safescape.weights.moving import Mover, Moving
+from safescape.weights.scaling import ScaledAdapter
 from safescape.weights.subspaces import Displacement, Space, Subspace, Term, resized_embeddings
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "OrthogonalDirection",
     "Products",
     "RandomDirection",
+    "ScaledAdapter",
     "Space",
     "Subspace",
     "Term",

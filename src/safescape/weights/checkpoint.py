@@ -96,6 +96,14 @@ class Checkpoint:
         with safe_open(self._files[name], framework="pt") as file:
             return file.get_tensor(name)
 
+    def is_same_as(self, other: Weights) -> bool:
+        """Whether other weights are these very files."""
+        return isinstance(other, Checkpoint) and _resolved(self._files) == _resolved(other._files)
+
+
+def _resolved(files: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: path.resolve() for name, path in files.items()}
+
 
 def _files_by_name(directory: Path) -> dict[str, Path]:
     index = directory / _INDEX
@@ -160,7 +168,7 @@ class Adapted:
     """
 
     def __init__(self, base: Weights, directory: Path) -> None:
-        self._base = base
+        self.base = base
         self._path = directory / "adapter_model.safetensors"
         self._config = _lora_config(directory)
         if not self._path.is_file():
@@ -174,22 +182,35 @@ class Adapted:
 
     def __reduce__(self) -> tuple[type[Adapted], tuple[Weights, Path]]:
         """Travel to another process as where it lies; a mapped file cannot."""
-        return Adapted, (self._base, self._path.parent)
+        return Adapted, (self.base, self._path.parent)
 
     def names(self) -> Sequence[str]:
         """Every tensor's name, sorted: the base's."""
-        return self._base.names()
+        return self.base.names()
 
     def tensor(self, name: str) -> Tensor:
         """Read one tensor; in fp32 where the adapter changes it, else as the base has it."""
         parts = self._parts.get(name)
         if parts is None:
-            return self._base.tensor(name)
+            return self.base.tensor(name)
         # a module saved whole stands in for the base's; an adapted embedding is saved so beside its pair
-        under = self._read(parts["whole"]) if "whole" in parts else self._base.tensor(name)
+        under = self._read(parts["whole"]) if "whole" in parts else self.base.tensor(name)
         if not _is_pair(parts):
             return under
         return self._factors(parts).added_to(under)
+
+    def linear(self) -> dict[str, LowRank]:
+        """Return, by module, what the adapter adds to a layer that multiplies: (outputs × rank) @ (rank × inputs)."""
+        found = {}
+        for parts in self._parts.values():
+            if "A" in parts:
+                down, up = self._read(parts["A"]), self._read(parts["B"])
+                found[parts["module"]] = LowRank(up, down, self._scaling(parts["module"], down.shape[0]))
+        return found
+
+    def beyond_linear(self) -> list[str]:
+        """Return the tensors that the adapter changes otherwise, sorted: saved whole, or an embedding's."""
+        return sorted(name for name, parts in self._parts.items() if "whole" in parts or "A" not in parts)
 
     def _factors(self, parts: Mapping[str, str]) -> LowRank:
         is_embedding = "embedding_A" in parts
@@ -212,7 +233,7 @@ class Adapted:
 
     def _match(self, names: set[str]) -> dict[str, dict[str, str]]:
         """Sort the adapter's tensors by the base tensor each belongs to, and check the shapes."""
-        known = set(self._base.names())
+        known = set(self.base.names())
         parts: dict[str, dict[str, str]] = {}
         for key in sorted(names):
             module, role = _role(key)
@@ -228,7 +249,7 @@ class Adapted:
                 raise InputError(
                     f"{self._path}: half of the adapter's pair for {name} is missing; save the adapter again"
                 )
-            expected = self._base.tensor(name).shape
+            expected = self.base.tensor(name).shape
             for given in ([self._read(found["whole"]).shape] if "whole" in found else []) + (
                 [self._factors(found).shape] if _is_pair(found) else []
             ):
