@@ -179,7 +179,8 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
                 workers = [child for child in children if "_Worker" in child.cmdline()[0]]
                 driver.kill()
                 break
-    assert len(workers) == 2
+    # the second one may not be there yet when the first has measured two points
+    assert workers
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
     safescape.scan(str(tiny_model), out=out, **TINY)
