@@ -212,6 +212,8 @@ def measure(folder: Path, shape: str) -> dict[str, Any]:
     found["seconds_of_move"] = timed(lambda: engine.move_to(Point(0, (next(alphas),))), 10)
     show(found, "seconds_of_move", floor=4 * parameters / memory, share="move_share_of_memory_bandwidth")
     between(engine, model, found)
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
     engine.move_to(ORIGIN)
 
     def respond(most: int, stop: tuple[str, ...] = ()) -> int:
