@@ -13,6 +13,7 @@ from safescape.survey import DEFAULT, GUARDS, PAPER, QUICK
 __all__ = [
     "JUDGES",
     "SAFE_BELOW",
+    "Adaptive",
     "Also",
     "AlsoLimit",
     "AsJson",
@@ -20,8 +21,10 @@ __all__ = [
     "ChatTemplate",
     "Device",
     "Dtype",
+    "EdgeTolerance",
     "Engine",
     "GpusPerWorker",
+    "Interval",
     "Judge",
     "Labels",
     "Limit",
@@ -93,6 +96,17 @@ MaxRequests = Annotated[
     int | None, typer.Option(help="most requests that openai:MODEL may send, repeated ones included")
 ]
 Seed = Annotated[int, typer.Option(help="of the first random direction")]
+Adaptive = Annotated[
+    bool, typer.Option("--adaptive", help="measure the points that tell most instead of a whole grid; for lines")
+]
+EdgeTolerance = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="with --adaptive: know the basin's edges to this |α| \\[default: span/25]"),
+]
+Interval = Annotated[
+    float | None,
+    typer.Option(metavar="POINTS", help="with --adaptive: add directions until VISAGE's interval is this narrow"),
+]
 Engine = Annotated[
     str, typer.Option(metavar="transformers|vllm", help="what holds the live model and answers; vllm is an extra")
 ]

@@ -74,7 +74,7 @@ def cluster(survey: Survey, model: Model, placement: Placement, points: Sequence
     with _attached(placement):
         hired = _room(survey, placement)
         crew = _Crew(survey, hired)
-        dispatch = Dispatch(crew, hired.workers, points, cost_of(survey))
+        dispatch = Dispatch(crew, hired.workers, points, cost_of(survey), goes_on=survey.adaptive is not None)
         try:
             yield _Cluster(survey, model, crew, dispatch, hired)
         finally:
@@ -305,6 +305,9 @@ class _Cluster:
 
     def measured(self) -> Iterator[Measured | Failed]:
         return self._dispatch.measured()
+
+    def add(self, points: Sequence[Point]) -> None:
+        self._dispatch.add(points)
 
     def at_origin(self) -> Origin:
         worker = self._dispatch.anyone()
