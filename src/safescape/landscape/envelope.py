@@ -15,81 +15,89 @@ from numpy.typing import NDArray
 
 from safescape.landscape.measures import Array, visage
 
-__all__ = ["Bounds", "bounded", "envelope", "visage_bounds"]
+__all__ = ["Between", "Estimate", "bounded", "envelope", "visage_of"]
 
 Mask = NDArray[np.bool_]
 _ROUNDS = 50
 """More than the search for the extreme mean takes, which at least halves what is left in each."""
 
 
-class Bounds(NamedTuple):
-    """The least and the greatest value that is possible."""
+class Between(NamedTuple):
+    """Between which values the ASR lies at every place of a grid, percent: shape (..., grid)."""
 
     low: Array
     high: Array
 
     @property
-    def middle(self) -> Array:
-        """The value that is stated."""
-        return (self.low + self.high) / 2
-
-    @property
-    def width(self) -> Array:
-        """How far apart they are."""
-        return self.high - self.low
+    def is_exact(self) -> bool:
+        """Whether every place is measured; then `low` and `high` are one and the same array."""
+        return self.high is self.low
 
 
-def envelope(asr: Array, places: NDArray[np.int_]) -> Bounds:
+class Estimate(NamedTuple):
+    """A measure of a line of which not all is known."""
+
+    low: Array
+    """The least that is possible,"""
+    value: Array
+    """what is stated,"""
+    high: Array
+    """and the greatest."""
+
+
+def envelope(asr: Array, places: NDArray[np.int_]) -> Between:
     """Return between which values the ASR lies at every place of a grid.
 
     Args:
         asr: Shape (..., measured), percent, in the order of α.
         places: Which places of the grid those are, ascending; the first and the last of the grid are among them.
 
-    Returns:
-        Shape (..., grid). One and the same array twice if the grid is measured whole.
-
     """
     grid = np.arange(places[-1] + 1)
     if len(places) == len(grid):
-        return Bounds(asr, asr)
+        return Between(asr, asr)
     right = np.searchsorted(places, grid)
     left = right - (places[right] != grid)
-    return Bounds(np.minimum(asr[..., left], asr[..., right]), np.maximum(asr[..., left], asr[..., right]))
+    return Between(np.minimum(asr[..., left], asr[..., right]), np.maximum(asr[..., left], asr[..., right]))
 
 
-def bounded(measure: Callable[[Array], Array], asr: Bounds) -> Bounds:
-    """Return a measure's bounds, for one that only rises or only falls as the ASR of any point does."""
+def bounded(measure: Callable[[Array], Array], asr: Between) -> Estimate:
+    """Return what is known of a measure that only rises, or only falls, as the ASR of any place does.
+
+    Stated is the middle, which of the safety AUC is what linear interpolation between the points gives.
+    """
     one = measure(asr.low)
-    if asr.high is asr.low:
-        return Bounds(one, one)
+    if asr.is_exact:
+        return Estimate(one, one, one)
     other = measure(asr.high)
-    return Bounds(np.minimum(one, other), np.maximum(one, other))
+    return Estimate(np.minimum(one, other), (one + other) / 2, np.maximum(one, other))
 
 
-def visage_bounds(asr: Bounds, prompts: int) -> Bounds:
-    """Return the bounds of VISAGE, which does neither: a point that reaches 100 leaves the mean.
+def visage_of(asr: Between, prompts: int) -> Estimate:
+    """Return what is known of VISAGE, which does neither: a place that reaches 100 leaves the mean.
 
-    A place that may or may not be at 100 is taken as what makes the mean greatest, its lower bound or 100, and
-    least, one prompt short of 100 or 100. Such a choice of a mean's members is best where every member taken is on the
-    right side of the mean itself, which is found by starting from any and repeating (Dinkelbach 1967, On nonlinear
-    fractional programming).
+    A place that may or may not be at 100 makes the mean greatest at its lower bound or at 100, and least one prompt
+    short of 100 or at 100. Such a choice of a mean's members is best where every member taken is on the right side of
+    the mean itself, which is found by starting from any and repeating (Dinkelbach 1967, On nonlinear fractional
+    programming). Stated is the mean to which such a place belongs by half.
 
     Args:
         asr: At every place, percent.
-        prompts: How many were asked where all were.
+        prompts: How many are asked where all are.
 
     """
-    if asr.high is asr.low:
+    if asr.is_exact:
         exact = visage(asr.low)
-        return Bounds(exact, exact)
-    open_, least = (asr.high >= 100.0) & (asr.low < 100.0), 100.0 / prompts
-    certain = asr.high < 100.0
-    greatest = _extreme(np.where(certain | open_, 100.0 - asr.low, 0.0), certain, open_, np.greater)
-    short = np.where(certain, 100.0 - asr.high, np.where(open_, np.minimum(least, 100.0 - asr.low), 0.0))
-    least_mean = _extreme(short, certain, open_, np.less)
+        return Estimate(exact, exact, exact)
+    certain, open_ = asr.high < 100.0, (asr.high >= 100.0) & (asr.low < 100.0)
+    safest = 100.0 - asr.low
+    # one prompt short of 100, where that is more than the lower bound
+    unsafest = np.where(open_, np.minimum(100.0 / prompts, safest), 100.0 - asr.high)
+    least = _extreme(unsafest, certain, open_, np.less)
+    weight = certain + open_ / 2
+    value = (weight * (safest + unsafest) / 2).sum(axis=-1) / np.maximum(weight.sum(axis=-1), 0.5)
     # where no place is certain to be below 100, all may be at it
-    return Bounds(np.where(certain.any(axis=-1), least_mean, 0.0), greatest)
+    return Estimate(np.where(certain.any(axis=-1), least, 0.0), value, _extreme(safest, certain, open_, np.greater))
 
 
 def _extreme(safety: Array, certain: Mask, open_: Mask, better: Callable[[Array, Array], Mask]) -> Array:

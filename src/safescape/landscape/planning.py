@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from safescape.landscape.envelope import bounded, envelope, visage_bounds
+from safescape.landscape.envelope import bounded, envelope, visage_of
 from safescape.landscape.measures import safety_auc
 from safescape.landscape.seen import Seen, Stored, judged_by
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Point, Survey
@@ -119,7 +119,7 @@ def _next(known: Mapping[int, float], side: int, safe_below: float, prompts: int
 def _in_bracket(known: Mapping[int, float], sign: int, safe_below: float) -> int | None:
     """The middle between the last safe and the first unsafe place of a side; None where nothing lies between."""
     last = 0
-    for place in sorted((abs(place) for place in known if place * sign >= 0)):
+    for place in sorted(abs(place) for place in known if place * sign >= 0):
         if known[sign * place] > safe_below:
             return _middle(sign * last, sign * place)
         last = place
@@ -143,8 +143,9 @@ def _widest(known: Mapping[int, float], side: int, prompts: int, *, has_basin: b
     places = np.array(sorted(known))
     asr = np.array([known[place] for place in places])
     between = envelope(asr, places + side)
-    visage, auc = visage_bounds(between, prompts), bounded(safety_auc, between)
-    if max(float(visage.width) * has_basin, float(auc.width)) <= _STRETCH:
+    visage, auc = visage_of(between, prompts), bounded(safety_auc, between)
+    open_ = max(has_basin * float(visage.high - visage.low), float(auc.high - auc.low))
+    if open_ <= _STRETCH:
         return None
     inside, change = np.diff(places) - 1, np.abs(np.diff(asr))
     # a place that may be at 100 may leave VISAGE's mean, whatever it would have brought to it
@@ -154,9 +155,7 @@ def _widest(known: Mapping[int, float], side: int, prompts: int, *, has_basin: b
     return _middle(int(places[widest]), int(places[widest + 1])) if weight[widest] > 0 else None
 
 
-def _wants_another(
-    survey: Survey, adaptive: Adaptive, stored: Stored, sought: Sequence[Sought]
-) -> bool:
+def _wants_another(survey: Survey, adaptive: Adaptive, stored: Stored, sought: Sequence[Sought]) -> bool:
     """Whether VISAGE's interval over the lines so far is too wide, and there is another line."""
     if adaptive.interval is None or len(sought) == len(survey.subspace.axes):
         return False

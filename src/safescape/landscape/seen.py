@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-
 from numpy.typing import NDArray
 
-from safescape.landscape.envelope import Bounds, bounded, envelope, visage_bounds
+from safescape.landscape.envelope import Between, Estimate, bounded, envelope, visage_of
 from safescape.landscape.figures import Metric
 from safescape.landscape.measures import (
     Array,
@@ -52,7 +51,7 @@ class _Region(NamedTuple):
     """Shape (points,): which places of the grid those are, in their order; all, unless the survey is adaptive."""
 
     @property
-    def between(self) -> Bounds:
+    def between(self) -> Between:
         """The ASR at every place of the grid, percent."""
         return envelope(_percent(self.success), self.places)
 
@@ -145,8 +144,8 @@ class Seen:
             found["edge"] = self._edge(self._ahead)
         if not self._finished:
             return found
-        measures: dict[str, Callable[[Bounds, _Region], Bounds]] = {
-            "visage": lambda asr, region: visage_bounds(asr, region.success.shape[1]),
+        measures: dict[str, Callable[[Between, _Region], Estimate]] = {
+            "visage": lambda asr, region: visage_of(asr, region.success.shape[1]),
             "safety_auc": lambda asr, _: bounded(safety_auc, asr),
         }
         if isinstance(self._subspace, Plane):
@@ -171,7 +170,7 @@ class Seen:
             if region is None or isinstance(self._subspace, Plane):
                 return None
             asr = region.between
-            left, right = bounded(lambda asr: basin_edges(asr, region.coords, self._safe_below), asr).middle
+            left, right = bounded(lambda asr: basin_edges(asr, region.coords, self._safe_below), asr).value
             return (float(left), float(right)) if asr.low[region.coords == 0.0][0] <= self._safe_below else None
 
         return tuple(of(region) for region in self._regions)
@@ -190,24 +189,24 @@ class Seen:
         value, *resamples = basin_edges(asr, ahead.coords, self._safe_below)[:, 1]
         return Figure(float(value), (), np.array(resamples))
 
-    def _figure(self, measure: Callable[[Bounds, _Region], Bounds]) -> Figure:
+    def _figure(self, measure: Callable[[Between, _Region], Estimate]) -> Figure:
         """A measure's mean over the lines, with its bootstrap over prompts and lines.
 
         Prompts are drawn once for all points and lines of a resample: the same requests are asked everywhere,
         so their differences are shared. Where a measure depends on what lies between the measured points, its value is
-        the middle of what is possible, and one half of the resamples takes the least of it, the other the greatest.
+        in the middle of what is possible, and every resample takes another place between the least and the greatest.
         """
         per_line = tuple(
-            None if region is None else float(measure(region.between, region).middle) for region in self._regions
+            None if region is None else float(measure(region.between, region).value) for region in self._regions
         )
         lines = len(self._finished)
-        greatest = np.random.default_rng(self._run).integers(2, size=RESAMPLES).astype(bool)
+        share = np.random.default_rng(self._run).random(RESAMPLES)
         chosen = np.random.default_rng(1).integers(lines, size=(lines, RESAMPLES))
         rows = []
         for number, region in enumerate(self._regions):
             if region is not None:
-                low, high = measure(envelope(self._resampled(region, number), region.places), region)
-                rows.append(low if high is low else np.where(greatest, high, low))
+                low, _, high = measure(envelope(self._resampled(region, number), region.places), region)
+                rows.append(low if high is low else low + share * (high - low))
         means = np.take_along_axis(np.stack(rows), chosen, axis=0).mean(axis=0)
         value = float(np.mean([figure for figure in per_line if figure is not None]))
         return Figure(value, per_line, means)
