@@ -100,8 +100,8 @@ class Seen:
                 places = np.searchsorted(coords, [point.coords[0] for point in points])
             return _Region(coords, np.array([success(point) for point in points]), places)
 
-        # what is drawn at random of one run is drawn of no other: two runs do not err alike
-        self._run = list(survey.model_fingerprint.encode())
+        # what is not measured of one run is drawn otherwise of another: two runs do not err alike
+        self._run = list(f"{survey.model_fingerprint} {probe.name} {probe.system_prompt}".encode())
         self._safe_below, self._subspace = safe_below, survey.subspace
         origin = next(survey.subspace.points())
         self._origin = np.array(success(origin)) if (probe.name, origin) in stored else None
