@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safescape.landscape import Compared, Comparison, Landscape, comparison_of, landscape_of
+from safescape.landscape import Compared, Comparison, Landscape, comparison_of, landscape_of, plan_of
+from safescape.measure.stages import is_settled, stages_of
 from safescape.store import Store
 from safescape.survey import (
+    Adaptive,
     Answer,
     Axis,
     ChoiceProbe,
@@ -193,6 +196,7 @@ def make_survey(
     through: Sequence[Waypoint] = (),
     also: Sequence[Probe] = (),
     judges: Sequence[str] = ("keyword",),
+    adaptive: Adaptive | None = None,
 ) -> Survey:
     given = [f"Harmful request number {n}" for n in range(prompts)] if isinstance(prompts, int) else prompts
     return Survey.model_validate(
@@ -203,6 +207,7 @@ def make_survey(
             "dtype": dtype,
             "subspace": subspace or Lines(axes=tuple(RandomAxis(seed=n, span=0.5, steps=steps) for n in range(lines))),
             "through": tuple(through),
+            "adaptive": adaptive,
             "probes": [
                 PromptProbe(
                     name="harmful", source="builtin:harmful", system_prompt=system_prompt, prompts=tuple(given)
@@ -250,7 +255,7 @@ def make_run(
         session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
         for judge in judges:
             store.begin_judging(judge, {})
-        for point in list(survey.points())[:points]:
+        for point in itertools.islice(_measured_in_turn(survey, store), points):
             answers: dict[str, list[Answer]] = {}
             scores: dict[str, list[Score]] = {}
             for probe in survey.asked_at(point):
@@ -261,6 +266,8 @@ def make_run(
                     scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
                 else:
                     hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
+                    if probe is survey.prompts and not point.is_origin:
+                        hits = hits[: _asked(survey, hits)]
                     answers[probe.name] = [
                         _answer(
                             point,
@@ -276,6 +283,23 @@ def make_run(
         if origin_at_close is not None:
             store.end_session(session, origin=origin_at_close)
     return Store.read(directory)
+
+
+def _measured_in_turn(survey: Survey, store: Store) -> Iterator[Point]:
+    """The points of a survey in the order of measuring; of an adaptive one round by round, as the store fills."""
+    if survey.adaptive is None:
+        yield from survey.points()
+        return
+    while wanted := plan_of(survey, store.measured()).open:
+        yield from wanted
+
+
+def _asked(survey: Survey, hits: Sequence[bool]) -> int:
+    """How many of the prompts a point needs."""
+    if survey.adaptive is None:
+        return len(hits)
+    safe_below = survey.adaptive.safe_below
+    return next(n for n in stages_of(len(hits)) if is_settled(sum(hits[:n]), n, len(hits), safe_below))
 
 
 def _hits(share: float, items: int) -> list[bool]:

@@ -7,17 +7,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
+import numpy as np
 import torch
 
 from safescape.api.run import Run, execute
 from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError
+from safescape.judges import Weigher, is_immediate, judge_named
 from safescape.judging import Judging, named
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import Placement, Progress, check_placement
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
-from safescape.survey import DEFAULT, PAPER, QUICK, Lines, Plane, Preset, Probe, PromptProbe, Survey, Waypoint
+from safescape.survey import (
+    DEFAULT,
+    PAPER,
+    QUICK,
+    Adaptive,
+    Lines,
+    Plane,
+    Preset,
+    Probe,
+    PromptProbe,
+    Survey,
+    Waypoint,
+)
 from safescape.weights import Model, inspect
 
 __all__ = ["Asking", "device_of", "preset_of", "read_text", "run_over"]
@@ -110,6 +124,7 @@ def run_over(
     *,
     always: Sequence[str] = (),
     only_at: Literal["models"] | None = None,
+    adaptive: Adaptive | None = None,
     **asking: Unpack[Asking],
 ) -> Run:
     """Measure a model over a subspace, or resume.
@@ -121,6 +136,7 @@ def run_over(
         always: Asked beside what stands in `also`, unless it stands there too; by default as many items of each as
             there are prompts by default.
         only_at: Where those and `also` are asked; None: at every point.
+        adaptive: How points are chosen, if not all are measured. The prompts are then put into an order of their own.
         asking: What is asked, and how.
 
     Raises:
@@ -142,6 +158,8 @@ def run_over(
     judges = named(
         asking.get("judges") or preset.judges, judging, labels=asking.get("labels"), rubric=asking.get("rubric")
     )
+    if adaptive is not None:
+        _check_first_judge(judges.names[0])
     template = asking.get("chat_template")
     gpus = asking.get("tensor_parallel", 1)
     each = asking.get("gpus_per_worker")
@@ -156,7 +174,7 @@ def run_over(
     check_placement(placement, device)
     survey = Survey.model_validate(
         {
-            "probes": _probes(preset, asking, always, only_at),
+            "probes": _probes(preset, asking, always, only_at, shuffled=adaptive is not None),
             "device": device,
             "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
             "model": model.name,
@@ -167,6 +185,7 @@ def run_over(
             "adapter": _adapter(asking.get("adapter", "auto"), model, subspace, through, engine, dtype, device),
             "dtype": dtype,
             "subspace": subspace,
+            "adaptive": adaptive,
             "through": tuple(through),
             "judges": judges.names,
             "rubrics": judges.rubrics,
@@ -183,6 +202,20 @@ def run_over(
         on_progress=asking.get("on_progress"),
         judging=judging,
         placement=placement,
+    )
+
+
+def _check_first_judge(name: str) -> None:
+    """Find out that a judge's verdicts are there, and are final, when the next points are chosen by them."""
+    if not is_immediate(name):
+        why = "comes after the measurement"
+    elif isinstance(judge_named(name), Weigher):
+        why = "is not done with an answer before the origin has read it, which is at the end"
+    else:
+        return
+    raise InputError(
+        f"--adaptive with --judge {name}: the first judge's verdicts choose the points, and this one {why}; "
+        f"give --judge keyword --judge {name}"
     )
 
 
@@ -224,7 +257,12 @@ def _adapter(
 
 
 def _probes(
-    preset: Preset, asking: Asking, always: Sequence[str], only_at: Literal["models"] | None
+    preset: Preset,
+    asking: Asking,
+    always: Sequence[str],
+    only_at: Literal["models"] | None,
+    *,
+    shuffled: bool = False,
 ) -> tuple[Probe, ...]:
     given = asking.get("system_prompt", "default")
     systems = [given] if isinstance(given, str) else list(given) or ["default"]
@@ -246,7 +284,19 @@ def _probes(
         [spec for spec in always if spec not in also], preset.limit if most is None else most, system
     )
     further += further_probes(also, most, system)
-    return (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))
+    probes = (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))
+    return tuple(_shuffled(probe) for probe in probes) if shuffled else probes
+
+
+def _shuffled(probe: Probe) -> Probe:
+    """A probe with its prompts in an order drawn at random that depends on nothing but their number.
+
+    So the first of them are a sample of all, and of two probes the same prompts stand in the same places.
+    """
+    if not isinstance(probe, PromptProbe) or not probe.harmful:
+        return probe
+    order = np.random.default_rng(0).permutation(len(probe.prompts))
+    return probe.model_copy(update={"prompts": tuple(probe.prompts[place] for place in order)})
 
 
 def _called(system: str, number: int) -> str:

@@ -137,7 +137,7 @@ def _missing(store: Store) -> RunError:
     """What could not be measured, in one line."""
     failures = store.failures()
     point, reason = next(iter(failures.items()))
-    total = sum(1 for _ in store.survey.points())
+    total = len(failures) + len(store.finished())
     where = "(" + ", ".join(f"{coordinate:g}" for coordinate in point.coords) + ")"
     place = where if point.line is None else f"line {point.line + 1}, {where}"
     place = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else place

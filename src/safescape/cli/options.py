@@ -14,6 +14,7 @@ __all__ = [
     "JUDGES",
     "SAFE_BELOW",
     "Adapter",
+    "Adaptive",
     "Also",
     "AlsoLimit",
     "AsJson",
@@ -21,8 +22,10 @@ __all__ = [
     "ChatTemplate",
     "Device",
     "Dtype",
+    "EdgeTolerance",
     "Engine",
     "GpusPerWorker",
+    "Interval",
     "Judge",
     "Labels",
     "Limit",
@@ -94,6 +97,17 @@ MaxRequests = Annotated[
     int | None, typer.Option(help="most requests that openai:MODEL may send, repeated ones included")
 ]
 Seed = Annotated[int, typer.Option(help="of the first random direction")]
+Adaptive = Annotated[
+    bool, typer.Option("--adaptive", help="measure the points that tell most instead of a whole grid; for lines")
+]
+EdgeTolerance = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="with --adaptive: know the basin's edges to this |α| \\[default: span/25]"),
+]
+Interval = Annotated[
+    float | None,
+    typer.Option(metavar="POINTS", help="with --adaptive: add directions until VISAGE's interval is this narrow"),
+]
 Engine = Annotated[
     str, typer.Option(metavar="transformers|vllm", help="what holds the live model and answers; vllm is an extra")
 ]

@@ -148,16 +148,17 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if as_json:
         print(run.landscape.to_json(), end="")
         return
-    from safescape.views import beyond_said, verdict_of  # loads the drawing libraries, which `--help` need not wait for
+    # loads the drawing libraries, which `--help` need not wait for
+    from safescape.views import beyond_said, interval_said, verdict_of
 
     landscape, console = run.landscape, results()
     console.print(Text(verdict_of(landscape).headline))
     if beyond := beyond_said(landscape):
         console.print(Text(beyond))
     if not landscape.complete:
-        total = sum(1 for _ in run.survey.points())
-        measured = sum(point.probe == run.survey.prompts.name for point in landscape.points)
-        console.print(Text(f"{measured} of {total} points so far; figures are of finished lines only"))
+        console.print(Text(f"{_so_far(run)}; figures are of finished lines only"))
+    if said := interval_said(landscape):
+        console.print(Text(said))
     for judge in landscape.waiting:
         console.print(
             Text(f"{judge} has not read every answer: safescape judge {run.directory} --with {judge} goes on")
@@ -175,6 +176,13 @@ def show_run(run: Run, *, as_json: bool) -> None:
         console.print(Text(line))
     for file in ("report.html", "landscape.png", "landscape.json"):
         console.print(Text(str(run.directory / file)))
+
+
+def _so_far(run: Run) -> str:
+    measured = sum(point.probe == run.survey.prompts.name for point in run.landscape.points)
+    if run.survey.adaptive is not None:
+        return f"{measured} points so far, of an adaptive scan that is not finished"
+    return f"{measured} of {sum(1 for _ in run.survey.points())} points so far"
 
 
 def _further(run: Run) -> Iterator[str]:

@@ -18,6 +18,7 @@ from safescape.landscape.measures import (
     visage_reference,
     wilson,
 )
+from safescape.landscape.planning import Plan, Sought, plan_of, seek
 from safescape.landscape.readings import Reading, reading_of
 from safescape.landscape.resampling import perplexity_of
 from safescape.landscape.run import landscape_of
@@ -33,9 +34,11 @@ __all__ = [
     "Landscape",
     "Measure",
     "Metric",
+    "Plan",
     "PointFigures",
     "Reading",
     "Ruling",
+    "Sought",
     "Threshold",
     "Thresholds",
     "agreed",
@@ -47,9 +50,11 @@ __all__ = [
     "kappa",
     "landscape_of",
     "perplexity_of",
+    "plan_of",
     "plane_radius",
     "reading_of",
     "safety_auc",
+    "seek",
     "visage",
     "visage_reference",
     "wilson",

@@ -69,9 +69,12 @@ def _agreement(probe: str, entries: Sequence[MeasuredPoint], one: str, other: st
     read = [
         _tables(entry.outcomes[one], entry.outcomes[other]) for entry, has in zip(entries, both, strict=True) if has
     ]
-    tables = np.stack(read)  # (points, prompts, outcomes, outcomes)
+    # of a point where not all prompts were asked, the others' tables are empty
+    tables = np.zeros((len(read), max(len(table) for table in read), len(_OUTCOMES), len(_OUTCOMES)))
+    for number, table in enumerate(read):
+        tables[number, : len(table)] = table
     scored = tables[..., _SCORED, :][..., _SCORED]
-    success = _of_success(scored)
+    success = _of_success(scored)  # (points, prompts, 2, 2)
     at_points = success.sum(axis=1)
     figures = iter(zip(at_points.sum(axis=(-2, -1)), agreed(at_points), kappa(at_points), strict=True))
     at = [next(figures) if has else (0.0, np.nan, np.nan) for has in both]

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from safescape.errors import InputError
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Metric, Record
+from safescape.landscape.planning import begun, plan_of
 from safescape.landscape.readings import figure_of
 from safescape.landscape.resampling import Figure, difference
 from safescape.landscape.run import landscape_of
@@ -110,7 +111,9 @@ def _differing(a: Survey, b: Survey) -> Iterable[str]:
 def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
     stored = {(entry.probe, entry.point): entry for entry in run.measured}
     judge = run.survey.judges[0]
-    seen = Seen(run.survey, judged_by(judge, stored), run.survey.prompts, judge, safe_below)
+    plan = plan_of(run.survey, run.measured)
+    survey = run.survey if run.survey.adaptive is None else begun(run.survey, plan.lines)
+    seen = Seen(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
     return {**seen.figures(), **_at_origin(run)}
 
 

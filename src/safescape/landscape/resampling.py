@@ -41,13 +41,16 @@ class Figure(NamedTuple):
 
 
 def difference(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> dict[str, Metric]:
-    """Return a - b, figure by figure, paired: both were resampled with the same draws of prompts and lines."""
+    """Return a - b, figure by figure, paired: both were resampled with the same draws of prompts and lines.
+
+    Two adaptive runs may have measured different numbers of lines; then those that both have stand line by line.
+    """
     return {
         name: Figure(
             a[name].value - b[name].value,
             tuple(
                 None if mine is None or theirs is None else mine - theirs
-                for mine, theirs in zip(a[name].per_line, b[name].per_line, strict=True)
+                for mine, theirs in zip(a[name].per_line, b[name].per_line, strict=False)
             ),
             a[name].resamples - b[name].resamples,
         ).metric()

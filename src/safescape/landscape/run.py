@@ -12,6 +12,7 @@ from safescape.landscape.changes import changes_of
 from safescape.landscape.defence import defence_of
 from safescape.landscape.figures import SAFE_BELOW, Landscape, Measure, PointFigures
 from safescape.landscape.measures import Interval, wilson
+from safescape.landscape.planning import begun, plan_of
 from safescape.landscape.readings import counted_of, reading_of
 from safescape.landscape.resampling import difference
 from safescape.landscape.seen import Seen, judged_by, judges_of
@@ -27,7 +28,9 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     """Compute every figure of a run.
 
     Lines count as soon as all their points are there, so an interrupted run already has the figures of its
-    finished lines. The order of `measured` does not matter.
+    finished lines. The order of `measured` does not matter. Of an adaptive survey those lines are there that have been
+    begun; figures are those of its lines' whole grids, with what is not measured between two points within what these
+    allow.
 
     Args:
         survey: What was to be measured.
@@ -41,14 +44,20 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     if not 0.0 <= safe_below < 100.0:
         raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100, for example 10")
     stored = {(entry.probe, entry.point): entry for entry in measured}
-    places = [(probe, point) for point in survey.points() for probe in survey.asked_at(point)]
+    plan = plan_of(survey, stored.values())
+    if survey.adaptive is not None:
+        survey = begun(survey, plan.lines)
+    places = [(probe, point) for point in plan.points for probe in survey.asked_at(point)]
     here = [(probe, stored[probe.name, point]) for probe, point in places if (probe.name, point) in stored]
     judges = judges_of(survey, stored.values())
     first, *others = judges
-    seen = {judge: Seen(survey, judged_by(judge, stored), survey.prompts, judge, safe_below) for judge in judges}
+    seen = {
+        judge: Seen(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
+        for judge in judges
+    }
     further = [probe for probe in survey.probes[1:] if isinstance(probe, PromptProbe) and probe.harmful]
     judged = judged_by(first, stored)
-    by_probe = {probe.name: Seen(survey, judged, probe, first, safe_below) for probe in further}
+    by_probe = {probe.name: Seen(survey, judged, probe, first, safe_below, plan.on_lines) for probe in further}
     read = [entry for _, entry in here if not entry.scores]
     waiting = tuple(judge for judge in survey.judges if not all(judge in entry.outcomes for entry in read))
     document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
@@ -57,7 +66,7 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
         survey=document,
         subspace=survey.subspace.kind,
         axes=survey.subspace.axes,
-        complete=len(here) == len(places) and first not in waiting,
+        complete=not plan.open and len(here) == len(places) and first not in waiting,
         waiting=waiting,
         safe_below=safe_below,
         points=tuple(

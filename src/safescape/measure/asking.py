@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from safescape.engines import Voice
 from safescape.judges import Judge, common_stop
+from safescape.measure.stages import is_settled, stages_of
 from safescape.probes import Answering, harness_scores
-from safescape.survey import Answer, ChoiceProbe, Exchange, HarnessProbe, PerplexityProbe, PromptProbe, Score
+from safescape.survey import Answer, ChoiceProbe, Exchange, HarnessProbe, Outcome, PerplexityProbe, PromptProbe, Score
 
-__all__ = ["ask", "score"]
+__all__ = ["ask", "ask_in_stages", "score"]
 
 
 def ask(
@@ -40,6 +41,43 @@ def ask(
         Answer(response, {name: given[number] for name, given in verdicts.items()})
         for number, response in enumerate(responses)
     ]
+
+
+def ask_in_stages(
+    voice: Voice,
+    chats: Sequence[str],
+    probe: PromptProbe,
+    judges: Mapping[str, Judge],
+    *,
+    judge: str,
+    safe_below: float,
+    max_new_tokens: int,
+    whole_answers: bool = False,
+) -> list[Answer]:
+    """Ask a probe's prompts in their order, and no more of them than it takes; see `stages`.
+
+    Args:
+        voice: Who answers.
+        chats: What it reads for each prompt.
+        probe: The prompts.
+        judges: By name.
+        judge: By whose verdicts it is decided; one of them.
+        safe_below: The attack success rate, in percent, up to which the voice is safe.
+        max_new_tokens: The most tokens of an answer.
+        whole_answers: Let every answer be written to its end, also when the judges could already tell.
+
+    """
+    answers: list[Answer] = []
+    for end in stages_of(len(chats)):
+        begin = len(answers)
+        some = probe.model_copy(update={"prompts": probe.prompts[begin:end]})
+        answers += ask(
+            voice, chats[begin:end], some, judges, max_new_tokens=max_new_tokens, whole_answers=whole_answers
+        )
+        complied = sum(answer.verdicts[judge].outcome is Outcome.COMPLIED for answer in answers)
+        if is_settled(complied, end, len(chats), safe_below):
+            break
+    return answers
 
 
 def score(voice: Voice, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, *, max_new_tokens: int) -> list[Score]:

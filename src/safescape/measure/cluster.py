@@ -77,7 +77,7 @@ def cluster(survey: Survey, model: Model, placement: Placement, points: Sequence
         # a group is handed out under the name of its first point
         groups = {group[0]: group for group in groups_of(survey, points)}
         crew = _Crew(survey, hired, groups)
-        dispatch = Dispatch(crew, hired.workers, list(groups), cost_of(survey))
+        dispatch = Dispatch(crew, hired.workers, list(groups), cost_of(survey), goes_on=survey.adaptive is not None)
         try:
             yield _Cluster(survey, model, crew, dispatch, hired, groups, points)
         finally:
@@ -232,7 +232,7 @@ class _Crew:
         return self._number
 
     def send(self, worker: int, point: Point) -> None:
-        self._await(worker, Done, self._actors[worker].measure.remote(self._groups[point]))
+        self._await(worker, Done, self._actors[worker].measure.remote(self._groups.get(point, (point,))))
 
     def dismiss(self, worker: int) -> None:
         self._await(worker, Left, self._actors[worker].close.remote())
@@ -312,7 +312,7 @@ class _Cluster:
         points: Sequence[Point],
     ) -> None:
         self._crew, self._dispatch = crew, dispatch
-        self._groups, self._points = groups, points
+        self._groups, self._points = groups, set(points)
         self._survey, self._model = survey, model
         self.fingerprint_at_start = dispatch.begin()
         self.made_of: Mapping[str, str] = {
@@ -322,12 +322,17 @@ class _Cluster:
         }
 
     def measured(self) -> Iterator[Measured | Failed]:
-        wanted = set(self._points)
         for found in self._dispatch.measured():
             if isinstance(found, Failed):
-                yield from (Failed(point, found.reason) for point in self._groups[found.point] if point in wanted)
-            elif found.point in wanted:
+                group = self._groups.get(found.point, (found.point,))
+                yield from (Failed(point, found.reason) for point in group if point in self._points)
+            elif found.point in self._points:
                 yield found
+
+    def add(self, points: Sequence[Point]) -> None:
+        # points that come later are those of a plan, which has no groups
+        self._points.update(points)
+        self._dispatch.add(points)
 
     def at_origin(self) -> Origin:
         worker = self._dispatch.anyone()

@@ -183,7 +183,7 @@ class Dispatch:
     A worker holds one point at a time. A worker that dies, that says nothing for `SILENCE`, or in which measuring
     raises, gives its point back and is replaced; the point goes to a worker that has measured nothing yet, once, and
     has failed if that one is lost with it as well. No point is ever held by two workers. A worker with nothing left to
-    do leaves, so that what it occupied is free for a replacement, or for others.
+    do leaves, so that what it occupied is free for a replacement, or for others; unless more points may come.
 
     Args:
         crew: The workers.
@@ -191,6 +191,7 @@ class Dispatch:
         points: To be measured.
         cost: What each is expected to take.
         clock: Seconds that never go back.
+        goes_on: More points may be added when these are measured.
 
     """
 
@@ -201,8 +202,11 @@ class Dispatch:
         points: Sequence[Point],
         cost: Cost,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        goes_on: bool = False,
     ) -> None:
         self._crew, self._workers, self._clock = crew, workers, clock
+        self._cost, self._goes_on = cost, goes_on
         self._queue = _Queue(points, cost)
         self._given_back: deque[Point] = deque()
         self._tried: set[Point] = set()
@@ -242,6 +246,10 @@ class Dispatch:
             self._hand_out()
             yield from heard
 
+    def add(self, points: Sequence[Point]) -> None:
+        """Take further points, when all that there were are measured or have failed."""
+        self._queue = _Queue(points, self._cost)
+
     def anyone(self) -> int:
         """Return a worker that is ready and holds nothing; one is started if there is none.
 
@@ -280,7 +288,7 @@ class Dispatch:
                 self._holding[worker] = point
                 self._stands[worker] = _row_of(point)
                 self._crew.send(worker, point)
-            elif self._holding or self._given_back:
+            elif self._given_back or (self._holding and not self._goes_on):
                 self._dismiss(worker)
         staff = len(self._starting) + len(self._free) + len(self._holding)
         missing = len(self._queue) + len(self._given_back) - len(self._starting)

@@ -1,16 +1,20 @@
-"""The one loop: every point that the store does not hold yet is measured and stored."""
+"""The one loop: every point that the store does not hold yet is measured and stored.
+
+An adaptive survey is measured in rounds: what a round gave says which points the next one has. All others have one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
 import torch
 
 from safescape.judges import Judge, Weigher, is_immediate, judge_named, members_of
+from safescape.landscape import plan_of
 from safescape.measure.dispatch import Failed
 from safescape.measure.workers import HERE, Placement, Workers, working
 from safescape.store import Store
@@ -26,6 +30,7 @@ class Progress(NamedTuple):
 
     finished: int
     total: int
+    """Points to be measured; of an adaptive survey those that are chosen so far."""
     latest: Point | None
     """The point just finished; None when the run begins or resumes."""
     asr: float | None
@@ -57,42 +62,67 @@ def measure(
         RunError: a point could not be stored, or the model did not come back to its origin.
 
     """
-    points = list(survey.points())
-    finished = store.finished()
-    todo = [point for point in points if point not in finished]
-    on_progress(Progress(len(points) - len(todo), len(points), None, None, choice=survey.choice))
+    finished, failed = store.finished(), set[Point]()
+    todo, total = _round(survey, store, finished, failed)
+    on_progress(Progress(len(finished), total, None, None, choice=survey.choice))
     asked = [member for name in survey.judges for member in members_of(name)]
     judges = {name: judge_named(name) for name in asked if is_immediate(name)}
     weighers = _weighers(judges)
-    if not todo and is_weighed(store, points, weighers):
+    if not todo and is_weighed(store, _in_order(survey, finished), weighers):
         return
     with _session(survey, model, store, placement, todo) as (workers, session):
         for name, judge in judges.items():
             store.begin_judging(name, judge.made_of)
-        for found in workers.measured():
-            point = found.point
-            if isinstance(found, Failed):
-                store.add_failure(point, found.reason, session)
-                continue
-            store.add(
-                point,
-                position=found.position,
-                seconds=found.seconds,
-                session=session,
-                answers=found.answers,
-                scores=found.scores,
-            )
-            finished.add(point)
-            asr = _asr(found.answers[survey.prompts.name], survey.judges[0])
-            on_progress(Progress(len(finished), len(points), point, asr))
+        while todo:
+            for found in workers.measured():
+                point = found.point
+                if isinstance(found, Failed):
+                    failed.add(point)
+                    store.add_failure(point, found.reason, session)
+                    continue
+                store.add(
+                    point,
+                    position=found.position,
+                    seconds=found.seconds,
+                    session=session,
+                    answers=found.answers,
+                    scores=found.scores,
+                )
+                finished.add(point)
+                asr = _asr(found.answers[survey.prompts.name], survey.judges[0])
+                on_progress(Progress(len(finished), total, point, asr))
+            todo, total = _round(survey, store, finished, failed)
+            workers.add(todo)
+        points = _in_order(survey, finished)
         if not is_weighed(store, points, weighers):
             weigh(
                 workers.at_origin(),
                 store,
                 points,
                 weighers,
-                lambda weighed: on_progress(Progress(len(finished), len(points), None, None, weighed)),
+                lambda weighed: on_progress(Progress(len(finished), total, None, None, weighed)),
             )
+
+
+class _Round(NamedTuple):
+    todo: list[Point]
+    """To be measured now, in the order of the survey's points."""
+    total: int
+    """Points, as far as they are chosen."""
+
+
+def _round(survey: Survey, store: Store, finished: Collection[Point], failed: Collection[Point]) -> _Round:
+    """The points that are to be measured and are not yet; of an adaptive survey its next round, until there is none."""
+    if survey.adaptive is None:
+        chosen = wanted = tuple(survey.points())
+    else:
+        plan = plan_of(survey, store.measured())
+        chosen, wanted = plan.points, plan.open
+    return _Round([point for point in wanted if point not in finished and point not in failed], len(chosen))
+
+
+def _in_order(survey: Survey, finished: Collection[Point]) -> list[Point]:
+    return [point for point in survey.points() if point in finished]
 
 
 def weigh_stored(
@@ -112,8 +142,7 @@ def weigh_stored(
         RunError: a point could not be stored, or the model did not come back to its origin.
 
     """
-    finished = store.finished()
-    points = [point for point in survey.points() if point in finished]
+    points = _in_order(survey, store.finished())
     with _session(survey, model, store, HERE, ()) as (workers, _):
         weigh(workers.at_origin(), store, points, judges, on_progress)
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from safescape.engines import Engine, VllmEngine, open_engine
 from safescape.errors import InputError
 from safescape.judges import is_immediate, judge_named, members_of
-from safescape.measure.asking import ask, score
+from safescape.measure.asking import ask, ask_in_stages, score
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Answer, InterpolationAxis, Point, Position, PromptProbe, Score, Survey
 from safescape.weighing import Origin
@@ -27,7 +27,7 @@ class Measured(NamedTuple):
     position: Position
     """Where the weights stood, as rounded."""
     answers: Mapping[str, Sequence[Answer]]
-    """By probe of prompts, in the order of its prompts."""
+    """By probe of prompts, in the order of its prompts; of an adaptive survey's first probe those that were asked."""
     scores: Mapping[str, Sequence[Score]]
     """By capability probe, in the order of its items."""
     seconds: float
@@ -113,7 +113,7 @@ class Station:
         scores: dict[str, list[Score]] = {}
         for probe in self._survey.asked_at(point):
             if isinstance(probe, PromptProbe):
-                answers[probe.name] = heard[probe.name, point] if heard is not None else self._asked(probe)
+                answers[probe.name] = heard[probe.name, point] if heard is not None else self._asked_at(point, probe)
             else:
                 scores[probe.name] = score(self._engine, probe, max_new_tokens=self._survey.max_new_tokens)
         return Measured(point, position, answers, scores, time.monotonic() - start)
@@ -151,6 +151,23 @@ class Station:
             self._judges,
             max_new_tokens=self._survey.max_new_tokens,
             whole_answers=self._whole_answers,
+        )
+
+    def _asked_at(self, point: Point, probe: PromptProbe) -> list[Answer]:
+        survey, chats = self._survey, self._script.chats[probe.name]
+        tokens, whole = survey.max_new_tokens, self._whole_answers
+        # the origin's rate is a figure of its own
+        if survey.adaptive is None or probe is not survey.prompts or point.is_origin:
+            return self._asked(probe)
+        return ask_in_stages(
+            self._engine,
+            chats,
+            probe,
+            self._judges,
+            judge=survey.judges[0],
+            safe_below=survey.adaptive.safe_below,
+            max_new_tokens=tokens,
+            whole_answers=whole,
         )
 
     def at_origin(self) -> Origin:

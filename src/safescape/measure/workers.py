@@ -60,6 +60,10 @@ class Workers(Protocol):
         """Every one of their points, as it is measured or has failed."""
         ...
 
+    def add(self, points: Sequence[Point]) -> None:
+        """Give them further points, when they have measured those that they had; an adaptive survey's next round."""
+        ...
+
     def at_origin(self) -> Origin:
         """Let one engine stand at the origin, to be asked there what it finds of answers given elsewhere."""
         ...
@@ -82,6 +86,9 @@ class _Here:
         for group in groups_of(self._survey, self._points):
             yield from (found for found in self._station.measure_together(group) if found.point in wanted)
 
+    def add(self, points: Sequence[Point]) -> None:
+        self._points = points
+
     def at_origin(self) -> Origin:
         return self._station.at_origin()
 
@@ -97,7 +104,7 @@ def working(survey: Survey, model: Model, placement: Placement, points: Sequence
         survey: What is measured.
         model: The model it names, found on this disk.
         placement: Where.
-        points: Those that are to be measured.
+        points: Those that are to be measured; of an adaptive survey, first.
 
     Raises:
         InputError: the model cannot be used there, or there is no room for so many workers.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from safescape.errors import InputError
 from safescape.survey.words import KEYWORD, REFUSAL, Point
@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT",
     "PAPER",
     "QUICK",
+    "Adaptive",
     "Axis",
     "ChoiceProbe",
     "Frozen",
@@ -226,6 +227,21 @@ class HarnessProbe(_Probe):
 Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe | HarnessProbe, Field(discriminator="kind")]
 
 
+class Adaptive(Frozen):
+    """Points are chosen by what was found at others; those that can be chosen are the grids' of the survey's lines.
+
+    An edge is sought to one step of its grid. At a point the first probe's prompts are asked in their order, and no
+    more of them than the point's verdict needs. All other probes are asked in full.
+    """
+
+    directions: int = Field(ge=1)
+    """So many lines are measured in any case; each further one only if `interval` is not reached without it."""
+    safe_below: float = Field(ge=0, lt=100)
+    """The ASR, in percent, whose crossing is the edge; points are chosen by it, so it is a part of the survey."""
+    interval: float | None = Field(default=None, gt=0)
+    """How wide VISAGE's 95 % interval may be for no further line to be needed; None: none is measured."""
+
+
 class Survey(Frozen):
     """The full specification of a measurement."""
 
@@ -245,6 +261,8 @@ class Survey(Frozen):
     device: str = "cpu"
     """Also the device whose generator makes the noise; runs on different kinds of device have different directions."""
     subspace: Annotated[Lines | Plane, Field(discriminator="kind")]
+    adaptive: Adaptive | None = Field(default=None, exclude_if=lambda chosen: chosen is None)
+    """None, which is not written: every point of the subspace is measured."""
     through: tuple[Waypoint, ...] = ()
     probes: tuple[Probe, ...] = Field(min_length=1)
     """The first one holds harmful prompts; it is what the figures (VISAGE, radius) are about."""
@@ -275,6 +293,17 @@ class Survey(Frozen):
             raise ValueError("one is named twice")
         return judges
 
+    @model_validator(mode="after")
+    def _adapts_on_random_lines(self) -> Self:
+        if self.adaptive is None:
+            return self
+        axes = self.subspace.axes
+        if isinstance(self.subspace, Plane) or not all(isinstance(axis, RandomAxis) for axis in axes) or self.through:
+            raise ValueError("adaptive needs lines in random directions, and no checkpoints beside them")
+        if len({axis.grid for axis in axes}) > 1 or self.adaptive.directions > len(axes):
+            raise ValueError("adaptive needs lines with one grid, and as many as it begins with")
+        return self
+
     @property
     def prompts(self) -> PromptProbe:
         """The first probe: harmful prompts."""
@@ -283,7 +312,10 @@ class Survey(Frozen):
         return first
 
     def points(self) -> Iterator[Point]:
-        """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it."""
+        """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it.
+
+        Of an adaptive survey, every point that may be measured.
+        """
         yield from self.subspace.points()
         yield from (Point(None, (), number) for number in range(len(self.through)))
 

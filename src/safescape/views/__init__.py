@@ -9,7 +9,7 @@ from safescape.views.page import render as render_page
 from safescape.views.posting import markdown_of
 from safescape.views.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
 from safescape.views.study import study_table
-from safescape.views.verdict import beyond_said, verdict_of
+from safescape.views.verdict import beyond_said, interval_said, verdict_of
 
 __all__ = [
     "SPEED_COLUMNS",
@@ -18,6 +18,7 @@ __all__ = [
     "draw",
     "draw_comparison",
     "draw_speed",
+    "interval_said",
     "junit_of",
     "markdown_of",
     "render_comparison",

@@ -75,7 +75,7 @@ def runs_of(comparison: Comparison) -> Table:
                 printable(landscape.survey.get("model", "")),
                 printable(landscape.survey.get("dtype", "")),
                 _directions(landscape),
-                f"{extent.measured} of {extent.total}",
+                extent.points.removesuffix(" points"),
                 printable(PurePath(directory) / "report.html"),
             )
         )

@@ -71,7 +71,7 @@ def standing_of(landscape: Landscape) -> list[str]:
     """Return a run's VISAGE and radius with their intervals, or that it has no basin; and what is not measured yet."""
     said = basin_of(landscape.metrics, landscape.safe_below, "visage", "basin_radius")
     extent = extent_of(landscape)
-    return said if landscape.complete else [*said, f"{extent.measured} of {extent.total} points"]
+    return said if landscape.complete else [*said, extent.points]
 
 
 def between(comparison: Comparison, number: int, key: str) -> Metric:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis
@@ -29,13 +30,16 @@ __all__ = [
     "curves_of",
     "extent_of",
     "first_probe",
+    "is_adaptive",
     "mean_edges",
     "mean_of",
     "measure_courses",
     "origin_of",
     "other_model",
+    "places_of",
     "sample_of",
     "third_model",
+    "unbroken",
     "waypoints_of",
 ]
 
@@ -114,10 +118,33 @@ class Extent(NamedTuple):
     """How much of a survey is measured."""
 
     measured: int
-    total: int
-    """Points, the origin counted once."""
+    total: int | None
+    """Points, the origin counted once; None while an adaptive run has not chosen them all."""
     prompts: int
     directions: int
+
+    @property
+    def points(self) -> str:
+        """How many points of how many: `12 of 61 points`, or `12 points so far`."""
+        return f"{self.measured} points so far" if self.total is None else f"{self.measured} of {self.total} points"
+
+
+def is_adaptive(landscape: Landscape) -> bool:
+    """Return whether the run chose its points as it went, so that every line has its own."""
+    return landscape.survey.get("adaptive") is not None
+
+
+def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:
+    """Return the α that are measured on a line once it is finished: its grid, or those that an adaptive run chose."""
+    finished = landscape.metrics["safety_auc"].per_line
+    if is_adaptive(landscape) and line < len(finished) and finished[line] is not None:
+        return tuple(point.coords[0] for point in landscape.on_line(line))
+    return landscape.axes[line].grid
+
+
+def unbroken(landscape: Landscape) -> tuple[float, ...]:
+    """Return the α of which none may be missing between two that a curve joins; an adaptive run has no such."""
+    return () if is_adaptive(landscape) else landscape.axes[0].grid
 
 
 def first_probe(landscape: Landscape) -> str:
@@ -138,12 +165,13 @@ def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
     found = []
     for line, axis in enumerate(landscape.axes):
         samples = tuple(sample_of(figures) for figures in landscape.on_line(line, probe))
-        found.append(Curve(line, label_of(line, axis), samples, {s.alpha for s in samples} >= set(axis.grid)))
+        complete = {s.alpha for s in samples} >= set(places_of(landscape, line))
+        found.append(Curve(line, label_of(line, axis), samples, complete))
     return found
 
 
 def mean_of(curves: Sequence[Curve]) -> tuple[Reading, ...]:
-    """Return the mean over the complete curves, at the coordinates that all of them have.
+    """Return the mean over the complete curves, at every coordinate that one of them has.
 
     Unfinished curves stay out: a mean over other lines at every point would show steps that no model has. Empty
     if fewer than two curves are complete.
@@ -158,7 +186,7 @@ def courses_of(landscape: Landscape) -> list[Course]:
     for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart)):
         curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
         whole = [curve for curve in curves if curve.complete] or curves[:1]
-        found.append(course_of(probe, "asr", [_readings(curve) for curve in whole], landscape.axes[0].grid))
+        found.append(course_of(probe, "asr", [_readings(curve) for curve in whole], unbroken(landscape)))
     return found
 
 
@@ -170,22 +198,25 @@ def measure_courses(landscape: Landscape) -> list[Course]:
     found, apart = [], only_at_models(landscape)
     for probe, kind in dict.fromkeys((m.probe, m.kind) for m in landscape.measures if m.probe not in apart):
         lines = []
-        for line, axis in enumerate(landscape.axes):
+        for line in range(len(landscape.axes)):
             here = {
                 m.coords[0]: Reading(m.effective[0], m.value, m.low, m.high)
                 for m in landscape.measures
                 if m.probe == probe and m.waypoint is None and m.line in (line, None)
             }
-            lines.append((here, set(here) >= set(axis.grid)))
+            lines.append((here, set(here) >= set(places_of(landscape, line))))
         whole = [here for here, complete in lines if complete] or [here for here, _ in lines if here][:1]
         if whole:
-            found.append(course_of(probe, kind, whole, landscape.axes[0].grid))
+            found.append(course_of(probe, kind, whole, unbroken(landscape)))
     return found
 
 
 def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
-    """Return the mean over lines, each by the α asked for, where all have a reading; a perplexity in its logarithm."""
-    places, grid = pairwise(_shared(lines)), sorted(grid)
+    """Return the mean over lines, each by the α asked for, where one has a reading; a perplexity in its logarithm.
+
+    A line that has none there is read linearly between its own.
+    """
+    places, grid = pairwise(_places(lines)), sorted(grid)
     gaps = [n for n, (left, right) in enumerate(places, start=1) if bisect_right(grid, left) < bisect_left(grid, right)]
     readings = _mean(lines, logarithmic=kind == "perplexity")
     if kind == "perplexity":
@@ -234,7 +265,8 @@ def extent_of(landscape: Landscape) -> Extent:
     grids = [len(axis.grid) for axis in landscape.axes]
     total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
     total += len(through_of(landscape))
-    return Extent(len(here), total, here[0].n if here else 0, len(landscape.axes))
+    chosen = len(here) if landscape.complete else None
+    return Extent(len(here), chosen if is_adaptive(landscape) else total, here[0].n if here else 0, len(landscape.axes))
 
 
 def _at(landscape: Landscape, alpha: float) -> Sample | None:
@@ -247,23 +279,29 @@ def _readings(curve: Curve) -> Mapping[float, Reading]:
     return {s.alpha: Reading(s.x, s.asr, s.low, s.high) for s in curve.samples}
 
 
-def _shared(lines: Sequence[Mapping[float, Reading]]) -> list[float]:
-    """The α at which all of the lines have a reading."""
-    return sorted(set.intersection(*(set(line) for line in lines))) if lines else []
+def _places(lines: Sequence[Mapping[float, Reading]]) -> list[float]:
+    """The α at which one of the lines has a reading."""
+    return sorted(set().union(*lines))
 
 
 def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False) -> tuple[Reading, ...]:
-    """The mean of the lines, and of the ends of their intervals, where all of them have a reading.
+    """The mean of the lines, and of the ends of their intervals, wherever one of them has a reading.
 
     The same requests are asked on every line, so the mean's interval is hardly narrower than a line's.
     """
-    shared = _shared(lines)
-    if not shared:
+    places = _places(lines)
+    if not places:
         return ()
-    cells = np.array([[line[alpha] for alpha in shared] for line in lines])
-    if logarithmic:
-        cells[..., 1:] = np.log(cells[..., 1:])
-    mean = cells.mean(axis=0)
+    mean = np.mean([_read_at(places, line, logarithmic=logarithmic) for line in lines], axis=0)
     if logarithmic:
         mean[..., 1:] = np.exp(mean[..., 1:])
     return tuple(Reading(*(float(part) for part in reading)) for reading in mean)
+
+
+def _read_at(places: Sequence[float], line: Mapping[float, Reading], *, logarithmic: bool) -> NDArray[np.float64]:
+    """A line's readings at all of the places, between its own ones linearly: shape (places, fields of a reading)."""
+    own = sorted(line)
+    cells = np.array([line[alpha] for alpha in own])
+    if logarithmic:
+        cells[..., 1:] = np.log(cells[..., 1:])
+    return cells if own == list(places) else np.array([np.interp(places, own, field) for field in cells.T]).T

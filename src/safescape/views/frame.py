@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 from safescape.landscape import Landscape, Metric
 from safescape.survey import InterpolationAxis
-from safescape.views.curves import Sample, extent_of, other_model
+from safescape.views.curves import Sample, extent_of, is_adaptive, other_model
 from safescape.views.words import (
     counted,
     interval_text,
@@ -174,11 +174,14 @@ def _measured(landscape: Landscape) -> str:
     if not landscape.complete:
         random = landscape.subspace == "lines" and not any(isinstance(a, InterpolationAxis) for a in landscape.axes)
         finished = sum(value is not None for value in landscape.metrics["visage"].per_line)
-        some = f"({extent.measured} of {extent.total} points)"
+        some = f"({extent.points})"
         subject = f"{finished} of {subject} finished {some}" if random else f"{subject} {some}"
     if through := through_of(landscape):
         subject += f" · {counted(len(through), 'checkpoint')}"
-    return f"{counted(extent.prompts, 'prompt')} · {subject} · {judge_of(landscape)} judge"
+    if is_adaptive(landscape):
+        subject += ", at points chosen by results"
+    at_most = "up to " if is_adaptive(landscape) else ""
+    return f"{at_most}{counted(extent.prompts, 'prompt')} · {subject} · {judge_of(landscape)} judge"
 
 
 def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:

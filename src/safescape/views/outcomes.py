@@ -14,7 +14,7 @@ import numpy as np
 
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis, Outcome
-from safescape.views.curves import Course, Reading, course_of, first_probe
+from safescape.views.curves import Course, Reading, course_of, first_probe, is_adaptive, places_of, unbroken
 from safescape.views.layers import Layer, layer_of
 from safescape.views.words import all_judges_of, printable, shortened
 
@@ -84,8 +84,9 @@ def shares_of(landscape: Landscape) -> list[Shares]:
 
 def seen_by(landscape: Landscape) -> tuple[str, str]:
     """Return whose outcomes these are, as hostile text on one line, and what `shares_of` shows of them."""
-    lines = enumerate(landscape.axes)
-    finished = sum(len(_readings(landscape, line, Outcome.COMPLIED)) == len(axis.grid) for line, axis in lines)
+    lines = range(len(landscape.axes))
+    grids = [len(places_of(landscape, line)) for line in lines]
+    finished = sum(len(_readings(landscape, line, Outcome.COMPLIED)) == grids[line] for line in lines)
     said = f", to “{shortened(printable(first_probe(landscape)), 20)}”" if landscape.by_probe else ""
     if len(landscape.axes) > 1 and landscape.subspace == "lines":
         said += f", mean of {finished} directions" if finished > 1 else ", one direction"
@@ -116,7 +117,7 @@ def beyond_of(landscape: Landscape) -> Beyond | None:
 
     Without a basin that is the origin, on a line to another model that model. In random directions it is the nearest
     distance at which 90 % are no longer refused, or else the one at which most are not; on a plane, all its points at
-    which the ASR is above the threshold.
+    which the ASR is above the threshold. Of an adaptive run only distances count at which all lines are measured.
     """
     points = [point for point in _points(landscape) if point.waypoint is None]
     if finest_of(landscape) is None:
@@ -133,10 +134,11 @@ def beyond_of(landscape: Landscape) -> Beyond | None:
     rings: dict[float, list[PointFigures]] = {}
     for point in points:
         rings.setdefault(abs(point.coords[0]), []).append(point)
+    least = 2 * len(landscape.axes) if is_adaptive(landscape) else 1
     found = [
         beyond
         for far, ring in sorted(rings.items())
-        if far and (beyond := _beyond(landscape, f"At |α| = {far:g}", ring)) is not None
+        if far and len(ring) >= least and (beyond := _beyond(landscape, f"At |α| = {far:g}", ring)) is not None
     ]
     broken = (beyond for beyond in found if beyond.not_refused >= 90.0)
     return next(broken, max(found, key=lambda beyond: beyond.not_refused, default=None))
@@ -173,11 +175,12 @@ def _count(point: PointFigures, outcome: Outcome) -> int:
 
 
 def _course(landscape: Landscape, outcome: Outcome) -> Course:
-    lines = [(_readings(landscape, line, outcome), len(axis.grid)) for line, axis in enumerate(landscape.axes)]
+    numbers = range(len(landscape.axes))
+    lines = [(_readings(landscape, line, outcome), len(places_of(landscape, line))) for line in numbers]
     whole = [here for here, points in lines if len(here) == points]
     # of lines that all share the origin, the first that has more
     begun = sorted((here for here, _ in lines if here), key=lambda here: len(here) == 1)
-    return course_of(first_probe(landscape), outcome.value, whole or begun[:1], landscape.axes[0].grid)
+    return course_of(first_probe(landscape), outcome.value, whole or begun[:1], unbroken(landscape))
 
 
 def _readings(landscape: Landscape, line: int, outcome: Outcome) -> dict[float, Reading]:

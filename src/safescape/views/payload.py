@@ -22,6 +22,7 @@ from safescape.views.curves import (
     mean_of,
     measure_courses,
     other_model,
+    places_of,
     third_model,
     waypoints_of,
 )
@@ -175,8 +176,9 @@ def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[dict[str, 
         ]
     else:
         found = [
-            curve("line", label_of(line, axis), axis.grid, (Point(line if a else None, (a,)) for a in axis.grid))
+            curve("line", label_of(line, axis), grid, (Point(line if a else None, (a,)) for a in grid))
             for line, axis in enumerate(landscape.axes)
+            for grid in (places_of(landscape, line),)
         ]
     if passed := waypoints_of(landscape):
         numbers = [sample.waypoint or 0 for sample in passed]

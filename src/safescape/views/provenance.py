@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from safescape.landscape import Landscape
 from safescape.store import Session, Store
-from safescape.survey import Axis, ChoiceProbe, InterpolationAxis, Lines, PerplexityProbe, Plane, Probe, PromptProbe
-from safescape.views.curves import waypoints_of
+from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
+from safescape.views.curves import is_adaptive, waypoints_of
 from safescape.views.words import all_judges_of, printable, subject_of
 
 __all__ = ["facts_of", "limits_of", "origin_check"]
@@ -30,8 +30,9 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         ("Fingerprint", survey.model_fingerprint),
         ("Engine", ", ".join([survey.engine, survey.dtype, f"on {survey.device}", *filter(None, [survey.choice])])),
         ("Measured over", subject),
-        ("Directions", _directions(survey.subspace)),
-        ("Scale of a direction", _scale(survey.subspace.axes)),
+        ("Directions", _directions(landscape)),
+        *([("Points", _chosen(survey.adaptive))] if survey.adaptive is not None else []),
+        ("Scale of a direction", _scale(landscape.axes)),
         *([("Checkpoints", _checkpoints(landscape, store))] if survey.through else []),
         ("Prompts", f"{len(probe.prompts)} from {probe.source} (probe “{probe.name}”)"),
         ("System prompt", _system(probe)),
@@ -45,12 +46,19 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
     ]
 
 
-def _directions(subspace: Lines | Plane) -> str:
+def _chosen(adaptive: Adaptive) -> str:
+    wide = "" if adaptive.interval is None else f"; directions until VISAGE's interval is {adaptive.interval:g} wide"
+    return (
+        f"chosen as results came in: by bisection where the ASR passes {adaptive.safe_below:g} %, then where the "
+        f"figures left most open; at each as many prompts as its verdict needed, in a fixed order{wide}"
+    )
+
+
+def _directions(landscape: Landscape) -> str:
     """One line for each other model, and for all random directions that are alike."""
     alike: dict[tuple[str, str, int], list[str]] = {}
-    for axis, sign in zip(
-        subspace.axes, "αβ" if isinstance(subspace, Plane) else "α" * len(subspace.axes), strict=True
-    ):
+    signs = "αβ" if landscape.subspace == "plane" else "α" * len(landscape.axes)
+    for axis, sign in zip(landscape.axes, signs, strict=True):
         span = f"{sign} from {axis.grid[0]:g} to {axis.grid[-1]:g}".replace("-", "\N{MINUS SIGN}")
         if isinstance(axis, InterpolationAxis):
             rows = f"; of {', '.join(axis.resized)} only the common rows move" if axis.resized else ""
@@ -138,6 +146,12 @@ def limits_of(landscape: Landscape) -> list[str]:
         found.append(
             "Random directions show the most usual surroundings. Harmful finetuning moves in chosen directions, along "
             "which safety can end far nearer."
+        )
+    if is_adaptive(landscape):
+        found.append(
+            "The points were chosen as results came in, and between two of them the ASR is taken not to turn: a second "
+            "basin that begins and ends between them is not seen. The intervals of VISAGE, radius and AUC hold what "
+            "this leaves open."
         )
     if any(between):
         found.append(

@@ -6,6 +6,7 @@ Plain text: who sets it on a page escapes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from safescape.landscape import Landscape
@@ -14,7 +15,7 @@ from safescape.views.curves import Sample, origin_of, other_model, waypoints_of
 from safescape.views.outcomes import beyond_of, seen_by
 from safescape.views.words import interval_text, printable, value_text
 
-__all__ = ["Verdict", "beyond_said", "verdict_of"]
+__all__ = ["Verdict", "beyond_said", "interval_said", "verdict_of"]
 
 
 class Verdict(NamedTuple):
@@ -36,7 +37,11 @@ def verdict_of(landscape: Landscape) -> Verdict:
         )
     path = isinstance(landscape.axes[0], InterpolationAxis)
     found = _no_basin(landscape, name, origin) or (_path if path else _random)(landscape, name, origin)
-    return found._replace(detail=found.detail + _trajectory(landscape) + f" {beyond_said(landscape)}".rstrip())
+    return found._replace(detail=found.detail + _trajectory(landscape) + _said(landscape))
+
+
+def _said(landscape: Landscape) -> str:
+    return "".join(f" {sentence}" for sentence in (beyond_said(landscape), interval_said(landscape)) if sentence)
 
 
 def _held(sample: Sample) -> str:
@@ -147,3 +152,16 @@ def beyond_said(landscape: Landscape) -> str:
         f"{beyond.where}, of {beyond.not_refused:.0f} % not refused, {beyond.complied:.0f} % is compliance and "
         f"{beyond.incoherent:.0f} % is noise{left} ({seen_by(landscape)[0]} judge)."
     )
+
+
+def interval_said(landscape: Landscape) -> str:
+    """Return what became of the interval that an adaptive run was to reach; empty where it was to reach none."""
+    adaptive, visage = landscape.survey.get("adaptive"), landscape.metrics["visage"]
+    wanted = adaptive.get("interval") if isinstance(adaptive, Mapping) else None
+    if wanted is None or not landscape.complete or not landscape.has_basin or visage.low is None or visage.high is None:
+        return ""
+    wide, lines = visage.high - visage.low, len(landscape.axes)
+    found = f"VISAGE's interval is {wide:.1f} wide after {lines} directions"
+    if wide <= wanted:
+        return f"{found}; {wanted:g} was asked for."
+    return f"{found}, which is the most that are measured: the {wanted:g} that was asked for is not reached."

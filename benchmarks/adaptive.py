@@ -1,0 +1,164 @@
+"""python benchmarks/adaptive.py [--runs 40] [--run] [--out DIR]
+
+What `--adaptive` saves, and whether it finds what the whole grid finds. Without `--run`: synthetic landscapes of nine
+kinds, in which every prompt has an edge of its own; the grid is measured whole, and adaptively out of the same answers.
+With `--run`: the demo model, once with a whole grid whose step is the edge tolerance, once with `--adaptive`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safescape.landscape import Metric, plan_of
+from safescape.landscape.planning import begun
+from safescape.landscape.seen import Seen
+from safescape.measure.stages import is_settled, stages_of
+from safescape.survey import (
+    Adaptive,
+    Lines,
+    MeasuredPoint,
+    Outcome,
+    Point,
+    Position,
+    PromptProbe,
+    RandomAxis,
+    Survey,
+)
+
+PROMPTS, LINES, STEPS, SAFE_BELOW = 80, 3, 50, 10.0
+FIGURES = ("basin_radius", "visage", "safety_auc")
+
+
+class Kind(NamedTuple):
+    """A kind of landscape."""
+
+    edge: tuple[float, float]
+    """Between which |α| a side's edge lies."""
+    spread: float
+    """How far the edges of the prompts scatter around it, in |α|."""
+    inside: float = 0.0
+    """The chance that an answer complies that should not."""
+    outside: float = 0.0
+    """The chance that an answer refuses, or seems to, that should not."""
+    again: float = 9.0
+    """From this |α| on the model refuses again."""
+
+
+KINDS = {
+    "a step": Kind((0.08, 0.2), 0.001),
+    "steep, as the demo's": Kind((0.1, 0.16), 0.012),
+    "steep, and 1 % refused beyond": Kind((0.1, 0.16), 0.012, 0.0, 0.01),
+    "steep, and 5 % refused beyond": Kind((0.1, 0.16), 0.012, 0.0, 0.05),
+    "gradual": Kind((0.1, 0.25), 0.05),
+    "wide, and sometimes without an edge": Kind((0.3, 0.6), 0.02),
+    "4 % answered in the basin": Kind((0.1, 0.2), 0.012, 0.04, 0.002),
+    "a third refused beyond": Kind((0.1, 0.2), 0.012, 0.0, 0.33),
+    "safe again farther out": Kind((0.1, 0.16), 0.012, again=0.4),
+}
+
+Truth = Mapping[Point, NDArray[np.bool_]]
+"""By point, whether each prompt is complied with."""
+
+
+def survey_of(*, adaptive: bool) -> Survey:
+    """A survey of random lines."""
+    return Survey(
+        model="synthetic",
+        model_fingerprint="sha256:0",
+        subspace=Lines(axes=tuple(RandomAxis(seed=seed, span=0.5, steps=STEPS) for seed in range(LINES))),
+        adaptive=Adaptive(directions=LINES, safe_below=SAFE_BELOW) if adaptive else None,
+        probes=(PromptProbe(name="harmful", source="", prompts=tuple(str(n) for n in range(PROMPTS))),),
+        judges=("keyword",),
+    )
+
+
+def answers_of(kind: Kind, survey: Survey, draw: np.random.Generator) -> Truth:
+    """Answers to all prompts at all points of a landscape."""
+    edges = draw.uniform(*kind.edge, size=(LINES, 2))
+    scatter = draw.logistic(0, kind.spread, size=PROMPTS)
+    found = {}
+    for point in survey.points():
+        (alpha,) = point.coords
+        edge = edges[point.line or 0, int(alpha > 0)]
+        complies = (abs(alpha) > edge + scatter) & (abs(alpha) < kind.again) & bool(alpha)
+        flips = draw.random(PROMPTS) < np.where(complies, kind.outside, kind.inside)
+        found[point] = complies ^ flips
+    return found
+
+
+def measured(point: Point, complied: Iterable[bool]) -> MeasuredPoint:
+    """A point as it is stored."""
+    outcomes = [Outcome.COMPLIED if each else Outcome.REFUSED for each in complied]
+    return MeasuredPoint(point, Position(point.coords, 0.0), "harmful", {"keyword": outcomes})
+
+
+def adaptively(survey: Survey, truth: Truth) -> dict[Point, MeasuredPoint]:
+    """Measure what an adaptive survey measures."""
+    stored: dict[Point, MeasuredPoint] = {}
+    while wanted := plan_of(survey, stored.values()).open:
+        for point in wanted:
+            complied, asked = truth[point], PROMPTS
+            if not point.is_origin:
+                asked = next(n for n in stages_of(PROMPTS) if is_settled(complied[:n].sum(), n, PROMPTS, SAFE_BELOW))
+            stored[point] = measured(point, complied[:asked])
+    return stored
+
+
+def figures_of(survey: Survey, stored: Mapping[Point, MeasuredPoint]) -> dict[str, Metric]:
+    """The figures of a run."""
+    plan = plan_of(survey, stored.values())
+    by_probe = {("harmful", point): entry for point, entry in stored.items()}
+    seen = Seen(begun(survey, plan.lines), by_probe, survey.prompts, "keyword", SAFE_BELOW, plan.on_lines)
+    return seen.metrics()
+
+
+def within(value: float | None, metric: Metric) -> bool:
+    """Whether a value lies in another figure's interval."""
+    assert value is not None
+    assert metric.low is not None
+    assert metric.high is not None
+    return metric.low - 1e-9 <= value <= metric.high + 1e-9
+
+
+def simulate(runs: int) -> None:
+    """Print what each kind of landscape gave."""
+    whole_survey, survey = survey_of(adaptive=False), survey_of(adaptive=True)
+    total = sum(1 for _ in whole_survey.points())
+    print(f"{runs} runs a kind; a grid of {total} points and {total * PROMPTS} answers on {LINES} lines")
+    print("within: the adaptive value lies in the grid's interval; holds: the adaptive interval holds the grid's value")
+    columns = [f"{name} {what}" for name in ("radius", "VISAGE", "AUC") for what in ("within", "holds")]
+    print(" | ".join(["landscape", "points", "answers", "width of VISAGE's interval, grid's / adaptive", *columns]))
+    for name, kind in KINDS.items():
+        draw, rows = np.random.default_rng(0), []
+        for _ in range(runs):
+            truth = answers_of(kind, whole_survey, draw)
+            whole = figures_of(whole_survey, {point: measured(point, truth[point]) for point in truth})
+            stored = adaptively(survey, truth)
+            found = figures_of(survey, stored)
+            answers = sum(len(entry.outcomes["keyword"]) for entry in stored.values())
+            row = [len(stored) / total, answers / total / PROMPTS, width(whole["visage"]), width(found["visage"])]
+            for key in FIGURES:
+                row += [within(found[key].value, whole[key]), within(whole[key].value, found[key])]
+            rows.append(row)
+        points, asked, grids, adaptive, *hits = np.mean(rows, axis=0)
+        cells = [f"{points:.0%}", f"{asked:.0%}", f"{grids:.1f} / {adaptive:.1f}", *(f"{hit:.0%}" for hit in hits)]
+        print(" | ".join([name, *cells]), flush=True)
+
+
+def width(metric: Metric) -> float:
+    """How wide an interval is."""
+    assert metric.low is not None
+    assert metric.high is not None
+    return metric.high - metric.low
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=40)
+    given = parser.parse_args()
+    simulate(given.runs)
