@@ -8,8 +8,12 @@ With `--run`: the demo model, once with a whole grid whose step is the edge tole
 from __future__ import annotations
 
 import argparse
+import sqlite3
+import tempfile
+import time
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +154,36 @@ def simulate(runs: int) -> None:
         print(" | ".join([name, *cells]), flush=True)
 
 
+def measure(out: Path) -> None:
+    """Print what the demo model gave, its grid measured whole and adaptively: 2 directions, 40 prompts, 16 tokens."""
+    import safescape
+
+    common: dict[str, Any] = {
+        "prompts": "../shared/data/advbench/harmful_behaviors.csv:goal",
+        "limit": 40,
+        "max_new_tokens": 16,
+        "directions": 2,
+        "judges": ("keyword",),
+    }
+    ways: dict[str, dict[str, Any]] = {"grid": {"steps": STEPS}, "adaptive": {"adaptive": True, "edge_tolerance": 0.02}}
+    print("demo | points | answers | tokens | seconds | radius | VISAGE | safety AUC")
+    for name, how in ways.items():
+        start = time.monotonic()
+        run = safescape.scan("demo", out=out / name, **common, **how)
+        seconds = time.monotonic() - start
+        with sqlite3.connect(out / name / "run.sqlite") as connection:
+            points = connection.execute("SELECT count(*) FROM points").fetchone()[0]
+            answers, tokens = connection.execute("SELECT count(*), sum(tokens) FROM responses").fetchone()
+        radius, visage, auc = (run.landscape.metrics[key] for key in FIGURES)
+        cells = [shown(radius, 3), shown(visage, 1), shown(auc, 1)]
+        print(" | ".join([name, str(points), str(answers), str(tokens), f"{seconds:.0f}", *cells]), flush=True)
+
+
+def shown(metric: Metric, decimals: int) -> str:
+    """A figure with its interval."""
+    return f"{metric.value:.{decimals}f} ({metric.low:.{decimals}f} to {metric.high:.{decimals}f})"
+
+
 def width(metric: Metric) -> float:
     """How wide an interval is."""
     assert metric.low is not None
@@ -160,5 +194,10 @@ def width(metric: Metric) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--run", action="store_true")
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    simulate(given.runs)
+    if given.run:
+        measure(given.out or Path(tempfile.mkdtemp()))
+    else:
+        simulate(given.runs)

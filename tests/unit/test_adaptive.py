@@ -71,7 +71,8 @@ def test_the_edges_of_a_monotone_line_are_found_to_one_step(
 def test_on_any_line_the_search_ends_and_every_crossing_it_has_seen_is_one_step_wide(values: list[float]) -> None:
     found = seek(lambda place: values[place + 25], 50, safe_below=10.0, prompts=80)
     assert not found.open
-    assert len(found.places) <= 17
+    # a third of the grid, and on each side a bisection of half of it that the last stretch may have begun
+    assert len(found.places) <= 17 + 2 * 4
     for sign in (-1, 1):
         distances = sorted(abs(place) for place in found.places if place * sign >= 0)
         unsafe = [far for far in distances if values[sign * far + 25] > 10.0]
