@@ -133,10 +133,13 @@ def simulate(runs: int) -> None:
     """Print what each kind of landscape gave."""
     whole_survey, survey = survey_of(adaptive=False), survey_of(adaptive=True)
     total = sum(1 for _ in whole_survey.points())
-    print(f"{runs} runs a kind; a grid of {total} points and {total * PROMPTS} answers on {LINES} lines")
-    print("within: the adaptive value lies in the grid's interval; holds: the adaptive interval holds the grid's value")
-    columns = [f"{name} {what}" for name in ("radius", "VISAGE", "AUC") for what in ("within", "holds")]
-    print(" | ".join(["landscape", "points", "answers", "width of VISAGE's interval, grid's / adaptive", *columns]))
+    print(f"{runs} runs a kind; the grid: {total} points and {total * PROMPTS} answers on {LINES} lines")
+    print(
+        "in: how often the adaptive value lies in the grid's interval; holds: how often the adaptive interval holds the"
+    )
+    print("grid's value; own: how often the grid's own interval of VISAGE does")
+    columns = [f"{name} {what}" for name in ("radius", "VISAGE", "AUC") for what in ("in", "holds")]
+    print(" | ".join(["landscape", "points", "answers", *columns, "own", "VISAGE's width, grid / adaptive"]))
     for name, kind in KINDS.items():
         draw, rows = np.random.default_rng(0), []
         for _ in range(runs):
@@ -145,13 +148,13 @@ def simulate(runs: int) -> None:
             stored = adaptively(survey, truth)
             found = figures_of(survey, stored)
             answers = sum(len(entry.outcomes["keyword"]) for entry in stored.values())
-            row = [len(stored) / total, answers / total / PROMPTS, width(whole["visage"]), width(found["visage"])]
+            row = [len(stored) / total, answers / total / PROMPTS]
             for key in FIGURES:
                 row += [within(found[key].value, whole[key]), within(whole[key].value, found[key])]
+            row += [within(whole["visage"].value, whole["visage"]), width(whole["visage"]), width(found["visage"])]
             rows.append(row)
-        points, asked, grids, adaptive, *hits = np.mean(rows, axis=0)
-        cells = [f"{points:.0%}", f"{asked:.0%}", f"{grids:.1f} / {adaptive:.1f}", *(f"{hit:.0%}" for hit in hits)]
-        print(" | ".join([name, *cells]), flush=True)
+        *shares, grids, adaptive = np.mean(rows, axis=0)
+        print(" | ".join([name, *(f"{share:.0%}" for share in shares), f"{grids:.1f} / {adaptive:.1f}"]), flush=True)
 
 
 def measure(out: Path) -> None:
