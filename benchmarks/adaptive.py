@@ -8,8 +8,12 @@ With `--run`: the demo model, once with a whole grid whose step is the edge tole
 from __future__ import annotations
 
 import argparse
+import sqlite3
+import tempfile
+import time
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,10 +133,13 @@ def simulate(runs: int) -> None:
     """Print what each kind of landscape gave."""
     whole_survey, survey = survey_of(adaptive=False), survey_of(adaptive=True)
     total = sum(1 for _ in whole_survey.points())
-    print(f"{runs} runs a kind; a grid of {total} points and {total * PROMPTS} answers on {LINES} lines")
-    print("within: the adaptive value lies in the grid's interval; holds: the adaptive interval holds the grid's value")
-    columns = [f"{name} {what}" for name in ("radius", "VISAGE", "AUC") for what in ("within", "holds")]
-    print(" | ".join(["landscape", "points", "answers", "width of VISAGE's interval, grid's / adaptive", *columns]))
+    print(f"{runs} runs a kind; the grid: {total} points and {total * PROMPTS} answers on {LINES} lines")
+    print(
+        "in: how often the adaptive value lies in the grid's interval; holds: how often the adaptive interval holds the"
+    )
+    print("grid's value; own: how often the grid's own interval of VISAGE does")
+    columns = [f"{name} {what}" for name in ("radius", "VISAGE", "AUC") for what in ("in", "holds")]
+    print(" | ".join(["landscape", "points", "answers", *columns, "own", "VISAGE's width, grid / adaptive"]))
     for name, kind in KINDS.items():
         draw, rows = np.random.default_rng(0), []
         for _ in range(runs):
@@ -141,13 +148,43 @@ def simulate(runs: int) -> None:
             stored = adaptively(survey, truth)
             found = figures_of(survey, stored)
             answers = sum(len(entry.outcomes["keyword"]) for entry in stored.values())
-            row = [len(stored) / total, answers / total / PROMPTS, width(whole["visage"]), width(found["visage"])]
+            row = [len(stored) / total, answers / total / PROMPTS]
             for key in FIGURES:
                 row += [within(found[key].value, whole[key]), within(whole[key].value, found[key])]
+            row += [within(whole["visage"].value, whole["visage"]), width(whole["visage"]), width(found["visage"])]
             rows.append(row)
-        points, asked, grids, adaptive, *hits = np.mean(rows, axis=0)
-        cells = [f"{points:.0%}", f"{asked:.0%}", f"{grids:.1f} / {adaptive:.1f}", *(f"{hit:.0%}" for hit in hits)]
-        print(" | ".join([name, *cells]), flush=True)
+        *shares, grids, adaptive = np.mean(rows, axis=0)
+        print(" | ".join([name, *(f"{share:.0%}" for share in shares), f"{grids:.1f} / {adaptive:.1f}"]), flush=True)
+
+
+def measure(out: Path) -> None:
+    """Print what the demo model gave, its grid measured whole and adaptively: 2 directions, 40 prompts, 16 tokens."""
+    import safescape
+
+    common: dict[str, Any] = {
+        "prompts": "../shared/data/advbench/harmful_behaviors.csv:goal",
+        "limit": 40,
+        "max_new_tokens": 16,
+        "directions": 2,
+        "judges": ("keyword",),
+    }
+    ways: dict[str, dict[str, Any]] = {"grid": {"steps": STEPS}, "adaptive": {"adaptive": True, "edge_tolerance": 0.02}}
+    print("demo | points | answers | tokens | seconds | radius | VISAGE | safety AUC")
+    for name, how in ways.items():
+        start = time.monotonic()
+        run = safescape.scan("demo", out=out / name, **common, **how)
+        seconds = time.monotonic() - start
+        with sqlite3.connect(out / name / "run.sqlite") as connection:
+            points = connection.execute("SELECT count(*) FROM points").fetchone()[0]
+            answers, tokens = connection.execute("SELECT count(*), sum(tokens) FROM responses").fetchone()
+        radius, visage, auc = (run.landscape.metrics[key] for key in FIGURES)
+        cells = [shown(radius, 3), shown(visage, 1), shown(auc, 1)]
+        print(" | ".join([name, str(points), str(answers), str(tokens), f"{seconds:.0f}", *cells]), flush=True)
+
+
+def shown(metric: Metric, decimals: int) -> str:
+    """A figure with its interval."""
+    return f"{metric.value:.{decimals}f} ({metric.low:.{decimals}f} to {metric.high:.{decimals}f})"
 
 
 def width(metric: Metric) -> float:
@@ -160,5 +197,10 @@ def width(metric: Metric) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--run", action="store_true")
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    simulate(given.runs)
+    if given.run:
+        measure(given.out or Path(tempfile.mkdtemp()))
+    else:
+        simulate(given.runs)

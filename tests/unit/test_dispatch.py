@@ -138,6 +138,36 @@ def test_whoever_dies_whenever_each_point_is_measured_once_or_has_killed_two(
     assert all(crew.sent[first_of[worker]][1] in killed for worker in again), "a second try is a fresh worker's first"
 
 
+@given(
+    seed=st.integers(0), workers=st.integers(1, 4), rounds=st.lists(st.integers(1, 8), max_size=5), dies=st.booleans()
+)
+@settings(deadline=None)
+def test_points_that_come_round_by_round_are_measured_by_workers_that_stay(
+    seed: int, workers: int, rounds: list[int], dies: bool
+) -> None:
+    draw, points = random.Random(seed), line(sum(rounds))
+    doomed = draw.choice(points) if points and dies else None
+    tried = Counter[Point]()
+
+    def falls(worker: int, point: Point | None) -> bool:
+        tried.update([point] if point else [])
+        return point is not None and point == doomed and tried[point] == 1
+
+    crew = Imagined(falls, draw.randrange)
+    first, *further = [points[sum(rounds[:n]) : sum(rounds[: n + 1])] for n in range(len(rounds))] or [[]]
+    dispatch = Dispatch(crew, workers, first, by_distance, goes_on=True)
+    dispatch.begin()
+    found = list(dispatch.measured())
+    for more in further:
+        dispatch.add(more)
+        found += dispatch.measured()
+    dispatch.close()
+    assert not crew.here
+    assert Counter(each.point for each in found if isinstance(each, Measured)) == Counter(points)
+    # a stale worker may have made room for the one that tries again
+    assert crew.hired <= workers + (2 if doomed else 0)
+
+
 def test_a_second_try_is_a_fresh_workers_first_point() -> None:
     crew = Imagined(lambda worker, point: worker == 1 and point is not None)
     points = line(5)

@@ -161,11 +161,9 @@ def _wants_another(survey: Survey, adaptive: Adaptive, stored: Stored, sought: S
         return False
     judge = survey.judges[0]
     chosen = [_ordered(survey, line, each) for line, each in enumerate(sought)]
-    seen = Seen(
-        begun(survey, len(sought)), judged_by(judge, stored), survey.prompts, judge, adaptive.safe_below, chosen
-    ).metrics()
-    origin, visage = seen["origin_asr"], seen["visage"]
-    if origin.value is None or origin.value > adaptive.safe_below or visage.low is None or visage.high is None:
+    here, read = begun(survey, len(sought)), judged_by(judge, stored)
+    visage = Seen(here, read, survey.prompts, judge, adaptive.safe_below, chosen).visage()
+    if visage is None or visage.low is None or visage.high is None:
         return False
     return visage.high - visage.low > adaptive.interval
 

@@ -288,7 +288,7 @@ class Dispatch:
                 self._holding[worker] = point
                 self._stands[worker] = _row_of(point)
                 self._crew.send(worker, point)
-            elif self._given_back or (self._holding and not self._goes_on):
+            elif (self._holding or self._given_back) and not self._goes_on:
                 self._dismiss(worker)
         staff = len(self._starting) + len(self._free) + len(self._holding)
         missing = len(self._queue) + len(self._given_back) - len(self._starting)
