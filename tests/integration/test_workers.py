@@ -162,7 +162,8 @@ def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whol
     assert all(f"/{POINTS} points" in line for line in lines), "nothing but progress on the terminal: " + "".join(lines)
     begun = Counter((tmp_path / "begun").read_text().splitlines())
     assert len(begun) == POINTS
-    assert begun.total() == POINTS + 3, "nothing is computed twice but what the three had in flight"
+    # a worker killed before its point had begun leaves one fewer
+    assert begun.total() <= POINTS + 3, "nothing is computed twice but what the three had in flight"
 
 
 def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
