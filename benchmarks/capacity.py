@@ -1,8 +1,8 @@
 """python benchmarks/capacity.py [--measured DIR] [--gpu H100|H200]
 
-How long a VISAGE and a plane take for models of 7, 70 and 405 billion parameters on 1, 8 and 64 GPUs: computed from what
-benchmarks/gpu.py measured (docs/measured), not measured. Prints the prediction of each measured model from the other
-one's rates first, then the table, then what each part takes. The formula and its assumptions are in docs/capacity.md.
+How long a VISAGE and a plane take for models of 7, 70 and 405 billion parameters on 1, 8 and 64 GPUs: computed from
+what benchmarks/gpu.py measured (docs/measured), not measured. Prints the prediction of each measured model from the
+other one's rates first, then the table, then what each part takes. Formula and assumptions are in docs/capacity.md.
 """
 
 from __future__ import annotations

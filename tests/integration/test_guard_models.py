@@ -10,10 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+import safescape
 import tiny_guards
 from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
 from safescape.engines.pieces import Tokens
@@ -23,6 +25,7 @@ from safescape.judges.guard_texts import filled
 from safescape.judges.guards import Guard
 from safescape.judging import Judging, check_judge, judge_exchanges, judge_stored
 from safescape.judging import stored as room
+from safescape.placement import Placement
 from safescape.store import Store
 from safescape.survey import GUARDS, Answer, Exchange, Finish, Lines, Position, Response
 from safescape.weights import identity, resolve
@@ -187,6 +190,49 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
         # two answers of the first chunk, two of the second, one of which both points gave
         assert len(store.by_response(name)) == 5
         assert not begun_since(others)
+
+
+def test_guards_side_by_side_say_the_same(
+    store: Store, guards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real actors of a real Ray; they are killed, and the next command judges what they had."""
+    name = f"llama-guard-3={guards['llama-guard-3']}"
+    monkeypatch.setattr(room, "_CHUNK", 2)
+    two = Judging(placement=Placement(workers=2))
+    alone = judge_exchanges(EXCHANGES, name, Judging(), {})
+    killed: list[int] = []
+
+    def kill(progress: room.JudgingProgress) -> None:
+        if not killed:
+            for child in psutil.Process().children(recursive=True):
+                if child.name() == "ray::_Guard":
+                    child.kill()
+                    killed.append(child.pid)
+
+    others = set(psutil.Process().children())
+    # without this there would be one Ray after another
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        assert judge_exchanges(EXCHANGES, name, two, {}) == alone
+        with store:
+            with pytest.raises(RunError, match=r"an actor of this guard was lost .* goes on") as stopped:
+                judge_stored(store, [name], two, rubrics={}, on_progress=kill)
+            assert "\n" not in str(stopped.value)
+            assert killed
+            judge_stored(store, [name], Judging(), rubrics={})
+            assert not store.unjudged(name)
+    finally:
+        ray.shutdown()
+    _, alive = psutil.wait_procs(begun_since(others), timeout=20)
+    assert not alive
+
+
+def test_guards_side_by_side_that_cannot_be(store: Store, guards: dict[str, Path]) -> None:
+    store.close()
+    with pytest.raises(InputError, match=r"--workers 2: is for guard models and classifiers, which keyword is none of"):
+        safescape.judge([("Why?", "Because.")], "keyword", workers=2)
+    with pytest.raises(InputError, match=r"--workers 0: expected at least 1"):
+        safescape.judge([("Why?", "Because.")], f"harmbench={guards['harmbench']}", workers=0)
 
 
 @pytest.fixture

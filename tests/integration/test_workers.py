@@ -21,7 +21,8 @@ import ray
 
 import safescape
 from safescape import InputError, RunError
-from safescape.measure.workers import Placement, working
+from safescape.measure.workers import working
+from safescape.placement import Placement
 from safescape.store import Store
 from safescape.weights import resolve
 
@@ -275,7 +276,7 @@ def test_workers_that_cannot_be_had(
 def test_ray_asked_for_without_the_extra(
     tiny_model: Path, refused: Callable[[Sequence[str], str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safescape.measure.workers.find_spec", lambda name: None)
+    monkeypatch.setattr("safescape.placement.flags.find_spec", lambda name: None)
     refused(
         ["scan", str(tiny_model), "--workers", "2"], "--workers 2: Ray is not installed; type pip install 'safescape"
     )

@@ -12,7 +12,7 @@ FLOORS = [
     {"errors"},
     {"survey"},
     {"weights", "probes", "judges", "store", "landscape"},
-    {"engines"},
+    {"engines", "placement"},
     {"judging", "weighing"},
     {"measure"},
     {"finetuning", "views", "speed"},

@@ -215,7 +215,7 @@ def test_a_worker_is_handed_a_group() -> None:
                 yield from (Measured(point, Position(point.coords, 0.0), {}, {}, 1.0) for point in (first, *others))
             yield Failed(points[3], "out of memory")
 
-    hired = cluster._Hired(1, 1, 0.0)
+    hired = cluster.Hired(1, 1, 0.0)
     workers = cluster._Cluster(survey, Any, Any, Handed(), hired, groups, wanted)  # type: ignore[arg-type]
     found = list(workers.measured())
     assert [each.point for each in found] == wanted

@@ -16,7 +16,8 @@ from safescape.errors import InputError
 from safescape.judges import Weigher, is_immediate, judge_named
 from safescape.judging import Judging, named
 from safescape.landscape import SAFE_BELOW
-from safescape.measure import Placement, Progress, check_placement
+from safescape.measure import Progress
+from safescape.placement import Placement, check_placement
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import (
@@ -168,8 +169,7 @@ def run_over(
         each = float(gpus)
     placement = Placement(workers, ray, each)
     device = asking.get("device")
-    # a Ray's machines may have GPUs although this one has none; workers look for theirs when they start
-    device = device if device is not None and placement.ray is not None else device_of(device)
+    device = device_on(placement, device)
     engine = _engine(asking.get("engine", "transformers"), gpus, device, placement)
     check_placement(placement, device)
     survey = Survey.model_validate(
@@ -200,7 +200,7 @@ def run_over(
         out=asking.get("out"),
         safe_below=asking.get("safe_below", SAFE_BELOW),
         on_progress=asking.get("on_progress"),
-        judging=judging,
+        judging=judging._replace(device=device, placement=placement),
         placement=placement,
     )
 
@@ -318,6 +318,12 @@ def device_of(given: str | None) -> str:
     if given != "cpu" and (torch.device(given).index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {given}: torch sees {torch.cuda.device_count()} GPUs here; give cpu or another one")
     return given
+
+
+def device_on(placement: Placement, given: str | None) -> str:
+    """Return the device to use there; see `device_of`."""
+    # a Ray's machines may have GPUs although this one has none; workers look for theirs when they start
+    return given if given is not None and placement.ray is not None else device_of(given)
 
 
 def read_text(path: Path, flag: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from safescape.api.asking import device_of
+from safescape.api.asking import device_on
 from safescape.api.run import Run, report_of
 from safescape.errors import InputError
 from safescape.judges import Weigher, is_immediate, judge_named, members_of
@@ -15,12 +15,14 @@ from safescape.judging import (
     JudgingProgress,
     check_judge,
     count_panels,
+    is_guard,
     judge_exchanges,
     judge_stored,
     named,
 )
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import weigh_stored
+from safescape.placement import Placement, check_placement
 from safescape.store import Store
 from safescape.survey import REFUSAL, Exchange, Verdict
 from safescape.weighing import is_weighed
@@ -38,6 +40,12 @@ class Reading(TypedDict, total=False):
     """What `openai:MODEL` goes by: `strongreject`, `policy`, or a text file."""
     device: str | None
     """Where a guard model runs; by default the first GPU if there is one."""
+    workers: int | None
+    """So many guards read side by side, each in a process of its own; needs Ray."""
+    ray: str | None
+    """A Ray on which they do, instead: `auto` or HOST:PORT; with `workers` so many, else as many as have room."""
+    gpus_per_worker: float | None
+    """GPUs that each of them is given; by default one where they run on GPUs."""
     base_url: str | None
     """Of the server behind `openai:MODEL`; by default what OPENAI_BASE_URL says, else OpenAI's own."""
     max_requests: int | None
@@ -68,17 +76,32 @@ def judge(exchanges: Iterable[tuple[str, str]], judge: str = REFUSAL, **reading:
     """
     settings = _settings(reading)
     (name,), rubrics = named([judge], settings, labels=reading.get("labels"), rubric=reading.get("rubric"))
+    _check_actors([name], settings)
     return judge_exchanges([_exchange(number, pair) for number, pair in enumerate(exchanges)], name, settings, rubrics)
 
 
 def _settings(reading: Reading) -> Judging:
+    placement = Placement(reading.get("workers"), reading.get("ray"), reading.get("gpus_per_worker"))
+    device = device_on(placement, reading.get("device"))
+    check_placement(placement, device)
     return Judging(
-        device=device_of(reading.get("device")),
+        device=device,
+        placement=placement,
         base_url=reading.get("base_url"),
         max_requests=reading.get("max_requests"),
         requests_per_minute=reading.get("requests_per_minute"),
         concurrency=reading.get("concurrency", 8),
     )
+
+
+def _check_actors(names: Sequence[str], settings: Judging) -> None:
+    """Find out that there is something to put where actors are asked for."""
+    if settings.placement.is_here or any(is_guard(member) for name in names for member in members_of(name)):
+        return
+    workers, ray = settings.placement.workers, settings.placement.ray
+    asked = f"--workers {workers}" if ray is None else f"--ray {ray}"
+    which = " and ".join(names)
+    raise InputError(f"{asked}: is for guard models and classifiers, which {which} is none of; leave it out")
 
 
 def _exchange(number: int, pair: object) -> Exchange:
@@ -125,6 +148,7 @@ def judge_run(
     with Store.read(place) as store:
         survey, known = store.survey, store.rubrics()
     names, rubrics = named(judges, settings, labels=reading.get("labels"), rubric=reading.get("rubric"), known=known)
+    _check_actors(names, settings)
     if panel is not None:
         names = (*names, f"{panel}({','.join(names)})")
         check_judge(names[-1])

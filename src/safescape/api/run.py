@@ -14,7 +14,8 @@ from safescape.errors import InputError, RunError
 from safescape.judges import is_immediate
 from safescape.judging import Judging, count_panels, judge_stored
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
-from safescape.measure import HERE, Placement, Progress, check_placement, find_model, measure
+from safescape.measure import Progress, find_model, measure
+from safescape.placement import HERE, Placement, check_placement
 from safescape.store import Store, StoredAnswer, write_text
 from safescape.survey import Point, Survey
 from safescape.weights import Model

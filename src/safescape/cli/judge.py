@@ -45,6 +45,17 @@ def judge(
         bool, typer.Option("--again", help="let these judges read every answer anew, also those they have read")
     ] = False,
     device: options.Device = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="guards: N of each read side by side, in processes of their own; needs safescape\\[ray]"
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="auto|HOST:PORT", help="guards: they read on this Ray cluster; needs safescape\\[ray]"),
+    ] = None,
+    gpus_per_worker: options.GpusPerWorker = None,
     safe_below: options.SafeBelow = options.SAFE_BELOW,
     as_json: options.AsJson = False,
 ) -> None:
@@ -73,6 +84,9 @@ def judge(
             text_only=text_only,
             again=again,
             device=device,
+            workers=workers,
+            ray=ray,
+            gpus_per_worker=gpus_per_worker,
             safe_below=safe_below,
             on_progress=on_progress,
         )

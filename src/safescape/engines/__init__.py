@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from safescape.engines.adapters import why_merged
-from safescape.engines.guarding import GuardProcess
+from safescape.engines.guarding import AskedGuard, GuardKind, GuardProcess, GuardServer
 from safescape.engines.live import named_as_in, stored_name
 from safescape.engines.loading import load_model, quiet
 from safescape.engines.opening import open_engine
@@ -19,8 +19,11 @@ from safescape.engines.vllm import Room, VllmEngine, check_vllm, is_vllm_here
 from safescape.survey import Point, Position, Response
 
 __all__ = [
+    "AskedGuard",
     "Engine",
+    "GuardKind",
     "GuardProcess",
+    "GuardServer",
     "Likelihood",
     "Room",
     "Speaker",

@@ -15,7 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
@@ -27,12 +28,71 @@ from safescape.judges.guard_texts import Piece, Text
 from safescape.judges.guards import Spellings
 from safescape.weights import resolve
 
-__all__ = ["GuardProcess", "serve"]
+__all__ = ["AskedGuard", "GuardKind", "GuardProcess", "GuardServer", "serve"]
+
+GuardKind = Literal["words", "labels"]
+"""Of a guard: it answers in words, or is a sequence classifier."""
 
 _ERRORS = {kind.__name__: kind for kind in (InputError, RunError)}
 
 
-class GuardProcess:
+class AskedGuard(ABC):
+    """A guard model somewhere else, asked over whatever leads there."""
+
+    def answers(
+        self, texts: Sequence[Text], answers: Sequence[Spellings], *, response_tokens: int | None
+    ) -> list[list[float]]:
+        """Return, for each text, how likely each answer comes next; see `judges.guards.Reader`.
+
+        Raises:
+            RunError: the process died, or has not enough memory.
+
+        """
+        found: list[list[float]] = self._ask(
+            do="answers", texts=texts, answers=answers, response_tokens=response_tokens
+        )
+        return found
+
+    def generate(self, texts: Sequence[Text], *, max_new_tokens: int, response_tokens: int | None) -> list[str]:
+        """Return what the model writes after each text, greedily.
+
+        Raises:
+            RunError: the process died, or has not enough memory.
+
+        """
+        found: list[str] = self._ask(
+            do="generate", texts=texts, max_new_tokens=max_new_tokens, response_tokens=response_tokens
+        )
+        return found
+
+    def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """Return, for each pair of texts, how likely each of the model's labels is, in their order.
+
+        Raises:
+            RunError: the process died, or has not enough memory.
+
+        """
+        found: list[list[float]] = self._ask(do="labels", pairs=pairs)
+        return found
+
+    def _ask(self, **request: Any) -> Any:
+        """Ask, and return what was found or raise what is replied."""
+        reply = json.loads(self._sent(json.dumps(request)))
+        if "error" in reply:
+            raise _ERRORS[reply["error"]](reply["message"])
+        return reply["found"]
+
+    @abstractmethod
+    def _sent(self, request: str) -> str:
+        """Send one line of JSON there and return the one that comes back.
+
+        Raises:
+            RunError: none does.
+
+        """
+
+
+class GuardProcess(AskedGuard):
     """Loads a model in a process of its own, and reads with it as long as the context lasts.
 
     Args:
@@ -42,7 +102,7 @@ class GuardProcess:
 
     """
 
-    def __init__(self, place: str, *, kind: Literal["words", "labels"], device: str | None) -> None:
+    def __init__(self, place: str, *, kind: GuardKind, device: str | None) -> None:
         self._place, self._kind, self._device = place, kind, device
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[str] | None = None
@@ -92,58 +152,19 @@ class GuardProcess:
         assert self._process is not None
         return self._process.pid
 
-    def answers(
-        self, texts: Sequence[Text], answers: Sequence[Spellings], *, response_tokens: int | None
-    ) -> list[list[float]]:
-        """Return, for each text, how likely each answer comes next; see `judges.guards.Reader`.
-
-        Raises:
-            RunError: the process died, or has not enough memory.
-
-        """
-        found: list[list[float]] = self._ask(
-            do="answers", texts=texts, answers=answers, response_tokens=response_tokens
-        )
-        return found
-
-    def generate(self, texts: Sequence[Text], *, max_new_tokens: int, response_tokens: int | None) -> list[str]:
-        """Return what the model writes after each text, greedily.
-
-        Raises:
-            RunError: the process died, or has not enough memory.
-
-        """
-        found: list[str] = self._ask(
-            do="generate", texts=texts, max_new_tokens=max_new_tokens, response_tokens=response_tokens
-        )
-        return found
-
-    def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
-        """Return, for each pair of texts, how likely each of the model's labels is, in their order.
-
-        Raises:
-            RunError: the process died, or has not enough memory.
-
-        """
-        found: list[list[float]] = self._ask(do="labels", pairs=pairs)
-        return found
-
-    def _ask(self, **request: Any) -> Any:
+    def _sent(self, request: str) -> str:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(request + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line.endswith("\n"):
             raise RunError(f"{self._place}: the process of this guard {self._how_it_died()}")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise _ERRORS[reply["error"]](reply["message"])
-        return reply["found"]
+        return line
 
     def _how_it_died(self) -> str:
         assert self._process is not None
@@ -187,23 +208,35 @@ def serve() -> None:
 
 
 def _answer(requests: IO[str], replies: IO[str]) -> None:
-    reader: GuardReader | ClassifierReader | None = None
+    server = GuardServer()
     for line in requests:
-        request = json.loads(line)
+        replies.write(server.reply(line) + "\n")
+        replies.flush()
+
+
+class GuardServer:
+    """The other end of an `AskedGuard`: the first request loads the model, the others are read with it."""
+
+    def __init__(self) -> None:
+        self._reader: GuardReader | ClassifierReader | None = None
+
+    def reply(self, line: str) -> str:
+        """Return the reply to a request, as JSON in one line, also where something is wrong with it."""
+        reply: Mapping[str, Any]
         try:
-            if reader is None:
-                reader = _loaded(**request)
-                found: Any = None
-            else:
-                found = _found(reader, **request)
-            reply = {"found": found}
+            reply = {"found": self._found(**json.loads(line))}
         except (InputError, RunError) as error:
             reply = {"error": type(error).__name__, "message": str(error)}
         except (torch.OutOfMemoryError, MemoryError) as error:
             reason = (str(error).strip().splitlines() or ["no more memory"])[0]
             reply = {"error": "RunError", "message": f"the guard has not enough memory on its device ({reason})"}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+        return json.dumps(reply)
+
+    def _found(self, **request: Any) -> Any:
+        if self._reader is None:
+            self._reader = _loaded(**request)
+            return None
+        return _found(self._reader, **request)
 
 
 def _loaded(place: str, kind: str, device: str | None) -> GuardReader | ClassifierReader:

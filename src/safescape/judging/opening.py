@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from safescape.engines import GuardProcess, labels_of
+from safescape.engines import AskedGuard, GuardKind, GuardProcess, labels_of
 from safescape.errors import InputError
 from safescape.judges import (
     ClassifierJudge,
@@ -24,9 +24,10 @@ from safescape.judges import (
     members_of,
 )
 from safescape.judges.api import PREFIX, api_judge_name, check_api_judge, open_api_judge
+from safescape.placement import HERE, Placement
 from safescape.weights import identity, resolve
 
-__all__ = ["Judging", "Named", "check_judge", "named", "opened"]
+__all__ = ["Judging", "Named", "check_judge", "is_guard", "named", "opened"]
 
 
 class Judging(NamedTuple):
@@ -34,6 +35,8 @@ class Judging(NamedTuple):
 
     device: str | None = None
     """Where guard models run; None: the first GPU if there is one."""
+    placement: Placement = HERE
+    """Who holds them: a process here, or actors of a Ray."""
     base_url: str | None = None
     """Of the server behind `openai:MODEL`; None: what OPENAI_BASE_URL says, else OpenAI's own."""
     max_requests: int | None = None
@@ -96,6 +99,11 @@ def named(
     return Named(tuple(names), rubrics)
 
 
+def is_guard(name: str) -> bool:
+    """Return whether a judge, not a panel, is a model that runs here or on actors: a guard or a classifier."""
+    return not is_immediate(name) and not name.startswith(PREFIX)
+
+
 def _is_unlabelled(name: str) -> bool:
     return name.startswith("hf:") and "#" not in name
 
@@ -120,10 +128,25 @@ def check_judge(name: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(name: str, settings: Judging, rubrics: Mapping[str, str]) -> Iterator[Judge]:
-    """A judge, for as long as it is needed: then its process, or its connections, end."""
+def opened(name: str, settings: Judging, rubrics: Mapping[str, str], *, most: int = 1) -> Iterator[Sequence[Judge]]:
+    """A judge, for as long as it is needed: then its processes, or its connections, end.
+
+    Args:
+        name: Of the judge; not of a panel.
+        settings: How it works.
+        rubrics: Texts of rubrics from files, by judge.
+        most: How many of it have something to read.
+
+    Yields:
+        It, as often as it reads side by side: once, but for a guard that has actors.
+
+    Raises:
+        InputError: there is no such judge, or it cannot be used here.
+        RunError: its process died.
+
+    """
     if is_immediate(name):
-        yield judge_named(name)
+        yield [judge_named(name)]
     elif name.startswith(PREFIX):
         with open_api_judge(
             name,
@@ -133,16 +156,30 @@ def opened(name: str, settings: Judging, rubrics: Mapping[str, str]) -> Iterator
             concurrency=settings.concurrency,
             rubrics=rubrics,
         ) as judge:
-            yield judge
+            yield [judge]
     elif (classifier := classifier_named(name)) is not None:
         model = resolve(classifier.place)
         labels = labels_of(model)
         classifier.outcomes_of(labels)
-        with GuardProcess(classifier.place, kind="labels", device=settings.device) as process:
-            yield ClassifierJudge(classifier, labels, process, identity(model))
+        made_of = identity(model)
+        with _guards(classifier.place, "labels", settings, most) as readers:
+            yield [ClassifierJudge(classifier, labels, reader, made_of) for reader in readers]
     elif (placed := guard_named(name)) is not None:
         model = resolve(placed.place)
-        with GuardProcess(placed.place, kind="words", device=settings.device) as process:
-            yield GuardJudge(name, placed.guard, process, identity(model))
+        made_of = identity(model)
+        with _guards(placed.place, "words", settings, most) as readers:
+            yield [GuardJudge(name, placed.guard, reader, made_of) for reader in readers]
     else:
         raise InputError(f"--judge {name}: no such judge")
+
+
+@contextlib.contextmanager
+def _guards(place: str, kind: GuardKind, settings: Judging, most: int) -> Iterator[Sequence[AskedGuard]]:
+    if settings.placement.is_here:
+        with GuardProcess(place, kind=kind, device=settings.device) as process:
+            yield [process]
+        return
+    from safescape.judging.actors import guards_on  # needs Ray, which is an extra
+
+    with guards_on(settings.placement, place, kind=kind, device=settings.device or "cpu", most=most) as guards:
+        yield guards

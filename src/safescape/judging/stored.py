@@ -7,6 +7,8 @@ whatever stops it, the next call goes on from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from safescape.errors import InputError, RunError
@@ -55,14 +57,14 @@ def judge_exchanges(
     if panel is not None:
         said = [judge_exchanges(exchanges, member, settings, rubrics) for member in panel.members]
         return [panel.verdict(verdicts) for verdicts in zip(*said, strict=True)]
-    with opened(name, settings, rubrics) as judge:
-        unique = list(dict.fromkeys(exchanges))
-        found: dict[Exchange, Verdict] = {}
-        for chunk in _chunks(unique, name):
-            try:
-                found.update(zip(chunk, judge.judge(chunk), strict=True))
-            except UnfinishedError as error:
-                raise UnfinishedError(str(error), {**found, **error.verdicts}) from error
+    chunks = _chunks(list(dict.fromkeys(exchanges)), name)
+    found: dict[Exchange, Verdict] = {}
+    with opened(name, settings, rubrics, most=len(chunks)) as judges:
+        try:
+            for chunk, verdicts in _read(judges, chunks):
+                found.update(zip(chunk, verdicts, strict=True))
+        except UnfinishedError as error:
+            raise UnfinishedError(str(error), {**found, **error.verdicts}) from error
     return [found[exchange] for exchange in exchanges]
 
 
@@ -141,7 +143,8 @@ def _judge(
         judged += len(verdicts)
         on_progress(JudgingProgress(name, judged, len(places)))
 
-    with opened(name, settings, rubrics) as judge:
+    with opened(name, settings, rubrics, most=-(-len(places) // _CHUNK)) as judges:
+        judge = judges[0]
         if any(_cut_too_early(answer, judge) for answer in todo):
             raise InputError(
                 f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
@@ -155,26 +158,51 @@ def _judge(
             fresh = [exchange for exchange in places if _plain(exchange) not in known]
         else:
             fresh = list(places)
-        for chunk in _chunks(fresh, name):
-            try:
-                verdicts = judge.judge(chunk)
-            except RunError as error:
-                if isinstance(error, UnfinishedError) and error.verdicts:
-                    keep(error.verdicts)
-                raise RunError(
-                    f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
-                    f"`safescape judge {store.directory} --with {name}` goes on"
-                ) from error
-            keep(dict(zip(chunk, verdicts, strict=True)))
+        try:
+            for chunk, verdicts in _read(judges, _chunks(fresh, name)):
+                keep(dict(zip(chunk, verdicts, strict=True)))
+        except RunError as error:
+            if isinstance(error, UnfinishedError) and error.verdicts:
+                keep(error.verdicts)
+            raise RunError(
+                f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
+                f"`safescape judge {store.directory} --with {name}` goes on"
+            ) from error
+
+
+def _read(
+    judges: Sequence[Judge], chunks: Sequence[Sequence[Exchange]]
+) -> Iterator[tuple[Sequence[Exchange], Sequence[Verdict]]]:
+    """Each chunk and what is said of it, in their order; as many at once as there are judges, who all say the same."""
+    if len(judges) == 1:
+        yield from ((chunk, judges[0].judge(chunk)) for chunk in chunks)
+        return
+    free: SimpleQueue[Judge] = SimpleQueue()
+    for judge in judges:
+        free.put(judge)
+
+    def read(chunk: Sequence[Exchange]) -> Sequence[Verdict]:
+        judge = free.get()
+        try:
+            return judge.judge(chunk)
+        finally:
+            free.put(judge)
+
+    pool = ThreadPoolExecutor(len(judges))
+    try:
+        yield from zip(chunks, pool.map(read, chunks), strict=True)
+    finally:
+        # what still reads is ended with its judge
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _plain(exchange: Exchange) -> Exchange:
     return exchange._replace(evidence=None)
 
 
-def _chunks(exchanges: Sequence[Exchange], judge: str) -> Iterator[Sequence[Exchange]]:
+def _chunks(exchanges: Sequence[Exchange], judge: str) -> list[Sequence[Exchange]]:
     size = _IMMEDIATE if is_immediate(judge) else _CHUNK
-    return (exchanges[start : start + size] for start in range(0, len(exchanges), size))
+    return [exchanges[start : start + size] for start in range(0, len(exchanges), size)]
 
 
 def _cut_too_early(answer: Unjudged, judge: Judge) -> bool:

@@ -5,6 +5,5 @@ from __future__ import annotations
 from safescape.measure.asking import ask, score
 from safescape.measure.loop import Progress, measure, weigh_stored
 from safescape.measure.station import find_model
-from safescape.measure.workers import HERE, Placement, check_placement
 
-__all__ = ["HERE", "Placement", "Progress", "ask", "check_placement", "find_model", "measure", "score", "weigh_stored"]
+__all__ = ["Progress", "ask", "find_model", "measure", "score", "weigh_stored"]

@@ -8,72 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TextIO, TypeVar, cast
+from typing import Any
 
-import psutil
 import ray
 import torch
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError
 
 from safescape.engines import Likelihood
-from safescape.errors import InputError, RunError, SafescapeError
+from safescape.errors import RunError, SafescapeError
 from safescape.measure.dispatch import Alive, Dispatch, Done, Event, Failed, Left, Lost, Ready, cost_of
 from safescape.measure.grouping import groups_of
 from safescape.measure.station import Measured, Script, Station, find_model
-from safescape.measure.workers import Placement, Workers, check_gpus
+from safescape.measure.workers import Workers
+from safescape.placement import Placement
+from safescape.placement.cluster import Hired, attached, reason_of, room_on, told
 from safescape.survey import Point, Response, Survey
 from safescape.weighing import Origin
 from safescape.weights import Model
 
-__all__ = ["check_address", "cluster"]
+__all__ = ["cluster"]
 
-_ANSWERS_WITHIN = 10.0
-"""Seconds in which a Ray must answer."""
 _BEAT = 10.0
 """Seconds between two heartbeats of a worker."""
-_JOIN = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
-_OBJECT_STORE = 100 * 2**20
-"""Bytes of shared memory for a Ray on this machine: what passes through are answers, no models."""
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def check_address(address: str) -> None:
-    """Find out that a Ray answers, and lets this machine join.
-
-    Raises:
-        InputError: it does not within 10 seconds.
-
-    """
-    host, _, port = address.rpartition(":")
-    if address != "auto" and (not host or not port.isdigit() or "/" in address):
-        raise InputError(f"--ray {address}: expected auto, or HOST:PORT as `ray start --head` prints it")
-    # asked by another process, because Ray itself waits longer than anyone wants to, and cannot be interrupted
-    command = [sys.executable, "-c", _JOIN, address]
-    try:
-        joining = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERS_WITHIN)
-    except subprocess.TimeoutExpired as error:
-        raise InputError(
-            f"--ray {address}: no Ray answers there within {_ANSWERS_WITHIN:g} s; start one with `ray start --head`, "
-            "set RAY_AUTH_MODE=token if it asks for a token, or give --workers N, which needs none"
-        ) from error
-    if joining.returncode:
-        reason = (joining.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise InputError(f"--ray {address}: cannot be joined from this machine ({reason})")
 
 
 @contextlib.contextmanager
 def cluster(survey: Survey, model: Model, placement: Placement, points: Sequence[Point]) -> Iterator[Workers]:
     """The workers of a Ray, which is started here unless an address is given; see `working`."""
-    with _attached(placement):
-        hired = _room(survey, placement)
+    with attached(placement):
+        hired = room_on(placement, survey.device)
         # a group is handed out under the name of its first point
         groups = {group[0]: group for group in groups_of(survey, points)}
         crew = _Crew(survey, hired, groups)
@@ -84,98 +50,14 @@ def cluster(survey: Survey, model: Model, placement: Placement, points: Sequence
             crew.end()
 
 
-@contextlib.contextmanager
-def _attached(placement: Placement) -> Iterator[None]:
-    if ray.is_initialized():
-        # whoever started it here will end it
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if placement.ray is None:
-        # a worker need not have a core of its own: so many are what was asked for
-        cores = max(_cores(), placement.workers or 1)
-        ray.init("local", num_cpus=cores, include_dashboard=False, object_store_memory=_OBJECT_STORE, **quiet)
-    else:
-        try:
-            ray.init(placement.ray, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"--ray {placement.ray}: cannot be joined from this machine ({_line(error)})") from error
-    try:
-        with contextlib.redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))):
-            yield
-    finally:
-        ray.shutdown()
-
-
-class _WithoutRay:
-    """Standard output without what Ray prints there when a worker dies; results are printed there, and may be JSON."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        # no setting keeps this thread of Ray's quiet
-        return len(text) if threading.current_thread().name == "ray_listen_error_messages" else self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _cores() -> int:
-    return len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
-
-
 _Groups = Mapping[Point, Sequence[Point]]
 """By the first of them, points that are answered together."""
-
-
-class _Hired(NamedTuple):
-    """How many workers there are to be, and what each is given."""
-
-    workers: int
-    cpus: int
-    """Cores, and so threads."""
-    gpus: float
-
-
-def _room(survey: Survey, placement: Placement) -> _Hired:
-    """How many workers there is room for.
-
-    Raises:
-        InputError: fewer than asked for.
-
-    """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [int(machine.get("CPU", 0)) for machine in machines]
-    graphics = [int(machine.get("GPU", 0)) for machine in machines]
-    gpus = placement.gpus_on(survey.device)
-    check_gpus(placement, survey.device, "the Ray", graphics)
-    # one engine a GPU, or a machine: an engine uses all cores that it is given
-    most = sum(int(count / gpus + 1e-9) for count in graphics) if gpus else sum(count > 0 for count in cores)
-    workers = most if placement.workers is None else placement.workers
-    if sum(cores) < workers:
-        raise InputError(f"--workers {workers}: the Ray has {sum(cores)} cores; give --workers {sum(cores)}")
-    cpus = next(share for share in range(max(cores), 0, -1) if sum(count // share for count in cores) >= workers)
-    return _Hired(workers, cpus, gpus)
-
-
-def _told(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[Any, _P], _T | SafescapeError]:
-    """Let a method return what it says to the user, so that it arrives as it was said, without Ray's traceback."""
-
-    def telling(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T | SafescapeError:
-        try:
-            return method(self, *args, **kwargs)
-        except SafescapeError as error:
-            return error
-
-    return telling
 
 
 class _Worker:
     """An engine in a process of its own."""
 
-    @_told
+    @told
     def start(self, survey: str, directory: str, threads: int) -> str:
         """Load the engine of a survey, which comes as JSON, and return its origin's fingerprint."""
         # a path of the user's begins where the user is; a machine that has no such place knows the Hub's models alone
@@ -186,23 +68,23 @@ class _Worker:
         self._station = Station(self._survey, find_model(self._survey))
         return self._station.fingerprint_at_start
 
-    @_told
+    @told
     def measure(self, points: Sequence[Point]) -> Sequence[Measured]:
         return self._station.measure_together(points)
 
-    @_told
+    @told
     def to_origin(self) -> None:
         self._voice = self._station.at_origin().voice
 
-    @_told
+    @told
     def respond(self, chats: Sequence[str], max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         return self._voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
 
-    @_told
+    @told
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
         return self._voice.loglikelihood(requests)
 
-    @_told
+    @told
     def close(self) -> str:
         return self._station.close()
 
@@ -214,7 +96,7 @@ class _Worker:
 class _Crew:
     """Actors; see `dispatch.Crew`."""
 
-    def __init__(self, survey: Survey, hired: _Hired, groups: _Groups) -> None:
+    def __init__(self, survey: Survey, hired: Hired, groups: _Groups) -> None:
         self._survey, self._hired, self._directory = survey.model_dump_json(), hired, str(Path.cwd())
         self._groups = groups
         # two threads: one measures, one beats
@@ -263,7 +145,7 @@ class _Crew:
             answer = ray.get(getattr(self._actors[worker], method).remote(*args))
         except RayError as error:
             raise RunError(
-                f"a worker was lost while the origin read the answers ({_reason(error)}); the same command resumes"
+                f"a worker was lost while the origin read the answers ({reason_of(error)}); the same command resumes"
             ) from error
         if isinstance(answer, SafescapeError):
             raise answer
@@ -284,7 +166,7 @@ class _Crew:
         try:
             answer = ray.get(ref)
         except RayError as error:
-            return Lost(worker, _reason(error))
+            return Lost(worker, reason_of(error))
         if isinstance(answer, SafescapeError):
             raise answer
         if kind is Left:
@@ -307,7 +189,7 @@ class _Cluster:
         model: Model,
         crew: _Crew,
         dispatch: Dispatch,
-        hired: _Hired,
+        hired: Hired,
         groups: _Groups,
         points: Sequence[Point],
     ) -> None:
@@ -356,18 +238,3 @@ class _Voice:
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
         answer: list[Likelihood] = self._crew.ask(self._worker, "loglikelihood", requests)
         return answer
-
-
-def _reason(error: RayError) -> str:
-    """Why a worker was lost, in one line."""
-    if isinstance(error, RayTaskError):
-        return f"{type(error.cause).__name__}: {_line(error.cause)}"
-    if isinstance(error, OutOfMemoryError):
-        return "the worker ran out of memory and was ended"
-    if isinstance(error, RayActorError):
-        return "the worker's process died, as it does when memory runs out"
-    return _line(error)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -16,7 +16,8 @@ import torch
 from safescape.judges import Judge, Weigher, is_immediate, judge_named, members_of
 from safescape.landscape import plan_of
 from safescape.measure.dispatch import Failed
-from safescape.measure.workers import HERE, Placement, Workers, working
+from safescape.measure.workers import Workers, working
+from safescape.placement import HERE, Placement
 from safescape.store import Store
 from safescape.survey import Answer, Outcome, Point, Survey
 from safescape.weighing import is_weighed, weigh
