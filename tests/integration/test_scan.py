@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 import safescape
-from safescape import InputError, Run
+from safescape import InputError, Run, RunError
+from safescape.measure.station import Station
 from safescape.probes import load_prompts
 from safescape.store import Store
 
@@ -122,6 +124,7 @@ def test_an_unaligned_model_gets_no_visage_on_its_page(scanned: Run) -> None:
         (["scan", "{tiny}", "--limit", "0"], "--limit 0: expected at least 1"),
         (["scan", "{tiny}", "--seed", "-1"], "--seed -1: expected 0 or more"),
         (["scan", "{tiny}", "--max-new-tokens", "0"], "--max-new-tokens 0: expected at least 1"),
+        (["scan", "{tiny}", "--max-new-tokens", "99999"], "are asked for; lower --max-new-tokens"),
         (["scan", "{tiny}", "--dtype", "float16"], "--dtype float16: expected float32 or bfloat16"),
         (["scan", "{tiny}", "--device", "tpu"], "--device tpu: expected cpu, cuda"),
         (["scan", "{tiny}", "--prompts", "builtin:nope"], "no such set"),
@@ -152,6 +155,31 @@ def test_another_survey_in_the_same_directory_is_refused_and_changes_nothing(sca
     with pytest.raises(InputError, match=r"max_new_tokens: 17 here, 16 there"):
         safescape.scan(scanned.survey.model, out=copy, limit=6, max_new_tokens=17, directions=2, steps=4)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_memory_that_runs_out_is_one_line_and_loses_nothing(
+    scanned: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocation is a real one, of more than any machine has."""
+    measured = Station.measure_together
+
+    def hungry(self: Station, points: Sequence[safescape.Point]) -> object:
+        if points[0].coords == (0.25,):
+            torch.empty(2**60, dtype=torch.uint8)
+        return measured(self, points)
+
+    monkeypatch.setattr(Station, "measure_together", hungry)
+    out = tmp_path / "run"
+    with pytest.raises(RunError, match=r"^memory ran out on cpu \(.*DefaultCPUAllocator.*; free some") as failed:
+        safescape.run_survey(scanned.survey, out=out)
+    assert "\n" not in str(failed.value)
+    monkeypatch.undo()
+    with Store.read(out) as store:
+        assert 0 < len(store.finished()) < 9
+    assert (
+        safescape.run_survey(scanned.survey, out=out).directory.joinpath("landscape.json").read_bytes()
+        == (scanned.directory / "landscape.json").read_bytes()
+    )
 
 
 def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "safescape"
 FLOORS = [
     {"errors"},
     {"survey"},
-    {"weights", "probes", "judges", "store", "landscape"},
-    {"engines", "placement"},
+    {"weights", "probes", "judges", "store", "landscape", "placement"},
+    {"engines"},
     {"judging", "weighing"},
     {"measure"},
     {"finetuning", "views", "speed"},

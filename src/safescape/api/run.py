@@ -14,7 +14,7 @@ from safescape.errors import InputError, RunError
 from safescape.judges import is_immediate
 from safescape.judging import Judging, count_panels, judge_stored
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
-from safescape.measure import Progress, find_model, measure
+from safescape.measure import Progress, check_script, find_model, measure
 from safescape.placement import HERE, Placement, check_placement
 from safescape.store import Store, StoredAnswer, write_text
 from safescape.survey import Point, Survey
@@ -117,6 +117,7 @@ def execute(
     """
     if not 0 <= safe_below < 100:
         raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
+    check_script(survey, model)
     directory = Path(out) if out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
         measure(survey, model, store, on_progress or (lambda _: None), placement)

@@ -9,7 +9,7 @@ from safescape.engines.adapters import why_merged
 from safescape.engines.guarding import AskedGuard, GuardKind, GuardProcess, GuardServer
 from safescape.engines.live import named_as_in, stored_name
 from safescape.engines.loading import load_model, quiet
-from safescape.engines.opening import open_engine
+from safescape.engines.opening import check_length, open_engine
 from safescape.engines.reading import labels_of
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
@@ -31,6 +31,7 @@ __all__ = [
     "VllmEngine",
     "Voice",
     "bare",
+    "check_length",
     "check_vllm",
     "is_vllm_here",
     "labels_of",

@@ -26,6 +26,7 @@ from safescape.engines.reading import ClassifierReader, GuardReader
 from safescape.errors import InputError, RunError
 from safescape.judges.guard_texts import Piece, Text
 from safescape.judges.guards import Spellings
+from safescape.placement import is_out_of_memory
 from safescape.weights import resolve
 
 __all__ = ["AskedGuard", "GuardKind", "GuardProcess", "GuardServer", "serve"]
@@ -227,7 +228,9 @@ class GuardServer:
             reply = {"found": self._found(**json.loads(line))}
         except (InputError, RunError) as error:
             reply = {"error": type(error).__name__, "message": str(error)}
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             reason = (str(error).strip().splitlines() or ["no more memory"])[0]
             reply = {"error": "RunError", "message": f"the guard has not enough memory on its device ({reason})"}
         return json.dumps(reply)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from safescape.engines.adapters import Adapters, adapters_of, why_merged
 from safescape.engines.transformers import TransformersEngine
@@ -15,7 +15,7 @@ from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace
 
-__all__ = ["open_engine"]
+__all__ = ["check_length", "open_engine"]
 
 _SCORED_LATER = 1024
 """Tokens of what the origin may be asked to read besides: harmless requests with their answers."""
@@ -50,6 +50,22 @@ def open_engine(
             model, tokenizer, subspace, room=room, gpus=survey.tensor_parallel, adapters=adapters, **settings
         )
     return TransformersEngine(model, tokenizer, subspace, **settings)
+
+
+def check_length(
+    survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
+) -> None:
+    """Find out that a model reads as many tokens as a survey asks of it at most.
+
+    Raises:
+        InputError: it reads fewer.
+
+    """
+    config = AutoConfig.from_pretrained(model.directory, trust_remote_code=survey.trust_remote_code)
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    needed = _room(survey, tokenizer, chats).needed
+    if most is not None and needed is not None and needed > most:
+        raise InputError(f"{model.name}: reads {most} tokens, {needed} are asked for; lower --max-new-tokens")
 
 
 def _adapters(survey: Survey, model: Model) -> Adapters | None:

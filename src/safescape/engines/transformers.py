@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from safescape.engines.decoding import ATTENTION
 from safescape.engines.live import live_tensors
 from safescape.engines.loading import load_model
+from safescape.engines.memory import give_back, mapped
 from safescape.engines.replaying import Replayer, is_replayable
 from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
@@ -53,10 +54,11 @@ class TransformersEngine:
         trust_remote_code: bool = False,
     ) -> None:
         self._start = subspace.origin
-        loaded = load_model(model, dtype, attention=ATTENTION, trust_remote_code=trust_remote_code)
-        torch.nn.Module.to(loaded, device)
-        self._model = loaded.eval()
-        self._live = live_tensors(self._model, model.weights)
+        with mapped():
+            loaded = load_model(model, dtype, attention=ATTENTION, trust_remote_code=trust_remote_code)
+            torch.nn.Module.to(loaded, device)
+            self._model = loaded.eval()
+            self._live = live_tensors(self._model, model.weights)
         replayer = Replayer(self._model) if is_replayable(self._model) else None
         self._speaker = Speaker(self._model, tokenizer, batch_size, replayer.rows if replayer else None)
         shapes = {name: live.shape for name, live in self._live.items()}
@@ -78,6 +80,7 @@ class TransformersEngine:
         moving = self._mover.moving(point, {name: place for name, place in places.items() if place is not None})
         for name, values in moving:
             self._live[name].write(values)
+        give_back()
         return moving.position
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:

@@ -114,7 +114,7 @@ class VllmEngine:
         text = config.get_text_config()
         self._ends = end_tokens(tokenizer, _generation_config(model, config))
         self._vocabulary = int(text.vocab_size)
-        longest = _longest(model, text, room)
+        longest = _longest(text, room)
         settings: dict[str, Any] = {
             "model": str(model.directory),
             "dtype": str(dtype).removeprefix("torch."),
@@ -306,13 +306,11 @@ def _generation_config(model: Model, config: PreTrainedConfig) -> GenerationConf
     return GenerationConfig.from_model_config(config)
 
 
-def _longest(model: Model, config: PreTrainedConfig, room: Room) -> int:
+def _longest(config: PreTrainedConfig, room: Room) -> int:
     """The most tokens of a request that vLLM is to take."""
     most = getattr(config, "max_position_embeddings", None)
     if room.needed is None or room.wanted is None:
         return int(most or _BLOCK * _BLOCK)
-    if most is not None and room.needed > most:
-        raise InputError(f"{model.name}: reads {most} tokens, {room.needed} are asked for; lower --max-new-tokens")
     return room.wanted if most is None else min(room.wanted, int(most))
 
 

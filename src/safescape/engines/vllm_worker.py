@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from safescape.engines.memory import give_back
 from safescape.survey import Point, Position
 from safescape.weights import Mover, Moving, Space, Weights, fingerprint_in_turn
 
@@ -35,6 +36,7 @@ class MovingWorker:
         moving = self._safescape_mover.moving(point)
         self.model_runner.reload_weights(weights_iterator=_kept(moving))
         _repack_tied_heads(self.model_runner.get_model())
+        give_back()
         return moving.position
 
     def safescape_fingerprint(self, point: Point) -> str:

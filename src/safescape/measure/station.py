@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import Engine, VllmEngine, open_engine
+from safescape.engines import Engine, VllmEngine, check_length, open_engine
 from safescape.errors import InputError
 from safescape.judges import is_immediate, judge_named, members_of
 from safescape.measure.asking import ask, ask_in_stages, score
@@ -17,7 +17,7 @@ from safescape.survey import Answer, InterpolationAxis, Point, Position, PromptP
 from safescape.weighing import Origin
 from safescape.weights import Model, inspect, resolve
 
-__all__ = ["Measured", "Script", "Station", "find_model"]
+__all__ = ["Measured", "Script", "Station", "check_script", "find_model"]
 
 
 class Measured(NamedTuple):
@@ -53,6 +53,16 @@ class Script(NamedTuple):
         )
         prompts = [probe for probe in survey.probes if isinstance(probe, PromptProbe)]
         return cls(tokenizer, {p.name: format_chats(tokenizer, p.prompts, p.system_prompt) for p in prompts})
+
+
+def check_script(survey: Survey, model: Model) -> None:
+    """Find out, before anything is made, that a model can be asked what a survey asks.
+
+    Raises:
+        InputError: its tokenizer or its chat template cannot be used, or it does not read so many tokens.
+
+    """
+    check_length(survey, model, *Script.of(survey, model))
 
 
 def find_model(survey: Survey) -> Model:

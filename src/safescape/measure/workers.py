@@ -12,10 +12,11 @@ from typing import Protocol
 
 import torch
 
+from safescape.errors import RunError
 from safescape.measure.dispatch import Failed
 from safescape.measure.grouping import groups_of
 from safescape.measure.station import Measured, Station
-from safescape.placement import Placement
+from safescape.placement import Placement, is_out_of_memory
 from safescape.survey import Point, Survey
 from safescape.weighing import Origin
 from safescape.weights import Model
@@ -52,14 +53,18 @@ class _Here:
     """One engine, in this process."""
 
     def __init__(self, survey: Survey, model: Model, points: Sequence[Point]) -> None:
-        self._station, self._survey, self._points = Station(survey, model), survey, points
+        with _memory(survey):
+            self._station = Station(survey, model)
+        self._survey, self._points = survey, points
         self.fingerprint_at_start = self._station.fingerprint_at_start
         self.made_of: Mapping[str, str] = {"threads": str(torch.get_num_threads())}
 
     def measured(self) -> Iterator[Measured | Failed]:
         wanted = set(self._points)
         for group in groups_of(self._survey, self._points):
-            yield from (found for found in self._station.measure_together(group) if found.point in wanted)
+            with _memory(self._survey):
+                measured = self._station.measure_together(group)
+            yield from (found for found in measured if found.point in wanted)
 
     def add(self, points: Sequence[Point]) -> None:
         self._points = points
@@ -69,6 +74,21 @@ class _Here:
 
     def close(self) -> str:
         return self._station.close()
+
+
+@contextlib.contextmanager
+def _memory(survey: Survey) -> Iterator[None]:
+    """Say it in one line when memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        less = "--dtype bfloat16 or " if survey.dtype == "float32" else ""
+        raise RunError(
+            f"memory ran out on {survey.device} ({str(error).strip().splitlines()[0]:.120}); free some and the same "
+            f"command resumes, or begin anew with {less}a lower --batch-size than {survey.batch_size}"
+        ) from error
 
 
 @contextlib.contextmanager

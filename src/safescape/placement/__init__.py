@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from safescape.placement.flags import HERE, Placement, check_gpus, check_placement
+from safescape.placement.memory import is_out_of_memory
 
-__all__ = ["HERE", "Placement", "check_gpus", "check_placement"]
+__all__ = ["HERE", "Placement", "check_gpus", "check_placement", "is_out_of_memory"]

@@ -16,6 +16,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 
 from safescape.errors import InputError, SafescapeError
 from safescape.placement.flags import Placement, check_gpus
+from safescape.placement.memory import is_out_of_memory
 
 __all__ = ["Hired", "attached", "check_address", "reason_of", "room_on", "told"]
 
@@ -146,6 +147,8 @@ def told(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[Any
 def reason_of(error: RayError) -> str:
     """Why a worker was lost, in one line."""
     if isinstance(error, RayTaskError):
+        if is_out_of_memory(error.cause):
+            return "the worker ran out of memory"
         return f"{type(error.cause).__name__}: {_line(error.cause)}"
     if isinstance(error, OutOfMemoryError):
         return "the worker ran out of memory and was ended"

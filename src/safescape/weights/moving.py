@@ -33,9 +33,34 @@ from safescape.weights.subspaces import Space, Term
 
 __all__ = ["Mover", "Moving"]
 
-_Kept = dict[str, Tensor]
 _Computed = dict[Direction | None, Tensor]
 """What was computed of the tensor at hand: its origin under None, and directions."""
+
+
+class _Kept:
+    """Tensors of fp32 by name in one block of memory, which is there when the first of them is.
+
+    One by one they would lie among tensors that are soon freed, and what is free between them is lost.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        self._numbers, self._end = numbers, 0
+        self._tensors: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def get(self, name: str) -> Tensor | None:
+        return self._tensors.get(name)
+
+    def keep(self, name: str, values: Tensor) -> Tensor:
+        """Return a copy, which stays."""
+        if not self._tensors:
+            self._memory = torch.empty(self._numbers, dtype=torch.float32, device=values.device)
+        place = self._memory[self._end : self._end + values.numel()].view(values.shape)
+        self._end += values.numel()
+        self._tensors[name] = place.copy_(values)
+        return place
 
 
 class Moving:
@@ -244,9 +269,9 @@ class Mover:
                     self._elsewhere[direction] = direction.toward
                     direction.toward = self._resident(direction.toward)
             elif direction not in self._directions and self._fits():
-                self._directions[direction] = {}
+                self._directions[direction] = _Kept(self._size // 4)
         if row is not None and self._row is None and self._fits():
-            self._row = row, {}
+            self._row = row, _Kept(self._size // 4)
 
     def _resident(self, weights: Weights) -> Weights:
         """Let a checkpoint's tensors stay on the device once read, if they take at most half of what is free."""
@@ -264,12 +289,11 @@ class Mover:
         return self._computed[None]
 
     def _along_row(self, row: Term, name: str) -> Tensor:
-        kept = self._row[1] if self._row is not None else {}
-        found = kept.get(name)
+        kept = self._row[1] if self._row is not None else None
+        found = None if kept is None else kept.get(name)
         if found is None:
-            found = kept[name] = torch.add(
-                self._at_origin(name).float(), self._tensor(row.direction, name), alpha=row.coordinate
-            )
+            found = torch.add(self._at_origin(name).float(), self._tensor(row.direction, name), alpha=row.coordinate)
+            found = found if kept is None else kept.keep(name, found)
         return found
 
     def _plus(self, start: Tensor, step: Term, name: str) -> Tensor:
@@ -287,7 +311,7 @@ class Mover:
             if kept is None:
                 self._computed[direction] = found
             else:
-                kept[name] = found
+                found = kept.keep(name, found)
         return found
 
 
