@@ -9,8 +9,9 @@ SCAN ?= demo --quick --out runs/demo-quick
 scan: $(VENV)/installed
 	$(BIN)/safescape scan $(SCAN)
 
+# two files of tests at a time, each with half of the cores: much of a test is waiting for a process to start
 test: lint chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 unit: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/unit

@@ -222,10 +222,10 @@ class Standing(NamedTuple):
 
 def by_workers(folder: Path) -> list[Row]:
     """Two lines of a model of 135 million parameters on so many workers of one core, without their start."""
-    settings = {"model": str(apart(save, folder / "smol", SMOL)), "limit": 4, "max_new_tokens": 16}
-    settings |= {"steps": 8, "judges": ["keyword"]}
+    settings = {"model": str(apart(save, folder / "smol", SMOL)), "limit": 20, "max_new_tokens": 16}
+    settings |= {"steps": 12, "judges": ["keyword"]}
     least = {**settings, "steps": 2}
-    points = 2 * (8 - 2)
+    points = 2 * (12 - 2)
     rows: list[Row] = []
     cores = sorted(os.sched_getaffinity(0))
     for count in (count for count in WORKERS if count <= len(cores)):
@@ -381,8 +381,8 @@ def plot(axes: Axes, curve: str, rows: Sequence[Row], lines: Sequence[Line]) -> 
         axes.set_xticks([row[of_first] for row in rows], [str(row[of_first]) for row in rows])
         for row in rows:
             axes.annotate(
-                f"{row['share']:.0%}", (row[of_first], row["seconds"]), (-3, 6), textcoords="offset points",
-                fontsize=7, ha="right", color=INK,
+                f"{row['share']:.0%}", (row[of_first], row["seconds"]), (0, 6), textcoords="offset points",
+                fontsize=7, ha="center", color=INK,
             )  # fmt: skip
     if curve == "points":
         axes.set_ylim(0, 1.6 * max(value(row) for row in rows for _, value, _ in lines))
@@ -406,7 +406,7 @@ def of_dtype(dtype: str) -> Callable[[Row], bool]:
 PANELS: tuple[tuple[str, str, tuple[Line, ...], tuple[str, str]], ...] = (
     (
         "points",
-        "A point costs the same in a run of any length",
+        "Points",
         (
             ("move, ask, judge, store", lambda row: row["milliseconds"], every),
             ("the origin reads the answers", lambda row: row["weighing"], every),
@@ -415,13 +415,13 @@ PANELS: tuple[tuple[str, str, tuple[Line, ...], tuple[str, str]], ...] = (
     ),
     (
         "prompts",
-        "Prompts: share of the machine's rate beside each",
+        "Prompts, and the share of the floor",
         (("16 tokens each", lambda row: row["seconds"], every), ("floor", lambda row: row["floor"], every)),
         ("prompts at one point", "s, 135 M parameters, fp32"),
     ),
     (
         "tokens",
-        "Tokens: share of the machine's rate beside each",
+        "Tokens, and the share of the floor",
         (("16 prompts", lambda row: row["seconds"], every), ("floor", lambda row: row["floor"], every)),
         ("tokens of an answer", "s, 135 M parameters, fp32"),
     ),
@@ -432,16 +432,16 @@ PANELS: tuple[tuple[str, str, tuple[Line, ...], tuple[str, str]], ...] = (
             ("float32", lambda row: row["move"], of_dtype("float32")),
             ("bfloat16", lambda row: row["move"], of_dtype("bfloat16")),
         ),
-        ("parameters", "s"),
+        ("parameters", "s a move"),
     ),
     (
         "size",
-        "Memory: 100 % is the live model, its direction and 1 GB",
+        "Peak memory",
         (
             ("peak, float32", lambda row: 100 * row["peak"] / row["target"], of_dtype("float32")),
             ("peak, bfloat16", lambda row: 100 * row["peak"] / row["target"], of_dtype("bfloat16")),
         ),
-        ("parameters", "percent"),
+        ("parameters", "% of live model, direction and 1 GB"),
     ),
     (
         "workers",
