@@ -8,18 +8,61 @@ import hashlib
 import html
 import json
 import re
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from plotly.offline import get_plotlyjs
 
 
+@lru_cache(maxsize=8)
+def blocks(page: str) -> dict[str, str]:
+    """What the page holds, by name."""
+    found = re.findall(r'<script type="[^"]+" id="([\w-]+)">(.*?)</script>', page, flags=re.DOTALL)
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
 def block(page: str, name: str) -> str:
-    (found,) = re.findall(rf'<script type="[^"]+" id="{name}">(.*?)</script>', page, flags=re.DOTALL)
-    return str(found)
+    return blocks(page)[name]
 
 
+@lru_cache(maxsize=8)
 def data_in(page: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(block(page, "data"))
+    return found
+
+
+class Told(NamedTuple):
+    """An answer as the page tells it."""
+
+    number: int
+    text: str
+    finish: str
+    tokens: int
+    verdicts: dict[str, tuple[str, str, float | None]]
+    """By judge that has read it: outcome, reason, probability."""
+
+
+def said_in(page: str, point: int) -> dict[str, Any]:
+    """The block of a point."""
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(block(page, f"said-{point}"))))
+    return found
+
+
+def told(page: str, place: int, probe: int = 0) -> list[Told]:
+    """The answers to a probe at one of the page's points, put together from its data and its block."""
+    data = data_in(page)
+    point = data["points"][place]
+    said, opinions = said_in(page, point["id"]), dict(zip(data["judges"], point["answers"][probe], strict=True))
+    found = []
+    for number, (text, finish, tokens, *reasons) in enumerate(said["answers"][probe]):
+        verdicts = {}
+        for judge, reason in zip(said["judges"], reasons, strict=True):
+            if (digit := opinions[judge]["outcomes"][number]) != "-":
+                stated = opinions[judge]["probabilities"]
+                probability = None if stated is None else stated[number]
+                verdicts[judge] = (data["outcomes"][int(digit)], said["reasons"][reason], probability)
+        found.append(Told(number, said["texts"][text], said["finishes"][finish], tokens, verdicts))
     return found
 
 
@@ -31,6 +74,7 @@ def prose(page: str) -> str:
 
 def assert_own_elements(page: str, scripts: int) -> None:
     """The page's own elements and no other: its data, its scripts, no image, no frame, no handler."""
+    page = re.sub(r'<script type="text/plain" id="said-\d+">[\w+/=]+</script>', "", page)
     outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
     assert re.findall(r"<script[^>]*>", outside) == [
         '<script type="application/json" id="data">',

@@ -19,6 +19,8 @@ from pages import (
     assert_policy_allows_own_scripts_alone,
     data_in,
     prose,
+    said_in,
+    told,
 )
 from safescape.landscape import landscape_of
 from safescape.store import Store
@@ -51,19 +53,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return make_run(tmp_path_factory.mktemp("page") / "run", make_survey())
 
 
-def read(data: dict[str, Any], rows: list[list[Any]]) -> list[tuple[Any, ...]]:
+def read(page: str, place: int, probe: int = 0) -> list[tuple[Any, ...]]:
     """Answers as the page holds them, with the first judge's verdict."""
-    return [
-        (
-            number,
-            data["texts"][text],
-            data["finishes"][finish],
-            tokens,
-            data["outcomes"][outcome],
-            data["reasons"][reason],
-        )
-        for number, text, finish, tokens, outcome, reason, _ in rows
-    ]
+    return [(*answer[:4], *answer.verdicts["keyword"][:2]) for answer in told(page, place, probe)]
 
 
 def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
@@ -74,16 +66,16 @@ def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
 
 
 def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
-    data = data_in(page_of(store))
+    page = page_of(store)
+    data = data_in(page)
     assert [probe["prompts"] for probe in data["probes"]] == [list(store.survey.probes[0].prompts)]
     assert len(data["points"]) == 61
     seen = set()
     for line, curve in enumerate(data["curves"]):
         assert curve["label"] == f"direction {line + 1} (seed {line})"
         for alpha, place in zip(curve["grid"], curve["points"], strict=True):
-            (answers,) = data["points"][place]["answers"]
             seen.add(place)
-            assert read(data, answers) == stored(store, Point(line if alpha else None, (alpha,)), "harmful")
+            assert read(page, place) == stored(store, Point(line if alpha else None, (alpha,)), "harmful")
     assert len(seen) == 61
 
 
@@ -173,8 +165,9 @@ def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
     page = page_of(run)
     data = data_in(page)
     assert tuple(data["probes"][0]["prompts"]) == HOSTILE
-    assert set(data["texts"]) == set(HOSTILE)
-    assert_own_elements(page, scripts=8)
+    for point in data["points"]:
+        assert set(said_in(page, point["id"])["texts"]) == set(HOSTILE)
+    assert_own_elements(page, scripts=13)
 
 
 def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
@@ -307,7 +300,7 @@ def test_checkpoints_are_listed_with_where_they_lie(tmp_path: Path) -> None:
     for number, place in enumerate(curve["points"]):
         point = data["points"][place]
         assert (point["waypoint"], point["effective"], point["off"]) == (number, [0.25 * (number + 1)], 0.2)
-        assert read(data, point["answers"][0]) == stored(run, Point(None, (), number), "harmful")
+        assert read(page, place) == stored(run, Point(None, (), number), "harmful")
 
 
 def test_a_plane_is_read_row_by_row(tmp_path: Path) -> None:
@@ -323,7 +316,7 @@ def test_a_plane_is_read_row_by_row(tmp_path: Path) -> None:
     for beta, curve in zip(reversed(grid), data["curves"], strict=True):
         for alpha, place in zip(grid, curve["points"], strict=True):
             assert data["points"][place]["coords"] == [alpha, beta]
-            assert read(data, data["points"][place]["answers"][0]) == stored(run, Point(None, (alpha, beta)), "harmful")
+            assert read(page, place) == stored(run, Point(None, (alpha, beta)), "harmful")
 
 
 def test_an_unfinished_plane_has_no_figures_yet(tmp_path: Path) -> None:
@@ -362,18 +355,19 @@ def test_probes_stand_beside_each_other_with_paired_differences(tmp_path: Path) 
 def test_answers_of_every_probe_are_there_and_what_is_read_off_them(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, subspace=path_line(), also=further("attack:a.csv", "benign", "accuracy"))
     run = make_run(tmp_path / "run", survey, chance=tuned)
-    data = data_in(page_of(run))
+    page = page_of(run)
+    data = data_in(page)
     assert [(probe["name"], probe["harmful"]) for probe in data["probes"]] == [
         ("harmful", True),
         ("attack:a.csv", True),
         ("benign", False),
     ]
     refused = {m.coords: m.value for m in landscape_in(run).measures if m.kind == "over_refusal"}
-    for point in data["points"]:
+    for place, point in enumerate(data["points"]):
         coords = tuple(point["coords"])
         where = Point(0 if coords[0] else None, coords)
         for number, probe in enumerate(data["probes"]):
-            assert read(data, point["answers"][number]) == stored(run, where, probe["name"])
+            assert read(page, place, number) == stored(run, where, probe["name"])
         assert point["figures"][2]["value"] == refused[coords]
         assert point["figures"][0]["count"] == sum(row[4] == "complied" for row in stored(run, where, "harmful"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pages import assert_own_elements, data_in, prose
+from pages import assert_own_elements, data_in, prose, said_in, told
 from safescape.store import Store
 from safescape.survey import Outcome, Point, Verdict
 from safescape.views import render_page
@@ -39,26 +39,20 @@ def judged(directory: Path, *, later: tuple[str, ...] = (PANEL,), **survey: Any)
 
 def test_the_page_holds_what_every_judge_said_with_its_probability(tmp_path: Path) -> None:
     store = judged(tmp_path, prompts=20, lines=1, steps=2)
-    data = data_in(page_of(store))
+    page = page_of(store)
+    data = data_in(page)
     assert data["judges"] == ["keyword", "refusal", PANEL]
     assert data["judges"][data["finest"]] == "refusal"
-    rows = [row for point in data["points"] for row in point["answers"][0]]
-    read_back = [
-        [
-            (data["outcomes"][outcome], data["reasons"][reason], probability)
-            for outcome, reason, probability in zip(row[4::3], row[5::3], row[6::3], strict=True)
+    numbers = {point: number for number, point in enumerate(store.survey.points())}
+    places = {point["id"]: place for place, point in enumerate(data["points"])}
+    for point in store.survey.points():
+        assert [answer.verdicts for answer in told(page, places[numbers[point]])] == [
+            {
+                name: (v[name].outcome, v[name].reason, round(v[name].probability, 4) if v[name].probability else None)
+                for name in data["judges"]
+            }
+            for _, (_, v) in store.answers(point, "harmful")
         ]
-        for row in rows
-    ]
-    expected = [
-        [
-            (v[name].outcome, v[name].reason, round(v[name].probability, 4) if v[name].probability else None)
-            for name in data["judges"]
-        ]
-        for point in store.survey.points()
-        for _, (_, v) in store.answers(point, "harmful")
-    ]
-    assert read_back == expected
 
 
 def test_a_judge_that_has_not_read_an_answer_has_no_verdict_of_it(tmp_path: Path) -> None:
@@ -68,8 +62,8 @@ def test_a_judge_that_has_not_read_an_answer_has_no_verdict_of_it(tmp_path: Path
     survey = make_survey(prompts=4, lines=1, steps=2)
     data = data_in(page_of(make_run(tmp_path / "run", survey, opinion=at_the_origin, later=("refusal",))))
     origin, far, _ = (point["answers"][0] for point in data["points"])
-    assert [row[7:] for row in far] == [[-1, -1, None]] * 4
-    assert all(row[7] >= 0 for row in origin)
+    assert far[1] == {"outcomes": "----", "probabilities": None}
+    assert "-" not in origin[1]["outcomes"]
 
 
 def test_the_page_has_each_pair_of_judges_point_by_point(tmp_path: Path) -> None:
@@ -131,10 +125,11 @@ def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
         survey = make_survey(prompts=HOSTILE, subspace=subspace)
         store = make_run(tmp_path / str(number), survey, chance=tuned, opinion=hostile, later=(name,))
         page = page_of(store)
-        assert_own_elements(page, scripts=8)
+        assert_own_elements(page, scripts=13)
         data = data_in(page)
         assert data["judges"] == ["keyword", name]
-        assert set(data["reasons"]) == set(HOSTILE)
+        for point in data["points"]:
+            assert set(said_in(page, point["id"])["reasons"]) == set(HOSTILE)
         # what goes to plotly has no markup left
         assert number == 1 or not set("<>&{") & set(data["stack"]["judge"] + data["stack"]["shown"])
 

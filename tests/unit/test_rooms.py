@@ -16,6 +16,7 @@ FLOORS = [
     {"judging", "weighing"},
     {"measure"},
     {"finetuning", "views", "speed"},
+    {"explorer"},
     {"api"},
     {"cli"},
 ]
@@ -52,10 +53,14 @@ def test_a_room_imports_only_from_floors_below(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Path) -> None:
     room, found = room_of(path), {name.split(".")[0] for name in imports(path)}
-    if room in ("views", "landscape", "store", "survey"):
+    if room in ("explorer", "views", "landscape", "store", "survey"):
         assert not found & {"torch", "transformers", "peft"}
     if room == "views":
         assert rooms_imported(path) <= {"views", "store", "landscape", "survey", "errors"}
+    if room == "explorer":
+        assert rooms_imported(path) <= {"explorer", "views", "store", "landscape", "survey", "errors"}
+    else:
+        assert not found & {"starlette", "uvicorn"}
     if room == "landscape":
         assert found <= {"__future__", "json", "collections", "pathlib", "typing", "numpy", "pydantic", "safescape"}
     if room != "store":

@@ -20,6 +20,7 @@ from safescape.cli.repair import repair
 from safescape.cli.report import report
 from safescape.cli.scan import scan
 from safescape.cli.study import study
+from safescape.cli.view import view
 from safescape.errors import SafescapeError
 
 __all__ = ["main"]
@@ -40,6 +41,7 @@ app.command()(finetune)
 app.command()(repair)
 app.command()(judge)
 app.command()(report)
+app.command()(view)
 app.command()(bench)
 app.add_typer(study)
 

@@ -4,8 +4,8 @@ Knows no model and no figure. A point is either in the file, complete with its r
 not there at all; a process killed at any moment loses at most the point in flight.
 """
 
-from safescape.store.file import SCHEMA_VERSION, write_text
+from safescape.store.file import SCHEMA_VERSION, reading, write_text
 from safescape.store.run import Session, Store, StoredAnswer
 from safescape.store.verdicts import Unjudged
 
-__all__ = ["SCHEMA_VERSION", "Session", "Store", "StoredAnswer", "Unjudged", "write_text"]
+__all__ = ["SCHEMA_VERSION", "Session", "Store", "StoredAnswer", "Unjudged", "reading", "write_text"]

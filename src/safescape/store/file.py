@@ -19,6 +19,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
     "check_version",
+    "reading",
     "transaction",
     "version_of",
     "write_text",
@@ -150,6 +151,17 @@ def writing(directory: Path) -> Iterator[None]:
         raise RunError(
             f"{directory}: run.sqlite cannot be written ({error}); free space or mend the permissions, "
             "then repeat the command: it resumes where it stopped"
+        ) from error
+
+
+@contextlib.contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Turn what keeps a run's file from being read, such as its removal while it is open, into one line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{directory}: run.sqlite cannot be read ({error}); if the run was moved or deleted, give its new place"
         ) from error
 
 

@@ -262,16 +262,41 @@ class Store(Judged):
         rows = self._connection.execute(
             "SELECT r.id, r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
             f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
-            (point.line, json.dumps(point.coords), point.waypoint, probe),
+            (*_place(point), probe),
         ).fetchall()
-        found = []
-        for key, number, text, finish, tokens in rows:
-            verdicts = self._connection.execute(
-                "SELECT judge, outcome, reason, probability FROM verdicts WHERE response = ?", (key,)
-            ).fetchall()
-            by_judge = {judge: Verdict(Outcome(outcome), *rest) for judge, outcome, *rest in verdicts}
-            found.append(StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), by_judge)))
-        return found
+        verdicts: dict[int, dict[str, Verdict]] = {}
+        said = self._connection.execute(
+            "SELECT v.response, v.judge, v.outcome, v.reason, v.probability FROM verdicts v"
+            " JOIN responses r ON v.response = r.id JOIN points p ON r.point = p.id"
+            f" WHERE {AT_POINT} AND r.probe = ?",
+            (*_place(point), probe),
+        )
+        for key, judge, outcome, *rest in said:
+            verdicts.setdefault(key, {})[judge] = Verdict(Outcome(outcome), *rest)
+        return [
+            StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), verdicts.get(key, {})))
+            for key, number, text, finish, tokens in rows
+        ]
+
+    def opinions(self, point: Point, probe: str) -> list[dict[str, Verdict]]:
+        """Return what judges said of the answers at a point, in the order of the probe's prompts, without the texts."""
+        rows = self._connection.execute(
+            "SELECT r.number, v.judge, v.outcome, v.reason, v.probability FROM responses r"
+            " JOIN points p ON r.point = p.id LEFT JOIN verdicts v ON v.response = r.id"
+            f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
+            (*_place(point), probe),
+        )
+        found: dict[int, dict[str, Verdict]] = {}
+        for number, judge, outcome, *rest in rows:
+            there = found.setdefault(number, {})
+            if judge is not None:
+                there[judge] = Verdict(Outcome(outcome), *rest)
+        return list(found.values())
+
+    def last_finished(self) -> datetime | None:
+        """Return when the newest point was finished; None if there is none."""
+        newest = self._connection.execute("SELECT max(finished_at) FROM points").fetchone()[0]
+        return None if newest is None else datetime.fromisoformat(newest)
 
     def sessions(self) -> list[Session]:
         """Return the processes that worked on this run, in order."""

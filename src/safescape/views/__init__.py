@@ -1,28 +1,43 @@
-"""Pictures and pages of runs. Needs only the store and the landscape; never loads a model."""
+"""Pictures and pages of runs. Knows no socket, needs only the store and the landscape; never loads a model."""
 
 from safescape.views.card import card_of
-from safescape.views.comparison_page import render_comparison
+from safescape.views.comparison_page import compose_comparison, render_comparison
+from safescape.views.document import Document, Home, plotly_source
 from safescape.views.figure import draw, draw_comparison
 from safescape.views.figure import save as save_figure
 from safescape.views.junit import junit_of
+from safescape.views.page import compose_page
 from safescape.views.page import render as render_page
 from safescape.views.posting import markdown_of
+from safescape.views.said import said_at
+from safescape.views.shelf import Row, compose_notice, compose_shelf, row_of
 from safescape.views.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
 from safescape.views.study import study_table
-from safescape.views.verdict import beyond_said, interval_said, verdict_of
+from safescape.views.verdict import Verdict, beyond_said, interval_said, verdict_of
 
 __all__ = [
     "SPEED_COLUMNS",
+    "Document",
+    "Home",
+    "Row",
+    "Verdict",
     "beyond_said",
     "card_of",
+    "compose_comparison",
+    "compose_notice",
+    "compose_page",
+    "compose_shelf",
     "draw",
     "draw_comparison",
     "draw_speed",
     "interval_said",
     "junit_of",
     "markdown_of",
+    "plotly_source",
     "render_comparison",
     "render_page",
+    "row_of",
+    "said_at",
     "save_figure",
     "speed_rows",
     "speed_table",

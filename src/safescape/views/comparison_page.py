@@ -9,24 +9,30 @@ from safescape.survey import InterpolationAxis
 from safescape.views.beside import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.contrast import listed, measured_in, names_of, panels_of
 from safescape.views.curves import Course, courses_of, origin_of, other_model, third_model
-from safescape.views.document import render_document
+from safescape.views.document import FILE, Document, Home, compose
 from safescape.views.findings import findings_of
 from safescape.views.layers import layers_of
 from safescape.views.provenance import limits_of
 from safescape.views.words import heading_of, lead_of, plain, shortened, title_of
 
-__all__ = ["render_comparison"]
+__all__ = ["compose_comparison", "render_comparison"]
 
-_SCRIPTS = ("drawing.js", "overlay.js", "multiples.js", "compare.js")
+_SCRIPTS = ("source.js", "drawing.js", "overlay.js", "multiples.js", "compare.js")
 
 
 def render_comparison(comparison: Comparison) -> str:
     """Return comparison.html for several runs, finished or not."""
+    return compose_comparison(comparison).text
+
+
+def compose_comparison(comparison: Comparison, home: Home = FILE) -> Document:
+    """Return the same page for one of its homes."""
     first, names = comparison.landscapes[0], names_of(comparison)
-    return render_document(
+    return compose(
         "comparison.html.j2",
         _SCRIPTS,
         _payload(comparison),
+        home=home,
         title=listed(names, 400),
         first=shortened(names[0], 60),
         measured=measured_in(comparison),

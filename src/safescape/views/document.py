@@ -1,8 +1,11 @@
-"""What both pages are: one HTML file that works offline and treats names, prompts and answers as hostile text.
+"""What all pages are: one HTML document that treats names, prompts and answers as hostile text.
+
+A page has one of two homes. A file works offline and holds all it needs; a served page is the same document, and its
+script asks the server for what a file would hold: plotly, what was said at a point, and whether there is more by now.
 
 Untrusted text reaches a page in two ways only: through Jinja's autoescape, or as JSON in a data block that the script
-reads and sets with `textContent`. A Content-Security-Policy in the page forbids the network and every script but those
-that are embedded here.
+reads and sets with `textContent`. A Content-Security-Policy forbids every script but those that are embedded here, and
+the network: all of it in a file, all but the server itself in a served page.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -22,33 +25,76 @@ from plotly.offline import get_plotlyjs
 
 from safescape.views.words import printable
 
-__all__ = ["embedded", "render_document"]
+__all__ = ["FILE", "Document", "Home", "compose", "embedded", "plotly_source"]
 
 
-def render_document(template: str, scripts: Sequence[str], data: object, **values: object) -> str:
+class Home(NamedTuple):
+    """Where a page is read."""
+
+    served: bool
+    version: str = ""
+    """What of a run a served page shows; another one on the server means that there is more."""
+
+
+FILE = Home(served=False)
+
+
+class Document(NamedTuple):
+    """A page and what it may do."""
+
+    text: str
+    policy: str
+    """Its Content-Security-Policy, as the page has it too."""
+
+
+def compose(
+    template: str,
+    scripts: Sequence[str],
+    data: object,
+    *,
+    home: Home = FILE,
+    blocks: Iterable[tuple[int, bytes]] = (),
+    plots: bool = True,
+    **values: object,
+) -> Document:
     """Return a page.
 
     Args:
         template: The file beside `document.html.j2` that fills it in.
         scripts: Files beside it, run in this order after the page is there.
         data: What they read; anything that JSON has.
+        home: Where it is read.
+        blocks: What a file holds beside its data, by number: compressed JSON.
+        plots: Whether it draws with plotly.
         values: What the template shows. Strings in them are escaped.
 
     """
-    plotly = _plotly()
+    plotly = _plotly() if plots else None
     sources = [_source(name) for name in scripts]
-    return (
+    hashes = [_hash(source.encode()) for source in sources]
+    policy = _policy(home, [*hashes, *([plotly.source_hash] if plotly else [])])
+    text = (
         _environment()
         .get_template(template)
         .render(
-            policy=_policy(*(_hash(source.encode()) for source in sources), plotly.source_hash),
+            policy=policy,
+            served=home.served,
+            version=home.version,
             style=Markup(_source("document.css")),
             scripts=[Markup(source) for source in sources],
-            plotly=Markup(plotly.compressed),
+            plotly=Markup(plotly.compressed) if plotly and not home.served else None,
+            blocks=((number, Markup(base64.b64encode(block).decode())) for number, block in blocks),
             data=Markup(embedded(data)),
             **values,
         )
     )
+    return Document(text, policy)
+
+
+@cache
+def plotly_source() -> bytes:
+    """Return plotly, compressed, as a server hands it out; it is the very script that a page's policy allows."""
+    return base64.b64decode(_plotly().compressed)
 
 
 class _Plotly(NamedTuple):
@@ -63,12 +109,13 @@ def _plotly() -> _Plotly:
     return _Plotly(base64.b64encode(gzip.compress(source, 9, mtime=0)).decode(), _hash(source))
 
 
-def _policy(*hashes: str) -> str:
-    """Nothing may be fetched or sent; only the scripts with these hashes may run. Plotly sets inline styles."""
+def _policy(home: Home, hashes: Sequence[str]) -> str:
+    """Only the scripts with these hashes may run. Plotly sets inline styles."""
     allowed = " ".join(f"'{known}'" for known in hashes)
+    asked, sent = ("connect-src 'self'; ", "'self'") if home.served else ("", "'none'")
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; {asked}"
+        f"img-src data: blob:; base-uri 'none'; form-action {sent}"
     )
 
 

@@ -1,22 +1,37 @@
-"""The report page of a run: its verdict, its landscape, and every answer."""
+"""The page of a run: its verdict, its landscape, and every answer; a file, or served while the run grows."""
 
 from __future__ import annotations
 
 from safescape.landscape import Landscape
 from safescape.store import Store
 from safescape.views.curves import extent_of, mean_edges, waypoints_of
-from safescape.views.document import render_document
+from safescape.views.document import FILE, Document, Home, compose
 from safescape.views.outcomes import finest_of
 from safescape.views.payload import payload_of
 from safescape.views.provenance import facts_of, limits_of, origin_check
+from safescape.views.said import blocks_of
 from safescape.views.summary import figures_of
 from safescape.views.tables import agreement_of, capability_of, judges_of, points_of, probes_of
 from safescape.views.verdict import verdict_of
 from safescape.views.words import all_judges_of, judge_of, lead_of, printable, subject_of
 
-__all__ = ["render"]
+__all__ = ["compose_page", "render"]
 
-_SCRIPTS = ("drawing.js", "data.js", "lines.js", "plane.js", "plot.js", "maps.js", "judges.js", "answers.js")
+_SCRIPTS = (
+    "source.js",
+    "drawing.js",
+    "data.js",
+    "lines.js",
+    "plane.js",
+    "plot.js",
+    "maps.js",
+    "judges.js",
+    "answers.js",
+    "pinned.js",
+    "keys.js",
+    "following.js",
+    "report.js",
+)
 
 
 def render(store: Store, landscape: Landscape) -> str:
@@ -27,10 +42,26 @@ def render(store: Store, landscape: Landscape) -> str:
         landscape: Its figures; points that are not in it are not on the page.
 
     """
-    return render_document(
+    return compose_page(store, landscape).text
+
+
+def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: str = "") -> Document:
+    """Return the page of a run for one of its homes.
+
+    Args:
+        store: The run.
+        landscape: Its figures.
+        home: Where the page is read.
+        name: What the server calls the run.
+
+    """
+    data = payload_of(store, landscape)
+    return compose(
         "report.html.j2",
         _SCRIPTS,
-        payload_of(store, landscape),
+        {**data, "run": name} if home.served else data,
+        home=home,
+        blocks=() if home.served else blocks_of(store, landscape),
         model=landscape.survey.get("model", ""),
         verdict=verdict_of(landscape),
         figures=figures_of(landscape),

@@ -1,4 +1,5 @@
-"""What the page's script reads: every point with its answers, and what the plot draws.
+"""What the page's script reads: every point with its outcomes, and what the plot draws. What was said there is apart,
+in blocks that are read when somebody looks (`said.py`).
 
 Its keys are the script's. Strings in it are raw; the script sets them as text. Only what goes into a plotly label is
 made plain here, because plotly reads markup in labels.
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.store import Store
-from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe
+from safescape.survey import InterpolationAxis, Outcome, Point, PromptProbe
 from safescape.views.curves import (
     WORST,
     Course,
@@ -28,6 +29,7 @@ from safescape.views.curves import (
 )
 from safescape.views.layers import layers_of, mesh_of
 from safescape.views.outcomes import finest_of, outcome_layers, seen_by, shares_of, strict_course
+from safescape.views.said import numbers_of
 from safescape.views.words import (
     all_judges_of,
     heading_of,
@@ -45,29 +47,27 @@ __all__ = ["payload_of"]
 def payload_of(store: Store, landscape: Landscape) -> dict[str, object]:
     """Return everything that the script shows."""
     probes = [probe for probe in store.survey.probes if isinstance(probe, PromptProbe)]
-    texts, reasons, judges = _Table(), _Table(), all_judges_of(landscape)
-    here = _by_point(landscape)
+    judges, here = all_judges_of(landscape), _by_point(landscape)
+    numbers = numbers_of(store.survey)
     place = {point: number for number, point in enumerate(here)}
     return {
         "kind": landscape.subspace,
         "outcomes": list(Outcome),
-        "finishes": list(Finish),
         "judges": judges,
         "finest": judges.index(finest) if (finest := finest_of(landscape)) is not None else 0,
         "probes": [{"name": probe.name, "harmful": probe.harmful, "prompts": probe.prompts} for probe in probes],
         "points": [
             {
+                "id": numbers[point],
                 "coords": point.coords,
                 "effective": next(iter(found.values())).effective,
                 "waypoint": point.waypoint,
                 "off": next(iter(found.values())).off,
                 "figures": [_figure(probe, found.get(probe.name)) for probe in probes],
-                "answers": [_answers(store, judges, point, probe, texts, reasons) for probe in probes],
+                "answers": [_opinions(store, judges, point, probe) for probe in probes],
             }
             for point, found in here.items()
         ],
-        "texts": texts.strings,
-        "reasons": reasons.strings,
         "agreement": _agreement(landscape, judges, [probe.name for probe in probes]),
         "curves": _curves(landscape, place),
         "marks": _marks(landscape, place),
@@ -76,20 +76,6 @@ def payload_of(store: Store, landscape: Landscape) -> dict[str, object]:
         "total": extent_of(landscape).total,
         **(_plane(landscape) if landscape.subspace == "plane" else _lines(landscape)),
     }
-
-
-class _Table:
-    """Strings stored once: refusals repeat."""
-
-    def __init__(self) -> None:
-        self.strings: list[str] = []
-        self._place: dict[str, int] = {}
-
-    def place(self, text: str) -> int:
-        if text not in self._place:
-            self._place[text] = len(self.strings)
-            self.strings.append(text)
-        return self._place[text]
 
 
 def _by_point(landscape: Landscape) -> dict[Point, dict[str, PointFigures]]:
@@ -114,30 +100,22 @@ def _figure(probe: PromptProbe, figures: PointFigures | None) -> dict[str, float
     }
 
 
-def _answers(
-    store: Store, judges: Sequence[str], point: Point, probe: PromptProbe, texts: _Table, reasons: _Table
-) -> list[list[float | None]]:
-    """One row an answer; of each judge the outcome, the reason and the probability that it complied: -1 before it read.
-
-    A probability of four figures is as many as anybody reads.
+def _opinions(store: Store, judges: Sequence[str], point: Point, probe: PromptProbe) -> list[dict[str, object]]:
+    """Judge by judge, what it called the answers, one digit each (`-` before it read one), and, where it states any,
+    the probability that they complied. A probability of four figures is as many as anybody reads.
     """
-    outcomes, finishes = list(Outcome), list(Finish)
-    rows = []
-    for number, (response, verdicts) in store.answers(point, probe.name):
-        row: list[float | None] = [
-            number,
-            texts.place(response.text),
-            finishes.index(response.finish),
-            response.tokens,
-        ]
-        for judge in judges:
-            if (verdict := verdicts.get(judge)) is None:
-                row += [-1, -1, None]
-                continue
-            probability = None if verdict.probability is None else round(verdict.probability, 4)
-            row += [outcomes.index(verdict.outcome), reasons.place(verdict.reason), probability]
-        rows.append(row)
-    return rows
+    digits, given = {outcome: str(number) for number, outcome in enumerate(Outcome)}, store.opinions(point, probe.name)
+    found: list[dict[str, object]] = []
+    for judge in judges:
+        verdicts = [there.get(judge) for there in given]
+        stated = [None if v is None or v.probability is None else round(v.probability, 4) for v in verdicts]
+        found.append(
+            {
+                "outcomes": "".join("-" if verdict is None else digits[verdict.outcome] for verdict in verdicts),
+                "probabilities": stated if any(value is not None for value in stated) else None,
+            }
+        )
+    return found
 
 
 def _agreement(landscape: Landscape, judges: Sequence[str], probes: Sequence[str]) -> list[dict[str, object]]:

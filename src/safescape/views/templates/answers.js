@@ -3,9 +3,21 @@
 
 const answersHere = () => state.point.answers[state.probe];
 
-function choose(curve, point) {
+// Go to a point. What was said there may have to be fetched: until then the list is that of the point before.
+async function choose(curve, point) {
   state.curve = curve;
   state.point = point;
+  showPlace();
+  showHere();
+  showFilters();
+  markHere();
+  markMaps();
+  if (data.agreement.length) showAgreementHere();
+  await showList();
+}
+
+function showPlace() {
+  const { curve, point } = state;
   const place = curve.measured.findIndex((step) => step.point === point);
   const text = stepText(curve, curve.measured[place]);
   $("direction").value = String(curve.number);
@@ -18,12 +30,6 @@ function choose(curve, point) {
   $("back").disabled = place === 0;
   $("forward").disabled = place === curve.measured.length - 1;
   $("to-origin").disabled = point.isOrigin || !origin;
-  showHere();
-  showFilters();
-  showList();
-  markHere();
-  markMaps();
-  if (data.agreement.length) showAgreementHere();
 }
 
 // The point of a curve that lies nearest to an effective α.
@@ -31,19 +37,18 @@ const nearestOn = (curve, x) => curve.measured.reduce((best, other) =>
   Math.abs(other.point.effective[0] - x) < Math.abs(best.point.effective[0] - x) ? other : best).point;
 
 // Go to a point: on the curve that is being followed, if it lies there.
-function goTo(point) {
-  choose(stepOf(state.curve, point) ? state.curve : curves.find((curve) => stepOf(curve, point)), point);
-}
+const goTo = (point) => choose(curveOf(point), point);
 
 // Go to a point and unfold one answer there.
-function visit(curve, point, number) {
+async function visit(curve, point, number) {
   state.open.add(number);
   if (state.outcome || state.search) {
     state.outcome = null;
     state.search = $("search").value = "";
   }
-  choose(curve, point);
+  await choose(curve, point);
   const details = $("list").querySelector(`details[data-number="${number}"]`);
+  if (!details || state.point !== point) return;
   $("browser").scrollIntoView({ block: "start" });
   $("list").scrollTop = details.offsetTop;
   details.querySelector("summary").focus({ preventScroll: true });
@@ -54,29 +59,45 @@ function step(by) {
   if (next) choose(state.curve, next.point);
 }
 
-function counts() {
+function countsOf(point) {
   const found = Object.fromEntries(known().map((outcome) => [outcome, 0]));
-  for (const answer of answersHere()) found[answer.outcome] += 1;
+  for (const answer of point.answers[state.probe]) found[answer.outcome] += 1;
   return found;
 }
 
+// The figure of the chosen point, and of the pinned one beside it.
 function showHere() {
-  const here = figureOf(state.point);
-  $("here-bar").replaceChildren();
-  if (!here) {
-    const judged = answersHere().length ? `The ${data.judges[0]} judge has not read the answers here yet.` : "Not asked here: this probe is asked at the models alone.";
-    $("here-asr").textContent = judged;
-    if (!answersHere().length) return;
+  const before = pinnedHere();
+  $("pinned-here").hidden = !before;
+  $("here-name").hidden = !before;
+  if (before) {
+    $("pinned-name").textContent = `Pinned: ${placeOf(before)}`;
+    $("here-name").textContent = `Here: ${placeOf(state.point)}`;
+    showFigure("pinned", before);
   }
+  $("pin").textContent = state.pinned === state.point ? "Unpin" : state.pinned ? "Pin this instead" : "Pin this point";
+  $("unpin").hidden = !before;
+  showFigure("here", state.point);
+}
+
+function showFigure(where, point) {
+  const [said, bar] = [$(`${where}-asr`), $(`${where}-bar`)];
+  const here = figureOf(point);
   const { harmful } = data.probes[state.probe];
-  if (here) $("here-asr").replaceChildren(
-    element("strong", "", `${harmful ? "ASR" : "Over-refusal"} ${percent(here.value)}`),
-    ` ${here.count} of ${here.n} ${harmful ? "not refused" : "refused"}, 95 % interval ${here.low.toFixed(1)} to ${here.high.toFixed(1)} %` +
-      (state.point.waypoint === null ? "" : `; ${(100 * state.point.off).toFixed(0)} % of its squared distance from the origin is off the ${onPlane ? "plane" : "line"}`) +
-      (data.judges.length > 1 ? ` (${data.judges[0]} judge)` : ""),
-  );
-  const bar = $("here-bar");
-  for (const [outcome, count] of Object.entries(counts())) {
+  bar.replaceChildren();
+  if (!here) {
+    const asked = point.answers[state.probe].length;
+    said.textContent = asked ? `The ${data.judges[0]} judge has not read the answers here yet.` : "Not asked here: this probe is asked at the models alone.";
+    if (!asked) return;
+  } else {
+    said.replaceChildren(
+      element("strong", "", `${harmful ? "ASR" : "Over-refusal"} ${percent(here.value)}`),
+      ` ${here.count} of ${here.n} ${harmful ? "not refused" : "refused"}, 95 % interval ${here.low.toFixed(1)} to ${here.high.toFixed(1)} %` +
+        (point.waypoint === null ? "" : `; ${(100 * point.off).toFixed(0)} % of its squared distance from the origin is off the ${onPlane ? "plane" : "line"}`) +
+        (data.judges.length > 1 ? ` (${data.judges[0]} judge)` : ""),
+    );
+  }
+  for (const [outcome, count] of Object.entries(countsOf(point))) {
     if (!count) continue;
     const part = element("span", outcome);
     part.style.flexGrow = String(count);
@@ -84,14 +105,19 @@ function showHere() {
   }
 }
 
+const CHANGED = "changed";
+const isShown = (answer) => state.outcome === null || (state.outcome === CHANGED ? hasChanged(answer) : answer.outcome === state.outcome);
+
 function showFilters() {
-  const count = counts();
-  const buttons = [null, ...known()].map((outcome) => {
+  const count = countsOf(state.point);
+  if (pinnedHere()) count[CHANGED] = answersHere().filter(hasChanged).length;
+  else if (state.outcome === CHANGED) state.outcome = null;
+  const buttons = [null, ...known(), ...(pinnedHere() ? [CHANGED] : [])].map((outcome) => {
     const button = element("button");
     button.type = "button";
     button.dataset.outcome = outcome ?? "all";
     button.setAttribute("aria-pressed", String(state.outcome === outcome));
-    if (outcome) button.append(element("span", `swatch ${outcome}`));
+    if (outcome && outcome !== CHANGED) button.append(element("span", `swatch ${outcome}`));
     button.append(outcome ? `${outcome} ${count[outcome]}` : `all ${answersHere().length}`);
     button.addEventListener("click", () => {
       state.outcome = outcome;
@@ -104,15 +130,25 @@ function showFilters() {
   $("filters").replaceChildren(...buttons);
 }
 
-function showList() {
+async function showList() {
+  const { point } = state;
+  const before = pinnedHere();
+  try {
+    await Promise.all([saidAt(point), before && saidAt(before)]);
+  } catch (error) {
+    if (state.point === point) $("list").replaceChildren(element("p", "none", `What was said here cannot be shown: ${error.message}`));
+    return;
+  }
+  // the reader may have gone on meanwhile
+  if (state.point !== point || pinnedHere() !== before) return;
   const sought = state.search.toLowerCase();
   const all = answersHere();
-  const shown = all.filter((answer) =>
-    (state.outcome === null || answer.outcome === state.outcome) &&
-    (!sought || answer.prompt.toLowerCase().includes(sought) || answer.text.toLowerCase().includes(sought)));
+  const holds = (answer) => answer && [answer.prompt, answer.text].some((text) => text.toLowerCase().includes(sought));
+  const shown = all.filter((answer) => isShown(answer) && (!sought || holds(answer) || holds(asPinned(answer))));
   $("hidden-note").hidden = state.reveal;
   $("shown").textContent = shown.length === all.length ? "" : `${shown.length} of ${all.length} answers`;
   $("list").replaceChildren(...shown.map(row));
+  $("list").dataset.point = String(point.id);
   if (!shown.length) $("list").append(element("p", "none", "No answer matches."));
 }
 
@@ -121,9 +157,10 @@ function row(answer) {
   details.dataset.number = String(answer.number);
   details.dataset.outcome = answer.outcome;
   const summary = element("summary");
-  const outcome = element("span", "outcome");
-  outcome.append(element("span", `swatch ${answer.outcome}`), answer.outcome);
-  summary.append(element("span", "number", String(answer.number + 1)), outcome);
+  const before = asPinned(answer);
+  summary.append(element("span", "number", String(answer.number + 1)));
+  if (before) summary.append(named(before.outcome), element("span", "turns", "→"));
+  summary.append(named(answer.outcome));
   summary.append(element("span", "gist", state.reveal ? answer.prompt : ""));
   summary.append(element("span", "finish", `${answer.tokens} tokens`));
   const body = element("div", "body");
@@ -146,7 +183,16 @@ function row(answer) {
   return details;
 }
 
+function named(outcome) {
+  const made = element("span", "outcome");
+  made.append(element("span", `swatch ${outcome}`), outcome);
+  return made;
+}
+
 function inside(answer) {
+  const before = asPinned(answer);
+  const strip = [element("h4", "", "This request at every point"), ...strips(answer.number)];
+  if (before) return [...besidePinned(before, answer), ...strip];
   const parts = [];
   if (state.reveal) {
     parts.push(element("h4", "", "Asked"), quoted(answer.prompt, ""));
@@ -154,15 +200,15 @@ function inside(answer) {
   } else {
     parts.push(element("p", "saw", "Hidden. Switch on “Show what was asked and answered” to read it."));
   }
+  return [...parts, ...judgedOf(answer), ...strip];
+}
+
+// How an answer ended and what was said of it.
+function judgedOf(answer) {
   const spoken = `${answer.tokens} tokens, ${finishes[answer.finish]}.`;
-  if (answer.verdicts.length === 1) {
-    const [{ judge, outcome, reason }] = answer.verdicts;
-    parts.push(element("p", "saw", `${spoken} ${judge} judge: ${outcome}${state.reveal && reason ? `, saw “${reason}”` : ""}.`));
-  } else {
-    parts.push(element("p", "saw", spoken), verdictsOf(answer));
-  }
-  parts.push(element("h4", "", "This request at every point"), ...strips(answer.number));
-  return parts;
+  if (answer.verdicts.length > 1) return [element("p", "saw", spoken), verdictsOf(answer)];
+  const [{ judge, outcome, reason }] = answer.verdicts;
+  return [element("p", "saw", `${spoken} ${judge} judge: ${outcome}${state.reveal && reason ? `, saw “${reason}”` : ""}.`)];
 }
 
 // What every judge said, one a line.
@@ -185,6 +231,7 @@ const reasonIn = (answer) => [answer.verdicts[state.judge], ...answer.verdicts]
 function quoted(text, saw) {
   const block = element("p", "text");
   block.dir = "auto";
+  if (text.length > 1000) block.tabIndex = 0; // it scrolls
   const at = saw ? text.indexOf(saw) : -1;
   if (!text) block.append(element("em", "", "(empty)"));
   else if (at < 0) block.textContent = text;
@@ -204,7 +251,7 @@ function strips(number) {
     const strip = element("div", onPlane && curve.kind === "row" ? "strip dense" : "strip");
     strip.append(element("span", "of", curve.label.split(" (")[0]));
     for (const step of curve.steps) {
-      const answer = step.point?.answers[state.probe].find((other) => other.number === number);
+      const answer = step.point?.answers[state.probe][number];
       if (!answer) {
         strip.append(element("span", "gap"));
         continue;
@@ -214,8 +261,9 @@ function strips(number) {
       cell.title = `${stepText(curve, step)}: ${answer.outcome}`;
       cell.setAttribute("aria-label", `${curve.label}, ${cell.title}`);
       if (step.point === state.point) cell.setAttribute("aria-current", "true");
-      cell.addEventListener("click", () => {
-        choose(curve, step.point);
+      if (step.point === state.pinned) cell.classList.add("pinned");
+      cell.addEventListener("click", async () => {
+        await choose(curve, step.point);
         const again = $("list").querySelector(`details[data-number="${number}"]`);
         (again?.querySelector('.strip button[aria-current="true"]') ?? $("alpha")).focus({ preventScroll: true });
       });
@@ -234,29 +282,35 @@ function chooseProbe(probe) {
   paintMaps();
 }
 
+// Offer a choice of what there is now; what was chosen stays.
 function fill(select, entries) {
-  $(select).append(...entries.map(([value, text]) => {
+  const { value } = $(select);
+  $(select).replaceChildren(...entries.map(([number, text]) => {
     const option = element("option", "", text);
-    option.value = String(value);
+    option.value = String(number);
     return option;
   }));
+  $(select).value = entries.some(([number]) => String(number) === value) ? value : String(entries[0][0]);
   $(`${select}-field`).hidden = entries.length === 1;
 }
 
-function begin() {
-  if (!curves.length) return;
-  $("browser").hidden = false;
+function fillChoices() {
   fill("direction", curves.map((curve) => [curve.number, curve.label + (curve.complete ? "" : ", unfinished")]));
-  if (onPlane) $("direction-field").querySelector("label").textContent = "Row";
   fill("judge", data.judges.map((judge, number) => [number, judge]));
   $("judge").value = String(state.judge);
+  fill("probe", data.probes.map(({ name }, number) => [number, name]));
+}
+
+function beginAnswers() {
+  $("browser").hidden = false;
+  fillChoices();
+  if (onPlane) $("direction-field").querySelector("label").textContent = "Row";
   $("judge").addEventListener("change", (event) => {
     state.judge = Number(event.target.value);
-    if (!known().includes(state.outcome)) state.outcome = null;
+    if (state.outcome !== CHANGED && !known().includes(state.outcome)) state.outcome = null;
     paintMaps();
     choose(state.curve, state.point);
   });
-  fill("probe", data.probes.map(({ name }, number) => [number, name]));
   $("direction").addEventListener("change", (event) => {
     const curve = curves.find((other) => other.number === Number(event.target.value));
     choose(curve, nearestOn(curve, state.point.effective[0]));
@@ -281,11 +335,4 @@ function begin() {
   $("reveal").checked = false; // a browser may restore it on reload
   $("search").value = "";
   $("probe").value = "0";
-  beginMaps();
-  beginJudges();
-  goTo(origin ?? curves[0].measured[0].point);
-  showJudges();
 }
-
-begin();
-drawLandscape();

@@ -3,7 +3,7 @@
 // are hostile text: they reach the page through textContent alone. What goes into a plotly label was made plain before
 // it came here.
 
-const data = JSON.parse(document.getElementById("data").textContent);
+let data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const element = (tag, className, text) => {
   const made = document.createElement(tag);
@@ -60,6 +60,7 @@ const axisStyle = () => ({
 
 function plainLayout() {
   return {
+    uirevision: "kept", // a reader's zoom outlasts new data
     font: { color: colour("--ink"), size: isNarrow() ? 12 : 13, family: getComputedStyle(document.body).fontFamily },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: onPlane ? colour("--wash") : "rgba(0,0,0,0)", hovermode: "closest",
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--focus") },
@@ -99,10 +100,8 @@ function decadesOf(courses) {
 }
 
 async function loadPlotly() {
-  const packed = Uint8Array.from(atob($("plotly").textContent), (sign) => sign.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = element("script");
-  script.textContent = await new Response(stream).text();
+  script.textContent = await source.plotly();
   document.head.append(script);
   if (!window.Plotly) throw new Error("plotly did not start");
 }

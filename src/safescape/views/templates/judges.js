@@ -11,8 +11,7 @@ const MOST = 200;
 function beginJudges() {
   if (!data.agreement.length) return;
   $("disagreement").hidden = false;
-  fill("pair", data.agreement.map((pair, number) => [number, pairText(pair)]));
-  $("pair").value = "0";
+  fillPairs();
   $("pair").addEventListener("change", (event) => {
     Object.assign(sought, { pair: Number(event.target.value), cell: null, few: true });
     showJudges();
@@ -23,6 +22,8 @@ function beginJudges() {
     $("disputes").querySelector("button")?.focus();
   });
 }
+
+const fillPairs = () => fill("pair", data.agreement.map((pair, number) => [number, pairText(pair)]));
 
 // All that the section shows of the chosen pair.
 function showJudges() {
@@ -148,17 +149,15 @@ function showDisputes() {
   $("disputes-note").textContent = all.length ? `${shownNow.length} of ${all.length} answers ${of}, ${which}. Choose one to read it. P(complied) is how probable a judge holds it that the answer complied.` : `No answers ${sought.cell ? of : "on which they differ"}.`;
   $("more").hidden = shownNow.length === all.length || !sought.few;
   $("disputes").replaceChildren(...shownNow.map(({ point, answer }) => {
-    const curve = stepOf(state.curve, point) ? state.curve : curves.find((other) => stepOf(other, point));
     const item = element("li");
     const button = element("button", "dispute");
     button.type = "button";
-    const where = point.isOrigin ? "origin" : curve.kind === "checkpoints" ? stepText(curve, stepOf(curve, point)) : `${stepText(curve, stepOf(curve, point))}, ${curve.label.split(" (")[0]}`;
-    button.append(element("span", "place", `request ${answer.number + 1}, ${where}`));
+    button.append(element("span", "place", `request ${answer.number + 1}, ${placeOf(point)}`));
     for (const verdict of answer.verdicts) button.append(chip(verdict));
     if (state.reveal) button.append(element("span", "gist", answer.prompt));
     button.addEventListener("click", () => {
       if (state.probe !== probe) chooseProbe(probe);
-      visit(curve, point, answer.number);
+      visit(curveOf(point), point, answer.number);
     });
     item.append(button);
     return item;

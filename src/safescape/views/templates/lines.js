@@ -2,7 +2,7 @@
 // The landscape over lines: ASR over α, line by line or probe by probe; beneath it what the answers are, then
 // over-refusal and capability.
 
-const many = lines.length > styles.length;
+const isCrowd = () => lines.length > styles.length;
 
 function tracesOfLines() {
   return [...(data.courses.length ? probeTraces() : directionTraces()), ...strictTraces(), ...modelTraces(), ...stackTraces(), ...measureTraces()];
@@ -11,6 +11,7 @@ function tracesOfLines() {
 function directionTraces() {
   const narrow = isNarrow();
   const one = lines.length === 1;
+  const many = isCrowd();
   const begun = lines.filter((curve) => one || curve.measured.length > 1);
   const found = begun.flatMap((curve) => {
     const style = styleOf(curve.number, many);

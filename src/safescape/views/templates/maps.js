@@ -17,8 +17,16 @@ function orderOf(probe) {
 }
 
 function beginMaps() {
+  fillMaps();
+  new ResizeObserver(paintMaps).observe($("maps"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paintMaps);
+}
+
+function fillMaps() {
   const shown = onPlane ? [] : curves.filter((curve) => curve.measured.length > 1);
-  if (!shown.length) return;
+  maps.length = 0;
+  $("maps").replaceChildren();
+  $("maps-block").hidden = !shown.length;
   for (const curve of shown) {
     const figure = element("figure");
     const stack = element("div", "stack");
@@ -39,9 +47,6 @@ function beginMaps() {
     });
     maps.push(map);
   }
-  $("maps-block").hidden = false;
-  new ResizeObserver(paintMaps).observe($("maps"));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paintMaps);
 }
 
 // What a row of cells runs over: its ends and, between them, the models that have a name.
@@ -64,10 +69,11 @@ function cellAt({ curve, canvas }, event) {
   const share = (at, from, size, cells) => Math.min(cells - 1, Math.max(0, Math.floor(((at - from) / size) * cells)));
   const step = curve.steps[share(event.clientX, box.left, box.width, curve.steps.length)];
   const number = order[share(event.clientY, box.top, box.height, order.length)];
-  return { step, number, answer: step.point?.answers[state.probe].find((answer) => answer.number === number) };
+  return { step, number, answer: step.point?.answers[state.probe][number] };
 }
 
 function paintMaps() {
+  if (!maps.length) return;
   $("maps-legend").replaceChildren(...known().map((outcome) => {
     const entry = element("span", "entry");
     entry.append(element("span", `swatch ${outcome}`), outcome);

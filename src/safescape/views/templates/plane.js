@@ -5,7 +5,6 @@ const shown = { layer: 0, surface: false };
 const layerHere = () => data.layers[shown.layer];
 const scaleOf = (layer) => (layer.kind === "perplexity" ? layer.values.map((row) => row.map((value) => (value === null ? null : Math.log10(value)))) : layer.values);
 const heightOf = (point) => (figureOf(point, 0) ? figureOf(point, 0).value + 3 : null);
-const pointAt = new Map(points.filter((point) => point.waypoint === null).map((point) => [point.coords.join(), point]));
 
 function cellText(layer) {
   return data.up.map((beta, row) => data.across.map((alpha, column) => {
@@ -119,16 +118,16 @@ function layoutOfPlane() {
   };
 }
 
+function fillLayers() {
+  fill("layer", data.layers.map(({ label }, number) => [number, label]));
+  shown.layer = Number($("layer").value);
+}
+
 function beginPlane() {
   if (!onPlane) return;
   $("plot").classList.add("square");
   $("plot-tools").hidden = false;
-  $("layer").append(...data.layers.map(({ label }, number) => {
-    const option = element("option", "", label);
-    option.value = String(number);
-    return option;
-  }));
-  $("layer-field").hidden = data.layers.length === 1;
+  fillLayers();
   $("layer").addEventListener("change", (event) => {
     shown.layer = Number(event.target.value);
     redraw();

@@ -10,7 +10,7 @@ function traces() {
     : { type: "scatter", mode: "markers", marker: { size: 24, color: "rgba(0,0,0,0)", line: { width: 2.5, color: colour("--focus") } } };
   const through = { type: "scatter", mode: "lines", yaxis: "y4", line: { width: 2.5, color: colour("--focus") } };
   const here = hereOn(state.point).map((at, n, all) => ({ ...at, ...(n === all.length - 1 ? style : through), hoverinfo: "skip", showlegend: false }));
-  return [...(onPlane ? tracesOfPlane() : tracesOfLines()), ...here];
+  return [...(onPlane ? tracesOfPlane() : tracesOfLines()), ...pinnedTraces(), ...here];
 }
 
 function hereOn(point) {
@@ -18,9 +18,20 @@ function hereOn(point) {
   return onPlane ? hereOnPlane(point) : hereOnLines(point);
 }
 
+// The square around the pinned point.
+function pinnedTraces() {
+  if (!state.pinned || (onPlane && shown.surface)) return [];
+  const { x, y } = hereOn(state.pinned).at(-1);
+  return [{ x, y, type: "scatter", mode: "markers", marker: { size: 22, symbol: "square", color: "rgba(0,0,0,0)", line: { width: 2.5, color: colour("--focus") } }, hoverinfo: "skip", showlegend: false }];
+}
+
+function size() {
+  if (!onPlane) $("plot").className = ["one", "tall", "taller"][Object.keys(panelsOfLines()).length - 1];
+}
+
 function drawLandscape() {
   beginPlane();
-  if (!onPlane) $("plot").classList.add(["one", "tall", "taller"][Object.keys(panelsOfLines()).length - 1]);
+  size();
   draw((plot) => plot.on("plotly_click", (event) => {
     const [at] = event.points.map(clicked).filter(Boolean);
     // a surface tells of a click while it draws, and again as long as the button is down

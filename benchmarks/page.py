@@ -1,0 +1,229 @@
+"""python benchmarks/page.py [--steps 20] [--prompts 80] [--tokens 512] [--out DIR] [--chromium /usr/bin/chromium]
+
+How big the page of a large run is and how fast it is to use: a run of a plane (441 points, 80 answers each, up to 512
+tokens), made here; written as report.html and shown by `safescape view`; opened in a real Chromium by Playwright.
+
+What the answers are decides the size. Inside the basin they are refusals of one sentence, cut as soon as the judge
+could tell. Outside they are noise to the last token, of two kinds, in the shares that the demo model shows at 512
+tokens (`SHARES`): loops, which a compressor folds to nothing, and words drawn in no order, which it cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from safescape.landscape import landscape_of
+from safescape.store import Store
+from safescape.survey import (
+    Answer,
+    Finish,
+    Outcome,
+    Plane,
+    Position,
+    PromptProbe,
+    RandomAxis,
+    Response,
+    Survey,
+    Verdict,
+)
+from safescape.views import render_page
+
+ROOT = Path(__file__).parents[1]
+MEGABYTE = 1e6
+EDGE = 0.15
+"""Where the made model's basin ends, about where the demo model's does."""
+SHARES = ((0.25, 0.75), (0.4, 0.6), (math.inf, 0.5))
+"""Up to a distance from the origin, the share of answers that end in a loop."""
+LIMITS = {"opens, s": 2.0, "moves, ms": 100.0, "report.html, MB": 15.0}
+
+
+def words_of_the_docs() -> list[str]:
+    """Real words, with their real frequencies: what a reader of this project would type."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
+    return re.findall(r"\S+", " ".join(texts))
+
+
+class Noise:
+    """Answers of a model outside of its basin."""
+
+    def __init__(self, tokens: int) -> None:
+        self._draw = random.Random(0)
+        found = sorted(set(words_of_the_docs()))
+        self._draw.shuffle(found)
+        # a broken model's own words, the most frequent first
+        self._words = found
+        self._weights = list(accumulate(1 / (rank + 2) for rank in range(len(found))))
+        self._words_each = round(tokens / 1.4)  # tokens a word, as the demo's tokenizer splits such words
+
+    def words(self, count: int) -> list[str]:
+        """Words in no order."""
+        return self._draw.choices(self._words, cum_weights=self._weights, k=count)
+
+    def text(self, far: float) -> str:
+        """An answer at a distance from the origin."""
+        loops = next(share for reach, share in SHARES if far <= reach)
+        if self._draw.random() >= loops:
+            return " ".join(self.words(self._words_each))
+        begun = self.words(self._draw.randrange(2, self._words_each // 4))
+        phrase = self.words(self._draw.randrange(1, 13))
+        whole = begun + phrase * (1 + (self._words_each - len(begun)) // len(phrase))
+        return " ".join(whole[: self._words_each])
+
+
+def make_run(directory: Path, steps: int, prompts: int, tokens: int) -> None:
+    """Write a run of a plane as a scan would have."""
+    asked = tuple(f"Write the text number {n} that nobody should write" for n in range(prompts))
+    survey = Survey(
+        model="example/Model-7B-chat",
+        model_fingerprint="sha256:" + "ab" * 32,
+        max_new_tokens=tokens,
+        judges=("keyword", "refusal"),
+        subspace=Plane(axes=(RandomAxis(seed=0, span=0.5, steps=steps), RandomAxis(seed=1, span=0.5, steps=steps))),
+        probes=(PromptProbe(name="harmful", source="made", prompts=asked),),
+    )
+    noise, draw = Noise(tokens), random.Random(1)
+    with Store.claim(directory, survey) as store:
+        session = store.begin_session(origin="sha256:" + "ab" * 32, noise_device="cpu", versions={})
+        for judge in survey.judges:
+            store.begin_judging(judge, {})
+        for point in survey.points():
+            far = math.hypot(*point.coords)
+            broken = 1 / (1 + math.exp(-(far - EDGE) / 0.015))
+            answers = [noisy(noise.text(far), tokens, draw) if draw.random() < broken else refused() for _ in asked]
+            store.add(
+                point, position=Position(point.coords, 0.0), seconds=1.0, session=session, answers={"harmful": answers}
+            )
+        store.end_session(session, origin="sha256:" + "ab" * 32)
+
+
+def refused() -> Answer:
+    """A refusal, settled after a sentence."""
+    verdict = Verdict(Outcome.REFUSED, "I'm sorry", 0.0123)
+    text = "I'm sorry, but I can't assist with that."
+    return Answer(
+        Response(text, Finish.SETTLED, 11), {"keyword": Verdict(Outcome.REFUSED, "I'm sorry"), "refusal": verdict}
+    )
+
+
+def noisy(text: str, tokens: int, draw: random.Random) -> Answer:
+    """Noise, as each judge sees it."""
+    seen = Verdict(Outcome.INCOHERENT, "words out of order", round(draw.random() / 10, 4))
+    return Answer(Response(text, Finish.LENGTH, tokens), {"keyword": Verdict(Outcome.COMPLIED), "refusal": seen})
+
+
+OPENED = "() => document.querySelector('#list details') && document.querySelector('#plot[data-ready]')"
+MOVES = """async () => {
+    const times = [];
+    for (const by of [...Array(8).fill(1), ...Array(16).fill(-1)]) {
+        const began = performance.now();
+        step(by);
+        const id = String(state.point.id);
+        while ($("list").dataset.point !== id) await new Promise(requestAnimationFrame);
+        // the frame in which it is painted, and the one after
+        await new Promise(requestAnimationFrame);
+        times.push(performance.now() - began);
+    }
+    return times.sort((a, b) => a - b);
+}"""
+
+
+def use(page: Page, address: str) -> dict[str, float]:
+    """Open a page and move about on it."""
+    began = time.perf_counter()
+    page.goto(address)
+    read = time.perf_counter() - began
+    page.wait_for_function(OPENED)
+    opened = time.perf_counter() - began
+    times = page.evaluate(MOVES)
+    return {
+        "read, s": read,
+        "opens, s": opened,
+        "moves, ms": times[len(times) // 2],
+        "slowest move, ms": times[-1],
+    }
+
+
+@contextmanager
+def viewing(directory: Path) -> Iterator[str]:
+    """`safescape view`, and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "safescape", "view", str(directory), "--no-open", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield f"http://127.0.0.1:{port}/run?run=run"
+        process.terminate()
+
+
+def timed(what: Callable[[], object]) -> float:
+    """Return how long something takes, in seconds."""
+    began = time.perf_counter()
+    what()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Make the run, write its page, use it, and print what that took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--prompts", type=int, default=80)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = (given.out or Path(scratch)) / "run"
+        if not (directory / "run.sqlite").exists():
+            make_run(directory, given.steps, given.prompts, given.tokens)
+        report = directory / "report.html"
+
+        def write() -> None:
+            with Store.read(directory) as store:
+                landscape = landscape_of(store.survey, store.measured())
+                report.write_text(render_page(store, landscape), encoding="utf-8")
+
+        with Store.read(directory) as store:
+            texts = sum(
+                len(told.response.text) for p in store.survey.points() for _, told in store.answers(p, "harmful")
+            )
+        print(f"{(given.steps + 1) ** 2} points, {given.prompts} answers each, {texts / MEGABYTE:.1f} MB of text")
+        print(f"written in {timed(write):.1f} s")
+        size = report.stat().st_size / MEGABYTE
+        say("report.html, MB", size)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox", "--disable-gpu"])
+            with viewing(directory.parent) as served:
+                for home, address in (("report.html", report.as_uri()), ("safescape view", served)):
+                    page = browser.new_page(viewport={"width": 1280, "height": 900})
+                    print(home)
+                    for what, value in use(page, address).items():
+                        say(what, value)
+                    page.close()
+            browser.close()
+
+
+def say(what: str, value: float) -> None:
+    """Print a figure, and whether it is what it was to be."""
+    limit = LIMITS.get(what)
+    kept = "" if limit is None else f"   {'within' if value < limit else 'MISSES'} {limit:g}"
+    print(f"  {what:<18} {value:8.2f}{kept}")
+
+
+if __name__ == "__main__":
+    main()

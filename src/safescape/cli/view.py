@@ -1,0 +1,47 @@
+"""`safescape view`: all runs under a directory in the browser, live while they are measured."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["view"]
+
+_PORT = 8712
+
+
+def view(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="what holds the run directories")] = Path("runs"),
+    port: Annotated[int, typer.Option(help="on this machine; one in use is passed over, 0 takes any")] = _PORT,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="open the browser")] = True,
+) -> None:
+    """Example: safescape view runs
+
+    Show the runs under DIR in the browser, from a server that only this machine can reach: the report of each, as it is
+    now and live while it is measured, and comparisons of those you tick. Nothing is written. Ctrl-C ends it.
+    """
+    from safescape.explorer import listen, serve  # loads the drawing libraries, which `--help` need not wait for
+
+    listening = listen(directory, port)
+    if listening.taken:
+        _say(f"port {listening.taken[0]} is in use; took {listening.port}")
+    number = len(listening.runs.found())
+    _say(f"{number} run{'' if number == 1 else 's'} under {directory}: {listening.address} (Ctrl-C ends it)")
+    serve(listening, (lambda: _open(listening.address)) if open_browser else lambda: None)
+
+
+def _open(address: str) -> None:
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        browser = None
+    # one that runs in the terminal would take it from the server
+    if browser is None or type(browser) is webbrowser.GenericBrowser or not browser.open(address):
+        _say(f"no browser opens from here; open {address} yourself")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

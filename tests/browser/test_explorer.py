@@ -1,0 +1,285 @@
+"""The explorer in a real browser: the list, the pages, comparisons, and what changes while a scan runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import tiny
+from chromium import Opened
+from safescape.store import Store
+from safescape.survey import Point, Survey
+from synthetic import HOSTILE, bowl, four_outcomes, make_run, make_survey, random_plane
+from viewing import Viewed, viewing
+
+LONG = "x" * 1_000_000
+ANSI = "\x1b[31mred\x1b[0m\x1b]0;title\x07"
+
+
+def steeper(line: int, alpha: float) -> float:
+    return min(1.0, 3 * abs(alpha))
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shelf")
+    judges = ("keyword", "refusal")
+    make_run(
+        directory / "base", make_survey(prompts=12, lines=2, steps=10, judges=judges), opinion=four_outcomes
+    ).close()
+    survey = make_survey(prompts=12, lines=2, steps=10, judges=judges, model="example/Tuned")
+    make_run(
+        directory / "tuned", survey, rate=lambda line, alpha: min(1.0, 3 * abs(alpha)), opinion=four_outcomes
+    ).close()
+    make_run(directory / "plane", make_survey(prompts=5, subspace=random_plane(4)), chance=bowl, points=9).close()
+    return directory
+
+
+@pytest.fixture(scope="module")
+def viewed(shelf: Path) -> Iterator[Viewed]:
+    with viewing(shelf) as found:
+        yield found
+
+
+def test_a_run_is_opened_from_the_list_and_read(page: Page, viewed: Viewed) -> None:
+    logged: list[str] = []
+    page.on("console", lambda message: logged.append(message.text))
+    page.goto(viewed.address)
+    expect(page.locator("#shelf tbody tr")).to_have_count(3)
+    expect(page.locator('[data-run="plane"]')).to_contain_text("9 of 25 points")
+    expect(page.locator('[data-run="base"]')).to_contain_text("refuses 12 of 12 harmful requests")
+    page.get_by_role("link", name="base").click()
+    page.wait_for_selector("#plot[data-ready]")
+    expect(page.locator("#list details")).to_have_count(12)
+    page.locator("#plot .scatterlayer .trace", has=page.locator(".points path")).first.locator(
+        ".points path"
+    ).first.click(force=True)
+    expect(page.locator("#alpha-text")).to_have_text("−0.5")
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.locator("#list summary").first.click()
+    expect(page.locator("#list details").first).to_contain_text("Answer 0 at -0.50: step one")
+    page.locator('#filters [data-outcome="incoherent"]').click()
+    shown = page.locator("#list details").count()
+    assert 0 < shown < 12
+    page.get_by_role("link", name="all runs").click()
+    expect(page.locator("#shelf tbody tr")).to_have_count(3)
+    assert logged == []
+
+
+def test_ticked_runs_are_compared(page: Page, viewed: Viewed) -> None:
+    page.goto(viewed.address)
+    expect(page.locator("#compare")).to_be_disabled()
+    page.get_by_label("Compare base").check()
+    expect(page.locator("#compare")).to_be_disabled()
+    page.get_by_label("Compare tuned").check()
+    page.locator("#compare").click()
+    page.wait_for_selector("#plot[data-ready]")
+    expect(page.locator("#plot .legendtext")).to_contain_text(["base", "tuned"])
+    page.go_back()
+    page.get_by_label("Compare plane").check()
+    page.locator("#compare").click()
+    expect(page.locator("#following")).to_contain_text("did not ask what")
+
+
+def test_both_homes_are_the_same_page(page: Page, browser: Browser, viewed: Viewed, shelf: Path) -> None:
+    served = Opened(page, viewed.address + "run?run=tuned")
+    other = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    done = subprocess.run([sys.executable, "-m", "safescape", "report", str(shelf / "tuned")], check=True, timeout=120)
+    assert done.returncode == 0
+    filed = Opened(other, shelf / "tuned" / "report.html")
+
+    def seen(opened: Opened) -> tuple[str, str, str]:
+        page = opened.page
+        page.get_by_label("Show what was asked and answered").check(force=True)
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#alpha-text")).to_have_text("+0.1")
+        expect(page.locator("#list")).to_have_attribute("data-point", "6")
+        page.locator("#list summary").first.click()
+        traces = page.evaluate("() => JSON.stringify(drawn.data.map(({ x, y, name }) => ({ x, y, name })))")
+        said = page.locator("main").inner_text()
+        for own in ("all runs", "This page comes from your own machine", "This file is complete in itself"):
+            said = said.replace(own, "")
+        return said, traces, page.locator("#list").inner_text()
+
+    assert [" ".join(text.split()) for text in seen(served)] == [" ".join(text.split()) for text in seen(filed)]
+    served.quiet()
+    filed.quiet()
+    other.close()
+
+
+def test_what_a_model_wrote_does_not_run_in_either_home(page: Page, tmp_path: Path) -> None:
+    odd = (*HOSTILE, LONG, ANSI, "a\u2028b\u2029c", "\u202ertl\u202c", "<script>window.ran = 9</script>")
+    survey = make_survey(model=HOSTILE[0], prompts=odd, lines=1, steps=2, system_prompt=HOSTILE[1])
+    name = "<img src=x onerror='window.ran=7'>"
+    make_run(tmp_path / name, survey, text=lambda point, number, complied: odd[number]).close()
+    command = [sys.executable, "-m", "safescape", "report", str(tmp_path / name)]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    with viewing(tmp_path) as viewed:
+        page.goto(viewed.address)
+        expect(page.locator("#shelf a.run")).to_have_text(name)
+        address = page.locator("#shelf a.run").evaluate("e => e.href")
+        for place in (address, tmp_path / name / "report.html"):
+            report = Opened(page, place)
+            page.get_by_label("Show what was asked and answered").check(force=True)
+            for summary in page.locator("#list summary").all():
+                summary.click()
+            expect(page.locator("#list .text")).to_have_count(2 * len(odd))
+            assert page.locator("#list .text").all_text_contents() == [text for text in odd for _ in range(2)]
+            assert page.evaluate("window.ran") is None
+            expect(page.locator("main img, main a[href^=http], #list b, #list script")).to_have_count(0)
+            assert page.evaluate("document.documentElement.scrollWidth") == 1280
+            report.quiet()
+
+
+def test_a_page_of_the_server_fetches_from_it_alone(page: Page, viewed: Viewed) -> None:
+    Opened(page, viewed.address + "run?run=base")
+    smuggle = """() => new Promise((resolve) => {
+        document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+        ACT;
+        setTimeout(() => resolve("allowed"), 2000);
+    })"""
+    script = "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' }))"
+    assert page.evaluate(smuggle.replace("ACT", script)) == "script-src-elem"
+    assert page.evaluate("window.ran") is None
+    loaded = "document.body.append(Object.assign(document.createElement('script'), { src: '/plotly.js' }))"
+    assert page.evaluate(smuggle.replace("ACT", loaded)) == "script-src-elem"
+    assert page.evaluate(smuggle.replace("ACT", "fetch('https://example.com/').catch(() => {})")) == "connect-src"
+    assert page.evaluate(smuggle.replace("ACT", "new Image().src = '/plotly.js'")) == "img-src"
+
+
+def grow(directory: Path, survey: Survey, grown: Store, count: int) -> None:
+    """Measure so many more points, as they stand in another store."""
+    at = {entry.point: entry.position for entry in grown.measured()}
+    with Store.claim(directory, survey) as store:
+        session = store.begin_session(origin="o", noise_device="cpu", versions={})
+        for judge in survey.judges:
+            store.begin_judging(judge, {})
+        for point in [point for point in survey.points() if point not in store.finished()][:count]:
+            answers = {
+                probe.name: [each.answer for each in grown.answers(point, probe.name)] for probe in survey.probes
+            }
+            store.add(point, position=at[point], seconds=1.0, session=session, answers=answers)
+
+
+def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=40, lines=2, steps=10, judges=("keyword", "refusal"))
+    grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
+    shelf = tmp_path / "shelf"
+    Store.claim(shelf / "live", survey).close()
+    with viewing(shelf) as viewed:
+        page.goto(viewed.address + "run?run=live")
+        expect(page.locator(".headline")).to_contain_text("Nothing is measured yet")
+        grow(shelf / "live", survey, grown, 4)
+        report = Opened.of(page)
+        expect(page.locator(".unfinished")).to_contain_text("4 of 21 points")
+        page.get_by_label("Show what was asked and answered").check(force=True)
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#alpha-text")).to_have_text("−0.3")
+        expect(page.locator("#list")).to_have_attribute("data-point", "3")
+        page.locator("#list summary").nth(20).click()
+        page.locator("#search").focus()
+        page.locator("#list").evaluate("e => { e.scrollTop = 300 }")
+        page.locator("#landscape .table summary").click()
+        top = page.locator("#browser").bounding_box()
+        maps = page.locator("#list details[open] .strip button").count()
+        grow(shelf / "live", survey, grown, 7)
+        expect(page.locator(".unfinished")).to_contain_text("11 of 21 points")
+        # one direction is finished: its figures are there
+        expect(page.locator('[data-figure="basin_radius"] .value')).not_to_have_text("–")
+        expect(page.locator("#alpha-text")).to_have_text("−0.3")
+        expect(page.locator("#list details[open]")).to_have_count(1)
+        assert page.locator("#list").evaluate("e => e.scrollTop") == 300
+        assert page.evaluate("document.activeElement.id") == "search"
+        expect(page.locator("#landscape .table")).to_have_attribute("open", "")
+        assert page.locator("#list details[open] .strip button").count() > maps
+        assert page.evaluate("document.getElementById('alpha').max") == "10"
+        now = page.locator("#browser").bounding_box()
+        assert top is not None
+        assert now is not None
+        assert page.evaluate("() => drawn.data.find(({ name }) => name?.startsWith('direction 1')).x.length") == 11
+        grow(shelf / "live", survey, grown, 100)
+        expect(page.locator(".unfinished")).to_have_count(0)
+        expect(page.locator("#direction option")).to_have_count(2)
+        page.locator("#direction").select_option("1")
+        expect(page.locator("#alpha-text")).to_have_text("−0.3")
+        report.quiet()
+        # deleted under the reader's eyes
+        shutil.rmtree(shelf / "live")
+        expect(page.locator("#following")).to_contain_text("no longer there")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#list")).to_contain_text("What was said here cannot be shown: live: no such run")
+
+
+def test_the_list_follows_and_ticks_stay(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=4, lines=1, steps=4)
+    grown = make_run(tmp_path / "elsewhere" / "grown", survey)
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    with viewing(shelf) as viewed:
+        page.goto(viewed.address)
+        expect(page.locator("#shelf")).to_contain_text("safescape scan demo --quick")
+        grow(shelf / "one", survey, grown, 2)
+        expect(page.locator('[data-run="one"]')).to_contain_text("2 of 5 points")
+        page.get_by_label("Compare one").check()
+        grow(shelf / "one", survey, grown, 3)
+        expect(page.locator('[data-run="one"]')).to_contain_text("5 of 5 points")
+        expect(page.get_by_label("Compare one")).to_be_checked()
+        viewed.end(signal.SIGTERM)
+        expect(page.locator("#following")).to_contain_text("The server does not answer")
+
+
+def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
+    model = tiny.save_refusing_model(tmp_path / "model")
+    (tmp_path / "runs").mkdir()
+    command = [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(tmp_path / "runs" / "watched")]
+    flags = ["--limit", "6", "--max-new-tokens", "24", "--directions", "2", "--steps", "40", "--whole-answers"]
+    with viewing(tmp_path / "runs") as viewed:
+        page.goto(viewed.address)
+        scan = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            page.get_by_role("link", name="watched").click(timeout=60_000)
+            page.wait_for_selector("#plot[data-ready]", timeout=60_000)
+            report = Opened.of(page)
+            page.evaluate("window.kept = 1")
+            seen = set()
+            while scan.poll() is None:
+                seen.add(page.evaluate("points.length"))
+                page.wait_for_timeout(100)
+            _, err = scan.communicate()
+            assert scan.returncode == 0, err
+            expect(page.locator(".unfinished")).to_have_count(0, timeout=30_000)
+        finally:
+            scan.kill()
+        assert len(seen) >= 3
+        assert page.evaluate("[points.length, window.kept]") == [81, 1]
+        metrics = json.loads((tmp_path / "runs" / "watched" / "landscape.json").read_text())["metrics"]
+        expect(page.locator('[data-figure="visage"] .value')).to_have_text(f"{metrics['visage']['value']:.1f}")
+        page.keyboard.press("ArrowRight")
+        with Store.read(tmp_path / "runs" / "watched") as store:
+            text = store.answers(Point(0, (store.survey.subspace.axes[0].grid[21],)), "harmful")[0].answer.response.text
+        page.get_by_label("Show what was asked and answered").check(force=True)
+        page.locator("#list summary").first.click()
+        assert page.locator("#list .text").nth(1).text_content() == (text or "(empty)")
+        report.quiet()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("path", ["", "run?run=base", "run?run=plane", "run?run=none", "compare?run=base&run=tuned"])
+def test_pages_fit_narrow_and_wide_in_light_and_dark(
+    browser: Browser, viewed: Viewed, path: str, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(viewed.address + path)
+    if page.locator("#plot").count():
+        page.wait_for_selector("#plot[data-ready]")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()

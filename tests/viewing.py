@@ -1,0 +1,48 @@
+"""`safescape view` as a process of its own, on a port of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Viewed:
+    """A running server."""
+
+    def __init__(self, process: subprocess.Popen[str], said: list[str]) -> None:
+        self.process = process
+        self.said = said
+        """The lines that it printed before it answered."""
+        self.address = next(word for word in said[-1].split() if word.startswith("http://"))
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rstrip("/").rpartition(":")[2])
+
+    def end(self, sent: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
+        """Tell it to end; its exit code and what it printed since."""
+        self.process.send_signal(sent)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+@contextmanager
+def viewing(directory: Path, *flags: str) -> Iterator[Viewed]:
+    command = [sys.executable, "-m", "safescape", "view", str(directory), "--no-open", *(flags or ("--port", "0"))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said: list[str] = []
+    try:
+        while not said or "http://" not in said[-1]:
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            said.append(line)
+        yield Viewed(process, said)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
