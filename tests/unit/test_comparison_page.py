@@ -299,7 +299,7 @@ def test_the_page_is_closed(comparison: Comparison) -> None:
     page = render_comparison(comparison)
     assert_nothing_is_loaded(page)
     assert_policy_allows_own_scripts_alone(page)
-    assert_own_elements(page, scripts=4)
+    assert_own_elements(page, scripts=5)
     assert render_comparison(comparison) == page
 
 
@@ -323,7 +323,7 @@ def test_names_of_runs_models_and_probes_stay_text(tmp_path: Path, kind: str) ->
     )
     names = (f"runs/{HOSTILE[0]}", f"runs/{HOSTILE[2]}")
     page = render_comparison(found.model_copy(update={"names": names}))
-    assert_own_elements(page, scripts=4)
+    assert_own_elements(page, scripts=5)
     assert [row[-1] for row in rows_of(page, "runs")[1:]] == [str(Path(name) / "report.html") for name in names]
     labels = [run["label"] for run in data_in(page)["runs"]]
     assert not set("<>&{") & set("".join(labels))

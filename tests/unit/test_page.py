@@ -411,7 +411,7 @@ def test_names_of_models_and_probes_stay_text(tmp_path: Path, plane: bool) -> No
     through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
     survey = make_survey(prompts=4, subspace=subspace, through=through, also=further(name, items=4))
     page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands if plane else on_line))
-    assert_own_elements(page, scripts=8)
+    assert_own_elements(page, scripts=13)
     assert name in html.unescape(page)
     # what goes to plotly has no markup left, and shows the name all the same
     data = data_in(page)
