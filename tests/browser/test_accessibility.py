@@ -52,7 +52,7 @@ def test_pages_can_be_used_by_everyone(browser: Browser, viewed: Viewed, path: s
     if page.locator("#browser").count():
         page.get_by_label("Show what was asked and answered").check(force=True)
         page.keyboard.press("p")
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowLeft")
         expect(page.locator("#pinned-here")).to_be_visible()
         page.locator("#list summary").first.click()
         expect(page.locator("#list .pair section")).to_have_count(2)

@@ -185,9 +185,9 @@ def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path
         expect(page.locator("#alpha-text")).to_have_text("−0.3")
         expect(page.locator("#list")).to_have_attribute("data-point", "3")
         page.locator("#list summary").nth(20).click()
+        page.locator("#landscape .table summary").click()
         page.locator("#search").focus()
         page.locator("#list").evaluate("e => { e.scrollTop = 300 }")
-        page.locator("#landscape .table summary").click()
         top = page.locator("#browser").bounding_box()
         maps = page.locator("#list details[open] .strip button").count()
         grow(shelf / "live", survey, grown, 7)
@@ -214,7 +214,7 @@ def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path
         # deleted under the reader's eyes
         shutil.rmtree(shelf / "live")
         expect(page.locator("#following")).to_contain_text("no longer there")
-        page.keyboard.press("ArrowRight")
+        page.locator("#forward").click()
         expect(page.locator("#list")).to_contain_text("What was said here cannot be shown: live: no such run")
 
 

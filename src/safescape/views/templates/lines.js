@@ -98,7 +98,7 @@ function stackTraces() {
       Object.entries(shares).map(([name, values]) => `<br>${name} ${percent(values[place])}`).join(""));
     return {
       x, y: shares[outcome], type: "scatter", mode: "lines", yaxis: "y4", stackgroup: `answers ${n}`, legendgroup: outcome, name: outcome,
-      showlegend: n === 0, line: { width: 0.5, color: colour("--soft") }, fillcolor: fill, meta: "answers", text: said,
+      showlegend: n === 0, line: { width: 0.5, color: colour("--soft") }, fillcolor: fill, text: said,
       ...(outcome === "incoherent" && { fillpattern: { shape: "/", size: 7, solidity: 0.2, bgcolor: fill, fgcolor: colour("--ink"), fgopacity: 0.5 } }),
       hovertemplate: "%{text}<extra></extra>",
     };

@@ -39,11 +39,12 @@ function drawLandscape() {
   }));
 }
 
-// The point that a click chose: marks carry its number; a cell of a map or surface is found by its place. Stacked answers
-// may be those of several directions: they lead to the point beneath on the curve that is being followed.
+// The point that a click chose: marks carry its number; a cell of a map or surface is found by its place. Means and stacked
+// answers are those of several directions: they lead to the point beneath on the curve that is being followed.
 function clicked({ customdata, data: trace, pointIndex, pointNumber, x: along }) {
-  if (trace.meta === "answers") return nearestOn(state.curve.kind === "line" ? state.curve : lines[0], along);
-  if (trace.type !== "heatmap" && trace.type !== "surface") return points[customdata];
+  if (trace.type !== "heatmap" && trace.type !== "surface") {
+    return points[customdata] ?? (onPlane ? null : nearestOn(state.curve.kind === "line" ? state.curve : lines[0], along));
+  }
   const [row, column] = pointIndex ?? pointNumber;
   const [y, x] = trace.type === "surface" ? [column, row] : [row, column];
   return pointAt.get([data.across[x], data.up[y]].join());
