@@ -4,8 +4,8 @@ How big the page of a large run is and how fast it is to use: a run of a plane (
 tokens), made here; written as report.html and shown by `safescape view`; opened in a real Chromium by Playwright.
 
 What the answers are decides the size. Inside the basin they are refusals of one sentence, cut as soon as the judge
-could tell. Outside they are noise to the last token, of two kinds, in the shares that the demo model shows at 512
-tokens (`SHARES`): loops, which a compressor folds to nothing, and words drawn in no order, which it cannot.
+could tell. Outside they are noise to the last token, of two kinds: loops, which a compressor folds to nothing, and
+words drawn in no order, which it cannot. How many of each there are is assumed (`SHARES`), not measured.
 """
 
 from __future__ import annotations
