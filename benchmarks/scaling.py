@@ -1,8 +1,9 @@
-"""python benchmarks/scaling.py --out DIR [--only points|prompts|tokens|size|workers]
+"""python benchmarks/scaling.py --out DIR [--only points|prompts|tokens|size]
 
-How what a measurement costs grows: with its points, its prompts, the tokens of an answer, the size of the model (random
-Llamas of 10 million to a billion parameters) and the workers. Prints a table a curve; writes scaling.json and draws
-scaling.png from it. One curve may be measured again alone: the others stay as scaling.json has them.
+How what a measurement costs grows: with its points, its prompts, the tokens of an answer, and the size of the model
+(random Llamas of 10 million to a billion parameters); with the workers, see benchmarks/workers.py. Prints a table a
+curve, writes scaling.json and draws scaling.png from it. One curve may be measured again alone: the others stay as
+scaling.json has them.
 
 `floor` is what the machine's own best matrix products would take for the same tokens (2 operations a weight and token,
 of the output head only for tokens that are written), `share` how much of the time to answer that is.
@@ -25,7 +26,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import workers
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -83,7 +83,6 @@ SIZES = {
 POINTS = (10, 100, 1_000, 10_000)
 PROMPTS = (10, 20, 40, 80, 160, 320, 640)
 TOKENS = (8, 16, 32, 64, 128, 256, 512)
-WORKERS = (1, 2)
 
 
 def by_points(folder: Path) -> list[Row]:
@@ -220,25 +219,6 @@ class Standing(NamedTuple):
         }
 
 
-def by_workers(folder: Path) -> list[Row]:
-    """Two lines of a model of 135 million parameters on so many workers of one core, without their start."""
-    settings = {"model": str(apart(save, folder / "smol", SMOL)), "limit": 20, "max_new_tokens": 16}
-    settings |= {"steps": 12, "judges": ["keyword"]}
-    least = {**settings, "steps": 2}
-    points = 2 * (12 - 2)
-    rows: list[Row] = []
-    cores = sorted(os.sched_getaffinity(0))
-    for count in (count for count in WORKERS if count <= len(cores)):
-        # workers share out the cores that there are
-        os.sched_setaffinity(0, cores[:count])
-        took = workers.measured_by_workers(settings, count) - workers.measured_by_workers(least, count)
-        speed = points / took
-        rows.append({"workers": count, "speed": speed, "times": speed / (rows[0]["speed"] if rows else speed)})
-        shown("workers", rows[-1])
-    os.sched_setaffinity(0, cores)
-    return rows
-
-
 def requests(count: int) -> tuple[str, ...]:
     """So many prompts of 32 tokens, a token a letter, that begin with nothing in common but the chat template."""
     return tuple(f"{number:03d}: write about this number"[-32:].ljust(32, ".") for number in range(count))
@@ -314,18 +294,12 @@ COLUMNS: dict[str, dict[str, Callable[[Row], str]]] = {
         "target MB": lambda row: megabytes(row["target"]),
         "of the target": lambda row: f"{row['peak'] / row['target']:.0%}",
     },
-    "workers": {
-        "workers of one core": lambda row: f"{row['workers']}",
-        "points a second": lambda row: f"{row['speed']:.2f}",
-        "times one": lambda row: f"{row['times']:.2f}",
-    },
 }
 CURVES: dict[str, Callable[[Path], list[Row]]] = {
     "points": by_points,
     "prompts": by_prompts,
     "tokens": by_tokens,
     "size": by_size,
-    "workers": by_workers,
 }
 
 
@@ -344,7 +318,8 @@ def draw(found: Mapping[str, Any]) -> Figure:
     """Draw what was measured, a panel a curve; the size of the model has one of time and one of memory."""
     figure = Figure(figsize=(10.5, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 3).flat
+    *panels, free = figure.subplots(2, 3).flat
+    free.set_axis_off()
     for (curve, title, lines, labels), axes in zip(PANELS, panels, strict=True):
         axes.set_title(title, fontsize=9, loc="left", color=INK)
         axes.tick_params(labelsize=8, colors=SOFT)
@@ -371,12 +346,7 @@ def plot(axes: Axes, curve: str, rows: Sequence[Row], lines: Sequence[Line]) -> 
         there = [row for row in rows if holds(row)]
         places, values = [row[of_first] for row in there], [value(row) for row in there]
         axes.plot(places, values, style, color=colour, label=name, linewidth=1.5, markersize=4.5)
-    if curve == "workers":
-        axes.set_xticks([row["workers"] for row in rows])
-        axes.set_xlim(0.5, max(row["workers"] for row in rows) + 0.5)
-        axes.set_ylim(0, None)
-    else:
-        axes.set_xscale("log", base=2 if curve in ("prompts", "tokens") else 10)
+    axes.set_xscale("log", base=2 if curve in ("prompts", "tokens") else 10)
     if curve in ("prompts", "tokens"):
         axes.set_xticks([row[of_first] for row in rows], [str(row[of_first]) for row in rows])
         for row in rows:
@@ -386,11 +356,11 @@ def plot(axes: Axes, curve: str, rows: Sequence[Row], lines: Sequence[Line]) -> 
             )  # fmt: skip
     if curve == "points":
         axes.set_ylim(0, 1.6 * max(value(row) for row in rows for _, value, _ in lines))
-    elif curve != "workers" and lines[0][0] != "peak, float32":
+    elif lines[0][0] != "peak, float32":
         axes.set_yscale("log")
     else:
         axes.set_ylim(0, 1.25 * max(value(row) for row in rows for _, value, _ in lines))
-    axes.legend(fontsize=7.5, frameon=False, loc="lower right" if curve == "workers" else "upper left")
+    axes.legend(fontsize=7.5, frameon=False, loc="upper left")
 
 
 def every(row: Row) -> bool:
@@ -442,15 +412,6 @@ PANELS: tuple[tuple[str, str, tuple[Line, ...], tuple[str, str]], ...] = (
             ("peak, bfloat16", lambda row: 100 * row["peak"] / row["target"], of_dtype("bfloat16")),
         ),
         ("parameters", "% of live model, direction and 1 GB"),
-    ),
-    (
-        "workers",
-        "Workers of one core",
-        (
-            ("measured", lambda row: row["times"], every),
-            ("as many times as workers", lambda row: row["workers"], every),
-        ),
-        ("workers", "points a second, times one worker's"),
     ),
 )
 
