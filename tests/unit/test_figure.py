@@ -434,9 +434,10 @@ def test_further_probes_and_measures_have_maps_of_their_own(tmp_path: Path) -> N
     assert [cells(figure, number).get_cmap().name for number in maps] == ["cividis"] * 2 + ["cividis_r", "cividis"]
 
 
-def test_a_gap_is_where_the_grid_has_a_place_that_some_line_lacks() -> None:
+def test_a_gap_is_where_the_grid_has_a_place_that_every_line_lacks() -> None:
     read, grid = {alpha: Reading(alpha, 0.0, 0.0, 0.0) for alpha in (-2.0, -1.0, 1.0, 1.5, 2.0)}, (-2, -1, 0, 1, 1.5, 2)
     lacking = {alpha: reading for alpha, reading in read.items() if alpha != 1.5}
     assert course_of("harmful", "asr", [read], grid).gaps == (2,)
-    assert course_of("harmful", "asr", [read, lacking], grid).gaps == (2, 3)
-    assert course_of("harmful", "asr", [read, lacking], tuple(lacking)).gaps == ()
+    assert course_of("harmful", "asr", [read, lacking], grid).gaps == (2,)
+    assert course_of("harmful", "asr", [lacking], grid).gaps == (2, 3)
+    assert course_of("harmful", "asr", [lacking], tuple(lacking)).gaps == ()
