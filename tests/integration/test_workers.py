@@ -206,7 +206,7 @@ def test_points_that_cannot_be_measured_are_tried_twice_then_recorded_and_tried_
     with pytest.raises(RunError) as failed:
         safescape.scan(str(tiny_model), out=out, workers=1, **TINY)
     said = str(failed.value)
-    assert said.startswith(f"{out}: 3 of {POINTS} points could not be measured, line 2, (-0.5) among them: the worker ran")
+    assert said.startswith(f"{out}: 3 of {POINTS} points could not be measured, line 2, (-0.5) among them: the worker")
     assert said.endswith("the others are stored and reported, and the same command tries these again")
     with Store.read(out) as store:
         assert {*store.failures().values()} > {"ValueError: no such thing", "the worker ran out of memory"}
