@@ -2,7 +2,15 @@
 
 from safescape.views.card import card_of
 from safescape.views.comparison_page import render_comparison
-from safescape.views.figure import draw, draw_comparison
+from safescape.views.figure import (
+    PAPER_FORMATS,
+    columns_of,
+    draw,
+    draw_comparison,
+    draw_for_paper,
+    draw_into,
+    paper_bytes,
+)
 from safescape.views.figure import save as save_figure
 from safescape.views.junit import junit_of
 from safescape.views.page import render as render_page
@@ -12,15 +20,20 @@ from safescape.views.study import study_table
 from safescape.views.verdict import beyond_said, interval_said, verdict_of
 
 __all__ = [
+    "PAPER_FORMATS",
     "SPEED_COLUMNS",
     "beyond_said",
     "card_of",
+    "columns_of",
     "draw",
     "draw_comparison",
+    "draw_for_paper",
+    "draw_into",
     "draw_speed",
     "interval_said",
     "junit_of",
     "markdown_of",
+    "paper_bytes",
     "render_comparison",
     "render_page",
     "save_figure",
