@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safescape import views
+from safescape.api.exporting import save_figures
 from safescape.errors import InputError, RunError
 from safescape.judges import is_immediate
 from safescape.judging import Judging, count_panels, judge_stored
@@ -21,6 +22,7 @@ from safescape.survey import Point, Survey
 from safescape.weights import Model
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Run", "execute", "load_run", "report", "report_of", "run_survey", "write_picture"]
@@ -58,9 +60,47 @@ class Run:
         point = Point(line if len(where) == 1 and any(where) else None, where)
         return self._store.answers(point, probe or self.survey.prompts.name)
 
-    def figure(self) -> Figure:
-        """Draw the landscape."""
+    def figure(self, ax: Axes | None = None, *, columns: int | None = None) -> Figure:
+        """Draw the landscape.
+
+        Args:
+            ax: Draw the ASR into these axes of yours, as in a paper; nothing else of your figure changes.
+            columns: Draw it for a paper, as wide as 1 column (3.3 inches) or 2 (6.9 inches); `save_figure` writes such
+                a figure into a file with its fonts.
+
+        Returns:
+            The figure of `ax`, or a new one on its own canvas: with `columns` one for a paper, else the picture that a
+            run directory holds.
+
+        Raises:
+            InputError: `columns` is not 1 or 2, or `ax` is given too, or `ax` belongs to no figure.
+
+        """
+        if ax is not None:
+            if columns is not None:
+                raise InputError("figure(ax=…, columns=…): your axes are as wide as they are; give one of the two")
+            figure = ax.get_figure(root=True)
+            if figure is None:
+                raise InputError("figure(ax=…): these axes were taken out of their figure; give others")
+            views.draw_into(ax, self.landscape)
+            return figure
+        if columns is not None:
+            return views.draw_for_paper(self.landscape, views.columns_of(columns))
         return views.draw(self.landscape)
+
+    def save_figure(self, path: str | Path, *, columns: int = 1) -> None:
+        """Write the landscape as a figure for a paper: fonts embedded, the same bytes each time.
+
+        Args:
+            path: A file; its suffix says the format: .pdf, .svg or .png (300 dots an inch).
+            columns: It is as wide as 1 column (3.3 inches) or 2 (6.9 inches).
+
+        Raises:
+            InputError: another suffix, a directory that is not there or cannot be written, another number of columns.
+            RunError: the file cannot be written.
+
+        """
+        save_figures(self.landscape, [Path(path)], columns)
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r}, model={self.survey.model!r}, points={len(self.points)})"
@@ -149,15 +189,30 @@ def _missing(store: Store) -> RunError:
     )
 
 
-def report(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
+def report(
+    directory: str | Path,
+    *,
+    safe_below: float = SAFE_BELOW,
+    figures: Sequence[str | Path] = (),
+    columns: int = 1,
+) -> Run:
     """Compute a run's figures again from what is stored and write landscape.json, landscape.png and report.html.
 
+    Args:
+        directory: A run directory.
+        safe_below: The ASR, in percent, up to which a point counts as safe.
+        figures: Files that the landscape is drawn into for a paper, as `Run.save_figure` does; first of all, so that
+            nothing is written where one of them cannot be.
+        columns: How wide those are: 1 or 2 columns.
+
     Raises:
-        InputError: it is not a run directory, or nothing was measured in it yet.
+        InputError: it is not a run directory, or nothing was measured in it yet; a figure cannot be as asked.
         RunError: the directory cannot be written.
 
     """
     with Store.read(Path(directory)) as store:
+        if figures:
+            save_figures(_load(store, safe_below).landscape, [Path(path) for path in figures], columns)
         return report_of(store, safe_below)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -143,8 +143,8 @@ _OF_A_BASIN = ("visage", "visage_reference", "basin_radius")
 """Without a basin these say nothing about safety, whatever their value."""
 
 
-def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's figures and where its files lie."""
+def show_run(run: Run, *, as_json: bool, also: Sequence[Path] = ()) -> None:
+    """Print a run's figures and where its files lie, and others that were made of it."""
     if as_json:
         print(run.landscape.to_json(), end="")
         return
@@ -176,6 +176,8 @@ def show_run(run: Run, *, as_json: bool) -> None:
         console.print(Text(line))
     for file in ("report.html", "landscape.png", "landscape.json"):
         console.print(Text(str(run.directory / file)))
+    for path in also:
+        console.print(Text(str(path)))
 
 
 def _so_far(run: Run) -> str:

@@ -3,7 +3,15 @@
 from safescape.views.card import card_of
 from safescape.views.comparison_page import compose_comparison, render_comparison
 from safescape.views.document import Document, Home, plotly_source
-from safescape.views.figure import draw, draw_comparison
+from safescape.views.figure import (
+    PAPER_FORMATS,
+    columns_of,
+    draw,
+    draw_comparison,
+    draw_for_paper,
+    draw_into,
+    paper_bytes,
+)
 from safescape.views.figure import save as save_figure
 from safescape.views.junit import junit_of
 from safescape.views.page import compose_page
@@ -16,6 +24,7 @@ from safescape.views.study import study_table
 from safescape.views.verdict import Verdict, beyond_said, interval_said, verdict_of
 
 __all__ = [
+    "PAPER_FORMATS",
     "SPEED_COLUMNS",
     "Document",
     "Home",
@@ -23,16 +32,20 @@ __all__ = [
     "Verdict",
     "beyond_said",
     "card_of",
+    "columns_of",
     "compose_comparison",
     "compose_notice",
     "compose_page",
     "compose_shelf",
     "draw",
     "draw_comparison",
+    "draw_for_paper",
+    "draw_into",
     "draw_speed",
     "interval_said",
     "junit_of",
     "markdown_of",
+    "paper_bytes",
     "plotly_source",
     "render_comparison",
     "render_page",

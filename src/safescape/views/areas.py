@@ -14,7 +14,7 @@ from safescape.views.capability import rate_scale
 from safescape.views.frame import INK, Entry, dress, fit, strip
 from safescape.views.outcomes import Shares, seen_by
 
-__all__ = ["COMPLIED", "draw_areas", "name_areas"]
+__all__ = ["COMPLIED", "draw_areas", "name_areas", "paint_areas"]
 
 COMPLIED = "#c2500d"
 # told apart by people who see no red or no green; in grey by lightness, hatching and their order
@@ -32,6 +32,12 @@ def draw_areas(axes: Axes, pieces: Sequence[Shares]) -> None:
     rate_scale(axes, "Answers (%)")
     axes.set_ylim(0, 100)
     axes.grid(visible=False)
+    entries = paint_areas(axes, pieces)
+    strip(axes, entries, len(entries))
+
+
+def paint_areas(axes: Axes, pieces: Sequence[Shares]) -> list[Entry]:
+    """Paint the stacked shares themselves; return what a legend says of them."""
     for piece in pieces:
         stack = axes.stackplot(
             piece.x,
@@ -45,7 +51,7 @@ def draw_areas(axes: Axes, pieces: Sequence[Shares]) -> None:
     for outcome in pieces[0].percent:
         colour, hatch = _STYLES[outcome]
         entries.append((Patch(facecolor=colour, hatch=hatch, edgecolor="#5b6470", linewidth=0.4), outcome.value))
-    strip(axes, entries, len(entries))
+    return entries
 
 
 def name_areas(figure: Figure, axes: Axes, landscape: Landscape, inches: float) -> None:

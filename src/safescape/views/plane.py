@@ -22,7 +22,7 @@ from safescape.views.marks import TRAJECTORY
 from safescape.views.outcomes import outcome_layers, seen_by
 from safescape.views.words import heading_of, measure_labels, printable
 
-__all__ = ["draw_plane"]
+__all__ = ["draw_plane", "draw_surface"]
 
 _MAP = 2.42  # inches, the sides of the heat map
 _SMALL, _EVERY = 1.32, 2.14  # inches, the side of a small map, and from one to the next
@@ -58,7 +58,7 @@ def draw_plane(landscape: Landscape) -> Figure:
     surface = figure.add_subplot(projection="3d", computed_zorder=False)
     assert isinstance(surface, Axes3D)
     place(figure, surface, LEFT + _MAP + 0.75, bottom - 0.45, WIDTH - LEFT - _MAP - 0.85, _MAP + 0.6)
-    _surface(surface, x, y, first, landscape)
+    draw_surface(surface, x, y, first, landscape)
     down = bottom - 0.5
     if outcomes:
         down -= _CAPTION
@@ -94,8 +94,8 @@ def _small_maps(
         fit(figure, title, name[:1].upper() + name[1:], _EVERY - 0.3)
 
 
-def _surface(axes: Axes3D, x: Array, y: Array, layer: Layer, landscape: Landscape) -> None:
-    """The same in three dimensions: a tile between every four points that are measured."""
+def draw_surface(axes: Axes3D, x: Array, y: Array, layer: Layer, landscape: Landscape) -> None:
+    """Draw a layer in three dimensions: a tile between every four points that are measured."""
     points = np.stack([x, y, layer.values], axis=-1)
     tiles = np.stack([points[:-1, :-1], points[:-1, 1:], points[1:, 1:], points[1:, :-1]], axis=-2).reshape(-1, 4, 3)
     tiles = tiles[np.isfinite(tiles).all(axis=(-2, -1))]
