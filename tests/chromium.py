@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = (
@@ -41,6 +41,10 @@ class Opened:
         page.on("console", lambda message: self.logged.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.logged.append(str(error)))
         page.on("request", lambda request: self.fetched.append(request.url))
+
+    def settled(self) -> None:
+        """What was said at the chosen point is shown: it is unpacked, or fetched, after the choice."""
+        expect(self.page.locator("#list")).not_to_have_attribute("aria-busy", "true")
 
     def quiet(self) -> None:
         """Nothing was logged, and nothing fetched but the page and, where it is served, what its server has."""

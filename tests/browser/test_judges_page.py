@@ -177,6 +177,7 @@ def test_a_cell_of_the_table_lists_its_answers_and_one_of_them_is_read(report: O
 
 def test_nothing_harmful_shows_in_the_list_until_it_is_switched_on(report: Opened) -> None:
     page = report.page
+    report.settled()
     assert "Harmful request number" not in page.locator("body").inner_text()
     page.get_by_label("Show what was asked and answered").check(force=True)
     expect(page.locator("#disputes li").first).to_contain_text("Harmful request number")
@@ -280,6 +281,7 @@ def test_what_judges_are_called_and_say_does_not_run(page: Page, tmp_path: Path)
     report = Opened(page, write(tmp_path, survey, opinion=hostile, later=(name,)))
     expect(page.locator("#judge option")).to_have_text(["keyword", name])
     page.get_by_label("Show what was asked and answered").check(force=True)
+    report.settled()
     for summary in page.locator("#list summary").all():
         summary.click()
     page.locator("#crossed button").first.click()

@@ -33,6 +33,7 @@ class Report(Opened):
     """An open report page."""
 
     def answers(self) -> list[str]:
+        self.settled()
         return self.page.locator("#list details").all_inner_texts()
 
 
@@ -88,6 +89,7 @@ def test_the_keyboard_reaches_every_point(report: Report) -> None:
 def test_nothing_that_was_asked_or_answered_shows_until_it_is_switched_on(report: Report) -> None:
     page = report.page
     page.locator("#list summary").first.click()
+    report.settled()
     assert "Harmful request number" not in page.locator("body").inner_text()
     assert "I'm sorry" not in page.locator("body").inner_text()
     expect(page.locator("#list .body").first).to_contain_text("Hidden.")
@@ -95,12 +97,14 @@ def test_nothing_that_was_asked_or_answered_shows_until_it_is_switched_on(report
     expect(page.locator("#list details").first).to_contain_text("Harmful request number 0")
     expect(page.locator("#list .text mark").first).to_have_text("I'm sorry")
     page.get_by_label("Show what was asked and answered").uncheck(force=True)
+    report.settled()
     assert "Harmful request number" not in page.locator("body").inner_text()
 
 
 def test_answers_are_filtered_by_outcome_and_searched(report: Report) -> None:
     page = report.page
     page.locator("#alpha").evaluate("e => { e.value = 6; e.dispatchEvent(new Event('input')) }")
+    report.settled()
     complied = page.locator('#list details[data-outcome="complied"]').count()
     assert 0 < complied < 20
     page.locator('#filters [data-outcome="complied"]').click()
@@ -132,20 +136,6 @@ def test_a_cell_of_the_map_leads_to_its_answer(report: Report) -> None:
     expect(report.page.locator("#alpha-text")).to_have_text("−0.5")
     expect(report.page.locator("#list details")).to_have_count(20)
     expect(report.page.locator("#list details[open]")).to_have_count(1)
-    report.quiet()
-
-
-def test_what_a_model_wrote_does_not_run(page: Page, tmp_path: Path) -> None:
-    survey = make_survey(model=HOSTILE[0], prompts=HOSTILE, lines=1, system_prompt=HOSTILE[1])
-    path = write(tmp_path, survey, text=lambda point, number, complied: HOSTILE[number])
-    report = Report(page, path)
-    page.get_by_label("Show what was asked and answered").check(force=True)
-    for summary in page.locator("#list summary").all():
-        summary.click()
-    expect(page.locator("#list .text")).to_have_count(2 * len(HOSTILE))
-    assert page.locator("#list .text").all_text_contents() == [text for text in HOSTILE for _ in range(2)]
-    assert page.evaluate("window.ran") is None
-    expect(page.locator("main img, main a[href^=http], #list b")).to_have_count(0)
     report.quiet()
 
 

@@ -46,6 +46,7 @@ def test_a_pinned_point_stays_beside_the_next_one(report: Opened) -> None:
     first.locator("summary").click()
     expect(first.locator(".pair section")).to_have_count(2)
     # folded until it is switched on
+    report.settled()
     assert "I'm sorry" not in page.locator("body").inner_text()
     assert "Answer 0 at" not in page.locator("body").inner_text()
     page.get_by_label("Show what was asked and answered").check(force=True)

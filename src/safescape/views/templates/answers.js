@@ -133,14 +133,20 @@ function showFilters() {
 async function showList() {
   const { point } = state;
   const before = pinnedHere();
+  $("list").setAttribute("aria-busy", "true");
+  let problem = null;
   try {
     await Promise.all([saidAt(point), before && saidAt(before)]);
   } catch (error) {
-    if (state.point === point) $("list").replaceChildren(element("p", "none", `What was said here cannot be shown: ${error.message}`));
-    return;
+    problem = error;
   }
   // the reader may have gone on meanwhile
   if (state.point !== point || pinnedHere() !== before) return;
+  $("list").removeAttribute("aria-busy");
+  if (problem) {
+    $("list").replaceChildren(element("p", "none", `What was said here cannot be shown: ${problem.message}`));
+    return;
+  }
   const sought = state.search.toLowerCase();
   const all = answersHere();
   const holds = (answer) => answer && [answer.prompt, answer.text].some((text) => text.toLowerCase().includes(sought));
