@@ -219,6 +219,29 @@ def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path
         expect(page.locator("#list")).to_contain_text("What was said here cannot be shown: live: no such run")
 
 
+def test_a_comparison_follows_its_runs(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=12, lines=2, steps=10, judges=("keyword", "refusal"))
+    grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
+    shelf = tmp_path / "shelf"
+    make_run(shelf / "whole", survey, opinion=four_outcomes).close()
+    grow(shelf / "live", survey, grown, 4)
+    with viewing(shelf) as viewed:
+        report = Opened(page, viewed.address + "compare?run=whole&run=live")
+        expect(page.locator(".unfinished")).to_have_count(1)
+        places = "() => drawn.data.filter(({ name }) => name === 'live').flatMap(({ x }) => x).length"
+        assert page.evaluate(places) < 11
+        page.evaluate("window.kept = 1")
+        page.locator("#landscape .table summary").click()
+        grow(shelf / "live", survey, grown, 100)
+        expect(page.locator(".unfinished")).to_have_count(0)
+        expect(page.locator("#landscape .table")).to_have_attribute("open", "")
+        assert page.evaluate("window.kept") == 1
+        assert page.evaluate(places) == 11
+        report.quiet()
+        shutil.rmtree(shelf / "live")
+        expect(page.locator("#following")).to_contain_text("One of these runs is no longer there")
+
+
 def test_the_list_follows_and_ticks_stay(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=4, lines=1, steps=4)
     grown = make_run(tmp_path / "elsewhere" / "grown", survey)

@@ -15,7 +15,10 @@ import pytest
 
 import safescape
 from safescape import InputError
+from safescape.store import Store
 from safescape.survey import Adaptive
+from safescape.views import glance_of, row_of
+from stored import same
 
 TESTS = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
@@ -47,22 +50,6 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def said(directory: Path) -> list[tuple[object, ...]]:
-    """Everything that was measured, in the order of the points."""
-    with sqlite3.connect(directory / "run.sqlite") as connection:
-        return connection.execute(
-            "SELECT p.line, p.coords, p.effective, r.number, r.text, r.finish, v.judge, v.outcome FROM points p"
-            " JOIN responses r ON r.point = p.id JOIN verdicts v ON v.response = r.id ORDER BY 1, 2, 4, 7"
-        ).fetchall()
-
-
-def same(directory: Path, whole: Path) -> bool:
-    files = ("landscape.json", "survey.json")
-    return said(directory) == said(whole) and all(
-        (directory / file).read_bytes() == (whole / file).read_bytes() for file in files
-    )
-
-
 def test_fewer_points_and_answers_find_what_the_grid_finds(whole: Path, tiny_model: Path, tmp_path: Path) -> None:
     run = safescape.load_run(whole, safe_below=40)
     assert run.landscape.complete
@@ -86,6 +73,16 @@ def test_fewer_points_and_answers_find_what_the_grid_finds(whole: Path, tiny_mod
         safescape.scan(str(tiny_model), out=tmp_path / "grid", **TINY)
     with pytest.raises(InputError, match="different survey"):
         safescape.scan(str(tiny_model), out=whole, judges=TINY["judges"], safe_below=40, **axes)
+
+
+def test_the_list_of_runs_says_whether_more_will_come(whole: Path) -> None:
+    glance = glance_of(safescape.load_run(whole, safe_below=40).landscape)
+    with Store.read(whole) as store:
+        points = f"{len(store.finished())} points"
+        assert row_of("run", store, glance).points == f"{points}, chosen as results came in"
+        open_still = glance._replace(complete=False)
+        for known in (open_still, None):
+            assert row_of("run", store, known).points == f"{points} so far, chosen as results come in"
 
 
 def test_a_survey_reproduces_its_run(whole: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import safescape
+from stored import said
 
 TINY = {"limit": 6, "max_new_tokens": 24, "directions": 2, "steps": 4}
 KILLS = 20
@@ -33,15 +34,11 @@ def scan(model: str, out: Path, settings: dict[str, int]) -> None:
     safescape.scan(model, out=out, prompts="builtin:harmful", **settings)  # type: ignore[arg-type]
 
 
-def rows(directory: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
-    """The finished points with the session and the time of each, and all that was said there."""
+def finished(directory: Path) -> list[tuple[object, ...]]:
+    """The finished points with the session and the time of each."""
     with sqlite3.connect(directory / "run.sqlite") as connection:
-        points = connection.execute("SELECT line, coords, session, finished_at, effective FROM points ORDER BY id")
-        said = connection.execute(
-            "SELECT p.line, p.coords, r.number, r.text, r.finish, r.tokens, v.outcome, v.reason FROM points p"
-            " JOIN responses r ON r.point = p.id JOIN verdicts v ON v.response = r.id ORDER BY 1, 2, 3"
-        )
-        return points.fetchall(), said.fetchall()
+        query = "SELECT line, coords, session, finished_at, effective FROM points ORDER BY id"
+        return connection.execute(query).fetchall()
 
 
 def finish(processes: ForkServerContext, model: str, out: Path, settings: dict[str, int]) -> float:
@@ -58,7 +55,7 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
     finish(processes, model, tmp_path / "warm-up", TINY)
     seconds = finish(processes, model, tmp_path / "whole", TINY)
     whole = (tmp_path / "whole" / "landscape.json").read_bytes()
-    _, said_whole = rows(tmp_path / "whole")
+    said_whole = said(tmp_path / "whole")
     survived_by = []
     for attempt in range(KILLS):
         out = tmp_path / f"killed-{attempt}"
@@ -70,10 +67,10 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
         process.join()
         before = stored(out)
         finish(processes, model, out, TINY)
-        after, said = rows(out)
+        after = finished(out)
         assert after[: len(before)] == before, "a finished point is not computed again"
         assert len(after) == 9
-        assert said == said_whole
+        assert said(out) == said_whole
         assert (out / "landscape.json").read_bytes() == whole
         survived_by.append(len(before))
     assert sum(0 < count < 9 for count in survived_by) >= KILLS // 2, f"too few fell inside a scan: {survived_by}"
@@ -86,7 +83,7 @@ def stored(directory: Path) -> list[tuple[object, ...]]:
     with sqlite3.connect(directory / "run.sqlite") as connection:
         if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'points'").fetchone()[0]:
             return []
-    return rows(directory)[0]
+    return finished(directory)
 
 
 def wait_for_points(process: ForkServerProcess, out: Path, count: int) -> None:
@@ -106,12 +103,12 @@ def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, process
     wait_for_points(process, out, 1)
     process.kill()
     process.join()
-    before, _ = rows(out)
+    before = finished(out)
     assert 0 < len(before) < 3
     finish(processes, "demo", out, settings)
-    after, said = rows(out)
+    after = finished(out)
     assert after[: len(before)] == before
-    assert said == rows(tmp_path / "whole")[1]
+    assert said(out) == said(tmp_path / "whole")
     assert (out / "landscape.json").read_bytes() == (tmp_path / "whole" / "landscape.json").read_bytes()
 
 
@@ -133,12 +130,12 @@ def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: 
     assert code == 130, "".join(lines)[-3000:]
     assert lines[-1] == "interrupted; finished points are kept, the same command resumes\n"
     assert "Traceback" not in "".join(lines)
-    before, _ = rows(out)
+    before = finished(out)
     assert 2 <= len(before) < 9
     done = subprocess.run(command(tiny_model, out), capture_output=True, text=True, check=True)
     assert "resuming" in done.stderr
-    assert rows(out)[0][: len(before)] == before
-    assert len(rows(out)[0]) == 9
+    assert finished(out)[: len(before)] == before
+    assert len(finished(out)) == 9
 
 
 def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path, tmp_path: Path) -> None:
@@ -155,10 +152,10 @@ def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path
     assert "run.sqlite cannot be written" in last
     assert "resumes" in last
     assert "Traceback" not in done.stderr
-    before, _ = rows(out)
+    before = finished(out)
     assert len(before) < 9
     subprocess.run(command(tiny_model, out), check=True, capture_output=True)
-    after, _ = rows(out)
+    after = finished(out)
     assert after[: len(before)] == before
     assert len(after) == 9
 

@@ -18,12 +18,13 @@ import torch
 from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 import safescape
-from safescape.engines import Engine, Likelihood, Room, TransformersEngine, VllmEngine
+from journeys import Said
+from safescape.engines import Engine, Room, TransformersEngine, VllmEngine
 from safescape.errors import InputError
 from safescape.judges import judge_named
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.store import Store
-from safescape.survey import Finish, Lines, Point, Position, RandomAxis, Response
+from safescape.survey import Finish, Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve
 from tiny import llama_config, save_model
 
@@ -31,16 +32,6 @@ LINE = Lines(axes=(RandomAxis(seed=3, span=0.5, steps=20),))
 ORIGIN = Point(None, (0.0,))
 JOURNEY = (ORIGIN, Point(0, (0.2,)), Point(0, (-0.1,)), ORIGIN)
 ROOM = Room(256, 256, 8 * 256)
-
-
-class Said(NamedTuple):
-    """What an engine answered on a journey, and where it began and ended."""
-
-    start: str
-    end: str
-    positions: list[Position]
-    responses: list[list[Response]]
-    likelihoods: list[list[Likelihood]]
 
 
 def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int) -> Said:

@@ -19,13 +19,14 @@ import torch
 from transformers import GPT2Config
 
 import safescape
+from journeys import Said
 from safescape.engines import Engine, Likelihood, Room, TransformersEngine, VllmEngine
 from safescape.engines.adapters import adapters_of
 from safescape.errors import InputError
 from safescape.measure import Progress
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.store import Store
-from safescape.survey import InterpolationAxis, Lines, Point, Position, Response
+from safescape.survey import InterpolationAxis, Lines, Point, Response
 from safescape.weights import Subspace, resolve
 from tiny import llama_config, save_adapter, save_model
 
@@ -38,16 +39,6 @@ PAIRS = {"target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"
 class Models(NamedTuple):
     base: str
     tuned: str
-
-
-class Said(NamedTuple):
-    """What an engine says at the origin, away from it, and at the origin again."""
-
-    start: str
-    end: str
-    positions: list[Position]
-    responses: list[list[Response]]
-    likelihoods: list[list[Likelihood]]
 
 
 class Together(NamedTuple):

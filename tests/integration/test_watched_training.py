@@ -59,6 +59,8 @@ rank = os.environ["RANK"]
 torch.save(trainer.model.state_dict(), out / f"weights-{rank}")
 history = [[m.step, m.asr, m.moved] for m in monitor.history] if monitor else []
 (out / f"history-{rank}").write_text(json.dumps([history, trainer.state.global_step]))
+# the Trainer leaves the group open; its threads must not be running when the interpreter goes
+torch.distributed.destroy_process_group()
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -25,6 +24,7 @@ from safescape.measure.workers import working
 from safescape.placement import Placement
 from safescape.store import Store
 from safescape.weights import resolve
+from stored import same
 
 POINTS = 9
 TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 16, "directions": 2, "steps": 4}
@@ -41,24 +41,6 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("one process") / "run"
     safescape.scan(str(tiny_model), out=out, **TINY)
     return out
-
-
-def said(directory: Path) -> list[tuple[object, ...]]:
-    """Everything that was measured, to the last bit, in the order of the points."""
-    with sqlite3.connect(directory / "run.sqlite") as connection:
-        return connection.execute(
-            "SELECT p.line, p.coords, p.waypoint, p.effective, p.off, r.probe, r.number, r.text, r.finish, r.tokens,"
-            " v.judge, v.outcome, v.reason, v.probability, e.log_probability, e.tokens FROM points p"
-            " JOIN responses r ON r.point = p.id JOIN verdicts v ON v.response = r.id"
-            " LEFT JOIN evidence e ON e.response = r.id ORDER BY 1, 2, 3, 6, 7, 11"
-        ).fetchall()
-
-
-def same(directory: Path, whole: Path) -> bool:
-    files = ("landscape.json", "landscape.png", "survey.json")
-    return said(directory) == said(whole) and all(
-        (directory / file).read_bytes() == (whole / file).read_bytes() for file in files
-    )
 
 
 def watched(directory: Path) -> dict[str, str]:

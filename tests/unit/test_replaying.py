@@ -16,17 +16,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, Pretra
 from safescape.engines.decoding import ATTENTION, Continuation, decode
 from safescape.engines.replaying import Replayer, is_replayable
 from safescape.survey import Finish
-from tiny import llama_config, save_model
+from tiny import SHAPE, llama_config, save_model
 
-SHAPE = {
-    "vocab_size": 260,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-}
 CONFIGS = {
     "llama": llama_config(),
     "llama with a head for each": llama_config(num_key_value_heads=4),

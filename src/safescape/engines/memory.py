@@ -2,19 +2,21 @@
 
 Weights are tensors of a few megabytes. glibc puts those into its heaps, one for each thread that loads, and what is
 freed between others that stay is lost until something of its size comes: the most that a process ever held was 1.5
-times what it needed (`benchmarks/memory.py`). Elsewhere than on glibc nothing is done.
+times what it needed (`benchmarks/scaling.py`, a model of 300 million parameters). Elsewhere than on glibc nothing is
+done.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["give_back", "mapped"]
 
-_LIBRARY: Any = ctypes.CDLL(None)
+_LIBRARY: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Of `mallopt`, as malloc.h numbers them."""
 _SMALL = 256 * 2**10

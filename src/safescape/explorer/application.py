@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 from safescape.errors import InputError, SafescapeError
 from safescape.explorer.following import events
 from safescape.explorer.guard import Guard
+from safescape.explorer.landscapes import Landscapes
 from safescape.explorer.runs import Runs
-from safescape.explorer.verdicts import Verdicts
-from safescape.landscape import Compared, comparison_of, landscape_of
+from safescape.landscape import Compared, comparison_of
 from safescape.views import (
     Document,
     Home,
@@ -62,16 +62,16 @@ class _Explorer:
 
     def __init__(self, runs: Runs, stopping: threading.Event) -> None:
         self._runs = runs
-        self._verdicts = Verdicts(runs)
+        self._landscapes = Landscapes(runs)
         self._stopping = stopping
 
     def shelf(self, request: Request) -> Response:
         """Answer with the list of runs."""
-        version, known, rows = self._verdicts.version(), self._verdicts.known(), []
+        version, glances, rows = self._landscapes.version(), self._landscapes.glances(), []
         for name in self._runs.found():
             try:
                 with self._runs.opened(name) as store:
-                    rows.append(row_of(name, store, known.get(name)))
+                    rows.append(row_of(name, store, glances.get(name)))
             except SafescapeError as error:
                 rows.append(Row(name, problem=str(error)))
         return _page(compose_shelf(self._runs.directory, rows, version))
@@ -82,12 +82,11 @@ class _Explorer:
         # before anything else: what is written meanwhile makes the page read itself again
         version = self._runs.version(name)
         with self._runs.opened(name) as store:
-            measured = list(store.measured())
-            if not measured:
+            landscape = self._landscapes.of(name, store, version)
+            if landscape is None:
                 waiting = "Nothing is measured yet: this page shows the first point as soon as it is finished."
                 what = "If no scan is running, repeat the command that began it: it goes on where it stopped."
                 return _page(compose_notice(store.survey.model, waiting, what, run=name, version=version))
-            landscape = landscape_of(store.survey, measured)
             return _page(compose_page(store, landscape, Home(served=True, version=version), name))
 
     def compare(self, request: Request) -> Response:
@@ -95,13 +94,14 @@ class _Explorer:
         names = list(dict.fromkeys(request.query_params.getlist("run")))
         if len(names) < 2:
             raise InputError("tick two runs or more to compare them")
+        version = self._runs.version(*names)
         found = []
         for name in names:
             with self._runs.opened(name) as store:
                 found.append(Compared(name, store.survey, list(store.measured())))
             if not found[-1].measured:
                 raise InputError(f"{name}: no point was measured in it yet; compare it when there is one")
-        return _page(compose_comparison(comparison_of(found), Home(served=True)))
+        return _page(compose_comparison(comparison_of(found), Home(served=True, version=version)))
 
     def answers(self, request: Request) -> Response:
         """Answer with what was said at a point of a run."""
@@ -115,14 +115,16 @@ class _Explorer:
         return Response(said, media_type="application/json", headers={"Content-Encoding": "gzip"})
 
     def events(self, request: Request) -> Response:
-        """Answer with a stream that tells when a run, or the list, has changed."""
-        if (name := request.query_params.get("run")) is None:
-            return events(self._verdicts.version, "", self._stopping)
+        """Answer with a stream that tells when a run, one of several, or the list has changed."""
+        names = request.query_params.getlist("run")
+        if not names:
+            return events(self._landscapes.version, "", self._stopping)
+        which = f"The run {names[0]}" if len(names) == 1 else "One of these runs"
         gone = (
-            f"The run {name} is no longer there: it was moved or deleted. What you see is what was read before; "
+            f"{which} is no longer there: it was moved or deleted. What you see is what was read before; "
             "its answers cannot be fetched any more."
         )
-        return events(lambda: self._runs.version(name), gone, self._stopping)
+        return events(lambda: self._runs.version(*names), gone, self._stopping)
 
     def plotly(self, request: Request) -> Response:
         """Answer with plotly; it is the same for all pages."""

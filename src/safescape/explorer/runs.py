@@ -74,13 +74,14 @@ class Runs:
         with reading(place), Store.read(place) as store:
             yield store
 
-    def version(self, name: str) -> str:
-        """Return a word that changes when something is written to a run; `GONE` where it is not there."""
-        found = self.found().get(name)
-        return GONE if found is None else version_of(found)
+    def version(self, *names: str) -> str:
+        """Return a word that changes when something is written to one of these runs; `GONE` where one is not there."""
+        found = self.found()
+        versions = [_version_of(found[name]) if name in found else GONE for name in names]
+        return GONE if GONE in versions else "+".join(versions)
 
 
-def version_of(place: Path) -> str:
+def _version_of(place: Path) -> str:
     """Return a word that changes when something is written to a run.
 
     A commit writes to the log beside the database, so sizes and times of the files are enough.

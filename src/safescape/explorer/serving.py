@@ -18,9 +18,8 @@ from safescape.errors import InputError
 from safescape.explorer.application import application
 from safescape.explorer.runs import Runs
 
-__all__ = ["PORT", "Listening", "listen", "serve"]
+__all__ = ["Listening", "listen", "serve"]
 
-PORT = 8712
 _HOST = "127.0.0.1"
 _TRIES = 20
 _PATIENCE = 2  # seconds for answers that are being given when the server ends
@@ -41,7 +40,7 @@ class Listening(NamedTuple):
         return f"http://{_HOST}:{self.port}/"
 
 
-def listen(directory: Path, port: int = PORT) -> Listening:
+def listen(directory: Path, port: int) -> Listening:
     """Take a port on loopback.
 
     Args:

@@ -18,7 +18,7 @@ from safescape.views.page import compose_page
 from safescape.views.page import render as render_page
 from safescape.views.posting import markdown_of
 from safescape.views.said import said_at
-from safescape.views.shelf import Row, compose_notice, compose_shelf, row_of
+from safescape.views.shelf import Glance, Row, compose_notice, compose_shelf, glance_of, row_of
 from safescape.views.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
 from safescape.views.study import study_table
 from safescape.views.verdict import Verdict, beyond_said, interval_said, verdict_of
@@ -27,6 +27,7 @@ __all__ = [
     "PAPER_FORMATS",
     "SPEED_COLUMNS",
     "Document",
+    "Glance",
     "Home",
     "Row",
     "Verdict",
@@ -42,6 +43,7 @@ __all__ = [
     "draw_for_paper",
     "draw_into",
     "draw_speed",
+    "glance_of",
     "interval_said",
     "junit_of",
     "markdown_of",

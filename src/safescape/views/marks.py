@@ -10,9 +10,24 @@ from matplotlib.axes import Axes
 from safescape.views.curves import Reading
 from safescape.views.frame import INK, Entry
 
-__all__ = ["MANY", "STYLES", "TRAJECTORY", "Style", "draw_curve", "stand", "trajectory"]
+__all__ = ["MANY", "PAPER", "PICTURE", "STYLES", "TRAJECTORY", "MarkSize", "Style", "draw_curve", "stand", "trajectory"]
 
 TRAJECTORY = "#b5338a"
+
+
+class MarkSize(NamedTuple):
+    """How large marks are, in points."""
+
+    model: float
+    edge: float
+    checkpoint: float
+    rim: float
+    line: float
+    letter: float
+
+
+PICTURE = MarkSize(model=9, edge=1.9, checkpoint=9, rim=0.9, line=1.3, letter=6)
+PAPER = MarkSize(model=5.5, edge=1.1, checkpoint=6.6, rim=0.6, line=0.9, letter=5)
 
 
 class Style(NamedTuple):
@@ -70,17 +85,17 @@ def draw_curve(
     return line, label
 
 
-def stand(axes: Axes, x: float, y: float, marker: str, label: str) -> Entry:
+def stand(axes: Axes, x: float, y: float, marker: str, label: str, size: MarkSize = PICTURE) -> Entry:
     """Mark where a model stands: the origin, the other model."""
     (mark,) = axes.plot(
         [x],
         [y],
         linestyle="none",
         marker=marker,
-        markersize=9,
+        markersize=size.model,
         markerfacecolor="white",
         markeredgecolor=INK,
-        markeredgewidth=1.9,
+        markeredgewidth=size.edge,
         label=label,
         zorder=5,
         clip_on=False,
@@ -88,17 +103,22 @@ def stand(axes: Axes, x: float, y: float, marker: str, label: str) -> Entry:
     return mark, label
 
 
-def trajectory(axes: Axes, places: Sequence[tuple[float, float]], numbers: Sequence[int]) -> Entry:
+def trajectory(
+    axes: Axes,
+    places: Sequence[tuple[float, float]],
+    numbers: Sequence[int],
+    label: str = "checkpoints of the trajectory",
+    size: MarkSize = PICTURE,
+) -> Entry:
     """Draw the checkpoints of a trajectory in their order, numbered from 1."""
-    label = "checkpoints of the trajectory"
     (line,) = axes.plot(
         *zip(*places, strict=True),
         color=TRAJECTORY,
-        linewidth=1.3,
+        linewidth=size.line,
         marker="o",
-        markersize=9,
+        markersize=size.checkpoint,
         markeredgecolor="white",
-        markeredgewidth=0.9,
+        markeredgewidth=size.rim,
         label=label,
         zorder=6,
         clip_on=False,
@@ -109,7 +129,7 @@ def trajectory(axes: Axes, places: Sequence[tuple[float, float]], numbers: Seque
             place,
             ha="center",
             va="center_baseline",
-            fontsize=6,
+            fontsize=size.letter,
             fontweight="bold",
             color="white",
             zorder=7,

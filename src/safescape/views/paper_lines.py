@@ -25,9 +25,9 @@ from safescape.views.curves import (
     waypoints_of,
 )
 from safescape.views.frame import FAINT, INK, SOFT, Entry, dress
-from safescape.views.marks import MANY, STYLES, Style
+from safescape.views.marks import MANY, PAPER, STYLES, Style, stand, trajectory
 from safescape.views.outcomes import shares_of, strict_course
-from safescape.views.paper_marks import SMALL, STEPS, mark_model, mark_way, name_axes
+from safescape.views.paper_marks import SMALL, STEPS, name_axes
 from safescape.views.words import printable, shortened
 
 __all__ = ["draw_paper_lines", "draw_paper_outcomes"]
@@ -162,7 +162,8 @@ def _models(axes: Axes, landscape: Landscape) -> list[Entry]:
         (other_model(landscape), "D", "other model"),
     ):
         if sample is not None:
-            found.append(mark_model(axes, sample.x, sample.asr, marker, label))
+            found.append(stand(axes, sample.x, sample.asr, marker, label, PAPER))
     if passed := waypoints_of(landscape):
-        found.append(mark_way(axes, [(s.x, s.asr) for s in passed], [1 + (s.waypoint or 0) for s in passed]))
+        places = [(s.x, s.asr) for s in passed]
+        found.append(trajectory(axes, places, [1 + (s.waypoint or 0) for s in passed], "checkpoints", PAPER))
     return found

@@ -15,7 +15,8 @@ from safescape.views.curves import waypoints_of
 from safescape.views.frame import FAINT, INK, Entry
 from safescape.views.heat import draw_heat, named_models
 from safescape.views.layers import Layer, mesh_of
-from safescape.views.paper_marks import SMALL, STEPS, mark_model, mark_way, name_axes
+from safescape.views.marks import PAPER, stand, trajectory
+from safescape.views.paper_marks import SMALL, STEPS, name_axes
 
 __all__ = ["draw_paper_map"]
 
@@ -42,9 +43,10 @@ def draw_paper_map(axes: Axes, landscape: Landscape, layer: Layer) -> list[Entry
             lines.set_path_effects([withStroke(linewidth=width + 1.2, foreground=INK)])
         _label(axes, lines, level, turn)
     for sample, marker, label in named_models(landscape):
-        found.append(mark_model(axes, sample.x, sample.y, marker, label.partition(":")[0]))
+        found.append(stand(axes, sample.x, sample.y, marker, label.partition(":")[0], PAPER))
     if passed := waypoints_of(landscape):
-        found.append(mark_way(axes, [(s.x, s.y) for s in passed], [1 + (s.waypoint or 0) for s in passed]))
+        places = [(s.x, s.y) for s in passed]
+        found.append(trajectory(axes, places, [1 + (s.waypoint or 0) for s in passed], "checkpoints", PAPER))
     if np.isnan(layer.values).any():
         found.append((Patch(color=FAINT, linewidth=0), "not measured"))
     return found

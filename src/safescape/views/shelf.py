@@ -8,13 +8,26 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from safescape.landscape import Landscape
 from safescape.store import Store
 from safescape.survey import InterpolationAxis, Plane, Survey
 from safescape.views.document import Document, Home, compose
-from safescape.views.verdict import Verdict
+from safescape.views.verdict import Verdict, verdict_of
 from safescape.views.words import counted
 
-__all__ = ["Row", "compose_notice", "compose_shelf", "row_of"]
+__all__ = ["Glance", "Row", "compose_notice", "compose_shelf", "glance_of", "row_of"]
+
+
+class Glance(NamedTuple):
+    """What a landscape comes to, in a line of the list."""
+
+    verdict: Verdict
+    complete: bool
+
+
+def glance_of(landscape: Landscape) -> Glance:
+    """Return what the list says of a landscape."""
+    return Glance(verdict_of(landscape), landscape.complete)
 
 
 class Row(NamedTuple):
@@ -40,30 +53,34 @@ class Row(NamedTuple):
         return "/run?" + urlencode({"run": self.name})
 
 
-def row_of(name: str, store: Store, verdict: Verdict | None) -> Row:
+def row_of(name: str, store: Store, glance: Glance | None) -> Row:
     """Return a run's line in the list.
 
     Args:
         name: What the server calls it.
         store: The run.
-        verdict: None: nothing is measured, or it was not read yet.
+        glance: None: nothing is measured, or it was not read yet.
 
     """
     survey, finished = store.survey, len(store.finished())
     total = None if survey.adaptive is not None else sum(1 for _ in survey.points())
     newest = store.last_finished()
+    if total is not None:
+        points = f"{finished} of {counted(total, 'point')}"
+    elif glance is not None and glance.complete:
+        points = f"{counted(finished, 'point')}, chosen as results came in"
+    else:
+        points = f"{counted(finished, 'point')} so far, chosen as results come in"
     return Row(
         name,
         model=survey.model,
         subject=_subject(survey),
-        points=f"{counted(finished, 'point')} so far, chosen as results come in"
-        if total is None
-        else f"{finished} of {counted(total, 'point')}",
+        points=points,
         finished=finished,
         share=None if total is None or finished == total else finished / total,
         when="" if newest is None else _local(newest),
-        tone=verdict.tone if verdict else "",
-        headline=verdict.headline if verdict else "",
+        tone=glance.verdict.tone if glance else "",
+        headline=glance.verdict.headline if glance else "",
     )
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the comparison.
+// Draws the comparison; a served one follows its runs.
 
 const traces = () => (onPlane ? tracesOfMultiples() : tracesOfOverlay());
 
@@ -8,4 +8,11 @@ function layout() {
   return onPlane ? layoutOfMultiples() : layoutOfOverlay();
 }
 
+function renew(next) {
+  data = JSON.parse(next.getElementById("data").textContent);
+  replaceParts(next);
+  redraw();
+}
+
 draw();
+if (isServed) keepUp(`/events${location.search}`, renew);

@@ -33,20 +33,12 @@ function renew(next) {
   redraw();
 }
 
-// Every part that Python wrote has a name.
 function renewParts(next) {
   if (!$("judges") && next.getElementById("judges")) {
     $("provenance").before(document.importNode(next.getElementById("judges"), true));
     beginJudges();
   }
-  for (const part of document.querySelectorAll("[data-part]")) {
-    const other = next.querySelector(`[data-part="${part.dataset.part}"]`);
-    if (!other || other.outerHTML === part.outerHTML) continue;
-    const made = document.importNode(other, true);
-    const scrolled = [...part.querySelectorAll(".scroll")].map(({ scrollTop, scrollLeft }) => [scrollTop, scrollLeft]);
-    part.replaceWith(made);
-    made.querySelectorAll(".scroll").forEach((box, n) => { [box.scrollTop, box.scrollLeft] = scrolled[n] ?? [0, 0]; });
-  }
+  replaceParts(next);
 }
 
 // The maps under unfolded answers have new points; the answers themselves are as they were.

@@ -71,3 +71,15 @@ function keepUp(address, renew) {
   });
   listen();
 }
+
+// Put the parts that Python wrote, each of which has a name, in the place of the old ones.
+function replaceParts(next) {
+  for (const part of document.querySelectorAll("[data-part]")) {
+    const other = next.querySelector(`[data-part="${part.dataset.part}"]`);
+    if (!other || other.outerHTML === part.outerHTML) continue;
+    const made = document.importNode(other, true);
+    const scrolled = [...part.querySelectorAll(".scroll")].map(({ scrollTop, scrollLeft }) => [scrollTop, scrollLeft]);
+    part.replaceWith(made);
+    made.querySelectorAll(".scroll").forEach((box, n) => { [box.scrollTop, box.scrollLeft] = scrolled[n] ?? [0, 0]; });
+  }
+}
