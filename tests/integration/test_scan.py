@@ -193,6 +193,7 @@ def test_help_begins_with_an_example() -> None:
     for command in commands:
         text = run(command, "--help").stdout
         assert f"Example: safescape {command}" in text
+        assert max(text) < "\U0001f000", "a word between colons became a picture"
     assert run().stdout.count("Example:") == len(commands)
 
 

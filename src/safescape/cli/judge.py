@@ -18,7 +18,9 @@ def judge(
     directory: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory", show_default=False)],
     judges: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="NAME", help=f"{options.JUDGES}; may be repeated", show_default=False),
+        typer.Option(
+            "--with", "--judge", metavar="NAME", help=f"{options.JUDGES}; may be repeated", show_default=False
+        ),
     ] = None,
     panel: Annotated[
         Literal["majority", "all"] | None,

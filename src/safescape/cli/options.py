@@ -87,7 +87,7 @@ Judge = Annotated[
     ),
 ]
 Labels = Annotated[
-    str | None, typer.Option(metavar="LABEL=OUTCOME,…", help="hf:ID: what its labels mean, as in unsafe=complied")
+    str | None, typer.Option(metavar="LABEL=OUTCOME,…", help="what the labels of hf:ID mean, as in unsafe=complied")
 ]
 Rubric = Annotated[
     str | None,
