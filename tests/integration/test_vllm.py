@@ -237,7 +237,7 @@ def test_a_model_that_vllm_does_not_take(tmp_path: Path) -> None:
 def test_without_the_extra_it_says_what_to_type(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safescape.engines.vllm.find_spec", lambda name: None)
+    monkeypatch.setattr("safescape.engines.vllm_opening.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'safescape\[vllm\]'"):
         safescape.scan(str(tiny_model), out=tmp_path / "run", engine="vllm")
     assert not (tmp_path / "run").exists()

@@ -15,7 +15,8 @@ from safescape.engines.scoring import Likelihood
 from safescape.engines.speaking import Speaker
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.visiting import bare, visiting
-from safescape.engines.vllm import Room, VllmEngine, check_vllm, is_vllm_here
+from safescape.engines.vllm import VllmEngine
+from safescape.engines.vllm_opening import Room, check_vllm, is_vllm_here
 from safescape.survey import Point, Position, Response
 
 __all__ = [

@@ -10,7 +10,8 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from safescape.engines.adapters import Adapters, adapters_of, why_merged
 from safescape.engines.transformers import TransformersEngine
-from safescape.engines.vllm import Room, VllmEngine
+from safescape.engines.vllm import VllmEngine
+from safescape.engines.vllm_opening import Room
 from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace

@@ -1,26 +1,9 @@
 """What to measure, and the words that every room shares."""
 
-from safescape.survey.specification import (
-    DEFAULT,
-    PAPER,
-    QUICK,
-    Adaptive,
-    Axis,
-    ChoiceProbe,
-    Frozen,
-    HarnessProbe,
-    InterpolationAxis,
-    Lines,
-    PerplexityProbe,
-    Plane,
-    Preset,
-    Probe,
-    PromptProbe,
-    Question,
-    RandomAxis,
-    Survey,
-    Waypoint,
-)
+from safescape.survey.frozen import Frozen
+from safescape.survey.probes import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe, Question
+from safescape.survey.specification import DEFAULT, PAPER, QUICK, Adaptive, Preset, Survey
+from safescape.survey.subspaces import Axis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.words import (
     GUARDS,
     KEYWORD,
