@@ -42,6 +42,7 @@ def application(runs: Runs, port: int, stopping: threading.Event) -> ASGIApp:
 
     """
     explorer = _Explorer(runs, stopping)
+    threading.Thread(target=explorer.prepare, daemon=True).start()
     routes = {
         "/": explorer.shelf,
         "/run": explorer.run,
@@ -64,6 +65,11 @@ class _Explorer:
         self._runs = runs
         self._landscapes = Landscapes(runs)
         self._stopping = stopping
+
+    def prepare(self) -> None:
+        """Do once what the first pages would wait for: compress plotly, and begin to read the runs."""
+        plotly_source()
+        self._landscapes.version()
 
     def shelf(self, request: Request) -> Response:
         """Answer with the list of runs."""
