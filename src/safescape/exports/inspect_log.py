@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -72,19 +73,21 @@ def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: P
 
 
 def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -> EvalLog:
-    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalResults, EvalSpec
-    from inspect_ai.model import GenerateConfig
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalResults, EvalSpec, EvalStats
+    from inspect_ai.model import GenerateConfig, ModelUsage
 
     survey, answers = store.survey, store.answers(point, probe.name)
     judges = [judge for judge in store.judges() if any(judge in stored.answer.verdicts for stored in answers)]
     survey_fingerprint = hashlib.sha256(survey.model_dump_json().encode()).hexdigest()
     task = f"{probe.name} at {_where(point)}"
-    newest = store.last_finished()
+    taken = store.taken(point)
+    assert taken is not None
+    begun, ended = taken.finished_at - timedelta(seconds=taken.seconds), taken.finished_at
     samples = [_sample(survey, probe, stored) for stored in answers]
     spec = EvalSpec(
         run_id=survey_fingerprint[:22],
         task_id=hashlib.sha256(f"{survey_fingerprint} {task}".encode()).hexdigest()[:22],
-        created="" if newest is None else newest.isoformat(timespec="seconds"),
+        created=begun.isoformat(timespec="seconds"),
         task=printable(task),
         dataset=EvalDataset(
             name=printable(probe.name),
@@ -113,7 +116,13 @@ def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -
         completed_samples=len(samples),
         scores=[_score(probe, judge, answers) for judge in judges],
     )
-    return EvalLog(status="success", eval=spec, results=results, samples=samples)
+    tokens = sum(stored.answer.response.tokens for stored in answers)
+    stats = EvalStats(
+        started_at=begun.isoformat(timespec="seconds"),
+        completed_at=ended.isoformat(timespec="seconds"),
+        model_usage={spec.model: ModelUsage(output_tokens=tokens, total_tokens=tokens)},
+    )
+    return EvalLog(status="success", eval=spec, results=results, stats=stats, samples=samples)
 
 
 def _where(point: Point) -> str:
