@@ -101,7 +101,8 @@ def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:
     if what is not None and not suffixes & set(_TABLES):
         raise InputError(f"--what {what}: is for a table; give --to a file whose name ends in {_either(_TABLES)}")
     if place != Place() and ".eval" not in suffixes:
-        flag = next(f"--{name} {value}" for name, value in place._asdict().items() if value is not None)
+        given = {**place._asdict(), "at": place.at and _typed(place.at)}
+        flag = next(f"--{name} {value}" for name, value in given.items() if value is not None)
         raise InputError(
             f"{flag}: chooses the point of a log; tables hold all; give --to a file whose name ends in .eval"
         )

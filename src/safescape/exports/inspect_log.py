@@ -191,10 +191,10 @@ def _score(probe: PromptProbe, judge: str, answers: Sequence[StoredAnswer]) -> E
         # as Inspect's own stderr(): of the sample, with n - 1
         error = math.sqrt(rate * (1.0 - rate) / max(1, len(read) - 1))
         figures = {
-            f"{reading.kind}_percent": reading.value,
-            "stderr_percent": 100.0 * error,
-            "low_percent": reading.low,
-            "high_percent": reading.high,
+            reading.kind: reading.value,
+            "stderr": 100.0 * error,
+            "low": reading.low,
+            "high": reading.high,
             **{outcome.value: read.count(outcome) for outcome in Outcome},
         }
     return EvalScore(
