@@ -32,7 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def viewer(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `inspect view` over the logs of both runs, under one root that is unpacked anew."""
+    """The address of `inspect view` over a log of each run."""
     logs = tmp_path_factory.mktemp("logs")
     safescape.export(runs / "lines", logs / "far.eval", at=0.25, line=1)
     safescape.export(runs / "hostile", logs / "hostile.eval")
