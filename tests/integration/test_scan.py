@@ -189,7 +189,7 @@ def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> N
 
 
 def test_help_begins_with_an_example() -> None:
-    commands = ("scan", "path", "compare", "check", "finetune", "repair", "judge", "report", "view", "bench")
+    commands = ("scan", "path", "compare", "check", "finetune", "repair", "judge", "report", "export", "view", "bench")
     for command in commands:
         text = run(command, "--help").stdout
         assert f"Example: safescape {command}" in text

@@ -16,7 +16,7 @@ FLOORS = [
     {"judging", "weighing"},
     {"measure"},
     {"finetuning", "views", "speed"},
-    {"explorer"},
+    {"explorer", "exports"},
     {"api"},
     {"cli"},
 ]
@@ -53,7 +53,7 @@ def test_a_room_imports_only_from_floors_below(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Path) -> None:
     room, found = room_of(path), {name.split(".")[0] for name in imports(path)}
-    if room in ("explorer", "views", "landscape", "store", "survey"):
+    if room in ("explorer", "exports", "views", "landscape", "store", "survey"):
         assert not found & {"torch", "transformers", "peft"}
     if room == "views":
         assert rooms_imported(path) <= {"views", "store", "landscape", "survey", "errors"}
@@ -61,6 +61,10 @@ def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Pat
         assert rooms_imported(path) <= {"explorer", "views", "store", "landscape", "survey", "errors"}
     else:
         assert not found & {"starlette", "uvicorn"}
+    if room == "exports":
+        assert rooms_imported(path) <= {"exports", "views", "store", "landscape", "survey", "errors"}
+    else:
+        assert not found & {"pyarrow", "inspect_ai"}
     if room == "landscape":
         assert found <= {"__future__", "json", "collections", "pathlib", "typing", "numpy", "pydantic", "safescape"}
     if room != "store":

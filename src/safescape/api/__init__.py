@@ -8,7 +8,7 @@ from safescape.api.finetuning import finetune
 from safescape.api.interpolating import path
 from safescape.api.judging import judge, judge_run
 from safescape.api.repairing import Repaired, repair
-from safescape.api.run import Run, load_run, report, run_survey
+from safescape.api.run import Run, export, load_run, report, run_survey
 from safescape.api.scanning import scan
 from safescape.api.studying import Study, study_finetuning
 
@@ -22,6 +22,7 @@ __all__ = [
     "check",
     "compare",
     "configured",
+    "export",
     "finetune",
     "judge",
     "judge_run",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safescape import views
-from safescape.api.exporting import save_figures
+from safescape.api.exporting import Place, save_figures, write_exports
 from safescape.errors import InputError, RunError
 from safescape.judges import is_immediate
 from safescape.judging import Judging, count_panels, judge_stored
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "execute", "load_run", "report", "report_of", "run_survey", "write_picture"]
+__all__ = ["Run", "execute", "export", "load_run", "report", "report_of", "run_survey", "write_picture"]
 
 
 class Run:
@@ -101,6 +101,39 @@ class Run:
 
         """
         save_figures(self.landscape, [Path(path)], columns)
+
+    def export(
+        self,
+        *to: str | Path,
+        what: str | None = None,
+        at: float | Sequence[float] | None = None,
+        line: int | None = None,
+        waypoint: int | None = None,
+        probe: str | None = None,
+    ) -> None:
+        """Write files that other tools read; all of them, or none.
+
+        Args:
+            to: Files; a suffix says what each is: .csv or .parquet, a table; .md, a section of a model card with its
+                `model-index`; .eval, a log of Inspect.
+            what: Of a table: points (the default), responses or verdicts.
+            at: Of a log: α on a line, or (α, β) on a plane, of the point; by default the origin.
+            line: Of a log: which line, from 0; by default the first.
+            waypoint: Of a log: which checkpoint, from 0, instead.
+            probe: Of a log: which probe of prompts, by name; by default the first.
+
+        Raises:
+            InputError: no file, or one that cannot be as asked; no such table, point or probe; pyarrow (.parquet) or
+                inspect-ai (.eval) is not installed.
+            RunError: a file cannot be written.
+
+        """
+        coords = None if at is None else tuple(at) if isinstance(at, Sequence) else (at,)
+        paths, place = [Path(path) for path in to], Place(coords, line, waypoint, probe)
+        write_exports(self._store, self.landscape, paths, what, place)
+
+    def _repr_html_(self) -> str:
+        return views.notebook_of(self.landscape, self.directory)
 
     def __repr__(self) -> str:
         return f"Run({str(self.directory)!r}, model={self.survey.model!r}, points={len(self.points)})"
@@ -214,6 +247,40 @@ def report(
         if figures:
             save_figures(_load(store, safe_below).landscape, [Path(path) for path in figures], columns)
         return report_of(store, safe_below)
+
+
+def export(
+    directory: str | Path,
+    to: str | Path | Sequence[str | Path],
+    *,
+    what: str | None = None,
+    at: float | Sequence[float] | None = None,
+    line: int | None = None,
+    waypoint: int | None = None,
+    probe: str | None = None,
+    safe_below: float = SAFE_BELOW,
+) -> Run:
+    """Write files that other tools read, of what a run directory holds; nothing in it changes.
+
+    Args:
+        directory: A run directory, finished or not.
+        to: A file, or several; all of them are written, or none.
+        what: As for `Run.export`, and so on.
+        at: Of the point of a log.
+        line: Of that point.
+        waypoint: The same for a checkpoint.
+        probe: By name.
+        safe_below: The ASR, in percent, up to which a point counts as safe.
+
+    Raises:
+        InputError: it is not a run directory, or nothing was measured in it yet; as for `Run.export`.
+        RunError: a file cannot be written.
+
+    """
+    run = load_run(directory, safe_below=safe_below)
+    files = [to] if isinstance(to, (str, Path)) else to
+    run.export(*files, what=what, at=at, line=line, waypoint=waypoint, probe=probe)
+    return run
 
 
 def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:

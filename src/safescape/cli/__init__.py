@@ -13,6 +13,7 @@ import typer
 from safescape.cli.bench import bench
 from safescape.cli.check import check
 from safescape.cli.compare import compare
+from safescape.cli.export import export
 from safescape.cli.finetune import finetune
 from safescape.cli.judge import judge
 from safescape.cli.path import path
@@ -41,6 +42,7 @@ app.command()(finetune)
 app.command()(repair)
 app.command()(judge)
 app.command()(report)
+app.command()(export)
 app.command()(view)
 app.command()(bench)
 app.add_typer(study)

@@ -5,7 +5,7 @@ not there at all; a process killed at any moment loses at most the point in flig
 """
 
 from safescape.store.file import SCHEMA_VERSION, reading, write_text
-from safescape.store.run import Session, Store, StoredAnswer
+from safescape.store.run import Session, Store, StoredAnswer, Taken
 from safescape.store.verdicts import Unjudged
 
-__all__ = ["SCHEMA_VERSION", "Session", "Store", "StoredAnswer", "Unjudged", "reading", "write_text"]
+__all__ = ["SCHEMA_VERSION", "Session", "Store", "StoredAnswer", "Taken", "Unjudged", "reading", "write_text"]

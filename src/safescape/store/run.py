@@ -38,7 +38,7 @@ from safescape.survey import (
     Verdict,
 )
 
-__all__ = ["Session", "Store", "StoredAnswer"]
+__all__ = ["Session", "Store", "StoredAnswer", "Taken"]
 
 
 class Session(NamedTuple):
@@ -59,6 +59,14 @@ class StoredAnswer(NamedTuple):
     number: int
     """Of the prompt in the probe."""
     answer: Answer
+
+
+class Taken(NamedTuple):
+    """When a point was measured."""
+
+    seconds: float
+    """How long it took."""
+    finished_at: datetime
 
 
 class Store(Judged):
@@ -292,6 +300,13 @@ class Store(Judged):
             if judge is not None:
                 there[judge] = Verdict(Outcome(outcome), *rest)
         return list(found.values())
+
+    def taken(self, point: Point) -> Taken | None:
+        """Return how long a point took, and when it was finished; None if it was not measured."""
+        row = self._connection.execute(
+            f"SELECT p.seconds, p.finished_at FROM points p WHERE {AT_POINT}", _place(point)
+        ).fetchone()
+        return None if row is None else Taken(row[0], datetime.fromisoformat(row[1]))
 
     def last_finished(self) -> datetime | None:
         """Return when the newest point was finished; None if there is none."""

@@ -14,6 +14,8 @@ from safescape.views.figure import (
 )
 from safescape.views.figure import save as save_figure
 from safescape.views.junit import junit_of
+from safescape.views.markdown import named
+from safescape.views.notebook import notebook_of
 from safescape.views.page import compose_page
 from safescape.views.page import render as render_page
 from safescape.views.posting import markdown_of
@@ -21,9 +23,12 @@ from safescape.views.said import said_at
 from safescape.views.shelf import Glance, Row, compose_notice, compose_shelf, glance_of, row_of
 from safescape.views.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
 from safescape.views.study import study_table
+from safescape.views.summary import figures_of
 from safescape.views.verdict import Verdict, beyond_said, interval_said, verdict_of
+from safescape.views.words import KINDS, interval_text, printable, subject_of, value_text
 
 __all__ = [
+    "KINDS",
     "PAPER_FORMATS",
     "SPEED_COLUMNS",
     "Document",
@@ -43,12 +48,17 @@ __all__ = [
     "draw_for_paper",
     "draw_into",
     "draw_speed",
+    "figures_of",
     "glance_of",
     "interval_said",
+    "interval_text",
     "junit_of",
     "markdown_of",
+    "named",
+    "notebook_of",
     "paper_bytes",
     "plotly_source",
+    "printable",
     "render_comparison",
     "render_page",
     "row_of",
@@ -57,5 +67,7 @@ __all__ = [
     "speed_rows",
     "speed_table",
     "study_table",
+    "subject_of",
+    "value_text",
     "verdict_of",
 ]

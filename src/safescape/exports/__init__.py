@@ -1,0 +1,24 @@
+"""What other tools read: tables, a section of a model card, a log for Inspect.
+
+Works from what is stored, as `views` does, whose words it uses; knows no socket and loads no model. The only room that
+writes Parquet, and the only one that knows Inspect.
+"""
+
+from safescape.exports.comma_separated import write_csv
+from safescape.exports.inspect_log import check_inspect, write_inspect_log
+from safescape.exports.model_card import model_card
+from safescape.exports.parquet import check_parquet, write_parquet
+from safescape.exports.tables import TABLES, Column, Table, table_of
+
+__all__ = [
+    "TABLES",
+    "Column",
+    "Table",
+    "check_inspect",
+    "check_parquet",
+    "model_card",
+    "table_of",
+    "write_csv",
+    "write_inspect_log",
+    "write_parquet",
+]

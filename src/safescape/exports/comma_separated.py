@@ -1,0 +1,60 @@
+"""A table as CSV, for eyes and spreadsheets: what a model wrote cannot become a formula there, nor steer a terminal.
+
+Parquet keeps every character; this does not. See `shown`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safescape.exports.tables import Cell, Table
+
+__all__ = ["shown", "write_csv"]
+
+_FORMULA = "=+-@＝＋－＠\t\n'"
+"""What a spreadsheet takes for the begin of a formula, and the apostrophe, so that a first one is always ours."""
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000)), 0xFFFD),
+}
+"""Control characters as Unicode draws them; C1 controls and lone surrogates, for which it has no picture, as U+FFFD."""
+
+
+def write_csv(table: Table, path: Path) -> None:
+    """Write a table: UTF-8, a comma, a header, lines that end in LF; texts in quotes, what is missing empty.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(_line(tuple(column.name for column in table.columns)))
+        file.writelines(map(_line, table.rows))
+
+
+def shown(text: str) -> str:
+    """Return a text as its cell holds it.
+
+    Control characters other than a tab and a line feed become their pictures (␀, ␛). An apostrophe stands before a
+    text that a spreadsheet could take for a formula: it begins with a tab or a line feed, or its first sign, blanks
+    aside, is one of `= + - @`, their wide forms, or an apostrophe. So an apostrophe that begins a cell is always ours:
+    without it, the text is there as it was.
+    """
+    drawn = text.translate(_PICTURES)
+    begins = drawn[:1] in ("\t", "\n") or drawn.lstrip()[:1] in tuple(_FORMULA)
+    return f"'{drawn}" if begins else drawn
+
+
+def _line(row: tuple[Cell, ...]) -> str:
+    return ",".join(map(_cell, row)) + "\n"
+
+
+def _cell(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, str):
+        return '"' + shown(cell).replace('"', '""') + '"'
+    return repr(cell)

@@ -1,0 +1,206 @@
+"""One point of a run as a log of Inspect AI: its samples are the prompts, its scores what each judge said.
+
+Inspect's own library makes the file, so its viewer and its data frames read it as any other log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from safescape.errors import InputError
+from safescape.landscape import Landscape, reading_of
+from safescape.store import Store, StoredAnswer
+from safescape.survey import Finish, Outcome, Point, PromptProbe, Survey, Verdict
+from safescape.views import printable
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog, EvalSample, EvalScore
+    from inspect_ai.model import ChatMessage
+    from inspect_ai.scorer import Score
+
+__all__ = ["check_inspect", "write_inspect_log"]
+
+_ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
+    Finish.STOP: "stop",
+    Finish.LENGTH: "max_tokens",
+    Finish.SETTLED: "unknown",
+}
+"""Inspect's word for why an answer ended; it has none for one that was cut because the judge could already tell."""
+
+
+def check_inspect() -> None:
+    """Find out that a log of Inspect can be written here.
+
+    Raises:
+        InputError: inspect-ai, or a package that it needs, is not installed.
+
+    """
+    try:
+        import inspect_ai.log  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--to …eval: {error.name} is not installed; type pip install 'safescape[inspect]', or give a .parquet file"
+        ) from error
+
+
+def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe, path: Path) -> None:
+    """Write what was said at a point, and what each judge said of it.
+
+    A judge that has not read every answer there has scores, but no figures.
+
+    Args:
+        store: Of the run.
+        landscape: Of the same run.
+        point: One that was measured.
+        probe: One that was asked there.
+        path: Its name ends in .eval.
+
+    Raises:
+        InputError: inspect-ai is not installed.
+        OSError: it cannot be written.
+
+    """
+    check_inspect()
+    from inspect_ai.log import write_eval_log
+
+    write_eval_log(_log(store, landscape, point, probe), path)
+
+
+def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -> EvalLog:
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalResults, EvalSpec, EvalStats
+    from inspect_ai.model import GenerateConfig, ModelUsage
+
+    survey, answers = store.survey, store.answers(point, probe.name)
+    judges = [judge for judge in store.judges() if any(judge in stored.answer.verdicts for stored in answers)]
+    survey_fingerprint = hashlib.sha256(survey.model_dump_json().encode()).hexdigest()
+    task = f"{probe.name} at {_where(point)}"
+    taken = store.taken(point)
+    assert taken is not None
+    begun, ended = taken.finished_at - timedelta(seconds=taken.seconds), taken.finished_at
+    samples = [_sample(survey, probe, stored) for stored in answers]
+    spec = EvalSpec(
+        run_id=survey_fingerprint[:22],
+        task_id=hashlib.sha256(f"{survey_fingerprint} {task}".encode()).hexdigest()[:22],
+        created=begun.isoformat(timespec="seconds"),
+        task=printable(task),
+        dataset=EvalDataset(
+            name=printable(probe.name),
+            location=printable(probe.source),
+            samples=len(samples),
+            sample_ids=[sample.id for sample in samples],
+            shuffled=False,
+        ),
+        model=printable(survey.model),
+        model_generate_config=GenerateConfig(max_tokens=survey.max_new_tokens, temperature=0.0),
+        config=EvalConfig(epochs=1),
+        packages={"safescape": metadata.version("safescape")},
+        metadata={
+            "line": point.line,
+            "coords": list(point.coords),
+            "waypoint": point.waypoint,
+            "effective": _effective(landscape, point),
+            "model_fingerprint": survey.model_fingerprint,
+            "survey_fingerprint": f"sha256:{survey_fingerprint}",
+            "harmful": probe.harmful,
+        },
+        tags=["safescape"],
+    )
+    results = EvalResults(
+        total_samples=len(samples),
+        completed_samples=len(samples),
+        scores=[_score(probe, judge, answers) for judge in judges],
+    )
+    tokens = sum(stored.answer.response.tokens for stored in answers)
+    stats = EvalStats(
+        started_at=begun.isoformat(timespec="seconds"),
+        completed_at=ended.isoformat(timespec="seconds"),
+        model_usage={spec.model: ModelUsage(output_tokens=tokens, total_tokens=tokens)},
+    )
+    return EvalLog(status="success", eval=spec, results=results, stats=stats, samples=samples)
+
+
+def _where(point: Point) -> str:
+    if point.waypoint is not None:
+        return f"checkpoint {point.waypoint}"
+    if point.is_origin:
+        return "the origin"
+    place = ", ".join(f"{sign} = {coordinate:g}" for sign, coordinate in zip("αβ", point.coords, strict=False))
+    return place if point.line is None else f"line {point.line}, {place}"
+
+
+def _effective(landscape: Landscape, point: Point) -> list[float] | None:
+    """Where the weights stood, as rounded."""
+    places = (figures for figures in landscape.points if Point(figures.line, figures.coords, figures.waypoint) == point)
+    return next((list(figures.effective) for figures in places), None)
+
+
+def _sample(survey: Survey, probe: PromptProbe, stored: StoredAnswer) -> EvalSample:
+    from inspect_ai.log import EvalSample
+    from inspect_ai.model import (
+        ChatCompletionChoice,
+        ChatMessageAssistant,
+        ChatMessageSystem,
+        ChatMessageUser,
+        ModelOutput,
+        ModelUsage,
+    )
+
+    said = stored.answer.response
+    asked: list[ChatMessage] = [ChatMessageUser(content=probe.prompts[stored.number], source="input")]
+    if probe.system_prompt:
+        asked.insert(0, ChatMessageSystem(content=probe.system_prompt, source="input"))
+    answer = ChatMessageAssistant(content=said.text, source="generate", model=printable(survey.model))
+    return EvalSample(
+        id=stored.number + 1,
+        epoch=1,
+        input=asked,
+        target=(Outcome.REFUSED if probe.harmful else Outcome.COMPLIED).value,
+        messages=[*asked, answer],
+        output=ModelOutput(
+            model=printable(survey.model),
+            choices=[ChatCompletionChoice(message=answer, stop_reason=_ENDED[said.finish])],
+            usage=ModelUsage(output_tokens=said.tokens, total_tokens=said.tokens),
+        ),
+        scores={judge: _scored(verdict, said.text) for judge, verdict in stored.answer.verdicts.items()},
+        metadata={"probe": probe.name, "number": stored.number, "finish": said.finish.value},
+    )
+
+
+def _scored(verdict: Verdict, text: str) -> Score:
+    from inspect_ai.scorer import Score
+
+    known = {} if verdict.probability is None else {"probability": verdict.probability}
+    return Score(value=verdict.outcome.value, answer=text, explanation=verdict.reason or None, metadata=known or None)
+
+
+def _score(probe: PromptProbe, judge: str, answers: Sequence[StoredAnswer]) -> EvalScore:
+    """A judge's figures: the rate in percent with its standard error and 95 % interval, then the outcomes' counts."""
+    from inspect_ai.log import EvalMetric, EvalScore
+
+    read = [stored.answer.verdicts[judge].outcome for stored in answers if judge in stored.answer.verdicts]
+    figures: dict[str, float] = {}
+    if len(read) == len(answers):
+        reading = reading_of(probe, read, ())
+        rate = reading.value / 100.0
+        # as Inspect's own stderr(): of the sample, with n - 1
+        error = math.sqrt(rate * (1.0 - rate) / max(1, len(read) - 1))
+        figures = {
+            reading.kind: reading.value,
+            "stderr": 100.0 * error,
+            "low": reading.low,
+            "high": reading.high,
+            **{outcome.value: read.count(outcome) for outcome in Outcome},
+        }
+    return EvalScore(
+        name=judge,
+        scorer=judge,
+        scored_samples=len(read),
+        unscored_samples=len(answers) - len(read),
+        metrics={name: EvalMetric(name=name, value=value) for name, value in figures.items()},
+    )

@@ -1,0 +1,200 @@
+"""A section for the model card of a model that a run measured: for people as Markdown, for the Hub as `model-index`.
+
+What was asked is named and counted, never quoted: no prompt, no answer and no system prompt is in it, and of a path on
+this machine its last part alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from typing import NamedTuple
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from safescape.errors import InputError
+from safescape.landscape import Landscape, Metric
+from safescape.store import Store
+from safescape.survey import InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
+from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text
+
+__all__ = ["model_card"]
+
+
+class _Reported(NamedTuple):
+    """One figure as `model-index` has it."""
+
+    kind: str
+    title: str
+    metric: Metric
+    probe: Probe
+
+
+def model_card(store: Store, landscape: Landscape) -> str:
+    """Return a README.md: `model-index` as its front matter, then a section that can stand in any model card.
+
+    Args:
+        store: Of the run.
+        landscape: Of the same run.
+
+    Raises:
+        InputError: the origin is not measured, or the first judge has not read its answers: nothing can be said yet.
+
+    """
+    if landscape.origin_asr is None:
+        raise InputError(
+            f"{store.directory}: nothing is known of the model itself yet; repeat the command that began the run, or "
+            "safescape judge it"
+        )
+    survey = store.survey
+    results = [_result(reported) for reported in _reported(survey, landscape)]
+    front = ModelCardData(model_name=_public(survey.model), tags=["safescape"], eval_results=results)
+    return f"---\n{front.to_yaml()}\n---\n\n" + "\n".join(_section(survey, landscape)) + "\n"
+
+
+def _reported(survey: Survey, landscape: Landscape) -> Iterator[_Reported]:
+    """The figures that were measured, and mean something for this model."""
+    prompts, metrics = survey.prompts, landscape.metrics
+    found = [("asr", "ASR at the origin (%)", metrics["origin_asr"])]
+    if landscape.has_basin:
+        unit = "the distance to the other model" if _is_path(landscape) else "the weights' own norm"
+        found.append(("visage", "VISAGE", metrics["visage"]))
+        found.append(("basin_radius", f"Basin radius |α| (1 is {unit})", metrics["basin_radius"]))
+    found.append(("safety_auc", "Safety AUC (%)", metrics["safety_auc"]))
+    for kind, title, metric in found:
+        if metric.value is not None:
+            yield _Reported(kind, title, metric, prompts)
+    for probe, kind, metric in _further(survey, landscape):
+        title = KINDS[kind].capitalize() + (" at the origin" if kind == "perplexity" else " at the origin (%)")
+        yield _Reported(kind, title, metric, probe)
+
+
+def _further(survey: Survey, landscape: Landscape) -> Iterator[tuple[Probe, str, Metric]]:
+    """What else was measured at the origin, with what it is."""
+    by_name = {probe.name: probe for probe in survey.probes}
+    for name, metrics in landscape.by_probe.items():
+        yield by_name[name], "asr", metrics["origin_asr"]
+    for measure in landscape.measures:
+        if measure.waypoint is None and not any(measure.coords):
+            metric = Metric(value=measure.value, low=measure.low, high=measure.high)
+            yield by_name[measure.probe], measure.kind, metric
+
+
+def _result(reported: _Reported) -> EvalResult:
+    kind, title, metric, probe = reported
+    source = probe.source.split(":")
+    from_hub = source[0] == "hf" and len(source) > 1
+    known: dict[str, object] = {"confidence": 0.95, "low": _rounded(metric.low), "high": _rounded(metric.high)}
+    if metric.at_least:
+        known["at_least"] = True
+    return EvalResult(
+        task_type="text-generation",
+        task_name="Safety under moved weights",
+        dataset_type=source[1] if from_hub else re.sub(r"[^\w.-]+", "-", _source(probe)).strip("-") or "prompts",
+        dataset_name=_source(probe),
+        dataset_split=source[2] if from_hub and len(source) > 2 else None,
+        metric_type=kind,
+        metric_name=title,
+        metric_value=_rounded(metric.value),
+        metric_args={name: value for name, value in known.items() if value is not None},
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
+    asr, n = landscape.metrics["origin_asr"], len(survey.prompts.prompts)
+    refused = n - round((asr.value or 0.0) * n / 100)
+    yield "## Safety landscape"
+    yield ""
+    yield (
+        f"{named(_public(survey.model))} does not comply with {refused} of {n} harmful requests as it stands (ASR "
+        f"{value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}). {_of_its_basin(landscape)}"
+    )
+    yield ""
+    if not landscape.complete:
+        yield "**The measurement is not finished; figures are of finished lines alone.**"
+        yield ""
+    yield "| figure | value | 95 % interval | what it is |"
+    yield "|---|---:|---:|---|"
+    for figure in figures_of(landscape):
+        if figure.interval:
+            yield f"| {figure.label} | {figure.value} | {figure.interval} | {figure.meaning} |"
+    for probe, kind, metric in _further(survey, landscape):
+        unit = "" if kind == "perplexity" else " %"
+        cells = (value_text(metric, 2, unit), interval_text(metric, 2, unit))
+        yield f"| {KINDS[kind].capitalize()} at the origin | {' | '.join(cells)} | {named(_source(probe))} |"
+    yield ""
+    yield "| measured | |"
+    yield "|---|---|"
+    for name, value in _facts(survey, landscape):
+        yield f"| {name} | {value} |"
+    yield ""
+    yield (
+        "A model that refuses these requests may answer others, and an answer that a judge calls compliance may be "
+        "noise: intervals cover the choice of requests and directions, not the judge."
+    )
+
+
+def _of_its_basin(landscape: Landscape) -> str:
+    """What is known of how far the weights can move, in a sentence."""
+    safe, radius = f"{landscape.safe_below:g} %", landscape.metrics["basin_radius"]
+    if landscape.has_basin is False:
+        return f"That is more than {safe}, so there is no safe region around it to measure."
+    if radius.value is None or _is_path(landscape):
+        return f"Up to {safe} counts as safe."
+    far = f"{100 * radius.value:.0f} % of their size"
+    interval = interval_text(radius, 3)
+    return (
+        f"Its weights can move by {'at least' if radius.at_least else 'about'} {far} in a random direction before the "
+        f"ASR passes {safe} (basin radius |α| {value_text(radius, 3)}, 95 % interval {interval})."
+    )
+
+
+def _facts(survey: Survey, landscape: Landscape) -> Iterator[tuple[str, str]]:
+    prompts = survey.prompts
+    yield "weights", f"<code>{survey.model_fingerprint}</code>"
+    yield "over", subject_of(landscape) + _span(landscape)
+    for axis in landscape.axes:
+        if isinstance(axis, InterpolationAxis):
+            yield "other model, at α = 1", f"{named(_public(axis.toward))}, <code>{axis.fingerprint}</code>"
+    yield "prompts", f"{len(prompts.prompts)} from {named(_source(prompts))}"
+    system = "the chat template's own" if prompts.system_prompt is None else "none" if not prompts.system_prompt else ""
+    yield "system prompt", system or "one of the measurer's own"
+    yield "answers", f"up to {survey.max_new_tokens} tokens, decoded greedily, in {survey.dtype}"
+    yield "judge of these figures", named(survey.judges[0])
+    yield "safe up to", f"ASR {landscape.safe_below:g} %"
+    yield "measured with", f"safescape {metadata.version('safescape')}"
+
+
+def _span(landscape: Landscape) -> str:
+    spans = [axis.span for axis in landscape.axes if isinstance(axis, RandomAxis)]
+    return f", up to α = {max(spans):g}" if spans else ""
+
+
+def _is_path(landscape: Landscape) -> bool:
+    return isinstance(landscape.axes[0], InterpolationAxis)
+
+
+def _source(probe: Probe) -> str:
+    """Where a probe's items come from, for others to read: of a file its name alone."""
+    if not isinstance(probe, PromptProbe) or not probe.source.startswith(("hf:", "builtin:")):
+        return printable(re.split(r"[/\\]", probe.source)[-1]) or "a file"
+    return printable(probe.source)
+
+
+def _public(name: str) -> str:
+    """Return a model's name for others to read: of a directory or a file its last part alone."""
+    parts = (part.rstrip("/\\") for part in name.split("+"))
+    return printable("+".join(_last(part) if _is_on_disk(part) else part for part in parts)) or "model"
+
+
+def _is_on_disk(part: str) -> bool:
+    return part.startswith((".", "/", "~")) or "\\" in part or part.count("/") > 1 or part.endswith(".gguf")
+
+
+def _last(part: str) -> str:
+    return re.split(r"[/\\]", part)[-1]
