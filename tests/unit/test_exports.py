@@ -6,7 +6,9 @@ import asyncio
 import csv
 import json
 import math
+import random
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -154,7 +156,8 @@ def test_another_threshold_changes_what_is_safe(run: safescape.Run, tmp_path: Pa
     safescape.export(run.directory, tmp_path / "strict.csv", safe_below=0)
     safescape.export(run.directory, [tmp_path / "mild.csv"], safe_below=99)
     strict, mild = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("strict", "mild"))
-    assert strict["safe"].sum() < mild["safe"].sum() < 17
+    assert list(strict["safe"]) == [asr <= 0 for asr in strict["asr"]]
+    assert 0 < strict["safe"].sum() < mild["safe"].sum() < 17
     assert list(strict["asr"]) == list(mild["asr"])
 
 
@@ -510,12 +513,25 @@ class _Tags(HTMLParser):
         self.tags: set[str] = set()
         self.fetched: list[str] = []
         self.handlers: list[str] = []
+        self.codes: list[str] = []
+        """What stands in each <code>."""
+        self._in_code = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.fetched += [value or "" for name, value in attributes if name in ("src", "href")]
         self.handlers += [name for name, _ in attributes if name.startswith("on")]
+        if tag == "code":
+            self.codes.append("")
+        self._in_code = tag == "code"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_code = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_code:
+            self.codes[-1] += data
 
 
 def test_a_hostile_name_is_no_markup_in_a_card(hostile: safescape.Run, tmp_path: Path) -> None:
@@ -528,6 +544,16 @@ def test_a_hostile_name_is_no_markup_in_a_card(hostile: safescape.Run, tmp_path:
     # every row has as many cells as its heading
     rows = [row.count("<td") for row in re.findall(r"<tr>.*?</tr>", html, re.DOTALL) if "<td" in row]
     assert set(rows) == {4, 2}
+
+
+@pytest.mark.parametrize("name", [text for text in HOSTILE if text.count("/") < 2 and "\\" not in text])
+def test_a_hostile_name_of_a_model_stands_in_its_card_as_it_is(name: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "run", make_survey(model=name, prompts=4, lines=1, steps=2)).close()
+    safescape.export(tmp_path / "run", tmp_path / "card.md")
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(ModelCard.load(tmp_path / "card.md").text)
+    read = _Tags(html)
+    assert read.tags <= {"h2", "p", "table", "thead", "tbody", "tr", "th", "td", "code"}
+    assert read.codes[0] == " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
 
 
 # the log of Inspect
@@ -805,3 +831,30 @@ def test_a_file_that_cannot_be_finished_leaves_the_former_ones(
         run.export(tmp_path / "a.csv", tmp_path / "b.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "former"
+
+
+_ON_A_FULL_DISK = """
+import resource, signal, sys
+import safescape.api
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else it ends the process
+resource.setrlimit(resource.RLIMIT_FSIZE, (32768, 32768))  # the database's shared memory needs as much
+for name in ("x.csv", "x.parquet", "x.eval"):
+    try:
+        safescape.export("run", name, what=None if name == "x.eval" else "responses")
+    except safescape.RunError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    noise = random.Random(0)
+    make_run(
+        tmp_path / "run", make_survey(prompts=8, lines=1, steps=2), text=lambda *_: noise.randbytes(10_000).hex()
+    ).close()
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run([sys.executable, "-c", _ON_A_FULL_DISK], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["x.csv", "x.parquet", "x.eval"]
+    assert all("cannot be written" in line and "File too large" in line for line in said)
+    assert sorted(tmp_path.rglob("*")) == before
