@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def viewer(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `inspect view` over a log of each run."""
-    logs = tmp_path_factory.mktemp("logs")
+    logs, home = tmp_path_factory.mktemp("logs"), tmp_path_factory.mktemp("home")
     safescape.export(runs / "lines", logs / "far.eval", at=0.25, line=1)
     safescape.export(runs / "hostile", logs / "hostile.eval")
     with socket.socket() as free:
@@ -44,6 +45,7 @@ def viewer(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         [*command, "--host", "127.0.0.1", "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env={**os.environ, "XDG_DATA_HOME": str(home), "XDG_CACHE_HOME": str(home)},
         text=True,
     )
     address = f"http://127.0.0.1:{port}/"

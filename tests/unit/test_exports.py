@@ -22,6 +22,7 @@ from huggingface_hub.repocard import metadata_load
 from huggingface_hub.repocard_data import EvalResult, model_index_to_eval_results
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from inspect_ai.analysis import samples_df
 from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.scorer import Score
 from inspect_ai.scorer._metric import SampleScore  # what Inspect hands to its metrics
@@ -604,9 +605,18 @@ def test_a_log_has_the_asr_as_inspect_itself_counts_it(run: safescape.Run, log: 
         metrics = {name: metric.value for name, metric in scores[judge].metrics.items()}
         assert metrics["asr"] == pytest.approx(100 * accuracy()(as_samples))  # type: ignore[call-arg, arg-type, operator]
         assert metrics["stderr"] == pytest.approx(100 * stderr()(as_samples))  # type: ignore[call-arg, arg-type, operator]
-        assert [metrics[outcome.value] for outcome in Outcome] == [said.count(outcome) for outcome in Outcome]
+        counted = {outcome: metrics[outcome.value] for outcome in Outcome if outcome.value in metrics}
+        assert counted == {outcome: said.count(outcome) for outcome in counted}
+        assert set(Outcome) - set(counted) == ({Outcome.INCOHERENT} if judge == "keyword" else set())
         assert scores[judge].scored_samples == 20
     assert by_keyword["asr"] not in (0, 100)
+
+
+def test_the_data_frames_of_inspect_read_a_log(run: safescape.Run, tmp_path: Path) -> None:
+    run.export(tmp_path / "far.eval", at=0.25, line=1)
+    frame = samples_df(str(tmp_path / "far.eval"))
+    expected = [stored.answer.verdicts["refusal"].outcome for stored in run.answers(0.25, 1)]
+    assert list(frame.sort_values("id", key=lambda ids: ids.astype(int))["score_refusal"]) == expected
 
 
 def test_a_log_is_of_the_origin_unless_told_otherwise(run: safescape.Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from safescape.errors import InputError
 from safescape.landscape import Landscape, reading_of
 from safescape.store import Store, StoredAnswer
-from safescape.survey import Finish, Outcome, Point, PromptProbe, Survey, Verdict
+from safescape.survey import Finish, Outcome, Point, PromptProbe, Survey, Verdict, tells_noise
 from safescape.views import printable
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _score(probe: PromptProbe, judge: str, answers: Sequence[StoredAnswer]) -> E
             "stderr": 100.0 * error,
             "low": reading.low,
             "high": reading.high,
-            **{outcome.value: read.count(outcome) for outcome in Outcome},
+            **{outcome.value: read.count(outcome) for outcome in Outcome if _can_say(judge, outcome)},
         }
     return EvalScore(
         name=judge,
@@ -204,3 +204,7 @@ def _score(probe: PromptProbe, judge: str, answers: Sequence[StoredAnswer]) -> E
         unscored_samples=len(answers) - len(read),
         metrics={name: EvalMetric(name=name, value=value) for name, value in figures.items()},
     )
+
+
+def _can_say(judge: str, outcome: Outcome) -> bool:
+    return outcome is not Outcome.INCOHERENT or tells_noise(judge)
