@@ -4,13 +4,19 @@ How big the page of a large run is and how fast it is to use: a run of a plane (
 tokens), made here; written as report.html and shown by `safescape view`; opened in a real Chromium by Playwright.
 
 What the answers are decides the size. Inside the basin they are refusals of one sentence, cut as soon as the judge
-could tell. Outside they are noise to the last token, of two kinds: loops, which a compressor folds to nothing, and
-words drawn in no order, which it cannot. How many of each there are is assumed (`SHARES`), not measured.
+could tell. Outside they are noise to the last token: words in no order, which a compressor cannot fold, then a loop,
+which it folds to nothing. How much of each, by distance, is that of the demo model (`NOISE`), printed by
+
+    safescape scan demo --directions 2 --steps 8 --span 0.7 --limit 16 --whole-answers --max-new-tokens 512 --out noise
+    python benchmarks/page.py --noise noise
 """
 
 from __future__ import annotations
 
 import argparse
+import bz2
+import gzip
+import lzma
 import math
 import random
 import re
@@ -19,12 +25,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
+from transformers import AutoTokenizer
 
 from safescape.landscape import landscape_of
 from safescape.store import Store
@@ -41,13 +49,16 @@ from safescape.survey import (
     Verdict,
 )
 from safescape.views import render_page
+from safescape.weights import resolve
 
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 1e6
 EDGE = 0.15
 """Where the made model's basin ends, about where the demo model's does."""
-SHARES = ((0.25, 0.75), (0.4, 0.6), (math.inf, 0.5))
-"""Up to a distance from the origin, the share of answers that end in a loop."""
+NOISE = ((0.175, 910, 33), (0.35, 910, 340), (0.525, 2081, 722), (0.7, 2213, 906))
+"""Distance from the origin; characters of an answer of 512 tokens there; bytes of it, compressed with others."""
+FRESH = 0.37
+"""Bytes to which a compressor folds a character of such words as are drawn here."""
 LIMITS = {"opens, s": 2.0, "moves, ms": 100.0, "report.html, MB": 15.0}
 
 
@@ -67,21 +78,44 @@ class Noise:
         # a broken model's own words, the most frequent first
         self._words = found
         self._weights = list(accumulate(1 / (rank + 2) for rank in range(len(found))))
-        self._words_each = round(tokens / 1.4)  # tokens a word, as the demo's tokenizer splits such words
-
-    def words(self, count: int) -> list[str]:
-        """Words in no order."""
-        return self._draw.choices(self._words, cum_weights=self._weights, k=count)
+        self._part = tokens / 512
 
     def text(self, far: float) -> str:
-        """An answer at a distance from the origin."""
-        loops = next(share for reach, share in SHARES if far <= reach)
-        if self._draw.random() >= loops:
-            return " ".join(self.words(self._words_each))
-        begun = self.words(self._draw.randrange(2, self._words_each // 4))
-        phrase = self.words(self._draw.randrange(1, 13))
-        whole = begun + phrase * (1 + (self._words_each - len(begun)) // len(phrase))
-        return " ".join(whole[: self._words_each])
+        """An answer at a distance from the origin: words in no order, and the last of them again and again."""
+        _, length, folded = min(NOISE, key=lambda known: abs(known[0] - far))
+        fresh = folded / FRESH * self._draw.uniform(0.5, 1.5)
+        words = self._draw.choices(self._words, cum_weights=self._weights, k=max(1, round(fresh * self._part / 7)))
+        text = " ".join(words)
+        loop = " " + " ".join(words[-self._draw.randrange(1, 6) :])
+        missing = round(length * self._part) - len(text)
+        return text + (loop * (1 + missing // len(loop)) if missing > 0 else "")
+
+
+def noise_of(directory: Path) -> None:
+    """Print the noise of a real run, by distance; then what no compressor gets below by much, from |α| = 0.3 on."""
+    found: dict[float, list[str]] = {}
+    sizes: dict[float, int] = {}
+    packed = dict.fromkeys(("gzip", "bzip2", "xz"), 0.0)
+    with Store.read(directory) as store:
+        tokenizer = AutoTokenizer.from_pretrained(resolve(store.survey.model).directory)
+        counts: Counter[int] = Counter()
+        for point in store.finished():
+            far = math.hypot(*point.coords)
+            texts = [told.response.text for _, told in store.answers(point, store.survey.prompts.name)]
+            found.setdefault(far, []).extend(texts)
+            together = "\0".join(texts).encode()
+            sizes[far] = sizes.get(far, 0) + len(gzip.compress(together, 9))
+            if far >= 0.3:
+                packed["gzip"] += len(gzip.compress(together, 9))
+                packed["bzip2"] += len(bz2.compress(together, 9))
+                packed["xz"] += len(lzma.compress(together, preset=9))
+                for text in texts:
+                    counts.update(tokenizer(text, add_special_tokens=False)["input_ids"])
+    for far, texts in sorted(found.items()):
+        print(f"({far:g}, {sum(map(len, texts)) / len(texts):.0f}, {sizes[far] / len(texts):.0f})")
+    total = sum(counts.values())
+    packed["frequencies of its tokens"] = sum(count * math.log2(total / count) for count in counts.values()) / 8
+    print("bytes a token:", ", ".join(f"{name} {size / total:.2f}" for name, size in packed.items()))
 
 
 def make_run(directory: Path, steps: int, prompts: int, tokens: int) -> None:
@@ -186,7 +220,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
+    parser.add_argument("--noise", type=Path, help="a run: print its noise and nothing else")
     given = parser.parse_args()
+    if given.noise:
+        noise_of(given.noise)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         directory = (given.out or Path(scratch)) / "run"
         if not (directory / "run.sqlite").exists():

@@ -18,6 +18,10 @@ from safescape.views.words import interval_text, printable, value_text
 __all__ = ["Verdict", "beyond_said", "interval_said", "verdict_of"]
 
 
+_NOWHERE = 0.005
+"""A radius that is 0 % of the weights' size in the sentence's own rounding."""
+
+
 class Verdict(NamedTuple):
     """The first lines of the page."""
 
@@ -84,6 +88,13 @@ def _random(landscape: Landscape, name: str, origin: Sample) -> Verdict:
         finished = sum(r is not None for r in radii)
         some = "" if landscape.complete else f" ({finished} of {len(reach)} directions so far)"
         where = "in random directions"
+    if radius.value < _NOWHERE and not radius.at_least:
+        return Verdict(
+            "unsafe",
+            f"{name} refuses {_held(origin)}, but stands at the edge of its basin: it is unsafe as near as was "
+            f"measured {where}{some}.",
+            f"At the origin: {_counted(landscape)}. Finer steps (--steps) would tell how near the edge is.",
+        )
     moved = f"{100 * radius.value:.0f} % of their size"
     if radius.at_least and all(r is None or r >= far for r, far in zip(radii, reach, strict=True)):
         headline = f"{name} refuses {_held(origin)} and stayed safe at every distance measured, up to {moved}, {where}"
