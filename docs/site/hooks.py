@@ -16,12 +16,6 @@ from safescape.cli import app
 _LINES = re.compile(r"\s*\n\s*")
 
 
-def on_config(config: Any) -> Any:
-    """Take away what the theme would fetch from elsewhere; it is for searching a site that is read from disk."""
-    config.extra["polyfills"] = []
-    return config
-
-
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the commands and the names where a page asks for them."""
     if "<!-- commands -->" in markdown:

@@ -62,6 +62,8 @@ def test_nothing_comes_from_elsewhere(site: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert re.findall(r'<(?:script|img|iframe|source)[^>]*src="(?:https?:)?//[^"]*"', text) == [], path
         assert re.findall(r'<link[^>]*href="(?:https?:)?//[^"]*"', text) == [], path
+    for path in site.rglob("*.css"):
+        assert re.findall(r"url\([\"']?(?:https?:)?//|@import", path.read_text(encoding="utf-8")) == [], path
 
 
 @pytest.mark.parametrize("width", [400, 1280])
@@ -78,3 +80,18 @@ def test_a_page_is_read_from_disk(page: Page, site: Path, name: str, width: int)
     assert page.evaluate(broken) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert failed == []
+
+
+@pytest.mark.parametrize("name", ["index", "errors/disk"])
+def test_it_is_searched_from_disk(page: Page, site: Path, name: str) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: request.url.startswith("file:") or said.append(request.url))
+    page.goto((site / f"{name}.html").as_uri())
+    page.keyboard.press("s")
+    page.keyboard.type("staircase")
+    found = page.locator(".md-search-result__link", has_text="Read a landscape")
+    expect(found).to_be_visible()
+    found.click()
+    expect(page.locator("h1")).to_contain_text("Read a landscape")
+    assert said == []
