@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from typer.main import get_command
 
 import safescape
+from safescape.api.asking import Asking
 from safescape.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,9 @@ def test_every_public_name_is_there(site: Path) -> None:
     page = (site / "reference" / "python.html").read_text(encoding="utf-8")
     for name in safescape.__all__:
         assert re.search(rf'<h3 id="safescape\.(\w+\.)*{name}"', page), name
+    section = page.partition('id="safescape.scan"')[2].partition("<h3")[0]
+    # what `**asking` takes is said where it is taken
+    assert [name for name in Asking.__annotations__ if f"<code>{name}</code>" not in section] == []
     assert "Raises" in page
     assert "{{" not in page
 

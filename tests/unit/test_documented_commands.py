@@ -80,3 +80,10 @@ def test_python_compiles(page: str, block: str) -> None:
 def test_settings_load(page: str, block: str) -> None:
     loads = tomllib.loads if block.startswith("[") and "=" in block else yaml.safe_load
     assert loads(block) if not block.startswith("{") else json.loads(block)
+
+
+def test_the_judge_of_the_how_to_is_the_tested_one() -> None:
+    # tests/integration/test_judge.py runs the one of docs/judges.md
+    found = [block for page, block in blocks("python") if block.startswith("# my_judge.py")]
+    assert len(found) == 2
+    assert found[0] == found[1]
