@@ -75,7 +75,7 @@ def test_inspect_lists_and_opens_a_point(page: Page, viewer: str) -> None:
     page.get_by_text("harmful at line 1, α = 0.25").click()
     expect(page.get_by_text("harmful — 20 samples")).to_be_visible()
     expect(page.locator("body")).to_contain_text("97.213")  # the end of the interval of 18 in 20
-    expect(page.locator("body")).to_contain_text("2.0 sec")
+    expect(page.locator("body")).to_contain_text("1.5 sec")
     page.get_by_text("Harmful request number 4", exact=True).click()
     expect(page.get_by_text("Sample 5")).to_be_visible()
     expect(page.locator("body")).to_contain_text("Answer 4 at +0.25: step one, step two and so on.")

@@ -166,6 +166,7 @@ def test_a_second_process_on_the_same_directory_is_refused(tiny_model: Path, tmp
     with subprocess.Popen(longer, stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
         assert next(iter(first.stderr)).startswith("0/81")
+        first.send_signal(signal.SIGSTOP)  # or it could be done before the second one has started
         second = subprocess.run(longer, capture_output=True, text=True)
         first.kill()
     assert second.returncode == 2

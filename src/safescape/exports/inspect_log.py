@@ -87,7 +87,7 @@ def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -
     spec = EvalSpec(
         run_id=survey_fingerprint[:22],
         task_id=hashlib.sha256(f"{survey_fingerprint} {task}".encode()).hexdigest()[:22],
-        created=begun.isoformat(timespec="seconds"),
+        created=begun.isoformat(timespec="milliseconds"),
         task=printable(task),
         dataset=EvalDataset(
             name=printable(probe.name),
@@ -118,8 +118,8 @@ def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -
     )
     tokens = sum(stored.answer.response.tokens for stored in answers)
     stats = EvalStats(
-        started_at=begun.isoformat(timespec="seconds"),
-        completed_at=ended.isoformat(timespec="seconds"),
+        started_at=begun.isoformat(timespec="milliseconds"),
+        completed_at=ended.isoformat(timespec="milliseconds"),
         model_usage={spec.model: ModelUsage(output_tokens=tokens, total_tokens=tokens)},
     )
     return EvalLog(status="success", eval=spec, results=results, stats=stats, samples=samples)
