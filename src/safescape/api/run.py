@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -331,4 +330,4 @@ def write_picture(path: Path, figure: Figure) -> None:
 
 def _name(survey: Survey) -> str:
     model = re.sub(r"[^\w.-]+", "-", survey.model).strip("-.")[-60:] or "model"
-    return f"{model}-{hashlib.sha256(survey.model_dump_json().encode()).hexdigest()[:8]}"
+    return f"{model}-{survey.digest[:8]}"

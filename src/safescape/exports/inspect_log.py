@@ -78,15 +78,14 @@ def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -
 
     survey, answers = store.survey, store.answers(point, probe.name)
     judges = [judge for judge in store.judges() if any(judge in stored.answer.verdicts for stored in answers)]
-    survey_fingerprint = hashlib.sha256(survey.model_dump_json().encode()).hexdigest()
     task = f"{probe.name} at {_where(point)}"
     taken = store.taken(point)
     assert taken is not None
     begun, ended = taken.finished_at - timedelta(seconds=taken.seconds), taken.finished_at
     samples = [_sample(survey, probe, stored) for stored in answers]
     spec = EvalSpec(
-        run_id=survey_fingerprint[:22],
-        task_id=hashlib.sha256(f"{survey_fingerprint} {task}".encode()).hexdigest()[:22],
+        run_id=survey.digest[:22],
+        task_id=hashlib.sha256(f"{survey.digest} {task}".encode()).hexdigest()[:22],
         created=begun.isoformat(timespec="milliseconds"),
         task=printable(task),
         dataset=EvalDataset(
@@ -106,7 +105,7 @@ def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -
             "waypoint": point.waypoint,
             "effective": _effective(landscape, point),
             "model_fingerprint": survey.model_fingerprint,
-            "survey_fingerprint": f"sha256:{survey_fingerprint}",
+            "survey_fingerprint": f"sha256:{survey.digest}",
             "harmful": probe.harmful,
         },
         tags=["safescape"],

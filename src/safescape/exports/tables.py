@@ -6,7 +6,6 @@ that of the prompt in the probe. All numbers count from 0, as in landscape.json 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -122,12 +121,11 @@ def table_of(store: Store, landscape: Landscape, what: str) -> Table:
 
 def _about(store: Store, landscape: Landscape) -> dict[str, str]:
     survey = store.survey
-    digest = hashlib.sha256(survey.model_dump_json().encode()).hexdigest()
     return {
         "safescape.version": metadata.version("safescape"),
         "safescape.model": survey.model,
         "safescape.model_fingerprint": survey.model_fingerprint,
-        "safescape.survey_fingerprint": f"sha256:{digest}",
+        "safescape.survey_fingerprint": f"sha256:{survey.digest}",
         "safescape.survey": json.dumps(landscape.survey),
         "safescape.axes": json.dumps([axis.model_dump(mode="json") for axis in landscape.axes]),
         "safescape.safe_below": f"{landscape.safe_below:g}",

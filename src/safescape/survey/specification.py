@@ -6,6 +6,7 @@ holds everything that decides a result: prompts, seeds, decoding, the model's fi
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,11 @@ class Survey(Frozen):
         first = self.probes[0]
         assert isinstance(first, PromptProbe)
         return first
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is written as survey.json, in 64 hexadecimal digits: the same of the same survey."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def points(self) -> Iterator[Point]:
         """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it.
