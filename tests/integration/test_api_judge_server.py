@@ -534,6 +534,8 @@ def test_an_interrupt_ends_it_at_once(server: Misbehaving) -> None:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # as in a terminal, whatever this process was started with or loaded before
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threads = threading.active_count()
     waiting = threading.Thread(target=interrupt)
     waiting.start()
