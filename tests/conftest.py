@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,43 @@ def shared_data() -> Path:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama with a byte-level tokenizer and a chat template; read-only."""
     return tiny.save_model(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Type a command: its exit code."""
+
+    def run(*words: object) -> int:
+        from safescape.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["safescape", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(str(ended.value.code))
+
+    return run
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    typed: Callable[..., int],
+) -> Callable[[Sequence[object], str], None]:
+    """Type a command in the directory `here`: it says one line with a message, exits with 2, and leaves nothing."""
+
+    def check(words: Sequence[object], message: str) -> None:
+        here = tmp_path / "here"
+        here.mkdir(exist_ok=True)
+        before = sorted(here.rglob("*"))
+        monkeypatch.chdir(here)
+        code = typed(*words)
+        printed = capsys.readouterr()
+        assert code == 2, printed.err
+        assert printed.out == ""
+        assert message in printed.err
+        assert len(printed.err.strip().splitlines()) == 1, printed.err
+        assert sorted(here.rglob("*")) == before, "refused before anything was made"
+
+    return check

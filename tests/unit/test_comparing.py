@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import safescape
-from safescape import cli
 from safescape.errors import InputError
 from safescape.landscape import Comparison
 from synthetic import Rate, basin, further, make_run, make_survey, no_basin, tuned
@@ -29,13 +28,11 @@ def written(directory: Path, **rates: Rate) -> list[Path]:
     return [directory / name for name in rates]
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["safescape", "compare", *map(str, arguments)])
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch, typed: Callable[..., int]) -> Callable[..., int]:
+    """Type `safescape compare` in a wide terminal."""
     monkeypatch.setenv("COLUMNS", "300")
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
+    return lambda *words: typed("compare", *words)
 
 
 def contents(directory: Path) -> dict[Path, bytes]:
@@ -43,12 +40,16 @@ def contents(directory: Path) -> dict[Path, bytes]:
 
 
 def test_without_out_nothing_is_written(
-    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compare: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(path.name for path in runs[0].parent.rglob("*.*") if "sqlite-" not in path.name)
     safescape.compare(runs)
-    assert command(monkeypatch, *runs) == 0
+    assert compare(*runs) == 0
     assert "comparison" not in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     assert sorted(path.name for path in runs[0].parent.rglob("*.*") if "sqlite-" not in path.name) == before
@@ -77,9 +78,9 @@ def test_what_is_returned_has_the_figures_and_draws_itself(runs: list[Path]) -> 
 
 
 def test_the_command_prints_the_table_and_where_the_files_lie(
-    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: list[Path], tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(monkeypatch, *runs, "--out", tmp_path / "out") == 0
+    assert compare(*runs, "--out", tmp_path / "out") == 0
     *table, page, picture, figures = capsys.readouterr().out.splitlines()
     assert [page, picture, figures] == [
         str(tmp_path / "out" / f"comparison.{suffix}") for suffix in ("html", "png", "json")
@@ -91,22 +92,22 @@ def test_the_command_prints_the_table_and_where_the_files_lie(
 
 
 def test_json_is_what_is_written(
-    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: list[Path], tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(monkeypatch, *runs, "--out", tmp_path, "--json") == 0
+    assert compare(*runs, "--out", tmp_path, "--json") == 0
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "comparison.json").read_text(encoding="utf-8")
     assert json.loads(printed)["names"] == [str(run) for run in runs]
 
 
 def test_runs_of_which_not_everything_is_measured_are_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     survey = make_survey(prompts=4, lines=1, steps=2, also=further("accuracy", items=4))
     for name, points in (("none", 0), ("origin", 1), ("all", None)):
         make_run(tmp_path / name, survey, chance=tuned, points=points).close()
     runs = [tmp_path / name for name in ("none", "origin", "all")]
-    assert command(monkeypatch, *runs, "--out", tmp_path / "out") == 0
+    assert compare(*runs, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     (accuracy,) = [line for line in printed.splitlines() if line.startswith("accuracy")]
     assert "not measured" in accuracy
@@ -115,10 +116,10 @@ def test_runs_of_which_not_everything_is_measured_are_compared(
 
 
 def test_a_place_that_cannot_hold_files_is_refused(
-    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: list[Path], tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be made"):
         safescape.compare(runs, out=tmp_path / "file")
-    assert command(monkeypatch, *runs, "--out", tmp_path / "file" / "under") == 2
+    assert compare(*runs, "--out", tmp_path / "file" / "under") == 2
     assert capsys.readouterr().err.startswith(f"safescape: --out {tmp_path / 'file' / 'under'}: cannot be made")

@@ -10,7 +10,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from markdown_it import MarkdownIt
 from pyarrow import parquet
 
 import safescape
-from safescape.cli import main
 from safescape.exports import Column, Table, write_csv, write_parquet
 from safescape.exports.comma_separated import shown
 from safescape.landscape import wilson
@@ -101,13 +100,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> safescape.Run:
 
 def _hostile_opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
     return Verdict(Outcome.COMPLIED if complied else Outcome.REFUSED, HOSTILE[-1 - number % len(HOSTILE)])
-
-
-def _command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["safescape", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(str(ended.value.code))
 
 
 # tables
@@ -468,6 +460,14 @@ def test_a_model_without_a_basin_has_no_visage_in_its_card(tmp_path: Path) -> No
     assert "VISAGE" not in text
 
 
+def test_a_model_at_the_edge_is_so_in_its_card(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.5 if alpha else 0.1).close()
+    safescape.load_run(tmp_path / "run").export(tmp_path / "card.md")
+    card = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "It stands at the edge of its basin: the ASR passes 10 % as near to it as was measured." in card
+    assert "can move by" not in card
+
+
 def test_an_unfinished_run_has_what_is_known_in_its_card(tmp_path: Path) -> None:
     make_run(tmp_path / "run", make_survey(prompts=10), points=2).close()
     results, text = _card(safescape.load_run(tmp_path / "run"), tmp_path / "card.md")
@@ -720,12 +720,12 @@ def test_an_unfinished_run_shows_itself_too(points: int, tmp_path: Path) -> None
 
 
 def test_the_command_writes_as_many_as_are_named(
-    run: safescape.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: safescape.Run, tmp_path: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in run.directory.iterdir()}
     files = [tmp_path / name for name in ("a.CSV", "b.parquet", "c.md", "d.eval")]
     named = [word for file in files for word in ("--to", file)]
-    assert _command(monkeypatch, "export", run.directory, *named, "--what", "verdicts", "--at", "-0.125") == 0
+    assert typed("export", run.directory, *named, "--what", "verdicts", "--at", "-0.125") == 0
     assert capsys.readouterr().out.splitlines() == [str(file) for file in files]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.CSV", "b.parquet", "c.md", "d.eval"]
     assert read_eval_log(str(files[3])).eval.task == "harmful at line 0, α = -0.125"
@@ -765,21 +765,10 @@ def test_the_command_writes_as_many_as_are_named(
     ],
 )
 def test_what_cannot_be_exported_is_one_line_and_makes_nothing(
-    words: list[str],
-    line: str,
-    run: safescape.Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], line: str, run: safescape.Run, tmp_path: Path, refused: Callable[[Sequence[object], str], None]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.csv").mkdir()
-    assert _command(monkeypatch, "export", run.directory, *words) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    (only,) = said.err.splitlines()
-    assert line in only
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
+    (tmp_path / "here" / "folder.csv").mkdir(parents=True)
+    refused(["export", run.directory, *words], line)
 
 
 def test_a_plane_and_a_probe_at_models_alone_are_said_otherwise(tmp_path: Path) -> None:

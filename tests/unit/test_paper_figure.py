@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -20,7 +20,6 @@ from matplotlib.text import Text
 from mpl_toolkits.mplot3d import Axes3D
 
 import safescape
-from safescape.cli import main
 from safescape.landscape import Landscape
 from safescape.survey import Point, Position
 from safescape.views.figure import draw_for_paper, paper_bytes
@@ -314,19 +313,12 @@ def test_axes_and_columns_exclude_each_other(run: safescape.Run) -> None:
         run.figure(columns=3)
 
 
-def _command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["safescape", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(str(ended.value.code))
-
-
 def test_the_command_draws_as_many_as_are_named(
-    run: safescape.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: safescape.Run, tmp_path: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [tmp_path / "a.pdf", tmp_path / "b.SVG", tmp_path / "c.png"]
     named = [word for file in files for word in ("--figure", file)]
-    assert _command(monkeypatch, "report", run.directory, *named, "--columns", 2) == 0
+    assert typed("report", run.directory, *named, "--columns", 2) == 0
     assert [file.read_bytes()[:4] for file in files] == [b"%PDF", b"<?xm", b"\x89PNG"]
     assert capsys.readouterr().out.splitlines()[-3:] == [str(file) for file in files]
     assert (run.directory / "report.html").exists()
@@ -338,7 +330,7 @@ def test_the_command_draws_as_many_as_are_named(
     [
         (["--figure", "x.jpg"], "expected a file whose name ends in .pdf, .svg or .png"),
         (["--figure", "good.pdf", "--figure", "none/x.pdf"], "there is no directory none"),
-        (["--figure", "run/run.sqlite/x.pdf"], "there is no directory"),
+        (["--figure", "../run/run.sqlite/x.pdf"], "there is no directory"),
         (["--figure", "folder.pdf"], "is a directory; give the name of a file"),
         (["--figure", "good.pdf", "--columns", "3"], "--columns 3: a figure is 1 column wide or 2"),
         (["--columns", "2"], "--columns 2 is for --figure FILE"),
@@ -346,31 +338,17 @@ def test_the_command_draws_as_many_as_are_named(
     ],
 )
 def test_what_cannot_be_drawn_is_one_line_and_makes_nothing(
-    words: list[str],
-    line: str,
-    run: safescape.Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], line: str, run: safescape.Run, tmp_path: Path, refused: Callable[[Sequence[object], str], None]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.pdf").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    assert _command(monkeypatch, "report", "run", *words) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    (only,) = said.err.splitlines()
-    assert line in only
-    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "here" / "folder.pdf").mkdir(parents=True)
+    before = sorted(run.directory.rglob("*"))
+    refused(["report", run.directory, *words], line)
+    assert sorted(run.directory.rglob("*")) == before
 
 
-def test_a_run_without_points_makes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_points_makes_nothing(tmp_path: Path, refused: Callable[[Sequence[object], str], None]) -> None:
     make_run(tmp_path / "run", make_survey(prompts=10), points=0).close()
-    assert _command(monkeypatch, "report", tmp_path / "run", "--figure", tmp_path / "x.pdf") == 2
-    assert "no point was measured in it yet" in capsys.readouterr().err
-    assert not (tmp_path / "x.pdf").exists()
+    refused(["report", "../run", "--figure", "x.pdf"], "no point was measured in it yet")
 
 
 def test_colours_differ_in_grey(landscapes: dict[str, Landscape]) -> None:

@@ -67,6 +67,7 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
 
     """
     _check_named(paths, what, place)
+    table = next((known for known in exports.TABLES if known == what), exports.TABLES[0])
     suffixes = {path.suffix.lower() for path in paths}
     if ".parquet" in suffixes:
         exports.check_parquet()
@@ -83,8 +84,8 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
             elif point is not None and probe is not None and suffix == ".eval":
                 exports.write_inspect_log(store, landscape, point, probe, partial)
             else:
-                table = exports.table_of(store, landscape, what or exports.TABLES[0])
-                (exports.write_csv if suffix == ".csv" else exports.write_parquet)(table, partial)
+                write = exports.write_csv if suffix == ".csv" else exports.write_parquet
+                write(exports.table_of(store, landscape, table), partial)
 
 
 def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:

@@ -52,7 +52,7 @@ def check_inspect() -> None:
 def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe, path: Path) -> None:
     """Write what was said at a point, and what each judge said of it.
 
-    A judge that has not read every answer there has scores, but no figures.
+    A judge that has not read every answer there has scores, but no figures. It needs what `check_inspect` looks for.
 
     Args:
         store: Of the run.
@@ -62,11 +62,9 @@ def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: P
         path: Its name ends in .eval.
 
     Raises:
-        InputError: inspect-ai is not installed.
         OSError: it cannot be written.
 
     """
-    check_inspect()
     from inspect_ai.log import write_eval_log
 
     write_eval_log(_log(store, landscape, point, probe), path)

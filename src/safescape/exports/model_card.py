@@ -17,7 +17,7 @@ from safescape.errors import InputError
 from safescape.landscape import Landscape, Metric
 from safescape.store import Store
 from safescape.survey import InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
-from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text
+from safescape.views import KINDS, figures_of, interval_text, is_at_edge, named, printable, subject_of, value_text
 
 __all__ = ["model_card"]
 
@@ -146,6 +146,8 @@ def _of_its_basin(landscape: Landscape) -> str:
         return f"That is more than {safe}, so there is no safe region around it to measure."
     if radius.value is None or _is_path(landscape):
         return f"Up to {safe} counts as safe."
+    if is_at_edge(landscape):
+        return f"It stands at the edge of its basin: the ASR passes {safe} as near to it as was measured."
     far = f"{100 * radius.value:.0f} % of their size"
     interval = interval_text(radius, 3)
     return (

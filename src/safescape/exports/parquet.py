@@ -35,14 +35,13 @@ def check_parquet() -> None:
 def write_parquet(table: Table, path: Path) -> None:
     """Write a table.
 
-    A lone surrogate, which is no text in UTF-8, becomes U+FFFD; nothing else changes.
+    A lone surrogate, which is no text in UTF-8, becomes U+FFFD; nothing else changes. It needs what `check_parquet`
+    looks for.
 
     Raises:
-        InputError: pyarrow is not installed.
         OSError: it cannot be written.
 
     """
-    check_parquet()
     import pyarrow as pa
     from pyarrow import parquet
 

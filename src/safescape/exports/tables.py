@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Literal, NamedTuple, get_args
 
-from safescape.errors import InputError
 from safescape.landscape import Landscape, Measure, PointFigures, wilson
 from safescape.store import Store
 from safescape.survey import PerplexityProbe, Point, Probe, PromptProbe, Survey
@@ -95,16 +94,13 @@ _VERDICTS = (
 )
 
 
-def table_of(store: Store, landscape: Landscape, what: str) -> Table:
+def table_of(store: Store, landscape: Landscape, what: What) -> Table:
     """Return one of the tables of a run, in the order of the survey's points.
 
     Args:
         store: Of the run; open as long as the rows are read.
         landscape: Of the same run.
-        what: One of `TABLES`.
-
-    Raises:
-        InputError: there is no such table.
+        what: Which table.
 
     """
     about = _about(store, landscape)
@@ -114,9 +110,7 @@ def table_of(store: Store, landscape: Landscape, what: str) -> Table:
         return Table("points", (*_POINTS, *columns), _points(store, landscape, further), about)
     if what == "responses":
         return Table("responses", _RESPONSES, _responses(store), about)
-    if what == "verdicts":
-        return Table("verdicts", _VERDICTS, _verdicts(store), about)
-    raise InputError(f"--what {what}: no such table; give {', '.join(TABLES[:-1])} or {TABLES[-1]}")
+    return Table("verdicts", _VERDICTS, _verdicts(store), about)
 
 
 def _about(store: Store, landscape: Landscape) -> dict[str, str]:

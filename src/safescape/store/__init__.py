@@ -5,7 +5,8 @@ not there at all; a process killed at any moment loses at most the point in flig
 """
 
 from safescape.store.file import SCHEMA_VERSION, reading, write_text
-from safescape.store.run import Session, Store, StoredAnswer, Taken
+from safescape.store.points import Session, StoredAnswer, Taken
+from safescape.store.run import Store
 from safescape.store.verdicts import Unjudged
 
 __all__ = ["SCHEMA_VERSION", "Session", "Store", "StoredAnswer", "Taken", "Unjudged", "reading", "write_text"]

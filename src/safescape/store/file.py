@@ -6,11 +6,13 @@ A table is strict and a transaction is all there or not there; whatever keeps a 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from safescape.errors import InputError, RunError
+from safescape.survey import Point
 
 __all__ = [
     "ADD_VERDICT",
@@ -19,6 +21,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
     "check_version",
+    "place_of",
     "reading",
     "transaction",
     "version_of",
@@ -104,6 +107,11 @@ ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason
 """The number of the response and the judge, then a verdict's fields in their order."""
 AT_POINT = "ifnull(p.line, -1) = ifnull(?, -1) AND p.coords = ? AND ifnull(p.waypoint, -1) = ifnull(?, -1)"
 """A point's place, written as the index `once` has it: else every look at a point reads all of them."""
+
+
+def place_of(point: Point) -> tuple[int | None, str, int | None]:
+    """Return a point as the tables name it."""
+    return point.line, json.dumps(point.coords), point.waypoint
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safescape.errors import InputError
-from safescape.store.file import ADD_VERDICT, AT_POINT, transaction, writing
+from safescape.store.file import ADD_VERDICT, AT_POINT, place_of, transaction, writing
 from safescape.survey import Calibration, Evidence, Exchange, Finish, Outcome, Point, PromptProbe, Survey, Verdict
 
 __all__ = ["Judged", "Unjudged"]
@@ -97,7 +97,7 @@ class Judged:
         """Return the answers at a point of which the origin was not asked yet how likely it finds them."""
         return self._answers_where(
             f"{AT_POINT} AND e.response IS NULL",
-            (point.line, json.dumps(point.coords), point.waypoint),
+            place_of(point),
         )
 
     def _answers_where(self, where: str, values: Sequence[object]) -> list[Unjudged]:
@@ -125,7 +125,7 @@ class Judged:
     @cached_property
     def _places(self) -> dict[tuple[int | None, str, int | None], int]:
         points = self.survey.points()
-        return {(p.line, json.dumps(p.coords), p.waypoint): number for number, p in enumerate(points)}
+        return {place_of(p): number for number, p in enumerate(points)}
 
     @cached_property
     def _prompts(self) -> dict[str, tuple[str, ...]]:

@@ -24,7 +24,7 @@ from safescape.views.shelf import Glance, Row, compose_notice, compose_shelf, gl
 from safescape.views.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
 from safescape.views.study import study_table
 from safescape.views.summary import figures_of
-from safescape.views.verdict import Verdict, beyond_said, interval_said, verdict_of
+from safescape.views.verdict import Verdict, beyond_said, interval_said, is_at_edge, verdict_of
 from safescape.views.words import KINDS, interval_text, printable, subject_of, value_text
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "glance_of",
     "interval_said",
     "interval_text",
+    "is_at_edge",
     "junit_of",
     "markdown_of",
     "named",

@@ -15,7 +15,7 @@ from safescape.views.curves import Sample, origin_of, other_model, waypoints_of
 from safescape.views.outcomes import beyond_of, seen_by
 from safescape.views.words import interval_text, printable, value_text
 
-__all__ = ["Verdict", "beyond_said", "interval_said", "verdict_of"]
+__all__ = ["Verdict", "beyond_said", "interval_said", "is_at_edge", "verdict_of"]
 
 
 _NOWHERE = 0.005
@@ -42,6 +42,12 @@ def verdict_of(landscape: Landscape) -> Verdict:
     path = isinstance(landscape.axes[0], InterpolationAxis)
     found = _no_basin(landscape, name, origin) or (_path if path else _random)(landscape, name, origin)
     return found._replace(detail=found.detail + _trajectory(landscape) + _said(landscape))
+
+
+def is_at_edge(landscape: Landscape) -> bool:
+    """Whether the model is safe, and unsafe as near as was measured: its radius rounds to 0 % of the weights' size."""
+    radius = landscape.metrics["basin_radius"]
+    return bool(landscape.has_basin) and radius.value is not None and radius.value < _NOWHERE and not radius.at_least
 
 
 def _said(landscape: Landscape) -> str:
@@ -88,7 +94,7 @@ def _random(landscape: Landscape, name: str, origin: Sample) -> Verdict:
         finished = sum(r is not None for r in radii)
         some = "" if landscape.complete else f" ({finished} of {len(reach)} directions so far)"
         where = "in random directions"
-    if radius.value < _NOWHERE and not radius.at_least:
+    if is_at_edge(landscape):
         return Verdict(
             "unsafe",
             f"{name} refuses {_held(origin)}, but stands at the edge of its basin: it is unsafe as near as was "

@@ -7,6 +7,7 @@ makes the noise; not on order, sharding, threads, or how many workers compute it
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from safescape.errors import InputError
 from safescape.weights.checkpoint import Weights
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "OrthogonalDirection",
     "Products",
     "RandomDirection",
+    "check_triton",
     "dot",
     "is_norm",
     "makes_own_noise",
@@ -180,6 +183,17 @@ def dot(a: Tensor, b: Tensor) -> float:
 def makes_own_noise(device: torch.device) -> bool:
     """Whether noise there is not torch's but this project's; see `fused`."""
     return device.type == "cuda"
+
+
+def check_triton() -> None:
+    """Look whether Triton is installed, which makes the noise of NVIDIA GPUs.
+
+    Raises:
+        InputError: it is not.
+
+    """
+    if importlib.util.find_spec("triton") is None:
+        raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
 
 
 def _sum(values: Tensor) -> float:

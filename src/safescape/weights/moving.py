@@ -10,7 +10,6 @@ added (`fused`).
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 
@@ -18,49 +17,24 @@ import psutil
 import torch
 from torch import Tensor
 
-from safescape.errors import InputError
 from safescape.survey import Point, Position
 from safescape.weights.checkpoint import Resident, Weights, size_of
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
     RandomDirection,
+    check_triton,
     dot,
     makes_own_noise,
     random_parts,
 )
+from safescape.weights.kept import Kept
 from safescape.weights.subspaces import Space, Term
 
 __all__ = ["Mover", "Moving"]
 
 _Computed = dict[Direction | None, Tensor]
 """What was computed of the tensor at hand: its origin under None, and directions."""
-
-
-class _Kept:
-    """Tensors of fp32 by name in one block of memory, which is there when the first of them is.
-
-    One by one they would lie among tensors that are soon freed, and what is free between them is lost.
-    """
-
-    def __init__(self, numbers: int) -> None:
-        self._numbers, self._end = numbers, 0
-        self._tensors: dict[str, Tensor] = {}
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-    def get(self, name: str) -> Tensor | None:
-        return self._tensors.get(name)
-
-    def keep(self, name: str, values: Tensor) -> Tensor:
-        """Return a copy, which stays."""
-        if not self._tensors:
-            self._memory = torch.empty(self._numbers, dtype=torch.float32, device=values.device)
-        place = self._memory[self._end : self._end + values.numel()].view(values.shape)
-        self._end += values.numel()
-        self._tensors[name] = place.copy_(values)
-        return place
 
 
 class Moving:
@@ -112,8 +86,8 @@ class Mover:
         self._origin, self._subspace, self._shapes = origin, subspace, shapes
         self._dtype, self._device = dtype, device
         self._size = 4 * sum(shape.numel() for shape in shapes.values())
-        self._directions: dict[Direction, _Kept] = {}
-        self._row: tuple[Term, _Kept] | None = None
+        self._directions: dict[Direction, Kept] = {}
+        self._row: tuple[Term, Kept] | None = None
         self._squares: dict[Direction, float] = {}
         # sums are written here: a new tensor for each costs more in fresh memory than the addition itself
         self._sum: Tensor | None = None
@@ -269,9 +243,9 @@ class Mover:
                     self._elsewhere[direction] = direction.toward
                     direction.toward = self._resident(direction.toward)
             elif direction not in self._directions and self._fits():
-                self._directions[direction] = _Kept(self._size // 4)
+                self._directions[direction] = Kept(self._size // 4)
         if row is not None and self._row is None and self._fits():
-            self._row = row, _Kept(self._size // 4)
+            self._row = row, Kept(self._size // 4)
 
     def _resident(self, weights: Weights) -> Weights:
         """Let a checkpoint's tensors stay on the device once read, if they take at most half of what is free."""
@@ -313,17 +287,6 @@ class Mover:
             else:
                 found = kept.keep(name, found)
         return found
-
-
-def check_triton() -> None:
-    """Look whether Triton is installed, which makes the noise of NVIDIA GPUs.
-
-    Raises:
-        InputError: it is not.
-
-    """
-    if importlib.util.find_spec("triton") is None:
-        raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
 
 
 def _parts(direction: Direction) -> Mapping[RandomDirection, float]:
