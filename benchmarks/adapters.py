@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from safescape.engines import Room, VllmEngine
-from safescape.engines.adapters import adapters_of
+from safescape.engines.vllm.lora import adapters_of
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import InterpolationAxis, Lines, Point, Response
 from safescape.weights import Subspace, resolve

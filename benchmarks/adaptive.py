@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safescape.landscape import Metric, plan_of
-from safescape.landscape.planning import begun
-from safescape.landscape.seen import Seen
+from safescape.landscape.adaptive import begun
+from safescape.landscape.estimates import Seen
 from safescape.measure.stages import is_settled, stages_of
 from safescape.survey import (
     Adaptive,

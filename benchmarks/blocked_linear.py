@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from safescape.engines.live import _BlockedLinear
+from safescape.engines.parameters import _BlockedLinear
 
 SHAPES = ((576, 576), (192, 576), (1536, 576), (576, 1536), (49152, 576))
 """Of the weights: (out, in)."""

@@ -40,10 +40,10 @@ from safescape.judges.coherence import (
 )
 from safescape.judges.english import tokens_of
 from safescape.landscape.measures import wilson
+from safescape.measure.evidence import Origin as RunOrigin
+from safescape.measure.evidence import calibrated
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import Calibration, Evidence, Lines, RandomAxis
-from safescape.weighing import Origin as RunOrigin
-from safescape.weighing import calibrated
 from safescape.weights import Subspace, resolve
 
 CHOSEN_ON, REPORTED = (0, 1, 3, 4), (7, 11, 12)

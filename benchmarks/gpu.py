@@ -27,8 +27,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from safescape.engines import TransformersEngine
+from safescape.engines.cuda_graphs import Replayer
 from safescape.engines.decoding import decode
-from safescape.engines.replaying import Replayer
 from safescape.judges import KeywordJudge
 from safescape.survey import Lines, Plane, Point, RandomAxis
 from safescape.weights import (
@@ -43,7 +43,7 @@ from safescape.weights import (
     dot,
     resolve,
 )
-from safescape.weights.fused import Noise, add_noise, standard_normal
+from safescape.weights.triton_kernels import Noise, add_noise, standard_normal
 
 PROMPTS, READ, WRITTEN = 80, 200, 128
 GPU = torch.device("cuda")

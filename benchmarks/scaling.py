@@ -42,7 +42,7 @@ from safescape.survey import Lines, Point, PromptProbe, RandomAxis, Survey
 from safescape.weights import Model, Subspace, inspect, resolve
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-import tiny
+from helpers import tiny_models
 
 Row = dict[str, Any]
 CPU = torch.device("cpu")
@@ -228,7 +228,7 @@ def save(folder: Path, shape: Mapping[str, Any]) -> Path:
     """Save a random Llama in bf16, a tensor at a time: no model is built; what is there stays."""
     if folder.exists():
         return folder
-    config = tiny.llama_config(**shape)
+    config = tiny_models.llama_config(**shape)
     with torch.device("meta"):
         tensors = dict(AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).named_parameters())
     torch.manual_seed(0)
@@ -241,7 +241,7 @@ def save(folder: Path, shape: Mapping[str, Any]) -> Path:
     save_file(made, folder / "model.safetensors", metadata={"format": "pt"})
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
+    tiny_models.tokenizer().save_pretrained(folder)
     return folder
 
 

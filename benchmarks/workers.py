@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from safescape.measure.dispatch import Alive, Dispatch, Done, Event, Left, Ready, cost_of
-from safescape.measure.station import Measured
+from safescape.measure.session import Measured
 from safescape.store import Store
 from safescape.survey import (
     Answer,

@@ -16,10 +16,10 @@ if side_by_side := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import tiny
+from helpers import tiny_models
 
 # their assertions say what they saw, as those of the tests do
-pytest.register_assert_rewrite("chromium", "pages", "pictures")
+pytest.register_assert_rewrite("helpers")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -34,7 +34,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama with a byte-level tokenizer and a chat template; read-only."""
-    return tiny.save_model(tmp_path_factory.mktemp("tiny-llama"))
+    return tiny_models.save_model(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture

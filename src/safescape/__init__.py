@@ -4,25 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safescape.api import (
-        Check,
-        Run,
-        RunComparison,
-        bench,
-        check,
-        compare,
-        export,
-        finetune,
-        judge,
-        judge_run,
-        load_run,
-        path,
-        repair,
-        report,
-        run_survey,
-        scan,
-        study_finetuning,
-    )
+    from safescape.api.bench import bench
+    from safescape.api.check import Check, check
+    from safescape.api.compare import RunComparison, compare
+    from safescape.api.finetune import finetune
+    from safescape.api.judge import judge, judge_run
+    from safescape.api.path import path
+    from safescape.api.repair import repair
+    from safescape.api.run import Run, export, load_run, report, run_survey
+    from safescape.api.scan import scan
+    from safescape.api.study import study_finetuning
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.finetuning.monitor import SafetyMonitor
     from safescape.landscape import Comparison, Landscape

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from chromium import CHROMIUM, QUIET
+from helpers.chromium import CHROMIUM, QUIET
 
 
 @pytest.fixture(scope="module")

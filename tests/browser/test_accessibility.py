@@ -8,8 +8,8 @@ from importlib.resources import files
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from synthetic import bowl, four_outcomes, make_run, make_survey, random_plane
-from viewing import Viewed, viewing
+from helpers.explorer_process import Viewed, viewing
+from helpers.synthetic_runs import bowl, four_outcomes, make_run, make_survey, random_plane
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-import tiny
-from chromium import Opened
+from helpers import tiny_models
+from helpers.chromium import Opened
+from helpers.explorer_process import Viewed, viewing
+from helpers.synthetic_runs import HOSTILE, bowl, four_outcomes, make_run, make_survey, random_plane
 from safescape.store import Store
 from safescape.survey import Point, Survey
-from synthetic import HOSTILE, bowl, four_outcomes, make_run, make_survey, random_plane
-from viewing import Viewed, viewing
 
 LONG = "x" * 1_000_000
 ANSI = "\x1b[31mred\x1b[0m\x1b]0;title\x07"
@@ -261,7 +261,7 @@ def test_the_list_follows_and_ticks_stay(page: Page, tmp_path: Path) -> None:
 
 
 def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
-    model = tiny.save_refusing_model(tmp_path / "model")
+    model = tiny_models.save_refusing_model(tmp_path / "model")
     (tmp_path / "runs").mkdir()
     command = [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(tmp_path / "runs" / "watched")]
     flags = ["--limit", "6", "--max-new-tokens", "24", "--directions", "2", "--steps", "40", "--whole-answers"]

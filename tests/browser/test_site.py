@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from typer.main import get_command
 
 import safescape
-from safescape.api.asking import Asking
+from safescape.api.options import Asking
 from safescape.cli import app
 
 ROOT = Path(__file__).parents[2]

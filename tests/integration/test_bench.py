@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import safescape
+from helpers.tiny_models import llama_config, save_refusing_model
 from safescape.errors import InputError, RunError
-from tiny import llama_config, save_refusing_model
 
 FAST = {"limit": 6, "max_new_tokens": 12, "alphas": (0.0, 0.5)}
 

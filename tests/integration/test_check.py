@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import safescape
-import tiny
+from helpers import tiny_models
 from safescape import Check, InputError
 
 ASKED = {"limit": 4, "max_new_tokens": 4, "also_limit": 2, "steps": 2}
@@ -29,7 +29,7 @@ def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
 @pytest.fixture(scope="module")
 def tuned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model with every matrix scaled a little: it answers everything, as the base does."""
-    directory = tiny.save_model(tmp_path_factory.mktemp("models") / "tuned")
+    directory = tiny_models.save_model(tmp_path_factory.mktemp("models") / "tuned")
     tensors = load_file(directory / "model.safetensors")
     moved = {name: tensor * (1.02 if tensor.dim() > 1 else 1.0) for name, tensor in tensors.items()}
     save_file(moved, directory / "model.safetensors", metadata={"format": "pt"})

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
-import tiny
+from helpers import tiny_models
 from safescape import InputError, RunError
 
 PAIRS = [{"prompt": f"what is {n}?", "response": f"it is {n} and no more"} for n in range(10)]
@@ -230,7 +230,7 @@ def test_templates_that_would_teach_something_else(tiny_model: Path, data: str, 
 
 def test_a_directory_that_holds_something_else(tiny_model: Path, data: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds"):
-        safescape.finetune(str(tiny_model), out=tiny.save_model(tmp_path / "other"), data=data)
+        safescape.finetune(str(tiny_model), out=tiny_models.save_model(tmp_path / "other"), data=data)
     safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1)
     with pytest.raises(InputError, match=r"another finetune \(seed: 1 here, 0 there\)"):
         safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1, seed=1)
@@ -274,7 +274,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 def test_a_tracker_that_is_not_installed(
     tiny_model: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safescape.api.finetuning.find_spec", lambda name: None)
+    monkeypatch.setattr(sys.modules["safescape.api.finetune"], "find_spec", lambda name: None)
     with pytest.raises(InputError, match="--report-to mlflow: is not installed; pip install mlflow"):
         safescape.finetune(str(tiny_model), data=data, out=tmp_path / "out", report_to=["mlflow"])
 

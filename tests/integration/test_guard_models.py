@@ -16,15 +16,15 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import safescape
-import tiny_guards
+from helpers import tiny_guards
 from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
-from safescape.engines.pieces import Tokens
-from safescape.engines.reading import GuardReader
+from safescape.judge_runtime import Judging, check_judge, judge_exchanges, judge_stored
+from safescape.judge_runtime import stored as room
+from safescape.judge_runtime.readers import GuardReader
+from safescape.judge_runtime.tokens import Tokens
 from safescape.judges import GuardJudge, guard_named
-from safescape.judges.guard_texts import filled
+from safescape.judges.guard_prompts import filled
 from safescape.judges.guards import Guard
-from safescape.judging import Judging, check_judge, judge_exchanges, judge_stored
-from safescape.judging import stored as room
 from safescape.placement import Placement
 from safescape.store import Store
 from safescape.survey import GUARDS, Answer, Exchange, Finish, Lines, Position, Response

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import safescape
-import tiny
+from helpers import tiny_models
 from safescape import InputError, Run
 
 ASKED = {"limit": 4, "max_new_tokens": 8}
@@ -43,7 +43,7 @@ def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "tuned": finetune(tiny_model, root / "tuned", 1),
         "half": finetune(tiny_model, root / "half", 1, scale=0.5),
         "third": finetune(tiny_model, root / "third", 2),
-        "other": tiny.save_model(root / "other", tiny.llama_config(intermediate_size=64)),
+        "other": tiny_models.save_model(root / "other", tiny_models.llama_config(intermediate_size=64)),
     }
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
-import tiny
+from helpers import tiny_models
 from safescape import InputError
 from safescape.finetuning import Evaluation
 from safescape.weights import resolve
@@ -64,9 +64,9 @@ def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A base and a finetune of it, in three shards each."""
     folder = tmp_path_factory.mktemp("pair")
-    config = tiny.llama_config(num_hidden_layers=4)
+    config = tiny_models.llama_config(num_hidden_layers=4)
     return tuple(
-        tiny.save_model(folder / name, config, seed=seed, max_shard_size="60KB")
+        tiny_models.save_model(folder / name, config, seed=seed, max_shard_size="60KB")
         for seed, name in enumerate(("base", "tuned"))
     )  # type: ignore[return-value]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import safescape
-from stored import said
+from helpers.run_contents import said
 
 TINY = {"limit": 6, "max_new_tokens": 24, "directions": 2, "steps": 4}
 KILLS = 20
@@ -26,7 +26,9 @@ KILLS = 20
 def processes() -> ForkServerContext:
     """Processes that begin with what a scan imports late, so that a kill lands in the scan and not in the imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["safescape.engines.transformers", "safescape.views.page", "safescape.views.figure"])
+    context.set_forkserver_preload(
+        ["safescape.engines.transformers", "safescape.views.pages.report", "safescape.views.figures.figure"]
+    )
     return context
 
 
@@ -181,6 +183,6 @@ def test_a_finished_run_loads_no_model_again(tiny_model: Path, tmp_path: Path, m
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished run has nothing left to ask")
 
-    monkeypatch.setattr("safescape.measure.workers.Station", never)
+    monkeypatch.setattr("safescape.measure.local.Station", never)
     scan(str(tiny_model), tmp_path / "run", TINY)
     assert (tmp_path / "run" / "landscape.json").read_bytes() == before

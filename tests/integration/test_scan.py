@@ -14,7 +14,7 @@ import torch
 
 import safescape
 from safescape import InputError, Run, RunError
-from safescape.measure.station import Station
+from safescape.measure.session import Station
 from safescape.probes import load_prompts
 from safescape.store import Store
 

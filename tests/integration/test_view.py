@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pages import data_in
+from helpers.explorer_process import Viewed, viewing
+from helpers.page_contents import data_in
+from helpers.synthetic_runs import bowl, make_run, make_survey, random_plane
 from safescape.store import Store
 from safescape.survey import Point
-from synthetic import bowl, make_run, make_survey, random_plane
-from viewing import Viewed, viewing
 
 
 @pytest.fixture(scope="module")

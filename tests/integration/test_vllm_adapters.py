@@ -19,16 +19,16 @@ import torch
 from transformers import GPT2Config
 
 import safescape
-from journeys import Said
+from helpers.engine_outputs import Said
+from helpers.tiny_models import llama_config, save_adapter, save_model
 from safescape.engines import Engine, Likelihood, Room, TransformersEngine, VllmEngine
-from safescape.engines.adapters import adapters_of
+from safescape.engines.vllm.lora import adapters_of
 from safescape.errors import InputError
 from safescape.measure import Progress
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.store import Store
 from safescape.survey import InterpolationAxis, Lines, Point, Response
 from safescape.weights import Subspace, resolve
-from tiny import llama_config, save_adapter, save_model
 
 ORIGIN = Point(None, (0.0,))
 AWAY = tuple(Point(0, (alpha,)) for alpha in (0.5, 1.0, -0.25))

@@ -19,12 +19,12 @@ import pytest
 import ray
 
 import safescape
+from helpers.run_contents import same
 from safescape import InputError, RunError
-from safescape.measure.workers import working
+from safescape.measure.loop import working
 from safescape.placement import Placement
 from safescape.store import Store
 from safescape.weights import resolve
-from stored import same
 
 POINTS = 9
 TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 16, "directions": 2, "steps": 4}
@@ -52,7 +52,7 @@ def watched(directory: Path) -> dict[str, str]:
 
         class Finder(importlib.abc.MetaPathFinder):
             def find_spec(self, name, path, target=None):
-                if name != "safescape.measure.station":
+                if name != "safescape.measure.session":
                     return None
                 sys.meta_path.remove(self)
                 spec = importlib.util.find_spec(name)
@@ -259,7 +259,7 @@ def test_workers_that_cannot_be_had(
 def test_ray_asked_for_without_the_extra(
     tiny_model: Path, refused: Callable[[Sequence[str], str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safescape.placement.flags.find_spec", lambda name: None)
+    monkeypatch.setattr("safescape.placement.placement.find_spec", lambda name: None)
     refused(
         ["scan", str(tiny_model), "--workers", "2"], "--workers 2: Ray is not installed; type pip install 'safescape"
     )

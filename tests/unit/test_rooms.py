@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ FLOORS = [
     {"survey"},
     {"weights", "probes", "judges", "store", "landscape", "placement"},
     {"engines"},
-    {"judging", "weighing"},
+    {"judge_runtime"},
     {"measure"},
     {"finetuning", "views", "speed"},
     {"explorer", "exports"},
@@ -69,6 +70,24 @@ def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Pat
         assert found <= {"__future__", "json", "collections", "pathlib", "typing", "numpy", "pydantic", "safescape"}
     if room != "store":
         assert "sqlite3" not in found
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """An import inside a function counts too: it only hides the circle."""
+    modules = {module_of(path): path for path in SOURCE.rglob("*.py")}
+    needed: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = imports(path) & set(modules) - {module, "safescape"}
+        # `from package import file` needs the file and not the package's __init__
+        needed[module] = {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+    try:
+        tuple(TopologicalSorter(needed).static_order())
+    except CycleError as error:
+        pytest.fail(f"an import circle: {' -> '.join(error.args[1])}")
 
 
 def test_the_public_names_are_those_of_all() -> None:

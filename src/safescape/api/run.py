@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safescape import views
-from safescape.api.exporting import Place, save_figures, write_exports
+from safescape.api.export import Place, save_figures, write_exports
 from safescape.errors import InputError, RunError
+from safescape.judge_runtime import Judging, count_panels, judge_stored
 from safescape.judges import is_immediate
-from safescape.judging import Judging, count_panels, judge_stored
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
 from safescape.measure import Progress, check_script, find_model, measure
 from safescape.placement import HERE, Placement, check_placement

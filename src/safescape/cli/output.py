@@ -21,7 +21,7 @@ from safescape.survey import tells_noise
 
 if TYPE_CHECKING:
     from safescape.api import Check, Run
-    from safescape.judging import JudgingProgress
+    from safescape.judge_runtime import JudgingProgress
     from safescape.measure import Progress
 
 __all__ = [
@@ -267,7 +267,7 @@ def show_speed(bench: Mapping[str, Any], *, out: Path | None) -> None:
 
 def show_check(check: Check, *, as_json: bool) -> None:
     """Print what a gate says, and a line for each threshold that fails; as JSON, those lines go to stderr."""
-    from safescape.views import gate as words  # loads the drawing libraries, which `--help` need not wait for
+    from safescape.views.text import gate as words  # loads the drawing libraries, which `--help` need not wait for
 
     gate = check.gate
     failures = [words.failure_of(ruling, gate) for ruling in gate.failed]

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from safescape.engines.adapters import why_merged
-from safescape.engines.guarding import AskedGuard, GuardKind, GuardProcess, GuardServer
-from safescape.engines.live import named_as_in, stored_name
+from safescape.engines.borrowed import bare, visiting
 from safescape.engines.loading import load_model, quiet
-from safescape.engines.opening import check_length, open_engine
-from safescape.engines.reading import labels_of
-from safescape.engines.scoring import Likelihood
-from safescape.engines.speaking import Speaker
+from safescape.engines.loglikelihood import Likelihood
+from safescape.engines.open import check_length, open_engine
+from safescape.engines.parameters import named_as_in, stored_name
+from safescape.engines.speaker import Speaker
 from safescape.engines.transformers import TransformersEngine
-from safescape.engines.visiting import bare, visiting
-from safescape.engines.vllm import VllmEngine
-from safescape.engines.vllm_opening import Room, check_vllm, is_vllm_here
+from safescape.engines.vllm.engine import VllmEngine
+from safescape.engines.vllm.launch import Room, check_vllm, is_vllm_here
+from safescape.engines.vllm.lora import why_merged
 from safescape.survey import Point, Position, Response
 
 __all__ = [
-    "AskedGuard",
     "Engine",
-    "GuardKind",
-    "GuardProcess",
-    "GuardServer",
     "Likelihood",
     "Room",
     "Speaker",
@@ -35,7 +29,6 @@ __all__ = [
     "check_length",
     "check_vllm",
     "is_vllm_here",
-    "labels_of",
     "load_model",
     "named_as_in",
     "open_engine",

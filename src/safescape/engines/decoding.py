@@ -22,7 +22,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from safescape.engines.prefix import States, cache_behind, read_prefix, states_of
+from safescape.engines.kv_cache import States, cache_behind, read_prefix, states_of
 from safescape.survey import Finish
 
 __all__ = ["ATTENTION", "Continuation", "OpenRows", "Rows", "decode", "needs_equal_lengths"]

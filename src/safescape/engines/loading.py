@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ from transformers.utils import logging
 from safescape.errors import InputError
 from safescape.weights import Model
 
-__all__ = ["load_model", "quiet"]
+__all__ = ["give_back", "load_model", "mapped", "quiet"]
 
 
 def load_model(
@@ -62,3 +64,34 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if has_bars:
             logging.enable_progress_bar()
+
+
+_LIBRARY: Any = ctypes.CDLL(None) if os.name == "posix" else None
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Of `mallopt`, as malloc.h numbers them."""
+_SMALL = 256 * 2**10
+_LARGE = 32 * 2**20
+"""Bytes up to which glibc raises its threshold by itself, as blocks of such sizes are freed."""
+
+
+@contextlib.contextmanager
+def mapped() -> Iterator[None]:
+    """Let every tensor be a mapping of its own, which the system has back as soon as it is freed.
+
+    For loading alone: fresh mappings are filled with zeros, so it makes allocating slower.
+    """
+    if not hasattr(_LIBRARY, "mallopt"):
+        yield
+        return
+    _LIBRARY.mallopt(_MMAP_THRESHOLD, _SMALL)
+    try:
+        yield
+    finally:
+        _LIBRARY.mallopt(_MMAP_THRESHOLD, _LARGE)
+        _LIBRARY.mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
+
+
+def give_back() -> None:
+    """Give back what is free: some milliseconds, where there is little of it."""
+    if hasattr(_LIBRARY, "malloc_trim"):
+        _LIBRARY.malloc_trim(0)

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from safescape.engines.cuda_graphs import Replayer, is_replayable
 from safescape.engines.decoding import ATTENTION
-from safescape.engines.live import live_tensors
-from safescape.engines.loading import load_model
-from safescape.engines.memory import give_back, mapped
-from safescape.engines.replaying import Replayer, is_replayable
-from safescape.engines.scoring import Likelihood
-from safescape.engines.speaking import Speaker
+from safescape.engines.loading import give_back, load_model, mapped
+from safescape.engines.loglikelihood import Likelihood
+from safescape.engines.parameters import live_tensors
+from safescape.engines.speaker import Speaker
 from safescape.errors import RunError
 from safescape.survey import Point, Position, Response
 from safescape.weights import Model, Mover, Space, fingerprint

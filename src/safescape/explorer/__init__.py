@@ -5,6 +5,6 @@ request names a file. A request names a run, which is looked up among those that
 """
 
 from safescape.explorer.application import application
-from safescape.explorer.serving import Listening, listen, serve
+from safescape.explorer.server import Listening, listen, serve
 
 __all__ = ["Listening", "application", "listen", "serve"]

@@ -11,10 +11,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from safescape.errors import InputError, SafescapeError
-from safescape.explorer.following import events
-from safescape.explorer.guard import Guard
-from safescape.explorer.landscapes import Landscapes
+from safescape.explorer.cache import Landscapes
+from safescape.explorer.events import events
 from safescape.explorer.runs import Runs
+from safescape.explorer.security import Guard
 from safescape.landscape import Compared, comparison_of
 from safescape.views import (
     Document,

@@ -4,7 +4,7 @@ Works from what is stored, as `views` does, whose words it uses; knows no socket
 writes Parquet, and the only one that knows Inspect.
 """
 
-from safescape.exports.comma_separated import write_csv
+from safescape.exports.csv import write_csv
 from safescape.exports.inspect_log import check_inspect, write_inspect_log
 from safescape.exports.model_card import model_card
 from safescape.exports.parquet import check_parquet, write_parquet

@@ -1,7 +1,7 @@
 """Attack a model with a finetune, watch it, gate it, repair it. What trains is loaded when it is needed."""
 
 from safescape.finetuning.conversations import RECIPES, Conversation, Message, conversations_of, digest
-from safescape.finetuning.searching import MOST, Evaluation, Search, search
+from safescape.finetuning.search import MOST, Evaluation, Search, search
 from safescape.finetuning.specification import Finetune, Finetuned, Step
 
 __all__ = [

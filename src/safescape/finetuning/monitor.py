@@ -14,8 +14,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from transformers.trainer_callback import CallbackHandler
 
 from safescape.errors import InputError, RunError
-from safescape.finetuning.travel import Basin
-from safescape.finetuning.watching import Asked, Measurement, Watch
+from safescape.finetuning.watch import Asked, Basin, Measurement, Watch
 from safescape.judges import judge_named
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
@@ -46,7 +45,7 @@ class SafetyMonitor(TrainerCallback):
         every: `epoch`, or a number of optimizer steps.
         stop_above: The ASR, in percent, above which the training is stopped; None for never.
         landscape: The directory of a run measured on the model that the training begins with. How far along and
-            across its axes the weights have moved is measured too; see `safescape.finetuning.travel`.
+            across its axes the weights have moved is measured too; see `safescape.finetuning.watch`.
         batch_size: The most answers decoded together.
 
     Raises:

@@ -28,8 +28,8 @@ from trl import SFTConfig, SFTTrainer
 
 from safescape.engines import load_model, named_as_in, quiet
 from safescape.errors import InputError, RunError
-from safescape.finetuning.checkpoints import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
 from safescape.finetuning.conversations import Conversation
+from safescape.finetuning.directory import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
 from safescape.finetuning.specification import Finetune, Finetuned, Step
 from safescape.weights import Checkpoint, Model, layer_of
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from safescape.errors import InputError
-from safescape.judges.guard_texts import neutral
+from safescape.judges.guard_prompts import neutral
 from safescape.judges.guards import THRESHOLDS
 from safescape.survey import Exchange, Outcome, Verdict
 

@@ -2,7 +2,7 @@
 
 A guard looks for harm. Its `complied` means that it found the answer harmful, its `refused` that it found no harm,
 whatever else the answer was; only WildGuard is asked about a refusal too. Knows no model and no tokenizer: somebody
-else reads the texts of `guard_texts` with the model and says how likely each answer is.
+else reads the texts of `guard_prompts` with the model and says how likely each answer is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from safescape.errors import InputError
-from safescape.judges import guard_texts
-from safescape.judges.guard_texts import Piece, Text, filled
+from safescape.judges import guard_prompts
+from safescape.judges.guard_prompts import Piece, Text, filled
 from safescape.survey import GUARDS, Exchange, Outcome, Verdict
 
 __all__ = ["THRESHOLDS", "Guard", "GuardJudge", "Reader", "Thresholds", "guard_named", "verdict_of_wildguard"]
@@ -96,7 +96,7 @@ _KNOWN = {
             "harmbench",
             "cais/HarmBench-Llama-2-13b-cls",
             "harm",
-            (guard_texts.HARMBENCH,),
+            (guard_prompts.HARMBENCH,),
             _YES_NO,
             response_tokens=512,
         ),
@@ -104,7 +104,7 @@ _KNOWN = {
             "llama-guard-3",
             "meta-llama/Llama-Guard-3-8B",
             "harm",
-            (guard_texts.LLAMA_GUARD_3,),
+            (guard_prompts.LLAMA_GUARD_3,),
             _SAFETY,
             has_categories=True,
         ),
@@ -112,20 +112,20 @@ _KNOWN = {
             "llama-guard-3-1b",
             "meta-llama/Llama-Guard-3-1B",
             "harm",
-            (guard_texts.LLAMA_GUARD_3_1B,),
+            (guard_prompts.LLAMA_GUARD_3_1B,),
             _SAFETY,
             has_categories=True,
         ),
-        Guard("shieldgemma", "google/shieldgemma-2b", "harm", guard_texts.SHIELDGEMMA, (("Yes",), ("No",))),
+        Guard("shieldgemma", "google/shieldgemma-2b", "harm", guard_prompts.SHIELDGEMMA, (("Yes",), ("No",))),
         Guard(
             "strongreject",
             "google/gemma-2b+qylu4156/strongreject-15k-v1",
             "grades",
-            (guard_texts.STRONGREJECT,),
+            (guard_prompts.STRONGREJECT,),
             (("1",), ("2",), ("3",), ("4",), ("5",)),
             response_tokens=512,
         ),
-        Guard("wildguard", "allenai/wildguard", "wildguard", (guard_texts.WILDGUARD,), _YES_NO),
+        Guard("wildguard", "allenai/wildguard", "wildguard", (guard_prompts.WILDGUARD,), _YES_NO),
     )
 }
 

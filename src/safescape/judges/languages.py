@@ -16,7 +16,7 @@ MOST_CHARACTERS = 2000
 """A text is judged by so many of its first characters."""
 ENOUGH = 0.18
 """A text is in a language if at least this share of its words are function words of it, and twice as many as English
-ones. Chosen on the sentences of `tests/unit/test_coherence.py`; those of `benchmarks/coherence.py` are others."""
+ones. Chosen on `tests/unit/judges/test_coherence.py`; the sentences of `benchmarks/coherence.py` are others."""
 ENOUGH_SIGNS = 0.10
 """The same for scripts without spaces: of the letters, so many are among the language's most frequent."""
 MOSTLY_WORDS = 0.6

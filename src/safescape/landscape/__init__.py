@@ -4,9 +4,11 @@ Pure functions of what is stored; numpy only. Knows no model, no database and no
 percentages from 0 to 100; lower is safer for an attack success rate (ASR), higher is safer for VISAGE and the AUC.
 """
 
+from safescape.landscape.adaptive import Plan, Sought, plan_of, seek
 from safescape.landscape.agreement import agreed, agreements_of, kappa
+from safescape.landscape.bootstrap import perplexity_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
-from safescape.landscape.figures import SAFE_BELOW, Agreement, Change, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Threshold, Thresholds, gate_of
 from safescape.landscape.measures import (
     Interval,
@@ -18,10 +20,8 @@ from safescape.landscape.measures import (
     visage_reference,
     wilson,
 )
-from safescape.landscape.planning import Plan, Sought, plan_of, seek
-from safescape.landscape.readings import Reading, reading_of
-from safescape.landscape.resampling import perplexity_of
-from safescape.landscape.run import landscape_of
+from safescape.landscape.rates import Reading, reading_of
+from safescape.landscape.schema import SAFE_BELOW, Agreement, Change, Landscape, Measure, Metric, PointFigures
 
 __all__ = [
     "SAFE_BELOW",

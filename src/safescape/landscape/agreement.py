@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from safescape.landscape.figures import Agreement, Metric
+from safescape.landscape.bootstrap import draws
 from safescape.landscape.measures import Array
-from safescape.landscape.resampling import draws
+from safescape.landscape.schema import Agreement, Metric
 from safescape.survey import MeasuredPoint, Outcome
 
 __all__ = ["agreed", "agreements_of", "kappa"]

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from safescape.errors import InputError
-from safescape.landscape.figures import SAFE_BELOW, Landscape, Metric, Record
-from safescape.landscape.planning import begun, plan_of
-from safescape.landscape.readings import figure_of
-from safescape.landscape.resampling import Figure, difference
-from safescape.landscape.run import landscape_of
-from safescape.landscape.seen import Seen, judged_by
+from safescape.landscape.adaptive import begun, plan_of
+from safescape.landscape.bootstrap import Figure, difference
+from safescape.landscape.estimates import Seen, judged_by
+from safescape.landscape.figures import landscape_of
+from safescape.landscape.rates import figure_of
+from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
 from safescape.survey import MeasuredPoint, PromptProbe, Survey
 
 __all__ = ["Compared", "Comparison", "comparison_of"]

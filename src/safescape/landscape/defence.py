@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from safescape.landscape.figures import Defence, DefenceAt
-from safescape.landscape.resampling import draws, perplexity_of, share_of
+from safescape.landscape.bootstrap import draws, perplexity_of, share_of
+from safescape.landscape.schema import Defence, DefenceAt
 from safescape.survey import (
     ChoiceProbe,
     HarnessProbe,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from safescape.errors import RunError
-from safescape.measure.station import Measured
+from safescape.measure.session import Measured
 from safescape.survey import ChoiceProbe, HarnessProbe, Point, Probe, PromptProbe, Survey
 
 __all__ = [

@@ -16,14 +16,14 @@ import torch
 from safescape.judges import Judge, Weigher, is_immediate, judge_named, members_of
 from safescape.landscape import plan_of
 from safescape.measure.dispatch import Failed
-from safescape.measure.workers import Workers, working
+from safescape.measure.evidence import is_weighed, weigh
+from safescape.measure.local import Local, Workers
 from safescape.placement import HERE, Placement
 from safescape.store import Store
 from safescape.survey import Answer, Outcome, Point, Survey
-from safescape.weighing import is_weighed, weigh
 from safescape.weights import Model
 
-__all__ = ["Progress", "measure", "weigh_stored"]
+__all__ = ["Progress", "measure", "weigh_stored", "working"]
 
 
 class Progress(NamedTuple):
@@ -189,3 +189,27 @@ def _versions(survey: Survey) -> dict[str, str]:
         "machine": platform.machine(),
         **{package: metadata.version(package) for package in packages},
     }
+
+
+@contextlib.contextmanager
+def working(survey: Survey, model: Model, placement: Placement, points: Sequence[Point]) -> Iterator[Workers]:
+    """The workers that a placement asks for; they are gone at the end, however it comes.
+
+    Args:
+        survey: What is measured.
+        model: The model it names, found on this disk.
+        placement: Where.
+        points: Those that are to be measured; of an adaptive survey, first.
+
+    Raises:
+        InputError: the model cannot be used there, or there is no room for so many workers.
+        RunError: no worker could be started.
+
+    """
+    if placement.is_here:
+        yield Local(survey, model, points)
+        return
+    from safescape.measure.ray import cluster  # needs Ray, which is an extra
+
+    with cluster(survey, model, placement, points) as workers:
+        yield workers

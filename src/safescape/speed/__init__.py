@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safescape.speed.comparing import Bench, Compared, Matrices, compare_sides, matrices_of
+from safescape.speed.results import Bench, Compared, Matrices, compare_sides, matrices_of
 from safescape.speed.sides import REFERENCE, Measured, Side, Task, peak_bytes, product_rate, read_once, sides_here
 
 __all__ = [

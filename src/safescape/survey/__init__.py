@@ -1,10 +1,10 @@
 """What to measure, and the words that every room shares."""
 
-from safescape.survey.frozen import Frozen
+from safescape.survey.axes import Axis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
+from safescape.survey.base import Frozen
 from safescape.survey.probes import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe, Question
-from safescape.survey.specification import DEFAULT, PAPER, QUICK, Adaptive, Preset, Survey
-from safescape.survey.subspaces import Axis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
-from safescape.survey.words import (
+from safescape.survey.survey import DEFAULT, PAPER, QUICK, Adaptive, Preset, Survey
+from safescape.survey.types import (
     GUARDS,
     KEYWORD,
     REFUSAL,

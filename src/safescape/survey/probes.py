@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safescape.survey.frozen import Frozen
+from safescape.survey.base import Frozen
 
 __all__ = ["ChoiceProbe", "HarnessProbe", "PerplexityProbe", "Probe", "PromptProbe", "Question"]
 

@@ -1,9 +1,6 @@
 """Pictures and pages of runs. Knows no socket, needs only the store and the landscape; never loads a model."""
 
-from safescape.views.card import card_of
-from safescape.views.comparison_page import compose_comparison, render_comparison
-from safescape.views.document import Document, Home, plotly_source
-from safescape.views.figure import (
+from safescape.views.figures.figure import (
     PAPER_FORMATS,
     columns_of,
     draw,
@@ -12,20 +9,22 @@ from safescape.views.figure import (
     draw_into,
     paper_bytes,
 )
-from safescape.views.figure import save as save_figure
-from safescape.views.junit import junit_of
-from safescape.views.markdown import named
-from safescape.views.notebook import notebook_of
-from safescape.views.page import compose_page
-from safescape.views.page import render as render_page
-from safescape.views.posting import markdown_of
-from safescape.views.said import said_at
-from safescape.views.shelf import Glance, Row, compose_notice, compose_shelf, glance_of, row_of
-from safescape.views.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
-from safescape.views.study import study_table
-from safescape.views.summary import figures_of
-from safescape.views.verdict import Verdict, beyond_said, interval_said, is_at_edge, verdict_of
-from safescape.views.words import KINDS, interval_text, printable, subject_of, value_text
+from safescape.views.figures.figure import save as save_figure
+from safescape.views.pages.answers import said_at
+from safescape.views.pages.comparison import compose_comparison, render_comparison
+from safescape.views.pages.document import Document, Home, plotly_source
+from safescape.views.pages.notebook import notebook_of
+from safescape.views.pages.report import compose_page
+from safescape.views.pages.report import render as render_page
+from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_shelf, glance_of, row_of
+from safescape.views.text.card import card_of
+from safescape.views.text.junit import junit_of
+from safescape.views.text.markdown import markdown_of, named
+from safescape.views.text.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
+from safescape.views.text.study import study_table
+from safescape.views.text.summary import figures_of
+from safescape.views.text.verdict import Verdict, beyond_said, interval_said, is_at_edge, verdict_of
+from safescape.views.text.words import KINDS, interval_text, printable, subject_of, value_text
 
 __all__ = [
     "KINDS",

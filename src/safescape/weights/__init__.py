@@ -1,6 +1,6 @@
 """Where a model stands: checkpoints, directions, subspaces, fingerprints. Knows no text."""
 
-from safescape.weights.blending import Blends, layer_of
+from safescape.weights.blocks import Blends, layer_of
 from safescape.weights.checkpoint import BEYOND_LORA, Adapted, Checkpoint, LowRank, Weights
 from safescape.weights.directions import (
     Direction,
@@ -12,10 +12,10 @@ from safescape.weights.directions import (
     products,
 )
 from safescape.weights.fingerprint import fingerprint, fingerprint_in_turn, inspect
+from safescape.weights.lora import ScaledAdapter
 from safescape.weights.models import Model, adapter_directory, identity, resolve
-from safescape.weights.moving import Mover, Moving
-from safescape.weights.scaling import ScaledAdapter
-from safescape.weights.subspaces import Displacement, Space, Subspace, Term, resized_embeddings
+from safescape.weights.mover import Mover, Moving
+from safescape.weights.subspace import Displacement, Space, Subspace, Term, resized_embeddings
 
 __all__ = [
     "BEYOND_LORA",

@@ -208,7 +208,7 @@ def _scale(noise: Tensor, origin: Tensor) -> float:
 def _noise(seed: int, origin: Tensor) -> Tensor:
     """Standard normal values, shaped like `origin` and on its device, from the generator of that kind of device."""
     if makes_own_noise(origin.device):
-        from safescape.weights.fused import standard_normal
+        from safescape.weights.triton_kernels import standard_normal
 
         return standard_normal(seed, origin.shape, origin.device)
     generator = torch.Generator(origin.device).manual_seed(seed)

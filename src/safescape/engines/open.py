@@ -1,0 +1,103 @@
+"""The engine that a survey asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from safescape.engines.transformers import TransformersEngine
+from safescape.engines.vllm.engine import VllmEngine
+from safescape.engines.vllm.launch import Room
+from safescape.engines.vllm.lora import Adapters, adapters_of, why_merged
+from safescape.errors import InputError
+from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
+from safescape.weights import Model, Subspace
+
+__all__ = ["check_length", "open_engine"]
+
+_SCORED_LATER = 1024
+"""Tokens of what the origin may be asked to read besides: harmless requests with their answers."""
+
+
+def open_engine(
+    survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
+) -> TransformersEngine | VllmEngine:
+    """Load a survey's model into its engine, at the origin.
+
+    Args:
+        survey: What is measured.
+        model: The model it names, found on this disk.
+        tokenizer: The model's.
+        chats: By probe, what is read for each prompt.
+
+    Raises:
+        InputError: the engine is not installed here, or cannot take the model.
+
+    """
+    subspace = Subspace(survey.subspace, model.weights, survey.through, torch.device(survey.device).type)
+    settings: dict[str, Any] = {
+        "dtype": getattr(torch, survey.dtype),
+        "device": survey.device,
+        "batch_size": survey.batch_size,
+        "trust_remote_code": survey.trust_remote_code,
+    }
+    if survey.engine == "vllm":
+        room = _room(survey, tokenizer, chats)
+        adapters = _adapters(survey, model)
+        return VllmEngine(
+            model, tokenizer, subspace, room=room, gpus=survey.tensor_parallel, adapters=adapters, **settings
+        )
+    return TransformersEngine(model, tokenizer, subspace, **settings)
+
+
+def check_length(
+    survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
+) -> None:
+    """Find out that a model reads as many tokens as a survey asks of it at most.
+
+    Raises:
+        InputError: it reads fewer.
+
+    """
+    config = AutoConfig.from_pretrained(model.directory, trust_remote_code=survey.trust_remote_code)
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    needed = _room(survey, tokenizer, chats).needed
+    if most is not None and needed is not None and needed > most:
+        raise InputError(f"{model.name}: reads {most} tokens, {needed} are asked for; lower --max-new-tokens")
+
+
+def _adapters(survey: Survey, model: Model) -> Adapters | None:
+    if survey.adapter == "merged":
+        return None
+    why = why_merged(
+        model, survey.subspace, survey.through, engine=survey.engine, dtype=survey.dtype, device=survey.device
+    )
+    axis = survey.subspace.axes[0]
+    if why is not None or not isinstance(axis, InterpolationAxis):
+        raise InputError(f"the survey has its adapter unmerged: {why}")
+    return adapters_of(axis, survey.points_together, getattr(torch, survey.dtype))
+
+
+def _room(survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]) -> Room:
+    def longest(texts: Sequence[str]) -> int:
+        return max(map(len, tokenizer(list(texts))["input_ids"]))
+
+    answer = max(map(longest, chats.values())) + survey.max_new_tokens
+    texts = [text for probe in survey.probes if isinstance(probe, PerplexityProbe) for text in probe.texts]
+    texts += [
+        question.context + option
+        for probe in survey.probes
+        if isinstance(probe, ChoiceProbe)
+        for question in probe.questions
+        for option in question.options
+    ]
+    if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
+        # what such a task asks is known when it asks
+        request = None
+    else:
+        request = max(answer, longest(texts) + 1 if texts else 0)
+    answers = min(survey.batch_size, survey.points_together * max(map(len, chats.values())))
+    return Room(request, request and max(request, _SCORED_LATER), answers * answer)

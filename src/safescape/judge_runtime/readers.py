@@ -1,0 +1,183 @@
+"""A guard model or a sequence classifier in this process: from somebody's text to the likelihood of an answer.
+
+How a text becomes tokens is `pieces`'. Knows no guard by name and no verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from safescape.engines.decoding import decode
+from safescape.engines.loading import load_model, quiet
+from safescape.engines.loglikelihood import Request, score
+from safescape.engines.parameters import live_tensors
+from safescape.errors import InputError
+from safescape.judge_runtime.tokens import Tokens
+from safescape.judges.guard_prompts import Text
+from safescape.judges.guards import Spellings
+from safescape.weights import Adapted, Model
+
+__all__ = ["ClassifierReader", "GuardReader", "labels_of"]
+
+_MOST_TOKENS = 8192
+"""No guard reads more at a time, however long its context: memory grows with it, and answers are far shorter."""
+_BATCH = 16
+
+
+class GuardReader:
+    """A causal language model that answers in words.
+
+    Args:
+        model: Where it is.
+        device: Where it runs: in fp32 on a CPU, else in bf16.
+
+    Raises:
+        InputError: it cannot be loaded.
+
+    """
+
+    def __init__(self, model: Model, device: str) -> None:
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        # Gemma 2 caps its attention scores, which fused attention does not
+        capped = _config(model.directory).get("attn_logit_softcapping") is not None
+        loaded = load_model(model, dtype, attention="eager" if capped else None)
+        torch.nn.Module.to(loaded, device)
+        self._model: PreTrainedModel = loaded.eval()
+        if isinstance(model.weights, Adapted):
+            for name, live in live_tensors(self._model, model.weights).items():
+                live.write(model.weights.tensor(name).to(live.dtype))
+        tokenizer = _tokenizer(model)
+        room = getattr(loaded.config.get_text_config(), "max_position_embeddings", None) or _MOST_TOKENS
+        self._tokenizer, self._tokens = tokenizer, Tokens(tokenizer, min(room, _MOST_TOKENS) - 32, model.name)
+
+    def answers(
+        self, texts: Sequence[Text], answers: Sequence[Spellings], *, response_tokens: int | None
+    ) -> list[list[float]]:
+        """Return, for each text, how likely each answer comes next; see `judges.guards.Reader`."""
+        firsts = self._tokens.first_of(answers)
+        read = [self._tokens.encode(text, response_tokens=response_tokens) for text in texts]
+        requests = [Request(tokens, [first]) for tokens in read for some in firsts for first in some]
+        likelihoods = iter(score(self._model, requests, batch_size=_BATCH))
+        return [[sum(math.exp(next(likelihoods).log_probability) for _ in some) for some in firsts] for _ in read]
+
+    def generate(self, texts: Sequence[Text], *, max_new_tokens: int, response_tokens: int | None) -> list[str]:
+        """Return what the model writes after each text, greedily."""
+        read = [self._tokens.encode(text, response_tokens=response_tokens) for text in texts]
+        settings = self._model.generation_config
+        ends = settings.eos_token_id if settings is not None else None
+        written = decode(
+            self._model,
+            read,
+            end_tokens=frozenset(
+                int(end)
+                for end in (*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id)
+                if end is not None
+            ),
+            max_new_tokens=max_new_tokens,
+            batch_size=_BATCH,
+            is_settled=lambda tokens: False,
+        )
+        return [str(self._tokenizer.decode(found.tokens, skip_special_tokens=True)) for found in written]
+
+
+class ClassifierReader:
+    """A sequence classifier that reads pairs of texts.
+
+    Args:
+        model: Where it is.
+        device: Where it runs: in fp32 on a CPU, else in bf16.
+
+    Raises:
+        InputError: it cannot be loaded, is no such classifier, or gives several labels at once.
+
+    """
+
+    def __init__(self, model: Model, device: str) -> None:
+        self._name, self._device = model.name, device
+        with quiet():
+            try:
+                answer: Any = AutoModelForSequenceClassification.from_pretrained(
+                    model.directory,
+                    dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                )
+            except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+                raise InputError(f"{model.name}: transformers cannot load it ({_first_line(error)})") from error
+        if missing := sorted(answer[1]["missing_keys"]):
+            raise InputError(
+                f"{model.name}: lacks the tensor {missing[0]}, so it was not trained to classify; give a sequence "
+                "classifier"
+            )
+        self._model = answer[0].to(device).eval()
+        if len(labels_of(model)) < 2 or self._model.config.problem_type == "multi_label_classification":
+            raise InputError(f"{model.name}: expected a classifier that gives one of several labels")
+        self._tokenizer = _tokenizer(model)
+        room = getattr(self._model.config, "max_position_embeddings", None) or _MOST_TOKENS
+        # RoBERTa counts its positions from 2
+        self._limit = min(room - 2, self._tokenizer.model_max_length, _MOST_TOKENS)
+
+    def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """Return, for each pair, how likely each of the model's labels is, in their order."""
+        read = [self._read(*pair) for pair in pairs]
+        order = sorted(range(len(pairs)), key=lambda number: len(read[number]["input_ids"]))
+        found: dict[int, list[float]] = {}
+        # without a token to fill shorter rows with, rows are read one by one
+        size = _BATCH if self._tokenizer.pad_token_id is not None and self._model.config.pad_token_id is not None else 1
+        with torch.inference_mode():
+            for start in range(0, len(order), size):
+                batch = order[start : start + size]
+                padded = self._tokenizer.pad([read[number] for number in batch], return_tensors="pt").to(self._device)
+                likely = torch.softmax(self._model(**padded).logits.float(), dim=-1)
+                found.update(zip(batch, likely.tolist(), strict=True))
+        return [found[number] for number in range(len(pairs))]
+
+    def _read(self, prompt: str, response: str) -> Any:
+        return self._tokenizer(
+            prompt, response, truncation="longest_first", max_length=self._limit, split_special_tokens=True
+        )
+
+
+def labels_of(model: Model) -> list[str]:
+    """Return the labels of a sequence classifier, in its order; LABEL_0, LABEL_1, … where they have no names.
+
+    Raises:
+        InputError: it is no sequence classifier.
+
+    """
+    config = _config(model.directory)
+    named: dict[str, str] = config.get("id2label") or {}
+    if not any("SequenceClassification" in each for each in config.get("architectures") or []):
+        raise InputError(
+            f"{model.name}: is no sequence classifier ({', '.join(config.get('architectures') or ['no architecture'])})"
+            "; a guard that answers in words is known by name, as in --judge llama-guard-3"
+        )
+    return [named[str(number)] for number in range(len(named))] or ["LABEL_0", "LABEL_1"]
+
+
+def _tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    with quiet():
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.directory, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise InputError(
+                f"{model.name}: has no tokenizer that transformers can load ({_first_line(error)})"
+            ) from error
+    return tokenizer
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

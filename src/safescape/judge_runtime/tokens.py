@@ -1,0 +1,157 @@
+"""From the pieces of a text to token numbers.
+
+Special tokens act where a template has them, and nowhere else: what came from a model is read as plain text, whatever
+it spells. Knows no guard and no verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from safescape.errors import InputError
+from safescape.judges.guard_prompts import Piece, Text
+from safescape.judges.guards import Spellings
+
+__all__ = ["Tokens"]
+
+
+class Tokens:
+    """Turns the pieces of a text into token numbers.
+
+    Args:
+        tokenizer: The guard's.
+        limit: The most tokens of a text that the model reads.
+        name: Of the model, for errors.
+
+    Raises:
+        InputError: it has no fast tokenizer, which alone can tell where a token came from.
+
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, limit: int, name: str) -> None:
+        if not tokenizer.is_fast:
+            raise InputError(f"{name}: has no tokenizer.json; save its tokenizer with a recent transformers")
+        self._tokenizer, self._limit, self._name = tokenizer, limit, name
+        self._special = {
+            token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+        self._acting = set(self._special.values()) - {tokenizer.unk_token_id}
+        longest_first = sorted(self._special, key=len, reverse=True)
+        self._split = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def encode(self, text: Text, *, response_tokens: int | None = None) -> list[int]:
+        """Return the tokens of a text.
+
+        All pieces are read at once, as the guard's makers do, so that plain text has the tokens that it was trained
+        on. Long responses, then long prompts, are cut at their ends; the template never is.
+
+        Args:
+            text: Its pieces.
+            response_tokens: The most tokens of the response that are read; None: as many as there is room for.
+
+        """
+        tokens = self._encode(self._cut(text, {"response": response_tokens}))
+        if len(tokens) > self._limit:
+            own = len(self._encode([piece for piece in text if piece.source == "template"]))
+            # a slack for words that have other tokens beside each other than apart
+            room = self._limit - own - 16
+            if room < 32:
+                raise InputError(f"{self._name}: reads {self._limit} tokens at a time, and its template has {own}")
+            prompt = min(room // 2, sum(len(self._plain(piece.text)) for piece in text if piece.source == "prompt"))
+            tokens = self._encode(
+                self._cut(text, {"prompt": prompt, "response": min(response_tokens or room, room - prompt)})
+            )
+        return tokens
+
+    def first_of(self, answers: Sequence[Spellings]) -> list[list[int]]:
+        """Return the tokens that each answer may begin with.
+
+        A tokenizer has up to two for a word: at the beginning of a text and behind a space. A word without a token of
+        its own is known by its first one. A token that begins two answers tells nothing and is left out.
+
+        Raises:
+            InputError: an answer has no token of its own.
+
+        """
+        vocabulary = self._tokenizer.get_vocab()
+        found: list[set[int]] = []
+        for spellings in answers:
+            forms = [form for word in spellings for form in (word, f"▁{word}", f"Ġ{word}")]
+            whole = {vocabulary[form] for form in forms if form in vocabulary}
+            found.append(whole or {self._begins(word) for word in spellings})
+        own = [
+            sorted(tokens.difference(*(other for number, other in enumerate(found) if number != place)))
+            for place, tokens in enumerate(found)
+        ]
+        for spellings, tokens in zip(answers, own, strict=True):
+            if not tokens:
+                raise InputError(f"{self._name}: its tokenizer has no token that begins {spellings[0]!r} alone")
+        return own
+
+    def _begins(self, word: str) -> int:
+        # a tokenizer may put a space before a text, which no answer is known by
+        tokens = self._plain(word)
+        return next(token for token in tokens if str(self._tokenizer.decode([token])).strip())
+
+    def _cut(self, text: Text, limits: dict[str, int | None]) -> list[Piece]:
+        return [piece._replace(text=self._shortened(piece.text, limits.get(piece.source))) for piece in text]
+
+    def _shortened(self, text: str, limit: int | None) -> str:
+        if limit is None:
+            return text
+        read: Any = self._tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        ends = [end for _, end in read["offset_mapping"]]
+        return text if len(ends) <= limit else text[: ends[limit - 1] if limit else 0]
+
+    def _encode(self, pieces: Sequence[Piece]) -> list[int]:
+        whole = "".join(
+            piece.text if piece.source == "template" else self._without_special(piece.text) for piece in pieces
+        )
+        tokens = list(self._tokenizer(whole, add_special_tokens=False)["input_ids"])
+        expected = [
+            self._special[found[0]]
+            for piece in pieces
+            if piece.source == "template"
+            for found in self._split.finditer(piece.text)
+        ]
+        if [token for token in tokens if token in self._acting] != expected:
+            tokens = self._apart(pieces)
+        first = self._tokenizer.bos_token_id
+        return tokens if first is None or tokens[:1] == [first] else [first, *tokens]
+
+    def _without_special(self, text: str) -> str:
+        """Take the first character from whatever spells a special token.
+
+        Those of the known guards were made visible text before (`guard_prompts.neutral`); these are all others.
+        """
+        while self._split.search(text):
+            text = self._split.sub(lambda found: found[0][1:], text)
+        return text
+
+    def _apart(self, pieces: Sequence[Piece]) -> list[int]:
+        """Read a text that becomes special only when the tokenizer normalises it, such as full-width brackets.
+
+        Special tokens are put where the template has them, and none is looked for in between. Some tokenizers put a
+        space behind each of them then, which is why this is not the usual way.
+        """
+        tokens: list[int] = []
+        run = ""
+        for piece in pieces:
+            start = 0
+            if piece.source == "template":
+                for found in self._split.finditer(piece.text):
+                    tokens += [*self._plain(run + piece.text[start : found.start()]), self._special[found[0]]]
+                    run, start = "", found.end()
+            run += piece.text[start:]
+        return [*tokens, *self._plain(run)]
+
+    def _plain(self, text: str) -> list[int]:
+        if not text:
+            return []
+        return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

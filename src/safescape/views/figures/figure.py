@@ -1,0 +1,120 @@
+"""The pictures of a landscape and of a comparison, for papers and read-mes.
+
+Draws without a display and keeps no global state.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from safescape.errors import InputError
+from safescape.landscape import Comparison, Landscape
+from safescape.views.figures.lines import draw_lines
+from safescape.views.figures.multiples import draw_multiples
+from safescape.views.figures.overlay import draw_overlay
+from safescape.views.figures.paper import Columns, draw_panel, draw_paper
+from safescape.views.figures.plane import draw_plane
+
+__all__ = [
+    "PAPER_FORMATS",
+    "columns_of",
+    "draw",
+    "draw_comparison",
+    "draw_for_paper",
+    "draw_into",
+    "paper_bytes",
+    "save",
+]
+
+PAPER_FORMATS = ("pdf", "svg", "png")
+_DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+# A PDF holds its fonts as TrueType, as publishers ask; matplotlib would choose Type 3. An SVG can hold no font, so
+# its letters are shapes, which look alike everywhere but cannot be searched; those of the PDF can.
+_EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "safescape"}
+
+
+def draw(landscape: Landscape) -> Figure:
+    """Draw a landscape: lines as curves over α, a plane as a heat map and a surface.
+
+    Returns:
+        A figure on its own canvas, 7.2 inches wide; about 5 high, and higher where more was measured.
+
+    """
+    return draw_plane(landscape) if landscape.subspace == "plane" else draw_lines(landscape)
+
+
+def draw_comparison(comparison: Comparison) -> Figure:
+    """Draw several runs on one scale: lines as one curve a run, planes as one heat map a run.
+
+    Returns:
+        A figure on its own canvas, 7.2 inches wide; higher where more was measured and compared.
+
+    """
+    plane = comparison.landscapes[0].subspace == "plane"
+    return draw_multiples(comparison) if plane else draw_overlay(comparison)
+
+
+def columns_of(given: int) -> Columns:
+    """Return a number of columns that a figure may be wide.
+
+    Raises:
+        InputError: it is not 1 or 2.
+
+    """
+    if given == 1:
+        return 1
+    if given == 2:
+        return 2
+    raise InputError(f"--columns {given}: a figure is 1 column wide or 2; type --columns 1")
+
+
+def draw_for_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
+    """Draw a landscape for a paper, whatever the caller's matplotlib is set to.
+
+    Args:
+        landscape: Of a run with at least one point.
+        columns: The figure is as wide as so many columns: 3.3 or 6.9 inches.
+
+    """
+    with matplotlib.style.context("default"):
+        return draw_paper(landscape, columns)
+
+
+def draw_into(axes: Axes, landscape: Landscape) -> None:
+    """Draw the ASR of a landscape into somebody else's axes, and change nothing else of their figure."""
+    draw_panel(axes, landscape)
+
+
+def paper_bytes(landscape: Landscape, kind: str, columns: Columns = 1) -> bytes:
+    """Return a figure for a paper as a file holds it: the same bytes each time, fonts embedded, at 300 dots an inch.
+
+    Args:
+        landscape: Of a run with at least one point.
+        kind: One of `PAPER_FORMATS`.
+        columns: As for `draw_for_paper`.
+
+    """
+    figure, file = draw_for_paper(landscape, columns), io.BytesIO()
+    with matplotlib.style.context(["default", _EMBEDDED]):
+        figure.savefig(file, format=kind, dpi=300, metadata=_DATES[kind])
+    return file.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture into a file, whole or not at all; its suffix says the format: .png, .pdf or .svg.
+
+    Raises:
+        OSError: it cannot be written; a former version of the file stays.
+
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        figure.savefig(partial, format=path.suffix.lstrip(".") or "png", dpi=200)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

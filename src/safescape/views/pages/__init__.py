@@ -1,0 +1,1 @@
+"""HTML documents: the report of a run, of a comparison, and the list of runs."""

@@ -1,0 +1,129 @@
+"""The list of runs under a directory, and the page that stands where there is no run to show yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from safescape.landscape import Landscape
+from safescape.store import Store
+from safescape.survey import InterpolationAxis, Plane, Survey
+from safescape.views.pages.document import Document, Home, compose
+from safescape.views.text.verdict import Verdict, verdict_of
+from safescape.views.text.words import counted
+
+__all__ = ["Glance", "Row", "compose_notice", "compose_shelf", "glance_of", "row_of"]
+
+
+class Glance(NamedTuple):
+    """What a landscape comes to, in a line of the list."""
+
+    verdict: Verdict
+    complete: bool
+
+
+def glance_of(landscape: Landscape) -> Glance:
+    """Return what the list says of a landscape."""
+    return Glance(verdict_of(landscape), landscape.complete)
+
+
+class Row(NamedTuple):
+    """One run in the list."""
+
+    name: str
+    """The run's directory, from the one that is shown; hostile text, as all that follows."""
+    problem: str = ""
+    """Why it cannot be read; then nothing else is known."""
+    model: str = ""
+    subject: str = ""
+    points: str = ""
+    finished: int = 0
+    share: float | None = None
+    """Of its points that are measured; None of a finished run, and where nobody knows how many there will be."""
+    when: str = ""
+    tone: str = ""
+    headline: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where its page is."""
+        return "/run?" + urlencode({"run": self.name})
+
+
+def row_of(name: str, store: Store, glance: Glance | None) -> Row:
+    """Return a run's line in the list.
+
+    Args:
+        name: What the server calls it.
+        store: The run.
+        glance: None: nothing is measured, or it was not read yet.
+
+    """
+    survey, finished = store.survey, len(store.finished())
+    total = None if survey.adaptive is not None else sum(1 for _ in survey.points())
+    newest = store.last_finished()
+    if total is not None:
+        points = f"{finished} of {counted(total, 'point')}"
+    elif glance is not None and glance.complete:
+        points = f"{counted(finished, 'point')}, chosen as results came in"
+    else:
+        points = f"{counted(finished, 'point')} so far, chosen as results come in"
+    return Row(
+        name,
+        model=survey.model,
+        subject=_subject(survey),
+        points=points,
+        finished=finished,
+        share=None if total is None or finished == total else finished / total,
+        when="" if newest is None else _local(newest),
+        tone=glance.verdict.tone if glance else "",
+        headline=glance.verdict.headline if glance else "",
+    )
+
+
+def compose_shelf(place: Path, rows: Sequence[Row], version: str) -> Document:
+    """Return the list of the runs under a directory."""
+    home = Home(served=True, version=version)
+    return compose(
+        "runs.html.j2", ("source.js", "runs.js"), {}, home=home, plots=False, place=str(place), rows=list(rows)
+    )
+
+
+def compose_notice(title: str, headline: str, detail: str, *, run: str | None = None, version: str = "") -> Document:
+    """Return a page that says why there is none.
+
+    Args:
+        title: What was asked for.
+        headline: What is the matter.
+        detail: What to do.
+        run: A run whose page it becomes when there is more of it.
+        version: How much of that there is.
+
+    """
+    home = Home(served=True, version=version)
+    return compose(
+        "notice.html.j2",
+        ("notice.js",),
+        {"run": run},
+        home=home,
+        plots=False,
+        title=title,
+        headline=headline,
+        detail=detail,
+    )
+
+
+def _subject(survey: Survey) -> str:
+    between = [isinstance(axis, InterpolationAxis) for axis in survey.subspace.axes]
+    asked = f"{len(survey.prompts.prompts)} harmful prompts"
+    if isinstance(survey.subspace, Plane):
+        where = ("a plane of two random directions", "a plane with another model", "a plane through three models")
+        return f"{asked} on {where[sum(between)]}"
+    return f"{asked} on {'the line to another model' if any(between) else counted(len(between), 'random direction')}"
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,1 @@
+"""What pictures and pages draw, computed once. Knows no drawing library."""

@@ -1,0 +1,307 @@
+"""What the picture and the page both draw: a landscape's points, its lines as curves, its checkpoints.
+
+Knows no colour and no drawing library.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safescape.landscape import Landscape, PointFigures, wilson
+from safescape.survey import InterpolationAxis
+from safescape.views.text.words import label_of, only_at_models, through_of
+
+__all__ = [
+    "WORST",
+    "Course",
+    "Curve",
+    "Extent",
+    "Reading",
+    "Sample",
+    "course_of",
+    "courses_of",
+    "curves_of",
+    "extent_of",
+    "first_probe",
+    "is_adaptive",
+    "mean_edges",
+    "mean_of",
+    "measure_courses",
+    "origin_of",
+    "other_model",
+    "places_of",
+    "sample_of",
+    "third_model",
+    "unbroken",
+    "waypoints_of",
+]
+
+WORST = 1e6
+"""The perplexity at which a scale ends: worse than guessing among all tokens."""
+
+
+class Sample(NamedTuple):
+    """One measured point, as the survey's first judge saw it. Rates in percent."""
+
+    coords: tuple[float, ...]
+    """Asked for; empty for a checkpoint of a trajectory."""
+    effective: tuple[float, ...]
+    """Of the weights as rounded: where the point is drawn."""
+    waypoint: int | None
+    off: float
+    """The share of a checkpoint's squared distance from the origin that lies outside of the subspace."""
+    n: int
+    complied: int
+    asr: float
+    low: float
+    high: float
+
+    @property
+    def alpha(self) -> float:
+        """The first coordinate asked for."""
+        return self.coords[0]
+
+    @property
+    def x(self) -> float:
+        """The first coordinate of the weights as rounded."""
+        return self.effective[0]
+
+    @property
+    def y(self) -> float:
+        """The second one, on a plane."""
+        return self.effective[1]
+
+
+class Curve(NamedTuple):
+    """The measured points of one line in the order of α, the origin among them."""
+
+    line: int
+    label: str
+    samples: tuple[Sample, ...]
+    complete: bool
+
+
+class Reading(NamedTuple):
+    """A figure at one place along α, with its 95 % interval."""
+
+    x: float
+    value: float
+    low: float
+    high: float
+
+
+class Course(NamedTuple):
+    """One figure of one probe along α: on the only line, or its mean over the finished ones."""
+
+    probe: str
+    kind: str
+    """asr, over_refusal, accuracy or perplexity; or an outcome, whose share it is."""
+    readings: tuple[Reading, ...]
+    gaps: tuple[int, ...] = ()
+    """The numbers of the readings before which a point of the grid is not measured yet."""
+
+    @property
+    def pieces(self) -> list[tuple[Reading, ...]]:
+        """The readings, cut where a point between them is not measured yet: there no curve leads across."""
+        ends = [0, *self.gaps, len(self.readings)]
+        return [self.readings[begin:end] for begin, end in pairwise(ends)]
+
+
+class Extent(NamedTuple):
+    """How much of a survey is measured."""
+
+    measured: int
+    total: int | None
+    """Points, the origin counted once; None while an adaptive run has not chosen them all."""
+    prompts: int
+    directions: int
+
+    @property
+    def points(self) -> str:
+        """How many points of how many: `12 of 61 points`, or `12 points so far`."""
+        return f"{self.measured} points so far" if self.total is None else f"{self.measured} of {self.total} points"
+
+
+def is_adaptive(landscape: Landscape) -> bool:
+    """Return whether the run chose its points as it went, so that every line has its own."""
+    return landscape.survey.get("adaptive") is not None
+
+
+def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:
+    """Return the α that are measured on a line once it is finished: its grid, or those that an adaptive run chose."""
+    finished = landscape.metrics["safety_auc"].per_line
+    if is_adaptive(landscape) and line < len(finished) and finished[line] is not None:
+        return tuple(point.coords[0] for point in landscape.on_line(line))
+    return landscape.axes[line].grid
+
+
+def unbroken(landscape: Landscape) -> tuple[float, ...]:
+    """Return the α of which none may be missing between two that a curve joins; an adaptive run has no such."""
+    return () if is_adaptive(landscape) else landscape.axes[0].grid
+
+
+def first_probe(landscape: Landscape) -> str:
+    """Return the name of the probe that the figures are about; empty if nothing is measured."""
+    return landscape.counted[0].probe if landscape.counted else ""
+
+
+def sample_of(figures: PointFigures) -> Sample:
+    """Return a point as the first judge sees it: an attack succeeds where the model complied."""
+    count = figures.count or 0
+    low, high = wilson(count, figures.n)
+    asr = 100.0 * count / figures.n
+    return Sample(figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, count, asr, low, high)
+
+
+def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
+    """Return one curve a line, also of the lines of which only the origin is measured; the first probe by default."""
+    found = []
+    for line, axis in enumerate(landscape.axes):
+        samples = tuple(sample_of(figures) for figures in landscape.on_line(line, probe))
+        complete = {s.alpha for s in samples} >= set(places_of(landscape, line))
+        found.append(Curve(line, label_of(line, axis), samples, complete))
+    return found
+
+
+def mean_of(curves: Sequence[Curve]) -> tuple[Reading, ...]:
+    """Return the mean over the complete curves, at every coordinate that one of them has.
+
+    Unfinished curves stay out: a mean over other lines at every point would show steps that no model has. Empty
+    if fewer than two curves are complete.
+    """
+    whole = [curve for curve in curves if curve.complete]
+    return _mean([_readings(curve) for curve in whole]) if len(whole) > 1 else ()
+
+
+def courses_of(landscape: Landscape) -> list[Course]:
+    """Return the ASR along α of every probe of harmful prompts that is asked along it, the first one first."""
+    found, apart = [], only_at_models(landscape)
+    for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart)):
+        curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
+        whole = [curve for curve in curves if curve.complete] or curves[:1]
+        found.append(course_of(probe, "asr", [_readings(curve) for curve in whole], unbroken(landscape)))
+    return found
+
+
+def measure_courses(landscape: Landscape) -> list[Course]:
+    """Return the over-refusal and the capability along α, one course a probe that is asked along it.
+
+    A perplexity ends at `WORST`, as its scale does.
+    """
+    found, apart = [], only_at_models(landscape)
+    for probe, kind in dict.fromkeys((m.probe, m.kind) for m in landscape.measures if m.probe not in apart):
+        lines = []
+        for line in range(len(landscape.axes)):
+            here = {
+                m.coords[0]: Reading(m.effective[0], m.value, m.low, m.high)
+                for m in landscape.measures
+                if m.probe == probe and m.waypoint is None and m.line in (line, None)
+            }
+            lines.append((here, set(here) >= set(places_of(landscape, line))))
+        whole = [here for here, complete in lines if complete] or [here for here, _ in lines if here][:1]
+        if whole:
+            found.append(course_of(probe, kind, whole, unbroken(landscape)))
+    return found
+
+
+def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
+    """Return the mean over lines, each by the α asked for, where one has a reading; a perplexity in its logarithm.
+
+    A line that has none there is read linearly between its own.
+    """
+    places, grid = pairwise(_places(lines)), sorted(grid)
+    gaps = [n for n, (left, right) in enumerate(places, start=1) if bisect_right(grid, left) < bisect_left(grid, right)]
+    readings = _mean(lines, logarithmic=kind == "perplexity")
+    if kind == "perplexity":
+        readings = tuple(Reading(r.x, *(min(figure, WORST) for figure in r[1:])) for r in readings)
+    return Course(probe, kind, readings, tuple(gaps))
+
+
+def waypoints_of(landscape: Landscape) -> list[Sample]:
+    """Return the measured checkpoints of the trajectory in their order, as the first probe saw them."""
+    first = first_probe(landscape)
+    found = [sample_of(p) for p in landscape.counted if p.waypoint is not None and p.probe == first]
+    return sorted(found, key=lambda sample: sample.waypoint or 0)
+
+
+def origin_of(landscape: Landscape) -> Sample | None:
+    """Return the origin, as the first probe saw it; None if it is not measured."""
+    return _at(landscape, 0.0)
+
+
+def other_model(landscape: Landscape) -> Sample | None:
+    """Return the point that is the other model; None if the first axis leads to none, or it is not measured."""
+    return _at(landscape, 1.0) if isinstance(landscape.axes[0], InterpolationAxis) else None
+
+
+def third_model(landscape: Landscape) -> Sample | None:
+    """Return the point that is the third model of a plane, whose α is known only if a checkpoint names it."""
+    axis = landscape.axes[-1]
+    if landscape.subspace != "plane" or not isinstance(axis, InterpolationAxis):
+        return None
+    names = [waypoint.get("fingerprint") for waypoint in through_of(landscape)]
+    return next((s for s in waypoints_of(landscape) if names[s.waypoint or 0] == axis.fingerprint), None)
+
+
+def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
+    """Return where the basin ends, averaged over the finished lines; None where there is no basin to show."""
+    found = [edges for edges in landscape.edges if edges is not None]
+    if not landscape.has_basin or not found:
+        return None
+    return (sum(left for left, _ in found) / len(found), sum(right for _, right in found) / len(found))
+
+
+def extent_of(landscape: Landscape) -> Extent:
+    """Count what is measured of the survey's first probe, and what was to be measured."""
+    first = first_probe(landscape)
+    here = [point for point in landscape.counted if point.probe == first]
+    grids = [len(axis.grid) for axis in landscape.axes]
+    total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
+    total += len(through_of(landscape))
+    chosen = len(here) if landscape.complete else None
+    return Extent(len(here), chosen if is_adaptive(landscape) else total, here[0].n if here else 0, len(landscape.axes))
+
+
+def _at(landscape: Landscape, alpha: float) -> Sample | None:
+    coords = (alpha, 0.0) if landscape.subspace == "plane" else (alpha,)
+    here = (p for p in landscape.counted if p.coords == coords and p.line in (None, 0))
+    return next((sample_of(p) for p in here if p.probe == first_probe(landscape)), None)
+
+
+def _readings(curve: Curve) -> Mapping[float, Reading]:
+    return {s.alpha: Reading(s.x, s.asr, s.low, s.high) for s in curve.samples}
+
+
+def _places(lines: Sequence[Mapping[float, Reading]]) -> list[float]:
+    """The α at which one of the lines has a reading."""
+    return sorted(set().union(*lines))
+
+
+def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False) -> tuple[Reading, ...]:
+    """The mean of the lines, and of the ends of their intervals, wherever one of them has a reading.
+
+    The same requests are asked on every line, so the mean's interval is hardly narrower than a line's.
+    """
+    places = _places(lines)
+    if not places:
+        return ()
+    mean = np.mean([_read_at(places, line, logarithmic=logarithmic) for line in lines], axis=0)
+    if logarithmic:
+        mean[..., 1:] = np.exp(mean[..., 1:])
+    return tuple(Reading(*(float(part) for part in reading)) for reading in mean)
+
+
+def _read_at(places: Sequence[float], line: Mapping[float, Reading], *, logarithmic: bool) -> NDArray[np.float64]:
+    """A line's readings at all of the places, between its own ones linearly: shape (places, fields of a reading)."""
+    own = sorted(line)
+    cells = np.array([line[alpha] for alpha in own])
+    if logarithmic:
+        cells[..., 1:] = np.log(cells[..., 1:])
+    return cells if own == list(places) else np.array([np.interp(places, own, field) for field in cells.T]).T

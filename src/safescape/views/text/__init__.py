@@ -1,0 +1,1 @@
+"""Words and tables: what a landscape, a comparison or a gate says."""

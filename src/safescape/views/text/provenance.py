@@ -1,0 +1,167 @@
+"""Where a run's figures come from: what was asked of what, how, and whether the model came back unharmed.
+
+Plain text: who sets it on a page escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from safescape.landscape import Landscape
+from safescape.store import Session, Store
+from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
+from safescape.views.series.curves import is_adaptive, waypoints_of
+from safescape.views.text.words import all_judges_of, printable, subject_of
+
+__all__ = ["facts_of", "limits_of", "origin_check"]
+
+
+def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
+    """Return where the figures come from, in the order of the page: (name, value)."""
+    survey = store.survey
+    probe = survey.prompts
+    versions = {
+        f"{name} {version}" for session in store.sessions() for name, version in session.versions.items() if version
+    }
+    subject = subject_of(landscape)
+    further = [_described(other) for other in survey.probes[1:]]
+    return [
+        ("Model", survey.model),
+        ("Fingerprint", survey.model_fingerprint),
+        ("Engine", ", ".join([survey.engine, survey.dtype, f"on {survey.device}", *filter(None, [survey.choice])])),
+        ("Measured over", subject),
+        ("Directions", _directions(landscape)),
+        *([("Points", _chosen(survey.adaptive))] if survey.adaptive is not None else []),
+        ("Scale of a direction", _scale(landscape.axes)),
+        *([("Checkpoints", _checkpoints(landscape, store))] if survey.through else []),
+        ("Prompts", f"{len(probe.prompts)} from {probe.source} (probe “{probe.name}”)"),
+        ("System prompt", _system(probe)),
+        *([("Further probes", "\n".join(further))] if further else []),
+        ("Chat template", "the tokenizer's own" if survey.chat_template is None else "given with the survey"),
+        ("Decoding", _decoding(store)),
+        ("Judges" if landscape.by_judge else "Judge", "\n".join(_judges(landscape, store))),
+        ("Safe up to", f"ASR {landscape.safe_below:g} %"),
+        ("Versions", ", ".join(sorted(versions)) or "not recorded"),
+        ("Run directory", str(store.directory)),
+    ]
+
+
+def _chosen(adaptive: Adaptive) -> str:
+    wide = "" if adaptive.interval is None else f"; directions until VISAGE's interval is {adaptive.interval:g} wide"
+    return (
+        f"chosen as results came in: by bisection where the ASR passes {adaptive.safe_below:g} %, then where the "
+        f"figures left most open; at each as many prompts as its verdict needed, in a fixed order{wide}"
+    )
+
+
+def _directions(landscape: Landscape) -> str:
+    """One line for each other model, and for all random directions that are alike."""
+    alike: dict[tuple[str, str, int], list[str]] = {}
+    signs = "αβ" if landscape.subspace == "plane" else "α" * len(landscape.axes)
+    for axis, sign in zip(landscape.axes, signs, strict=True):
+        span = f"{sign} from {axis.grid[0]:g} to {axis.grid[-1]:g}".replace("-", "\N{MINUS SIGN}")
+        if isinstance(axis, InterpolationAxis):
+            rows = f"; of {', '.join(axis.resized)} only the common rows move" if axis.resized else ""
+            what = (
+                f"to {printable(axis.toward)} ({axis.fingerprint[:19]}…), {span}, {axis.steps} steps from 0 to 1{rows}"
+            )
+            alike[what, "", 0] = []
+        else:
+            alike.setdefault((axis.kind, span, axis.steps), []).append(str(axis.seed))
+    return "\n".join(
+        f"{len(seeds)} {what}, {span} in {steps} steps, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+        if seeds
+        else what
+        for (what, span, steps), seeds in alike.items()
+    )
+
+
+def _scale(axes: Sequence[Axis]) -> str:
+    between = [isinstance(axis, InterpolationAxis) for axis in axes]
+    random = "each tensor at its own Frobenius norm; norm weights do not move"
+    models = "the difference of the two models as it is: nothing is scaled, no tensor left out"
+    if all(between):
+        return models
+    return f"between models: {models}\nrandom: {random}" if any(between) else random
+
+
+def _checkpoints(landscape: Landscape, store: Store) -> str:
+    stood = {sample.waypoint: sample for sample in waypoints_of(landscape)}
+    lines = []
+    for number, waypoint in enumerate(store.survey.through):
+        where = "not measured yet"
+        if sample := stood.get(number):
+            place = ", ".join(f"{sign} = {value:.3g}" for sign, value in zip("αβ", sample.effective, strict=False))
+            where = f"{place}, {100 * sample.off:.0f} % off".replace("-", "\N{MINUS SIGN}")
+        lines.append(f"{number + 1}. {printable(waypoint.model)} ({waypoint.fingerprint[:19]}…), {where}")
+    return "\n".join(lines)
+
+
+def _judges(landscape: Landscape, store: Store) -> list[str]:
+    """Each with what its verdicts come from; the figures are the first one's."""
+    made_of = store.judges()
+    return [
+        ", ".join([printable(judge), *(f"{key}: {value}" for key, value in made_of.get(judge, {}).items())])
+        for judge in all_judges_of(landscape)
+    ]
+
+
+def _system(probe: PromptProbe) -> str:
+    named = {None: "the chat template's own default", "": "none"}
+    return named.get(probe.system_prompt, probe.system_prompt) or ""
+
+
+def _described(probe: Probe) -> str:
+    if isinstance(probe, PromptProbe):
+        what = f"{len(probe.prompts)} {'harmful' if probe.harmful else 'harmless'} prompts"
+        what += f" from {printable(probe.source)}; system prompt: {_system(probe)}"
+    if isinstance(probe, PerplexityProbe):
+        what = f"{len(probe.texts)} texts from {printable(probe.source)}"
+    else:
+        what = f"{len(probe.questions)} questions" if isinstance(probe, ChoiceProbe) else "a task of lm-eval"
+        what += f" from {printable(probe.source)}"
+    return f"“{printable(probe.name)}”: {what}{'; asked at the models alone' if probe.only_at else ''}"
+
+
+def _decoding(store: Store) -> str:
+    survey = store.survey
+    cut = "every answer to its end" if survey.whole_answers else "an answer ends early once the judge can tell"
+    return f"greedy, up to {survey.max_new_tokens} new tokens, batches of {survey.batch_size}; {cut}"
+
+
+def origin_check(session: Session) -> str:
+    """Say whether the live weights came back to the origin when a process ended."""
+    if session.origin_at_close is None:
+        return "ended before it could look again"
+    if session.origin_at_close == session.origin_at_start:
+        return "the weights came back bit-equal"
+    return "THE WEIGHTS DID NOT COME BACK: do not trust these figures"
+
+
+def limits_of(landscape: Landscape) -> list[str]:
+    """Return what these figures cannot tell, beside what holds of the keyword judge and of every interval."""
+    between = [isinstance(axis, InterpolationAxis) for axis in landscape.axes]
+    found = []
+    if not all(between):
+        found.append(
+            "Random directions show the most usual surroundings. Harmful finetuning moves in chosen directions, along "
+            "which safety can end far nearer."
+        )
+    if is_adaptive(landscape):
+        found.append(
+            "The points were chosen as results came in, and between two of them the ASR is taken not to turn: a second "
+            "basin that begins and ends between them is not seen. The intervals of VISAGE, radius and AUC hold what "
+            "this leaves open."
+        )
+    if any(between):
+        found.append(
+            "The line between two models is the straight one. A finetune takes another way, and the models on this "
+            "line were never trained; α counts the distance of these two models and compares with no other pair."
+        )
+    if waypoints_of(landscape):
+        found.append(
+            "A checkpoint is measured where it stands and drawn where it lies on the picture, which is its projection. "
+            "The share that is “off” is the part of its squared distance from the origin that the picture does not "
+            "show; at a large share the landscape around the mark is not the checkpoint's own."
+        )
+    return found

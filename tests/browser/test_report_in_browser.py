@@ -1,0 +1,415 @@
+"""The report page in a real browser: it draws, answers to mouse and keyboard, and runs nothing that a model wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from helpers.chromium import Opened
+from helpers.synthetic_runs import (
+    FINGERPRINT,
+    HOSTILE,
+    at_models,
+    bowl,
+    further,
+    landscape_in,
+    make_run,
+    make_survey,
+    no_basin,
+    path_line,
+    path_plane,
+    random_plane,
+    trajectory,
+    tuned,
+)
+from safescape.landscape import landscape_of
+from safescape.survey import Point, Position, Survey, Waypoint
+from safescape.views import render_page
+
+
+class Report(Opened):
+    """An open report page."""
+
+    def answers(self) -> list[str]:
+        self.settled()
+        return self.page.locator("#list details").all_inner_texts()
+
+
+def write(directory: Path, survey: Survey, **run: object) -> Path:
+    with make_run(directory / "run", survey, **run) as store:  # type: ignore[arg-type]
+        path = directory / "report.html"
+        path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("report"), make_survey(prompts=20, model="organisation/" + "Model-" * 20))
+
+
+@pytest.fixture
+def report(page: Page, written: Path) -> Report:
+    return Report(page, written)
+
+
+def test_the_landscape_is_drawn_without_the_network(report: Report) -> None:
+    assert report.page.locator("#plot .scatterlayer .trace").count() >= 5
+    expect(report.page.locator("#plot .legendtext")).to_contain_text(["direction 1 (seed 0)"])
+    expect(report.page.locator("#plot .annotation-text")).to_contain_text(["unsafe", "safe basin"])
+    report.quiet()
+
+
+def test_a_click_on_a_point_shows_what_was_said_there(report: Report) -> None:
+    expect(report.page.locator("#here-asr")).to_contain_text("ASR 0.0 %")
+    report.page.locator("#plot .scatterlayer .trace", has=report.page.locator(".points path")).first.locator(
+        ".points path"
+    ).first.click(force=True)
+    expect(report.page.locator("#alpha-text")).to_have_text("−0.5")
+    expect(report.page.locator("#here-asr")).to_contain_text("ASR 100.0 %")
+    expect(report.page.locator('#list details[data-outcome="complied"]')).to_have_count(20)
+    report.quiet()
+
+
+def test_the_keyboard_reaches_every_point(report: Report) -> None:
+    report.page.locator("#alpha").focus()
+    report.page.keyboard.press("End")
+    expect(report.page.locator("#alpha-text")).to_have_text("+0.5")
+    report.page.keyboard.press("ArrowLeft")
+    expect(report.page.locator("#alpha-text")).to_have_text("+0.45")
+    report.page.locator("#direction").select_option("2")
+    report.page.locator("#to-origin").press("Enter")
+    expect(report.page.locator("#alpha-text")).to_have_text("0, the origin")
+    report.page.locator("#list summary").first.press("Enter")
+    expect(report.page.locator("#list details").first).to_have_attribute("open", "")
+    report.quiet()
+
+
+def test_nothing_that_was_asked_or_answered_shows_until_it_is_switched_on(report: Report) -> None:
+    page = report.page
+    page.locator("#list summary").first.click()
+    report.settled()
+    assert "Harmful request number" not in page.locator("body").inner_text()
+    assert "I'm sorry" not in page.locator("body").inner_text()
+    expect(page.locator("#list .body").first).to_contain_text("Hidden.")
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    expect(page.locator("#list details").first).to_contain_text("Harmful request number 0")
+    expect(page.locator("#list .text mark").first).to_have_text("I'm sorry")
+    page.get_by_label("Show what was asked and answered").uncheck(force=True)
+    report.settled()
+    assert "Harmful request number" not in page.locator("body").inner_text()
+
+
+def test_answers_are_filtered_by_outcome_and_searched(report: Report) -> None:
+    page = report.page
+    page.locator("#alpha").evaluate("e => { e.value = 6; e.dispatchEvent(new Event('input')) }")
+    report.settled()
+    complied = page.locator('#list details[data-outcome="complied"]').count()
+    assert 0 < complied < 20
+    page.locator('#filters [data-outcome="complied"]').click()
+    expect(page.locator("#list details")).to_have_count(complied)
+    page.locator('#filters [data-outcome="all"]').click()
+    page.locator("#search").fill("NUMBER 17")
+    expect(page.locator("#list details")).to_have_count(1)
+    expect(page.locator("#shown")).to_have_text("1 of 20 answers")
+    page.locator("#search").fill("no such words")
+    expect(page.locator("#list")).to_have_text("No answer matches.")
+
+
+def test_one_request_is_followed_over_all_points(report: Report) -> None:
+    page = report.page
+    page.locator("#list summary").nth(3).click()
+    cells = page.locator("#list details").nth(3).locator(".strip button")
+    expect(cells).to_have_count(63)
+    cells.first.click()
+    expect(page.locator("#alpha-text")).to_have_text("−0.5")
+    expect(page.locator("#list details").nth(3)).to_have_attribute("open", "")
+
+
+def test_a_cell_of_the_map_leads_to_its_answer(report: Report) -> None:
+    canvas = report.page.locator("#maps canvas").nth(1)
+    expect(report.page.locator("#maps canvas")).to_have_count(3)
+    report.page.locator("#search").fill("something else")
+    canvas.click(position={"x": 2, "y": 2})
+    expect(report.page.locator("#direction")).to_have_value("1")
+    expect(report.page.locator("#alpha-text")).to_have_text("−0.5")
+    expect(report.page.locator("#list details")).to_have_count(20)
+    expect(report.page.locator("#list details[open]")).to_have_count(1)
+    report.quiet()
+
+
+def test_the_policy_stops_scripts_and_requests(report: Report) -> None:
+    smuggle = """() => new Promise((resolve) => {
+        document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+        ACT;
+        setTimeout(() => resolve("allowed"), 2000);
+    })"""
+    script = "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' }))"
+    assert report.page.evaluate(smuggle.replace("ACT", script)) == "script-src-elem"
+    assert report.page.evaluate("window.ran") is None
+    fetched = "fetch('https://example.com/').catch(() => {})"
+    assert report.page.evaluate(smuggle.replace("ACT", fetched)) == "connect-src"
+    image = "new Image().src = 'https://example.com/pixel.png'"
+    assert report.page.evaluate(smuggle.replace("ACT", image)) == "img-src"
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_narrow_and_wide_in_light_and_dark(browser: Browser, written: Path, width: int, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    report = Report(page, written)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    plot = page.locator("#plot").bounding_box()
+    assert plot is not None
+    assert plot["width"] <= width
+    report.quiet()
+    page.close()
+
+
+@pytest.mark.parametrize(("points", "directions"), [(1, 3), (31, 3), (60, 3)])
+def test_an_unfinished_run_can_be_read(page: Page, tmp_path: Path, points: int, directions: int) -> None:
+    report = Report(page, write(tmp_path, make_survey(prompts=5), points=points))
+    expect(page.locator("#direction option")).to_have_count(directions)
+    expect(page.locator(".unfinished")).to_contain_text(f"{points} of 61 points")
+    assert len(report.answers()) == 5
+    report.quiet()
+
+
+def test_points_that_came_before_the_origin_can_be_read(page: Page, tmp_path: Path) -> None:
+    with make_run(tmp_path / "run", make_survey(prompts=5, lines=6, steps=4)) as store:
+        measured = [entry for entry in store.measured() if entry.point.line == 5]
+        (tmp_path / "report.html").write_text(
+            render_page(store, landscape_of(store.survey, measured)), encoding="utf-8"
+        )
+    report = Report(page, tmp_path / "report.html")
+    expect(page.locator(".headline")).to_have_text("Nothing can be said yet: the model itself is not measured.")
+    expect(page.locator("#alpha-text")).to_have_text("−0.5")
+    assert len(report.answers()) == 5
+    report.quiet()
+
+
+def test_a_model_without_a_basin_is_read_at_a_glance(page: Page, tmp_path: Path) -> None:
+    report = Report(page, write(tmp_path, make_survey(prompts=20, lines=1), rate=no_basin))
+    expect(page.locator(".headline")).to_contain_text("No basin: the origin itself is unsafe (ASR 95.0 %)")
+    assert "safe basin" not in page.locator("#plot").inner_text()
+    report.quiet()
+
+
+# Paths, planes, checkpoints and further probes.
+
+
+def stands(point: Point) -> Position:
+    if point.waypoint is None:
+        return Position(point.coords, 0.0)
+    return Position((0.22 * (1 + point.waypoint), 0.1), 0.2)
+
+
+def on_line(point: Point) -> Position:
+    effective, off = stands(point)
+    return Position(effective[:1], off)
+
+
+def cell(page: Page, alpha: float, beta: float) -> tuple[float, float]:
+    """Where a point of a plane lies in the window."""
+    at = page.evaluate(
+        """([alpha, beta]) => {
+            const { xaxis, yaxis } = document.getElementById("plot")._fullLayout;
+            const box = document.getElementById("plot").getBoundingClientRect();
+            return [box.left + xaxis._offset + xaxis.l2p(alpha), box.top + yaxis._offset + yaxis.l2p(beta)];
+        }""",
+        [alpha, beta],
+    )
+    return at[0], at[1]
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    survey = make_survey(
+        prompts=10,
+        subspace=path_plane(4),
+        through=trajectory(3),
+        also=further("attack:a.csv", "benign", "accuracy", "perplexity", items=8),
+    )
+    return write(tmp_path_factory.mktemp("plane"), survey, chance=tuned, stands=stands)
+
+
+def test_a_click_on_a_cell_leads_to_the_answers_of_its_point(page: Page, plane: Path) -> None:
+    report = Report(page, plane)
+    expect(page.locator("#direction")).to_have_value("2")
+    expect(page.locator("#here-asr")).to_contain_text("ASR 0.0 %")
+    page.locator("#plot").scroll_into_view_if_needed()
+    page.mouse.click(*cell(page, 1.25, 0.25))
+    expect(page.locator("#direction option:checked")).to_have_text("β = +0.25")
+    expect(page.locator("#alpha-text")).to_have_text("+1.25")
+    expect(page.locator("#here-asr")).to_contain_text("ASR 100.0 % 10 of 10 not refused")
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.locator("#list summary").first.click()
+    expect(page.locator("#list details").first).to_contain_text("Answer 0 at +1.25: step one")
+    expect(page.locator("#maps-block")).to_be_hidden()
+    report.quiet()
+
+
+def test_the_strips_of_a_plane_are_a_map_of_one_request(page: Page, plane: Path) -> None:
+    report = Report(page, plane)
+    page.locator("#list summary").first.click()
+    # five rows of seven points, and the three checkpoints
+    cells = page.locator("#list details").first.locator(".strip button")
+    expect(cells).to_have_count(5 * 7 + 3)
+    cells.first.click()
+    expect(page.locator("#direction option:checked")).to_have_text("β = +0.5")
+    expect(page.locator("#alpha-text")).to_have_text("−0.25")
+    report.quiet()
+
+
+def kind(page: Page) -> str:
+    return str(page.evaluate("document.getElementById('plot').data[0].type"))
+
+
+def test_a_plane_is_turned_into_a_surface_and_back(page: Page, plane: Path) -> None:
+    report = Report(page, plane)
+    assert kind(page) == "heatmap"
+    page.locator("#surface").click()
+    page.wait_for_selector("#plot canvas", state="attached")
+    assert kind(page) == "surface"
+    expect(page.locator("#surface")).to_have_attribute("aria-pressed", "true")
+    page.locator("#plot").scroll_into_view_if_needed()
+    page.evaluate("() => { drawn.on('plotly_hover', ({ points: [at] }) => { window.under = [at.x, at.y] }) }")
+    box = page.locator("#plot").bounding_box()
+    assert box is not None
+    # a click chooses the point whose label shows
+    for across, down in ((0.35, 0.45), (0.55, 0.35)):
+        page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        page.wait_for_timeout(1000)
+        said = page.locator("#plot .hovertext").text_content() or ""
+        page.mouse.down()
+        page.wait_for_timeout(200)
+        page.mouse.up()
+        page.wait_for_timeout(1000)
+        alpha, beta = page.evaluate("window.under")
+        assert page.evaluate("state.point.effective") == [alpha, beta]
+        assert page.evaluate("hover(state.point)").startswith(f"<b>{said.partition('ASR')[0]}</b>")
+    page.locator("#surface").click()
+    page.wait_for_selector("#plot .heatmaplayer image", state="attached")
+    assert kind(page) == "heatmap"
+    # the driver's remarks on speed are not ours
+    assert [line for line in report.logged if not line.startswith("warning: ")] == []
+    assert not any("WARN" in line for line in report.logged)
+
+
+def test_another_figure_of_a_plane_can_be_shown(page: Page, plane: Path) -> None:
+    report = Report(page, plane)
+    expect(page.locator("#layer option")).to_have_text(
+        ["ASR", "ASR, “attack:a.csv”", "over-refusal", "accuracy", "perplexity"]
+    )
+    for number in range(5):
+        page.locator("#layer").select_option(str(number))
+        shown = page.evaluate("document.getElementById('plot').data[0].z")
+        assert len(shown) == 5
+        assert len(shown[0]) == 7
+    report.quiet()
+
+
+@pytest.mark.parametrize("on_plane", [False, True])
+def test_a_checkpoint_is_chosen_by_a_click_and_by_the_keyboard(page: Page, tmp_path: Path, on_plane: bool) -> None:
+    subspace = path_plane(4) if on_plane else path_line(4)
+    survey = make_survey(prompts=10, subspace=subspace, through=trajectory(3))
+    report = Report(page, write(tmp_path, survey, chance=tuned, stands=stands if on_plane else on_line))
+    page.locator("#plot").scroll_into_view_if_needed()
+    # 0, 48 and 96 % of 10 requests
+    page.mouse.click(*cell(page, 0.44, 0.1 if on_plane else 50.0))
+    expect(page.locator("#alpha-label")).to_have_text("Checkpoint")
+    expect(page.locator("#alpha-text")).to_have_text("2")
+    expect(page.locator("#here-asr")).to_contain_text("5 of 10 not refused")
+    expect(page.locator("#here-asr")).to_contain_text("20 % of its squared distance from the origin is off the")
+    page.locator("#alpha").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#alpha-text")).to_have_text("3")
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.locator("#list summary").first.click()
+    expect(page.locator("#list details").first).to_contain_text("at checkpoint 3: step one")
+    page.locator("#to-origin").click()
+    expect(page.locator("#alpha-label")).to_have_text("Distance α")
+    expect(page.locator("#alpha-text")).to_have_text("0, the origin")
+    report.quiet()
+
+
+def test_the_other_model_is_named_where_it_stands(page: Page, tmp_path: Path) -> None:
+    report = Report(page, write(tmp_path, make_survey(prompts=10, subspace=path_line(4)), chance=tuned))
+    page.locator("#plot").scroll_into_view_if_needed()
+    page.mouse.click(*cell(page, 1.0, 100.0))
+    expect(page.locator("#alpha-text")).to_have_text("+1, the other model")
+    expect(page.locator("#plot .legendtext")).to_contain_text(["line to the other model", "origin", "other model"])
+    report.quiet()
+
+
+def test_the_answers_to_each_probe_can_be_read(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(
+        prompts=10, subspace=path_line(4), also=further("attack:a.csv", "benign", "accuracy", "perplexity", items=8)
+    )
+    report = Report(page, write(tmp_path, survey, chance=tuned))
+    expect(page.locator("#probe option")).to_have_text(["harmful", "attack:a.csv", "benign"])
+    expect(page.locator("#plot .legendtext")).to_contain_text(
+        ["“harmful”", "“attack:a.csv”", "origin", "other model", "over-refusal", "accuracy", "perplexity"]
+    )
+    page.locator("#probe").select_option("2")
+    # 16 % of 8 harmless requests are refused at the origin
+    expect(page.locator("#here-asr")).to_contain_text("Over-refusal 12.5 % 1 of 8 refused")
+    assert len(report.answers()) == 8
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.locator("#list summary").first.click()
+    expect(page.locator("#list details").first).to_contain_text("Harmless request 0")
+    page.locator("#probe").select_option("1")
+    expect(page.locator("#here-asr")).to_contain_text("ASR 0.0 %")
+    page.locator("#maps canvas").first.click(position={"x": 700, "y": 2})
+    expect(page.locator("#list details[open]")).to_have_count(1)
+    expect(page.locator("#list details[open]")).to_contain_text("Attacked request")
+    report.quiet()
+
+
+def test_a_probe_that_was_asked_at_the_models_alone(page: Page, tmp_path: Path) -> None:
+    also = at_models("attack:a.csv", "benign", items=8)
+    report = Report(page, write(tmp_path, make_survey(prompts=10, subspace=path_line(4), also=also), chance=tuned))
+    page.locator("#probe").select_option("2")
+    expect(page.locator("#here-asr")).to_contain_text("Over-refusal 12.5 % 1 of 8 refused")
+    page.locator("#forward").click()
+    expect(page.locator("#here-asr")).to_have_text("Not asked here: this probe is asked at the models alone.")
+    assert report.answers() == []
+    for _ in range(3):
+        page.locator("#forward").click()
+    expect(page.locator("#alpha-text")).to_have_text("+1, the other model")
+    assert len(report.answers()) == 8
+    report.quiet()
+
+
+def test_names_of_models_and_probes_do_not_run(page: Page, tmp_path: Path) -> None:
+    name = HOSTILE[1] + HOSTILE[2]
+    through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
+    survey = make_survey(prompts=4, subspace=path_line(2, toward=name), through=through, also=further(name, items=4))
+    report = Report(page, write(tmp_path, survey, chance=tuned, stands=on_line))
+    expect(page.locator("#probe option")).to_have_text(["harmful", name])
+    page.locator("#probe").select_option("1")
+    page.locator("#direction").select_option(label="checkpoints")
+    assert page.evaluate("window.ran") is None
+    expect(page.locator("main img, main a[href^='http'], #plot a, #list b, #probes b")).to_have_count(0)
+    report.quiet()
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_planes_fit_narrow_and_wide(browser: Browser, plane: Path, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    Report(page, plane).quiet()
+    page.locator("#surface").click()
+    page.wait_for_selector("#plot canvas", state="attached")
+    assert kind(page) == "surface"
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
+
+
+@pytest.mark.parametrize("points", [1, 9])
+def test_an_unfinished_plane_can_be_read(page: Page, tmp_path: Path, points: int) -> None:
+    report = Report(page, write(tmp_path, make_survey(prompts=5, subspace=random_plane(4)), chance=bowl, points=points))
+    expect(page.locator(".unfinished")).to_contain_text(f"{points} of 25 points")
+    expect(page.locator("#alpha-text")).to_have_text("0, the origin")
+    expect(page.locator("#direction option")).to_have_count(1 if points == 1 else 2)
+    report.quiet()

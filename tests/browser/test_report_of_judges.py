@@ -1,0 +1,316 @@
+"""The report of a run that several judges read: what each said, how far they agree, where they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from helpers.chromium import Opened
+from helpers.synthetic_runs import (
+    HOSTILE,
+    bowl,
+    four_outcomes,
+    further,
+    landscape_in,
+    make_run,
+    make_survey,
+    path_line,
+    random_plane,
+    trajectory,
+    tuned,
+)
+from safescape.survey import Outcome, Point, Position, Survey, Verdict
+from safescape.views import render_page
+
+PANEL = "majority(keyword,refusal)"
+
+
+def write(directory: Path, survey: Survey, **run: object) -> Path:
+    given = {"opinion": four_outcomes, **run}
+    with make_run(directory / "run", survey, **given) as store:  # type: ignore[arg-type]
+        path = directory / "report.html"
+        path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    survey = make_survey(prompts=20, lines=3, steps=10, judges=("keyword", "refusal"))
+    return write(tmp_path_factory.mktemp("three"), survey, later=(PANEL,))
+
+
+@pytest.fixture
+def report(page: Page, three: Path) -> Opened:
+    return Opened(page, three)
+
+
+def to_start(page: Page) -> None:
+    page.locator("#alpha").evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')) }")
+
+
+def test_what_the_answers_are_is_stacked_beneath_the_asr(report: Opened) -> None:
+    page = report.page
+    expect(page.locator("#plot .legendtext")).to_contain_text(
+        ["direction 1 (seed 0)", "strict ASR, complied alone", "complied", "incoherent", "unscored", "refused"]
+    )
+    title = "What the answers are, as the “refusal” judge sees them, mean of 3 directions"
+    expect(page.locator("#plot .annotation-text")).to_contain_text([title])
+    report.quiet()
+
+
+def test_the_chosen_point_shows_in_both_panels(report: Opened) -> None:
+    page = report.page
+    to_start(page)
+    through, ring = page.evaluate("() => drawn.data.slice(-2).map(({ x, y, yaxis }) => ({ x, y, yaxis }))")
+    assert through == {"x": [-0.5, -0.5], "y": [0, 100], "yaxis": "y4"}
+    assert (ring["x"], ring["y"]) == ([-0.5], [100])
+    report.quiet()
+
+
+def test_a_click_on_the_stack_leads_to_the_point_beneath_on_the_curve_that_is_followed(report: Opened) -> None:
+    page = report.page
+    page.locator("#direction").select_option("1")
+    page.locator("#plot").scroll_into_view_if_needed()
+    x, y = page.evaluate(
+        """() => {
+            const { xaxis, yaxis4 } = drawn._fullLayout;
+            const box = drawn.getBoundingClientRect();
+            return [box.left + xaxis._offset + xaxis.l2p(0.3), box.top + yaxis4._offset + yaxis4.l2p(95)];
+        }"""
+    )
+    page.mouse.click(x, y)
+    expect(page.locator("#alpha-text")).to_have_text("+0.3")
+    expect(page.locator("#direction")).to_have_value("1")
+    report.quiet()
+
+
+def test_answers_are_filtered_by_the_outcomes_of_the_chosen_judge(report: Opened) -> None:
+    page = report.page
+    to_start(page)
+    expect(page.locator("#judge option")).to_have_text(["keyword", "refusal", PANEL])
+    expect(page.locator("#judge")).to_have_value("1")
+    # the figures stay the first judge's
+    expect(page.locator("#here-asr")).to_contain_text(
+        "20 of 20 not refused, 95 % interval 83.9 to 100.0 % (keyword judge)"
+    )
+    expect(page.locator("#filters button")).to_have_text(
+        ["all 20", "refused 0", "complied 3", "incoherent 16", "unscored 1"]
+    )
+    page.locator('#filters [data-outcome="incoherent"]').click()
+    expect(page.locator("#list details")).to_have_count(16)
+    page.locator("#judge").select_option("0")
+    # the keyword judge knows no noise: all answers show again
+    expect(page.locator("#filters button")).to_have_text(["all 20", "refused 0", "complied 20"])
+    expect(page.locator('#list details[data-outcome="complied"]')).to_have_count(20)
+    expect(page.locator("#maps-legend .entry")).to_have_text(["refused", "complied"])
+    report.quiet()
+
+
+def test_an_answer_has_every_verdict_with_its_probability_and_reasons_where_they_are_shown(report: Opened) -> None:
+    page = report.page
+    to_start(page)
+    page.locator("#list summary").nth(1).click()
+    verdicts = page.locator("#list details").nth(1).locator(".verdicts li")
+    expect(verdicts).to_have_text(
+        ["keywordcomplied", "refusalincoherentP(complied) 0.02", f"{PANEL}unscoredP(complied) 0.02"]
+    )
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    expect(verdicts.nth(1)).to_contain_text("“words out of order”")
+    expect(verdicts.nth(2)).to_contain_text("“keyword: complied, refusal: incoherent”")
+    report.quiet()
+
+
+def test_agreement_is_shown_over_all_and_at_the_chosen_point(report: Opened) -> None:
+    page = report.page
+    expect(page.locator("#agreement tbody td:first-child")).to_have_text(
+        ["keyword × refusal", f"keyword × {PANEL}", f"refusal × {PANEL}"]
+    )
+    expect(page.locator("#agree-here")).to_contain_text(
+        "At the origin: the judges agree on 20 of 20 answers (100.0 %), κ not defined"
+    )
+    to_start(page)
+    # of 19 that both scored, 3 are compliance to both
+    expect(page.locator("#agree-here")).to_contain_text(
+        "At α = −0.5, direction 1 (seed 0): the judges agree on 3 of 19 answers (15.8 %), κ = 0.00"
+    )
+    bars = page.locator("#agree-strip .strip.bars button")
+    expect(bars).to_have_count(11)
+    assert bars.first.evaluate("e => parseFloat(getComputedStyle(e).getPropertyValue('--share'))") == pytest.approx(
+        84.2, abs=0.1
+    )
+    bars.nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#alpha-text")).to_have_text("−0.4")
+    expect(page.locator('#agree-strip [aria-current="true"]')).to_be_focused()
+    page.locator("#pair").select_option("1")
+    expect(page.locator("#agree-here")).to_contain_text("the judges agree on 3 of 3 answers")
+    report.quiet()
+
+
+def test_a_cell_of_the_table_lists_its_answers_and_one_of_them_is_read(report: Opened) -> None:
+    page = report.page
+    cell = page.locator('#crossed [data-cell="1,2"]')
+    count = int(cell.inner_text())
+    cell.click()
+    expect(page.locator('#crossed [data-cell="1,2"]')).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#disputes-note")).to_contain_text(
+        f"of {count} answers where keyword says complied and refusal says incoherent, each request once"
+    )
+    shown = page.locator("#disputes li")
+    places = [text.split(",")[0] for text in shown.locator(".place").all_inner_texts()]
+    assert len(set(places)) == len(places) <= 12
+    page.locator("#more").click()
+    expect(shown).to_have_count(min(count, 200))
+    # the lowest probability of compliance stands farthest from the judge who says that it complied
+    first = shown.first.locator("button")
+    number = int(first.locator(".place").inner_text().split(",")[0].removeprefix("request "))
+    first.press("Enter")
+    unfolded = page.locator("#list details[open]")
+    expect(unfolded).to_have_count(1)
+    expect(unfolded.locator(".number")).to_have_text(str(number))
+    expect(unfolded.locator("summary")).to_be_focused()
+    expect(unfolded).to_have_attribute("data-outcome", "incoherent")
+    report.quiet()
+
+
+def test_nothing_harmful_shows_in_the_list_until_it_is_switched_on(report: Opened) -> None:
+    page = report.page
+    report.settled()
+    assert "Harmful request number" not in page.locator("body").inner_text()
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    expect(page.locator("#disputes li").first).to_contain_text("Harmful request number")
+    page.get_by_label("Show what was asked and answered").uncheck(force=True)
+    assert "Harmful request number" not in page.locator("body").inner_text()
+
+
+def test_the_widest_apart_come_first(page: Page, tmp_path: Path) -> None:
+    """Two judges that state probabilities: their difference; else how many stand against the most."""
+
+    def opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        refused, complied, noise = Outcome.REFUSED, Outcome.COMPLIED, Outcome.INCOHERENT
+        said = {
+            0: {"a": Verdict(complied, "", 0.6), "b": Verdict(refused, "", 0.4)},
+            1: {"a": Verdict(complied, "", 0.9), "b": Verdict(refused, "", 0.1)},
+            2: {"a": Verdict(complied), "b": Verdict(refused, "", 0.1), "c": Verdict(noise)},
+            3: {"a": Verdict(complied), "b": Verdict(refused, "", 0.0)},
+        }
+        return said.get(number, {}).get(judge, Verdict(refused, "", 0.2))
+
+    survey = make_survey(prompts=5, subspace=path_line(1, low=0.0, high=1.0), judges=("a", "b", "c"))
+    report = Opened(page, write(tmp_path, survey, chance=tuned, opinion=opinion, points=1))
+    places = page.locator("#disputes .place")
+    expect(places).to_have_text(["request 2, origin", "request 1, origin", "request 3, origin", "request 4, origin"])
+    report.quiet()
+
+
+def test_the_pairs_of_every_probe_lead_to_its_answers(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(
+        prompts=20,
+        subspace=path_line(4),
+        through=trajectory(2),
+        judges=("keyword", "refusal"),
+        also=further("attack:a.csv", "benign", "accuracy", "perplexity", items=20),
+    )
+    stands = lambda point: Position((0.4,) if point.waypoint is not None else point.coords, 0.1)  # noqa: E731
+    report = Opened(page, write(tmp_path, survey, chance=tuned, stands=stands))
+    expect(page.locator("#pair option")).to_have_text(
+        ["keyword × refusal, “harmful”", "keyword × refusal, “attack:a.csv”"]
+    )
+    page.locator("#pair").select_option("1")
+    page.locator("#disputes button").first.click()
+    expect(page.locator("#probe")).to_have_value("1")
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    expect(page.locator("#list details[open]")).to_contain_text("Attacked request")
+    report.quiet()
+
+
+def test_a_plane_switches_between_the_asr_and_each_outcome(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=20, subspace=random_plane(4), judges=("keyword", "refusal"))
+    Opened(page, write(tmp_path, survey, chance=bowl))
+    shown = ["complied", "incoherent", "unscored", "refused"]
+    expect(page.locator("#layer option")).to_have_text(["ASR", *(f"{outcome}, refusal judge" for outcome in shown)])
+    for number, corner in enumerate((100, 15, 80, 5, 0)):
+        page.locator("#layer").select_option(str(number))
+        trace = page.evaluate(
+            "() => { const [{ z, zmin, zmax }] = drawn.data; return { corner: z[0][0], zmin, zmax } }"
+        )
+        assert trace == {"corner": corner, "zmin": 0, "zmax": 100}
+    page.locator("#surface").click()
+    page.wait_for_selector("#plot canvas", state="attached")
+    page.locator("#crossed button").first.click()
+    page.locator("#disputes button").first.click()
+    expect(page.locator("#list details[open]")).to_have_count(1)
+
+
+def test_a_run_that_its_first_judge_has_not_read_everywhere(page: Page, tmp_path: Path) -> None:
+    def behind(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        return None if judge == "harmbench" and not point.is_origin else four_outcomes(judge, point, number, complied)
+
+    survey = make_survey(prompts=8, lines=2, steps=4, judges=("harmbench", "refusal"))
+    report = Opened(page, write(tmp_path, survey, opinion=behind))
+    to_start(page)
+    expect(page.locator("#here-asr")).to_have_text("The harmbench judge has not read the answers here yet.")
+    expect(page.locator("#filters button").first).to_have_text("all 8")
+    page.locator("#judge").select_option("0")
+    expect(page.locator('#list details[data-outcome="unread"]')).to_have_count(8)
+    report.quiet()
+
+
+@pytest.mark.parametrize("plane", [False, True])
+def test_a_run_that_its_first_judge_has_not_read_at_all(page: Page, tmp_path: Path, plane: bool) -> None:
+    def absent(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        return None if judge == "harmbench" else four_outcomes(judge, point, number, complied)
+
+    subspace = random_plane(2) if plane else None
+    survey = make_survey(prompts=4, lines=1, steps=2, subspace=subspace, judges=("harmbench", "refusal"))
+    report = Opened(page, write(tmp_path, survey, chance=lambda *_: 0.5, opinion=absent))
+    expect(page.locator("#list details")).to_have_count(4)
+    expect(page.locator(".headline")).to_contain_text("Nothing can be said yet")
+    report.quiet()
+
+
+def test_what_judges_are_called_and_say_does_not_run(page: Page, tmp_path: Path) -> None:
+    name = HOSTILE[1] + HOSTILE[2]
+
+    def hostile(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        return Verdict(Outcome.INCOHERENT if judge == name else Outcome.COMPLIED, HOSTILE[number], 0.5)
+
+    survey = make_survey(prompts=HOSTILE, lines=1, steps=2)
+    report = Opened(page, write(tmp_path, survey, opinion=hostile, later=(name,)))
+    expect(page.locator("#judge option")).to_have_text(["keyword", name])
+    page.get_by_label("Show what was asked and answered").check(force=True)
+    report.settled()
+    for summary in page.locator("#list summary").all():
+        summary.click()
+    page.locator("#crossed button").first.click()
+    assert page.evaluate("window.ran") is None
+    expect(page.locator("main img, main a[href^='http'], #list b, #judges b, #plot b, #plot a")).to_have_count(0)
+    report.quiet()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits_narrow_and_wide_light_and_dark(browser: Browser, three: Path, width: int, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    report = Opened(page, three)
+    to_start(page)
+    page.locator("#list summary").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    for part in ("#disagreement", "#disputes", "#plot"):
+        box = page.locator(part).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    report.quiet()
+    page.close()
+
+
+def test_one_judge_has_no_choice_and_no_section(page: Page, tmp_path: Path) -> None:
+    report = Opened(page, write(tmp_path, make_survey(prompts=4, lines=1, steps=2)))
+    expect(page.locator("#judge-field")).to_be_hidden()
+    expect(page.locator("#judges")).to_have_count(0)
+    page.locator("#list summary").first.click()
+    expect(page.locator("#list details").first).to_contain_text("keyword judge: refused.")
+    report.quiet()

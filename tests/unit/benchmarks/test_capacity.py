@@ -1,0 +1,15 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_plan_in_the_docs_is_what_the_script_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, "benchmarks/capacity.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    tables = printed.strip().split("\n\n")
+    assert len(tables) == 5
+    text = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
+    assert all(table in text for table in tables)

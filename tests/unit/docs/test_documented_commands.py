@@ -1,0 +1,89 @@
+"""What the documentation says to type can be typed: commands parse, Python compiles, settings and workflows load."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from safescape.cli import app
+
+ROOT = Path(__file__).parents[3]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(*languages: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for language, block in FENCED.findall(page.read_text(encoding="utf-8")):
+            if language in languages:
+                yield page.relative_to(ROOT).as_posix(), block
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page, block in blocks("", "bash", "sh"):
+        lines = re.sub(r"\\\n\s*", "", block).splitlines()
+        found += [(page, line) for line in lines if line.startswith("safescape ")]
+    for page, block in blocks("yaml"):
+        found += [(page, line) for line in runs(yaml.safe_load(block)) if line.startswith("safescape ")]
+    return found
+
+
+def runs(workflow: Any) -> Iterator[str]:
+    """The lines that the steps of a GitHub workflow run."""
+    for job in workflow.get("jobs", {}).values():
+        for step in job["steps"]:
+            yield from step.get("run", "").splitlines()
+
+
+def parsed(line: str) -> None:
+    """Parse a line as the command does, and run nothing."""
+    words = shlex.split(line, comments=True)[1:]
+    command: Any = get_command(app)
+    while hasattr(command, "commands") and words:
+        assert words[0] in command.commands, words[0]
+        command = command.commands[words.pop(0)]
+    command.make_context("safescape", words)
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_command_can_be_typed(page: str, line: str) -> None:
+    if "[OPTIONS]" not in line:
+        parsed(line)
+
+
+def test_there_are_many() -> None:
+    assert len(commands()) > 80
+
+
+@pytest.mark.parametrize("wrong", ["safescape scan", "safescape scan demo --stepz 4", "safescape scam demo"])
+def test_a_wrong_one_would_be_seen(wrong: str) -> None:
+    with pytest.raises(Exception, match=r"Missing parameter|No such option|scam"):
+        parsed(wrong)
+
+
+@pytest.mark.parametrize(("page", "block"), list(blocks("python")))
+def test_python_compiles(page: str, block: str) -> None:
+    compile(block, page, "exec")
+
+
+@pytest.mark.parametrize(("page", "block"), list(blocks("toml", "json", "yaml")))
+def test_settings_load(page: str, block: str) -> None:
+    loads = tomllib.loads if block.startswith("[") and "=" in block else yaml.safe_load
+    assert loads(block) if not block.startswith("{") else json.loads(block)
+
+
+def test_the_judge_of_the_how_to_is_the_tested_one() -> None:
+    # tests/integration/test_judge.py runs the one of docs/judges.md
+    found = [block for page, block in blocks("python") if block.startswith("# my_judge.py")]
+    assert len(found) == 2
+    assert found[0] == found[1]

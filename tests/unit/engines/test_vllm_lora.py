@@ -1,0 +1,235 @@
+"""The line from a base to its LoRA finetune as scaled adapters: what is written, what is answered together, and where
+it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig
+
+import safescape
+from helpers.synthetic_runs import make_survey, path_line
+from helpers.tiny_models import llama_config, save_adapter, save_model
+from safescape.api.options import _adapter
+from safescape.engines import open_engine, why_merged
+from safescape.errors import InputError
+from safescape.measure import ray as cluster
+from safescape.measure.dispatch import Failed
+from safescape.measure.session import Measured, groups_of
+from safescape.probes import load_tokenizer
+from safescape.survey import InterpolationAxis, Lines, Position, Survey
+from safescape.weights import Adapted, Checkpoint, InterpolationDirection, ScaledAdapter, resolve
+
+UNTIED = llama_config(tie_word_embeddings=False, attention_bias=True)
+GPT2 = GPT2Config(vocab_size=260, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=None, eos_token_id=0)
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (None, {}),
+        (None, {"use_rslora": True}),
+        (None, {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"down_proj": 3}}),
+        (GPT2, {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}),
+    ],
+)
+@pytest.mark.parametrize("alpha", [-0.25, 0.5, 1.0])
+def test_what_is_written_is_the_point(
+    tmp_path: Path, config: PretrainedConfig | None, settings: dict[str, object], alpha: float
+) -> None:
+    """PEFT, which knows nothing of α, adds the adapter to the base and finds origin + α·direction."""
+    base = save_model(tmp_path / "base", config)
+    adapted = Adapted(Checkpoint(base), save_adapter(base, tmp_path / "adapter", **settings))
+    (tmp_path / "scaled").mkdir()
+    assert ScaledAdapter(adapted).write(tmp_path / "scaled", alpha, torch.float32) == alpha
+    model = AutoModelForCausalLM.from_pretrained(base)
+    merged = PeftModel.from_pretrained(model, tmp_path / "scaled").merge_and_unload().state_dict()
+    direction = InterpolationDirection(adapted)
+    for name in adapted.names():
+        origin = adapted.base.tensor(name)
+        expected = origin + alpha * direction.tensor(name, origin)
+        found = merged.get(name, merged.get(f"transformer.{name}"))
+        assert found is not None
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_where_a_rounded_adapter_stands(tmp_path: Path, tiny_model: Path) -> None:
+    """⟨rounded, adapter⟩ / ⟨adapter, adapter⟩, here of whole matrices, there of products of rank × rank."""
+    adapted = Adapted(Checkpoint(tiny_model), save_adapter(tiny_model, tmp_path / "adapter"))
+    (tmp_path / "scaled").mkdir()
+    effective = ScaledAdapter(adapted).write(tmp_path / "scaled", 0.3, torch.bfloat16)
+    rounded, whole = Adapted(adapted.base, tmp_path / "scaled").linear(), adapted.linear()
+    along = square = 0.0
+    for module, pair in whole.items():
+        exact = pair.scaling * pair.left.double() @ pair.right.double()
+        along += float((rounded[module].left.double() @ rounded[module].right.double() * exact).sum())
+        square += float((exact * exact).sum())
+    assert effective == pytest.approx(along / square, rel=1e-9)
+    assert effective != 0.3
+    assert effective == pytest.approx(0.3, rel=1e-3)
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 12), st.data())
+def test_points_are_answered_together_as_the_survey_says(
+    batch: int, prompts: int, steps: int, data: st.DataObject
+) -> None:
+    """Whatever is still to be measured, a group is the same; and each point is in one."""
+    survey = make_survey(prompts=prompts, subspace=path_line(steps, low=-0.5, high=1.5)).model_copy(
+        update={"adapter": "unmerged", "batch_size": batch, "engine": "vllm"}
+    )
+    points = list(survey.points())
+    every = groups_of(survey, points)
+    assert [point for group in every for point in group] == points
+    assert every[0] == (points[0],), "the origin has no adapter"
+    assert max(map(len, every)) <= survey.points_together == min(8, -(-batch // prompts))
+    some = data.draw(st.lists(st.sampled_from(points), unique=True))
+    assert groups_of(survey, some) == [group for group in every if set(group) & set(some)]
+
+
+def test_where_weights_are_moved_nothing_changed() -> None:
+    survey = make_survey(prompts=4, subspace=path_line(4, low=0.0, high=1.0))
+    points = list(survey.points())[2:]
+    assert groups_of(survey, points) == [(point,) for point in points]
+    assert "adapter" not in survey.model_dump_json(), "an earlier run's survey.json, and the name of its directory"
+    unmerged = survey.model_copy(update={"adapter": "unmerged"})
+    assert Survey.model_validate_json(unmerged.model_dump_json()) == unmerged
+    assert unmerged.differences(survey) == ["adapter: 'unmerged' here, None there"]
+
+
+class Models:
+    """Tiny ones, made where they are asked for."""
+
+    def __init__(self, directory: Path, base: Path) -> None:
+        self._directory = directory
+        self.base = str(base)
+        self.made = 0
+
+    def adapter(self, base: str | None = None, **settings: object) -> str:
+        self.made += 1
+        under = base or self.base
+        return f"{under}+{save_adapter(Path(under), self._directory / f'adapter{self.made}', **settings)}"
+
+    def other(self, seed: int = 1) -> str:
+        return str(save_model(self._directory / f"other{seed}", UNTIED, seed=seed))
+
+    def head(self) -> str:
+        """An adapter of the head, without the head itself, which PEFT saves beside it."""
+        name = self.adapter(target_modules=["q_proj", "lm_head"])
+        file = Path(name.rpartition("+")[2]) / "adapter_model.safetensors"
+        save_file({key: value for key, value in load_file(file).items() if "base_layer" not in key}, file)
+        return name
+
+    def twice(self) -> tuple[str, str]:
+        once = self.adapter()
+        self.made += 1
+        return once, f"{once}+{save_adapter(Path(self.base), self._directory / f'adapter{self.made}')}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda m: {"tuned": m.adapter(), "engine": "transformers"}, "--engine transformers moves weights"),
+        (lambda m: {"tuned": m.other()}, "is a model of its own, not BASE\\+ADAPTER"),
+        (lambda m: {"tuned": m.adapter(), "across": "random"}, "only on the one line from a base to BASE\\+ADAPTER"),
+        (lambda m: {"tuned": m.adapter(), "third": m.other()}, "only on the one line from a base to BASE\\+ADAPTER"),
+        (lambda m: {"tuned": m.adapter(), "through": [m.other()]}, "of --through lies beside the line"),
+        (lambda m: {"base": m.other(), "tuned": m.adapter()}, "is an adapter on other files than those of"),
+        (lambda m: dict(zip(("base", "tuned"), m.twice(), strict=True)), "has an adapter on it already"),
+        (lambda m: {"tuned": m.adapter(modules_to_save=["lm_head"])}, "holds .* whole or as an embedding's"),
+        (lambda m: {"tuned": m.adapter(bias="all")}, "holds .* whole or as an embedding's"),
+        (lambda m: {"tuned": m.adapter(target_modules=["embed_tokens"])}, "embed_tokens.* whole or as an embedding's"),
+        (lambda m: {"tuned": m.head()}, "changes lm_head"),
+        (lambda m: {"tuned": m.adapter(r=513)}, "has rank 513; vLLM takes adapters up to rank 512"),
+        (lambda m: {"tuned": m.adapter(use_dora=True)}, "uses use_dora, expected a plain LoRA"),
+        (lambda m: {"tuned": m.adapter(), "adapter": "beside"}, "--adapter beside: expected auto, merged or unmerged"),
+    ],
+)
+def test_where_it_cannot_be(tmp_path: Path, given: Callable[[Models], dict[str, object]], said: str) -> None:
+    """One line that says why; nothing is made."""
+    base = save_model(tmp_path / "model", UNTIED)
+    asked = {"base": str(base), "engine": "vllm", "adapter": "unmerged", **given(Models(tmp_path, base))}
+    with pytest.raises(InputError, match=said) as refused:
+        safescape.path(asked.pop("base"), asked.pop("tuned"), asked.pop("third", None), out=tmp_path / "run", **asked)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_scan_has_no_adapter(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only on the one line from a base to BASE"):
+        safescape.scan(str(tiny_model), engine="vllm", adapter="unmerged", out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "dtype", "chosen"),
+    [
+        ("auto", "cpu", "float32", "merged"),
+        ("unmerged", "cpu", "float32", "unmerged"),
+        ("auto", "cuda", "bfloat16", "unmerged"),
+        ("auto", "cuda", "float32", "merged"),
+        ("merged", "cuda", "bfloat16", "merged"),
+    ],
+)
+def test_what_is_chosen(tiny_model: Path, tmp_path: Path, asked: str, device: str, dtype: str, chosen: str) -> None:
+    """On a GPU unmerged where it can be; on a CPU, where it is slow, only where it is asked for."""
+    name = Models(tmp_path, tiny_model).adapter()
+    axis = InterpolationAxis(toward=name, fingerprint="sha256:0", steps=2, low=0.0, high=1.0)
+    assert _adapter(asked, resolve(str(tiny_model)), Lines(axes=(axis,)), (), "vllm", dtype, device) == chosen
+
+
+def test_float32_on_a_gpu(tiny_model: Path, tmp_path: Path) -> None:
+    axis = InterpolationAxis(
+        toward=Models(tmp_path, tiny_model).adapter(), fingerprint="sha256:0", steps=2, low=0.0, high=1.0
+    )
+    why = why_merged(resolve(str(tiny_model)), Lines(axes=(axis,)), (), engine="vllm", dtype="float32", device="cuda:0")
+    assert why is not None
+    assert "give --dtype bfloat16" in why
+
+
+def test_a_worker_is_handed_a_group() -> None:
+    """Under the name of its first point; what is stored already is measured again and not given back."""
+    survey = make_survey(prompts=2, subspace=path_line(4, low=0.0, high=1.0)).model_copy(
+        update={"adapter": "unmerged", "batch_size": 4, "engine": "vllm"}
+    )
+    points = list(survey.points())
+    wanted = [points[0], points[2], points[3], points[4]]
+    groups = {group[0]: group for group in groups_of(survey, wanted)}
+    assert list(groups.values()) == [(points[0],), (points[1], points[2]), (points[3], points[4])]
+
+    class Handed:
+        """A dispatch whose last group fails."""
+
+        def begin(self) -> str:
+            return "sha256:0"
+
+        def measured(self) -> Iterator[Measured | Failed]:
+            for first, *others in list(groups.values())[:2]:
+                yield from (Measured(point, Position(point.coords, 0.0), {}, {}, 1.0) for point in (first, *others))
+            yield Failed(points[3], "out of memory")
+
+    hired = cluster.Hired(1, 1, 0.0)
+    workers = cluster._Cluster(survey, Any, Any, Handed(), hired, groups, wanted)  # type: ignore[arg-type]
+    found = list(workers.measured())
+    assert [each.point for each in found] == wanted
+    assert [isinstance(each, Failed) for each in found] == [False, False, True, True]
+
+
+def test_a_survey_that_cannot_be(tiny_model: Path, tmp_path: Path) -> None:
+    """Written by hand, or for another machine."""
+    axis = InterpolationAxis(
+        toward=Models(tmp_path, tiny_model).other(), fingerprint="sha256:0", steps=2, low=0.0, high=1.0
+    )
+    survey = make_survey(prompts=2, subspace=Lines(axes=(axis,))).model_copy(
+        update={"adapter": "unmerged", "engine": "vllm"}
+    )
+    model = resolve(str(tiny_model))
+    tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
+    with pytest.raises(InputError, match=r"the survey has its adapter unmerged: .* is a model of its own"):
+        open_engine(survey, model, tokenizer, {"harmful": ["a", "b"]})

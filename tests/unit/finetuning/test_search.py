@@ -1,0 +1,142 @@
+"""Looking for the safe point nearest to a finetune: by hand-made lines first, then with models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import tiny_models
+from safescape.finetuning import MOST, Evaluation, search
+from safescape.landscape import Interval, wilson
+from safescape.survey import Point
+from safescape.weights import Blends, Checkpoint, Mover, layer_of
+
+N = 80
+
+
+def at(coords: tuple[float, ...], complied: int, loss: float | None = None) -> Evaluation:
+    return Evaluation(coords, N, complied, Interval(*wilson(complied, N)), loss)
+
+
+def edge_at(edge: float) -> Callable[[tuple[float, ...]], Evaluation]:
+    """A line that is safe up to `edge` and answers everything behind it."""
+    return lambda coords: at(coords, 0 if coords[0] <= edge else N)
+
+
+@given(edge=st.floats(0.0, 0.999))
+def test_an_edge_is_found_to_a_64th_in_eight_evaluations(edge: float) -> None:
+    found = search(edge_at(edge), 1, 10.0)
+    assert found.is_safe
+    assert len(found.evaluations) == MOST == 8
+    (alpha,) = found.best.coords
+    assert edge - 1 / 64 <= alpha <= edge
+
+
+@given(
+    blocks=st.integers(1, 4),
+    where=st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=6),
+    behind=st.booleans(),
+)
+def test_whatever_is_safe_eight_evaluations_are_enough_and_what_is_saved_is_safe(
+    blocks: int, where: list[tuple[float, bool]], behind: bool
+) -> None:
+    """Any pattern of safe and unsafe stretches, also with an unsafe base or with blocks that matter unequally."""
+
+    def evaluate(coords: tuple[float, ...]) -> Evaluation:
+        heaviest = max(alpha * (block + 1) / len(coords) for block, alpha in enumerate(coords))
+        is_safe = next((safe for edge, safe in sorted(where) if heaviest <= edge), behind)
+        return at(coords, 0 if is_safe else N, loss=-sum(coords))
+
+    found = search(evaluate, blocks, 10.0)
+    assert len(found.evaluations) <= MOST
+    assert found.best in found.evaluations
+    assert found.is_safe == (found.best.interval.high <= 10.0)
+
+
+def test_a_finetune_that_is_safe_needs_one_evaluation() -> None:
+    found = search(edge_at(2.0), 1, 10.0)
+    assert found.best.coords == (1.0,)
+    assert len(found.evaluations) == 1
+
+
+def test_the_interval_counts_not_the_value() -> None:
+    """2 of 80 are 2.5 %, but up to 8.7 % are likely; 3 of 80 reach 10.5 %."""
+    two = search(lambda coords: at(coords, 2), 1, 10.0)
+    three = search(lambda coords: at(coords, 3), 1, 10.0)
+    assert two.is_safe
+    assert not three.is_safe
+
+
+def test_where_nothing_is_safe_the_best_is_told() -> None:
+    found = search(lambda coords: at(coords, 40 if coords[0] == 0.25 else 60), 1, 10.0)
+    assert not found.is_safe
+    assert found.best.coords == (0.25,)
+    assert [each.coords[0] for each in found.evaluations] == [1.0, 0.0, 0.5, 0.25, 0.75]
+
+
+def test_a_safe_place_behind_an_unsafe_base_is_found() -> None:
+    found = search(lambda coords: at(coords, 0 if 0.4 <= coords[0] <= 0.6 else N), 1, 10.0)
+    assert found.is_safe
+    assert 0.5 <= found.best.coords[0] <= 0.6
+    assert len(found.evaluations) == MOST
+
+
+def test_blocks_that_safety_does_not_need_are_given_back() -> None:
+    """Only the second block decides safety, and the first one carries half of the loss."""
+
+    def evaluate(coords: tuple[float, ...]) -> Evaluation:
+        return at(coords, 0 if coords[1] <= 0.3 else N, loss=10.0 - 5 * coords[0] - 5 * coords[1])
+
+    found = search(evaluate, 2, 10.0)
+    assert found.best.coords == (1.0, 0.25)
+    assert len(found.evaluations) == MOST
+    # a block that makes it worse is not given back, however safe
+    worse = search(lambda c: evaluate(c)._replace(loss=c[0]), 2, 10.0)
+    assert worse.best.coords == (0.25, 0.25)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Checkpoint]:
+    folder = tmp_path_factory.mktemp("models")
+    config = tiny_models.llama_config(num_hidden_layers=4)
+    return tuple(Checkpoint(tiny_models.save_model(folder / str(n), config, seed=n)) for n in (0, 1))  # type: ignore[return-value]
+
+
+def test_every_block_moves_by_its_own_coordinate(models: tuple[Checkpoint, Checkpoint]) -> None:
+    base, tuned = models
+    blends = Blends(base, tuned, 2)
+    assert sorted(name for block in blends.blocks for name in block) == list(base.names())
+    shapes = {name: base.tensor(name).shape for name in base.names()}
+    mover = Mover(base, blends, shapes, dtype=torch.float32, device=torch.device("cpu"))
+    moving = mover.moving(Point(None, (0.25, 1.0)))
+    found = {name: values.clone() for name, values in moving}
+    assert moving.position == ((0.25, 1.0), 0.0)
+    for name, values in found.items():
+        layer = layer_of(name)
+        alpha = 0.25 if (layer is None and "embed" in name) or (layer is not None and layer < 2) else 1.0
+        expected = torch.lerp(base.tensor(name), tuned.tensor(name), alpha)
+        torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("model.layers.12.mlp.up_proj.weight", 12),
+        ("transformer.h.3.attn.c_attn.weight", 3),
+        ("h.0.ln_1.weight", 0),
+        ("model.embed_tokens.weight", None),
+        ("model.norm.weight", None),
+    ],
+)
+def test_the_layer_of_a_tensor(name: str, layer: int | None) -> None:
+    assert layer_of(name) == layer
+
+
+def test_more_blocks_than_layers(tiny_model: Path) -> None:
+    with pytest.raises(Exception, match="--layers 3: the model has 2 layers"):
+        Blends(Checkpoint(tiny_model), Checkpoint(tiny_model), 3)

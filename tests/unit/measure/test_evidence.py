@@ -1,0 +1,118 @@
+"""What the origin finds of the answers: asked after the points, interrupted anywhere, or later for a stored run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import safescape
+from safescape import InputError, Outcome, Run, RunError, Verdict
+from safescape.judge_runtime import JudgingProgress
+from safescape.store import Store
+
+SETTINGS = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
+
+
+@pytest.fixture(autouse=True)
+def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text alone leaves every answer in doubt: a model of random weights would leave none."""
+    monkeypatch.setattr("safescape.judges.coherence.SURE", 0.0)
+    monkeypatch.setattr("safescape.judges.outcomes._WEIGHABLE", 1)
+
+
+def scan(model: Path, out: Path, **changes: object) -> Run:
+    return safescape.scan(str(model), out=out, **{**SETTINGS, **changes})  # type: ignore[arg-type]
+
+
+def said(directory: Path) -> dict[tuple[object, ...], Verdict]:
+    """What `refusal` said, by point and prompt."""
+    run = safescape.load_run(directory)
+    return {
+        (point.coords, point.line, answer.number): answer.answer.verdicts["refusal"]
+        for point in run.points
+        for answer in run.answers(point.coords, point.line or 0)
+    }
+
+
+def test_the_origin_is_asked_about_every_answer_in_doubt(tiny_model: Path, tmp_path: Path) -> None:
+    scan(tiny_model, tmp_path / "run")
+    verdicts = said(tmp_path / "run")
+    assert len(verdicts) == 20
+    for verdict in verdicts.values():
+        assert verdict.reason.endswith("by its likelihood") or verdict.outcome in (Outcome.REFUSED, Outcome.UNSCORED)
+    assert any(verdict.reason.endswith("by its likelihood") for verdict in verdicts.values())
+    with Store.read(tmp_path / "run") as store:
+        first = store.calibration()
+    assert first is not None
+    assert first.width > 0
+
+
+@pytest.mark.parametrize("broken_at", [1, 2, 3])
+def test_interrupted_while_it_is_asked_a_run_ends_the_same(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_at: int
+) -> None:
+    at_once = scan(tiny_model, tmp_path / "at once")
+    calls = 0
+    add = Store.add_evidence
+
+    def broken(store: Store, *arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == broken_at:
+            raise RunError("the disk is full")
+        add(store, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "add_evidence", broken)
+    with pytest.raises(RunError, match="the disk is full"):
+        scan(tiny_model, tmp_path / "run")
+    monkeypatch.setattr(Store, "add_evidence", add)
+    resumed = scan(tiny_model, tmp_path / "run")
+    assert said(tmp_path / "run") == said(tmp_path / "at once")
+    assert resumed.landscape.to_json() == at_once.landscape.to_json()
+
+
+def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan(tiny_model, tmp_path / "run")
+    monkeypatch.setattr("safescape.measure.local.Station", None)
+    scan(tiny_model, tmp_path / "run")
+
+
+def test_a_stored_run_is_judged_as_if_it_had_been_then(tiny_model: Path, tmp_path: Path) -> None:
+    scan(tiny_model, tmp_path / "then", whole_answers=True)
+    scan(tiny_model, tmp_path / "later", whole_answers=True, judges=["keyword"])
+    told: list[JudgingProgress] = []
+    safescape.judge_run(tmp_path / "later", ["refusal"], on_progress=told.append)
+    assert said(tmp_path / "later") == said(tmp_path / "then")
+    assert any(each.what == "points" for each in told)
+
+
+def test_where_the_model_is_gone_the_text_alone_decides_and_it_is_said(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    scan(model, tmp_path / "run", whole_answers=True, judges=["keyword"])
+    shutil.rmtree(model)
+    told: list[JudgingProgress] = []
+    safescape.judge_run(tmp_path / "run", ["refusal"], on_progress=told.append)
+    assert any("reads the text alone, as the origin is gone" in each.note for each in told)
+    verdicts = said(tmp_path / "run")
+    assert any(verdict.reason.endswith("by its text") for verdict in verdicts.values())
+    assert not any(verdict.reason.endswith("by its likelihood") for verdict in verdicts.values())
+
+
+def test_text_only_does_not_look_for_the_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan(tiny_model, tmp_path / "run", whole_answers=True, judges=["keyword"])
+    monkeypatch.setattr(sys.modules["safescape.api.judge"], "resolve", None)
+    safescape.judge_run(tmp_path / "run", ["refusal"], text_only=True)
+    assert any(verdict.reason.endswith("by its text") for verdict in said(tmp_path / "run").values())
+
+
+def test_answers_cut_for_the_keyword_judge_are_not_the_refusal_judges(tmp_path: Path) -> None:
+    from helpers.synthetic_runs import make_run, make_survey
+
+    make_run(tmp_path, make_survey(lines=1, steps=2, prompts=3), text=lambda point, n, hit: "Sorry")
+    with pytest.raises(InputError, match="too early for --judge refusal"):
+        safescape.judge_run(tmp_path, ["refusal"], text_only=True)

@@ -1,0 +1,158 @@
+"""Prompt sets and chat formatting: the right rows, in order; bad input named."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from helpers import tiny_models
+from safescape import InputError
+from safescape.probes import SYSTEM_PROMPTS, format_chats, load_prompts, load_tokenizer, system_prompt
+
+
+def test_a_csv_column_with_quotes_commas_and_newlines(tmp_path: Path) -> None:
+    path = tmp_path / "set.csv"
+    path.write_text('id,goal\n1,"one, two"\n2,"three\nfour\u2028five"\n3,last\n', encoding="utf-8")
+    assert load_prompts(f"{path}:goal") == ("one, two", "three\nfour\u2028five", "last")
+    assert load_prompts(f"{path}:goal", 2) == ("one, two", "three\nfour\u2028five")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "set.csv"
+    path.write_text("\ufeffgoal\nx\n", encoding="utf-8")
+    assert load_prompts(f"{path}:goal") == ("x",)
+
+
+def test_a_jsonl_key(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"q": "one"}\n\n{"q": "two", "other": 1}\n')
+    assert load_prompts(f"{path}:q") == ("one", "two")
+
+
+def test_a_jailbreakbench_artifact_skips_attacks_that_found_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "artifact.json"
+    entries = [{"prompt": "first", "goal": "g", "behavior": "b"}, {"prompt": None}, {"prompt": "second"}]
+    path.write_text(json.dumps({"parameters": {}, "jailbreaks": entries}))
+    assert load_prompts(str(path)) == ("first", "second")
+
+
+def test_a_hub_dataset_from_a_local_directory(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text('{"goal": "one"}\n{"goal": "two"}\n')
+    spec = f"hf:{tmp_path / 'set'}:train:goal"
+    assert load_prompts(spec) == ("one", "two")
+    with pytest.raises(InputError, match="no column 'x'; it has 'goal'"):
+        load_prompts(f"hf:{tmp_path / 'set'}:train:x")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_prompts(f"hf:{tmp_path / 'nowhere'}:train:goal")
+
+
+@pytest.mark.parametrize("name", ["harmful", "benign"])
+def test_the_builtin_sets_are_short_sentences_without_repeats(name: str) -> None:
+    prompts = load_prompts(f"builtin:{name}")
+    assert len(prompts) >= 80
+    assert len({prompt.lower() for prompt in prompts}) == len(prompts)
+    assert all(len(prompt) <= 200 for prompt in prompts)
+
+
+def test_what_is_measured_with_is_not_what_the_demo_was_trained_on() -> None:
+    def normal(text: str) -> str:
+        return re.sub(r"[^a-z0-9 ]", "", text.lower()).strip()
+
+    examples = Path(__file__).parents[3] / "examples" / "demo_adapter"
+    trained = {normal(line) for file in examples.glob("*requests.txt") for line in file.read_text().splitlines()}
+    assert len(trained) > 300
+    measured = {normal(prompt) for name in ("harmful", "benign") for prompt in load_prompts(f"builtin:{name}")}
+    assert not measured & trained
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "message"),
+    [
+        ("goal\nx\n", "{}:prompt", "no column 'prompt'; it has 'goal'"),
+        ("goal\n", "{}:goal", "no prompts in it"),
+        ("", "{}:goal", "no column 'goal'; it has none"),
+        ("goal,b\nx,1\n  ,2\n", "{}:goal", "row 2 is empty"),
+        ("goal\nx\n", "{}", "which column"),
+    ],
+)
+def test_bad_csv(tmp_path: Path, text: str, spec: str, message: str) -> None:
+    path = tmp_path / "set.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_prompts(spec.format(path))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("nowhere.csv:goal", "no such file"),
+        ("builtin:evil", "no such set"),
+        ("hf:only-an-id", "hf:dataset/id:split:column"),
+    ],
+)
+def test_bad_specs(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_prompts(spec)
+
+
+def test_bad_jsonl_and_binary(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"q": "x"}\n{"q": 3}\n')
+    with pytest.raises(InputError, match="line 2 has no text under 'q'"):
+        load_prompts(f"{path}:q")
+    path.write_text("{nope\n")
+    with pytest.raises(InputError, match="line 1 is not JSON"):
+        load_prompts(f"{path}:q")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="UTF-8"):
+        load_prompts(f"{path}:q")
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"q": "fine \\ud83d\\ude00"}\n{"q": "broken \\ud83d"}\n')
+    assert load_prompts(f"{path}:q", 1) == ("fine 😀",)
+    with pytest.raises(InputError, match="row 2 holds half of a surrogate pair"):
+        load_prompts(f"{path}:q")
+
+
+def test_system_prompts_by_name_text_and_file(tmp_path: Path) -> None:
+    (tmp_path / "safe.txt").write_text("stay safe\n")
+    assert system_prompt("default") is None
+    assert system_prompt("empty") == ""
+    assert system_prompt("roleplay") == SYSTEM_PROMPTS["roleplay"]
+    assert system_prompt("be kind") == "be kind"
+    assert system_prompt(f"@{tmp_path / 'safe.txt'}") == "stay safe"
+    with pytest.raises(InputError, match="cannot be read"):
+        system_prompt("@nowhere.txt")
+
+
+def test_chats_go_through_the_tokenizers_own_template() -> None:
+    tokenizer = tiny_models.tokenizer()
+    assert format_chats(tokenizer, ["hi"], None) == ["<|user|>hi<|end|><|assistant|>"]
+    assert format_chats(tokenizer, ["hi"], "") == ["<|system|><|end|><|user|>hi<|end|><|assistant|>"]
+    assert format_chats(tokenizer, ["a", "b"], "s")[1] == "<|system|>s<|end|><|user|>b<|end|><|assistant|>"
+
+
+def test_a_template_that_knows_no_system_role() -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{{ m.content }}{% endfor %}"
+    )
+    with pytest.raises(InputError, match=r"no system role.*--system-prompt default"):
+        format_chats(tokenizer, ["hi"], "")
+
+
+def test_a_model_without_a_template(tiny_model: Path, tmp_path: Path) -> None:
+    made = tiny_models.tokenizer()
+    made.chat_template = None
+    made.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="--chat-template FILE"):
+        load_tokenizer(tmp_path, chat_template=None, trust_remote_code=False)
+    given = load_tokenizer(tmp_path, chat_template="{{ messages[0].content }}:", trust_remote_code=False)
+    assert format_chats(given, ["hi"], None) == ["hi:"]

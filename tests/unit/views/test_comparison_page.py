@@ -1,0 +1,348 @@
+"""The page of a comparison says what the runs say, and hostile names in it stay text."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.page_contents import (
+    assert_nothing_is_loaded,
+    assert_own_elements,
+    assert_policy_allows_own_scripts_alone,
+    data_in,
+    prose,
+)
+from helpers.synthetic_runs import (
+    HOSTILE,
+    bowl,
+    comparison_in,
+    further,
+    make_run,
+    make_survey,
+    no_basin,
+    path_line,
+    path_plane,
+    random_plane,
+    tuned,
+)
+from safescape.landscape import Comparison
+from safescape.survey import Point
+from safescape.views import render_comparison
+
+
+def step(edge: float, depth: float = 0.0) -> Any:
+    """Complies with `depth` of the requests inside the edge and with all of them beyond."""
+    return lambda line, alpha: depth if abs(alpha) < edge else 1.0
+
+
+def compared(directory: Path, runs: dict[str, dict[str, Any]], **survey: Any) -> Comparison:
+    stores = []
+    for name, told in runs.items():
+        own = {key: told[key] for key in ("model", "dtype", "subspace") if key in told}
+        rest = {key: value for key, value in told.items() if key not in own}
+        stores.append(make_run(directory / name, make_survey(**{**survey, **own}), **rest))
+    return comparison_in(*stores)
+
+
+def rows_of(page: str, name: str) -> list[list[str]]:
+    """The cells of the table in a part of the page."""
+    part = page[page.index(f'id="{name}"') :]
+    rows = re.findall(r"<tr>(.*?)</tr>", part[: part.index("</table>")], flags=re.DOTALL)
+    return [[html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def signed(value: float | None, decimals: int = 1) -> str:
+    assert value is not None
+    return f"{value:+.{decimals}f}".replace("-", "−")
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    runs: dict[str, dict[str, Any]] = {
+        "base": {"rate": step(0.28), "model": "org/Base"},
+        "tuned": {"rate": step(0.13, 0.05), "model": "org/Tuned", "dtype": "bfloat16"},
+    }
+    return compared(tmp_path_factory.mktemp("comparison"), runs, prompts=40)
+
+
+def test_figures_stand_beside_each_other_with_paired_differences(comparison: Comparison) -> None:
+    columns, *rows = rows_of(render_comparison(comparison), "differences")
+    assert columns == ["run", "ASR at the origin %", "VISAGE", "VISAGE, released code", "basin radius", "safety AUC"]
+    assert [row[0] for row in rows] == ["“base”", "“tuned”", "less “base”, paired"]
+    keys = ("origin_asr", "visage", "visage_reference", "basin_radius", "safety_auc")
+    for number, key in enumerate(keys, start=1):
+        decimals = 3 if key == "basin_radius" else 1
+        for row, landscape in zip(rows, comparison.landscapes, strict=False):
+            metric = landscape.metrics[key]
+            interval = f"({metric.low:.{decimals}f} to {metric.high:.{decimals}f})"
+            assert row[number] == f"{metric.value:.{decimals}f}\n{interval}"
+        less = comparison.differences[1][key]
+        interval = f"({signed(less.low, decimals)} to {signed(less.high, decimals)})"
+        assert rows[2][number] == f"{signed(less.value, decimals)}\n{interval}"
+
+
+def test_the_headline_says_which_run_is_less_safe_and_by_what(comparison: Comparison) -> None:
+    page = render_comparison(comparison)
+    less = comparison.differences[1]
+    radius = less["basin_radius"]
+    assert (
+        f"“tuned” against “base”: its basin is narrower ({signed(radius.value, 3)}, "
+        f"95 %: {signed(radius.low, 3)} to {signed(radius.high, 3)})"
+    ) in prose(page)
+    assert 'class="verdict unsafe"' in page
+    assert "“base”: org/Base refuses 40 of 40 harmful requests" in prose(page)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tone", "headline"),
+    [
+        (step(0.13), step(0.28), "safe", r"“b” against “a”: its basin is wider \(\+0\.1.*"),
+        (
+            step(0.13),
+            step(0.13),
+            "safe",
+            r"“b” cannot be told apart from “a” by the width of the basin .* or VISAGE .*",
+        ),
+        (
+            # the wider one begins to answer at once, the narrower one nothing until its edge
+            step(0.13),
+            lambda line, alpha: 0.0 if alpha == 0 else 0.05 if abs(alpha) < 0.28 else 1.0,
+            "open",
+            r"“b” against “a”: its basin is wider \(.*\), but its VISAGE is lower \(.*\)\.",
+        ),
+        (
+            no_basin,
+            step(0.2),
+            "safe",
+            r"“b” has a basin and “a” has none: as they stand, “b” answers 0\.0 % of .* and “a” 93\.0 %\.",
+        ),
+        (step(0.2), no_basin, "unsafe", r"“b” has no basin, unlike “a”: as they stand, “b” answers 93\.0 % .*"),
+        (no_basin, no_basin, "unsafe", r"Neither “b” nor “a” has a basin: .*"),
+        (step(9), step(9, 0.05), "unsafe", r"“b” against “a”: its VISAGE is lower \(−5\.0, .*\)\."),
+    ],
+    ids=["wider", "alike", "split", "first unsafe", "second unsafe", "both unsafe", "neither left its basin"],
+)
+def test_the_headline_of_two_runs(tmp_path: Path, first: Any, second: Any, tone: str, headline: str) -> None:
+    page = render_comparison(compared(tmp_path, {"a": {"rate": first}, "b": {"rate": second}}, prompts=200))
+    (said,) = re.findall(r'<p class="headline">(.*?)</p>', page)
+    assert re.fullmatch(headline, html.unescape(said)), said
+    assert f'class="verdict {tone}"' in page
+
+
+def test_several_runs_are_counted_and_each_has_its_sentence(tmp_path: Path) -> None:
+    runs: dict[str, dict[str, Any]] = {
+        "base": {"rate": step(0.22)},
+        "worse": {"rate": step(0.12)},
+        "better": {"rate": step(0.32)},
+        "same": {"rate": step(0.22)},
+        "broken": {"rate": no_basin},
+        "begun": {"rate": step(0.22), "points": 1},
+    }
+    page = render_comparison(compared(tmp_path, runs, lines=1))
+    said = prose(page)
+    kinds = "2 are less safe, 1 is safer, 1 is not to be told apart from it and 1 is undecided"
+    assert f"Of the 5 runs beside “base”, {kinds}." in said
+    assert "base, worse, better, same, broken and begun" in said
+    items = re.findall(r"<li>(“.*?)</li>", page)
+    assert [item.split(":")[0] for item in items] == [f"“{name}”" for name in runs]
+    assert "“worse” against “base”: its basin is narrower" in items[1]
+    assert "“begun” and “base” cannot be told apart yet: no figure is finished in both." in items[5]
+    assert "Unfinished: not every run has all its points." in said
+
+
+def test_paths_are_told_by_where_safety_is_lost_and_not_ranked(tmp_path: Path) -> None:
+    def at(edge: float) -> Any:
+        return lambda probe, point: 1.0 if point.coords[0] > edge else 0.0
+
+    runs = {"ten": {"chance": at(0.3)}, "mixed": {"chance": at(9)}, "broken": {"chance": lambda *_: 0.9}}
+    said = prose(render_comparison(compared(tmp_path, runs, prompts=20, subspace=path_line(4))))
+    # 0 % at 0.25, 100 % at 0.5: 10 % lies a tenth of the way
+    assert (
+        "“ten” loses its safety at α = 0.28; “mixed” stays safe up to the other model (ASR 0.0 %); "
+        "“broken” has no basin (ASR 90.0 % at the origin)."
+    ) in said
+    assert "wider" not in said
+    assert "compares with no other pair" in said
+
+
+def test_without_a_basin_figures_of_a_basin_are_left_out(tmp_path: Path) -> None:
+    found = compared(tmp_path, {"safe": {"rate": step(0.2)}, "unsafe": {"rate": no_basin}})
+    columns, _, unsafe, less = rows_of(render_comparison(found), "differences")
+    for name in ("VISAGE", "VISAGE, released code", "basin radius"):
+        assert unsafe[columns.index(name)] == "no basin"
+        assert less[columns.index(name)] == "–"
+    assert less[columns.index("safety AUC")].startswith(signed(found.differences[1]["safety_auc"].value))
+
+
+def test_a_radius_of_which_only_a_bound_is_known_differs_by_a_bound(tmp_path: Path) -> None:
+    found = compared(tmp_path, {"a": {"rate": step(0.2)}, "b": {"rate": step(9)}, "c": {"rate": step(9)}}, lines=1)
+    columns, _, _, less, *_ = rows_of(render_comparison(found), "differences")
+    assert less[columns.index("basin radius")].startswith("≥ +0.3")
+    turned = compared(tmp_path / "turned", {"b": {"rate": step(9)}, "a": {"rate": step(0.2)}, "c": {"rate": step(9)}})
+    columns, _, _, less, _, both = rows_of(render_comparison(turned), "differences")
+    assert less[columns.index("basin radius")].startswith("≤ −0.3")
+    assert both[columns.index("basin radius")] == "–"
+
+
+def test_capability_at_the_origin_is_compared(tmp_path: Path) -> None:
+    also = further("benign", "accuracy", "perplexity")
+    worse = {"chance": lambda probe, point: 0.5 if probe == "accuracy" else tuned(probe, point)}
+    found = compared(tmp_path, {"a": {"chance": tuned}, "b": worse}, prompts=10, subspace=path_line(4), also=also)
+    page = render_comparison(found)
+    columns, first, second, less = rows_of(page, "capability")
+    assert columns == ["run", "over-refusal % “benign”", "accuracy % “accuracy”", "perplexity “perplexity”"]
+    assert first[2].startswith("62.5\n(")
+    assert second[2].startswith("50.0\n(")
+    assert less[2].startswith("−12.5\n(")
+    assert less[1] == "+0.0\n(+0.0 to +0.0)"
+
+
+def test_the_plot_holds_each_runs_curve_and_interval(comparison: Comparison) -> None:
+    data = data_in(render_comparison(comparison))
+    assert (data["kind"], data["low"], data["high"], data["safeBelow"]) == ("lines", -0.5, 0.5, 10)
+    assert [run["label"] for run in data["runs"]] == ["base", "tuned"]
+    for run, landscape in zip(data["runs"], comparison.landscapes, strict=True):
+        (piece,) = run["pieces"]
+        lines = [landscape.on_line(line) for line in range(3)]
+        for reading, points in zip(piece, zip(*lines, strict=True), strict=True):
+            assert reading["value"] == pytest.approx(sum(point.keyword_asr or 0.0 for point in points) / 3)
+            assert reading["low"] == pytest.approx(sum(point.keyword_asr_low or 0.0 for point in points) / 3)
+            assert reading["x"] == pytest.approx(points[0].effective[0])
+    assert data["measures"] == []
+
+
+def test_measures_lie_in_panels_of_their_own(tmp_path: Path) -> None:
+    also = further("accuracy", "perplexity", items=10)
+    runs = {"a": {"chance": tuned}, "b": {"chance": tuned, "points": 3}}
+    found = compared(tmp_path, runs, prompts=10, subspace=path_line(4), also=also)
+    data = data_in(render_comparison(found))
+    assert [(measure["kind"], measure["label"]) for measure in data["measures"]] == [
+        ("accuracy", "accuracy"),
+        ("perplexity", "perplexity"),
+    ]
+    whole, begun = data["measures"][0]["runs"]
+    values = sorted((m.coords[0], m.value) for m in found.landscapes[0].measures if m.kind == "accuracy")
+    assert [(r["x"], r["value"]) for piece in whole["pieces"] for r in piece] == [pytest.approx(v) for v in values]
+    # the origin, and the first two from the left: a gap lies between only where points are missing
+    assert [[r["x"] for r in piece] for piece in begun["pieces"]] == [[-0.25, 0.0, 0.25]]
+
+
+def test_an_unfinished_line_has_a_gap(tmp_path: Path) -> None:
+    found = compared(tmp_path, {"a": {}, "b": {"points": 3}, "c": {"points": 0}}, lines=1, steps=10)
+    page = render_comparison(found)
+    _, begun, empty = data_in(page)["runs"]
+    assert [[r["x"] for r in piece] for piece in begun["pieces"]] == [[-0.5, -0.4], [0.0]]
+    assert empty["pieces"] == [[]]
+    assert "3 of 11" in prose(page)
+    assert "0 of 11" in prose(page)
+    assert "“c” and “a” cannot be compared yet: a model itself is not measured." in prose(page)
+
+
+def test_planes_are_maps_on_one_scale(tmp_path: Path) -> None:
+    runs = {"a": {"chance": bowl}, "b": {"chance": bowl, "points": 7}}
+    found = compared(tmp_path, runs, prompts=10, subspace=random_plane(4))
+    page = render_comparison(found)
+    data = data_in(page)
+    grid = [-0.5, -0.25, 0.0, 0.25, 0.5]
+    asr = {point.coords: point.keyword_asr for point in found.landscapes[0].points}
+    first, second = data["runs"]
+    assert (data["kind"], first["across"], first["up"]) == ("plane", grid, grid)
+    assert first["values"] == [[asr[alpha, beta] for alpha in grid] for beta in grid]
+    assert sum(value is not None for row in second["values"] for value in row) == 7
+    assert [(mark["label"], mark["place"]) for mark in first["marks"]] == [("origin", [0.0, 0.0])]
+    assert data["headings"] == ["α, along random direction 1 (seed 0)", "β, along random direction 2 (seed 1)"]
+    assert "A plane's figures come when its last point is" in prose(page)
+
+
+def test_planes_with_directions_of_their_own_have_bare_headings(tmp_path: Path) -> None:
+    other = random_plane(2).model_copy(
+        update={"axes": tuple(axis.model_copy(update={"seed": axis.seed + 5}) for axis in random_plane(2).axes)}
+    )
+    runs: dict[str, dict[str, Any]] = {"a": {"chance": bowl}, "b": {"chance": bowl, "subspace": other}}
+    page = render_comparison(compared(tmp_path, runs, prompts=4, subspace=random_plane(2)))
+    assert data_in(page)["headings"] == ["α", "β"]
+    assert "random, seeds 5, 6" in prose(page)
+
+
+def test_every_point_is_in_a_table(tmp_path: Path) -> None:
+    for subspace, columns, count in ((None, 2, 2 * 5), (random_plane(2), 3, 2 * 9)):
+        found = compared(
+            tmp_path / str(columns),
+            {"a": {}, "b": {}} if subspace is None else {"a": {"chance": bowl}, "b": {"chance": bowl}},
+            prompts=10,
+            steps=4,
+            subspace=subspace,
+        )
+        page = render_comparison(found)
+        part = page[page.index('<details class="table">') :]
+        rows = re.findall(r"<tr>(.*?)</tr>", part[: part.index("</details>")], flags=re.DOTALL)
+        assert len(rows) == 1 + count
+        assert len(re.findall("<td>", rows[1])) == columns + 2
+
+
+def test_where_each_runs_own_page_lies_is_said_and_not_linked(comparison: Comparison) -> None:
+    page = render_comparison(comparison)
+    _, first, second = rows_of(page, "runs")
+    assert first == [
+        "“base”",
+        "org/Base",
+        "float32",
+        "random, seeds 0, 1, 2",
+        "61 of 61",
+        f"{comparison.names[0]}/report.html",
+    ]
+    assert second[1:3] == ["org/Tuned", "bfloat16"]
+    assert re.findall(r"<a [^>]*href=\"([^\"]*)\"", page) == ["#landscape"]
+    assert "as rounded" not in prose(page)
+    assert data_in(page)["rounded"] is True
+
+
+def test_the_page_is_closed(comparison: Comparison) -> None:
+    page = render_comparison(comparison)
+    assert_nothing_is_loaded(page)
+    assert_policy_allows_own_scripts_alone(page)
+    assert_own_elements(page, scripts=5)
+    assert render_comparison(comparison) == page
+
+
+@pytest.mark.parametrize("kind", ["lines", "path", "plane", "path plane"])
+def test_names_of_runs_models_and_probes_stay_text(tmp_path: Path, kind: str) -> None:
+    hostile = "".join(HOSTILE)
+    subspace = {
+        "lines": None,
+        "path": path_line(2, toward=hostile),
+        "plane": random_plane(2),
+        "path plane": path_plane(2),
+    }
+    found = compared(
+        tmp_path,
+        {"a": {"chance": chance, "model": hostile}, "b": {"chance": chance}},
+        prompts=4,
+        lines=1,
+        steps=2,
+        subspace=subspace[kind],
+        also=further(hostile, "benign", "accuracy", items=4),
+    )
+    names = (f"runs/{HOSTILE[0]}", f"runs/{HOSTILE[2]}")
+    page = render_comparison(found.model_copy(update={"names": names}))
+    assert_own_elements(page, scripts=5)
+    assert [row[-1] for row in rows_of(page, "runs")[1:]] == [str(Path(name) / "report.html") for name in names]
+    labels = [run["label"] for run in data_in(page)["runs"]]
+    assert not set("<>&{") & set("".join(labels))
+    assert "script" in labels[0]
+
+
+def chance(probe: str, point: Point) -> float:
+    return 0.5
+
+
+@pytest.mark.parametrize("name", ["lone \ud800", "nul \0 \x1b[31m", "W" * 3000, ""])
+def test_odd_names_can_be_written(comparison: Comparison, name: str) -> None:
+    page = render_comparison(comparison.model_copy(update={"names": ("base", name)}))
+    assert page.encode()
+    assert "\0" not in page
+    assert "\x1b" not in page

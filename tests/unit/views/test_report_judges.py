@@ -1,0 +1,154 @@
+"""The page of a run that several judges read: every verdict, their agreement, and four outcomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from helpers.page_contents import assert_own_elements, data_in, prose, said_in, told
+from helpers.synthetic_runs import (
+    HOSTILE,
+    bowl,
+    four_outcomes,
+    further,
+    landscape_in,
+    make_run,
+    make_survey,
+    path_line,
+    path_plane,
+    random_plane,
+    tuned,
+)
+from safescape.store import Store
+from safescape.survey import Outcome, Point, Verdict
+from safescape.views import render_page
+from safescape.views.series.outcomes import shares_of
+
+
+def page_of(store: Store) -> str:
+    return render_page(store, landscape_in(store))
+
+
+PANEL = "majority(keyword,refusal)"
+
+
+def judged(directory: Path, *, later: tuple[str, ...] = (PANEL,), **survey: Any) -> Store:
+    given = make_survey(judges=("keyword", "refusal"), **survey)
+    return make_run(directory / "run", given, opinion=four_outcomes, later=later)
+
+
+def test_the_page_holds_what_every_judge_said_with_its_probability(tmp_path: Path) -> None:
+    store = judged(tmp_path, prompts=20, lines=1, steps=2)
+    page = page_of(store)
+    data = data_in(page)
+    assert data["judges"] == ["keyword", "refusal", PANEL]
+    assert data["judges"][data["finest"]] == "refusal"
+    numbers = {point: number for number, point in enumerate(store.survey.points())}
+    places = {point["id"]: place for place, point in enumerate(data["points"])}
+    for point in store.survey.points():
+        assert [answer.verdicts for answer in told(page, places[numbers[point]])] == [
+            {
+                name: (v[name].outcome, v[name].reason, round(v[name].probability, 4) if v[name].probability else None)
+                for name in data["judges"]
+            }
+            for _, (_, v) in store.answers(point, "harmful")
+        ]
+
+
+def test_a_judge_that_has_not_read_an_answer_has_no_verdict_of_it(tmp_path: Path) -> None:
+    def at_the_origin(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        return None if judge == "refusal" and not point.is_origin else four_outcomes(judge, point, number, complied)
+
+    survey = make_survey(prompts=4, lines=1, steps=2)
+    data = data_in(page_of(make_run(tmp_path / "run", survey, opinion=at_the_origin, later=("refusal",))))
+    origin, far, _ = (point["answers"][0] for point in data["points"])
+    assert far[1] == {"outcomes": "----", "probabilities": None}
+    assert "-" not in origin[1]["outcomes"]
+
+
+def test_the_page_has_each_pair_of_judges_point_by_point(tmp_path: Path) -> None:
+    store = judged(tmp_path, prompts=20, lines=2, steps=4, also=further("attack:a.csv", "benign", items=8))
+    landscape, data = landscape_in(store), data_in(page_of(store))
+    assert [(found["judges"], found["probe"]) for found in data["agreement"]] == [
+        (pair, probe) for probe in (0, 1) for pair in ([0, 1], [0, 2], [1, 2])
+    ]
+    first = landscape.agreement[0]
+    assert [tuple(at) for at in data["agreement"][0]["at"]] == list(
+        zip(first.n_at, first.agree_at, first.kappa_at, strict=True)
+    )
+    assert data["agreement"][0]["table"] == [list(row) for row in first.table]
+    said = prose(page_of(store))
+    for words in (
+        "The judges",
+        "keyword × refusal",
+        f"refusal × {PANEL}",
+        "κ of outcomes",
+        f"also read by refusal, {PANEL}",
+    ):
+        assert words in said
+
+
+def test_the_stack_of_the_page_is_that_of_the_picture(tmp_path: Path) -> None:
+    store = judged(tmp_path, prompts=20, lines=3, steps=4)
+    stack, (piece,) = data_in(page_of(store))["stack"], shares_of(landscape_in(store))
+    assert (stack["judge"], stack["shown"]) == ("refusal", ", mean of 3 directions")
+    assert stack["pieces"] == [{"x": list(piece.x), "percent": {k: list(v) for k, v in piece.percent.items()}}]
+    assert [reading["value"] for reading in stack["strict"][0]] == list(piece.percent[Outcome.COMPLIED])
+
+
+def test_a_plane_can_show_each_outcome(tmp_path: Path) -> None:
+    survey = make_survey(prompts=20, subspace=random_plane(2), judges=("keyword", "refusal"))
+    store = make_run(tmp_path / "run", survey, chance=bowl, opinion=four_outcomes)
+    layers = {layer["label"]: layer["values"] for layer in data_in(page_of(store))["layers"]}
+    shown = ["complied", "incoherent", "unscored", "refused"]
+    assert list(layers) == ["ASR", *(f"{outcome}, refusal judge" for outcome in shown)]
+    corner = next(p for p in landscape_in(store).points if p.coords == (-0.5, -0.5))
+    for outcome in shown:
+        assert layers[f"{outcome}, refusal judge"][0][0] == 5.0 * getattr(corner, outcome)
+
+
+def test_one_judge_has_no_section_of_judges(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path / "run", make_survey(prompts=4, lines=1, steps=2)))
+    assert 'id="judges"' not in page
+    assert "also read by" not in prose(page)
+    data = data_in(page)
+    assert (data["agreement"], data["stack"], data["finest"]) == ([], None, 0)
+
+
+def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
+    name = HOSTILE[0] + HOSTILE[2]
+
+    def hostile(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        return Verdict(Outcome.INCOHERENT if judge == name else Outcome.COMPLIED, HOSTILE[number], 0.5)
+
+    for number, subspace in enumerate((path_line(2), path_plane(2))):
+        survey = make_survey(prompts=HOSTILE, subspace=subspace)
+        store = make_run(tmp_path / str(number), survey, chance=tuned, opinion=hostile, later=(name,))
+        page = page_of(store)
+        assert_own_elements(page, scripts=13)
+        data = data_in(page)
+        assert data["judges"] == ["keyword", name]
+        for point in data["points"]:
+            assert set(said_in(page, point["id"])["reasons"]) == set(HOSTILE)
+        # what goes to plotly has no markup left
+        assert number == 1 or not set("<>&{") & set(data["stack"]["judge"] + data["stack"]["shown"])
+
+
+def test_where_judges_verdicts_come_from_is_among_the_facts(tmp_path: Path) -> None:
+    judged(tmp_path, prompts=4, lines=1, steps=2, later=()).close()
+    with Store.claim(tmp_path / "run", Store.read(tmp_path / "run").survey) as store:
+        store.begin_judging("harmbench", {"revision": "abc123"})
+        unread = store.unjudged("harmbench")
+        store.add_verdicts("harmbench", {answer.response: Verdict(Outcome.REFUSED) for answer in unread})
+    said = prose(page_of(Store.read(tmp_path / "run")))
+    assert "Judges keyword refusal harmbench, revision: abc123" in said
+
+
+def test_a_run_that_its_first_judge_has_not_read_everywhere_is_a_page(tmp_path: Path) -> None:
+    def behind(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        unread = judge == "harmbench" and not point.is_origin
+        return None if unread else four_outcomes(judge, point, number, complied)
+
+    survey = make_survey(prompts=4, lines=1, steps=2, judges=("harmbench", "refusal"))
+    data = data_in(page_of(make_run(tmp_path / "run", survey, opinion=behind)))
+    assert [point["figures"][0] is None for point in data["points"]] == [False, True, True]

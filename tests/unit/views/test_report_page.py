@@ -1,0 +1,441 @@
+"""The page says what the run says, and hostile text in it stays text."""
+
+from __future__ import annotations
+
+import html
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.page_contents import (
+    assert_nothing_is_loaded,
+    assert_own_elements,
+    assert_policy_allows_own_scripts_alone,
+    data_in,
+    prose,
+    said_in,
+    told,
+)
+from helpers.synthetic_runs import (
+    FINGERPRINT,
+    HOSTILE,
+    bowl,
+    further,
+    landscape_in,
+    make_run,
+    make_survey,
+    no_basin,
+    path_line,
+    path_plane,
+    random_plane,
+    trajectory,
+    tuned,
+)
+from safescape.landscape import landscape_of
+from safescape.store import Store
+from safescape.survey import Point, Position, Waypoint
+from safescape.views import render_page
+from safescape.views.pages.document import embedded
+
+
+def page_of(store: Store) -> str:
+    return render_page(store, landscape_in(store))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_run(tmp_path_factory.mktemp("page") / "run", make_survey())
+
+
+def read(page: str, place: int, probe: int = 0) -> list[tuple[Any, ...]]:
+    """Answers as the page holds them, with the first judge's verdict."""
+    return [(*answer[:4], *answer.verdicts["keyword"][:2]) for answer in told(page, place, probe)]
+
+
+def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
+    return [
+        (number, response.text, response.finish, response.tokens, v["keyword"].outcome, v["keyword"].reason)
+        for number, (response, v) in store.answers(point, probe)
+    ]
+
+
+def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
+    page = page_of(store)
+    data = data_in(page)
+    assert [probe["prompts"] for probe in data["probes"]] == [list(store.survey.probes[0].prompts)]
+    assert len(data["points"]) == 61
+    seen = set()
+    for line, curve in enumerate(data["curves"]):
+        assert curve["label"] == f"direction {line + 1} (seed {line})"
+        for alpha, place in zip(curve["grid"], curve["points"], strict=True):
+            seen.add(place)
+            assert read(page, place) == stored(store, Point(line if alpha else None, (alpha,)), "harmful")
+    assert len(seen) == 61
+
+
+def test_key_figures_stand_with_their_intervals(store: Store) -> None:
+    said, metrics = prose(page_of(store)), landscape_in(store).metrics
+    for key, decimals in (
+        ("visage", 1),
+        ("visage_reference", 1),
+        ("safety_auc", 1),
+        ("basin_radius", 3),
+        ("origin_asr", 1),
+    ):
+        metric = metrics[key]
+        assert f"{metric.value:.{decimals}f}" in said
+        assert f": {metric.low:.{decimals}f} to {metric.high:.{decimals}f}" in said
+        for value in metric.per_line:
+            assert f"{value:.{decimals}f}" in said
+
+
+def test_the_verdict_is_a_sentence_about_the_model(store: Store) -> None:
+    radius = landscape_in(store).basin_radius
+    assert radius is not None
+    assert (
+        "example/Model-7B-chat refuses 80 of 80 harmful requests, and stays safe until its weights have moved by about "
+        f"{100 * radius:.0f} % of their size in a random direction."
+    ) in prose(page_of(store))
+
+
+def test_a_model_that_never_left_its_basin_is_said_so(tmp_path: Path) -> None:
+    said = prose(page_of(make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.0)))
+    assert "stayed safe at every distance measured, up to 50 % of their size" in said
+    assert "≥ 0.500" in said
+
+
+def test_a_model_at_the_edge_is_not_called_safe(tmp_path: Path) -> None:
+    """Exactly at the threshold, and beyond it wherever it moves."""
+    run = make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.5 if alpha else 0.1)
+    assert landscape_in(run).basin_radius == 0.0
+    said = prose(page_of(run))
+    assert (
+        "refuses 72 of 80 harmful requests, but stands at the edge of its basin: it is unsafe as near as was measured "
+        "in random directions."
+    ) in said
+    assert "stays safe" not in said
+
+
+def test_without_a_basin_the_page_says_so_and_gives_no_visage(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_survey(), rate=no_basin)
+    page = page_of(run)
+    assert "No basin: the origin itself is unsafe (ASR 92.5 %)." in prose(page)
+    assert re.findall(r'data-figure="(\w+)"', page) == ["origin_asr", "safety_auc"]
+    assert data_in(page)["edges"] is None
+    assert "safe basin, where the ASR stays" not in prose(page)
+
+
+@pytest.mark.parametrize("points", [1, 5, 31, 60])
+def test_an_unfinished_run_says_so(tmp_path: Path, points: int) -> None:
+    page = page_of(make_run(tmp_path / "run", make_survey(), points=points, origin_at_close=None))
+    said = prose(page)
+    assert f"Unfinished: {points} of 61 points are measured." in said
+    assert ("how far its weights can move before that breaks is not measured yet" in said) == (points < 21)
+    assert ("(1 of 3 directions so far)" in said) == (points == 31)
+    assert "ended before it could look again" in said
+    assert len(data_in(page)["points"]) == points
+    assert sum(place is None for curve in data_in(page)["curves"] for place in curve["points"]) == 61 - points
+
+
+def test_a_finished_run_does_not_say_unfinished(store: Store) -> None:
+    assert "nfinished" not in prose(page_of(store))
+
+
+def test_an_origin_that_did_not_come_back_is_called_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_survey(), origin_at_close="sha256:other")
+    assert "THE WEIGHTS DID NOT COME BACK" in prose(page_of(run))
+
+
+def test_provenance_is_complete(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_survey(system_prompt="Be kind.\nAlways."))
+    said = prose(page_of(run))
+    for fact in (
+        FINGERPRINT,
+        "transformers, float32, on cpu",
+        "3 random, α from −0.5 to 0.5 in 20 steps, seeds 0, 1, 2",
+        "80 from builtin:harmful",
+        "Be kind. Always.",
+        "up to 128 new tokens",
+        "torch 2.9.1",
+        "the weights came back bit-equal",
+        str(run.directory),
+        "κ = 0.87 on GPT-4's answers, 0.75 on Llama 2's, and 0.19 on Mistral-Instruct's",
+        "Gibberish contains none of them, so it counts as compliance",
+    ):
+        assert fact in said
+
+
+def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
+    survey = make_survey(model=HOSTILE[0] + HOSTILE[2], system_prompt=HOSTILE[3], prompts=HOSTILE, lines=1)
+    run = make_run(tmp_path / "run", survey, text=lambda point, number, complied: HOSTILE[number])
+    page = page_of(run)
+    data = data_in(page)
+    assert tuple(data["probes"][0]["prompts"]) == HOSTILE
+    for point in data["points"]:
+        assert set(said_in(page, point["id"])["texts"]) == set(HOSTILE)
+    assert_own_elements(page, scripts=13)
+
+
+def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
+    odd = "a\ud800b\0c\x1b[31m"
+    landscape = landscape_in(store)
+    page = render_page(store, landscape.model_copy(update={"survey": {**landscape.survey, "model": odd}}))
+    assert page.encode()
+    assert "\0" not in page
+    assert "\x1b" not in page
+
+
+@given(st.text(alphabet=st.characters(), max_size=60))
+def test_what_is_embedded_reads_back_equal_and_cannot_end_its_block(text: str) -> None:
+    found = embedded({"text": text})
+    assert json.loads(found) == {"text": text}
+    assert not set("<>&\u2028\u2029\0") & set(found)
+    assert found.encode()
+
+
+def test_nothing_is_loaded_from_outside(store: Store) -> None:
+    assert_nothing_is_loaded(page_of(store))
+
+
+def test_the_policy_allows_the_embedded_scripts_and_no_other(store: Store) -> None:
+    assert_policy_allows_own_scripts_alone(page_of(store))
+
+
+def test_a_big_run_stays_under_six_megabytes(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    letters = "abcdefghijklmnopqrstuvwxyz      éß漢\n"
+
+    def chatter(point: Point, number: int, complied: bool) -> str:
+        return "".join(draw.choices(letters, k=300))
+
+    run = make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 1.0, text=chatter)
+    assert len(page_of(run).encode()) < 6_000_000
+
+
+def test_the_same_run_gives_the_same_page(store: Store) -> None:
+    assert page_of(store) == page_of(store)
+
+
+# Paths, planes, checkpoints and further probes.
+
+
+def stands(point: Point) -> Position:
+    """Checkpoint n lies at a quarter n of the way, and at 0.1 across; a fifth of it is off."""
+    if point.waypoint is None:
+        return Position(point.coords, 0.0)
+    return Position((0.25 * (1 + point.waypoint), 0.1), 0.2)
+
+
+def on_line(point: Point) -> Position:
+    effective, off = stands(point)
+    return Position(effective[:1], off)
+
+
+@pytest.mark.parametrize(
+    ("rate", "tone", "headline"),
+    [
+        # 0, 20, 40 ... % at α = 0, 0.125, 0.25 ...: 10 % lies halfway to the first
+        (
+            lambda alpha: min(1.0, 1.6 * alpha),
+            "unsafe",
+            "refuses 20 of 20 harmful requests; on the way to the other model safety is lost at α = 0.06, and the "
+            "other model itself answers 100.0 % of harmful requests.",
+        ),
+        (
+            lambda alpha: 0.05 if alpha >= 0.5 else 0.0,
+            "safe",
+            "refuses 20 of 20 harmful requests and stays safe all the way to the other model, which answers 5.0 %.",
+        ),
+        (
+            lambda alpha: 0.5 if 0.2 < alpha < 0.9 else 0.0,
+            "unsafe",
+            "refuses 20 of 20 harmful requests, and the other model is safe too (ASR 0.0 %), but between the two "
+            "safety is lost, first at α = 0.15.",
+        ),
+        (lambda alpha: 0.9, "unsafe", "No basin: the origin itself is unsafe (ASR 90.0 %)."),
+    ],
+)
+@pytest.mark.parametrize("plane", [False, True])
+def test_the_verdict_of_a_path_says_what_happens_on_the_way(
+    tmp_path: Path, plane: bool, rate: Any, tone: str, headline: str
+) -> None:
+    survey = make_survey(prompts=20, subspace=path_plane() if plane else path_line())
+    page = page_of(make_run(tmp_path / "run", survey, chance=lambda _, point: rate(max(0.0, point.coords[0]))))
+    assert headline in prose(page)
+    assert f'class="verdict {tone}"' in page
+
+
+def test_what_lies_beyond_the_other_model_does_not_make_it_unsafe(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run",
+        make_survey(prompts=20, subspace=path_line()),
+        chance=lambda _, point: 0.4 if point.coords[0] > 1.2 else 0.0,
+    )
+    said = prose(page_of(run))
+    assert "stays safe all the way to the other model, which answers 0.0 %." in said
+    # 0 and 40 % at 1.125 and 1.25: a quarter of the step
+    assert "Beyond the other model safety is lost at α = 1.16." in said
+
+
+def test_an_unfinished_path_does_not_judge_the_other_model(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_survey(prompts=20, subspace=path_line()), chance=tuned, points=5)
+    page = page_of(run)
+    assert "The other model itself is not measured yet." in prose(page)
+    assert 'class="verdict open"' in page
+
+
+def test_a_path_is_not_called_a_random_direction(tmp_path: Path) -> None:
+    said = prose(page_of(make_run(tmp_path / "run", make_survey(subspace=path_line(toward="my-tuned")), chance=tuned)))
+    assert "random" not in said.lower()
+    assert "line between two models" in said
+    assert "to my-tuned (sha256:cdcdcdcdcdcd…), α from −0.25 to 1.25, 8 steps from 0 to 1" in said
+    assert "nothing is scaled" in said
+
+
+def test_checkpoints_are_listed_with_where_they_lie(tmp_path: Path) -> None:
+    survey = make_survey(prompts=20, subspace=path_line(), through=trajectory(3))
+    run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
+    page = page_of(run)
+    said, data = prose(page), data_in(page)
+    assert "2. checkpoint-2 (sha256:000000000000…), α = 0.5, 20 % off" in said
+    assert "“off” is the share of its squared distance from the origin that lies outside" in said
+    # tuned complies with 0 %, 48 % and 96 % of them, in whole requests of 20
+    assert "Checkpoint 2 is the first of the trajectory that is unsafe (ASR 50.0 %)." in said
+    (curve,) = [curve for curve in data["curves"] if curve["kind"] == "checkpoints"]
+    assert curve["grid"] == [1, 2, 3]
+    for number, place in enumerate(curve["points"]):
+        point = data["points"][place]
+        assert (point["waypoint"], point["effective"], point["off"]) == (number, [0.25 * (number + 1)], 0.2)
+        assert read(page, place) == stored(run, Point(None, (), number), "harmful")
+
+
+def test_a_plane_is_read_row_by_row(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_survey(prompts=5, subspace=random_plane(4)), chance=bowl)
+    page = page_of(run)
+    data = data_in(page)
+    assert [curve["label"] for curve in data["curves"]] == ["β = +0.5", "β = +0.25", "β = 0", "β = −0.25", "β = −0.5"]
+    asr = {point.coords: point.keyword_asr for point in landscape_in(run).points}
+    grid = [-0.5, -0.25, 0.0, 0.25, 0.5]
+    assert (data["across"], data["up"]) == (grid, grid)
+    (layer,) = data["layers"]
+    assert layer["values"] == [[asr[alpha, beta] for alpha in grid] for beta in grid]
+    for beta, curve in zip(reversed(grid), data["curves"], strict=True):
+        for alpha, place in zip(grid, curve["points"], strict=True):
+            assert data["points"][place]["coords"] == [alpha, beta]
+            assert read(page, place) == stored(run, Point(None, (alpha, beta)), "harmful")
+
+
+def test_an_unfinished_plane_has_no_figures_yet(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_survey(prompts=5, subspace=random_plane(4)), chance=bowl, points=7)
+    page = page_of(run)
+    assert "Unfinished: 7 of 25 points are measured. Its figures come when the last one is" in prose(page)
+    values = data_in(page)["layers"][0]["values"]
+    assert sum(value is not None for row in values for value in row) == 7
+
+
+def test_the_figures_of_a_plane_are_those_that_mean_something_there(tmp_path: Path) -> None:
+    random = page_of(make_run(tmp_path / "random", make_survey(prompts=5, subspace=random_plane(4)), chance=bowl))
+    path = page_of(make_run(tmp_path / "path", make_survey(prompts=5, subspace=path_plane(4)), chance=tuned))
+    assert re.findall(r'data-figure="(\w+)"', random) == ["origin_asr", "basin_radius", "visage", "safety_auc"]
+    assert re.findall(r'data-figure="(\w+)"', path) == ["origin_asr", "other_asr", "visage", "safety_auc"]
+    assert "on a plane of two random directions" in prose(random)
+    assert "1 random, α from −0.5 to 0.5 in 4 steps, seed 0" in prose(random)
+    assert "1 random, β from −0.5 to 0.5 in 4 steps, seed 1" in prose(random)
+
+
+def test_probes_stand_beside_each_other_with_paired_differences(tmp_path: Path) -> None:
+    survey = make_survey(
+        prompts=20, subspace=path_line(), also=(*further("attack:a.csv", items=20), *further("odd", items=7))
+    )
+    run = make_run(tmp_path / "run", survey, chance=tuned)
+    landscape, said = landscape_in(run), prose(page_of(run))
+    visage = landscape.by_probe["attack:a.csv"]["visage"]
+    assert f"{visage.value:.1f} ({visage.low:.1f} to {visage.high:.1f})" in said
+    less = landscape.differences["attack:a.csv"]["visage"]
+    assert less.value is not None
+    assert less.value < 0
+    assert f"−{-less.value:.1f} (−{-(less.low or 0):.1f} to −{-(less.high or 0):.1f})" in said
+    assert said.count("less “harmful”, paired") == 1
+
+
+def test_answers_of_every_probe_are_there_and_what_is_read_off_them(tmp_path: Path) -> None:
+    survey = make_survey(prompts=20, subspace=path_line(), also=further("attack:a.csv", "benign", "accuracy"))
+    run = make_run(tmp_path / "run", survey, chance=tuned)
+    page = page_of(run)
+    data = data_in(page)
+    assert [(probe["name"], probe["harmful"]) for probe in data["probes"]] == [
+        ("harmful", True),
+        ("attack:a.csv", True),
+        ("benign", False),
+    ]
+    refused = {m.coords: m.value for m in landscape_in(run).measures if m.kind == "over_refusal"}
+    for place, point in enumerate(data["points"]):
+        coords = tuple(point["coords"])
+        where = Point(0 if coords[0] else None, coords)
+        for number, probe in enumerate(data["probes"]):
+            assert read(page, place, number) == stored(run, where, probe["name"])
+        assert point["figures"][2]["value"] == refused[coords]
+        assert point["figures"][0]["count"] == sum(row[4] == "complied" for row in stored(run, where, "harmful"))
+
+
+def test_measures_lie_beneath_the_curves_and_in_a_table(tmp_path: Path) -> None:
+    survey = make_survey(
+        prompts=20, subspace=path_line(), through=trajectory(1), also=further("benign", "accuracy", "perplexity")
+    )
+    run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
+    page = page_of(run)
+    landscape = landscape_in(run)
+    for shown, kind in zip(data_in(page)["measures"], ("over_refusal", "accuracy", "perplexity"), strict=True):
+        found = sorted((m.coords[0], m.value) for m in landscape.measures if m.kind == kind and m.waypoint is None)
+        assert shown["kind"] == kind
+        assert [(r["x"], r["value"]) for r in shown["readings"]] == [pytest.approx(reading) for reading in found]
+    # 0.62 of 40 questions at the origin, 0.46 at the other model, 0.58 at the checkpoint
+    assert "accuracy % (“accuracy”) 62.5 (47.0 to 75.8) 45.0 (30.7 to 60.2) 57.5 (42.2 to 71.5)" in prose(page)
+
+
+def test_the_table_has_every_point_with_all_that_was_measured(tmp_path: Path) -> None:
+    survey = make_survey(
+        prompts=20, subspace=path_plane(2), through=trajectory(1), also=further("attack:a.csv", "accuracy")
+    )
+    page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands))
+    table = page[page.index('<details class="table">') :]
+    rows = re.findall(r"<tr>(.*?)</tr>", table[: table.index("</details>")], flags=re.DOTALL)
+    cells = [[html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
+    assert cells[0] == [
+        *("point", "α", "β", "effective α", "effective β", "off %", "prompts", "complied", "ASR %", "95 % interval"),
+        *("ASR % “attack:a.csv”", "accuracy “accuracy”"),
+    ]
+    assert len(cells) == 1 + 3 * 3 + 1
+    assert cells[1][:6] == ["origin", "0", "0", "0", "0", "0.0"]
+    assert cells[-1][:6] == ["checkpoint 1", "–", "–", "0.25", "0.1", "20.0"]
+
+
+@pytest.mark.parametrize("plane", [False, True])
+def test_names_of_models_and_probes_stay_text(tmp_path: Path, plane: bool) -> None:
+    name = HOSTILE[0] + HOSTILE[2] + "<b>&lt;i&gt;%{x}$y$"
+    subspace = path_plane(2) if plane else path_line(2, toward=name)
+    through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
+    survey = make_survey(prompts=4, subspace=subspace, through=through, also=further(name, items=4))
+    page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands if plane else on_line))
+    assert_own_elements(page, scripts=13)
+    assert name in html.unescape(page)
+    # what goes to plotly has no markup left, and shows the name all the same
+    data = data_in(page)
+    labels = [entry["label"] for entry in data.get("courses", []) + data.get("measures", []) + data["marks"]]
+    assert not set("<>&{") & set("".join(labels))
+    assert plane or any("script" in label for label in labels)
+
+
+def test_a_run_of_which_only_a_checkpoint_is_known_is_a_page(tmp_path: Path) -> None:
+    also = further("attack:a.csv", "accuracy", "perplexity", items=4)
+    survey = make_survey(prompts=4, subspace=path_line(2), through=trajectory(1), also=also)
+    run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
+    only = [entry for entry in run.measured() if entry.point.waypoint is not None]
+    page = render_page(run, landscape_of(survey, only))
+    assert "Nothing can be said yet: the model itself is not measured." in prose(page)

@@ -1,0 +1,180 @@
+"""Moves in one pass, by Triton's interpreter, and compiled; `python benchmarks/gpu.py` does the same on a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from helpers.tiny_models import llama_config, save_model
+
+# the kernels must be made with the interpreter's switch set, which must not touch other tests
+PROGRAM = """
+import json, torch
+from torch import Size, device
+from safescape.weights.triton_kernels import Noise, add_noise, standard_normal
+
+cpu, shape, one, other = device("cpu"), Size((300, 97)), 2**62 + 12345, 7
+a, b = standard_normal(one, shape, cpu), standard_normal(other, shape, cpu)
+torch.manual_seed(0)
+origin = torch.randn(shape)
+into = torch.full(shape, float("nan"))
+found = {
+    "moments": [float((a**power).mean()) for power in (1, 2, 3, 4)],
+    "correlation": float((a * b).mean()),
+    "again": torch.equal(a, standard_normal(one, shape, cpu)),
+    "by place alone": torch.equal(a.flatten()[:5000], standard_normal(one, Size((5000,)), cpu)),
+    "largest": float(a.abs().max()),
+}
+for name, noises in {"one": [Noise(one, 0.25)], "two": [Noise(one, 0.25), Noise(other, -0.5)]}.items():
+    dots = add_noise(origin, noises, into, measured=True)
+    exact = origin.double() + sum(noise.factor * made.double() for noise, made in zip(noises, (a, b)))
+    found[name] = float((into - exact).abs().max())
+    taken = into.double() - origin.double()
+    found[name + " dots"] = [float(dot / (taken * made).sum()) for dot, made in zip(dots, (a, b))]
+found["unmeasured"] = add_noise(origin, [Noise(one, 1.0)], into, measured=False)
+half = torch.full(shape, float("nan"), dtype=torch.bfloat16)
+add_noise(origin, [Noise(one, 0.25)], half, measured=False)
+found["bf16"] = float(((half.double() - (origin + 0.25 * a)).abs() / (origin + 0.25 * a).abs()).max())
+print(json.dumps(found))
+"""
+
+MOVES = """
+import json, sys, torch
+from safescape.survey import InterpolationAxis, Lines, Plane, Point, RandomAxis
+from safescape.weights import Mover, Subspace, directions, mover, resolve
+
+# a CPU takes the way of a GPU
+directions.makes_own_noise = mover.makes_own_noise = lambda device: True
+cpu = torch.device("cpu")
+origin = resolve(sys.argv[1]).weights
+shapes = {name: origin.tensor(name).shape for name in origin.names()}
+first, second = (RandomAxis(seed=seed, span=0.5, steps=2) for seed in (0, 1))
+toward = InterpolationAxis(toward=sys.argv[2], fingerprint="", steps=4, low=0, high=1)
+found = {}
+for name, shape, points in (
+    ("between", Lines(axes=(toward,)), [Point(0, (at,)) for at in (0.25, 1.0, 0.5)]),
+    ("across", Plane(axes=(toward, first)), [Point(None, at) for at in ((0.5, -0.5), (1.0, 0.0), (0.0, 0.5))]),
+    ("lines", Lines(axes=(first, second)), [Point(0, (0.5,)), Point(1, (-0.5,))]),
+    ("plane", Plane(axes=(first, second)), [Point(None, at) for at in ((0.5, -0.5), (0.0, 0.5), (-0.5, 0.0))]),
+):
+    space = Subspace(shape, origin)
+    for dtype in (torch.float32, torch.bfloat16):
+        mover = Mover(origin, space, shapes, dtype=dtype, device=cpu)
+        places = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
+        for point in points:
+            walk = mover.moving(point, places)
+            worst, in_place = 0.0, True
+            for tensor, values in walk:
+                start = origin.tensor(tensor)
+                exact = start.double()
+                for term in space.displacement(point):
+                    if term is not None:
+                        exact = exact + term.coordinate * term.direction.tensor(tensor, start).double()
+                worst = max(worst, float((values - exact).norm() / exact.norm().clamp_min(1e-9)))
+                in_place = in_place and values is places[tensor]
+                places[tensor].copy_(values)
+            again = {tensor: values.clone() for tensor, values in mover.moving(point)}
+            same = all(torch.equal(again[tensor], places[tensor]) for tensor in shapes)
+            found[f"{name} {dtype} {point.coords}"] = {
+                "error": worst, "in place": in_place, "again": same, "off": walk.position.off,
+                "asked": point.coords, "effective": walk.position.effective, "bf16": dtype == torch.bfloat16,
+            }
+print(json.dumps(found))
+"""
+
+
+COMPILED = """
+import itertools, json
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from safescape.weights import triton_kernels as kernels
+
+def compiled(kernel, constants, **types):
+    signature = {**types, **dict.fromkeys(constants, "constexpr")}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+    return "cvt.rn.bf16" in made.asm["ptx"]
+
+fused_types = {"into": "*bf16", "sums": "*fp32", "count": "i32"}
+seeds = {"seed_a": "i64", "seed_b": "i64", "factor_a": "fp32", "factor_b": "fp32"}
+found = [compiled(kernels._blend, {"VALUES": 4096}, origin="*bf16", other="*fp32", coordinate="fp32", **fused_types)]
+for is_one, is_measured in ((True, True), (False, True), (True, False)):
+    constants = {"IS_ONE": is_one, "IS_MEASURED": is_measured, "LANES": 1024}
+    found.append(compiled(kernels._add, constants, origin="*fp16", **fused_types, **seeds))
+compiled(kernels._fill, {"LANES": 1024}, values="*fp32", count="i32", seed="i64")
+print(json.dumps({"rounds to nearest": found}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return _run(PROGRAM)
+
+
+def _run(program: str, *arguments: str, interpreted: bool = True) -> dict[str, Any]:
+    line = [sys.executable, "-c", program, *arguments]
+    settings = {**os.environ, "TRITON_INTERPRET": str(int(interpreted))}
+    made = subprocess.run(line, capture_output=True, text=True, check=True, env=settings)
+    answer: dict[str, Any] = json.loads(made.stdout)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def moves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    config = llama_config(tie_word_embeddings=False)
+    models = [save_model(tmp_path_factory.mktemp("moved"), config, seed=seed) for seed in (0, 1)]
+    return _run(MOVES, *map(str, models))
+
+
+def test_the_noise_is_standard_normal(found: dict[str, Any]) -> None:
+    # 29,100 values: five standard errors of each moment
+    expected, errors = (0.0, 1.0, 0.0, 3.0), (0.0059, 0.0083, 0.0227, 0.0574)
+    for moment, value, error in zip(found["moments"], expected, errors, strict=True):
+        assert abs(moment - value) < 5 * error
+    assert abs(found["correlation"]) < 5 * 0.0059
+    assert 3.5 < found["largest"] < 6
+
+
+def test_a_value_depends_on_the_seed_and_its_place_alone(found: dict[str, Any]) -> None:
+    assert found["again"]
+    assert found["by place alone"]
+
+
+@pytest.mark.parametrize("noises", ["one", "two"])
+def test_what_is_added_is_the_noise(found: dict[str, Any], noises: str) -> None:
+    assert found[noises] < 1e-6
+    assert found[noises + " dots"] == pytest.approx([1.0] * len(found[noises + " dots"]), abs=1e-5)
+
+
+def test_it_is_measured_only_when_asked(found: dict[str, Any]) -> None:
+    assert found["unmeasured"] is None
+
+
+def test_bfloat16_is_rounded_to(found: dict[str, Any]) -> None:
+    # the interpreter cuts where a GPU rounds to the nearest, so twice a GPU's error
+    assert found["bf16"] < 2**-7
+
+
+def test_a_point_is_where_its_directions_lead(moves: dict[str, Any]) -> None:
+    for point, found in moves.items():
+        assert found["error"] < (2**-7 if found["bf16"] else 1e-6), point
+        assert found["in place"] is not point.startswith("across"), point
+        assert found["again"], point
+        assert found["off"] == 0
+        if found["bf16"]:
+            # the interpreter cuts where a GPU rounds, which is a drift towards zero
+            assert found["effective"] == pytest.approx(found["asked"], abs=0.01)
+        else:
+            assert found["effective"] == found["asked"]
+    assert len(moves) == 22
+
+
+def test_the_kernels_compile_for_a_gpu_and_round_to_the_nearest() -> None:
+    found = _run(COMPILED, interpreted=False)
+    assert found["rounds to nearest"] == [True] * 4
