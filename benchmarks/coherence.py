@@ -41,7 +41,7 @@ from safescape.judges.coherence import (
 from safescape.judges.english import tokens_of
 from safescape.landscape.measures import wilson
 from safescape.measure.evidence import Origin as RunOrigin
-from safescape.measure.evidence import calibrated
+from safescape.measure.evidence import calibration_of
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import Calibration, Evidence, Lines, RandomAxis
 from safescape.weights import Subspace, resolve
@@ -196,7 +196,7 @@ class Origin:
     def calibration(self) -> Calibration:
         """Calibrate as a run does."""
         engine = self._ready()
-        return calibrated(RunOrigin(engine, self._tokenizer, {}))
+        return calibration_of(RunOrigin(engine, self._tokenizer, {}))
 
     def salad(self, seed: int, tokens: int = 64) -> str:
         """Return random tokens of the vocabulary."""

@@ -99,9 +99,9 @@ def noise_of(directory: Path) -> None:
     with Store.read(directory) as store:
         tokenizer = AutoTokenizer.from_pretrained(resolve(store.survey.model).directory)
         counts: Counter[int] = Counter()
-        for point in store.finished():
+        for point in store.points.finished():
             far = math.hypot(*point.coords)
-            texts = [told.response.text for _, told in store.answers(point, store.survey.prompts.name)]
+            texts = [told.response.text for _, told in store.points.answers(point, store.survey.prompts.name)]
             found.setdefault(far, []).extend(texts)
             together = "\0".join(texts).encode()
             sizes[far] = sizes.get(far, 0) + len(gzip.compress(together, 9))
@@ -133,12 +133,12 @@ def make_run(directory: Path, steps: int, prompts: int, tokens: int) -> None:
     with Store.claim(directory, survey) as store:
         session = store.begin_session(origin="sha256:" + "ab" * 32, noise_device="cpu", versions={})
         for judge in survey.judges:
-            store.begin_judging(judge, {})
+            store.verdicts.register(judge, {})
         for point in survey.points():
             far = math.hypot(*point.coords)
             broken = 1 / (1 + math.exp(-(far - EDGE) / 0.015))
             answers = [noisy(noise.text(far), tokens, draw) if draw.random() < broken else refused() for _ in asked]
-            store.add(
+            store.points.add(
                 point, position=Position(point.coords, 0.0), seconds=1.0, session=session, answers={"harmful": answers}
             )
         store.end_session(session, origin="sha256:" + "ab" * 32)
@@ -233,12 +233,12 @@ def main() -> None:
 
         def write() -> None:
             with Store.read(directory) as store:
-                landscape = landscape_of(store.survey, store.measured())
+                landscape = landscape_of(store.survey, store.points.measured())
                 report.write_text(render_page(store, landscape), encoding="utf-8")
 
         with Store.read(directory) as store:
             texts = sum(
-                len(told.response.text) for p in store.survey.points() for _, told in store.answers(p, "harmful")
+                len(told.response.text) for p in store.survey.points() for _, told in store.points.answers(p, "harmful")
             )
         print(f"{(given.steps + 1) ** 2} points, {given.prompts} answers each, {texts / MEGABYTE:.1f} MB of text")
         print(f"written in {timed(write):.1f} s")

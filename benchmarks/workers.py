@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from safescape.measure.dispatch import Alive, Dispatch, Done, Event, Left, Ready, cost_of
-from safescape.measure.session import Measured
+from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Heartbeat, Ready, cost_of
+from safescape.measure.session import Measurement
 from safescape.store import Store
 from safescape.survey import (
     Answer,
@@ -35,7 +35,7 @@ from safescape.survey import (
 )
 
 
-class NullCrew:
+class NullPool:
     """Workers that measure nothing, while every worker's heart beats.
 
     Args:
@@ -52,23 +52,23 @@ class NullCrew:
         self._hearts: deque[tuple[float, int]] = deque()
         self._hired = self.beats = 0
 
-    def hire(self) -> int:
+    def start(self) -> int:
         """Start a worker."""
         self._hired += 1
         self._events.append(Ready(self._hired, "sha256:0"))
         self._hearts.append((time.monotonic() + self._beat, self._hired))
         return self._hired
 
-    def send(self, worker: int, point: Point) -> None:
+    def assign(self, worker: int, point: Point) -> None:
         """Be done with a point."""
-        found = Measured(point, Position(point.coords, 0.0), {"harmful": self._answers}, {}, 0.0)
+        found = Measurement(point, Position(point.coords, 0.0), {"harmful": self._answers}, {}, 0.0)
         self._sent.append((time.monotonic() + self._takes, Done(worker, [found])))
 
-    def dismiss(self, worker: int) -> None:
+    def close(self, worker: int) -> None:
         """Leave."""
-        self._events.append(Left(worker, "sha256:0"))
+        self._events.append(Closed(worker, "sha256:0"))
 
-    def drop(self, worker: int) -> None:
+    def kill(self, worker: int) -> None:
         """Nothing is to be ended."""
 
     def wait(self, seconds: float) -> list[Event]:
@@ -83,7 +83,7 @@ class NullCrew:
         while self._hearts and self._hearts[0][0] <= now:
             _, worker = self._hearts.popleft()
             self._hearts.append((now + self._beat, worker))
-            events.append(Alive(worker))
+            events.append(Heartbeat(worker))
             self.beats += 1
         return events
 
@@ -112,38 +112,38 @@ def driver() -> None:
     for points in (10, 100, 1_000, 10_000):
         survey = survey_of(points)
         todo = list(survey.points())
-        handed, stored = dispatched(survey, todo, 8, NullCrew(answers)), storing(survey, todo, 8, NullCrew(answers))
+        handed, stored = dispatched(survey, todo, 8, NullPool(answers)), storing(survey, todo, 8, NullPool(answers))
         print(f"{len(todo):6,d}  {8:7,d}  {len(todo) / handed:20,.0f}  {1000 * handed / len(todo):10.3f}  "
               f"{len(todo) / stored:31,.0f}", flush=True)  # fmt: skip
     # 1,000 workers that take 2 s a point ask for 500 points a second, and their hearts beat ten times as often as real
     # ones: what is shown is that the driver keeps up, and what share of a core that takes
     survey = survey_of(10_000)
-    todo, crew, busy = list(survey.points()), NullCrew(answers, takes=2.0, beat=1.0), time.process_time()
-    took = storing(survey, todo, 1_000, crew)
+    todo, pool, busy = list(survey.points()), NullPool(answers, takes=2.0, beat=1.0), time.process_time()
+    took = storing(survey, todo, 1_000, pool)
     share = (time.process_time() - busy) / took
     print(f"1,000 workers of 2 s a point: {len(todo) / took:,.0f} points a second handed out and stored, "
-          f"{crew.beats / took:,.0f} heartbeats a second, {share:.0%} of a core")  # fmt: skip
+          f"{pool.beats / took:,.0f} heartbeats a second, {share:.0%} of a core")  # fmt: skip
 
 
-def storing(survey: Survey, todo: Sequence[Point], workers: int, crew: NullCrew) -> float:
+def storing(survey: Survey, todo: Sequence[Point], workers: int, pool: NullPool) -> float:
     """Hand out every point and store it; return the seconds that takes."""
     with tempfile.TemporaryDirectory() as directory, Store.claim(Path(directory), survey) as store:
-        store.begin_judging("keyword", {})
-        return dispatched(survey, todo, workers, crew, store)
+        store.verdicts.register("keyword", {})
+        return dispatched(survey, todo, workers, pool, store)
 
 
 def dispatched(
-    survey: Survey, todo: Sequence[Point], workers: int, crew: NullCrew, store: Store | None = None
+    survey: Survey, todo: Sequence[Point], workers: int, pool: NullPool, store: Store | None = None
 ) -> float:
     """Hand out every point, and store it if there is a store; return the seconds that takes."""
     start = time.monotonic()
-    dispatch = Dispatch(crew, workers, todo, cost_of(survey))
+    dispatch = Dispatch(pool, workers, todo, cost_of(survey))
     origin = dispatch.begin()
     session = store.begin_session(origin=origin, noise_device="cpu", versions={}) if store else 0
     for found in dispatch.measured():
-        assert isinstance(found, Measured)
+        assert isinstance(found, Measurement)
         if store:
-            store.add(found.point, position=found.position, seconds=0.0, session=session, answers=found.answers)
+            store.points.add(found.point, position=found.position, seconds=0.0, session=session, answers=found.answers)
     dispatch.close()
     return time.monotonic() - start
 

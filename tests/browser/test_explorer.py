@@ -158,16 +158,16 @@ def test_a_page_of_the_server_fetches_from_it_alone(page: Page, viewed: Viewed) 
 
 def grow(directory: Path, survey: Survey, grown: Store, count: int) -> None:
     """Measure so many more points, as they stand in another store."""
-    at = {entry.point: entry.position for entry in grown.measured()}
+    at = {entry.point: entry.position for entry in grown.points.measured()}
     with Store.claim(directory, survey) as store:
         session = store.begin_session(origin="o", noise_device="cpu", versions={})
         for judge in survey.judges:
-            store.begin_judging(judge, {})
-        for point in [point for point in survey.points() if point not in store.finished()][:count]:
+            store.verdicts.register(judge, {})
+        for point in [point for point in survey.points() if point not in store.points.finished()][:count]:
             answers = {
-                probe.name: [each.answer for each in grown.answers(point, probe.name)] for probe in survey.probes
+                probe.name: [each.answer for each in grown.points.answers(point, probe.name)] for probe in survey.probes
             }
-            store.add(point, position=at[point], seconds=1.0, session=session, answers=answers)
+            store.points.add(point, position=at[point], seconds=1.0, session=session, answers=answers)
 
 
 def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path) -> None:
@@ -288,7 +288,9 @@ def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
         expect(page.locator('[data-figure="visage"] .value')).to_have_text(f"{metrics['visage']['value']:.1f}")
         page.keyboard.press("ArrowRight")
         with Store.read(tmp_path / "runs" / "watched") as store:
-            text = store.answers(Point(0, (store.survey.subspace.axes[0].grid[21],)), "harmful")[0].answer.response.text
+            text = store.points.answers(Point(0, (store.survey.subspace.axes[0].grid[21],)), "harmful")[
+                0
+            ].answer.response.text
         page.get_by_label("Show what was asked and answered").check(force=True)
         page.locator("#list summary").first.click()
         assert page.locator("#list .text").nth(1).text_content() == (text or "(empty)")

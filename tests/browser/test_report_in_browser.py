@@ -178,7 +178,7 @@ def test_an_unfinished_run_can_be_read(page: Page, tmp_path: Path, points: int, 
 
 def test_points_that_came_before_the_origin_can_be_read(page: Page, tmp_path: Path) -> None:
     with make_run(tmp_path / "run", make_survey(prompts=5, lines=6, steps=4)) as store:
-        measured = [entry for entry in store.measured() if entry.point.line == 5]
+        measured = [entry for entry in store.points.measured() if entry.point.line == 5]
         (tmp_path / "report.html").write_text(
             render_page(store, landscape_of(store.survey, measured)), encoding="utf-8"
         )

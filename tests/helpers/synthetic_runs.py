@@ -254,7 +254,7 @@ def make_run(
     with Store.claim(directory, survey) as store:
         session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
         for judge in judges:
-            store.begin_judging(judge, {})
+            store.verdicts.register(judge, {})
         for point in itertools.islice(_measured_in_turn(survey, store), points):
             answers: dict[str, list[Answer]] = {}
             scores: dict[str, list[Score]] = {}
@@ -279,7 +279,7 @@ def make_run(
                         )
                         for n, hit in enumerate(hits)
                     ]
-            store.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
+            store.points.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
         if origin_at_close is not None:
             store.end_session(session, origin=origin_at_close)
     return Store.read(directory)
@@ -290,7 +290,7 @@ def _measured_in_turn(survey: Survey, store: Store) -> Iterator[Point]:
     if survey.adaptive is None:
         yield from survey.points()
         return
-    while wanted := plan_of(survey, store.measured()).open:
+    while wanted := plan_of(survey, store.points.measured()).open:
         yield from wanted
 
 
@@ -310,11 +310,13 @@ def _hits(share: float, items: int) -> list[bool]:
 
 
 def landscape_in(store: Store) -> Landscape:
-    return landscape_of(store.survey, store.measured())
+    return landscape_of(store.survey, store.points.measured())
 
 
 def comparison_in(*stores: Store) -> Comparison:
-    return comparison_of([Compared(str(store.directory), store.survey, list(store.measured())) for store in stores])
+    return comparison_of(
+        [Compared(str(store.directory), store.survey, list(store.points.measured())) for store in stores]
+    )
 
 
 def _answer(

@@ -59,7 +59,7 @@ def test_fewer_points_and_answers_find_what_the_grid_finds(whole: Path, tiny_mod
     assert len(run.points) < 41
     assert asked[0.0,] == 16, "the origin is asked everything"
     assert min(asked.values()) < 16
-    axes = {"directions": 2, "steps": 20, "limit": 16, "max_new_tokens": 6}
+    axes: dict[str, Any] = {"directions": 2, "steps": 20, "limit": 16, "max_new_tokens": 6}
     grid = safescape.scan(str(tiny_model), out=tmp_path / "grid", judges=TINY["judges"], safe_below=40, **axes)
     assert grid.landscape.basin_radius is not None
     mine, theirs = run.landscape.metrics, grid.landscape.metrics
@@ -78,7 +78,7 @@ def test_fewer_points_and_answers_find_what_the_grid_finds(whole: Path, tiny_mod
 def test_the_list_of_runs_says_whether_more_will_come(whole: Path) -> None:
     glance = glance_of(safescape.load_run(whole, safe_below=40).landscape)
     with Store.read(whole) as store:
-        points = f"{len(store.finished())} points"
+        points = f"{len(store.points.finished())} points"
         assert row_of("run", store, glance).points == f"{points}, chosen as results came in"
         open_still = glance._replace(complete=False)
         for known in (open_still, None):

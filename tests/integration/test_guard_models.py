@@ -82,7 +82,7 @@ def store(tmp_path: Path) -> Store:
             Answer(Response(exchange.response + (str(point.coords) if number < 3 else ""), Finish.STOP, 1), {})
             for number, exchange in enumerate(EXCHANGES)
         ]
-        claimed.add(
+        claimed.points.add(
             point, position=Position(point.coords, 0.0), seconds=1, session=session, answers={"harmful": answers}
         )
     return claimed
@@ -145,11 +145,11 @@ def test_a_run_is_judged_in_a_process_of_its_own(
     with store:
         judge_stored(store, [name, f"majority(keyword,{name})"], Judging(), rubrics={}, on_progress=watch)
         assert seen[:2] == [(0, 7), (7, 7)], "an answer that both points gave is read once"
-        verdicts = store.by_response(name)
+        verdicts = store.verdicts.by_response(name)
         assert len(verdicts) == 8
         assert {verdict.outcome for verdict in verdicts.values()} == {Outcome.COMPLIED}
         assert all(verdict.reason.startswith("unsafe 0.9") for verdict in verdicts.values())
-        made_of = store.judges()[name]
+        made_of = store.verdicts.judges()[name]
         assert made_of["model"] == str(guards["llama-guard-3"])
         assert made_of["fingerprint"].startswith("sha256:")
         assert {"template", "thresholds"} <= set(made_of)
@@ -180,7 +180,7 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
         with pytest.raises(KeyboardInterrupt):
             judge_stored(store, [name], Judging(), rubrics={}, on_progress=interrupt)
         assert not begun_since(others)
-        assert len(store.by_response(name)) == 2
+        assert len(store.verdicts.by_response(name)) == 2
         with pytest.raises(RunError) as stopped:
             judge_stored(store, [name], Judging(), rubrics={}, on_progress=kill)
         message = str(stopped.value)
@@ -188,7 +188,7 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
         assert f"3 of 5 different answers are not judged by {name}: `safescape judge {store.directory} " in message
         assert "\n" not in message
         # two answers of the first chunk, two of the second, one of which both points gave
-        assert len(store.by_response(name)) == 5
+        assert len(store.verdicts.by_response(name)) == 5
         assert not begun_since(others)
 
 
@@ -220,7 +220,7 @@ def test_guards_side_by_side_say_the_same(
             assert "\n" not in str(stopped.value)
             assert killed
             judge_stored(store, [name], Judging(), rubrics={})
-            assert not store.unjudged(name)
+            assert not store.verdicts.missing(name)
     finally:
         ray.shutdown()
     _, alive = psutil.wait_procs(begun_since(others), timeout=20)
@@ -261,8 +261,8 @@ def test_a_guard_that_cannot_be_had_leaves_the_run_as_it_is(
             with pytest.raises(InputError, match=expected) as refused:
                 judge_stored(store, [name], Judging(), rubrics={})
             assert "\n" not in str(refused.value)
-        assert len(store.unjudged("harmbench")) == 8
-        assert store.judges() == {}
+        assert len(store.verdicts.missing("harmbench")) == 8
+        assert store.verdicts.judges() == {}
 
 
 def test_what_the_process_says_is_said_here(guards: dict[str, Path], tmp_path: Path) -> None:

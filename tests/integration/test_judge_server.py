@@ -125,8 +125,8 @@ def test_a_real_server_judges_a_run_and_is_not_asked_twice(
             on_progress=progress.append,
         )
         assert progress[-1][:3] == (served.judge, 3, 3)
-        assert not store.unjudged(served.judge)
-        verdicts = store.verdicts(served.judge)
+        assert not store.verdicts.missing(served.judge)
+        verdicts = store.verdicts.by_exchange(served.judge)
         assert len(verdicts) == 3
         for verdict in verdicts.values():
             # 8 tokens hold no verdict, and the reason shows what came instead
@@ -136,8 +136,8 @@ def test_a_real_server_judges_a_run_and_is_not_asked_twice(
             )
         # again: nothing listens at this address, and nothing is asked
         judge_stored(store, [served.judge], Judging(base_url=f"http://127.0.0.1:{free_port()}/v1"), rubrics={})
-        assert store.verdicts(served.judge) == verdicts
-        assert store.judges()[served.judge]["server"] == "127.0.0.1"
+        assert store.verdicts.by_exchange(served.judge) == verdicts
+        assert store.verdicts.judges()[served.judge]["server"] == "127.0.0.1"
 
 
 def test_a_real_server_says_that_it_serves_another_model(served: Served) -> None:
@@ -495,10 +495,10 @@ def test_what_was_judged_is_stored_and_the_next_call_asks_for_the_rest(server: M
             f"--judge {NAME}: the 5 requests of --max-requests are used up; 3 of 8 different answers are not judged by "
             f"{NAME}: `safescape judge {tmp_path / 'run'} --with {NAME}` goes on"
         )
-        assert len(store.verdicts(NAME)) == 5
+        assert len(store.verdicts.by_exchange(NAME)) == 5
         judge_stored(store, [NAME], settings, rubrics={})
-        assert len(store.verdicts(NAME)) == 8
-        assert not store.unjudged(NAME)
+        assert len(store.verdicts.by_exchange(NAME)) == 8
+        assert not store.verdicts.missing(NAME)
         assert len(server.asked) == 8
         assert len({(r.quoted["request"], r.quoted["answer"]) for r in server.asked}) == 8
 
@@ -513,7 +513,7 @@ def test_a_failure_midway_loses_nothing(server: Misbehaving, tmp_path: Path, fai
         server.answer = lambda number, request: completion()
         judge_stored(store, [NAME], server.settings, rubrics={})
         assert len(server.asked) - asked == 3
-        assert not store.unjudged(NAME)
+        assert not store.verdicts.missing(NAME)
 
 
 def test_another_server_behind_the_same_name_is_refused(server: Misbehaving, tmp_path: Path) -> None:

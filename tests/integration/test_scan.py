@@ -14,7 +14,7 @@ import torch
 
 import safescape
 from safescape import InputError, Run, RunError
-from safescape.measure.session import Station
+from safescape.measure.session import MeasuringSession
 from safescape.probes import load_prompts
 from safescape.store import Store
 
@@ -161,21 +161,21 @@ def test_memory_that_runs_out_is_one_line_and_loses_nothing(
     scanned: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The allocation is a real one, of more than any machine has."""
-    measured = Station.measure_together
+    measured = MeasuringSession.measure_together
 
-    def hungry(self: Station, points: Sequence[safescape.Point]) -> object:
+    def hungry(self: MeasuringSession, points: Sequence[safescape.Point]) -> object:
         if points[0].coords == (0.25,):
             torch.empty(2**60, dtype=torch.uint8)
         return measured(self, points)
 
-    monkeypatch.setattr(Station, "measure_together", hungry)
+    monkeypatch.setattr(MeasuringSession, "measure_together", hungry)
     out = tmp_path / "run"
     with pytest.raises(RunError, match=r"^memory ran out on cpu \(.*DefaultCPUAllocator.*; free some") as failed:
         safescape.run_survey(scanned.survey, out=out)
     assert "\n" not in str(failed.value)
     monkeypatch.undo()
     with Store.read(out) as store:
-        assert 0 < len(store.finished()) < 9
+        assert 0 < len(store.points.finished()) < 9
     assert (
         safescape.run_survey(scanned.survey, out=out).directory.joinpath("landscape.json").read_bytes()
         == (scanned.directory / "landscape.json").read_bytes()

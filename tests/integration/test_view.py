@@ -89,7 +89,7 @@ def test_a_run_is_the_page_of_the_report_without_what_is_fetched(viewed: Viewed,
         points = list(store.survey.points())
         for point in data["points"]:
             said = get(viewed, f"/answers?run=first&point={point['id']}").json()
-            stored = store.answers(points[point["id"]], "harmful")
+            stored = store.points.answers(points[point["id"]], "harmful")
             texts = [said["texts"][row[0]] for row in said["answers"][0]]
             assert texts == [each.answer.response.text for each in stored]
     assert get(viewed, "/plotly.js").text.startswith("/**")
@@ -197,10 +197,10 @@ def test_what_is_written_is_told(viewed: Viewed, shelf: Path, tmp_path: Path) ->
         make_run(tmp_path / "grown", survey).close()
         with Store.claim(shelf / "grows", survey) as store, Store.read(tmp_path / "grown") as grown:
             session = store.begin_session(origin="o", noise_device="cpu", versions={})
-            point = next(point for point in survey.points() if point not in store.finished())
-            answers = {"harmful": [each.answer for each in grown.answers(point, "harmful")]}
-            position = next(entry.position for entry in grown.measured() if entry.point == point)
-            store.add(point, position=position, seconds=1.0, session=session, answers=answers)
+            point = next(point for point in survey.points() if point not in store.points.finished())
+            answers = {"harmful": [each.answer for each in grown.points.answers(point, "harmful")]}
+            position = next(entry.position for entry in grown.points.measured() if entry.point == point)
+            store.points.add(point, position=position, seconds=1.0, session=session, answers=answers)
             assert next(lines) == "event: version"
             assert next(lines) != first
             assert len(data_in(get(viewed, "/run?run=grows").text)["points"]) == 3

@@ -208,7 +208,7 @@ def test_a_line_is_the_same_however_it_is_measured(models: Models, apart: Proces
     with pytest.raises(BrokenProcessPool):
         apart.submit(measured, models, tmp_path / "killed", "unmerged", further, 3).result()
     with Store.read(tmp_path / "killed") as store:
-        assert len(store.finished()) == 3
+        assert len(store.points.finished()) == 3
     told: list[Progress] = []
     measured(models, tmp_path / "killed", "unmerged", {**further, "workers": 1, "on_progress": told.append})
     assert (told[0].finished, told[0].choice) == (3, runs["unmerged"].survey.choice)

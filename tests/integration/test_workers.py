@@ -1,9 +1,10 @@
-"""A run on workers of a real Ray: the same bits as in one process, whoever dies; bad input in one line."""
+"""A run on workers of a real Ray cluster: the same bits as in one process, and errors in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +22,9 @@ import ray
 import safescape
 from helpers.run_contents import same
 from safescape import InputError, RunError
-from safescape.measure.loop import working
+from safescape.judge_runtime import Judging
+from safescape.measure import Progress
+from safescape.measure.loop import open_workers
 from safescape.placement import Placement
 from safescape.store import Store
 from safescape.weights import resolve
@@ -44,7 +47,7 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def watched(directory: Path) -> dict[str, str]:
-    """An environment in which whoever begins to measure a point notes it, then does what the file `then` says."""
+    """An environment in which a worker that begins a point appends it to `begun`, then executes the file `then`."""
     (directory / "site").mkdir()
     (directory / "site" / "sitecustomize.py").write_text(
         textwrap.dedent(f"""
@@ -59,14 +62,14 @@ def watched(directory: Path) -> dict[str, str]:
                 load = spec.loader.exec_module
                 def exec_module(module):
                     load(module)
-                    measure = module.Station.measure
-                    def noted(self, point):
+                    measure = module.MeasuringSession.measure
+                    def noted(self, point, answered=None):
                         import safescape
                         with open({str(directory / "begun")!r}, "a") as file:
                             print(tuple(point), file=file)
                         exec(pathlib.Path({str(directory / "then")!r}).read_text())
-                        return measure(self, point)
-                    module.Station.measure = noted
+                        return measure(self, point, answered)
+                    module.MeasuringSession.measure = noted
                 spec.loader.exec_module = exec_module
                 return spec
 
@@ -77,13 +80,13 @@ def watched(directory: Path) -> dict[str, str]:
 
 
 class Watched(NamedTuple):
-    """A Ray of two cores whose workers can be told what to do."""
+    """A Ray cluster of two cores whose workers execute a given statement."""
 
     address: str
     directory: Path
 
     def let(self, statement: str) -> None:
-        """Let whoever begins to measure a point do this first."""
+        """Let every worker that begins a point execute this first."""
         (self.directory / "then").write_text(statement)
         (self.directory / "begun").write_text("")
 
@@ -94,12 +97,14 @@ class Watched(NamedTuple):
 
 @pytest.fixture(scope="module")
 def watched_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """It is joined by this process, so that functions called here use it, and is there for commands by its address."""
+    """Connected to this process, so that functions called here use it; commands reach it by its address."""
     directory = tmp_path_factory.mktemp("watched")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in watched(directory).items():
             patch.setenv(name, value)
-        context = ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
+        context: Any = ray.init(
+            "local", num_cpus=2, include_dashboard=False, object_store_memory=10**8, log_to_driver=False
+        )
     yield Watched(context.address_info["gcs_address"], directory)
     ray.shutdown()
 
@@ -191,7 +196,7 @@ def test_points_that_cannot_be_measured_are_tried_twice_then_recorded_and_tried_
     assert said.startswith(f"{out}: 3 of {POINTS} points could not be measured, line 2, (-0.5) among them: the worker")
     assert said.endswith("the others are stored and reported, and the same command tries these again")
     with Store.read(out) as store:
-        assert {*store.failures().values()} > {"ValueError: no such thing", "the worker ran out of memory"}
+        assert {*store.points.failures().values()} > {"ValueError: no such thing", "the worker ran out of memory"}
     assert safescape.load_run(out).landscape.complete is False
     assert (out / "report.html").is_file()
     begun = watched_ray.begun()
@@ -211,7 +216,7 @@ def test_what_a_worker_says_to_the_user_arrives_as_it_was_said(
     other = safescape.Survey.load(whole / "survey.json").model_copy(update={"model_fingerprint": "sha256:" + "0" * 64})
     with (
         pytest.raises(InputError, match="the survey was written for sha256:000000000000"),
-        working(other, resolve(str(tiny_model)), Placement(workers=1), []),
+        open_workers(other, resolve(str(tiny_model)), Placement(workers=1), []),
     ):
         pass
 
@@ -228,8 +233,62 @@ def test_a_ray_that_is_there_is_used_and_left_alone(
     assert same(out, whole)
     assert watched_ray.begun().total() == POINTS
     assert ray.cluster_resources()["CPU"] == 2
-    with pytest.raises(InputError, match="--workers 3: the Ray has 2 cores; give --workers 2"):
+    with pytest.raises(InputError, match="--workers 3: the Ray cluster has 2 cores; give --workers 2"):
         safescape.scan(str(tiny_model), out=tmp_path / "many", ray=watched_ray.address, workers=3, **TINY)
+
+
+class Holder:
+    """An actor of somebody else's, which holds the cluster's cores."""
+
+    def hold(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@contextlib.contextmanager
+def busy(cores: int) -> Iterator[Any]:
+    """Hold cores of the cluster; yields the actor, which may be killed to release them."""
+    actor: Any = ray.remote(Holder).options(num_cpus=cores).remote()
+    ray.get(actor.hold.remote(0))
+    try:
+        yield actor
+    finally:
+        ray.kill(actor)
+
+
+def test_a_busy_cluster_is_waited_for(watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path) -> None:
+    watched_ray.let("")
+    notes: list[str | None] = []
+    with busy(2) as holder:
+
+        def release(progress: Progress) -> None:
+            notes.append(progress.choice)
+            if progress.choice is not None:
+                ray.kill(holder)
+
+        safescape.scan(str(tiny_model), out=tmp_path / "run", workers=2, on_progress=release, **TINY)
+    assert same(tmp_path / "run", whole)
+    assert [note for note in notes if note is not None] == [
+        "the Ray cluster is busy: 0 of 2 cores and 0 of 0 GPUs are free, 2 workers need a core each; "
+        "waiting up to 120 s"
+    ]
+
+
+def test_a_cluster_that_stays_busy_ends_the_run_in_one_line(
+    watched_ray: Watched, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safescape.placement.ray._FREE_TIMEOUT", 1.0)
+    with busy(1), pytest.raises(RunError, match=r"^the Ray cluster is busy: 1 of 2 cores .* the same command resumes$"):
+        safescape.scan(str(tiny_model), out=tmp_path / "run", workers=2, **TINY)
+
+
+def test_the_guards_of_a_survey_run_where_it_is_measured(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(whole, tmp_path / "run"))
+    given: list[Judging] = []
+    monkeypatch.setattr(sys.modules["safescape.api.run"], "judge_stored", lambda *args, **_: given.append(args[2]))
+    safescape.run_survey(safescape.Survey.load(out / "survey.json"), out=out, workers=2)
+    assert given == [Judging(device="cpu", placement=Placement(2))]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +301,7 @@ def test_a_ray_that_is_there_is_used_and_left_alone(
         (["--workers", "9999", "--gpus-per-worker", "1"], "--workers 9999 with 1 GPUs each: this machine has"),
         (["--ray", "nowhere"], "--ray nowhere: expected auto, or HOST:PORT"),
         (["--ray", "auto", "--device", "cuda:1"], "--device cuda:1: workers are given their GPUs by Ray"),
-        (["--ray", "127.0.0.1:{port}"], "no Ray answers there within 10 s"),
+        (["--ray", "127.0.0.1:{port}"], "no Ray cluster answers there within 10 s"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -53,7 +53,7 @@ def compare(
 
 def _read(directory: Path) -> Compared:
     with Store.read(directory) as store:
-        return Compared(str(directory), store.survey, list(store.measured()))
+        return Compared(str(directory), store.survey, list(store.points.measured()))
 
 
 def _write(comparison: RunComparison, directory: Path) -> None:

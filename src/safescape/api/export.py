@@ -125,7 +125,7 @@ def _point(store: Store, place: Place) -> Point:
         _check_number("--line", place.line or 0, len(survey.subspace.axes), "line")
         coords = _coords(at, 1)
         point = Point((place.line or 0) if any(coords) else None, coords)
-    finished = store.finished()
+    finished = store.points.finished()
     if point not in finished:
         raise InputError(f"{_said(place)}: nothing was measured there{_nearest(point, finished)}")
     return point

@@ -21,8 +21,7 @@ from safescape.judge_runtime import (
 )
 from safescape.judges import Weigher, is_immediate, judge_named, members_of
 from safescape.landscape import SAFE_BELOW
-from safescape.measure import weigh_stored
-from safescape.measure.evidence import is_weighed
+from safescape.measure import collect_stored_evidence, has_evidence
 from safescape.placement import Placement, check_placement
 from safescape.store import Store
 from safescape.survey import REFUSAL, Exchange, Verdict
@@ -96,7 +95,7 @@ def _settings(reading: Reading) -> Judging:
 
 def _check_actors(names: Sequence[str], settings: Judging) -> None:
     """Find out that there is something to put where actors are asked for."""
-    if settings.placement.is_here or any(is_guard(member) for name in names for member in members_of(name)):
+    if settings.placement.is_local or any(is_guard(member) for name in names for member in members_of(name)):
         return
     workers, ray = settings.placement.workers, settings.placement.ray
     asked = f"--workers {workers}" if ray is None else f"--ray {ray}"
@@ -146,7 +145,7 @@ def judge_run(
     """
     place, told, settings = Path(directory), on_progress or (lambda _: None), _settings(reading)
     with Store.read(place) as store:
-        survey, known = store.survey, store.rubrics()
+        survey, known = store.survey, store.verdicts.rubrics()
     names, rubrics = named(judges, settings, labels=reading.get("labels"), rubric=reading.get("rubric"), known=known)
     _check_actors(names, settings)
     if panel is not None:
@@ -169,9 +168,9 @@ def _weigh(store: Store, judges: Sequence[str], told: Callable[[JudgingProgress]
     asked = dict.fromkeys(member for name in judges for member in members_of(name))
     by_name = {name: judge_named(name) for name in asked if is_immediate(name)}
     wanting = {name: judge for name, judge in by_name.items() if isinstance(judge, Weigher)}
-    finished = store.finished()
+    finished = store.points.finished()
     points = [point for point in survey.points() if point in finished]
-    if is_weighed(store, points, wanting):
+    if has_evidence(store, points, wanting):
         return
     try:
         model = resolve(survey.model)
@@ -180,6 +179,6 @@ def _weigh(store: Store, judges: Sequence[str], told: Callable[[JudgingProgress]
     except InputError as error:
         told(JudgingProgress(REFUSAL, note=f"reads the text alone, as the origin is gone: {error}"))
         return
-    weigh_stored(
+    collect_stored_evidence(
         survey, model, store, wanting, lambda done: told(JudgingProgress(REFUSAL, done, len(points), "points"))
     )

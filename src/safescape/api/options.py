@@ -165,13 +165,11 @@ def run_over(
     gpus = asking.get("tensor_parallel", 1)
     each = asking.get("gpus_per_worker")
     workers, ray = asking.get("workers"), asking.get("ray")
-    if each is None and gpus > 1 and not (workers is None and ray is None):
-        each = float(gpus)
     placement = Placement(workers, ray, each)
     device = asking.get("device")
     device = device_on(placement, device)
     engine = _engine(asking.get("engine", "transformers"), gpus, device, placement)
-    check_placement(placement, device)
+    check_placement(placement, device, gpus)
     survey = Survey.model_validate(
         {
             "probes": _probes(preset, asking, always, only_at, shuffled=adaptive is not None),
@@ -228,7 +226,7 @@ def _engine(engine: str, gpus: int, device: str, placement: Placement) -> str:
     if engine == "vllm":
         check_vllm()
     here = torch.cuda.device_count()
-    if gpus > 1 and (engine != "vllm" or device == "cpu" or (placement.is_here and gpus > here)):
+    if gpus > 1 and (engine != "vllm" or device == "cpu" or (placement.is_local and gpus > here)):
         raise InputError(
             f"--tensor-parallel {gpus}: expected --engine vllm and as many GPUs; here are {here} and --engine {engine}"
         )

@@ -14,8 +14,8 @@ from safescape.errors import InputError, RunError
 from safescape.judge_runtime import Judging, count_panels, judge_stored
 from safescape.judges import is_immediate
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
-from safescape.measure import Progress, check_script, find_model, measure
-from safescape.placement import HERE, Placement, check_placement
+from safescape.measure import Progress, check_prompts, find_model, measure
+from safescape.placement import LOCAL, Placement, check_placement
 from safescape.store import Store, StoredAnswer, write_text
 from safescape.survey import Point, Survey
 from safescape.weights import Model
@@ -57,7 +57,7 @@ class Run:
         """
         where = tuple(coords) if isinstance(coords, Sequence) else (coords,)
         point = Point(line if len(where) == 1 and any(where) else None, where)
-        return self._store.answers(point, probe or self.survey.prompts.name)
+        return self._store.points.answers(point, probe or self.survey.prompts.name)
 
     def figure(self, ax: Axes | None = None, *, columns: int | None = None) -> Figure:
         """Draw the landscape.
@@ -165,7 +165,7 @@ def run_survey(
 
     """
     placement = Placement(workers, ray, gpus_per_worker)
-    check_placement(placement, survey.device)
+    check_placement(placement, survey.device, survey.tensor_parallel)
     model = find_model(survey)
     return execute(survey, model, out=out, safe_below=safe_below, on_progress=on_progress, placement=placement)
 
@@ -178,7 +178,7 @@ def execute(
     safe_below: float,
     on_progress: Callable[[Progress], None] | None,
     judging: Judging | None = None,
-    placement: Placement = HERE,
+    placement: Placement = LOCAL,
 ) -> Run:
     """Measure what a survey says, with the model that it names already found and looked through.
 
@@ -189,29 +189,30 @@ def execute(
     """
     if not 0 <= safe_below < 100:
         raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
-    check_script(survey, model)
+    judging = judging or Judging(device=survey.device, placement=placement)
+    check_prompts(survey, model)
     directory = Path(out) if out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
         measure(survey, model, store, on_progress or (lambda _: None), placement)
-        if not store.finished():
+        if not store.points.finished():
             raise _missing(store)
         later = [name for name in survey.judges if not is_immediate(name)]
         try:
-            judge_stored(store, later, judging or Judging(), rubrics=store.rubrics())
+            judge_stored(store, later, judging, rubrics=store.verdicts.rubrics())
             count_panels(store, later)
         finally:
             # also when a judge could not go on: what was generated is there to read
             run = report_of(store, safe_below)
-        if store.failures():
+        if store.points.failures():
             raise _missing(store)
         return run
 
 
 def _missing(store: Store) -> RunError:
     """What could not be measured, in one line."""
-    failures = store.failures()
+    failures = store.points.failures()
     point, reason = next(iter(failures.items()))
-    total = len(failures) + len(store.finished())
+    total = len(failures) + len(store.points.finished())
     where = "(" + ", ".join(f"{coordinate:g}" for coordinate in point.coords) + ")"
     place = where if point.line is None else f"line {point.line + 1}, {where}"
     place = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else place
@@ -294,7 +295,7 @@ def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
 
 
 def _load(store: Store, safe_below: float) -> Run:
-    measured = list(store.measured())
+    measured = list(store.points.measured())
     if not measured:
         raise InputError(f"{store.directory}: no point was measured in it yet; repeat the command that began it")
     return Run(store.directory, store.survey, landscape_of(store.survey, measured, safe_below=safe_below))

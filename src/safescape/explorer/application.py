@@ -104,7 +104,7 @@ class _Explorer:
         found = []
         for name in names:
             with self._runs.opened(name) as store:
-                found.append(Compared(name, store.survey, list(store.measured())))
+                found.append(Compared(name, store.survey, list(store.points.measured())))
             if not found[-1].measured:
                 raise InputError(f"{name}: no point was measured in it yet; compare it when there is one")
         return _page(compose_comparison(comparison_of(found), Home(served=True, version=version)))

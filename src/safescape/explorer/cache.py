@@ -43,7 +43,7 @@ class Landscapes:
         with self._lock:
             kept_version, landscape = self._kept.pop(name, ("", None))
         if kept_version != version:
-            measured = list(store.measured())
+            measured = list(store.points.measured())
             landscape = landscape_of(store.survey, measured) if measured else None
         glance = glance_of(landscape) if landscape else None
         with self._lock:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safescape.errors import InputError
-from safescape.store import Store, reading
+from safescape.store import Store
 
 __all__ = ["GONE", "Runs"]
 
@@ -71,7 +71,7 @@ class Runs:
         place = self.place(name)
         if not (place / "survey.json").is_file():
             raise InputError(f"{name}: half a run, survey.json is missing; put it back, or measure again")
-        with reading(place), Store.read(place) as store:
+        with Store.read(place) as store:
             yield store
 
     def version(self, *names: str) -> str:

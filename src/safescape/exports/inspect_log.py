@@ -74,10 +74,10 @@ def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -
     from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalResults, EvalSpec, EvalStats
     from inspect_ai.model import GenerateConfig, ModelUsage
 
-    survey, answers = store.survey, store.answers(point, probe.name)
-    judges = [judge for judge in store.judges() if any(judge in stored.answer.verdicts for stored in answers)]
+    survey, answers = store.survey, store.points.answers(point, probe.name)
+    judges = [judge for judge in store.verdicts.judges() if any(judge in stored.answer.verdicts for stored in answers)]
     task = f"{probe.name} at {_where(point)}"
-    taken = store.taken(point)
+    taken = store.points.timing(point)
     assert taken is not None
     begun, ended = taken.finished_at - timedelta(seconds=taken.seconds), taken.finished_at
     samples = [_sample(survey, probe, stored) for stored in answers]

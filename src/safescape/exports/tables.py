@@ -189,16 +189,16 @@ def _rate(count: int | None, n: int) -> tuple[float | None, float | None, float 
 
 def _responses(store: Store) -> Iterator[Row]:
     for place, point, probe in _asked(store):
-        for number, answer in store.answers(point, probe.name):
+        for number, answer in store.points.answers(point, probe.name):
             said = answer.response
             prompt = probe.prompts[number]
             yield (*place, probe.name, probe.harmful, number, prompt, said.text, said.finish.value, said.tokens)
 
 
 def _verdicts(store: Store) -> Iterator[Row]:
-    judges = tuple(store.judges())
+    judges = tuple(store.verdicts.judges())
     for place, point, probe in _asked(store):
-        for number, verdicts in enumerate(store.opinions(point, probe.name)):
+        for number, verdicts in enumerate(store.verdicts.at(point, probe.name)):
             for judge in judges:
                 if (said := verdicts.get(judge)) is not None:
                     row = (number, judge, said.outcome.value, said.reason, said.probability)
@@ -207,7 +207,7 @@ def _verdicts(store: Store) -> Iterator[Row]:
 
 def _asked(store: Store) -> Iterator[tuple[Row, Point, PromptProbe]]:
     """Every finished point with every probe of prompts that was asked there."""
-    finished = store.finished()
+    finished = store.points.finished()
     for number, point in enumerate(store.survey.points()):
         if point in finished:
             for probe in store.survey.asked_at(point):

@@ -25,7 +25,7 @@ from safescape.judges import (
     labelled,
     members_of,
 )
-from safescape.placement import HERE, Placement
+from safescape.placement import LOCAL, Placement
 from safescape.weights import identity, resolve
 
 __all__ = ["Judging", "Named", "check_judge", "is_guard", "named", "opened"]
@@ -36,7 +36,7 @@ class Judging(NamedTuple):
 
     device: str | None = None
     """Where guard models run; None: the first GPU if there is one."""
-    placement: Placement = HERE
+    placement: Placement = LOCAL
     """Who holds them: a process here, or actors of a Ray."""
     base_url: str | None = None
     """Of the server behind `openai:MODEL`; None: what OPENAI_BASE_URL says, else OpenAI's own."""
@@ -176,11 +176,11 @@ def opened(name: str, settings: Judging, rubrics: Mapping[str, str], *, most: in
 
 @contextlib.contextmanager
 def _guards(place: str, kind: GuardKind, settings: Judging, most: int) -> Iterator[Sequence[AskedGuard]]:
-    if settings.placement.is_here:
+    if settings.placement.is_local:
         with GuardProcess(place, kind=kind, device=settings.device) as process:
             yield [process]
         return
     from safescape.judge_runtime.ray import guards_on  # needs Ray, which is an extra
 
-    with guards_on(settings.placement, place, kind=kind, device=settings.device or "cpu", most=most) as guards:
+    with guards_on(settings.placement, place, kind=kind, device=settings.device, most=most) as guards:
         yield guards

@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from safescape.errors import RunError
 from safescape.judge_runtime.process import AskedGuard, GuardKind, GuardServer
 from safescape.placement import Placement
-from safescape.placement.ray import attached, reason_of, room_on
+from safescape.placement.ray import connected, reason_of, reserve, usual_device
 
 __all__ = ["guards_on"]
 
@@ -57,29 +57,30 @@ class _ActorGuard(AskedGuard):
 
 @contextlib.contextmanager
 def guards_on(
-    placement: Placement, place: str, *, kind: GuardKind, device: str, most: int
+    placement: Placement, place: str, *, kind: GuardKind, device: str | None, most: int
 ) -> Iterator[list[AskedGuard]]:
-    """A guard, loaded as often as there are workers; gone at the end, however that comes.
+    """Load a guard once per worker of a placement; the actors end with the context.
 
     Args:
-        placement: Not here.
+        placement: Not local. Each guard has the cores and the GPUs that a worker with an engine on one GPU has.
         place: Where the model is, as MODEL is written, on every machine.
         kind: What it is.
-        device: Where it runs.
-        most: How many have something to read.
+        device: Where it runs; None: on a GPU if the cluster has one.
+        most: The most guards that have something to read.
 
     Raises:
-        InputError: it cannot be loaded, the Ray cannot be joined, or there is no room for so many.
-        RunError: an actor died.
+        InputError: it cannot be loaded, or the cluster cannot be joined or is too small.
+        RunError: an actor died, or the cluster is busy.
 
     """
-    with attached(placement):
-        hired = room_on(placement, device)
-        if most < hired.workers:
-            # the fewer there are, the more cores has each
-            hired = room_on(placement._replace(workers=most), device)
-        actor_class: Any = ray.remote(_Guard).options(num_cpus=hired.cpus, num_gpus=hired.gpus, max_restarts=0)
-        actors = [actor_class.remote(str(Path.cwd()), hired.cpus) for _ in range(hired.workers)]
+    with connected(placement):
+        device = device or usual_device()
+        reserved = reserve(placement, device)
+        if most < reserved.workers:
+            # fewer guards have more cores each
+            reserved = reserve(placement._replace(workers=most), device)
+        actor_class: Any = ray.remote(_Guard).options(num_cpus=reserved.cpus, num_gpus=reserved.gpus, max_restarts=0)
+        actors = [actor_class.remote(str(Path.cwd()), reserved.cpus) for _ in range(reserved.workers)]
         try:
             guards = [_ActorGuard(actor, place) for actor in actors]
             with ThreadPoolExecutor(len(guards)) as pool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from safescape.errors import InputError, RunError
 from safescape.judge_runtime.open import Judging, opened
 from safescape.judges import Judge, UnfinishedError, is_immediate, members_of, panel_named
-from safescape.store import Store, Unjudged
+from safescape.store import Store, StoredExchange
 from safescape.survey import Exchange, Finish, Verdict
 
 __all__ = ["JudgingProgress", "count_panels", "judge_exchanges", "judge_stored"]
@@ -107,14 +107,14 @@ def count_panels(store: Store, names: Sequence[str]) -> None:
         RunError: it could not be stored.
 
     """
-    for name in dict.fromkeys([*names, *store.judges()]):
+    for name in dict.fromkeys([*names, *store.verdicts.judges()]):
         panel = panel_named(name)
         if panel is None:
             continue
-        said = [store.by_response(member) for member in panel.members]
+        said = [store.verdicts.by_response(member) for member in panel.members]
         read = set.intersection(*(set(verdicts) for verdicts in said))
-        store.begin_judging(name, {"members": ", ".join(panel.members)})
-        store.add_verdicts(name, {row: panel.verdict([verdicts[row] for verdicts in said]) for row in sorted(read)})
+        store.verdicts.register(name, {"members": ", ".join(panel.members)})
+        store.verdicts.add(name, {row: panel.verdict([verdicts[row] for verdicts in said]) for row in sorted(read)})
 
 
 def _judge(
@@ -125,7 +125,7 @@ def _judge(
     again: bool,
     on_progress: Callable[[JudgingProgress], None],
 ) -> None:
-    todo = store.all_answers() if again else store.unjudged(name)
+    todo = store.verdicts.exchanges() if again else store.verdicts.missing(name)
     if not todo:
         return
     places: dict[Exchange, list[int]] = {}
@@ -137,9 +137,9 @@ def _judge(
         nonlocal judged
         rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
         if again and not judged:
-            store.replace_verdicts(name, judge.made_of, rows)
+            store.verdicts.replace(name, judge.made_of, rows)
         else:
-            store.add_verdicts(name, rows)
+            store.verdicts.add(name, rows)
         judged += len(verdicts)
         on_progress(JudgingProgress(name, judged, len(places)))
 
@@ -151,9 +151,9 @@ def _judge(
                 f"--judge {name}; measure again with --whole-answers"
             )
         if not again:
-            store.begin_judging(name, judge.made_of)
+            store.verdicts.register(name, judge.made_of)
             # said of the same exchange at another point; cheap judges say it again, and may have other evidence there
-            known = {} if is_immediate(name) else store.verdicts(name)
+            known = {} if is_immediate(name) else store.verdicts.by_exchange(name)
             keep({exchange: known[plain] for exchange in places if (plain := _plain(exchange)) in known})
             fresh = [exchange for exchange in places if _plain(exchange) not in known]
         else:
@@ -205,5 +205,5 @@ def _chunks(exchanges: Sequence[Exchange], judge: str) -> list[Sequence[Exchange
     return [exchanges[start : start + size] for start in range(0, len(exchanges), size)]
 
 
-def _cut_too_early(answer: Unjudged, judge: Judge) -> bool:
+def _cut_too_early(answer: StoredExchange, judge: Judge) -> bool:
     return answer.finish is Finish.SETTLED and not any(text in answer.exchange.response for text in judge.stop)

@@ -1,10 +1,12 @@
-"""Several runs side by side: their figures, and the differences from the first one, paired item by item."""
+"""A comparison of runs: their figures side by side, and the differences from the first run, paired item by item."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
+
+from pydantic import Field
 
 from safescape.errors import InputError
 from safescape.landscape.adaptive import begun, plan_of
@@ -13,59 +15,58 @@ from safescape.landscape.estimates import Seen, judged_by
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.rates import figure_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
-from safescape.survey import MeasuredPoint, PromptProbe, Survey
+from safescape.survey import HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
 
 __all__ = ["Compared", "Comparison", "comparison_of"]
 
 
 class Compared(NamedTuple):
-    """One run as it is stored."""
+    """A stored run."""
 
     name: str
-    """What it is called in messages and pictures: its directory."""
+    """Its name in messages and figures: the directory."""
     survey: Survey
     measured: Sequence[MeasuredPoint]
 
 
 class Comparison(Record):
-    """Runs that asked the same things of different models."""
+    """Runs of different models with the same probes."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
     names: tuple[str, ...]
     models: tuple[str, ...]
     landscapes: tuple[Landscape, ...]
     at_origin: tuple[dict[str, Metric], ...]
-    """Run by run, over-refusal, accuracy and perplexity at the origin, by probe."""
+    """Per run, over-refusal, accuracy and perplexity at the origin, by probe."""
     differences: tuple[dict[str, Metric], ...]
-    """Run by run, each figure less the first run's, with its paired 95 % interval; the first run's are 0."""
+    """Per run, the difference of each figure from the first run's, with its paired 95 % interval; 0 for the first."""
 
     def to_json(self) -> str:
-        """The figures without the landscapes' points, which the runs have."""
-        body = self.model_dump(mode="json", exclude={"landscapes"})
+        """Return the text of comparison.json: the figures without the landscapes' points, which the runs have."""
         metrics = [landscape.model_dump(mode="json")["metrics"] for landscape in self.landscapes]
-        document = {"schema": body.pop("schema_version"), **body, "metrics": metrics}
+        document = {**self.model_dump(mode="json", by_alias=True, exclude={"landscapes"}), "metrics": metrics}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -> Comparison:
-    """Compare runs that asked the same.
+    """Compare runs with the same probes, judges, decoding and axes.
 
-    The same items were asked everywhere, so a resample draws the same items in every run, and where the runs have as
-    many lines, the same lines: what is common to them cancels in the difference.
+    A bootstrap resample draws the same items in every run and, if the runs have the same number of lines, the same
+    lines, so that variation which the runs share cancels in the differences.
 
     Args:
         runs: At least two.
         safe_below: The ASR, in percent, up to which a point counts as safe.
 
     Raises:
-        InputError: fewer than two runs, or their questions, judges, decoding or axes differ; the message names how.
+        InputError: there are fewer than two runs, or the runs did not ask the same; the message names what differs.
 
     """
     if len(runs) < 2:
         raise InputError(f"{len(runs)} run given; a comparison needs at least 2 run directories")
     first = runs[0]
     for run in runs[1:]:
-        if differing := list(_differing(first.survey, run.survey)):
+        if differing := _comparable(first.survey).differences(_comparable(run.survey)):
             raise InputError(
                 f"{run.name}: did not ask what {first.name} asked ({'; '.join(differing[:3])}); "
                 "scan both with the same flags"
@@ -80,32 +81,45 @@ def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -
     )
 
 
-def _differing(a: Survey, b: Survey) -> Iterable[str]:
-    """What keeps two surveys from being compared; models, seeds and engines do not."""
+def _comparable(survey: Survey) -> Survey:
+    """Return a survey with default values for everything that may differ between runs that are compared.
 
-    def comparable(survey: Survey) -> Survey:
-        """The survey with everything taken out that may differ."""
-        axes = tuple(
-            axis.model_copy(update={"seed": number} if axis.kind == "random" else {"toward": "", "fingerprint": ""})
-            for number, axis in enumerate(survey.subspace.axes)
+    That is which model is measured, by which engine and how precisely, in which random directions, and from which file
+    the items came. The items themselves, the system prompts, the judges, the decoding, and the number, span and steps
+    of the axes must agree.
+    """
+    axes = tuple(
+        axis.model_copy(
+            update={"seed": number}
+            if axis.kind == "random"
+            else {"toward": "", "fingerprint": "", "resized": ()}  # the other model, and what it added to the embedding
         )
-        # where the axes of interpolations end depends on the models; how they are cut must agree
-        return survey.model_copy(
-            update={
-                "subspace": survey.subspace.model_copy(update={"axes": axes}),
-                "model": "",
-                "model_fingerprint": "",
-                "through": (),
-                "chat_template": None,
-                "trust_remote_code": False,
-                "dtype": "float32",
-                "device": "cpu",
-                "batch_size": 1,
-                "whole_answers": False,
-            }
-        )
+        for number, axis in enumerate(survey.subspace.axes)
+    )
+    return survey.model_copy(
+        update={
+            "subspace": survey.subspace.model_copy(update={"axes": axes}),
+            "probes": tuple(_without_source(probe) for probe in survey.probes),
+            "model": "",
+            "model_fingerprint": "",
+            "through": (),
+            "chat_template": None,
+            "trust_remote_code": False,
+            "engine": "transformers",
+            "tensor_parallel": 1,
+            "adapter": "merged",
+            "dtype": "float32",
+            "device": "cpu",
+            "batch_size": 1,
+            "whole_answers": False,
+        }
+    )
 
-    return comparable(a).differences(comparable(b))
+
+def _without_source(probe: Probe) -> Probe:
+    # the definition of a task of lm-eval is compared by its hash
+    folder = {"folder": None} if isinstance(probe, HarnessProbe) else {}
+    return probe.model_copy(update={"source": "", **folder})
 
 
 def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
@@ -118,7 +132,7 @@ def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
 
 
 def _at_origin(run: Compared) -> dict[str, Figure]:
-    """Over-refusal, accuracy and perplexity at the origin, by probe."""
+    """Return over-refusal, accuracy and perplexity at the origin, by probe."""
     found = {}
     for entry in run.measured:
         probe = next(probe for probe in run.survey.probes if probe.name == entry.probe)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from safescape.errors import InputError
 from safescape.landscape.bootstrap import Figure
@@ -58,7 +59,7 @@ class Ruling(Record):
 class Gate(Record):
     """What was measured of a base and its finetune, and whether the finetune passes."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
     base: str
     tuned: str
     thresholds: Thresholds
@@ -88,10 +89,10 @@ class Gate(Record):
 
     def to_json(self) -> str:
         """The text of check.json."""
-        body = self.model_dump(mode="json")
+        body = self.model_dump(mode="json", by_alias=True)
         for ruling, given in zip(body["rulings"], self.rulings, strict=True):
             ruling["passed"] = given.passed
-        document = {"schema": body.pop("schema_version"), "passed": self.passed, **body}
+        document = {"schema": body.pop("schema"), "passed": self.passed, **body}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

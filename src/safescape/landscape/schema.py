@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from safescape.errors import InputError
 from safescape.survey import Axis
@@ -166,7 +166,7 @@ class Agreement(Record):
 class Landscape(Record):
     """Everything that landscape.json holds."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
     survey: dict[str, object]
     subspace: Literal["lines", "plane"] = "lines"
     axes: tuple[Axis, ...]
@@ -247,8 +247,7 @@ class Landscape(Record):
 
     def to_json(self) -> str:
         """The text of landscape.json."""
-        body = self.model_dump(mode="json")
-        document = {"schema": body.pop("schema_version"), **body}
+        document = self.model_dump(mode="json", by_alias=True)
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -260,8 +259,7 @@ class Landscape(Record):
 
         """
         try:
-            text = path.read_text(encoding="utf-8")
-            return cls.model_validate_json(text.replace('"schema":', '"schema_version":', 1))
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); give a run directory") from error
         except ValidationError as error:

@@ -1,9 +1,19 @@
-"""Measure a survey: at every open point move, ask, judge, store."""
+"""Measure a survey: at every open point move the weights, ask the probes, judge and store."""
 
 from __future__ import annotations
 
-from safescape.measure.loop import Progress, measure, weigh_stored
-from safescape.measure.session import check_script, find_model
-from safescape.measure.stages import ask, score
+from safescape.measure.answers import ask, score
+from safescape.measure.evidence import has_evidence
+from safescape.measure.loop import Progress, collect_stored_evidence, measure
+from safescape.measure.session import check_prompts, find_model
 
-__all__ = ["Progress", "ask", "check_script", "find_model", "measure", "score", "weigh_stored"]
+__all__ = [
+    "Progress",
+    "ask",
+    "check_prompts",
+    "collect_stored_evidence",
+    "find_model",
+    "has_evidence",
+    "measure",
+    "score",
+]

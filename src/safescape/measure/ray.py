@@ -1,7 +1,7 @@
-"""Workers as actors of a Ray: one engine each, in a process of its own, on this machine or on many.
+"""Workers as actors of a Ray cluster: one engine each, in processes on this machine or on several.
 
-A thin layer: which worker gets which point is decided in `dispatch`, and only the driver, which is this process, writes
-the store. So a Ray that loses its driver loses the points in flight, and the run directory resumes.
+Which worker gets which point is decided in `dispatch`. Only this process writes the store: if it is killed, the actors
+end with it, the points in flight are lost, and the run directory can be resumed.
 """
 
 from __future__ import annotations
@@ -19,106 +19,163 @@ from ray.exceptions import RayError
 
 from safescape.engines import Likelihood
 from safescape.errors import RunError, SafescapeError
-from safescape.measure.dispatch import Alive, Dispatch, Done, Event, Failed, Left, Lost, Ready, cost_of
+from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started, cost_of
 from safescape.measure.evidence import Origin
 from safescape.measure.local import Workers
-from safescape.measure.session import Measured, Script, Station, find_model, groups_of
+from safescape.measure.session import Measurement, MeasuringSession, RenderedPrompts, find_model, groups_of
 from safescape.placement import Placement
-from safescape.placement.ray import Hired, attached, reason_of, room_on, told
+from safescape.placement.ray import Reservation, connected, errors_as_values, reason_of, reserve
 from safescape.survey import Point, Response, Survey
 from safescape.weights import Model
 
-__all__ = ["cluster"]
+__all__ = ["RayWorkers", "ray_workers"]
 
-_BEAT = 10.0
+_HEARTBEAT = 10.0
 """Seconds between two heartbeats of a worker."""
+
+_Groups = Mapping[Point, Sequence[Point]]
+"""Points that are measured together, by the first of them."""
 
 
 @contextlib.contextmanager
-def cluster(survey: Survey, model: Model, placement: Placement, points: Sequence[Point]) -> Iterator[Workers]:
-    """The workers of a Ray, which is started here unless an address is given; see `working`."""
-    with attached(placement):
-        hired = room_on(placement, survey.device)
-        # a group is handed out under the name of its first point
+def ray_workers(
+    survey: Survey,
+    model: Model,
+    placement: Placement,
+    points: Sequence[Point],
+    on_wait: Callable[[str], None],
+) -> Iterator[Workers]:
+    """Start workers on a Ray cluster; see `loop.open_workers`."""
+    with connected(placement):
+        reserved = reserve(placement, survey.device, tensor_parallel=survey.tensor_parallel, on_wait=on_wait)
         groups = {group[0]: group for group in groups_of(survey, points)}
-        crew = _Crew(survey, hired, groups)
-        dispatch = Dispatch(crew, hired.workers, list(groups), cost_of(survey), goes_on=survey.adaptive is not None)
+        pool = _ActorPool(survey, reserved, groups)
+        cost, keep_idle = cost_of(survey), survey.adaptive is not None
+        dispatch = Dispatch(pool, reserved.workers, list(groups), cost, keep_idle=keep_idle)
         try:
-            yield _Cluster(survey, model, crew, dispatch, hired, groups, points)
+            yield RayWorkers(survey, model, pool, dispatch, reserved, groups, points)
         finally:
-            crew.end()
+            pool.end()
 
 
-_Groups = Mapping[Point, Sequence[Point]]
-"""By the first of them, points that are answered together."""
+class RayWorkers:
+    """Several engines, on actors; see `local.Workers`."""
+
+    def __init__(
+        self,
+        survey: Survey,
+        model: Model,
+        pool: _ActorPool,
+        dispatch: Dispatch,
+        reserved: Reservation,
+        groups: _Groups,
+        points: Sequence[Point],
+    ) -> None:
+        self._pool, self._dispatch = pool, dispatch
+        self._groups, self._points = groups, set(points)
+        self._survey, self._model = survey, model
+        self.fingerprint_at_start = dispatch.begin()
+        self.environment: Mapping[str, str] = {
+            "ray": ray.__version__,
+            "workers": str(reserved.workers),
+            "threads": str(reserved.cpus),
+        }
+
+    def measured(self) -> Iterator[Measurement | Failed]:
+        """Yield every point as it is measured or has failed, not those that a group measures again."""
+        for found in self._dispatch.measured():
+            if isinstance(found, Failed):
+                group = self._groups.get(found.point, (found.point,))
+                yield from (Failed(point, found.reason) for point in group if point in self._points)
+            elif found.point in self._points:
+                yield found
+
+    def add(self, points: Sequence[Point]) -> None:
+        """Add the points of an adaptive survey's next round, which has no groups."""
+        self._points.update(points)
+        self._dispatch.add(points)
+
+    def at_origin(self) -> Origin:
+        """Move one worker to the origin."""
+        worker = self._dispatch.idle_worker()
+        self._pool.call(worker, "to_origin")
+        return Origin(_RemoteVoice(self._pool, worker), *RenderedPrompts.of(self._survey, self._model))
+
+    def close(self) -> str:
+        """Close all workers and return the origin's fingerprint."""
+        return self._dispatch.close()
 
 
 class _Worker:
     """An engine in a process of its own."""
 
-    @told
-    def start(self, survey: str, directory: str, threads: int) -> str:
-        """Load the engine of a survey, which comes as JSON, and return its origin's fingerprint."""
-        # a path of the user's begins where the user is; a machine that has no such place knows the Hub's models alone
+    def running(self) -> None:
+        """Return when the process runs."""
+
+    @errors_as_values
+    def open(self, survey: str, directory: str, threads: int) -> str:
+        """Load the engine of a survey, given as JSON, and return its origin's fingerprint."""
+        # relative paths start at the user's directory; a machine without it can still load models of the Hub
         if Path(directory).is_dir():
             os.chdir(directory)
         torch.set_num_threads(threads)
         self._survey = Survey.model_validate_json(survey)
-        self._station = Station(self._survey, find_model(self._survey))
-        return self._station.fingerprint_at_start
+        self._session = MeasuringSession(self._survey, find_model(self._survey))
+        return self._session.fingerprint_at_start
 
-    @told
-    def measure(self, points: Sequence[Point]) -> Sequence[Measured]:
-        return self._station.measure_together(points)
+    @errors_as_values
+    def measure(self, points: Sequence[Point]) -> Sequence[Measurement]:
+        return self._session.measure_together(points)
 
-    @told
+    @errors_as_values
     def to_origin(self) -> None:
-        self._voice = self._station.at_origin().voice
+        self._voice = self._session.at_origin().voice
 
-    @told
+    @errors_as_values
     def respond(self, chats: Sequence[str], max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         return self._voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
 
-    @told
+    @errors_as_values
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
         return self._voice.loglikelihood(requests)
 
-    @told
+    @errors_as_values
     def close(self) -> str:
-        return self._station.close()
+        return self._session.close()
 
-    def beat(self) -> None:
-        """Take the time between two heartbeats; in a thread beside the one that measures."""
-        time.sleep(_BEAT)
+    def heartbeat(self) -> None:
+        """Return after the time between two heartbeats; it runs in a second thread."""
+        time.sleep(_HEARTBEAT)
 
 
-class _Crew:
-    """Actors; see `dispatch.Crew`."""
+class _ActorPool:
+    """The actors; see `dispatch.Pool`."""
 
-    def __init__(self, survey: Survey, hired: Hired, groups: _Groups) -> None:
-        self._survey, self._hired, self._directory = survey.model_dump_json(), hired, str(Path.cwd())
+    def __init__(self, survey: Survey, reserved: Reservation, groups: _Groups) -> None:
+        self._survey, self._threads, self._directory = survey.model_dump_json(), reserved.cpus, str(Path.cwd())
         self._groups = groups
-        # two threads: one measures, one beats
+        # two threads: one measures, the other sends heartbeats
         self._class: Any = ray.remote(_Worker).options(
-            num_cpus=hired.cpus, num_gpus=hired.gpus, max_concurrency=2, max_restarts=0
+            num_cpus=reserved.cpus, num_gpus=reserved.gpus, max_concurrency=2, max_restarts=0
         )
         self._actors: dict[int, Any] = {}
         self._number = 0
         self._awaited: dict[Any, tuple[int, Callable[[int, Any], Event]]] = {}
 
-    def hire(self) -> int:
+    def start(self) -> int:
         self._number += 1
         actor = self._actors[self._number] = self._class.remote()
-        self._await(self._number, Ready, actor.start.remote(self._survey, self._directory, self._hired.cpus))
+        self._await(self._number, _started, actor.running.remote())
+        self._await(self._number, Ready, actor.open.remote(self._survey, self._directory, self._threads))
         return self._number
 
-    def send(self, worker: int, point: Point) -> None:
+    def assign(self, worker: int, point: Point) -> None:
         self._await(worker, Done, self._actors[worker].measure.remote(self._groups.get(point, (point,))))
 
-    def dismiss(self, worker: int) -> None:
-        self._await(worker, Left, self._actors[worker].close.remote())
+    def close(self, worker: int) -> None:
+        self._await(worker, Closed, self._actors[worker].close.remote())
 
-    def drop(self, worker: int) -> None:
+    def kill(self, worker: int) -> None:
         ray.kill(self._actors.pop(worker))
         for ref in [ref for ref, (owner, _) in self._awaited.items() if owner == worker]:
             del self._awaited[ref]
@@ -128,16 +185,16 @@ class _Crew:
         if not ready:
             return []
         ready, _ = ray.wait(list(self._awaited), num_returns=len(self._awaited), timeout=0)
-        # what a worker has done counts although it may be dead by now, as its heartbeat says
-        ready.sort(key=lambda ref: self._awaited[ref][1] is _alive)
-        # the heartbeat of one that has left in the meantime is no longer awaited
-        return [self._heard(ref) for ref in ready if ref in self._awaited]
+        # a result counts even if the worker died after it, which its heartbeat reports
+        ready.sort(key=lambda ref: self._awaited[ref][1] in (_started, _heartbeat))
+        # handling one event may drop others of the same worker
+        return [self._event(ref) for ref in ready if ref in self._awaited]
 
-    def ask(self, worker: int, method: str, *args: object) -> Any:
-        """Call a worker and wait for what it says.
+    def call(self, worker: int, method: str, *args: object) -> Any:
+        """Call a method of a worker and wait for its result.
 
         Raises:
-            RunError: it died.
+            RunError: the worker was lost.
 
         """
         try:
@@ -151,7 +208,7 @@ class _Crew:
         return answer
 
     def end(self) -> None:
-        """End all workers."""
+        """Kill all actors."""
         for actor in self._actors.values():
             ray.kill(actor)
         self._actors, self._awaited = {}, {}
@@ -159,8 +216,8 @@ class _Crew:
     def _await(self, worker: int, kind: Callable[[int, Any], Event], ref: Any) -> None:
         self._awaited[ref] = worker, kind
 
-    def _heard(self, ref: Any) -> Event:
-        """What a worker says; raises what it says to the user."""
+    def _event(self, ref: Any) -> Event:
+        """Return the event of a result; raise a `SafescapeError` that a worker returned."""
         worker, kind = self._awaited.pop(ref)
         try:
             answer = ray.get(ref)
@@ -168,72 +225,31 @@ class _Crew:
             return Lost(worker, reason_of(error))
         if isinstance(answer, SafescapeError):
             raise answer
-        if kind is Left:
-            self.drop(worker)
-        elif kind in (Ready, _alive):
-            self._await(worker, _alive, self._actors[worker].beat.remote())
+        if kind is Closed:
+            self.kill(worker)
+        elif kind in (Ready, _heartbeat):
+            self._await(worker, _heartbeat, self._actors[worker].heartbeat.remote())
         return kind(worker, answer)
 
 
-def _alive(worker: int, _: object) -> Event:
-    return Alive(worker)
+def _started(worker: int, _: object) -> Event:
+    return Started(worker)
 
 
-class _Cluster:
-    """See `Workers`."""
-
-    def __init__(
-        self,
-        survey: Survey,
-        model: Model,
-        crew: _Crew,
-        dispatch: Dispatch,
-        hired: Hired,
-        groups: _Groups,
-        points: Sequence[Point],
-    ) -> None:
-        self._crew, self._dispatch = crew, dispatch
-        self._groups, self._points = groups, set(points)
-        self._survey, self._model = survey, model
-        self.fingerprint_at_start = dispatch.begin()
-        self.made_of: Mapping[str, str] = {
-            "ray": ray.__version__,
-            "workers": str(hired.workers),
-            "threads": str(hired.cpus),
-        }
-
-    def measured(self) -> Iterator[Measured | Failed]:
-        for found in self._dispatch.measured():
-            if isinstance(found, Failed):
-                group = self._groups.get(found.point, (found.point,))
-                yield from (Failed(point, found.reason) for point in group if point in self._points)
-            elif found.point in self._points:
-                yield found
-
-    def add(self, points: Sequence[Point]) -> None:
-        # points that come later are those of a plan, which has no groups
-        self._points.update(points)
-        self._dispatch.add(points)
-
-    def at_origin(self) -> Origin:
-        worker = self._dispatch.anyone()
-        self._crew.ask(worker, "to_origin")
-        return Origin(_Voice(self._crew, worker), *Script.of(self._survey, self._model))
-
-    def close(self) -> str:
-        return self._dispatch.close()
+def _heartbeat(worker: int, _: object) -> Event:
+    return Heartbeat(worker)
 
 
-class _Voice:
-    """A worker's engine, from afar; see `engines.Voice`."""
+class _RemoteVoice:
+    """The engine of a worker; see `engines.Voice`."""
 
-    def __init__(self, crew: _Crew, worker: int) -> None:
-        self._crew, self._worker = crew, worker
+    def __init__(self, pool: _ActorPool, worker: int) -> None:
+        self._pool, self._worker = pool, worker
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        answer: list[Response] = self._crew.ask(self._worker, "respond", chats, max_new_tokens, stop)
+        answer: list[Response] = self._pool.call(self._worker, "respond", chats, max_new_tokens, stop)
         return answer
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        answer: list[Likelihood] = self._crew.ask(self._worker, "loglikelihood", requests)
+        answer: list[Likelihood] = self._pool.call(self._worker, "loglikelihood", requests)
         return answer

@@ -1,81 +1,66 @@
-"""A Ray: found or started, and what its actors are given and say."""
+"""A Ray cluster: connecting to it, reserving resources for workers, and telling why a worker was lost."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TextIO, TypeVar, cast
 
 import psutil
 import ray
+from ray._private.state import available_resources_per_node
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from safescape.errors import InputError, SafescapeError
+from safescape.errors import InputError, RunError, SafescapeError, first_line
 from safescape.placement.placement import Placement, check_gpus, is_out_of_memory
 
-__all__ = ["Hired", "attached", "check_address", "reason_of", "room_on", "told"]
+__all__ = ["Reservation", "connected", "errors_as_values", "reason_of", "reserve", "usual_device"]
 
-_ANSWERS_WITHIN = 10.0
-"""Seconds in which a Ray must answer."""
-_JOIN = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+_log = logging.getLogger(__name__)
+
 _OBJECT_STORE = 100 * 2**20
-"""Bytes of shared memory for a Ray on this machine: what passes through are answers, no models."""
+"""Bytes of shared memory of a cluster that is started here: answers pass through it, no models."""
+_FREE_TIMEOUT = 120.0
+"""Seconds to wait for resources that others of the cluster use."""
+_POLL = 0.5
+"""Seconds between two looks at what is free."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def check_address(address: str) -> None:
-    """Find out that a Ray answers, and lets this machine join.
-
-    Raises:
-        InputError: it does not within 10 seconds.
-
-    """
-    host, _, port = address.rpartition(":")
-    if address != "auto" and (not host or not port.isdigit() or "/" in address):
-        raise InputError(f"--ray {address}: expected auto, or HOST:PORT as `ray start --head` prints it")
-    # asked by another process, because Ray itself waits longer than anyone wants to, and cannot be interrupted
-    command = [sys.executable, "-c", _JOIN, address]
-    try:
-        joining = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERS_WITHIN)
-    except subprocess.TimeoutExpired as error:
-        raise InputError(
-            f"--ray {address}: no Ray answers there within {_ANSWERS_WITHIN:g} s; start one with `ray start --head`, "
-            "set RAY_AUTH_MODE=token if it asks for a token, or give --workers N, which needs none"
-        ) from error
-    if joining.returncode:
-        reason = (joining.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise InputError(f"--ray {address}: cannot be joined from this machine ({reason})")
-
-
 @contextlib.contextmanager
-def attached(placement: Placement) -> Iterator[None]:
-    """A Ray to make actors on: the one that is named, or one on this machine for as long as the context lasts.
+def connected(placement: Placement) -> Iterator[None]:
+    """Connect to the Ray cluster of a placement, or start one on this machine for as long as the context lasts.
 
     Raises:
-        InputError: the one that is named cannot be joined.
+        InputError: the cluster cannot be joined.
 
     """
     if ray.is_initialized():
-        # whoever started it here will end it
+        # a connection of the caller's own stays open
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if placement.ray is None:
-        # a worker need not have a core of its own: so many are what was asked for
+        # more workers than cores are allowed
         cores = max(_cores(), placement.workers or 1)
+        _log.debug("starting a Ray cluster of %d cores on this machine", cores)
         ray.init("local", num_cpus=cores, include_dashboard=False, object_store_memory=_OBJECT_STORE, **quiet)
     else:
+        _log.debug("connecting to the Ray cluster at %s", placement.ray)
         try:
             ray.init(placement.ray, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"--ray {placement.ray}: cannot be joined from this machine ({_line(error)})") from error
+            raise InputError(
+                f"--ray {placement.ray}: cannot be joined from this machine ({first_line(error)})"
+            ) from error
     try:
         with contextlib.redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))):
             yield
@@ -84,13 +69,13 @@ def attached(placement: Placement) -> Iterator[None]:
 
 
 class _WithoutRay:
-    """Standard output without what Ray prints there when a worker dies; results are printed there, and may be JSON."""
+    """Standard output without Ray's messages about lost workers: results are printed there, and may be JSON."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        # no setting keeps this thread of Ray's quiet
+        # no setting silences this thread of Ray
         return len(text) if threading.current_thread().name == "ray_listen_error_messages" else self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -101,60 +86,120 @@ def _cores() -> int:
     return len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
 
 
-class Hired(NamedTuple):
-    """How many workers there are to be, and what each is given."""
+def usual_device() -> str:
+    """Return `cuda` if the cluster has a GPU, else `cpu`."""
+    return "cuda" if ray.cluster_resources().get("GPU") else "cpu"
+
+
+class Reservation(NamedTuple):
+    """How many workers are started, and the resources of each."""
 
     workers: int
     cpus: int
-    """Cores, and so threads."""
+    """Cores of a worker, and so its threads."""
     gpus: float
 
 
-def room_on(placement: Placement, device: str) -> Hired:
-    """How many workers there is room for.
+def reserve(
+    placement: Placement,
+    device: str,
+    *,
+    tensor_parallel: int = 1,
+    on_wait: Callable[[str], None] = _log.warning,
+) -> Reservation:
+    """Find resources for the workers of a placement that nobody uses; wait up to two minutes until there are.
+
+    Args:
+        placement: Not local.
+        device: Where the engines, or the guard models, run.
+        tensor_parallel: Number of GPUs that share one model.
+        on_wait: Told once, in words, what is missing.
 
     Raises:
-        InputError: fewer than asked for.
+        InputError: the whole cluster is too small.
+        RunError: the cluster is still busy.
 
     """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [int(machine.get("CPU", 0)) for machine in machines]
-    graphics = [int(machine.get("GPU", 0)) for machine in machines]
-    gpus = placement.gpus_on(device)
-    check_gpus(placement, device, "the Ray", graphics)
-    # one engine a GPU, or a machine: an engine uses all cores that it is given
-    most = sum(int(count / gpus + 1e-9) for count in graphics) if gpus else sum(count > 0 for count in cores)
-    workers = most if placement.workers is None else placement.workers
-    if sum(cores) < workers:
-        raise InputError(f"--workers {workers}: the Ray has {sum(cores)} cores; give --workers {sum(cores)}")
-    cpus = next(share for share in range(max(cores), 0, -1) if sum(count // share for count in cores) >= workers)
-    return Hired(workers, cpus, gpus)
+    gpus, workers = placement.gpus_on(device, tensor_parallel), placement.workers
+    whole = _machines({node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]})
+    check_gpus(placement, device, "the Ray cluster", [machine.gpus for machine in whole], tensor_parallel)
+    cores = sum(machine.cpus for machine in whole)
+    if _fitting(whole, gpus, workers) is None:
+        raise InputError(f"--workers {workers or 1}: the Ray cluster has {cores} cores; give --workers {cores}")
+    deadline, told = time.monotonic() + _FREE_TIMEOUT, False
+    while (found := _fitting(free := _free(), gpus, workers)) is None:
+        each = "a core" if not gpus else f"a core and {gpus:g} GPUs"
+        lack = (
+            f"the Ray cluster is busy: {sum(machine.cpus for machine in free)} of {cores} cores and "
+            f"{sum(machine.gpus for machine in free)} of {sum(machine.gpus for machine in whole)} GPUs are free, "
+            f"{workers or 1} workers need {each} each"
+        )
+        if time.monotonic() > deadline:
+            raise RunError(f"{lack}; wait for it, or give fewer --workers: the same command resumes")
+        if not told:
+            on_wait(f"{lack}; waiting up to {_FREE_TIMEOUT:g} s")
+            told = True
+        time.sleep(_POLL)
+    _log.debug("%d workers of %d cores and %g GPUs", *found)
+    return found
 
 
-def told(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[Any, _P], _T | SafescapeError]:
-    """Let a method return what it says to the user, so that it arrives as it was said, without Ray's traceback."""
+class _Machine(NamedTuple):
+    cpus: int
+    gpus: int
 
-    def telling(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T | SafescapeError:
+
+def _machines(resources: Mapping[str, Mapping[str, float]]) -> list[_Machine]:
+    return [_Machine(int(each.get("CPU", 0)), int(each.get("GPU", 0))) for each in resources.values()]
+
+
+def _free() -> list[_Machine]:
+    """What nobody uses of each machine; `ray.available_resources` only has the sum of all machines."""
+    return _machines(available_resources_per_node())
+
+
+def _fitting(machines: Sequence[_Machine], gpus: float, workers: int | None) -> Reservation | None:
+    """Fit workers on machines, with as many cores each as possible; None if there is too little.
+
+    Without a number of workers there is one per `gpus` GPUs, or one per machine on CPUs.
+    """
+
+    def room(share: int) -> int:
+        """How many workers with this many cores each there is room for."""
+        return sum(
+            min(machine.cpus // share, int(machine.gpus / gpus + 1e-9)) if gpus else machine.cpus // share
+            for machine in machines
+        )
+
+    if workers is None:
+        workers = room(1) if gpus else sum(machine.cpus > 0 for machine in machines)
+    most = max((machine.cpus for machine in machines), default=0)
+    cpus = next((share for share in range(most, 0, -1) if room(share) >= workers), 0)
+    return Reservation(workers, cpus, gpus) if workers and cpus else None
+
+
+def errors_as_values(
+    method: Callable[Concatenate[Any, _P], _T],
+) -> Callable[Concatenate[Any, _P], _T | SafescapeError]:
+    """Let a method of an actor return a `SafescapeError` instead of raising it, so that Ray adds no traceback to it."""
+
+    def returning(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T | SafescapeError:
         try:
             return method(self, *args, **kwargs)
         except SafescapeError as error:
             return error
 
-    return telling
+    return returning
 
 
 def reason_of(error: RayError) -> str:
-    """Why a worker was lost, in one line."""
+    """Return why a worker was lost, in one line."""
     if isinstance(error, RayTaskError):
         if is_out_of_memory(error.cause):
             return "the worker ran out of memory"
-        return f"{type(error.cause).__name__}: {_line(error.cause)}"
+        return f"{type(error.cause).__name__}: {first_line(error.cause)}"
     if isinstance(error, OutOfMemoryError):
         return "the worker ran out of memory and was ended"
     if isinstance(error, RayActorError):
         return "the worker's process died, as it does when memory runs out"
-    return _line(error)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+    return first_line(error)

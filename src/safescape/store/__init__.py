@@ -1,12 +1,23 @@
-"""What was measured: one SQLite file a run, one transaction a point. The only room that writes SQL.
+"""The results of a run: one SQLite database per run directory, one transaction per point. Only this room writes SQL.
 
-Knows no model and no figure. A point is either in the file, complete with its responses and verdicts, or it is
-not there at all; a process killed at any moment loses at most the point in flight.
+Knows no model and no figure. A point is stored completely, with its responses and verdicts, or not at all: a process
+that is killed at any moment loses at most the point in flight.
 """
 
-from safescape.store.file import SCHEMA_VERSION, reading, write_text
-from safescape.store.points import Session, StoredAnswer, Taken
-from safescape.store.run import Store
-from safescape.store.verdicts import Unjudged
+from safescape.store.database import SCHEMA_VERSION
+from safescape.store.points import StoredAnswer, StoredPoints, Timing
+from safescape.store.run import SessionRecord, Store, write_text
+from safescape.store.verdicts import StoredEvidence, StoredExchange, StoredVerdicts
 
-__all__ = ["SCHEMA_VERSION", "Session", "Store", "StoredAnswer", "Taken", "Unjudged", "reading", "write_text"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "SessionRecord",
+    "Store",
+    "StoredAnswer",
+    "StoredEvidence",
+    "StoredExchange",
+    "StoredPoints",
+    "StoredVerdicts",
+    "Timing",
+    "write_text",
+]

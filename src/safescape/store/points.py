@@ -1,73 +1,71 @@
-"""The points that a run's file holds: what was said there, what it scored, what could not be measured."""
+"""The points of a run: their positions, answers and scores, and the points that could not be measured."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import NamedTuple
 
-from safescape.store.file import AT_POINT, place_of
-from safescape.store.verdicts import Judged
-from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Position, Response, Score, Verdict
+from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of
+from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Position, Response, Score, Survey, Verdict
 
-__all__ = ["Points", "Session", "StoredAnswer", "Taken"]
-
-
-class Session(NamedTuple):
-    """One process that worked on a run."""
-
-    number: int
-    closed: bool
-    origin_at_start: str
-    """Fingerprint of the live weights before the first point."""
-    origin_at_close: str | None
-    """The same after the last point; None: the process died before."""
-    versions: Mapping[str, str]
+__all__ = ["StoredAnswer", "StoredPoints", "Timing", "now"]
 
 
 class StoredAnswer(NamedTuple):
-    """One answer as the page shows it."""
+    """The answer to one prompt of a probe."""
 
     number: int
-    """Of the prompt in the probe."""
+    """Index of the prompt in the probe."""
     answer: Answer
 
 
-class Taken(NamedTuple):
+class Timing(NamedTuple):
     """When a point was measured."""
 
     seconds: float
-    """How long it took."""
+    """Duration."""
     finished_at: datetime
 
 
-class Points(Judged):
-    """The points in a run's file, to be read; a part of `Store`."""
+class StoredPoints:
+    """The points in a run's database.
+
+    Args:
+        database: Of the run.
+        survey: Of the run; it gives the order of the points.
+
+    """
+
+    def __init__(self, database: Database, survey: Survey) -> None:
+        self._database = database
+        self._survey = survey
 
     def finished(self) -> set[Point]:
-        """Return the points that need not be computed again."""
-        rows = self._connection.execute("SELECT line, coords, waypoint FROM points")
+        """Return the points that are stored."""
+        rows = self._database.rows("SELECT line, coords, waypoint FROM points")
         return {Point(line, tuple(json.loads(coords)), waypoint) for line, coords, waypoint in rows}
 
     def failures(self) -> dict[Point, str]:
-        """Return the points that could not be measured when it was last tried, with the reasons, in that order."""
-        rows = self._connection.execute("SELECT line, coords, waypoint, reason FROM failures ORDER BY rowid")
+        """Return the points that could not be measured at the last attempt, with the reasons, in that order."""
+        rows = self._database.rows("SELECT line, coords, waypoint, reason FROM failures ORDER BY rowid")
         return {Point(line, tuple(json.loads(coords)), waypoint): reason for line, coords, waypoint, reason in rows}
 
     def measured(self) -> Iterator[MeasuredPoint]:
-        """Every finished point with its outcomes or scores, one entry a probe, in the order of the survey's points.
+        """Yield every finished point with its outcomes or scores, one entry per probe, in the survey's order of points.
 
-        A judge that has not read every answer there is left out.
+        A judge that has not read every answer to a probe at a point is left out of that entry.
 
         """
-        points = self._connection.execute("SELECT id, line, coords, waypoint, effective, off FROM points").fetchall()
-        for key, *place, effective, off in sorted(points, key=lambda row: self._order(*row[1:4])):
+        points = self._database.rows("SELECT id, line, coords, waypoint, effective, off FROM points")
+        for key, *place, effective, off in sorted(points, key=lambda row: self._order[row[1], row[2], row[3]]):
             line, coords, waypoint = place
             point = Point(line, tuple(json.loads(coords)), waypoint)
             position = Position(tuple(json.loads(effective)), off)
             outcomes: dict[str, dict[str, list[Outcome]]] = {}
-            rows = self._connection.execute(
+            rows = self._database.rows(
                 "SELECT r.probe, v.judge, v.outcome FROM responses r JOIN verdicts v ON v.response = r.id"
                 " WHERE r.point = ? ORDER BY r.probe, r.number",
                 (key,),
@@ -75,11 +73,11 @@ class Points(Judged):
             for probe, judge, outcome in rows:
                 outcomes.setdefault(probe, {}).setdefault(judge, []).append(Outcome(outcome))
             counted = "SELECT probe, count(*) FROM responses WHERE point = ? GROUP BY probe ORDER BY probe"
-            for probe, answers in self._connection.execute(counted, (key,)).fetchall():
+            for probe, answers in self._database.rows(counted, (key,)):
                 by_judge = {judge: found for judge, found in outcomes.get(probe, {}).items() if len(found) == answers}
                 yield MeasuredPoint(point, position, probe, by_judge)
             scores: dict[str, list[Score]] = {}
-            rows = self._connection.execute(
+            rows = self._database.rows(
                 "SELECT probe, value, weight FROM scores WHERE point = ? ORDER BY probe, number", (key,)
             )
             for probe, value, weight in rows:
@@ -87,57 +85,108 @@ class Points(Judged):
             for probe, found in scores.items():
                 yield MeasuredPoint(point, position, probe, {}, found)
 
+    @cached_property
+    def _order(self) -> dict[Place, int]:
+        return order_of(self._survey)
+
     def answers(self, point: Point, probe: str) -> list[StoredAnswer]:
-        """Return what the model said at a point, in the order of the probe's prompts; empty if not measured."""
-        rows = self._connection.execute(
+        """Return the answers at a point, in the order of the probe's prompts; empty if it is not measured."""
+        rows = self._database.rows(
             "SELECT r.id, r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
             f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
             (*place_of(point), probe),
-        ).fetchall()
+        )
         verdicts: dict[int, dict[str, Verdict]] = {}
-        said = self._connection.execute(
+        judged = self._database.rows(
             "SELECT v.response, v.judge, v.outcome, v.reason, v.probability FROM verdicts v"
             " JOIN responses r ON v.response = r.id JOIN points p ON r.point = p.id"
             f" WHERE {AT_POINT} AND r.probe = ?",
             (*place_of(point), probe),
         )
-        for key, judge, outcome, *rest in said:
+        for key, judge, outcome, *rest in judged:
             verdicts.setdefault(key, {})[judge] = Verdict(Outcome(outcome), *rest)
         return [
             StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), verdicts.get(key, {})))
             for key, number, text, finish, tokens in rows
         ]
 
-    def opinions(self, point: Point, probe: str) -> list[dict[str, Verdict]]:
-        """Return what judges said of the answers at a point, in the order of the probe's prompts, without the texts."""
-        rows = self._connection.execute(
-            "SELECT r.number, v.judge, v.outcome, v.reason, v.probability FROM responses r"
-            " JOIN points p ON r.point = p.id LEFT JOIN verdicts v ON v.response = r.id"
-            f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
-            (*place_of(point), probe),
-        )
-        found: dict[int, dict[str, Verdict]] = {}
-        for number, judge, outcome, *rest in rows:
-            there = found.setdefault(number, {})
-            if judge is not None:
-                there[judge] = Verdict(Outcome(outcome), *rest)
-        return list(found.values())
-
-    def taken(self, point: Point) -> Taken | None:
-        """Return how long a point took, and when it was finished; None if it was not measured."""
-        row = self._connection.execute(
-            f"SELECT p.seconds, p.finished_at FROM points p WHERE {AT_POINT}", place_of(point)
-        ).fetchone()
-        return None if row is None else Taken(row[0], datetime.fromisoformat(row[1]))
+    def timing(self, point: Point) -> Timing | None:
+        """Return how long a point took and when it was finished; None if it is not measured."""
+        row = self._database.row(f"SELECT p.seconds, p.finished_at FROM points p WHERE {AT_POINT}", place_of(point))
+        return None if row is None else Timing(row[0], datetime.fromisoformat(row[1]))
 
     def last_finished(self) -> datetime | None:
         """Return when the newest point was finished; None if there is none."""
-        newest = self._connection.execute("SELECT max(finished_at) FROM points").fetchone()[0]
+        (newest,) = self._database.row("SELECT max(finished_at) FROM points")
         return None if newest is None else datetime.fromisoformat(newest)
 
-    def sessions(self) -> list[Session]:
-        """Return the processes that worked on this run, in order."""
-        rows = self._connection.execute(
-            "SELECT id, closed_at, origin_at_start, origin_at_close, versions FROM sessions ORDER BY id"
-        )
-        return [Session(key, closed is not None, start, end, json.loads(v)) for key, closed, start, end, v in rows]
+    def add(
+        self,
+        point: Point,
+        *,
+        position: Position,
+        seconds: float,
+        session: int,
+        answers: Mapping[str, Sequence[Answer]],
+        scores: Mapping[str, Sequence[Score]] | None = None,
+    ) -> None:
+        """Store a finished point in one transaction.
+
+        Args:
+            point: Of the survey.
+            position: Where the weights were, as rounded.
+            seconds: How long the point took.
+            session: The id that `Store.begin_session` returned.
+            answers: By probe of prompts, in the order of its prompts.
+            scores: By capability probe, in the order of its items.
+
+        Raises:
+            RunError: the disk is full or broken; what was stored before stays.
+
+        """
+        with self._database.transaction() as connection:
+            key = connection.execute(
+                "INSERT INTO points (line, coords, waypoint, effective, off, seconds, session, finished_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*place_of(point), json.dumps(position.effective), position.off, seconds, session, now()),
+            ).lastrowid
+            connection.execute(_DELETE_FAILURE, place_of(point))
+            for probe, found in (scores or {}).items():
+                connection.executemany(
+                    "INSERT INTO scores (point, probe, number, value, weight) VALUES (?, ?, ?, ?, ?)",
+                    [(key, probe, number, value, weight) for number, (value, weight) in enumerate(found)],
+                )
+            for probe, given in answers.items():
+                for number, (response, verdicts) in enumerate(given):
+                    row = connection.execute(
+                        "INSERT INTO responses (point, probe, number, text, finish, tokens) VALUES (?, ?, ?, ?, ?, ?)",
+                        (key, probe, number, response.text, response.finish, response.tokens),
+                    ).lastrowid
+                    connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for judge, verdict in verdicts.items()])
+
+    def add_failure(self, point: Point, reason: str, session: int) -> None:
+        """Record that a point could not be measured; it stays open.
+
+        Args:
+            point: Of the survey.
+            reason: In one line.
+            session: The id that `Store.begin_session` returned.
+
+        Raises:
+            RunError: the disk is full or broken; what was stored before stays.
+
+        """
+        with self._database.transaction() as connection:
+            connection.execute(_DELETE_FAILURE, place_of(point))
+            connection.execute(
+                "INSERT INTO failures (line, coords, waypoint, reason, session) VALUES (?, ?, ?, ?, ?)",
+                (*place_of(point), reason, session),
+            )
+
+
+_DELETE_FAILURE = "DELETE FROM failures WHERE line IS ? AND coords = ? AND waypoint IS ?"
+
+
+def now() -> str:
+    """Return the current time (UTC, milliseconds) as the tables hold it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,53 +1,66 @@
-"""A run directory: claimed by one process to measure in it, read by any at any time."""
+"""A run directory: claimed by one process that measures in it, read by any number of others at any time."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
 from safescape.errors import InputError, RunError
-from safescape.store.file import (
-    ADD_VERDICT,
-    FAILURES,
-    SCHEMA,
-    SCHEMA_VERSION,
-    check_version,
-    place_of,
-    transaction,
-    version_of,
-    write_text,
-    writing,
-)
-from safescape.store.points import Points
-from safescape.survey import Answer, Point, Position, Score, Survey
+from safescape.store.database import Database
+from safescape.store.points import StoredPoints, now
+from safescape.store.verdicts import StoredEvidence, StoredVerdicts
+from safescape.survey import Survey
 
-__all__ = ["Store"]
+__all__ = ["SessionRecord", "Store", "write_text"]
+
+_log = logging.getLogger(__name__)
 
 
-class Store(Points):
-    """The results of one run directory.
+class SessionRecord(NamedTuple):
+    """What a run records of a measuring session, from opening the engine to closing it.
 
-    `Store.claim` opens a directory for measuring and keeps other processes out until `close`; `Store.read` opens
-    it for looking, at any time.
+    A session on several workers has one record, since all engines hold the same origin.
     """
 
-    def __init__(self, directory: Path, connection: sqlite3.Connection, survey: Survey, lock: FileLock | None) -> None:
-        super().__init__(directory, connection, survey)
-        self._lock = lock
+    number: int
+    closed: bool
+    """False: the process died."""
+    origin_at_start: str
+    """Fingerprint of the live weights before the first point."""
+    origin_at_close: str | None
+    """The same after the last point; None: the process died before."""
+    versions: Mapping[str, str]
+    """By package, and what else is recorded of the machine."""
+
+
+class Store:
+    """One run directory.
+
+    `Store.claim` opens it for measuring and keeps other processes out until `close`; `Store.read` opens it read-only,
+    at any time.
+    """
+
+    def __init__(self, database: Database, survey: Survey, lock: FileLock | None = None) -> None:
+        self._database, self._lock = database, lock
+        self.directory = database.directory
+        self.survey = survey
+        self.points = StoredPoints(database, survey)
+        self.verdicts = StoredVerdicts(database, survey)
+        self.evidence = StoredEvidence(database, survey)
 
     @classmethod
     def claim(cls, directory: Path, survey: Survey) -> Store:
-        """Open a run directory to measure `survey` in it, new or half done.
+        """Open a run directory, new or unfinished, to measure `survey` in it.
 
         Raises:
             RunError: it cannot be written, or another process is measuring in it.
-            InputError: it holds a run of a different survey; the message names what differs.
+            InputError: it holds a run of a different survey (the message names what differs), or a damaged one; it is
+                left unchanged.
 
         """
         try:
@@ -61,132 +74,75 @@ class Store(Points):
         except OSError as error:
             raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
         try:
-            _agree(directory, survey)
-            with writing(directory):
-                connection = sqlite3.connect(directory / "run.sqlite", isolation_level=None)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                if not version_of(connection):
-                    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            check_version(directory, connection)
-            with writing(directory):
-                connection.executescript(FAILURES)
+            _check_survey(directory, survey)
+            database = Database.create(directory)
             write_text(directory / "survey.json", survey.model_dump_json(indent=1) + "\n")
         except BaseException:
             lock.release()
             raise
-        return cls(directory, connection, survey, lock)
+        _log.debug("claimed %s", directory)
+        return cls(database, survey, lock)
 
     @classmethod
     def read(cls, directory: Path) -> Store:
-        """Open a run directory for looking; nothing can be changed through it.
+        """Open a run directory read-only.
 
         Raises:
-            InputError: it is not a run directory, or was written by a newer version.
+            InputError: it is not a run directory, it is damaged, or another version wrote it.
 
         """
-        path = directory / "run.sqlite"
-        if not path.is_file():
-            raise InputError(f"{directory}: no run.sqlite in it; give the directory that --out named")
-        survey = Survey.load(directory / "survey.json")
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        database = Database.read(directory)
         try:
-            check_version(directory, connection)
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{path}: not a run's database ({error}); give the directory that --out named") from error
-        return cls(directory, connection, survey, None)
+            return cls(database, Survey.load(directory / "survey.json"))
+        except BaseException:
+            database.close()
+            raise
+
+    def sessions(self) -> list[SessionRecord]:
+        """Return the measuring sessions of this run, in order."""
+        rows = self._database.rows(
+            "SELECT id, closed_at, origin_at_start, origin_at_close, versions FROM sessions ORDER BY id"
+        )
+        return [
+            SessionRecord(key, closed is not None, start, end, json.loads(versions))
+            for key, closed, start, end, versions in rows
+        ]
 
     def begin_session(self, *, origin: str, noise_device: str, versions: Mapping[str, str]) -> int:
-        """Record that this process begins to measure, and how its live origin's fingerprint reads."""
-        with writing(self.directory):
-            cursor = self._connection.execute(
+        """Record that a measuring session begins, and return its id.
+
+        Args:
+            origin: Fingerprint of the live weights.
+            noise_device: Type of the device whose generator makes random directions, such as `cuda`.
+            versions: By package.
+
+        Raises:
+            RunError: it cannot be written.
+
+        """
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
                 "INSERT INTO sessions (started_at, noise_device, origin_at_start, versions) VALUES (?, ?, ?, ?)",
-                (_now(), noise_device, origin, json.dumps(versions)),
+                (now(), noise_device, origin, json.dumps(versions)),
             )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def end_session(self, session: int, *, origin: str) -> None:
-        """Record that this process is done and how its live origin's fingerprint reads now."""
-        with writing(self.directory):
-            self._connection.execute(
-                "UPDATE sessions SET closed_at = ?, origin_at_close = ? WHERE id = ?",
-                (_now(), origin, session),
-            )
-
-    def add(
-        self,
-        point: Point,
-        *,
-        position: Position,
-        seconds: float,
-        session: int,
-        answers: Mapping[str, Sequence[Answer]],
-        scores: Mapping[str, Sequence[Score]] | None = None,
-    ) -> None:
-        """Store one finished point: all of it, or nothing.
-
-        Args:
-            point: Where the weights were sent.
-            position: Where they stood, as rounded.
-            seconds: What the point took.
-            session: The number that `begin_session` gave.
-            answers: By probe of prompts, in the order of its prompts.
-            scores: By capability probe, in the order of its items.
+        """Record that a measuring session ends, with the fingerprint of the live weights.
 
         Raises:
-            RunError: the disk is full or broken; what was stored before stays.
+            RunError: it cannot be written.
 
         """
-        with writing(self.directory), transaction(self._connection) as connection:
-            key = connection.execute(
-                "INSERT INTO points (line, coords, waypoint, effective, off, seconds, session, finished_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    point.line,
-                    json.dumps(point.coords),
-                    point.waypoint,
-                    json.dumps(position.effective),
-                    position.off,
-                    seconds,
-                    session,
-                    _now(),
-                ),
-            ).lastrowid
-            connection.execute(_FORGET_FAILURE, place_of(point))
-            for probe, found in (scores or {}).items():
-                connection.executemany(
-                    "INSERT INTO scores (point, probe, number, value, weight) VALUES (?, ?, ?, ?, ?)",
-                    [(key, probe, number, value, weight) for number, (value, weight) in enumerate(found)],
-                )
-            for probe, given in answers.items():
-                for number, (response, verdicts) in enumerate(given):
-                    row = connection.execute(
-                        "INSERT INTO responses (point, probe, number, text, finish, tokens) VALUES (?, ?, ?, ?, ?, ?)",
-                        (key, probe, number, response.text, response.finish, response.tokens),
-                    ).lastrowid
-                    connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for judge, verdict in verdicts.items()])
-
-    def add_failure(self, point: Point, reason: str, session: int) -> None:
-        """Record that a point could not be measured; it stays open.
-
-        Args:
-            point: Which.
-            reason: In one line.
-            session: The number that `begin_session` gave.
-
-        """
-        with writing(self.directory), transaction(self._connection) as connection:
-            connection.execute(_FORGET_FAILURE, place_of(point))
+        with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO failures (line, coords, waypoint, reason, session) VALUES (?, ?, ?, ?, ?)",
-                (*place_of(point), reason, session),
+                "UPDATE sessions SET closed_at = ?, origin_at_close = ? WHERE id = ?", (now(), origin, session)
             )
 
     def close(self) -> None:
-        """Close the file and let other processes in."""
-        self._connection.close()
+        """Close the database and release the directory for other processes."""
+        self._database.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -197,7 +153,7 @@ class Store(Points):
         self.close()
 
 
-def _agree(directory: Path, survey: Survey) -> None:
+def _check_survey(directory: Path, survey: Survey) -> None:
     path = directory / "survey.json"
     if not path.exists():
         return
@@ -209,8 +165,17 @@ def _agree(directory: Path, survey: Survey) -> None:
         )
 
 
-_FORGET_FAILURE = "DELETE FROM failures WHERE line IS ? AND coords = ? AND waypoint IS ?"
+def write_text(path: Path, text: str) -> None:
+    """Write a file of a run directory atomically.
 
+    Raises:
+        RunError: it cannot be written; an earlier version of the file stays.
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written ({error.strerror}); mend that and repeat the command") from error

@@ -1,4 +1,4 @@
-"""What judges said of a run's answers, and what the origin finds of them.
+"""The verdicts of judges on a run's answers, and the evidence: the log-likelihood of answers under the origin.
 
 Knows no judge: who reads an answer, and what follows from it, is decided elsewhere.
 """
@@ -6,185 +6,226 @@ Knows no judge: who reads an answer, and what follows from it, is decided elsewh
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from safescape.errors import InputError
-from safescape.store.file import ADD_VERDICT, AT_POINT, place_of, transaction, writing
+from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of
 from safescape.survey import Calibration, Evidence, Exchange, Finish, Outcome, Point, PromptProbe, Survey, Verdict
 
-__all__ = ["Judged", "Unjudged"]
+__all__ = ["StoredEvidence", "StoredExchange", "StoredVerdicts"]
 
 
-class Unjudged(NamedTuple):
-    """An answer as a judge is to read it."""
+class StoredExchange(NamedTuple):
+    """A prompt and its stored answer, as a judge reads them."""
 
     response: int
-    """Its number in the file."""
+    """Id of the answer in the database."""
     probe: str
     number: int
-    """Of the prompt in the probe."""
+    """Index of the prompt in the probe."""
     exchange: Exchange
     finish: Finish
 
 
-class Judged:
-    """The verdicts in a run's file; a part of `Store`."""
+class _Exchanges:
+    """Reads answers with their prompts and their evidence, in the survey's order of points."""
 
-    def __init__(self, directory: Path, connection: sqlite3.Connection, survey: Survey) -> None:
-        self.directory = directory
-        self.survey = survey
-        self._connection = connection
+    def __init__(self, database: Database, survey: Survey) -> None:
+        self._database = database
+        self._survey = survey
+
+    def calibration(self) -> Calibration | None:
+        row = self._database.row("SELECT threshold, width FROM calibration")
+        return None if row is None else Calibration(*row)
+
+    def where(self, condition: str, parameters: Sequence[object] = ()) -> list[StoredExchange]:
+        calibration, found = self.calibration(), []
+        rows = self._database.rows(
+            "SELECT p.line, p.coords, p.waypoint, r.id, r.probe, r.number, r.text, r.finish,"
+            " e.log_probability, e.tokens FROM responses r JOIN points p ON r.point = p.id"
+            f" LEFT JOIN evidence e ON e.response = r.id WHERE {condition} ORDER BY r.id",
+            parameters,
+        )
+        # workers finish points in any order; a judge that reads several answers at once must not depend on it
+        rows.sort(key=lambda row: self._order[row[0], row[1], row[2]])
+        for _, _, _, response, probe, number, text, finish, log_probability, tokens in rows:
+            evidence = None
+            if calibration is not None and tokens is not None:
+                evidence = Evidence(log_probability, tokens, calibration)
+            exchange = Exchange(self.prompts[probe][number], text, evidence)
+            found.append(StoredExchange(response, probe, number, exchange, Finish(finish)))
+        return found
+
+    @cached_property
+    def _order(self) -> dict[Place, int]:
+        return order_of(self._survey)
+
+    @cached_property
+    def prompts(self) -> dict[str, tuple[str, ...]]:
+        return {probe.name: probe.prompts for probe in self._survey.probes if isinstance(probe, PromptProbe)}
+
+
+class StoredVerdicts:
+    """The verdicts in a run's database.
+
+    Args:
+        database: Of the run.
+        survey: Of the run; it gives the prompts, the judges and the order of the points.
+
+    """
+
+    def __init__(self, database: Database, survey: Survey) -> None:
+        self._database = database
+        self._survey = survey
+        self._exchanges = _Exchanges(database, survey)
 
     def judges(self) -> dict[str, dict[str, str]]:
-        """Return what the verdicts of each judge come from, by name; the survey's judges first, in their order."""
-        rows = dict(self._connection.execute("SELECT name, made_of FROM judges ORDER BY rowid").fetchall())
-        names = [*(name for name in self.survey.judges if name in rows), *rows]
+        """Return what the verdicts of each judge were made with, by name; the survey's judges first, in their order."""
+        rows = dict(self._database.rows("SELECT name, made_of FROM judges ORDER BY rowid"))
+        names = [*(name for name in self._survey.judges if name in rows), *rows]
         return {name: json.loads(rows[name]) for name in dict.fromkeys(names)}
 
     def rubrics(self) -> dict[str, str]:
         """Return the texts of rubrics that came from files, by judge."""
         later = {name: made["rubric_text"] for name, made in self.judges().items() if "rubric_text" in made}
-        return {**self.survey.rubrics, **later}
+        return {**self._survey.rubrics, **later}
 
-    def begin_judging(self, judge: str, made_of: Mapping[str, str]) -> None:
-        """Record a judge, and what its verdicts come from.
+    def register(self, judge: str, made_of: Mapping[str, str]) -> None:
+        """Record a judge and what its verdicts are made with.
 
         Raises:
-            InputError: it has verdicts here that come from something else.
+            InputError: it has verdicts here that were made with something else.
 
         """
         there = self.judges().get(judge)
         if there is not None and there != made_of:
             differing = ", ".join(key for key in {**there, **made_of} if there.get(key) != made_of.get(key))
             raise InputError(
-                f"{self.directory}: has verdicts of --judge {judge} made with another {differing}; use that, or "
-                f"replace them all: safescape judge {self.directory} --with {judge} --again"
+                f"{self._database.directory}: has verdicts of --judge {judge} made with another {differing}; use that, "
+                f"or replace them all: safescape judge {self._database.directory} --with {judge} --again"
             )
-        with writing(self.directory):
-            self._connection.execute(
+        with self._database.transaction() as connection:
+            connection.execute(
                 "INSERT OR IGNORE INTO judges (name, made_of) VALUES (?, ?)", (judge, json.dumps(made_of))
             )
 
-    def replace_verdicts(self, judge: str, made_of: Mapping[str, str], verdicts: Mapping[int, Verdict]) -> None:
-        """Store what a judge says that reads every answer again, and forget what it said before: both, or neither.
+    def missing(self, judge: str) -> list[StoredExchange]:
+        """Return the answers that a judge has not read yet, in the survey's order of points."""
+        return self._exchanges.where(
+            "NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.response = r.id AND v.judge = ?)", (judge,)
+        )
+
+    def exchanges(self) -> list[StoredExchange]:
+        """Return every answer, in the survey's order of points."""
+        return self._exchanges.where("TRUE")
+
+    def at(self, point: Point, probe: str) -> list[dict[str, Verdict]]:
+        """Return the verdicts by judge on each answer at a point, in the order of the probe's prompts."""
+        rows = self._database.rows(
+            "SELECT r.number, v.judge, v.outcome, v.reason, v.probability FROM responses r"
+            " JOIN points p ON r.point = p.id LEFT JOIN verdicts v ON v.response = r.id"
+            f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
+            (*place_of(point), probe),
+        )
+        found: dict[int, dict[str, Verdict]] = {}
+        for number, judge, outcome, *rest in rows:
+            there = found.setdefault(number, {})
+            if judge is not None:
+                there[judge] = Verdict(Outcome(outcome), *rest)
+        return list(found.values())
+
+    def by_exchange(self, judge: str) -> dict[Exchange, Verdict]:
+        """Return a judge's verdict on every exchange that it has read."""
+        rows = self._database.rows(
+            "SELECT r.probe, r.number, r.text, v.outcome, v.reason, v.probability"
+            " FROM verdicts v JOIN responses r ON v.response = r.id WHERE v.judge = ? ORDER BY r.id",
+            (judge,),
+        )
+        return {
+            Exchange(self._exchanges.prompts[probe][number], text): Verdict(Outcome(outcome), reason, probability)
+            for probe, number, text, outcome, reason, probability in rows
+        }
+
+    def by_response(self, judge: str) -> dict[int, Verdict]:
+        """Return a judge's verdict on every answer that it has read, by the answer's id."""
+        rows = self._database.rows(
+            "SELECT response, outcome, reason, probability FROM verdicts WHERE judge = ?", (judge,)
+        )
+        return {row: Verdict(Outcome(outcome), *rest) for row, outcome, *rest in rows}
+
+    def add(self, judge: str, verdicts: Mapping[int, Verdict]) -> None:
+        """Store verdicts of a judge, by the answer's id, in one transaction.
 
         Raises:
             RunError: the disk is full or broken; what was stored before stays.
 
         """
-        with writing(self.directory), transaction(self._connection) as connection:
+        with self._database.transaction() as connection:
+            connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for row, verdict in verdicts.items()])
+
+    def replace(self, judge: str, made_of: Mapping[str, str], verdicts: Mapping[int, Verdict]) -> None:
+        """Replace all verdicts of a judge that reads every answer again, in one transaction.
+
+        Raises:
+            RunError: the disk is full or broken; what was stored before stays.
+
+        """
+        with self._database.transaction() as connection:
             connection.execute("DELETE FROM verdicts WHERE judge = ?", (judge,))
             connection.execute(
                 "INSERT OR REPLACE INTO judges (name, made_of) VALUES (?, ?)", (judge, json.dumps(made_of))
             )
             connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for row, verdict in verdicts.items()])
 
-    def unjudged(self, judge: str) -> list[Unjudged]:
-        """Return the answers that a judge has not read yet, in the order of the survey's points."""
-        return self._answers_where(
-            "NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.response = r.id AND v.judge = ?)", (judge,)
-        )
 
-    def all_answers(self) -> list[Unjudged]:
-        """Return every answer, in the order of the survey's points."""
-        return self._answers_where("TRUE", ())
+class StoredEvidence:
+    """The evidence in a run's database: the log-likelihood of answers under the origin.
 
-    def unweighed(self, point: Point) -> list[Unjudged]:
-        """Return the answers at a point of which the origin was not asked yet how likely it finds them."""
-        return self._answers_where(
-            f"{AT_POINT} AND e.response IS NULL",
-            place_of(point),
-        )
+    Args:
+        database: Of the run.
+        survey: Of the run; it gives the prompts and the order of the points.
 
-    def _answers_where(self, where: str, values: Sequence[object]) -> list[Unjudged]:
-        calibration, found = self.calibration(), []
-        rows = self._connection.execute(
-            "SELECT p.line, p.coords, p.waypoint, r.id, r.probe, r.number, r.text, r.finish,"
-            " e.log_probability, e.tokens FROM responses r"
-            f" JOIN points p ON r.point = p.id LEFT JOIN evidence e ON e.response = r.id WHERE {where} ORDER BY r.id",
-            tuple(values),
-        ).fetchall()
-        # workers finish points in any order, and a judge that reads several answers at once must not see which
-        rows.sort(key=lambda row: self._order(*row[:3]))
-        for _, _, _, response, probe, number, text, finish, log_probability, tokens in rows:
-            evidence = None
-            if calibration is not None and tokens is not None:
-                evidence = Evidence(log_probability, tokens, calibration)
-            exchange = Exchange(self._prompts[probe][number], text, evidence)
-            found.append(Unjudged(response, probe, number, exchange, Finish(finish)))
-        return found
+    """
 
-    def _order(self, line: int | None, coords: str, waypoint: int | None) -> int:
-        """Which of the survey's points one is, as the tables name it."""
-        return self._places[line, coords, waypoint]
-
-    @cached_property
-    def _places(self) -> dict[tuple[int | None, str, int | None], int]:
-        points = self.survey.points()
-        return {place_of(p): number for number, p in enumerate(points)}
-
-    @cached_property
-    def _prompts(self) -> dict[str, tuple[str, ...]]:
-        return {probe.name: probe.prompts for probe in self.survey.probes if isinstance(probe, PromptProbe)}
+    def __init__(self, database: Database, survey: Survey) -> None:
+        self._database = database
+        self._exchanges = _Exchanges(database, survey)
 
     def calibration(self) -> Calibration | None:
-        """Return what the origin finds of language; None: it was not asked yet."""
-        row = self._connection.execute("SELECT threshold, width FROM calibration").fetchone()
-        return None if row is None else Calibration(*row)
+        """Return what the origin's log-likelihoods mean; None: it was not calibrated yet."""
+        return self._exchanges.calibration()
+
+    def missing(self, point: Point) -> list[StoredExchange]:
+        """Return the answers at `point` that the origin has not scored yet."""
+        return self._exchanges.where(f"{AT_POINT} AND e.response IS NULL", place_of(point))
 
     def add_calibration(self, calibration: Calibration) -> None:
-        """Store what the origin finds of language, once."""
-        with writing(self.directory):
-            self._connection.execute("INSERT INTO calibration (id, threshold, width) VALUES (1, ?, ?)", calibration)
-
-    def add_verdicts(self, judge: str, verdicts: Mapping[int, Verdict]) -> None:
-        """Store what a judge said, by the number of the response: all of it, or nothing.
+        """Store the calibration of the origin; a run has one.
 
         Raises:
-            RunError: the disk is full or broken; what was stored before stays.
+            RunError: the disk is full or broken.
 
         """
-        with writing(self.directory), transaction(self._connection) as connection:
-            connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for row, verdict in verdicts.items()])
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO calibration (id, threshold, width) VALUES (1, ?, ?)", calibration)
 
-    def add_evidence(self, evidence: Mapping[int, Evidence], verdicts: Mapping[str, Mapping[int, Verdict]]) -> None:
-        """Store how likely the origin finds responses, by their numbers, and what judges say now: all, or nothing.
+    def add(self, evidence: Mapping[int, Evidence], verdicts: Mapping[str, Mapping[int, Verdict]]) -> None:
+        """Store evidence on answers and the verdicts that judges reach with it, in one transaction.
 
         Args:
-            evidence: By response.
-            verdicts: By judge and response; they replace earlier ones.
+            evidence: By the answer's id.
+            verdicts: By judge and the answer's id; they replace earlier ones.
 
         Raises:
             RunError: the disk is full or broken; what was stored before stays.
 
         """
-        with writing(self.directory), transaction(self._connection) as connection:
+        with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO evidence (response, log_probability, tokens) VALUES (?, ?, ?)",
                 [(row, found.log_probability, found.tokens) for row, found in evidence.items()],
             )
             for judge, given in verdicts.items():
                 connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for row, verdict in given.items()])
-
-    def verdicts(self, judge: str) -> dict[Exchange, Verdict]:
-        """Return what a judge said of every exchange that it has read."""
-        rows = self._connection.execute(
-            "SELECT r.probe, r.number, r.text, v.outcome, v.reason, v.probability"
-            " FROM verdicts v JOIN responses r ON v.response = r.id WHERE v.judge = ? ORDER BY r.id",
-            (judge,),
-        )
-        return {
-            Exchange(self._prompts[probe][number], text): Verdict(Outcome(outcome), reason, probability)
-            for probe, number, text, outcome, reason, probability in rows
-        }
-
-    def by_response(self, judge: str) -> dict[int, Verdict]:
-        """Return the same by the number of the response."""
-        rows = self._connection.execute(
-            "SELECT response, outcome, reason, probability FROM verdicts WHERE judge = ?", (judge,)
-        )
-        return {row: Verdict(Outcome(outcome), *rest) for row, outcome, *rest in rows}

@@ -153,7 +153,7 @@ class Survey(Frozen):
 
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); give a survey.json") from error
         except ValidationError as error:

@@ -21,9 +21,10 @@ from helpers.tiny_models import llama_config, save_adapter, save_model
 from safescape.api.options import _adapter
 from safescape.engines import open_engine, why_merged
 from safescape.errors import InputError
-from safescape.measure import ray as cluster
 from safescape.measure.dispatch import Failed
-from safescape.measure.session import Measured, groups_of
+from safescape.measure.ray import RayWorkers
+from safescape.measure.session import Measurement, groups_of
+from safescape.placement.ray import Reservation
 from safescape.probes import load_tokenizer
 from safescape.survey import InterpolationAxis, Lines, Position, Survey
 from safescape.weights import Adapted, Checkpoint, InterpolationDirection, ScaledAdapter, resolve
@@ -209,13 +210,13 @@ def test_a_worker_is_handed_a_group() -> None:
         def begin(self) -> str:
             return "sha256:0"
 
-        def measured(self) -> Iterator[Measured | Failed]:
+        def measured(self) -> Iterator[Measurement | Failed]:
             for first, *others in list(groups.values())[:2]:
-                yield from (Measured(point, Position(point.coords, 0.0), {}, {}, 1.0) for point in (first, *others))
+                yield from (Measurement(point, Position(point.coords, 0.0), {}, {}, 1.0) for point in (first, *others))
             yield Failed(points[3], "out of memory")
 
-    hired = cluster.Hired(1, 1, 0.0)
-    workers = cluster._Cluster(survey, Any, Any, Handed(), hired, groups, wanted)  # type: ignore[arg-type]
+    reserved = Reservation(1, 1, 0.0)
+    workers = RayWorkers(survey, Any, Any, Handed(), reserved, groups, wanted)  # type: ignore[arg-type]
     found = list(workers.measured())
     assert [each.point for each in found] == wanted
     assert [isinstance(each, Failed) for each in found] == [False, False, True, True]

@@ -194,4 +194,4 @@ def test_a_stored_survey_does_not_change_by_it_and_another_one_is_refused(tmp_pa
 
 def _stored(directory: Path) -> list[MeasuredPoint]:
     with Store.read(directory) as store:
-        return list(store.measured())
+        return list(store.points.measured())

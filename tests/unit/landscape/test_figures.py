@@ -474,11 +474,40 @@ def test_runs_that_did_not_ask_the_same_are_not_compared(changes: dict[str, obje
         comparison_of([first, second])
 
 
-def test_models_seeds_and_precision_may_differ_in_a_comparison() -> None:
-    lines = Lines(axes=(RandomAxis(seed=9, span=0.5, steps=2),))
-    other = further_survey(model="n", subspace=lines, dtype="bfloat16", batch_size=3)
+TOWARD = InterpolationAxis(toward="n", fingerprint="sha256:n", steps=2, low=0.0, high=1.0)
+OTHER_SOURCE = tuple(probe.model_copy(update={"source": "elsewhere"}) for probe in FURTHER)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "n", "model_fingerprint": "sha256:n", "dtype": "bfloat16", "batch_size": 3, "device": "cuda"},
+        {"subspace": Lines(axes=(RandomAxis(seed=9, span=0.5, steps=2),))},
+        {"engine": "vllm"},
+        {"engine": "vllm", "tensor_parallel": 2},
+        {"probes": OTHER_SOURCE},
+    ],
+)
+def test_the_model_the_engine_and_the_seeds_may_differ_in_a_comparison(changes: dict[str, object]) -> None:
     points = further_points(ATTACKED)
-    assert comparison_of([Compared("a", further_survey(), points), Compared("b", other, points)]).names == ("a", "b")
+    runs = [Compared("a", further_survey(), points), Compared("b", further_survey(**changes), points)]
+    assert comparison_of(runs).names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subspace": Lines(axes=(TOWARD.model_copy(update={"resized": ("lm_head.weight",)}),))},
+        {"subspace": Lines(axes=(TOWARD.model_copy(update={"toward": "o", "fingerprint": "sha256:o"}),))},
+        {"engine": "vllm", "adapter": "unmerged"},
+    ],
+)
+def test_the_finetune_and_how_its_weights_are_reached_may_differ_in_a_comparison(changes: dict[str, object]) -> None:
+    first, second = (
+        further_survey(subspace=Lines(axes=(TOWARD,))),
+        further_survey(**{"subspace": Lines(axes=(TOWARD,)), **changes}),
+    )
+    assert comparison_of([Compared("a", first, []), Compared("b", second, [])]).names == ("a", "b")
 
 
 def test_one_run_is_no_comparison() -> None:

@@ -11,7 +11,7 @@ import pytest
 import safescape
 from safescape import InputError, Outcome, Run, RunError, Verdict
 from safescape.judge_runtime import JudgingProgress
-from safescape.store import Store
+from safescape.store import Store, StoredEvidence
 
 SETTINGS = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
 
@@ -45,7 +45,7 @@ def test_the_origin_is_asked_about_every_answer_in_doubt(tiny_model: Path, tmp_p
         assert verdict.reason.endswith("by its likelihood") or verdict.outcome in (Outcome.REFUSED, Outcome.UNSCORED)
     assert any(verdict.reason.endswith("by its likelihood") for verdict in verdicts.values())
     with Store.read(tmp_path / "run") as store:
-        first = store.calibration()
+        first = store.evidence.calibration()
     assert first is not None
     assert first.width > 0
 
@@ -56,19 +56,19 @@ def test_interrupted_while_it_is_asked_a_run_ends_the_same(
 ) -> None:
     at_once = scan(tiny_model, tmp_path / "at once")
     calls = 0
-    add = Store.add_evidence
+    add = StoredEvidence.add
 
-    def broken(store: Store, *arguments: object) -> None:
+    def broken(stored: StoredEvidence, *arguments: object) -> None:
         nonlocal calls
         calls += 1
         if calls == broken_at:
             raise RunError("the disk is full")
-        add(store, *arguments)  # type: ignore[arg-type]
+        add(stored, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Store, "add_evidence", broken)
+    monkeypatch.setattr(StoredEvidence, "add", broken)
     with pytest.raises(RunError, match="the disk is full"):
         scan(tiny_model, tmp_path / "run")
-    monkeypatch.setattr(Store, "add_evidence", add)
+    monkeypatch.setattr(StoredEvidence, "add", add)
     resumed = scan(tiny_model, tmp_path / "run")
     assert said(tmp_path / "run") == said(tmp_path / "at once")
     assert resumed.landscape.to_json() == at_once.landscape.to_json()
@@ -76,7 +76,7 @@ def test_interrupted_while_it_is_asked_a_run_ends_the_same(
 
 def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan(tiny_model, tmp_path / "run")
-    monkeypatch.setattr("safescape.measure.local.Station", None)
+    monkeypatch.setattr("safescape.measure.local.MeasuringSession", None)
     scan(tiny_model, tmp_path / "run")
 
 

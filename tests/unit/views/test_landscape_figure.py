@@ -121,7 +121,7 @@ def test_a_run_whose_origin_is_not_measured_yet_is_drawn(landscape: Landscape) -
 
 def test_lines_without_the_origin_are_drawn(tmp_path: Path) -> None:
     with make_run(tmp_path / "run", make_survey(lines=6, steps=4, prompts=4)) as store:
-        measured = [entry for entry in store.measured() if entry.point.line == 5]
+        measured = [entry for entry in store.points.measured() if entry.point.line == 5]
         figure = draw(landscape_of(store.survey, measured))
     assert len(curve(figure, "each direction")) == 4
     assert "0 of 6 random directions finished (4 of 25 points)" in words(figure)
@@ -238,7 +238,9 @@ def test_a_trajectory_is_drawn_as_far_as_it_is_measured(tmp_path: Path) -> None:
 def test_a_checkpoint_alone_is_drawn(tmp_path: Path) -> None:
     survey = make_survey(prompts=4, subspace=path_line(2), through=trajectory(1), also=further("a", "perplexity"))
     with make_run(tmp_path / "run", survey, chance=tuned, stands=lambda _: Position((0.2,), 0.5)) as store:
-        figure = draw(landscape_of(survey, [entry for entry in store.measured() if entry.point.waypoint is not None]))
+        figure = draw(
+            landscape_of(survey, [entry for entry in store.points.measured() if entry.point.waypoint is not None])
+        )
     assert curve(figure, "checkpoints of the trajectory") == [(0.2, 0.0)]
 
 

@@ -51,7 +51,7 @@ def test_the_page_holds_what_every_judge_said_with_its_probability(tmp_path: Pat
                 name: (v[name].outcome, v[name].reason, round(v[name].probability, 4) if v[name].probability else None)
                 for name in data["judges"]
             }
-            for _, (_, v) in store.answers(point, "harmful")
+            for _, (_, v) in store.points.answers(point, "harmful")
         ]
 
 
@@ -137,9 +137,9 @@ def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
 def test_where_judges_verdicts_come_from_is_among_the_facts(tmp_path: Path) -> None:
     judged(tmp_path, prompts=4, lines=1, steps=2, later=()).close()
     with Store.claim(tmp_path / "run", Store.read(tmp_path / "run").survey) as store:
-        store.begin_judging("harmbench", {"revision": "abc123"})
-        unread = store.unjudged("harmbench")
-        store.add_verdicts("harmbench", {answer.response: Verdict(Outcome.REFUSED) for answer in unread})
+        store.verdicts.register("harmbench", {"revision": "abc123"})
+        unread = store.verdicts.missing("harmbench")
+        store.verdicts.add("harmbench", {answer.response: Verdict(Outcome.REFUSED) for answer in unread})
     said = prose(page_of(Store.read(tmp_path / "run")))
     assert "Judges keyword refusal harmbench, revision: abc123" in said
 

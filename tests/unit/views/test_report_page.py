@@ -61,7 +61,7 @@ def read(page: str, place: int, probe: int = 0) -> list[tuple[Any, ...]]:
 def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
     return [
         (number, response.text, response.finish, response.tokens, v["keyword"].outcome, v["keyword"].reason)
-        for number, (response, v) in store.answers(point, probe)
+        for number, (response, v) in store.points.answers(point, probe)
     ]
 
 
@@ -436,6 +436,6 @@ def test_a_run_of_which_only_a_checkpoint_is_known_is_a_page(tmp_path: Path) -> 
     also = further("attack:a.csv", "accuracy", "perplexity", items=4)
     survey = make_survey(prompts=4, subspace=path_line(2), through=trajectory(1), also=also)
     run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
-    only = [entry for entry in run.measured() if entry.point.waypoint is not None]
+    only = [entry for entry in run.points.measured() if entry.point.waypoint is not None]
     page = render_page(run, landscape_of(survey, only))
     assert "Nothing can be said yet: the model itself is not measured." in prose(page)

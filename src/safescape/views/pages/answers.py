@@ -39,7 +39,7 @@ def said_at(store: Store, point: Point) -> bytes:
     Its `answers` have an entry a probe of prompts, with a row an answer: its text, how it ended, its tokens and, judge
     by judge, the reason. Texts and reasons stand once, since refusals repeat, and rows have their places.
     """
-    texts, reasons, judges = _Table(), _Table(), list(store.judges())
+    texts, reasons, judges = _Table(), _Table(), list(store.verdicts.judges())
     finishes = list(Finish)
     rows = [
         [
@@ -49,7 +49,7 @@ def said_at(store: Store, point: Point) -> bytes:
                 response.tokens,
                 *(reasons.place(verdicts[judge].reason) if judge in verdicts else -1 for judge in judges),
             ]
-            for _, (response, verdicts) in store.answers(point, probe.name)
+            for _, (response, verdicts) in store.points.answers(point, probe.name)
         ]
         for probe in store.survey.probes
         if isinstance(probe, PromptProbe)

@@ -104,7 +104,10 @@ def _opinions(store: Store, judges: Sequence[str], point: Point, probe: PromptPr
     """Judge by judge, what it called the answers, one digit each (`-` before it read one), and, where it states any,
     the probability that they complied. A probability of four figures is as many as anybody reads.
     """
-    digits, given = {outcome: str(number) for number, outcome in enumerate(Outcome)}, store.opinions(point, probe.name)
+    digits, given = (
+        {outcome: str(number) for number, outcome in enumerate(Outcome)},
+        store.verdicts.at(point, probe.name),
+    )
     found: list[dict[str, object]] = []
     for judge in judges:
         verdicts = [there.get(judge) for there in given]

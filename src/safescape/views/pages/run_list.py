@@ -62,9 +62,9 @@ def row_of(name: str, store: Store, glance: Glance | None) -> Row:
         glance: None: nothing is measured, or it was not read yet.
 
     """
-    survey, finished = store.survey, len(store.finished())
+    survey, finished = store.survey, len(store.points.finished())
     total = None if survey.adaptive is not None else sum(1 for _ in survey.points())
-    newest = store.last_finished()
+    newest = store.points.last_finished()
     if total is not None:
         points = f"{finished} of {counted(total, 'point')}"
     elif glance is not None and glance.complete:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safescape.landscape import Landscape
-from safescape.store import Session, Store
+from safescape.store import SessionRecord, Store
 from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
 from safescape.views.series.curves import is_adaptive, waypoints_of
 from safescape.views.text.words import all_judges_of, printable, subject_of
@@ -99,7 +99,7 @@ def _checkpoints(landscape: Landscape, store: Store) -> str:
 
 def _judges(landscape: Landscape, store: Store) -> list[str]:
     """Each with what its verdicts come from; the figures are the first one's."""
-    made_of = store.judges()
+    made_of = store.verdicts.judges()
     return [
         ", ".join([printable(judge), *(f"{key}: {value}" for key, value in made_of.get(judge, {}).items())])
         for judge in all_judges_of(landscape)
@@ -129,7 +129,7 @@ def _decoding(store: Store) -> str:
     return f"greedy, up to {survey.max_new_tokens} new tokens, batches of {survey.batch_size}; {cut}"
 
 
-def origin_check(session: Session) -> str:
+def origin_check(session: SessionRecord) -> str:
     """Say whether the live weights came back to the origin when a process ended."""
     if session.origin_at_close is None:
         return "ended before it could look again"

@@ -1,0 +1,300 @@
+"""The SQLite database of a run: its tables, its transactions, and its faults as one-line errors.
+
+Tables are strict. Whatever keeps the file from being read or written becomes an `InputError` or a `RunError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from safescape.errors import InputError, RunError
+from safescape.survey import Point, Survey
+
+__all__ = ["ADD_VERDICT", "AT_POINT", "SCHEMA_VERSION", "Database", "Place", "order_of", "place_of"]
+
+_log = logging.getLogger(__name__)
+
+FILE = "run.sqlite"
+SCHEMA_VERSION = 3
+SCHEMA = """
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY,
+    started_at TEXT NOT NULL,
+    closed_at TEXT,            -- NULL: the process died
+    noise_device TEXT NOT NULL,
+    origin_at_start TEXT NOT NULL,
+    origin_at_close TEXT,
+    versions TEXT NOT NULL     -- JSON
+) STRICT;
+CREATE TABLE points (
+    id INTEGER PRIMARY KEY,
+    line INTEGER,              -- NULL: the origin, which lies on every line; points of a plane; checkpoints
+    coords TEXT NOT NULL,      -- JSON array
+    waypoint INTEGER,          -- NULL: a point of the subspace
+    effective TEXT NOT NULL,   -- JSON array
+    off REAL NOT NULL,         -- share of the squared distance outside of the subspace
+    seconds REAL NOT NULL,
+    session INTEGER NOT NULL REFERENCES sessions (id),
+    finished_at TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX once ON points (ifnull(line, -1), coords, ifnull(waypoint, -1));
+CREATE TABLE responses (
+    id INTEGER PRIMARY KEY,
+    point INTEGER NOT NULL REFERENCES points (id),
+    probe TEXT NOT NULL,
+    number INTEGER NOT NULL,   -- of the prompt in the probe
+    text TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    UNIQUE (point, probe, number)
+) STRICT;
+CREATE TABLE verdicts (
+    response INTEGER NOT NULL REFERENCES responses (id),
+    judge TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    probability REAL,          -- that the answer complied; NULL: the judge states none
+    PRIMARY KEY (response, judge)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE calibration (     -- of the origin's log-likelihoods; one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    threshold REAL NOT NULL,
+    width REAL NOT NULL
+) STRICT;
+CREATE TABLE evidence (        -- log-likelihood of a response under the origin
+    response INTEGER PRIMARY KEY REFERENCES responses (id),
+    log_probability REAL NOT NULL,
+    tokens INTEGER NOT NULL
+) STRICT;
+CREATE TABLE judges (          -- what the verdicts of a judge were made with
+    name TEXT PRIMARY KEY,
+    made_of TEXT NOT NULL      -- JSON
+) STRICT;
+CREATE TABLE scores (
+    point INTEGER NOT NULL REFERENCES points (id),
+    probe TEXT NOT NULL,
+    number INTEGER NOT NULL,   -- of the item in the probe
+    value REAL NOT NULL,
+    weight INTEGER NOT NULL,
+    PRIMARY KEY (point, probe, number)
+) STRICT, WITHOUT ROWID;
+"""
+FAILURES = """
+CREATE TABLE IF NOT EXISTS failures (   -- made when a run is claimed: older runs have none
+    line INTEGER,              -- as of a point
+    coords TEXT NOT NULL,
+    waypoint INTEGER,
+    reason TEXT NOT NULL,
+    session INTEGER NOT NULL REFERENCES sessions (id)
+) STRICT;
+"""
+"""Points that could not be measured. A point that is measured later leaves this table."""
+ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason, probability) VALUES (?, ?, ?, ?, ?)"
+"""Parameters: the response's id, the judge, and the fields of a `Verdict` in their order."""
+AT_POINT = "ifnull(p.line, -1) = ifnull(?, -1) AND p.coords = ? AND ifnull(p.waypoint, -1) = ifnull(?, -1)"
+"""A condition whose parameters are a `Place`, with the expressions of the index `once`, so that SQLite uses it."""
+
+Place = tuple[int | None, str, int | None]
+"""A point as the tables name it: line, coordinates as JSON, waypoint."""
+
+
+def place_of(point: Point) -> Place:
+    """Return a point as the tables name it."""
+    return point.line, json.dumps(point.coords), point.waypoint
+
+
+def order_of(survey: Survey) -> dict[Place, int]:
+    """Return the index of each point in the survey's order, by place."""
+    return {place_of(point): number for number, point in enumerate(survey.points())}
+
+
+class Database:
+    """An open run.sqlite.
+
+    Args:
+        directory: The run directory, for error messages.
+        connection: To its run.sqlite.
+
+    """
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection) -> None:
+        self.directory = directory
+        self._connection = connection
+
+    @classmethod
+    def create(cls, directory: Path) -> Database:
+        """Open the database of a run directory for writing; create it if there is none.
+
+        Raises:
+            InputError: the file is damaged, belongs to another program, or has tables of another version. It is left
+                unchanged.
+            RunError: it cannot be written.
+
+        """
+        path = directory / FILE
+        if path.is_dir():
+            raise InputError(f"{path}: is a directory, not a run's database; move it away, or give another --out")
+        with _writing(directory):
+            connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            version = _checked_version(directory, connection)
+            with _writing(directory):
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                if not version:
+                    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+                connection.executescript(FAILURES)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(directory, connection)
+
+    @classmethod
+    def read(cls, directory: Path) -> Database:
+        """Open the database of a run directory read-only.
+
+        Raises:
+            InputError: there is none, it cannot be read, or it has tables of another version.
+
+        """
+        path = directory / FILE
+        if not path.is_file():
+            raise InputError(f"{directory}: no run.sqlite in it; give the directory that --out named")
+        with _reading(directory):
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            if not _version_of(directory, connection):
+                raise _version_error(directory, 0)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(directory, connection)
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """Return all rows of a query.
+
+        Raises:
+            InputError: the file cannot be read, for example because it was removed while it was open.
+
+        """
+        with _reading(self.directory):
+            return self._connection.execute(query, tuple(parameters)).fetchall()
+
+    def row(self, query: str, parameters: Sequence[object] = ()) -> Any:
+        """Return the first row of a query; None if there is none.
+
+        Raises:
+            InputError: the file cannot be read.
+
+        """
+        return next(iter(self.rows(query, parameters)), None)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit everything that the block writes, or nothing.
+
+        Raises:
+            RunError: the disk is full or broken; what was stored before stays.
+
+        """
+        with _writing(self.directory):
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                # after a full disk SQLite has already rolled back
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def _checked_version(directory: Path, connection: sqlite3.Connection) -> int:
+    """Return the version of the tables, 0 if the file is empty, having checked every page of the file.
+
+    Raises:
+        InputError: the file is damaged, or its tables are not those of this version.
+
+    """
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        raise _write_error(directory, error) from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(directory, str(error)) from error
+    if found != "ok":
+        _log.debug("quick_check of %s: %s", directory / FILE, found)
+        raise _damaged(directory, "database disk image is malformed")
+    return _version_of(directory, connection)
+
+
+def _version_of(directory: Path, connection: sqlite3.Connection) -> int:
+    with _reading(directory):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if version not in (0, SCHEMA_VERSION):
+        raise _version_error(directory, version)
+    if (tables and not version) or (version and not {"sessions", "points", "responses"} <= tables):
+        raise InputError(
+            f"{directory / FILE}: not a run's database: its tables are {', '.join(sorted(tables)[:3]) or 'missing'}; "
+            "give the directory that --out named, or another --out"
+        )
+    return int(version)
+
+
+def _version_error(directory: Path, version: int) -> InputError:
+    return InputError(
+        f"{directory}: its run.sqlite has version {version}, this safescape reads version {SCHEMA_VERSION}; "
+        "use the safescape that wrote it"
+    )
+
+
+def _damaged(directory: Path, reason: str) -> InputError:
+    return InputError(
+        f"{directory / FILE}: damaged, or not a run's database ({reason}); put back a copy of it, or give another --out"
+    )
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise _write_error(directory, error) from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise  # a broken constraint or a misused connection: a fault of the program
+        raise _damaged(directory, str(error)) from error
+
+
+def _write_error(directory: Path, error: sqlite3.Error) -> RunError:
+    return RunError(
+        f"{directory}: run.sqlite cannot be written ({error}); free space or mend the permissions, "
+        "then repeat the command: it resumes where it stopped"
+    )
+
+
+@contextlib.contextmanager
+def _reading(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise InputError(
+            f"{directory}: run.sqlite cannot be read ({error}); if the run was moved or deleted, give its new place"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise
+        raise _damaged(directory, str(error)) from error
