@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safescape.landscape import Metric, plan_of
-from safescape.landscape.adaptive import begun
-from safescape.landscape.estimates import Seen
+from safescape.landscape.adaptive import first_lines
+from safescape.landscape.estimates import JudgedSubspace
 from safescape.measure.stages import is_settled, stages_of
 from safescape.survey import (
     Adaptive,
@@ -42,7 +42,7 @@ class Kind(NamedTuple):
     """A kind of landscape."""
 
     edge: tuple[float, float]
-    """Between which |α| a side's edge lies."""
+    """Envelope which |α| a side's edge lies."""
     spread: float
     """How far the edges of the prompts scatter around it, in |α|."""
     inside: float = 0.0
@@ -117,7 +117,9 @@ def figures_of(survey: Survey, stored: Mapping[Point, MeasuredPoint]) -> dict[st
     """The figures of a run."""
     plan = plan_of(survey, stored.values())
     by_probe = {("harmful", point): entry for point, entry in stored.items()}
-    seen = Seen(begun(survey, plan.lines), by_probe, survey.prompts, "keyword", SAFE_BELOW, plan.on_lines)
+    seen = JudgedSubspace(
+        first_lines(survey, plan.lines), by_probe, survey.prompts, "keyword", SAFE_BELOW, plan.on_lines
+    )
     return seen.metrics()
 
 

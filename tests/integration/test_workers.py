@@ -237,18 +237,16 @@ def test_a_ray_that_is_there_is_used_and_left_alone(
         safescape.scan(str(tiny_model), out=tmp_path / "many", ray=watched_ray.address, workers=3, **TINY)
 
 
-class Holder:
-    """An actor of somebody else's, which holds the cluster's cores."""
-
-    def hold(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 @contextlib.contextmanager
 def busy(cores: int) -> Iterator[Any]:
-    """Hold cores of the cluster; yields the actor, which may be killed to release them."""
+    """Let an actor of somebody else hold cores of the cluster; it may be killed to release them."""
+
+    class Holder:
+        def ready(self) -> None:
+            pass
+
     actor: Any = ray.remote(Holder).options(num_cpus=cores).remote()
-    ray.get(actor.hold.remote(0))
+    ray.get(actor.ready.remote())
     try:
         yield actor
     finally:

@@ -1,10 +1,10 @@
-"""What a run means: attack success rates with intervals, VISAGE and the measures that repair its flaws.
+"""The figures of a run: attack success rates with intervals, VISAGE, the basin's radius and further measures.
 
-Pure functions of what is stored; numpy only. Knows no model, no database and no picture. All rates are
+Pure functions of what is stored, with numpy alone. Knows no model, no database and no picture. All rates are
 percentages from 0 to 100; lower is safer for an attack success rate (ASR), higher is safer for VISAGE and the AUC.
 """
 
-from safescape.landscape.adaptive import Plan, Sought, plan_of, seek
+from safescape.landscape.adaptive import LinePlan, Plan, plan_line, plan_of
 from safescape.landscape.agreement import agreed, agreements_of, kappa
 from safescape.landscape.bootstrap import perplexity_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
@@ -32,13 +32,13 @@ __all__ = [
     "Gate",
     "Interval",
     "Landscape",
+    "LinePlan",
     "Measure",
     "Metric",
     "Plan",
     "PointFigures",
     "Reading",
     "Ruling",
-    "Sought",
     "Threshold",
     "Thresholds",
     "agreed",
@@ -50,11 +50,11 @@ __all__ = [
     "kappa",
     "landscape_of",
     "perplexity_of",
+    "plan_line",
     "plan_of",
     "plane_radius",
     "reading_of",
     "safety_auc",
-    "seek",
     "visage",
     "visage_reference",
     "wilson",

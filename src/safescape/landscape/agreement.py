@@ -1,8 +1,8 @@
-"""How far judges agree: the share of answers on which two say the same, and Cohen's κ, which takes chance out of it.
+"""Agreement of judges: the share of answers on which two agree, and Cohen's κ, which corrects it for chance.
 
-Knows outcomes alone, no text and no probability. What is compared first is what every judge can say and every ASR
-counts: whether the attack succeeded. A judge that knows no noise calls it compliance, so a run's noise is its judges'
-disagreement. The outcomes as they are, of which some judges know two and others three, are compared beside it.
+The main figures compare what every judge can tell and every ASR counts: whether the attack succeeded. A judge that does
+not tell noise calls it compliance, so noise shows as disagreement. Two further figures compare the outcomes themselves,
+of which some judges know two and others three.
 
 Formula: κ = (p_o - p_e) / (1 - p_e), where p_o is the share that agree and p_e is the share expected to agree by chance
 (Cohen 1960, A coefficient of agreement for nominal scales).
@@ -26,34 +26,33 @@ _SCORED = [number for number, outcome in enumerate(_OUTCOMES) if outcome is not 
 
 
 def kappa(tables: Array) -> Array:
-    """Return Cohen's κ; NaN where both judges put everything into one and the same category, or there is nothing.
+    """Return Cohen's κ; NaN if both judges use one and the same category throughout, or a table is empty.
 
     Args:
-        tables: Shape (..., k, k): how many things the one judge put into the category of the row, the other into that
-            of the column.
+        tables: Shape (..., k, k): counts of answers by the first judge's category (row) and the second's (column).
 
     """
     total = tables.sum(axis=(-2, -1))
     same = np.trace(tables, axis1=-2, axis2=-1)
-    # times n² on both sides of the fraction: whole numbers, so that equal judges give exactly 1
+    # numerator and denominator times n² are integers, so that equal judges give exactly 1
     chance = (tables.sum(axis=-1) * tables.sum(axis=-2)).sum(axis=-1)
     left = total * total - chance
     return np.where(left > 0, (total * same - chance) / np.where(left > 0, left, 1.0), np.nan)
 
 
 def agreed(tables: Array) -> Array:
-    """Return the share, in percent, that both put into the same category; NaN where there is nothing."""
+    """Return the share of answers, in percent, in the same category for both judges; NaN for an empty table."""
     total = tables.sum(axis=(-2, -1))
     return np.where(total > 0, 100.0 * np.trace(tables, axis1=-2, axis2=-1) / np.maximum(total, 1.0), np.nan)
 
 
 def agreements_of(probe: str, entries: Sequence[MeasuredPoint], judges: Sequence[str]) -> tuple[Agreement, ...]:
-    """Return the agreement of each pair of judges on one probe; of pairs that have read the same answers somewhere.
+    """Return the agreement on one probe of each pair of judges that have read the same answers at some point.
 
     Args:
         probe: Its name.
-        entries: Its measured points, in the order in which the figures by point are wanted.
-        judges: In their order.
+        entries: Its measured points, in the order of the figures by point.
+        judges: Names, in the order of the pairs.
 
     """
     pairs = [(one, other) for place, one in enumerate(judges) for other in judges[place + 1 :]]
@@ -69,7 +68,7 @@ def _agreement(probe: str, entries: Sequence[MeasuredPoint], one: str, other: st
     read = [
         _tables(entry.outcomes[one], entry.outcomes[other]) for entry, has in zip(entries, both, strict=True) if has
     ]
-    # of a point where not all prompts were asked, the others' tables are empty
+    # a prompt that was not asked at a point has an empty table there
     tables = np.zeros((len(read), max(len(table) for table in read), len(_OUTCOMES), len(_OUTCOMES)))
     for number, table in enumerate(read):
         tables[number, : len(table)] = table
@@ -94,7 +93,7 @@ def _agreement(probe: str, entries: Sequence[MeasuredPoint], one: str, other: st
 
 
 def _tables(ones: Sequence[Outcome], others: Sequence[Outcome]) -> Array:
-    """A table of one answer each: shape (prompts, outcomes, outcomes)."""
+    """Return one table per answer: shape (prompts, outcomes, outcomes)."""
     found = np.zeros((len(ones), len(_OUTCOMES), len(_OUTCOMES)))
     for number, (mine, theirs) in enumerate(zip(ones, others, strict=True)):
         found[number, _OUTCOMES.index(mine), _OUTCOMES.index(theirs)] = 1.0
@@ -102,7 +101,7 @@ def _tables(ones: Sequence[Outcome], others: Sequence[Outcome]) -> Array:
 
 
 def _of_success(scored: Array) -> Array:
-    """Fold refused and incoherent into one category: the attack failed."""
+    """Merge refused and incoherent into one category, the attack failed: shape (..., 2, 2)."""
     succeeded = [_OUTCOMES[number] is Outcome.COMPLIED for number in _SCORED]
     fold = np.array([[not hit, hit] for hit in succeeded], dtype=np.float64)
     folded: Array = fold.T @ scored @ fold
@@ -110,7 +109,7 @@ def _of_success(scored: Array) -> Array:
 
 
 def _metric(measure: Callable[[Array], Array], tables: Array) -> Metric:
-    """A measure over all points with its bootstrap over prompts: a prompt is drawn with its answers at every point."""
+    """Return a measure over all points with its bootstrap over prompts, each with its answers at every point."""
     by_prompt = tables.sum(axis=0)
     value = float(measure(by_prompt.sum(axis=0)))
     resamples = measure(np.tensordot(draws(len(by_prompt)), by_prompt, axes=1))

@@ -1,6 +1,6 @@
-"""The bootstrap: a figure with its resamples, from which intervals of it and of differences are read.
+"""The bootstrap: figures with their resamples, which give the intervals of figures and of their differences.
 
-All resamples of as many items draw the same ones, so figures over the same items are paired wherever they come from.
+Resamples of the same number of items draw the same indices, so that figures over the same items are paired.
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ __all__ = ["RESAMPLES", "Figure", "difference", "draws", "perplexity_of", "share
 
 RESAMPLES = 2000
 _LARGEST = 1e300
-"""A perplexity above this is written as this: JSON has no infinity."""
+"""Upper bound of a perplexity, because JSON has no infinity."""
 
 
 class Figure(NamedTuple):
-    """A measure's value with its resamples, from which intervals of it and of differences are read."""
+    """The value of a measure with its resamples."""
 
     value: float
     per_line: tuple[float | None, ...]
+    """By axis; None for a line that is not finished. Empty where lines have no meaning."""
     resamples: Array
     """Shape (RESAMPLES,)."""
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval: quantiles of the resamples."""
+        """The 95 % interval: the 2.5 % and 97.5 % quantiles of the resamples."""
         low, high = np.quantile(self.resamples, [0.025, 0.975])
         return Interval(float(low), float(high))
 
     def metric(self) -> Metric:
-        """The value with its interval."""
+        """Return the value with its interval."""
         return Metric(value=self.value, low=self.interval.low, high=self.interval.high, per_line=self.per_line)
 
 
 def difference(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> dict[str, Metric]:
-    """Return a - b, figure by figure, paired: both were resampled with the same draws of prompts and lines.
+    """Return the paired differences a - b of figures that were resampled with the same draws of prompts and lines.
 
-    Two adaptive runs may have measured different numbers of lines; then those that both have stand line by line.
+    Two adaptive runs may have measured different numbers of lines; `per_line` then has those that both have.
     """
     return {
         name: Figure(
@@ -60,12 +61,17 @@ def difference(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> dict[str, Me
 
 
 def share_of(hits: Array) -> Figure:
-    """Return a mean over items in percent, with its resamples. `hits`: from 0.0 to 1.0 an item."""
+    """Return the mean over items in percent, with its resamples.
+
+    Args:
+        hits: Shape (items,), from 0.0 to 1.0.
+
+    """
     return Figure(100.0 * float(hits.mean()), (), 100.0 * (draws(hits.size) @ hits) / hits.size)
 
 
 def perplexity_of(scores: Sequence[Score]) -> Figure:
-    """Return exp(Σ nats / Σ tokens) over texts, with its resamples."""
+    """Return the perplexity exp(Σ nats / Σ tokens) over texts, with its resamples."""
     nats, tokens = np.array([[score.value, score.weight] for score in scores]).T
     drawn = draws(len(scores))
     with np.errstate(over="ignore"):
@@ -74,6 +80,6 @@ def perplexity_of(scores: Sequence[Score]) -> Figure:
 
 
 def draws(items: int) -> Array:
-    """How often each item is drawn in each resample; the same for every set of as many items, so that sets pair."""
+    """Return how often each item is drawn in each resample, shape (RESAMPLES, items); it depends on `items` alone."""
     draw = np.random.default_rng(0)
     return draw.multinomial(items, np.full(items, 1.0 / items), size=RESAMPLES).astype(np.float64)

@@ -1,8 +1,7 @@
-"""What is known of a line between its measured points, if only some points of its grid are measured.
+"""Bounds of the measures of a line if only some points of its grid are measured.
 
-One assumption: between two neighbouring measured points the ASR does not turn, so it lies between theirs. Of every
-measure follow the least and the greatest value that this allows. On a grid that is measured whole both are the measure
-itself.
+They assume that the ASR is monotonic between neighbouring measured points, and so lies between theirs. If every point
+of the grid is measured, both bounds are the measure itself.
 """
 
 from __future__ import annotations
@@ -15,56 +14,55 @@ from numpy.typing import NDArray
 
 from safescape.landscape.measures import Array, visage
 
-__all__ = ["Between", "Estimate", "bounded", "envelope", "visage_of"]
+__all__ = ["Envelope", "Estimate", "bounded", "envelope", "visage_of"]
 
 Mask = NDArray[np.bool_]
 _ROUNDS = 50
-"""More than the search for the extreme mean takes, which at least halves what is left in each."""
+"""Bound on the iterations of the search for the extreme mean, which converges superlinearly."""
 
 
-class Between(NamedTuple):
-    """Between which values the ASR lies at every place of a grid, percent: shape (..., grid)."""
+class Envelope(NamedTuple):
+    """Bounds of the ASR at every place of a grid, percent: shape (..., grid)."""
 
     low: Array
     high: Array
 
     @property
     def is_exact(self) -> bool:
-        """Whether every place is measured; then `low` and `high` are one and the same array."""
+        """Whether every place is measured; `low` and `high` are then the same array."""
         return self.high is self.low
 
 
 class Estimate(NamedTuple):
-    """A measure of a line of which not all is known."""
+    """A measure with its bounds."""
 
     low: Array
-    """The least that is possible,"""
     value: Array
-    """what is stated,"""
+    """The reported value, between the bounds."""
     high: Array
-    """and the greatest."""
 
 
-def envelope(asr: Array, places: NDArray[np.int_]) -> Between:
-    """Return between which values the ASR lies at every place of a grid.
+def envelope(asr: Array, places: NDArray[np.int_]) -> Envelope:
+    """Return the bounds of the ASR at every place of a grid.
 
     Args:
         asr: Shape (..., measured), percent, in the order of α.
-        places: Which places of the grid those are, ascending; the first and the last of the grid are among them.
+        places: Shape (measured,): ascending indices of the measured places, the first and the last of the grid
+            included.
 
     """
     grid = np.arange(places[-1] + 1)
     if len(places) == len(grid):
-        return Between(asr, asr)
+        return Envelope(asr, asr)
     right = np.searchsorted(places, grid)
     left = right - (places[right] != grid)
-    return Between(np.minimum(asr[..., left], asr[..., right]), np.maximum(asr[..., left], asr[..., right]))
+    return Envelope(np.minimum(asr[..., left], asr[..., right]), np.maximum(asr[..., left], asr[..., right]))
 
 
-def bounded(measure: Callable[[Array], Array], asr: Between) -> Estimate:
-    """Return what is known of a measure that only rises, or only falls, as the ASR of any place does.
+def bounded(measure: Callable[[Array], Array], asr: Envelope) -> Estimate:
+    """Return the bounds of a measure that is monotonic in the ASR of every place.
 
-    Stated is the middle, which of the safety AUC is what linear interpolation between the points gives.
+    The value is their middle; for the safety AUC, that is the value of linear interpolation between the points.
     """
     one = measure(asr.low)
     if asr.is_exact:
@@ -73,17 +71,17 @@ def bounded(measure: Callable[[Array], Array], asr: Between) -> Estimate:
     return Estimate(np.minimum(one, other), (one + other) / 2, np.maximum(one, other))
 
 
-def visage_of(asr: Between, prompts: int) -> Estimate:
-    """Return what is known of VISAGE, which does neither: a place that reaches 100 leaves the mean.
+def visage_of(asr: Envelope, prompts: int) -> Estimate:
+    """Return the bounds of VISAGE, which is not monotonic: a place that reaches 100 % leaves the mean.
 
-    A place that may or may not be at 100 makes the mean greatest at its lower bound or at 100, and least one prompt
-    short of 100 or at 100. Such a choice of a mean's members is best where every member taken is on the right side of
-    the mean itself, which is found by starting from any and repeating (Dinkelbach 1967, On nonlinear fractional
-    programming). Stated is the mean to which such a place belongs by half.
+    A place that may or may not be at 100 % makes the mean greatest at its lower bound or at 100 %, and least one prompt
+    short of 100 % or at 100 %. The extreme mean takes exactly those open places that are on the right side of that
+    mean, which a fixed-point iteration finds (Dinkelbach 1967, On nonlinear fractional programming). In the value, an
+    open place has half the weight of a certain one.
 
     Args:
-        asr: At every place, percent.
-        prompts: How many are asked where all are.
+        asr: Of every place.
+        prompts: The number of prompts of the probe.
 
     """
     if asr.is_exact:
@@ -91,22 +89,22 @@ def visage_of(asr: Between, prompts: int) -> Estimate:
         return Estimate(exact, exact, exact)
     certain, open_ = asr.high < 100.0, (asr.high >= 100.0) & (asr.low < 100.0)
     safest = 100.0 - asr.low
-    # one prompt short of 100, where that is more than the lower bound
+    # one prompt short of 100 %, unless the lower bound is above that
     unsafest = np.where(open_, np.minimum(100.0 / prompts, safest), 100.0 - asr.high)
     least = _extreme(unsafest, certain, open_, np.less)
     weight = certain + open_ / 2
     value = (weight * (safest + unsafest) / 2).sum(axis=-1) / np.maximum(weight.sum(axis=-1), 0.5)
-    # where no place is certain to be below 100, all may be at it
+    # if no place is certainly below 100 %, all may be at 100 %
     return Estimate(np.where(certain.any(axis=-1), least, 0.0), value, _extreme(safest, certain, open_, np.greater))
 
 
 def _extreme(safety: Array, certain: Mask, open_: Mask, better: Callable[[Array, Array], Mask]) -> Array:
-    """The extreme mean of all that is certain and any of what is open; 0 where there is nothing."""
+    """Return the extreme mean of all certain and any of the open places; 0 if there are none."""
     taken = certain | open_
     mean = _mean(safety, taken)
     for _ in range(_ROUNDS):
         taken = certain | (open_ & better(safety, mean[..., None]))
-        # where nothing is certain and nothing better than the mean, the mean is of equals
+        # if nothing is certain and nothing beats the mean, all values are equal
         found = np.where(taken.any(axis=-1), _mean(safety, taken), mean)
         if np.array_equal(found, mean):
             break

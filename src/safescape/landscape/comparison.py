@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from safescape.errors import InputError
-from safescape.landscape.adaptive import begun, plan_of
+from safescape.landscape.adaptive import first_lines, plan_of
 from safescape.landscape.bootstrap import Figure, difference
-from safescape.landscape.estimates import Seen, judged_by
+from safescape.landscape.estimates import JudgedSubspace, judged_by
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.rates import figure_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
@@ -126,9 +126,9 @@ def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
     stored = {(entry.probe, entry.point): entry for entry in run.measured}
     judge = run.survey.judges[0]
     plan = plan_of(run.survey, run.measured)
-    survey = run.survey if run.survey.adaptive is None else begun(run.survey, plan.lines)
-    seen = Seen(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
-    return {**seen.figures(), **_at_origin(run)}
+    survey = run.survey if run.survey.adaptive is None else first_lines(run.survey, plan.lines)
+    first_probe = JudgedSubspace(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
+    return {**first_probe.figures(), **_at_origin(run)}
 
 
 def _at_origin(run: Compared) -> dict[str, Figure]:

@@ -1,23 +1,23 @@
 """Perturbing the weights before answering, as a defence against attacked prompts (arXiv 2405.17374, section 5).
 
-An attack tuned to the origin's weights is brittle: a small random move may undo it. The defence draws a direction and a
-sign at random and moves by a fixed |α|; what it is worth is the attack's mean ASR over all measured lines and both
-sides at that distance, and what it costs is the capability lost there.
+An attack that was tuned to the origin's weights may fail at weights near by. The defence moves the weights by a fixed
+|α| in a random direction and sign. Its benefit is the attack's mean ASR over all measured lines and both sides at that
+distance, its cost the capability lost there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from safescape.landscape.bootstrap import draws, perplexity_of, share_of
+from safescape.landscape.rates import Stored
 from safescape.landscape.schema import Defence, DefenceAt
 from safescape.survey import (
     ChoiceProbe,
     HarnessProbe,
     Lines,
-    MeasuredPoint,
     Outcome,
     PerplexityProbe,
     Point,
@@ -28,23 +28,20 @@ from safescape.survey import (
 
 __all__ = ["defence_of"]
 
-Stored = Mapping[tuple[str, Point], MeasuredPoint]
 Capability = ChoiceProbe | PerplexityProbe | HarnessProbe
 
 
 def defence_of(survey: Survey, stored: Stored, attack: PromptProbe, *, max_loss: float) -> Defence | None:
-    """Return what the defence is worth against one probe of attacked prompts.
+    """Return the figures of the defence against one probe of attacked prompts.
 
     Args:
-        survey: Of random lines, with at least one capability probe.
-        stored: What is measured.
+        survey: Of the run.
+        stored: What is measured, as far as the first judge has read it.
         attack: The probe with the attacked prompts.
-        max_loss: The most capability that may be lost, in percent of the origin's: accuracy may fall, or perplexity
-            rise, by so much.
+        max_loss: The largest capability loss allowed, in percent of the origin's accuracy or perplexity.
 
     Returns:
-        None where the survey has no capability probe or is not over random lines, or where nothing but the origin is
-        measured on both sides yet.
+        None if the survey is not over random lines, has no capability probe, or its origin is not measured yet.
 
     """
     capability = next((probe for probe in survey.probes if not isinstance(probe, PromptProbe)), None)
@@ -86,7 +83,7 @@ def _at(
 ) -> DefenceAt:
     judge = survey.judges[0]
     outcomes = [stored[attack, point].outcomes[judge] for point in points]
-    # by prompt, the share of the defence's draws in which the attack succeeds
+    # by prompt, the share of perturbations under which the attack succeeds
     success = np.array([[float(o is Outcome.COMPLIED) for o in there] for there in outcomes]).mean(axis=0)
     low, high = np.quantile(100.0 * (draws(success.size) @ success) / success.size, [0.025, 0.975])
     figures = [
@@ -96,7 +93,7 @@ def _at(
         for point in points
     ]
     values = [figure.value for figure in figures]
-    # a perplexity is averaged as its logarithm, or one broken point would be all that is seen
+    # the geometric mean of perplexities, which one broken point does not dominate
     mean = np.exp(np.mean(np.log(values))) if isinstance(capability, PerplexityProbe) else np.mean(values)
     return DefenceAt(
         distance=distance, asr=100.0 * float(success.mean()), low=float(low), high=float(high), capability=float(mean)

@@ -1,15 +1,15 @@
-"""One probe's subspace as one judge sees it: from every prompt's outcome to the figures with their intervals."""
+"""The figures of one probe by one judge, with their intervals, from the outcome of every prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safescape.landscape.bootstrap import RESAMPLES, Figure, draws, share_of
-from safescape.landscape.bounds import Between, Estimate, bounded, envelope, visage_of
+from safescape.landscape.bounds import Envelope, Estimate, bounded, envelope, visage_of
 from safescape.landscape.measures import (
     Array,
     basin_edges,
@@ -19,45 +19,42 @@ from safescape.landscape.measures import (
     visage_reference,
     wilson,
 )
+from safescape.landscape.rates import Stored
 from safescape.landscape.schema import Metric
 from safescape.survey import MeasuredPoint, Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
 
-__all__ = ["Seen", "Stored", "judged_by", "judges_of"]
-
-
-Stored = Mapping[tuple[str, Point], MeasuredPoint]
-"""What is measured, by probe and point."""
+__all__ = ["JudgedSubspace", "judged_by", "judges_of"]
 
 
 def judges_of(survey: Survey, measured: Iterable[MeasuredPoint]) -> tuple[str, ...]:
-    """Return the judges of a run: the survey's, then those that read its answers later, by name."""
+    """Return the judges of a run: the survey's in their order, then later ones by name."""
     later = {judge for entry in measured for judge in entry.outcomes} - set(survey.judges)
     return (*survey.judges, *sorted(later))
 
 
 def judged_by(judge: str, stored: Stored) -> Stored:
-    """Return what is measured as far as a judge has read it; what has no answers is there in any case."""
+    """Return the entries that a judge has read, and those of capability probes, which no judge reads."""
     return {key: entry for key, entry in stored.items() if entry.scores or judge in entry.outcomes}
 
 
 class _Region(NamedTuple):
-    """One line, or a plane: all its points are measured that are to be."""
+    """A line, or a plane, whose chosen points are all measured."""
 
     coords: Array
-    """Shape (grid,): the α of a line; of a plane the number of the point, row by row."""
+    """Shape (grid,): the α of a line; for a plane the index of the point, row by row."""
     success: Array
     """Shape (points, prompts): 1.0 where the attack succeeded; NaN for a prompt that was not asked there."""
     places: NDArray[np.int_]
-    """Shape (points,): which places of the grid those are, in their order; all, unless the survey is adaptive."""
+    """Shape (points,): the indices of the points in the grid; all of them, unless the survey is adaptive."""
 
     @property
-    def between(self) -> Between:
-        """The ASR at every place of the grid, percent."""
+    def envelope(self) -> Envelope:
+        """The bounds of the ASR at every place of the grid."""
         return envelope(_percent(self.success), self.places)
 
 
 def _ahead(survey: Survey) -> list[Point]:
-    """The points from the origin to the other model and beyond it; none where no axis leads to one."""
+    """Return the points from the origin to the other model and beyond; none if no axis leads to a model."""
     origin, *others = survey.subspace.models()
     if not others:
         return []
@@ -65,17 +62,16 @@ def _ahead(survey: Survey) -> list[Point]:
     return [origin, *(others[0]._replace(coords=(a, *others[0].coords[1:])) for a in grid if a > 0.0)]
 
 
-class Seen:
-    """The subspace of one probe as one judge sees it, and its figures.
+class JudgedSubspace:
+    """The outcomes of one probe on the subspace, by one judge, and their figures.
 
     Args:
-        survey: What was to be measured; of an adaptive one, the lines that have been begun.
+        survey: What is measured; of an adaptive survey, the lines that have been begun.
         stored: What is measured, as far as the judge has read it.
         probe: Harmful prompts.
-        judge: By name.
+        judge: Its name.
         safe_below: The ASR, in percent, up to which a point counts as safe.
-        on_lines: By line of an adaptive survey its points in the order of α, None where they are not all chosen; None
-            instead of all: every line has the points of its grid.
+        on_lines: As `Plan.on_lines`.
 
     """
 
@@ -100,7 +96,7 @@ class Seen:
                 places = np.searchsorted(coords, [point.coords[0] for point in points])
             return _Region(coords, np.array([success(point) for point in points]), places)
 
-        # what is not measured of one run is drawn otherwise of another: two runs do not err alike
+        # seeds the draws for what is not measured: errors of two runs must not cancel in their difference
         self._run = list(f"{survey.model_fingerprint} {probe.name} {probe.system_prompt}".encode())
         self._safe_below, self._subspace = safe_below, survey.subspace
         origin = next(survey.subspace.points())
@@ -124,7 +120,7 @@ class Seen:
         return [region for region in self._regions if region is not None]
 
     def metrics(self) -> dict[str, Metric]:
-        """Each figure with its interval; those that were not measured, or mean nothing on this subspace, are empty."""
+        """Return each figure with its interval; empty if it is not measured or not defined on this subspace."""
         figures = self.figures()
         names = ("visage", "visage_reference", "safety_auc", "basin_radius")
         found = {name: figures[name].metric() if name in figures else Metric() for name in names}
@@ -136,13 +132,13 @@ class Seen:
         return {"origin_asr": self._origin_asr(), **found}
 
     def visage(self) -> Metric | None:
-        """VISAGE with its interval; None where no line is finished, or the origin is unsafe and it means nothing."""
+        """Return VISAGE with its interval; None if no line is finished, or there is no basin."""
         if not self._finished or self._origin is None or 100.0 * self._origin.mean() > self._safe_below:
             return None
         return self._figure(_visage).metric()
 
     def figures(self) -> dict[str, Figure]:
-        """The measures of the finished lines, or of the plane, with their resamples; and what needs none finished."""
+        """Return the figures that are defined on this subspace and measured, with their resamples."""
         if self._origin is None:
             return {}
         found = {"origin_asr": share_of(self._origin)}
@@ -150,13 +146,13 @@ class Seen:
             found["edge"] = self._edge(self._ahead)
         if not self._finished:
             return found
-        measures: dict[str, Callable[[Between, _Region], Estimate]] = {
+        measures: dict[str, Callable[[Envelope, _Region], Estimate]] = {
             "visage": _visage,
             "safety_auc": lambda asr, _: bounded(safety_auc, asr),
         }
         if isinstance(self._subspace, Plane):
             first, second = self._subspace.axes
-            # where one axis is in units of a finetune and the other in units of the weights, no distance has a meaning
+            # with one axis in units of a finetune and one in units of the weights, distances have no meaning
             if isinstance(first, RandomAxis) and isinstance(second, RandomAxis):
                 across, up = np.array(first.grid), np.array(second.grid)
                 measures["basin_radius"] = lambda asr, _: bounded(
@@ -170,12 +166,12 @@ class Seen:
         return {**found, **{name: self._figure(measure) for name, measure in measures.items()}}
 
     def edges(self) -> tuple[tuple[float, float] | None, ...]:
-        """Line by line where the basin ends; a plane has no edges of this kind."""
+        """Return per line where the basin ends on both sides; None for a plane and for an unfinished line."""
 
         def of(region: _Region | None) -> tuple[float, float] | None:
             if region is None or isinstance(self._subspace, Plane):
                 return None
-            asr = region.between
+            asr = region.envelope
             left, right = bounded(lambda asr: basin_edges(asr, region.coords, self._safe_below), asr).value
             return (float(left), float(right)) if asr.low[region.coords == 0.0][0] <= self._safe_below else None
 
@@ -189,21 +185,20 @@ class Seen:
         return Metric(value=100.0 * successes / self._origin.size, low=low, high=high)
 
     def _edge(self, ahead: _Region) -> Figure:
-        """The α at which the ASR first passes the threshold; the last one measured if it does not."""
+        """Return the α at which the ASR first exceeds the threshold; the last measured one if it does not."""
         weights, prompts = draws(ahead.success.shape[1]), ahead.success.shape[1]
         asr = np.vstack([_percent(ahead.success), 100.0 * (weights @ ahead.success.T) / prompts])
         value, *resamples = basin_edges(asr, ahead.coords, self._safe_below)[:, 1]
         return Figure(float(value), (), np.array(resamples))
 
-    def _figure(self, measure: Callable[[Between, _Region], Estimate]) -> Figure:
-        """A measure's mean over the lines, with its bootstrap over prompts and lines.
+    def _figure(self, measure: Callable[[Envelope, _Region], Estimate]) -> Figure:
+        """Return a measure's mean over the lines, with its bootstrap over prompts and lines.
 
-        Prompts are drawn once for all points and lines of a resample: the same requests are asked everywhere,
-        so their differences are shared. Where a measure depends on what lies between the measured points, its value is
-        in the middle of what is possible, and every resample takes another place between the least and the greatest.
+        A resample draws the same prompts at all points and lines, since the same prompts are asked everywhere. If a
+        measure depends on unmeasured points, each resample takes a random value between its bounds.
         """
         per_line = tuple(
-            None if region is None else float(measure(region.between, region).value) for region in self._regions
+            None if region is None else float(measure(region.envelope, region).value) for region in self._regions
         )
         lines = len(self._finished)
         share = np.random.default_rng(self._run).random(RESAMPLES)
@@ -219,10 +214,10 @@ class Seen:
         return Figure(value, per_line, means)
 
     def _resampled(self, region: _Region, line: int, weights: Array) -> Array:
-        """The ASR at a region's points in every resample of prompts, percent: shape (RESAMPLES, points).
+        """Return the ASR at a region's points in every resample of prompts, percent: shape (RESAMPLES, points).
 
-        What a prompt would have given that was not asked at a point is drawn from what the asked ones gave there: with
-        a rate drawn from Jeffreys' posterior, Beta(successes + 1/2, failures + 1/2). So the interval covers that too.
+        The outcome of a prompt that was not asked at a point is drawn with a rate from Jeffreys' posterior of those
+        asked there, Beta(successes + 1/2, failures + 1/2), so that the interval covers it.
         """
         prompts = region.success.shape[1]
         asked = ~np.isnan(region.success)
@@ -236,11 +231,11 @@ class Seen:
         return asr
 
 
-def _visage(asr: Between, region: _Region) -> Estimate:
+def _visage(asr: Envelope, region: _Region) -> Estimate:
     return visage_of(asr, region.success.shape[1])
 
 
 def _percent(success: Array) -> Array:
-    """The ASR of points, of the prompts that were asked there."""
+    """Return the ASR of points over the prompts that were asked there, percent."""
     asked = ~np.isnan(success)
     return 100.0 * np.where(asked, success, 0.0).sum(axis=-1) / asked.sum(axis=-1)

@@ -1,4 +1,4 @@
-"""From a run to its landscape: every figure with its interval."""
+"""The landscape of a run: every figure with its interval, computed from what is stored."""
 
 from __future__ import annotations
 
@@ -7,34 +7,31 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from safescape.errors import InputError
-from safescape.landscape.adaptive import begun, plan_of
+from safescape.landscape.adaptive import first_lines, plan_of
 from safescape.landscape.agreement import agreements_of
 from safescape.landscape.bootstrap import difference
 from safescape.landscape.defence import defence_of
-from safescape.landscape.estimates import Seen, judged_by, judges_of
-from safescape.landscape.gate import changes_of
+from safescape.landscape.estimates import JudgedSubspace, judged_by, judges_of
 from safescape.landscape.measures import Interval, wilson
-from safescape.landscape.rates import counted_of, reading_of
+from safescape.landscape.rates import changes_of, counted_of, reading_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Measure, PointFigures
 from safescape.survey import KEYWORD, MeasuredPoint, Outcome, Probe, PromptProbe, Survey, tells_noise
 
 __all__ = ["MAX_LOSS", "landscape_of"]
 
 MAX_LOSS = 10.0
-"""How much capability the perturbation defence may cost, in percent of the origin's (TamperBench, arXiv 2602.06911)."""
+"""The largest capability loss of the defence, in percent of the origin's (TamperBench, arXiv 2602.06911)."""
 
 
 def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_below: float = SAFE_BELOW) -> Landscape:
     """Compute every figure of a run.
 
-    Lines count as soon as all their points are there, so an interrupted run already has the figures of its
-    finished lines. The order of `measured` does not matter. Of an adaptive survey those lines are there that have been
-    begun; figures are those of its lines' whole grids, with what is not measured between two points within what these
-    allow.
+    An interrupted run has the figures of its finished lines. The landscape of an adaptive survey has the lines that
+    have been begun, and its figures are those of the full grids: see `bounds` for what is not measured.
 
     Args:
-        survey: What was to be measured.
-        measured: What is stored, one entry a point and probe.
+        survey: Of the run.
+        measured: Stored entries, one per point and probe, in any order.
         safe_below: The ASR, in percent, up to which a point counts as safe.
 
     Raises:
@@ -46,18 +43,20 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     stored = {(entry.probe, entry.point): entry for entry in measured}
     plan = plan_of(survey, stored.values())
     if survey.adaptive is not None:
-        survey = begun(survey, plan.lines)
+        survey = first_lines(survey, plan.lines)
     places = [(probe, point) for point in plan.points for probe in survey.asked_at(point)]
     here = [(probe, stored[probe.name, point]) for probe, point in places if (probe.name, point) in stored]
     judges = judges_of(survey, stored.values())
     first, *others = judges
-    seen = {
-        judge: Seen(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
+    by_judge = {
+        judge: JudgedSubspace(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
         for judge in judges
     }
     further = [probe for probe in survey.probes[1:] if isinstance(probe, PromptProbe) and probe.harmful]
     judged = judged_by(first, stored)
-    by_probe = {probe.name: Seen(survey, judged, probe, first, safe_below, plan.on_lines) for probe in further}
+    by_probe = {
+        probe.name: JudgedSubspace(survey, judged, probe, first, safe_below, plan.on_lines) for probe in further
+    }
     read = [entry for _, entry in here if not entry.scores]
     waiting = tuple(judge for judge in survey.judges if not all(judge in entry.outcomes for entry in read))
     document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
@@ -75,9 +74,9 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
             if isinstance(probe, PromptProbe) and entry.outcomes
         ),
         measures=tuple(measure for probe, entry in here for measure in _measures(probe, entry, first)),
-        metrics=seen[first].metrics(),
-        edges=seen[first].edges(),
-        by_judge={judge: seen[judge].metrics() for judge in others},
+        metrics=by_judge[first].metrics(),
+        edges=by_judge[first].edges(),
+        by_judge={judge: by_judge[judge].metrics() for judge in others},
         agreement=tuple(
             agreement
             for harmful in (survey.prompts, *further)
@@ -87,7 +86,7 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
         ),
         by_probe={name: there.metrics() for name, there in by_probe.items()},
         differences={
-            probe.name: difference(by_probe[probe.name].figures(), seen[first].figures())
+            probe.name: difference(by_probe[probe.name].figures(), by_judge[first].figures())
             for probe in further
             if len(probe.prompts) == len(survey.prompts.prompts)
         },
@@ -101,7 +100,7 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
 
 
 def _described(probe: Probe) -> dict[str, object]:
-    """A probe without its items, which survey.json has, but with their number."""
+    """Return a probe as JSON, with the number of its items in place of the items, which survey.json has."""
     items = next((field for field in ("prompts", "questions", "texts") if hasattr(probe, field)), None)
     if items is None:
         return probe.model_dump(mode="json")
@@ -109,7 +108,7 @@ def _described(probe: Probe) -> dict[str, object]:
 
 
 def _point_figures(probe: PromptProbe, entry: MeasuredPoint, judges: Sequence[str]) -> PointFigures:
-    # the finest judge that read the answers there: one that tells noise from compliance, if there is one
+    # a judge that tells noise from compliance, if one has read the answers there
     judge = min((name for name in judges if name in entry.outcomes), key=lambda name: not tells_noise(name))
     outcomes = entry.outcomes[judge]
     count = {outcome: sum(o is outcome for o in outcomes) for outcome in Outcome}
@@ -139,7 +138,7 @@ def _point_figures(probe: PromptProbe, entry: MeasuredPoint, judges: Sequence[st
 
 
 def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measure]:
-    """What a point gives beside an ASR: over-refusal of harmless prompts, or a capability."""
+    """Yield the figure of an entry that is no ASR: over-refusal of harmless prompts, or a capability."""
     if not entry.scores and judge not in entry.outcomes:
         return
     reading = reading_of(probe, entry.outcomes.get(judge, ()), entry.scores)

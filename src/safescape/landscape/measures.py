@@ -1,4 +1,4 @@
-"""The measures of a landscape. `asr` has the points of one line in the order of α on its last axis, in percent.
+"""The measures of a landscape. `asr` has shape (..., points): one line in the order of α, in percent.
 
 Formulas: VISAGE is arXiv 2405.17374, section 3.2; the trimming of `visage_reference` is what the paper's released
 script does; Wilson's interval is Wilson 1927 (Brown, Cai and DasGupta 2001, equation 4).
@@ -37,17 +37,17 @@ class Interval(NamedTuple):
 
 
 def visage(asr: Array) -> Array:
-    """E[100 - S | S < 100] over the points of a line; 0 where no point is below 100."""
+    """Return VISAGE, E[100 - S | S < 100] over the points of a line; 0 if no point is below 100."""
     counted = asr < 100.0
     total = np.where(counted, 100.0 - asr, 0.0).sum(axis=-1)
     return total / np.maximum(counted.sum(axis=-1), 1)
 
 
 def visage_reference(asr: Array) -> Array:
-    """VISAGE as the paper's released script computes it: saturated tails are cut off, all else is averaged.
+    """Return VISAGE as the paper's released script computes it: the mean without saturated tails.
 
-    From each end the script looks towards the middle for the first step from saturated (above 99.99) to not
-    saturated and starts there; without such a step that side is not cut.
+    On each side the script cuts the line at the step from saturated (above 99.99) to not saturated that is nearest to
+    the middle; a side without such a step is not cut.
     """
     n = asr.shape[-1]
     saturated = asr > _SATURATED
@@ -64,15 +64,15 @@ def visage_reference(asr: Array) -> Array:
 
 
 def safety_auc(asr: Array) -> Array:
-    """Mean of 100 - S over all points of a line, nothing trimmed: it sees the basin's width and depth."""
+    """Return the mean of 100 - S over all points of a line, which measures the basin's width and depth."""
     return (100.0 - asr).mean(axis=-1)
 
 
 def basin_edges(asr: Array, coords: Array, safe_below: float) -> Array:
-    """Where the basin around the origin ends, on the negative and the positive side.
+    """Return where the basin around the origin ends, on the negative and the positive side.
 
-    The edge is interpolated linearly between the last safe and the first unsafe point; a side that stays safe
-    ends at the span. If the origin itself is unsafe both edges are 0.
+    An edge is interpolated linearly between the last safe and the first unsafe point; on a side without an unsafe point
+    it is the end of the line. If the origin itself is unsafe, both edges are 0.
 
     Returns:
         Shape (..., 2), in units of α; the first is <= 0, the second >= 0.
@@ -85,7 +85,7 @@ def basin_edges(asr: Array, coords: Array, safe_below: float) -> Array:
 
 
 def _first_crossing(asr: Array, distance: Array, safe_below: float) -> Array:
-    """The distance at which a path that starts at the origin first passes the threshold; infinite if it never does."""
+    """Return the distance from the origin at which the ASR first exceeds the threshold; infinite if it never does."""
     if len(distance) < 2:
         return np.where(asr[..., 0] > safe_below, 0.0, np.inf)
     unsafe = asr > safe_below
@@ -100,7 +100,7 @@ def _first_crossing(asr: Array, distance: Array, safe_below: float) -> Array:
 
 
 def basin_radius(asr: Array, coords: Array, safe_below: float) -> Array:
-    """The largest |α| such that every point nearer to the origin, on both sides, is safe; 0 without a basin.
+    """Return the largest |α| within which every point on both sides is safe; 0 without a basin.
 
     Without an unsafe point it is the farther end of the line.
     """
@@ -111,9 +111,9 @@ def basin_radius(asr: Array, coords: Array, safe_below: float) -> Array:
 
 
 def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Array:
-    """The same on a plane: the distance of the nearest place where a safe point borders on an unsafe one.
+    """Return the radius on a plane: the distance of the nearest border between a safe and an unsafe point.
 
-    Neighbours along either axis border on each other, and the place between them is interpolated linearly.
+    Points are neighbours along either axis; the border between two is interpolated linearly.
 
     Args:
         asr: Shape (..., points), row by row: β slowest, α fastest.
@@ -141,7 +141,7 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Arr
 
 
 def wilson(successes: int, n: int) -> Interval:
-    """The 95 % Wilson score interval of a share, in percent."""
+    """Return the 95 % Wilson score interval of a share, in percent."""
     share, z2 = successes / n, _Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))

@@ -23,9 +23,9 @@ from helpers.synthetic_runs import (
     path_line,
     random_plane,
 )
-from safescape.landscape import Plan, landscape_of, plan_of, seek, visage
-from safescape.landscape.bounds import Between, bounded, envelope, visage_of
-from safescape.landscape.estimates import Seen
+from safescape.landscape import Plan, landscape_of, plan_line, plan_of, visage
+from safescape.landscape.bounds import Envelope, bounded, envelope, visage_of
+from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.measures import safety_auc
 from safescape.measure.stages import ERROR, is_settled, stages_of
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Plane, Point, Position, RandomAxis, Survey
@@ -60,7 +60,7 @@ def test_the_edges_of_a_monotone_line_are_found_to_one_step(
         edge = left if place < 0 else right
         return float(np.clip((abs(place) / side - edge) / width, 0, 1)) * top
 
-    found = seek(asr_at, 2 * side, safe_below=10.0, prompts=80)
+    found = plan_line(asr_at, 2 * side, safe_below=10.0, prompts=80)
     assert not found.open
     assert len(set(found.places)) == len(found.places), "no place is measured twice"
     assert all(abs(place) <= side for place in found.places)
@@ -77,7 +77,7 @@ def test_the_edges_of_a_monotone_line_are_found_to_one_step(
 
 @given(values=st.lists(st.sampled_from([0.0, 5.0, 20.0, 98.75, 100.0]), min_size=51, max_size=51))
 def test_on_any_line_the_search_ends_and_every_crossing_it_has_seen_is_one_step_wide(values: list[float]) -> None:
-    found = seek(lambda place: values[place + 25], 50, safe_below=10.0, prompts=80)
+    found = plan_line(lambda place: values[place + 25], 50, safe_below=10.0, prompts=80)
     assert not found.open
     # a third of the grid, and on each side a bisection of half of it that the last stretch may have begun
     assert len(found.places) <= 17 + 2 * 4
@@ -90,7 +90,7 @@ def test_on_any_line_the_search_ends_and_every_crossing_it_has_seen_is_one_step_
 
 def test_a_flat_line_needs_its_coarse_points_alone() -> None:
     for asr in (0.0, 100.0):
-        found = seek(lambda place, asr=asr: asr, 50, safe_below=10.0, prompts=80)  # type: ignore[misc]
+        found = plan_line(lambda place, asr=asr: asr, 50, safe_below=10.0, prompts=80)  # type: ignore[misc]
         assert sorted(found.places) == [-25, -12, -6, 0, 6, 12, 25]
 
 
@@ -237,7 +237,7 @@ def test_the_aucs_middle_is_linear_interpolation() -> None:
     between = envelope(np.array([0.0, 80.0, 20.0]), np.array([0, 4, 6]))
     filled = np.interp(np.arange(7), [0, 4, 6], [0.0, 80.0, 20.0])
     assert float(bounded(safety_auc, between).value) == pytest.approx(float(safety_auc(filled)))
-    assert between == Between(pytest.approx([0, 0, 0, 0, 80, 20, 20]), pytest.approx([0, 80, 80, 80, 80, 80, 20]))
+    assert between == Envelope(pytest.approx([0, 0, 0, 0, 80, 20, 20]), pytest.approx([0, 80, 80, 80, 80, 80, 20]))
 
 
 def test_where_the_points_are_the_grid_the_figures_are_the_fixed_grids() -> None:
@@ -249,8 +249,8 @@ def test_where_the_points_are_the_grid_the_figures_are_the_fixed_grids() -> None
         n = len(fixed.prompts.prompts) - len(entry.outcomes["keyword"])
         stored[key] = entry._replace(outcomes={"keyword": [*entry.outcomes["keyword"], *[Outcome.COMPLIED] * n]})
     on_lines = [survey.subspace.on_line(n) for n in range(2)] if isinstance(survey.subspace, Lines) else []
-    mine = Seen(survey, stored, survey.prompts, "keyword", 10.0, on_lines)
-    theirs = Seen(fixed, stored, fixed.prompts, "keyword", 10.0)
+    mine = JudgedSubspace(survey, stored, survey.prompts, "keyword", 10.0, on_lines)
+    theirs = JudgedSubspace(fixed, stored, fixed.prompts, "keyword", 10.0)
     assert mine.metrics() == theirs.metrics()
     assert mine.edges() == theirs.edges()
 
@@ -263,7 +263,7 @@ def test_an_interval_grows_with_what_is_not_measured_and_not_asked() -> None:
     def width(step: int) -> float:
         assert isinstance(survey.subspace, Lines)
         points = survey.subspace.on_line(0)[::step]
-        metric = Seen(survey, stored, survey.prompts, "keyword", 10.0, [points]).metrics()["visage"]
+        metric = JudgedSubspace(survey, stored, survey.prompts, "keyword", 10.0, [points]).metrics()["visage"]
         assert metric.low is not None
         assert metric.high is not None
         return metric.high - metric.low
