@@ -1,4 +1,4 @@
-"""`scan --adaptive` on a real engine: interrupted or measured by two workers it ends with the same bits."""
+"""`scan --adaptive` on a real engine: the same bits after an interruption and on two workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The judge is found here, and by workers."""
+    """Let this process and its workers import the judge."""
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     if str(TESTS) not in sys.path:
         monkeypatch.syspath_prepend(str(TESTS))
@@ -50,7 +50,7 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_fewer_points_and_answers_find_what_the_grid_finds(whole: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_fewer_points_and_answers_give_the_figures_of_the_grid(whole: Path, tiny_model: Path, tmp_path: Path) -> None:
     run = safescape.load_run(whole, safe_below=40)
     assert run.landscape.complete
     assert run.survey.adaptive == Adaptive(directions=2, safe_below=40)

@@ -1,7 +1,8 @@
-"""Runs that are killed, interrupted or out of disk: nothing is lost, nothing is computed twice, not one bit differs."""
+"""Runs that are killed, interrupted or out of disk resume: nothing is lost or computed twice, and no bit differs."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import random
 import resource
@@ -24,7 +25,7 @@ KILLS = 20
 
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
-    """Processes that begin with what a scan imports late, so that a kill lands in the scan and not in the imports."""
+    """Processes that have imported what a scan imports late, so that a kill hits the scan and not the imports."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["safescape.engines.transformers", "safescape.views.pages.report", "safescape.views.figures.figure"]
@@ -37,7 +38,7 @@ def scan(model: str, out: Path, settings: dict[str, int]) -> None:
 
 
 def finished(directory: Path) -> list[tuple[object, ...]]:
-    """The finished points with the session and the time of each."""
+    """Return the finished points with the session and the time of each."""
     with sqlite3.connect(directory / "run.sqlite") as connection:
         query = "SELECT line, coords, session, finished_at, effective FROM points ORDER BY id"
         return connection.execute(query).fetchall()
@@ -79,7 +80,7 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
 
 
 def stored(directory: Path) -> list[tuple[object, ...]]:
-    """The finished points of a run that may not have begun to write its store."""
+    """Return the finished points of a run that may have no database yet."""
     if not (directory / "run.sqlite").exists():
         return []
     with sqlite3.connect(directory / "run.sqlite") as connection:
@@ -89,7 +90,7 @@ def stored(directory: Path) -> list[tuple[object, ...]]:
 
 
 def wait_for_points(process: ForkServerProcess, out: Path, count: int) -> None:
-    """Until the scan has finished so many points, or ended."""
+    """Wait until the scan has finished `count` points or ended."""
     deadline = time.monotonic() + 120
     while len(stored(out)) < count and process.is_alive():
         assert time.monotonic() < deadline
@@ -141,7 +142,7 @@ def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: 
 
 
 def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path, tmp_path: Path) -> None:
-    """The kernel refuses to let any file grow past 80 kB, as a full disk refuses."""
+    """A limit on the size of files stands for a full disk."""
     out = tmp_path / "run"
     done = subprocess.run(
         command(tiny_model, out),
@@ -160,6 +161,33 @@ def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path
     after = finished(out)
     assert after[: len(before)] == before
     assert len(after) == 9
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "another program", "directory"])
+def test_a_damaged_database_is_one_line_and_left_as_it_is(tiny_model: Path, tmp_path: Path, damage: str) -> None:
+    out = tmp_path / "run"
+    scan(str(tiny_model), out, TINY)
+    path = out / "run.sqlite"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "garbage":
+        path.write_bytes(b"no database " * 1000)
+    else:
+        path.unlink()
+        if damage == "directory":
+            path.mkdir()
+        else:
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    for words in (command(tiny_model, out), [sys.executable, "-m", "safescape", "report", str(out)]):
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert str(out) in done.stderr
+    # readers leave SQLite's own files beside the database
+    after = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file() and "-" not in file.suffix}
+    assert after == before
 
 
 def test_a_second_process_on_the_same_directory_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def watched_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def measuring(driver: int) -> psutil.Process:
-    """A worker that measures a point at this moment."""
+    """Return a worker that is measuring a point."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         for child in psutil.Process(driver).children(recursive=True):
@@ -181,7 +181,7 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
     assert first.origin_at_start == second.origin_at_close
 
 
-def test_points_that_cannot_be_measured_are_tried_twice_then_recorded_and_tried_again_by_the_same_command(
+def test_points_that_cannot_be_measured_are_tried_twice_recorded_and_tried_again_on_resuming(
     watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -206,7 +206,7 @@ def test_points_that_cannot_be_measured_are_tried_twice_then_recorded_and_tried_
     assert same(out, whole)
 
 
-def test_what_a_worker_says_to_the_user_arrives_as_it_was_said(
+def test_errors_of_a_worker_arrive_in_one_line(
     watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
 ) -> None:
     watched_ray.let("raise safescape.RunError('the disk is on fire; put it out')")
@@ -221,7 +221,7 @@ def test_what_a_worker_says_to_the_user_arrives_as_it_was_said(
         pass
 
 
-def test_a_ray_that_is_there_is_used_and_left_alone(
+def test_an_existing_cluster_is_used_and_left_running(
     watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
 ) -> None:
     watched_ray.let("")
@@ -303,7 +303,7 @@ def test_the_guards_of_a_survey_run_where_it_is_measured(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_workers_that_cannot_be_had(
+def test_workers_that_cannot_be_started_are_refused(
     tiny_model: Path, refused: Callable[[Sequence[str], str], None], arguments: list[str], message: str
 ) -> None:
     with socket.socket() as deaf:
@@ -313,7 +313,7 @@ def test_workers_that_cannot_be_had(
         refused(["scan", str(tiny_model), *(argument.format(port=port) for argument in arguments)], message)
 
 
-def test_ray_asked_for_without_the_extra(
+def test_workers_without_the_extra_are_refused(
     tiny_model: Path, refused: Callable[[Sequence[str], str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safescape.placement.placement.find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""Judges' agreement, by hand and by another formula."""
+"""Agreement of judges, compared with values computed by hand and with an independent formula."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def test_kappa_of_a_table_from_a_textbook() -> None:
     assert agreed(np.array([[20.0, 5.0], [10.0, 15.0]])) == pytest.approx(70.0)
 
 
-def test_kappa_where_judges_say_one_thing_throughout_is_not_defined() -> None:
+def test_kappa_is_not_defined_if_both_judges_use_one_category() -> None:
     assert np.isnan(kappa(np.array([[7.0, 0.0], [0.0, 0.0]])))
     assert np.isnan(kappa(np.zeros((2, 2))))
-    # one of the two says one thing throughout: what they agree on is chance
+    # one of the two uses one category throughout: they agree by chance
     assert kappa(np.array([[3.0, 4.0], [0.0, 0.0]])) == 0.0
 
 
@@ -89,7 +89,7 @@ def test_kappa_of_success_is_that_of_the_formula_for_two_categories(pairs: list[
     assert found.agree.value == (pytest.approx(100 * (yes + no) / len(both)) if both else None)
 
 
-def test_noise_that_one_judge_calls_compliance_is_where_they_differ() -> None:
+def test_noise_that_one_judge_calls_compliance_is_disagreement() -> None:
     keyword, refusal = [R, C, C, C], [R, C, NOISE, NOISE]
     found = of_pair(entry(0.0, a=keyword, b=refusal))
     # of the attack: refused, success, and twice success against failure; p_o = 1/2, p_e = 1/4 · 3/4 + 3/4 · 1/4
@@ -101,20 +101,20 @@ def test_noise_that_one_judge_calls_compliance_is_where_they_differ() -> None:
     assert found.table == ((1, 0, 0, 0), (0, 1, 2, 0), (0, 0, 0, 0), (0, 0, 0, 0))
 
 
-def test_refused_and_incoherent_are_one_where_the_attack_is_asked_about() -> None:
+def test_refused_and_incoherent_are_one_category_of_the_attack() -> None:
     found = of_pair(entry(0.0, a=[R, NOISE, C], b=[NOISE, R, C]))
     assert (found.agree.value, found.kappa.value) == (100.0, 1.0)
     assert found.agree_outcomes.value == pytest.approx(100 / 3)
 
 
-def test_an_answer_left_unscored_stands_in_the_table_alone() -> None:
+def test_an_unscored_answer_is_in_the_table_only() -> None:
     found = of_pair(entry(0.0, a=[R, C, U, C], b=[R, C, C, U]))
     assert (found.n, found.agree.value, found.kappa.value) == (2, 100.0, 1.0)
     assert sum(map(sum, found.table)) == 4
     assert found.table[3] == (0, 1, 0, 0)
 
 
-def test_every_point_has_its_own() -> None:
+def test_every_point_has_its_own_agreement() -> None:
     same, apart = [R, R, C, C], [C, C, R, R]
     found = of_pair(entry(0.0, a=[R] * 4, b=[R] * 4), entry(0.1, a=same, b=apart), entry(0.2, a=same, b=same))
     assert found.n_at == (4, 4, 4)
@@ -123,13 +123,13 @@ def test_every_point_has_its_own() -> None:
     assert found.n == 12
 
 
-def test_a_point_that_one_judge_has_not_read_says_nothing() -> None:
+def test_a_point_that_one_judge_has_not_read_has_no_agreement() -> None:
     found = of_pair(entry(0.0, a=[R, C], b=[R, C]), entry(0.1, a=[R, C]))
     assert (found.n, found.n_at, found.agree_at, found.kappa_at) == (2, (2, 0), (100.0, None), (1.0, None))
     assert agreements_of("harmful", [entry(0.0, a=[R])], ("a", "b")) == ()
 
 
-def test_judges_that_say_one_thing_throughout_agree_without_a_kappa() -> None:
+def test_judges_that_use_one_category_agree_without_a_kappa() -> None:
     found = of_pair(entry(0.0, a=[R] * 5, b=[R] * 5))
     assert (found.agree.value, found.agree.low, found.agree.high) == (100.0, 100.0, 100.0)
     assert found.kappa.value is found.kappa.low is None

@@ -1,7 +1,8 @@
-"""From the origin to the other model: where safety is lost, what changed, and probes that are asked at models alone."""
+"""Paths to another model: the edge of the basin, the changes, and probes that are asked at the models only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -30,8 +31,8 @@ from safescape.views import draw, render_page
 ORIGIN, OTHER = Point(None, (0.0,)), Point(0, (1.0,))
 
 
-def line(*also: Probe, prompts: int = 4, steps: int = 2, **changes: object) -> Survey:
-    return make_survey(prompts=prompts, subspace=path_line(steps, low=0.0, high=1.5), also=also, **changes)
+def line(*also: Probe, prompts: int = 4, steps: int = 2, through: Sequence[Waypoint] = ()) -> Survey:
+    return make_survey(prompts=prompts, subspace=path_line(steps, low=0.0, high=1.5), also=also, through=through)
 
 
 def measured(directory: Path, survey: Survey, chance: Chance, points: int | None = None) -> Landscape:
@@ -59,11 +60,12 @@ def test_the_edge_on_the_way_to_the_other_model(
     tmp_path: Path, asr: dict[float, float], value: float, at_least: bool
 ) -> None:
     landscape = measured(tmp_path, line(), at(asr))
-    assert (landscape.edge.value, landscape.edge.at_least) == (pytest.approx(value), at_least)
+    assert landscape.edge.value == pytest.approx(value)
+    assert landscape.edge.at_least == at_least
     assert landscape.lost_at == (None if at_least else landscape.edge.value)
 
 
-def test_the_edge_has_the_interval_of_all_resamples(tmp_path: Path) -> None:
+def test_the_interval_of_the_edge_is_that_of_all_resamples(tmp_path: Path) -> None:
     """Two of four prompts break at 0.5, so a resample holds 0 to 4 of them; the edge is 0.5 · 10 / ASR."""
     landscape = measured(tmp_path, line(), at({0.0: 0.0, 0.5: 0.5, 1.0: 1.0, 1.5: 1.0}))
     edges = []
@@ -74,7 +76,7 @@ def test_the_edge_has_the_interval_of_all_resamples(tmp_path: Path) -> None:
     assert (landscape.edge.low, landscape.edge.high) == pytest.approx(tuple(np.quantile(edges, [0.025, 0.975])))
 
 
-def test_the_edge_of_an_unfinished_line_is_known_as_far_as_it_was_measured(tmp_path: Path) -> None:
+def test_the_edge_of_an_unfinished_line_is_at_least_what_was_measured(tmp_path: Path) -> None:
     asr = {0.0: 0.0, 0.5: 0.0, 1.0: 1.0, 1.5: 1.0}
     begun = measured(tmp_path / "begun", line(), at(asr), points=2)
     assert (begun.edge.value, begun.edge.at_least, begun.lost_at) == (0.5, True, None)
@@ -98,7 +100,7 @@ def test_random_directions_lead_to_no_other_model(tmp_path: Path) -> None:
     assert "edge" not in landscape.metrics
 
 
-def test_what_changed_worked_out_by_hand(tmp_path: Path) -> None:
+def test_changes_computed_by_hand(tmp_path: Path) -> None:
     rates = {
         "harmful": (0.0, 0.5),
         "benign": (0.0, 0.25),
@@ -126,14 +128,14 @@ def test_what_changed_worked_out_by_hand(tmp_path: Path) -> None:
     )
 
 
-def test_who_gets_nothing_right_has_nothing_to_lose(tmp_path: Path) -> None:
+def test_a_model_without_right_answers_has_no_capability_to_lose(tmp_path: Path) -> None:
     landscape = measured(tmp_path, line(*at_models("accuracy", items=4)), lambda probe, point: 0.0)
     loss = landscape.changes["accuracy"].loss
     assert loss is not None
     assert (loss.value, loss.low, loss.high) == (0.0, 0.0, 0.0)
 
 
-def test_a_probe_that_is_asked_at_the_models_alone(tmp_path: Path) -> None:
+def test_a_probe_that_is_asked_at_the_models_only(tmp_path: Path) -> None:
     survey = line(
         *further("benign"), *at_models("accuracy", items=4), through=[Waypoint(model="c", fingerprint="sha256:1")]
     )
@@ -154,7 +156,7 @@ def test_the_first_probe_is_asked_everywhere() -> None:
         Survey.model_validate({**dict(make_survey()), "probes": (probe,)})
 
 
-def test_a_run_with_such_a_probe_is_finished_without_it_elsewhere(tmp_path: Path) -> None:
+def test_a_run_is_complete_without_that_probe_at_other_points(tmp_path: Path) -> None:
     survey = line(*at_models("attack", "benign", "accuracy", "perplexity", items=4))
     landscape = measured(tmp_path, survey, tuned)
     assert landscape.complete
@@ -166,7 +168,7 @@ def test_a_run_with_such_a_probe_is_finished_without_it_elsewhere(tmp_path: Path
     assert not landscape_of(survey, [e for e in _stored(tmp_path) if e.probe != "accuracy"]).complete
 
 
-def test_its_figures_are_read_in_the_tables_and_drawn_nowhere_between(tmp_path: Path) -> None:
+def test_its_figures_are_in_the_tables_and_no_curve(tmp_path: Path) -> None:
     survey = line(*at_models("attack", "benign", "accuracy", items=4), *further("perplexity", items=4))
     with make_run(tmp_path, survey, chance=tuned) as store:
         landscape = landscape_in(store)
@@ -183,7 +185,7 @@ def test_its_figures_are_read_in_the_tables_and_drawn_nowhere_between(tmp_path: 
     )
 
 
-def test_a_stored_survey_does_not_change_by_it_and_another_one_is_refused(tmp_path: Path) -> None:
+def test_a_survey_without_it_is_written_as_before_and_refused_with_it(tmp_path: Path) -> None:
     everywhere, models = line(*further("benign", items=4)), line(*at_models("benign", items=4))
     assert "only_at" not in everywhere.model_dump_json(), "the survey's hash names the run directory"
     assert Survey.model_validate_json(models.model_dump_json()) == models

@@ -191,7 +191,7 @@ def test_the_most_expensive_points_come_first() -> None:
     assert [point for _, point in pool.assigned] == points[::-1]
 
 
-def test_a_worker_stays_on_its_line_and_then_helps_where_most_is_left() -> None:
+def test_a_worker_stays_on_its_line_then_takes_the_longest_one() -> None:
     pool = SimulatedPool()
     points = [Point(number, (0.1 * step,)) for number in range(3) for step in (1, 2, 3, 4)]
     run(pool, 2, points)
@@ -200,7 +200,7 @@ def test_a_worker_stays_on_its_line_and_then_helps_where_most_is_left() -> None:
     assert by_worker[2] == [1, 1, 1, 1, 2, 2]
 
 
-def test_a_slow_worker_does_not_hold_the_others_up() -> None:
+def test_a_slow_worker_does_not_delay_the_others() -> None:
     """The first worker's point is done last; the other worker measures all other points."""
     pool = SimulatedPool()
     pool._choose = lambda count: next(
@@ -212,7 +212,7 @@ def test_a_slow_worker_does_not_hold_the_others_up() -> None:
     assert sorted(counts.values()) == [1, 19]
 
 
-def test_no_more_workers_than_points_and_none_where_nothing_is_left() -> None:
+def test_no_more_workers_than_points_but_at_least_one() -> None:
     pool = SimulatedPool()
     run(pool, 10, line(3))
     assert pool.started == 3

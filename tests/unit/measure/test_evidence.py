@@ -1,4 +1,4 @@
-"""What the origin finds of the answers: asked after the points, interrupted anywhere, or later for a stored run."""
+"""Evidence: the origin scores answers after the points are measured, after an interruption, or for a stored run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
 
 @pytest.fixture(autouse=True)
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text alone leaves every answer in doubt: a model of random weights would leave none."""
+    """Let judges want evidence on every answer; the text of a random model would decide them all."""
     monkeypatch.setattr("safescape.judges.coherence.SURE", 0.0)
     monkeypatch.setattr("safescape.judges.outcomes._WEIGHABLE", 1)
 
@@ -28,7 +28,7 @@ def scan(model: Path, out: Path, **changes: object) -> Run:
 
 
 def said(directory: Path) -> dict[tuple[object, ...], Verdict]:
-    """What `refusal` said, by point and prompt."""
+    """Return the verdicts of `refusal` by point and prompt."""
     run = safescape.load_run(directory)
     return {
         (point.coords, point.line, answer.number): answer.answer.verdicts["refusal"]
@@ -37,7 +37,7 @@ def said(directory: Path) -> dict[tuple[object, ...], Verdict]:
     }
 
 
-def test_the_origin_is_asked_about_every_answer_in_doubt(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_origin_scores_every_answer_in_doubt(tiny_model: Path, tmp_path: Path) -> None:
     scan(tiny_model, tmp_path / "run")
     verdicts = said(tmp_path / "run")
     assert len(verdicts) == 20
@@ -51,7 +51,7 @@ def test_the_origin_is_asked_about_every_answer_in_doubt(tiny_model: Path, tmp_p
 
 
 @pytest.mark.parametrize("broken_at", [1, 2, 3])
-def test_interrupted_while_it_is_asked_a_run_ends_the_same(
+def test_a_run_interrupted_while_evidence_is_collected_ends_the_same(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_at: int
 ) -> None:
     at_once = scan(tiny_model, tmp_path / "at once")
@@ -80,7 +80,7 @@ def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeyp
     scan(tiny_model, tmp_path / "run")
 
 
-def test_a_stored_run_is_judged_as_if_it_had_been_then(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_stored_run_is_judged_as_during_the_scan(tiny_model: Path, tmp_path: Path) -> None:
     scan(tiny_model, tmp_path / "then", whole_answers=True)
     scan(tiny_model, tmp_path / "later", whole_answers=True, judges=["keyword"])
     told: list[JudgingProgress] = []
@@ -89,7 +89,7 @@ def test_a_stored_run_is_judged_as_if_it_had_been_then(tiny_model: Path, tmp_pat
     assert any(each.what == "points" for each in told)
 
 
-def test_where_the_model_is_gone_the_text_alone_decides_and_it_is_said(tiny_model: Path, tmp_path: Path) -> None:
+def test_without_the_model_the_text_alone_decides_and_a_note_says_so(tiny_model: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     scan(model, tmp_path / "run", whole_answers=True, judges=["keyword"])
     shutil.rmtree(model)
@@ -110,7 +110,7 @@ def test_text_only_does_not_look_for_the_model(
     assert any(verdict.reason.endswith("by its text") for verdict in said(tmp_path / "run").values())
 
 
-def test_answers_cut_for_the_keyword_judge_are_not_the_refusal_judges(tmp_path: Path) -> None:
+def test_answers_cut_for_the_keyword_judge_are_refused_to_the_refusal_judge(tmp_path: Path) -> None:
     from helpers.synthetic_runs import make_run, make_survey
 
     make_run(tmp_path, make_survey(lines=1, steps=2, prompts=3), text=lambda point, n, hit: "Sorry")

@@ -46,7 +46,7 @@ def begin(store: Store) -> int:
     return store.begin_session(origin="sha256:a", noise_device="cpu", versions={"torch": "x"})
 
 
-def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
+def test_stored_points_are_read_back(tmp_path: Path) -> None:
     points = [Point(None, (0.0,)), Point(0, (-0.5,))]
     with Store.claim(tmp_path / "run", survey_of()) as store:
         session = begin(store)
@@ -67,7 +67,7 @@ def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
         assert session_read.origin_at_start == session_read.origin_at_close
 
 
-def test_points_are_read_in_the_surveys_order_whatever_the_order_of_measuring(tmp_path: Path) -> None:
+def test_points_are_read_in_the_order_of_the_survey(tmp_path: Path) -> None:
     points = list(survey_of().points())
     with Store.claim(tmp_path, survey_of()) as store:
         session = begin(store)
@@ -93,7 +93,7 @@ def test_a_point_that_failed_is_open_until_it_is_measured(tmp_path: Path) -> Non
         assert store.points.failures() == {second: "died again"}
 
 
-def test_a_run_of_before_there_were_failures_is_resumed(tmp_path: Path) -> None:
+def test_a_run_without_a_table_of_failures_is_resumed(tmp_path: Path) -> None:
     with Store.claim(tmp_path, survey_of()) as store:
         store._database._connection.execute("DROP TABLE failures")
     with Store.claim(tmp_path, survey_of()) as store:
@@ -110,7 +110,7 @@ def test_a_point_cannot_be_stored_twice(tmp_path: Path) -> None:
         assert len(store.points.answers(Point(None, (0.0,)), "harmful")) == 2
 
 
-def test_a_point_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+def test_a_point_is_stored_completely_or_not_at_all(tmp_path: Path) -> None:
     with Store.claim(tmp_path, survey_of()) as store:
         session = begin(store)
         broken = answers()
@@ -123,9 +123,9 @@ def test_a_point_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
         add(store, Point(None, (0.0,)), session)
 
 
-def test_a_point_is_found_without_looking_at_the_others(tmp_path: Path) -> None:
+def test_a_point_is_found_by_the_index(tmp_path: Path) -> None:
     def steps(points: int) -> int:
-        """How many instructions of SQLite's machine it takes to find what is stored at one point."""
+        """Return how many instructions SQLite needs to find the answers at one point."""
         survey = survey_of(subspace=Lines(axes=(RandomAxis(seed=0, span=0.5, steps=points),)))
         with Store.claim(tmp_path / f"{points}", survey) as store:
             session, taken = begin(store), 0
@@ -311,7 +311,7 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
         Store.claim(tmp_path / "file" / "run", survey_of())
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_text(tmp_path / "a.json", "old")
 
     def full(self: Path, target: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_survey_survives_the_disk_unchanged(tmp_path: Path) -> None:
+def test_a_survey_is_equal_after_writing_and_loading(tmp_path: Path) -> None:
     survey = survey_of(chat_template="{{ x }}", whole_answers=True)
     write_text(tmp_path / "survey.json", survey.model_dump_json(indent=1))
     assert Survey.load(tmp_path / "survey.json") == survey
