@@ -36,11 +36,11 @@ from safescape.weights import (
     Displacement,
     InterpolationDirection,
     Model,
-    Mover,
     RandomDirection,
     Subspace,
     Term,
     dot,
+    mover_of,
     resolve,
 )
 from safescape.weights.triton_kernels import Noise, add_noise, standard_normal
@@ -278,7 +278,7 @@ def between(engine: TransformersEngine, model: Model, found: dict[str, Any]) -> 
 
     shapes = {name: live.shape for name, live in engine._live.items()}
     places = {name: live.read() for name, live in engine._live.items()}
-    mover = Mover(model.weights, Between(), shapes, dtype=torch.bfloat16, device=GPU)
+    mover = mover_of(model.weights, Between(), shapes, dtype=torch.bfloat16, device=GPU)
 
     def move() -> None:
         for _ in mover.moving(Point(0, (0.5,)), places):

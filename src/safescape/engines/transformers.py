@@ -19,7 +19,7 @@ from safescape.engines.parameters import live_tensors
 from safescape.engines.speaker import Speaker
 from safescape.errors import RunError
 from safescape.survey import Point, Position, Response
-from safescape.weights import Model, Mover, Space, fingerprint
+from safescape.weights import Model, Space, fingerprint, mover_of
 
 __all__ = ["TransformersEngine"]
 
@@ -61,7 +61,7 @@ class TransformersEngine:
         replayer = Replayer(self._model) if is_replayable(self._model) else None
         self._speaker = Speaker(self._model, tokenizer, batch_size, replayer.rows if replayer else None)
         shapes = {name: live.shape for name, live in self._live.items()}
-        self._mover = Mover(model.weights, subspace, shapes, dtype=dtype, device=self._model.device)
+        self._mover = mover_of(model.weights, subspace, shapes, dtype=dtype, device=self._model.device)
         self._return()
         self.fingerprint_at_start = self.fingerprint()
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from safescape.engines import bare, stored_name
 from safescape.errors import InputError, RunError
-from safescape.weights import BEYOND_LORA, LowRank, Weights, dot, resolve
+from safescape.weights import UNSUPPORTED_LORA_FIELDS, LowRank, Weights, dot, resolve
 
 __all__ = ["Start"]
 
@@ -214,7 +214,7 @@ def _check_adapters(model: Module) -> None:
     found = [getattr(module, "peft_config", None) or {} for module in model.modules()]
     for config in (config for configs in found if isinstance(configs, dict) for config in configs.values()):
         kind = str(config.peft_type.value)
-        further = next((field for field in BEYOND_LORA if getattr(config, field, None)), None)
+        further = next((field for field in UNSUPPORTED_LORA_FIELDS if getattr(config, field, None)), None)
         if kind != "LORA" or further is not None:
             raise InputError(
                 f"the model is trained through {kind if further is None else further}, expected a plain LoRA or all "

@@ -50,7 +50,7 @@ def why_merged(
         return f"{model.name} has an adapter on it already; merge that one into its base first"
     if not (isinstance(model.weights, Checkpoint) and model.weights.is_same_as(other.base)):
         return f"{axis.toward} is an adapter on other files than those of {model.name}; type the same base in both"
-    if beyond := other.beyond_linear():
+    if beyond := other.other_changes():
         return f"{axis.toward} holds {beyond[0]} whole or as an embedding's; vLLM adds pairs to linear layers alone"
     adapter = ScaledAdapter(other)
     if head := [module for module in adapter.modules if module.rpartition(".")[2] in _NOT_ADAPTED]:

@@ -14,7 +14,7 @@ from torch.nn import Module
 
 from safescape.engines.loading import give_back
 from safescape.survey import Point, Position
-from safescape.weights import Mover, Moving, Space, Weights, fingerprint_in_turn
+from safescape.weights import Moving, Space, Weights, fingerprint_of_stream, mover_of
 
 __all__ = ["MovingWorker"]
 
@@ -28,8 +28,8 @@ class MovingWorker:
     def safescape_hold(
         self, origin: Weights, subspace: Space, shapes: Mapping[str, torch.Size], dtype: torch.dtype
     ) -> None:
-        """Keep what a move needs; see `Mover`."""
-        self._safescape_mover = Mover(origin, subspace, shapes, dtype=dtype, device=self.device)
+        """Keep what a move needs; see `mover_of`."""
+        self._safescape_mover = mover_of(origin, subspace, shapes, dtype=dtype, device=self.device)
 
     def safescape_move(self, point: Point) -> Position:
         """Write the weights of a point and return where they stand."""
@@ -41,7 +41,7 @@ class MovingWorker:
 
     def safescape_fingerprint(self, point: Point) -> str:
         """Return the fingerprint of the weights that a move to a point writes."""
-        return fingerprint_in_turn(self._safescape_mover.moving(point))
+        return fingerprint_of_stream(self._safescape_mover.moving(point))
 
     def safescape_forgotten(self, adapter: int) -> list[str]:
         """Return the modules that an adapter changes and vLLM does not, sorted."""
