@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from safescape.engines import Room, VllmEngine
+from safescape.engines import TokenCounts, VllmEngine
 from safescape.engines.vllm.lora import adapters_of
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import InterpolationAxis, Lines, Point, Response
@@ -45,7 +45,7 @@ def opened(prompts: int, *, unmerged: bool) -> tuple[VllmEngine, list[str]]:
         tokenizer,
         Subspace(Lines(axes=(axis,)), model.weights),
         batch_size=most,
-        room=Room(256, 256, most * 256),
+        counts=TokenCounts(256, 256, most * 256),
         adapters=adapters,
     )
     return engine, format_chats(tokenizer, load_prompts("builtin:harmful", prompts), None)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from safescape.engines.parameters import _BlockedLinear
+from safescape.engines.parameters import BlockedLinear
 
 SHAPES = ((576, 576), (192, 576), (1536, 576), (576, 1536), (49152, 576))
 """Of the weights: (out, in)."""
@@ -34,7 +34,7 @@ def compare(dtype: torch.dtype, rows: int, shape: tuple[int, int]) -> None:
     """Print one line."""
     count = 2 if shape[0] > 10_000 else WEIGHTS
     usual = [torch.nn.Linear(shape[1], shape[0], bias=False, dtype=dtype) for _ in range(count)]
-    blocked = [_BlockedLinear(layer) for layer in usual]
+    blocked = [BlockedLinear(layer) for layer in usual]
     states = torch.randn(rows, shape[1], dtype=dtype)
     floating = 2e-9 * rows * shape[0] * shape[1] * count
     # the better of several rounds each, taken in turn: the machine may be shared

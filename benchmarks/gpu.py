@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from safescape.engines import TransformersEngine
-from safescape.engines.cuda_graphs import Replayer
+from safescape.engines.cuda_graphs import GraphDecoder
 from safescape.engines.decoding import decode
 from safescape.judges import KeywordJudge
 from safescape.survey import Lines, Plane, Point, RandomAxis
@@ -36,11 +36,11 @@ from safescape.weights import (
     Displacement,
     InterpolationDirection,
     Model,
-    Mover,
     RandomDirection,
     Subspace,
     Term,
     dot,
+    mover_of,
     resolve,
 )
 from safescape.weights.triton_kernels import Noise, add_noise, standard_normal
@@ -172,7 +172,7 @@ def tokens_of(engine: TransformersEngine, rows: Sequence[Sequence[int]], replaye
         batch_size=128,
         # some leave early, as answers do that are settled
         is_settled=lambda tokens: len(tokens) > 3 + tokens[0] % 120,
-        open_rows=Replayer(engine._model).rows if replayed else None,
+        open_batch=GraphDecoder(engine._model).open_batch if replayed else None,
     )
 
 
@@ -244,7 +244,7 @@ def measure(folder: Path, shape: str) -> dict[str, Any]:
     found["peak_bytes"] = torch.cuda.max_memory_allocated()
     print(f"peak memory {found['peak_bytes'] / 2**30:.1f} GiB, {found['peak_bytes'] / 2 / parameters:.2f} of the model")
     profile(lambda: respond(24))
-    engine._speaker._open_rows = None
+    engine._speaker._open_batch = None
     respond(8)
     found["seconds_of_answers_without_graphs"] = timed(lambda: respond(WRITTEN), 1)
     show(found, "seconds_of_answers_without_graphs")
@@ -278,7 +278,7 @@ def between(engine: TransformersEngine, model: Model, found: dict[str, Any]) -> 
 
     shapes = {name: live.shape for name, live in engine._live.items()}
     places = {name: live.read() for name, live in engine._live.items()}
-    mover = Mover(model.weights, Between(), shapes, dtype=torch.bfloat16, device=GPU)
+    mover = mover_of(model.weights, Between(), shapes, dtype=torch.bfloat16, device=GPU)
 
     def move() -> None:
         for _ in mover.moving(Point(0, (0.5,)), places):

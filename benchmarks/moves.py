@@ -17,7 +17,7 @@ import torch
 from safescape.engines import TransformersEngine
 from safescape.probes import load_tokenizer
 from safescape.survey import Plane, Point, RandomAxis
-from safescape.weights import Subspace, moving, resolve
+from safescape.weights import Subspace, mover, resolve
 
 MOVES = 5
 
@@ -41,10 +41,10 @@ def main() -> None:
             first.append(begun)
             along += rest
         there = engine.fingerprint()
-        free, moving._free_memory = moving._free_memory, lambda device: 0
+        free, mover.free_memory = mover.free_memory, lambda device: 0
         engine.move_to(Point(None, (0.0, 0.0)))  # drops what was kept
         nothing = [seconds(engine, point) for point in rows[-1]]
-        moving._free_memory = free
+        mover.free_memory = free
         assert engine.fingerprint() == there
         print(f"{str(dtype)[6:]}: along a row {statistics.median(along):.2f} s, its first point "
               f"{statistics.median(first):.2f} s, nothing kept {statistics.median(nothing):.2f} s a move")  # fmt: skip

@@ -13,10 +13,10 @@ from collections import Counter
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from safescape.engines import Room, TransformersEngine, VllmEngine
+from safescape.engines import TokenCounts, TransformersEngine, VllmEngine
 from safescape.judges import KeywordJudge
 from safescape.probes import format_chats, load_prompts, load_tokenizer
-from safescape.speed import matrices_of, product_rate, read_once
+from safescape.speed import matmul_rate, matrix_sizes, prefill_tokens
 from safescape.survey import Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.0)
     given = parser.parse_args()
     dtype = getattr(torch, given.dtype)
-    rate, model = product_rate(dtype, torch.device("cpu")), resolve(given.model)
+    rate, model = matmul_rate(dtype, torch.device("cpu")), resolve(given.model)
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, load_prompts(given.prompts, given.limit), None)
     line = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=20),))
@@ -62,8 +62,8 @@ def main() -> None:
     engine: TransformersEngine | VllmEngine
     if given.engine == "vllm":
         longest = max(map(len, tokenizer(chats)["input_ids"])) + given.max_new_tokens
-        room = Room(longest, longest, longest * len(chats))
-        engine = VllmEngine(model, tokenizer, space, dtype=dtype, room=room)
+        counts = TokenCounts(longest, longest, longest * len(chats))
+        engine = VllmEngine(model, tokenizer, space, dtype=dtype, counts=counts)
     else:
         engine = TransformersEngine(model, tokenizer, space, dtype=dtype)
     engine.move_to(Point(0, (given.alpha,)) if given.alpha else Point(None, (0.0,)))
@@ -80,7 +80,7 @@ def main() -> None:
     spent: Counter[str] = Counter()
     for event in profiler.key_averages():
         spent[kind_of(event.key)] += event.self_cpu_time_total / 1e6
-    floor = matrices_of(model.weights).operations(read_once(tokenizer, chats), written) / rate
+    floor = matrix_sizes(model.weights).operations(prefill_tokens(tokenizer, chats), written) / rate
     print(f"{given.engine}, {given.dtype}, α = {given.alpha:g}: {written} tokens in {seconds:.2f} s, "
           f"{watched:.2f} s while watched; floor {floor:.2f} s, {floor / seconds:.0%}")  # fmt: skip
     print("\n| | s | of the time |\n|---|---|---|")

@@ -36,7 +36,7 @@ from safescape.api.run import report_of
 from safescape.engines import TransformersEngine
 from safescape.measure import measure
 from safescape.probes import format_chats, load_tokenizer
-from safescape.speed import matrices_of, peak_bytes, product_rate, read_once
+from safescape.speed import matmul_rate, matrix_sizes, peak_bytes, prefill_tokens
 from safescape.store import Store
 from safescape.survey import Lines, Point, PromptProbe, RandomAxis, Survey
 from safescape.weights import Model, Subspace, inspect, resolve
@@ -193,7 +193,7 @@ class Standing(NamedTuple):
     @classmethod
     def of(cls, there: str, dtype: str) -> Standing:
         """Load a model, at its origin."""
-        rate, model = product_rate(getattr(torch, dtype), CPU), resolve(there)
+        rate, model = matmul_rate(getattr(torch, dtype), CPU), resolve(there)
         line = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=2),))
         tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
         space = Subspace(line, model.weights)
@@ -207,7 +207,7 @@ class Standing(NamedTuple):
         given = self.engine.respond(chats, max_new_tokens=tokens, stop=())
         seconds = time.perf_counter() - start
         written = sum(response.tokens for response in given)
-        floor = matrices_of(self.model.weights).operations(read_once(tokenizer, chats), written) / self.rate
+        floor = matrix_sizes(self.model.weights).operations(prefill_tokens(tokenizer, chats), written) / self.rate
         return {
             "prompts": prompts,
             "tokens": tokens,

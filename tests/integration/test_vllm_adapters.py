@@ -21,7 +21,7 @@ from transformers import GPT2Config
 import safescape
 from helpers.engine_outputs import Said
 from helpers.tiny_models import llama_config, save_adapter, save_model
-from safescape.engines import Engine, Likelihood, Room, TransformersEngine, VllmEngine
+from safescape.engines import Engine, Likelihood, TokenCounts, TransformersEngine, VllmEngine
 from safescape.engines.vllm.lora import adapters_of
 from safescape.errors import InputError
 from safescape.measure import Progress
@@ -32,7 +32,7 @@ from safescape.weights import Subspace, resolve
 
 ORIGIN = Point(None, (0.0,))
 AWAY = tuple(Point(0, (alpha,)) for alpha in (0.5, 1.0, -0.25))
-ROOM = Room(400, 400, 12 * 400)
+COUNTS = TokenCounts(400, 400, 12 * 400)
 PAIRS = {"target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"], "r": 6, "use_rslora": True}
 
 
@@ -77,7 +77,7 @@ def engine_of(models: Models, kind: str, batch_size: int = 12) -> Engine:
     if kind == "transformers":
         return TransformersEngine(model, tokenizer, subspace)
     adapters = adapters_of(axis, len(AWAY), torch.float32) if kind == "unmerged" else None
-    return VllmEngine(model, tokenizer, subspace, batch_size=batch_size, room=ROOM, adapters=adapters)
+    return VllmEngine(model, tokenizer, subspace, batch_size=batch_size, counts=COUNTS, adapters=adapters)
 
 
 def asked(engine: Engine, chats: Sequence[str]) -> tuple[list[Response], list[Likelihood]]:

@@ -20,7 +20,7 @@ from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Confi
 import safescape
 from helpers.engine_outputs import Said
 from helpers.tiny_models import llama_config, save_model
-from safescape.engines import Engine, Room, TransformersEngine, VllmEngine
+from safescape.engines import Engine, TokenCounts, TransformersEngine, VllmEngine
 from safescape.errors import InputError
 from safescape.judges import judge_named
 from safescape.probes import format_chats, load_prompts, load_tokenizer
@@ -31,7 +31,7 @@ from safescape.weights import Subspace, resolve
 LINE = Lines(axes=(RandomAxis(seed=3, span=0.5, steps=20),))
 ORIGIN = Point(None, (0.0,))
 JOURNEY = (ORIGIN, Point(0, (0.2,)), Point(0, (-0.1,)), ORIGIN)
-ROOM = Room(256, 256, 8 * 256)
+COUNTS = TokenCounts(256, 256, 8 * 256)
 
 
 def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int) -> Said:
@@ -52,7 +52,7 @@ def told(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], g
     subspace = Subspace(LINE, model.weights)
     engine: Engine
     if kind == "vllm":
-        engine = VllmEngine(model, tokenizer, subspace, room=ROOM._replace(together=count * 256), gpus=gpus)
+        engine = VllmEngine(model, tokenizer, subspace, counts=COUNTS._replace(together=count * 256), gpus=gpus)
     else:
         engine = TransformersEngine(model, tokenizer, subspace)
     return journey(engine, chats, stop, tokens)

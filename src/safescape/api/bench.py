@@ -12,7 +12,7 @@ from safescape.api.options import device_of
 from safescape.api.run import write_picture
 from safescape.errors import InputError, RunError
 from safescape.probes import load_prompts
-from safescape.speed import Bench, Measured, Side, Task, compare_sides, sides_here
+from safescape.speed import Bench, Side, SideTiming, Task, measure_sides, sides_here
 from safescape.store import write_text
 from safescape.weights import resolve
 
@@ -36,7 +36,7 @@ def bench(
     sides: Sequence[str] = (),
     device: str | None = None,
     out: str | Path | None = None,
-    on_side: Callable[[Measured], None] | None = None,
+    on_side: Callable[[SideTiming], None] | None = None,
 ) -> Bench:
     """Measure the same points with the procedure of the paper's script, plain `generate`, and the engines, in turn.
 
@@ -78,7 +78,7 @@ def bench(
             Path(out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
-    found = compare_sides(task, chosen, on_side or (lambda _: None))
+    found = measure_sides(task, chosen, on_side or (lambda _: None))
     if out is not None:
         directory, document = Path(out), found.document()
         write_text(directory / "bench.json", json.dumps(document, indent=1) + "\n")

@@ -22,7 +22,7 @@ from safescape.probes import further_probes, load_prompts, load_tokenizer
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import ChoiceProbe, HarnessProbe, PerplexityProbe, Point, PromptProbe
-from safescape.weights import Blends, Model, adapter_directory, inspect, resized_embeddings, resolve
+from safescape.weights import BlockSpace, Model, adapter_directory, inspect, resized_embeddings, resolve
 
 __all__ = ["Repaired", "repair"]
 
@@ -110,7 +110,7 @@ def repair(
     if inspect(origin.weights) == inspect(other.weights):
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
     given, adapter = _dtype(other, dtype), _adapter(base, tuned)
-    blends = Blends(origin.weights, other.weights, layers)
+    blends = BlockSpace(origin.weights, other.weights, layers)
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
     engine = TransformersEngine(origin, tokenizer, blends, dtype=given, device=device_of(device), batch_size=batch_size)
     engine.canary(Point(None, (1.0,) * layers))

@@ -13,7 +13,7 @@ from safescape.cli import options
 from safescape.cli.output import numbers, show_speed
 
 if TYPE_CHECKING:
-    from safescape.speed import Measured
+    from safescape.speed import SideTiming
 
 __all__ = ["bench"]
 
@@ -42,7 +42,7 @@ def bench(
     """
     from safescape import api  # loads torch, which `--help` need not wait for
 
-    def told(found: Measured) -> None:
+    def told(found: SideTiming) -> None:
         print(f"{found.side.name}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
 
     found = api.bench(

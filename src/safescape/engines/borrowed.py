@@ -1,6 +1,7 @@
-"""Somebody else's live model, spoken with in the middle of its training and left exactly as it was found.
+"""Borrowing the live model of a running training: it is evaluated and then restored exactly.
 
-An engine owns its model; here the model belongs to a training, which must go on as if nobody had been there.
+An engine owns its model. Here the model belongs to a Trainer, whose training must continue with the same bits as
+without the evaluation.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from torch.nn import Module
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from safescape.engines.decoding import ATTENTION
-from safescape.engines.parameters import quicken
-from safescape.errors import InputError
+from safescape.engines.parameters import block_linear_layers
+from safescape.errors import InputError, first_line
 
-__all__ = ["bare", "visiting"]
+__all__ = ["borrow", "unwrap"]
 
 _SHARDED = (
     "this training shards the weights ({}), and no process holds the whole model; train with DDP or in one process, or "
@@ -30,14 +31,14 @@ _SHARDED = (
 )
 
 
-def bare(model: Module) -> PreTrainedModel:
-    """Return the model inside of all that a training wraps it in; its LoRA layers stay where they are.
+def unwrap(model: Module) -> PreTrainedModel:
+    """Return the transformers model inside the wrappers of a training (DDP, torch.compile, PEFT); LoRA layers stay.
 
     Raises:
-        InputError: it is no model of transformers, or this process does not hold its weights whole.
+        InputError: It is not a model of transformers, or its weights are sharded over processes.
 
     """
-    # a Trainer cannot be without it; whoever has no Trainer need not have it
+    # Imported here because accelerate comes with the extra `finetuning`, which every Trainer needs anyway.
     from accelerate.utils import extract_model_from_parallel
 
     for module in model.modules():
@@ -57,25 +58,25 @@ def bare(model: Module) -> PreTrainedModel:
 
 
 @contextlib.contextmanager
-def visiting(model: PreTrainedModel, precision: torch.dtype | None = None) -> Iterator[None]:
-    """Make a model in training ready to be spoken with, and put everything back, also when something raises.
+def borrow(model: PreTrainedModel, precision: torch.dtype | None = None) -> Iterator[None]:
+    """Prepare a model in training for evaluation, and restore everything afterwards, also after an exception.
 
-    Inside, every module is in evaluation mode and attends by the project's own attention, compiled ones run
-    uncompiled, and on a CPU linear layers are quickened. Weights must not be written inside. Put back are: every
-    attribute and buffer of every module (training and checkpointing flags among them), the attention of every
-    configuration, the state of Python's, numpy's and torch's generators on all devices, and autocast's cache.
+    Inside the context every module is in evaluation mode and uses the project's attention, compiled modules run
+    uncompiled, and on a CPU linear layers use blocked weights. Weights must not be written inside. Restored are every
+    attribute and buffer of every module (among them the training and gradient-checkpointing flags), the attention of
+    every configuration, the random states of Python, numpy and torch on all devices, and autocast's cache.
 
     Args:
-        model: The model without wrappers; adapters inside of it stay as they are.
-        precision: What the training computes in under autocast; None without autocast.
+        model: The model without wrappers; its adapters stay active.
+        precision: The dtype of the training's autocast; None without autocast.
 
     Raises:
-        InputError: the model cannot attend by SDPA.
+        InputError: The model does not support SDPA.
 
     """
-    modules = [_Found(module) for module in model.modules()]
+    modules = [_ModuleState(module) for module in model.modules()]
     attentions = [(config, config._attn_implementation) for config in _configs(model)]
-    with _generators(model.device):
+    with _random_states(model.device):
         try:
             for module in model.modules():
                 module.training = False
@@ -83,40 +84,40 @@ def visiting(model: PreTrainedModel, precision: torch.dtype | None = None) -> It
                 model.set_attn_implementation(ATTENTION)
             except (ValueError, ImportError) as error:
                 raise InputError(
-                    f"{model.config.model_type}: cannot attend by SDPA ({str(error).splitlines()[0]}); such a model "
+                    f"{model.config.model_type}: cannot attend by SDPA ({first_line(error)}); such a model "
                     "is not supported"
                 ) from error
             if precision is None:
-                quicken(model)
+                block_linear_layers(model)
             with (
-                # every batch has another shape, and a shape is compiled longer than it is used
+                # Every batch has another shape, and compiling for a shape takes longer than running it.
                 torch.compiler.set_stance("force_eager"),
-                # the outermost context keeps the weights it has cast; the model's own one inside finds them
+                # The outermost context caches the cast weights; the model's own context inside reuses them.
                 torch.autocast(model.device.type, dtype=precision, enabled=precision is not None),
             ):
                 yield
         finally:
-            for found in modules:
-                found.put_back()
+            for state in modules:
+                state.restore()
             for config, attention in attentions:
                 config._attn_implementation_internal = attention
-            # a weight cast here, outside of the graph, must not be met by a training step
+            # A weight that was cast here, outside the autograd graph, must not be reused by a training step.
             torch.clear_autocast_cache()
 
 
-class _Found:
-    """A module with its attributes and buffers as they were found; its parameters and submodules stay where they are.
+class _ModuleState:
+    """A module's attributes and buffers; parameters and submodules are left alone.
 
-    All attributes, because modules keep more than flags: a rotary embedding that grew, a mask that was cached. What
-    they cache inside cannot take part in a training step.
+    All attributes are saved because modules hold more than flags, for example a cached mask or a grown rotary
+    embedding, and tensors made in inference mode cannot take part in a training step.
     """
 
     def __init__(self, module: Module) -> None:
         self._module = module
         self._attributes, self._buffers = dict(vars(module)), dict(module._buffers)
 
-    def put_back(self) -> None:
-        """Undo what was set, added or deleted."""
+    def restore(self) -> None:
+        """Undo every attribute and buffer that was set, added or deleted."""
         held = vars(self._module)
         held.clear()
         held.update(self._attributes)
@@ -125,7 +126,7 @@ class _Found:
 
 
 def _configs(model: PreTrainedModel) -> list[PreTrainedConfig]:
-    """Every configuration that says how a module attends, each once."""
+    """Return the configurations of all modules, each once."""
     waiting: list[Any] = [getattr(module, "config", None) for module in model.modules()]
     found: dict[int, PreTrainedConfig] = {}
     while waiting:
@@ -137,10 +138,10 @@ def _configs(model: PreTrainedModel) -> list[PreTrainedConfig]:
 
 
 @contextlib.contextmanager
-def _generators(device: torch.device) -> Iterator[None]:
-    """Put back the states of all generators that a training draws from."""
+def _random_states(device: torch.device) -> Iterator[None]:
+    """Restore the states of all random generators that a training uses."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    # torch.cuda is asked only where it is in use: asking would start it
+    # Asking an uninitialised torch.cuda would initialise it.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     mps = torch.mps.get_rng_state() if device.type == "mps" else None
     try:

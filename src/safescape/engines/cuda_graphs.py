@@ -1,37 +1,43 @@
-"""Answers decoded on an NVIDIA GPU: each step is captured once as a CUDA graph and replayed.
+"""Decoding on an NVIDIA GPU: each step is captured once as a CUDA graph and replayed.
 
-A step of a few dozen answers takes a GPU less time than Python needs to launch its kernels. A graph launches them all
-at once, but knows one shape and one place of every tensor. So keys and values stand in one block of memory that lasts
-as long as the engine, and a graph is captured for each number of rows and of slots that answers come by; both are few,
-for rows are halved and slots are added a block at a time. While Python looks at a step's tokens, the next step runs.
+A step of a few dozen answers takes a GPU less time than Python needs to launch its kernels. A graph launches all of
+them at once, but is bound to one shape and one place of every tensor. So keys and values are kept in one block of
+memory for the lifetime of the engine, and one graph is captured for each number of rows and of slots. Both numbers
+take few values: rows are halved as answers end, and slots are added a block at a time. While Python looks at the
+tokens of a step, the next step runs.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
 from safescape.engines.decoding import needs_equal_lengths
-from safescape.engines.kv_cache import States, states_of
+from safescape.engines.kv_cache import FillingLayer, States, StaticLayer, cache_of, states_of
 
-__all__ = ["Memory", "Replayer", "is_replayable"]
+__all__ = ["GraphDecoder", "GraphMemory", "supports_cuda_graphs"]
 
 _BLOCK = 64
-"""Slots are counted in blocks of so many."""
-_FEWEST = 8
-"""Fewer rows than this are not worth a graph of their own: reading the weights is what a step takes then."""
+"""Slots are allocated in multiples of this."""
+_SMALLEST = 8
+"""Smallest captured batch; below it, a step is bound by reading the weights."""
+_PREFILL_TOKENS = 8192
+"""Tokens of prompts read in one pass: enough to fill a GPU, with activations that are small beside the weights."""
+
 Step = Callable[[], None]
 Capture = Callable[[Step], Step]
+"""Turns a step into one that replays it."""
 
 
-def is_replayable(model: PreTrainedModel) -> bool:
-    """Whether a model's step does the same work for any tokens, with the mask and the positions that it is given."""
+def supports_cuda_graphs(model: PreTrainedModel) -> bool:
+    """Whether a model is on a GPU and its step does the same work for any tokens, given mask and positions.
+
+    Routed experts, rotary scaling by length, and layers with masks of their own do not.
+    """
     text = model.config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or {}
     kinds = [each.get("rope_type", "default") for each in (rope, *rope.values()) if isinstance(each, dict)]
@@ -47,42 +53,42 @@ def is_replayable(model: PreTrainedModel) -> bool:
     )
 
 
-class Replayer:
-    """Holds the graphs and the memory they work on.
+class GraphDecoder:
+    """Holds the captured graphs and the memory that they work on.
 
     Args:
-        model: Whose weights stay where they are in memory; they may change.
-        capturing: Makes what turns a step into one that replays it; by default, as a CUDA graph.
+        model: The model; its weights may change but must stay at their place in memory.
+        capturing: Returns a function that captures steps; by default as CUDA graphs.
 
     """
 
     def __init__(self, model: PreTrainedModel, capturing: Callable[[], Capture] | None = None) -> None:
         self.model = model
-        self._capturing = capturing or (lambda: _Capture(model.device))
+        self._capturing = capturing or (lambda: _GraphCapture(model.device))
         self._capture = self._capturing()
         self._steps: dict[tuple[int, int], Step | None] = {}
-        self.memory = Memory(model, 0, 0)
+        self.memory = GraphMemory(model, 0, 0)
 
-    def rows(
+    def open_batch(
         self, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int, max_new_tokens: int
-    ) -> _Rows:
-        """Read prompts and return their answers, each about to take its first token."""
-        slots = _up(max(map(len, prompts)) + max_new_tokens, _BLOCK)
+    ) -> _GraphBatch:
+        """Prefill a batch; see `decoding.OpenBatch`."""
+        slots = _multiple(max(map(len, prompts)) + max_new_tokens)
         if len(prompts) > self.memory.rows or slots > self.memory.slots:
             rows, slots = max(len(prompts), self.memory.rows), max(slots, self.memory.slots)
-            # the old memory goes before the new one comes, and what was captured worked on it
+            # Free the old memory, and the graphs that work on it, before the new one is allocated.
             self._steps.clear()
             self._capture = self._capturing()
-            self.memory = Memory(self.model, 0, 0)
-            self.memory = Memory(self.model, rows, slots)
-        self.memory.read(prompts, prefix, shared)
-        return _Rows(self, prompts, max_new_tokens)
+            self.memory = GraphMemory(self.model, 0, 0)
+            self.memory = GraphMemory(self.model, rows, slots)
+        self.memory.prefill(prompts, prefix, shared)
+        return _GraphBatch(self, prompts, max_new_tokens)
 
     def step(self, rows: int, slots: int) -> None:
-        """Go one token on with the first so many rows, which see the first so many slots."""
+        """Decode one token of the first `rows` rows, which attend to the first `slots` slots."""
         key = (rows, slots)
         if key not in self._steps:
-            # the first time warms up what must not be captured
+            # The first run of a shape initialises what must not be captured, such as cuBLAS workspaces.
             self._steps[key] = None
             self.memory.step(rows, slots)
             return
@@ -93,115 +99,76 @@ class Replayer:
         step()
 
 
-class _Capture:
-    """Captures steps as CUDA graphs that share their scratch memory, because they never run at the same time."""
+class _GraphBatch:
+    """A batch that is decoded by graphs; see `decoding.Batch`."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def __call__(self, step: Step) -> Step:
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize(self._stream.device)
-        with torch.cuda.stream(self._stream):
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            step()
-            graph.capture_end()
-        return graph.replay
-
-
-class _Rows:
-    """The answers of a batch while they are decoded; see `decoding.Rows`."""
-
-    def __init__(self, replayer: Replayer, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
-        self._replayer, self._most = replayer, max_new_tokens
+    def __init__(self, decoder: GraphDecoder, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+        self._decoder, self._max_new_tokens = decoder, max_new_tokens
         self._rows, self._filled, self._taken = len(prompts), max(map(len, prompts)), 1
-        self._inside = list(range(len(prompts)))
-        self._coming = _Coming(replayer.memory.tokens[: self._rows])
-        self._places = self._inside
+        self._remaining = list(range(len(prompts)))
+        """The rows that remain, by their place in memory."""
+        self._transfer = _Transfer(decoder.memory.tokens[: self._rows])
+        self._places = self._remaining
+        """The places of the remaining rows when `_transfer` was started."""
 
     def next_tokens(self) -> list[int]:
-        """The most likely next token of each row that is still in; the step after it has begun meanwhile."""
-        arriving, places = self._coming, self._places
-        if self._taken < self._most:
-            memory = self._replayer.memory
-            self._replayer.step(self._rows, min(_up(self._filled + 1, _BLOCK), memory.slots))
+        """Return the most likely next token of each remaining row; the step after it is started first."""
+        arriving, places = self._transfer, self._places
+        if self._taken < self._max_new_tokens:
+            memory = self._decoder.memory
+            self._decoder.step(self._rows, min(_multiple(self._filled + 1), memory.slots))
             self._filled, self._taken = self._filled + 1, self._taken + 1
-            self._coming = _Coming(memory.tokens[: self._rows])
-        self._places = self._inside
+            self._transfer = _Transfer(memory.tokens[: self._rows])
+        self._places = self._remaining
         tokens = arriving.tokens()
         return [tokens[place] for place in places]
 
     def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
-        """Go on with some of the rows that were in, each with the token that it took."""
-        del tokens  # each row goes on with the one that it took by itself
+        """Continue with some of the remaining rows, by their position; each has taken its token by itself."""
+        del tokens
         self._places = [self._places[place] for place in staying]
-        self._inside = [self._inside[place] for place in staying]
+        self._remaining = [self._remaining[place] for place in staying]
         rows = self._rows
-        while rows > _FEWEST and len(self._inside) <= _half(rows):
+        while rows > _SMALLEST and len(self._remaining) <= _half(rows):
             rows = _half(rows)
         if rows < self._rows:
-            # whoever left fills up the number that graphs are there for
-            inside = set(self._inside)
-            left = [row for row in range(self._rows) if row not in inside]
-            kept = sorted([*self._inside, *left[: rows - len(self._inside)]])
-            memory = self._replayer.memory
+            # Finished rows fill the batch up to a size that graphs exist for.
+            remaining = set(self._remaining)
+            finished = [row for row in range(self._rows) if row not in remaining]
+            kept = sorted([*self._remaining, *finished[: rows - len(self._remaining)]])
+            memory = self._decoder.memory
             memory.keep(torch.tensor(kept, device=memory.tokens.device))
-            where = {row: place for place, row in enumerate(kept)}
-            self._inside = [where[row] for row in self._inside]
+            place_of = {row: place for place, row in enumerate(kept)}
+            self._remaining = [place_of[row] for row in self._remaining]
             self._rows = rows
 
 
-class _Coming:
-    """Tokens on their way from the device."""
+class GraphMemory:
+    """The tensors that steps read and write, always at the same place in memory.
 
-    def __init__(self, tokens: Tensor) -> None:
-        self._is_async = tokens.device.type == "cuda"
-        self._tokens = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=self._is_async)
-        self._tokens.copy_(tokens, non_blocking=True)
-        if self._is_async:
-            self._arrived = torch.cuda.Event()
-            self._arrived.record(torch.cuda.current_stream(tokens.device))
+    Args:
+        model: The model.
+        rows: The number of rows.
+        slots: The number of tokens per row that keys and values are kept of.
 
-    def tokens(self) -> list[int]:
-        """Wait for them."""
-        if self._is_async:
-            self._arrived.synchronize()
-        tokens: list[int] = self._tokens.tolist()
-        return tokens
-
-
-def _up(number: int, block: int) -> int:
-    return -(-number // block) * block
-
-
-def _half(rows: int) -> int:
-    return max(_FEWEST, -(-rows // 2))
-
-
-_READ_TOGETHER = 8192
-"""So many tokens of prompts are read in one pass: enough for a GPU, and their activations are small beside weights."""
-
-
-class Memory:
-    """What steps read and write: always in the same places."""
+    """
 
     def __init__(self, model: PreTrainedModel, rows: int, slots: int) -> None:
         self._model, self.rows, self.slots = model, rows, slots
         device, dtype = model.device, model.dtype
         self.tokens = torch.zeros(rows, dtype=torch.long, device=device)
-        """Taken last, a row."""
+        """Shape (rows,): the token that each row took last."""
         self.positions = torch.zeros(rows, dtype=torch.long, device=device)
-        """Of that token."""
+        """Shape (rows,): the position of that token."""
         self._slot = torch.zeros(1, dtype=torch.long, device=device)
-        """Where the next keys and values go, in every row."""
+        """Shape (1,): where the next keys and values go, in every row."""
         self._hidden = torch.finfo(dtype).min
         self.mask = torch.full((rows, 1, 1, slots), self._hidden, dtype=dtype, device=device)
-        """Added to the scores: 0 where a row may look."""
+        """Shape (rows, 1, 1, slots): added to the attention scores; 0 where a row may attend."""
         self._layers: list[States] = []
 
-    def read(self, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int) -> None:
-        """Read prompts, sorted by length, behind the prefix they share; shorter ones are padded behind their end."""
+    def prefill(self, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int) -> None:
+        """Read prompts, sorted by length, after the prefix that they share; shorter ones are padded at their end."""
         lengths = [len(prompt) for prompt in prompts]
         if not self._layers:
             self._allocate(prompts[0])
@@ -217,20 +184,20 @@ class Memory:
         self._slot.fill_(max(lengths))
         start = 0
         while start < len(prompts):
-            end = min(len(prompts), start + max(1, _READ_TOGETHER // (max(lengths) - shared)))
-            self.tokens[start:end] = self._read(prompts[start:end], start, shared)
+            end = min(len(prompts), start + max(1, _PREFILL_TOKENS // (max(lengths) - shared)))
+            self.tokens[start:end] = self._prefill(prompts[start:end], start, shared)
             start = end
 
     def step(self, rows: int, slots: int) -> None:
         """Read the tokens taken last and take the next ones."""
-        # what lies behind a row's prompt is of another prompt until its answer is written over it
+        # The slots after a row's prompt hold states of padding until its answer overwrites them.
         self.mask[:rows].index_fill_(3, self._slot, 0.0)
-        layers = [_StaticLayer(*self._window(layer, slice(rows), slots), self._slot) for layer in self._layers]
+        layers = [StaticLayer(_window(layer, slice(rows), slots), self._slot) for layer in self._layers]
         output = self._model(
             input_ids=self.tokens[:rows, None],
             position_ids=self.positions[:rows, None],
             attention_mask=self.mask[:rows, :, :, :slots],
-            past_key_values=_cache_of(layers),
+            past_key_values=cache_of(layers),
             use_cache=True,
             logits_to_keep=1,
         )
@@ -248,7 +215,7 @@ class Memory:
             each[:count] = each.index_select(0, rows)
 
     def _allocate(self, prompt: Sequence[int]) -> None:
-        """Make room for keys and values of the shapes that the model's layers have."""
+        """Allocate keys and values of the shapes that the model's layers have."""
         cache = DynamicCache()
         row = torch.tensor([list(prompt[:1])], device=self.mask.device)
         self._model(input_ids=row, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -257,17 +224,18 @@ class Memory:
             keys = layer.keys.new_zeros((*shape, layer.keys.shape[3]))
             self._layers.append(States(keys, layer.values.new_zeros((*shape, layer.values.shape[3]))))
 
-    def _read(self, prompts: Sequence[Sequence[int]], start: int, shared: int) -> Tensor:
+    def _prefill(self, prompts: Sequence[Sequence[int]], start: int, shared: int) -> Tensor:
+        """Read prompts into the rows from `start` on and return the first token of each answer."""
         own = [prompt[shared:] for prompt in prompts]
         longest = max(map(len, own))
         device = self.mask.device
         tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in own], device=device)
         rows = slice(start, start + len(prompts))
-        layers = [_FillingLayer(*self._window(layer, rows, self.slots), shared) for layer in self._layers]
+        layers = [FillingLayer(_window(layer, rows, self.slots), shared) for layer in self._layers]
         lasts = sorted({len(row) - 1 for row in own})
         output = self._model(
             input_ids=tokens,
-            past_key_values=_cache_of(layers),
+            past_key_values=cache_of(layers),
             use_cache=True,
             logits_to_keep=torch.tensor(lasts, device=device),
         )
@@ -275,53 +243,50 @@ class Memory:
         taken: Tensor = output.logits.argmax(dim=-1).gather(1, places[:, None])[:, 0]
         return taken
 
-    @staticmethod
-    def _window(layer: States, rows: slice, slots: int) -> States:
-        return States(layer.keys[rows, :, :slots], layer.values[rows, :, :slots])
+
+class _GraphCapture:
+    """Captures steps as CUDA graphs, which share their scratch memory because they never run at the same time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Step) -> Step:
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize(self._stream.device)
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            step()
+            graph.capture_end()
+        return graph.replay
 
 
-class _StaticLayer(DynamicLayer):
-    """A cache layer that puts one token's states where a tensor says, and shows all slots: a mask hides the others."""
+class _Transfer:
+    """An asynchronous copy of tokens from the device."""
 
-    def __init__(self, keys: Tensor, values: Tensor, slot: Tensor) -> None:
-        super().__init__()
-        self.dtype, self.device = keys.dtype, keys.device
-        self.keys, self.values, self._slot = keys, values, slot
-        self._all = States(keys, values)
-        self.is_initialized = True
+    def __init__(self, tokens: Tensor) -> None:
+        self._is_async = tokens.device.type == "cuda"
+        self._tokens = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=self._is_async)
+        self._tokens.copy_(tokens, non_blocking=True)
+        if self._is_async:
+            self._arrived = torch.cuda.Event()
+            self._arrived.record(torch.cuda.current_stream(tokens.device))
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Put one token's states in and return all."""
-        self._all.keys.index_copy_(2, self._slot, key_states)
-        self._all.values.index_copy_(2, self._slot, value_states)
-        return self._all
-
-
-class _FillingLayer(DynamicLayer):
-    """A cache layer whose first slots hold the prefix, and the next ones what is read now."""
-
-    def __init__(self, keys: Tensor, values: Tensor, filled: int) -> None:
-        super().__init__()
-        self.dtype, self.device = keys.dtype, keys.device
-        self._keys, self._values = keys, values
-        self.is_initialized = True
-        self._show(filled)
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Append states and return all."""
-        start = self._filled
-        end = start + key_states.shape[2]
-        self._keys[:, :, start:end] = key_states
-        self._values[:, :, start:end] = value_states
-        return self._show(end)
-
-    def _show(self, filled: int) -> tuple[Tensor, Tensor]:
-        self._filled = filled
-        self.keys, self.values = self._keys[:, :, :filled], self._values[:, :, :filled]
-        return self.keys, self.values
+    def tokens(self) -> list[int]:
+        """Wait for the copy and return the tokens."""
+        if self._is_async:
+            self._arrived.synchronize()
+        tokens: list[int] = self._tokens.tolist()
+        return tokens
 
 
-def _cache_of(layers: Sequence[DynamicLayer]) -> Any:
-    cache = DynamicCache()
-    cache.layers = list(layers)
-    return cache
+def _window(layer: States, rows: slice, slots: int) -> States:
+    return States(layer.keys[rows, :, :slots], layer.values[rows, :, :slots])
+
+
+def _multiple(slots: int) -> int:
+    return -(-slots // _BLOCK) * _BLOCK
+
+
+def _half(rows: int) -> int:
+    return max(_SMALLEST, -(-rows // 2))

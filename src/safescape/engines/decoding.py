@@ -1,9 +1,8 @@
-"""Greedy decoding over a model's forward pass, built to decide answers fast.
+"""Greedy decoding over a model's forward pass, optimised for short decisions about many prompts.
 
-Knows token numbers only: nothing of weights, text, or what makes an answer settled. What it does for speed:
-the prefix that all prompts share is computed once; prompts of equal length are prefilled together, so nothing is
-padded; all answers of a batch are decoded together; an answer that is done or settled leaves the batch and its cache.
-On an NVIDIA GPU other things are fast, and another opener of rows does them (`replaying`).
+It works on token numbers only and knows no weights, no text, and no judge. A prefix that all prompts share is read
+once; prompts of equal length are prefilled together, so no row is padded; all answers of a batch are decoded
+together; finished answers leave the batch and its cache. `cuda_graphs` decodes a batch differently on NVIDIA GPUs.
 """
 
 from __future__ import annotations
@@ -17,45 +16,53 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from safescape.engines.kv_cache import States, cache_behind, read_prefix, states_of
+from safescape.engines.kv_cache import (
+    GrowingLayer,
+    States,
+    cache_of,
+    cache_with_prefix,
+    common_prefix_length,
+    read_prefix,
+    states_of,
+)
 from safescape.survey import Finish
 
-__all__ = ["ATTENTION", "Continuation", "OpenRows", "Rows", "decode", "needs_equal_lengths"]
+__all__ = ["ATTENTION", "Batch", "Continuation", "OpenBatch", "decode", "needs_equal_lengths"]
 
 ATTENTION = "safescape_sdpa"
-"""The attention that a model should be loaded with, where it supports SDPA at all."""
+"""The attention implementation to load a model with, if it supports SDPA."""
 
-_GROWTH = 32
-_WORTH_DROPPING = 8
+_DROP_SHARE = 8
+"""Finished rows are dropped from the cache, which copies it, when they are at least an eighth of it."""
 
 
 class Continuation(NamedTuple):
-    """What the model wrote after one prompt."""
+    """The tokens that the model wrote after one prompt."""
 
     tokens: list[int]
     """Without the end-of-turn token."""
     finish: Finish
 
 
-class Rows(Protocol):
-    """The answers of a batch while they are decoded."""
+class Batch(Protocol):
+    """Answers that are decoded together; rows leave it as their answers end."""
 
     def next_tokens(self) -> list[int]:
-        """The most likely next token of each row that is still in."""
+        """Return the most likely next token of each remaining row."""
         ...
 
     def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
-        """Go on with some of the rows that were in, each with the token that it took."""
+        """Continue with some of the remaining rows, by their position, each with the token that it took."""
         ...
 
 
-OpenRows = Callable[[Sequence[Sequence[int]], Sequence[States], int, int], Rows]
-"""Reads prompts, sorted by length; told the states of the prefix they share, its length, and the most new tokens."""
+OpenBatch = Callable[[Sequence[Sequence[int]], Sequence[States], int, int], Batch]
+"""Prefills a batch. Arguments: the prompts, sorted by length; the states of their shared prefix; the length of that
+prefix; the maximum number of new tokens."""
 
 
 def decode(
@@ -66,54 +73,62 @@ def decode(
     max_new_tokens: int,
     batch_size: int,
     is_settled: Callable[[Sequence[int]], bool],
-    open_rows: OpenRows | None = None,
+    open_batch: OpenBatch | None = None,
 ) -> list[Continuation]:
     """Continue every prompt greedily.
 
     Args:
         model: A causal language model in evaluation mode.
-        prompts: Token numbers, at least one each.
-        end_tokens: Tokens that end an answer.
-        max_new_tokens: The most that is written after a prompt.
-        batch_size: The most answers decoded together.
-        is_settled: Told the tokens of an answer so far; true stops it.
-        open_rows: Another way to decode a batch of this model.
+        prompts: Token numbers, at least one per prompt.
+        end_tokens: The tokens that end an answer.
+        max_new_tokens: The maximum number of tokens of an answer.
+        batch_size: The maximum number of answers decoded together.
+        is_settled: Called with the tokens of an answer so far; true ends the answer.
+        open_batch: Prefills a batch in another way, for example `GraphDecoder.open_batch`.
 
     Returns:
-        One continuation a prompt, in the order of the prompts.
+        One continuation per prompt, in the order of the prompts.
 
     """
     continuations: dict[int, Continuation] = {}
     with torch.inference_mode():
-        shared = _shared_length(prompts)
+        # Every prompt keeps at least one token of its own, whose logits give the first token of its answer.
+        shared = min(common_prefix_length(prompts), min(map(len, prompts)) - 1)
         prefix = read_prefix(model, prompts[0][:shared])
-        for batch in _batches(prompts, batch_size, equal_lengths=needs_equal_lengths(model)):
-            asked = [prompts[number] for number in batch]
-            rows = (open_rows or functools.partial(_Rows, model))(asked, prefix, shared, max_new_tokens)
-            answers: list[list[int]] = [[] for _ in batch]
-            live = list(range(len(batch)))
+        for numbers in _batches(prompts, batch_size, equal_lengths=needs_equal_lengths(model)):
+            asked = [prompts[number] for number in numbers]
+            batch = (open_batch or functools.partial(_Batch, model))(asked, prefix, shared, max_new_tokens)
+            answers: list[list[int]] = [[] for _ in numbers]
+            live = list(range(len(numbers)))
             while live:
-                for row, token in zip(live, rows.next_tokens(), strict=True):
+                for row, token in zip(live, batch.next_tokens(), strict=True):
                     answer = answers[row]
                     if token in end_tokens:
-                        continuations[batch[row]] = Continuation(answer, Finish.STOP)
+                        continuations[numbers[row]] = Continuation(answer, Finish.STOP)
                         continue
                     answer.append(token)
                     if is_settled(answer):
-                        continuations[batch[row]] = Continuation(answer, Finish.SETTLED)
+                        continuations[numbers[row]] = Continuation(answer, Finish.SETTLED)
                     elif len(answer) == max_new_tokens:
-                        continuations[batch[row]] = Continuation(answer, Finish.LENGTH)
-                staying = [place for place, row in enumerate(live) if batch[row] not in continuations]
+                        continuations[numbers[row]] = Continuation(answer, Finish.LENGTH)
+                staying = [place for place, row in enumerate(live) if numbers[row] not in continuations]
                 live = [live[place] for place in staying]
                 if live:
-                    rows.step(staying, [answers[row][-1] for row in live])
+                    batch.step(staying, [answers[row][-1] for row in live])
     return [continuations[number] for number in range(len(prompts))]
 
 
-def _shared_length(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with, leaving every prompt at least one of its own."""
-    columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
-    return min(sum(1 for _ in columns), min(len(prompt) for prompt in prompts) - 1)
+def needs_equal_lengths(model: PreTrainedModel) -> bool:
+    """Whether only prompts of equal length can be decoded together without changing the model's arithmetic.
+
+    Rows of unequal length share a cache with a masked gap between prompt and answer. That is exact for full
+    attention over given positions. A sliding window would count the gap, and so would a model that derives the
+    positions itself.
+    """
+    text = model.config.get_text_config()
+    windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "use_sliding_window", True)
+    chunked = getattr(text, "attention_chunk_size", None) is not None
+    return bool(windowed or chunked) or "position_ids" not in inspect.signature(model.forward).parameters
 
 
 def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: bool) -> Iterator[list[int]]:
@@ -131,34 +146,8 @@ def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: boo
         yield from (group[start:end] for start, end in itertools.pairwise(bounds))
 
 
-def needs_equal_lengths(model: PreTrainedModel) -> bool:
-    """Whether a gap between a prompt and its answer would change the model's arithmetic.
-
-    Rows of unequal length share a cache with a masked gap. That is exact for full attention over explicit
-    positions; a sliding window would count the gap, and a model that makes up its own positions would too.
-    """
-    text = model.config.get_text_config()
-    windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "use_sliding_window", True)
-    chunked = getattr(text, "attention_chunk_size", None) is not None
-    return bool(windowed or chunked) or "position_ids" not in inspect.signature(model.forward).parameters
-
-
-class _Prefilled(NamedTuple):
-    logits: Tensor
-    """Shape (rows, vocabulary): of the token after the last one."""
-    layers: list[States]
-
-
-def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States]) -> _Prefilled:
-    """Read prompts of one length behind a shared prefix."""
-    tokens = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-    cache = cache_behind(prefix, len(prompts))
-    output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return _Prefilled(output.logits[:, -1], states_of(cache))
-
-
-class _Rows:
-    """The answers of a batch while they are decoded: one cache, one row an answer.
+class _Batch:
+    """A batch with one cache and one row per answer.
 
     A row's prompt fills the first slots, then comes a masked gap up to the longest prompt, then the answer.
     """
@@ -169,48 +158,43 @@ class _Rows:
         self._model = model
         lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths)
-        self._cache = DynamicCache()
-        self._layers: list[_Slots] = []
+        self._layers: list[GrowingLayer] = []
         self._lengths = torch.tensor(lengths, device=model.device)
         self._written = 0
-        places = torch.arange(longest, device=model.device)
-        self._mask = places < self._lengths[:, None]
+        self._mask = torch.arange(longest, device=model.device) < self._lengths[:, None]
         self._padded = min(lengths) < longest
         logits: list[Tensor] = [torch.empty(0)] * len(prompts)
         start = 0
         while start < len(prompts):
             end = start + sum(length == lengths[start] for length in lengths[start:])
-            filled = _prefill(model, [prompt[shared:] for prompt in prompts[start:end]], prefix)
-            for number, layer in enumerate(filled.layers):
-                if start == 0:
-                    self._layers.append(_Slots(layer.keys, layer.values, len(prompts), longest))
-                self._layers[number].place(start, layer.keys, layer.values)
-            logits[start:end] = filled.logits.unbind()
+            prefilled = _prefill(model, [prompt[shared:] for prompt in prompts[start:end]], prefix)
+            if start == 0:
+                self._layers = [GrowingLayer(states, len(prompts), longest) for states in prefilled.layers]
+            for layer, states in zip(self._layers, prefilled.layers, strict=True):
+                layer.place(start, states)
+            logits[start:end] = prefilled.logits.unbind()
             start = end
-        self._cache.layers = list(self._layers)
+        self._cache = cache_of(self._layers)
         self._logits = torch.stack(logits)
-        self._inside = list(range(len(prompts)))
+        self._remaining = list(range(len(prompts)))
 
     def next_tokens(self) -> list[int]:
-        """The most likely next token of each row that is still in."""
+        """Return the most likely next token of each remaining row."""
         tokens: list[int] = self._logits.argmax(dim=-1).tolist()
-        return [tokens[place] for place in self._inside]
+        return [tokens[place] for place in self._remaining]
 
     def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
-        """Go on with some of the rows that were in, each with the token that it took.
-
-        Rows that left are dropped from the cache when enough of them have, for dropping copies the cache.
-        """
-        self._inside = [self._inside[place] for place in staying]
+        """Continue with some of the remaining rows, by their position, each with the token that it took."""
+        self._remaining = [self._remaining[place] for place in staying]
         rows = self._logits.shape[0]
-        if (rows - len(self._inside)) * _WORTH_DROPPING >= rows:
-            kept = torch.tensor(self._inside, device=self._model.device)
+        if (rows - len(self._remaining)) * _DROP_SHARE >= rows:
+            kept = torch.tensor(self._remaining, device=self._model.device)
             for layer in self._layers:
                 layer.batch_select_indices(kept)
             self._mask, self._lengths = self._mask[kept], self._lengths[kept]
-            self._inside, rows = list(range(len(staying))), len(staying)
+            self._remaining, rows = list(range(len(staying))), len(staying)
         taken = torch.zeros(rows, 1, dtype=torch.long)
-        taken[self._inside, 0] = torch.tensor(list(tokens))
+        taken[self._remaining, 0] = torch.tensor(list(tokens))
         arguments: dict[str, Any] = {}
         if self._padded:
             arguments["position_ids"] = (self._lengths + self._written)[:, None]
@@ -223,52 +207,27 @@ class _Rows:
         self._logits = output.logits[:, -1]
 
 
-class _Slots(DynamicLayer):
-    """A cache layer that grows in place, a block of slots at a time, where DynamicLayer copies all it has each step."""
+class _Prefilled(NamedTuple):
+    logits: Tensor
+    """Shape (rows, vocabulary): the logits after each prompt."""
+    layers: list[States]
 
-    def __init__(self, keys: Tensor, values: Tensor, rows: int, slots: int) -> None:
-        super().__init__()
-        self.dtype, self.device = keys.dtype, keys.device
-        self._filled = slots
-        self._keys = keys.new_zeros((rows, keys.shape[1], slots + _GROWTH, keys.shape[3]))
-        self._values = values.new_zeros((rows, values.shape[1], slots + _GROWTH, values.shape[3]))
-        self.is_initialized = True
-        self._show()
 
-    def place(self, row: int, keys: Tensor, values: Tensor) -> None:
-        """Put the states of a group of prompts into the first slots of its rows."""
-        rows = slice(row, row + keys.shape[0])
-        self._keys[rows, :, : keys.shape[2]] = keys
-        self._values[rows, :, : values.shape[2]] = values
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Append one token's states and return all."""
-        end = self._filled + key_states.shape[2]
-        if end > self._keys.shape[2]:
-            self._keys = torch.nn.functional.pad(self._keys, (0, 0, 0, _GROWTH))
-            self._values = torch.nn.functional.pad(self._values, (0, 0, 0, _GROWTH))
-        self._keys[:, :, self._filled : end] = key_states
-        self._values[:, :, self._filled : end] = value_states
-        self._filled = end
-        return self._show()
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only some rows."""
-        self._keys, self._values = self._keys[indices], self._values[indices]
-        self._show()
-
-    def _show(self) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = self._keys[:, :, : self._filled], self._values[:, :, : self._filled]
-        return self.keys, self.values
+def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States]) -> _Prefilled:
+    """Read prompts of one length after a shared prefix."""
+    tokens = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
+    cache = cache_with_prefix(prefix, len(prompts))
+    output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return _Prefilled(output.logits[:, -1], states_of(cache))
 
 
 def _attention(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """SDPA that does not widen grouped keys and values to the number of heads when one token is decoded.
+    """SDPA that does not repeat grouped keys and values for every head when one token is decoded.
 
-    With a single query position, the heads of a group can stand where query positions stand. Everything else is
-    left to transformers.
+    With a single query position, the heads of a group can take the place of query positions. All other cases are
+    passed on to transformers.
     """
     groups = query.shape[1] // key.shape[1]
     plain = kwargs.get("position_bias") is None and kwargs.get("cache") is None

@@ -1,7 +1,8 @@
-"""Keys and values of a text that several rows begin with: computed once, put before each of them."""
+"""Key/value caches: prefixes shared by many rows, and cache layers that are written in place."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,20 @@ from transformers.cache_utils import DynamicLayer
 
 from safescape.errors import InputError
 
-__all__ = ["States", "cache_behind", "read_prefix", "states_of"]
+__all__ = [
+    "FillingLayer",
+    "GrowingLayer",
+    "States",
+    "StaticLayer",
+    "cache_of",
+    "cache_with_prefix",
+    "common_prefix_length",
+    "read_prefix",
+    "states_of",
+]
+
+_GROWTH = 32
+"""Slots that a growing layer adds at a time."""
 
 
 class States(NamedTuple):
@@ -22,11 +36,17 @@ class States(NamedTuple):
     values: Tensor
 
 
+def common_prefix_length(rows: Sequence[Sequence[int]]) -> int:
+    """Return the number of tokens that all rows begin with."""
+    columns = zip(*rows, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+
+
 def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> list[States]:
-    """Return the states of one row, layer by layer; none for no tokens.
+    """Return the states of one row, layer by layer; an empty list for no tokens.
 
     Raises:
-        InputError: the model keeps something else than keys and values.
+        InputError: The model caches something else than keys and values.
 
     """
     if not tokens:
@@ -37,8 +57,8 @@ def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> list[States]:
     return states_of(cache)
 
 
-def cache_behind(prefix: Sequence[States], rows: int) -> DynamicCache:
-    """Return a cache in which every one of so many rows has read the prefix."""
+def cache_with_prefix(prefix: Sequence[States], rows: int) -> DynamicCache:
+    """Return a cache in which each of `rows` rows starts with the prefix."""
     cache = DynamicCache()
     for number, (keys, values) in enumerate(prefix):
         cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
@@ -46,10 +66,10 @@ def cache_behind(prefix: Sequence[States], rows: int) -> DynamicCache:
 
 
 def states_of(cache: DynamicCache) -> list[States]:
-    """Return what a cache holds, layer by layer.
+    """Return the states of a cache, layer by layer.
 
     Raises:
-        InputError: a layer keeps something else than keys and values.
+        InputError: A layer caches something else than keys and values.
 
     """
     states = []
@@ -58,3 +78,110 @@ def states_of(cache: DynamicCache) -> list[States]:
             raise InputError(f"this model caches {type(layer).__name__}; expected plain keys and values in every layer")
         states.append(States(layer.keys, layer.values))
     return states
+
+
+def cache_of(layers: Sequence[DynamicLayer]) -> DynamicCache:
+    """Return a cache of these layers."""
+    cache = DynamicCache()
+    cache.layers = list(layers)
+    return cache
+
+
+class GrowingLayer(DynamicLayer):
+    """A cache layer that grows in place, a block of slots at a time; DynamicLayer copies everything at each step.
+
+    Args:
+        like: States with the number of heads, width, dtype and device of the layer.
+        rows: The number of rows.
+        slots: The number of slots that prompts fill; see `place`.
+
+    """
+
+    def __init__(self, like: States, rows: int, slots: int) -> None:
+        super().__init__()
+        keys, values = like
+        self.dtype, self.device = keys.dtype, keys.device
+        self._filled = slots
+        self._keys = keys.new_zeros((rows, keys.shape[1], slots + _GROWTH, keys.shape[3]))
+        self._values = values.new_zeros((rows, values.shape[1], slots + _GROWTH, values.shape[3]))
+        self.is_initialized = True
+        self._show()
+
+    def place(self, row: int, states: States) -> None:
+        """Write the states of a group of prompts into the first slots of the rows from `row` on."""
+        rows = slice(row, row + states.keys.shape[0])
+        self._keys[rows, :, : states.keys.shape[2]] = states.keys
+        self._values[rows, :, : states.values.shape[2]] = states.values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Append states and return all."""
+        end = self._filled + key_states.shape[2]
+        if end > self._keys.shape[2]:
+            self._keys = torch.nn.functional.pad(self._keys, (0, 0, 0, _GROWTH))
+            self._values = torch.nn.functional.pad(self._values, (0, 0, 0, _GROWTH))
+        self._keys[:, :, self._filled : end] = key_states
+        self._values[:, :, self._filled : end] = value_states
+        self._filled = end
+        return self._show()
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only these rows."""
+        self._keys, self._values = self._keys[indices], self._values[indices]
+        self._show()
+
+    def _show(self) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = self._keys[:, :, : self._filled], self._values[:, :, : self._filled]
+        return self.keys, self.values
+
+
+class FillingLayer(DynamicLayer):
+    """A cache layer over given memory whose first slots hold a prefix; prompts are appended to it.
+
+    Args:
+        memory: Where keys and values are written.
+        filled: The number of slots that the prefix fills.
+
+    """
+
+    def __init__(self, memory: States, filled: int) -> None:
+        super().__init__()
+        self.dtype, self.device = memory.keys.dtype, memory.keys.device
+        self._memory = memory
+        self.is_initialized = True
+        self._show(filled)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Append states and return all."""
+        start = self._filled
+        end = start + key_states.shape[2]
+        self._memory.keys[:, :, start:end] = key_states
+        self._memory.values[:, :, start:end] = value_states
+        return self._show(end)
+
+    def _show(self, filled: int) -> tuple[Tensor, Tensor]:
+        self._filled = filled
+        self.keys, self.values = self._memory.keys[:, :, :filled], self._memory.values[:, :, :filled]
+        return self.keys, self.values
+
+
+class StaticLayer(DynamicLayer):
+    """A cache layer of fixed shape for CUDA graphs: a tensor holds the next slot, and a mask hides the unused ones.
+
+    Args:
+        memory: Where keys and values are written; all of it is returned by `update`.
+        slot: Shape (1,): where the states of the next token go, in every row.
+
+    """
+
+    def __init__(self, memory: States, slot: Tensor) -> None:
+        super().__init__()
+        self.keys, self.values = memory
+        self.dtype, self.device = memory.keys.dtype, memory.keys.device
+        self._memory, self._slot = memory, slot
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Write the states of one token and return all."""
+        self._memory.keys.index_copy_(2, self._slot, key_states)
+        self._memory.values.index_copy_(2, self._slot, value_states)
+        return self._memory

@@ -1,51 +1,105 @@
-"""A model's live copy, as transformers makes it: from safetensors alone, without remote code unless it is allowed."""
+"""Loading a model with transformers: safetensors only, and no remote code unless it is allowed."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
-from safescape.errors import InputError
+from safescape.errors import InputError, first_line
 from safescape.weights import Model
 
-__all__ = ["give_back", "load_model", "mapped", "quiet"]
+__all__ = [
+    "load_config",
+    "load_generation_config",
+    "load_model",
+    "loading",
+    "mmap_allocations",
+    "quiet",
+    "trim_memory",
+]
+
+_log = logging.getLogger(__name__)
+
+_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    ImportError,
+    StrictDataclassError,
+)
+"""What transformers raises for files that it cannot use; which one depends on the field that is wrong."""
+
+_LIBC: Any = ctypes.CDLL(None) if os.name == "posix" else None
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of `mallopt`, as malloc.h numbers them."""
+_SMALL = 256 * 2**10
+_LARGE = 32 * 2**20
+"""Bytes: the largest threshold that glibc chooses by itself as blocks are freed."""
+
+
+def load_config(model: Model, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """Return a model's configuration.
+
+    Raises:
+        InputError: transformers does not know the architecture, or a field has no valid value.
+
+    """
+    with loading(model.name):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
+    return config
+
+
+def load_generation_config(model: Model, config: PreTrainedConfig) -> GenerationConfig:
+    """Return the generation settings that transformers uses for a loaded model.
+
+    Raises:
+        InputError: generation_config.json cannot be read.
+
+    """
+    with loading(model.name):
+        if (model.directory / "generation_config.json").is_file():
+            return GenerationConfig.from_pretrained(model.directory)
+        return GenerationConfig.from_model_config(config)
 
 
 def load_model(
     model: Model, dtype: torch.dtype, *, attention: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """Load the model that lies in a directory; an adapter on it is not applied.
+    """Load the model of a directory; an adapter on it is not applied.
 
     Args:
-        model: What to load.
-        dtype: Of its weights.
-        attention: How it attends, by the name that transformers knows; its own way by default.
-        trust_remote_code: Whether it may bring its own code.
+        model: The model to load.
+        dtype: The dtype of its weights.
+        attention: The attention implementation, by transformers' name; the model's default if None.
+        trust_remote_code: Whether the model may run its own code.
 
     Raises:
-        InputError: transformers cannot load it, or it lacks a tensor.
+        InputError: transformers cannot load the model, or it lacks a tensor.
 
     """
-    with quiet():
-        try:
-            answer: Any = AutoModelForCausalLM.from_pretrained(
-                model.directory,
-                dtype=dtype,
-                attn_implementation=attention,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            raise InputError(f"{model.name}: transformers cannot load it ({reason})") from error
+    _log.info("loading %s in %s", model.directory, dtype)
+    with loading(model.name):
+        answer: Any = AutoModelForCausalLM.from_pretrained(
+            model.directory,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
     loaded: PreTrainedModel = answer[0]
     if missing := sorted(answer[1]["missing_keys"]):
         raise InputError(f"{model.name}: the checkpoint lacks the tensor {missing[0]}; download the model again")
@@ -53,45 +107,60 @@ def load_model(
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' own progress bars and warnings out of the user's terminal."""
-    level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if has_bars:
-            logging.enable_progress_bar()
+def loading(name: str) -> Iterator[None]:
+    """Load silently with transformers; its errors become one line.
 
+    Raises:
+        InputError: transformers cannot use the files of the model `name`.
 
-_LIBRARY: Any = ctypes.CDLL(None) if os.name == "posix" else None
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Of `mallopt`, as malloc.h numbers them."""
-_SMALL = 256 * 2**10
-_LARGE = 32 * 2**20
-"""Bytes up to which glibc raises its threshold by itself, as blocks of such sizes are freed."""
+    """
+    with quiet():
+        try:
+            yield
+        except _ERRORS as error:
+            hint = "; read its code, then add --trust-remote-code" if "trust_remote_code" in str(error) else ""
+            raise InputError(f"{name}: transformers cannot load it ({_reason(error)}){hint}") from error
 
 
 @contextlib.contextmanager
-def mapped() -> Iterator[None]:
-    """Let every tensor be a mapping of its own, which the system has back as soon as it is freed.
-
-    For loading alone: fresh mappings are filled with zeros, so it makes allocating slower.
-    """
-    if not hasattr(_LIBRARY, "mallopt"):
-        yield
-        return
-    _LIBRARY.mallopt(_MMAP_THRESHOLD, _SMALL)
+def quiet() -> Iterator[None]:
+    """Hide transformers' progress bars and warnings."""
+    level, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        _LIBRARY.mallopt(_MMAP_THRESHOLD, _LARGE)
-        _LIBRARY.mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
+        transformers_logging.set_verbosity(level)
+        if has_bars:
+            transformers_logging.enable_progress_bar()
 
 
-def give_back() -> None:
-    """Give back what is free: some milliseconds, where there is little of it."""
-    if hasattr(_LIBRARY, "malloc_trim"):
-        _LIBRARY.malloc_trim(0)
+@contextlib.contextmanager
+def mmap_allocations() -> Iterator[None]:
+    """Allocate each tensor by its own mmap, which the system gets back as soon as the tensor is freed.
+
+    Use it for loading only: fresh mappings are filled with zeros, which makes allocating slower.
+    """
+    if not hasattr(_LIBC, "mallopt"):
+        yield
+        return
+    _LIBC.mallopt(_MMAP_THRESHOLD, _SMALL)
+    try:
+        yield
+    finally:
+        _LIBC.mallopt(_MMAP_THRESHOLD, _LARGE)
+        _LIBC.mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
+
+
+def trim_memory() -> None:
+    """Return free heap memory to the system; takes some milliseconds."""
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"KeyError: {first_line(error)}"
+    # The first line names the field, the second what is wrong with it.
+    return first_line(error if not isinstance(error, StrictDataclassError) else Exception(" ".join(str(error).split())))

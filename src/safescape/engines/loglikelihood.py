@@ -1,13 +1,12 @@
 """Likelihoods of given continuations, for multiple choice and perplexity.
 
-Knows token numbers only. What it does for speed: continuations that need the same forward pass share it (the options
-of a question, where each is one token); rows that begin alike compute their beginning once; rows of similar length
-are read together, padded behind their end, where a causal model does not look.
+It works on token numbers only. Continuations that need the same forward pass share it (for example the options of a
+question if each is one token). Rows with a common prefix compute it once. Rows of similar length are batched and
+padded at their end, where a causal model does not attend.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,28 +14,28 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from safescape.engines.kv_cache import States, cache_behind, read_prefix
+from safescape.engines.kv_cache import States, cache_with_prefix, common_prefix_length, read_prefix
 
 __all__ = ["Likelihood", "Request", "score"]
 
 _LOGITS = 2**26
-"""The most logits computed at a time: 256 MiB in fp32."""
-_WORTH_SHARING = 0.5
-"""Rows share a beginning when it is at least this part of the shorter one."""
+"""The maximum number of logits computed at a time: 256 MiB in fp32."""
+_SHARED_FRACTION = 0.5
+"""Rows are grouped if their common prefix is at least this fraction of the shorter row."""
 
 
 class Likelihood(NamedTuple):
-    """How likely a model finds a continuation."""
+    """The likelihood of a continuation under a model."""
 
     log_probability: float
-    """Natural logarithm, summed over the continuation's tokens."""
+    """The natural logarithm, summed over the continuation's tokens."""
     tokens: int
     greedy: bool
-    """Whether every one of its tokens is the most likely one there."""
+    """Whether each token is the most likely one at its position."""
 
 
 class Request(NamedTuple):
-    """Token numbers: what is given, at least one, and what is scored after it, at least one."""
+    """Token numbers of a context and of the continuation to score, at least one each."""
 
     context: Sequence[int]
     continuation: Sequence[int]
@@ -47,8 +46,11 @@ def score(model: PreTrainedModel, requests: Sequence[Request], *, batch_size: in
 
     Args:
         model: A causal language model in evaluation mode.
-        requests: What is scored after what.
-        batch_size: The most rows read together.
+        requests: The contexts and continuations.
+        batch_size: The maximum number of rows read together.
+
+    Returns:
+        One likelihood per request, in the order of the requests.
 
     """
     by_row: dict[tuple[int, ...], list[int]] = {}
@@ -59,12 +61,12 @@ def score(model: PreTrainedModel, requests: Sequence[Request], *, batch_size: in
     with torch.inference_mode():
         for group in _groups(sorted(by_row)):
             contexts = (len(requests[number].context) for row in group for number in by_row[row])
-            # the logits after a context are needed, so its last token is never part of what is shared
-            shared = min(_common(group[0], group[-1]), min(contexts) - 1)
+            # The logits after a context are needed, so its last token is not part of the shared prefix.
+            shared = min(common_prefix_length([group[0], group[-1]]), min(contexts) - 1)
             prefix = read_prefix(model, group[0][:shared])
             for batch in _batches(group, shared, batch_size, max(1, _LOGITS // vocabulary)):
                 asked = [[requests[number] for number in by_row[row]] for row in batch]
-                # a row's logits are needed from the last token of its shortest context
+                # A row's logits are needed from the last token of its shortest context on.
                 start = min(len(request.context) for some in asked for request in some) - 1
                 kept = max(map(len, batch)) - start
                 log_probabilities = _log_probabilities(model, [row[shared:] for row in batch], prefix, kept)
@@ -75,26 +77,33 @@ def score(model: PreTrainedModel, requests: Sequence[Request], *, batch_size: in
 
 
 def _likelihood(log_probabilities: Tensor, request: Request, start: int) -> Likelihood:
-    """Read a continuation off the log-probabilities (positions, vocabulary) that begin at position `start`."""
+    """Return the likelihood of one continuation.
+
+    Args:
+        log_probabilities: Shape (positions, vocabulary), from position `start` of the row on.
+        request: The context and the continuation.
+        start: The position of the first row of `log_probabilities`.
+
+    """
     first = len(request.context) - 1 - start
     there = log_probabilities[first : first + len(request.continuation)]
     targets = torch.tensor(list(request.continuation), device=there.device)
     taken = there.gather(1, targets[:, None])[:, 0]
-    # one token after another in fp64, so that the sum does not depend on how many threads there are
+    # Added in order in fp64, so that the sum does not depend on the number of threads.
     return Likelihood(
         sum(taken.double().tolist()), len(request.continuation), bool((there.argmax(dim=1) == targets).all())
     )
 
 
 def _groups(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Split sorted rows where their beginnings part; what a group shares, its first and its last row share.
+    """Group sorted rows by their common prefix, which is that of a group's first and last row.
 
-    Rows that share their beginning with no other are a group too: they are read together, whatever little they share.
+    Rows that share a long prefix with no other row form one group of their own.
     """
     alone: list[tuple[int, ...]] = []
     group: list[tuple[int, ...]] = []
     for row in rows:
-        if group and _common(group[0], row) < _WORTH_SHARING * min(len(group[0]), len(row)):
+        if group and common_prefix_length([group[0], row]) < _SHARED_FRACTION * min(len(group[0]), len(row)):
             if len(group) > 1:
                 yield group
             else:
@@ -108,14 +117,10 @@ def _groups(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
         yield alone + group
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-
-
 def _batches(
     rows: Sequence[tuple[int, ...]], shared: int, most_rows: int, most_positions: int
 ) -> Iterator[list[tuple[int, ...]]]:
-    """Put rows of similar length together, as long as their logits stay few enough."""
+    """Split rows into batches of similar length with at most `most_rows` rows and `most_positions` positions."""
     batch: list[tuple[int, ...]] = []
     for row in sorted(rows, key=len):
         if batch and (len(batch) == most_rows or (len(row) - shared) * (len(batch) + 1) > most_positions):
@@ -129,9 +134,9 @@ def _batches(
 def _log_probabilities(
     model: PreTrainedModel, rows: Sequence[Sequence[int]], prefix: Sequence[States], kept: int
 ) -> Tensor:
-    """Shape (rows, kept, vocabulary), fp32: after each of the last `kept` positions of the longest row."""
+    """Return the log-probabilities at the last `kept` positions of the longest row: (rows, kept, vocabulary), fp32."""
     longest = max(map(len, rows))
     tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=model.device)
-    cache = cache_behind(prefix, len(rows))
+    cache = cache_with_prefix(prefix, len(rows))
     logits = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=kept).logits
     return torch.log_softmax(logits[:, -kept:].float(), dim=-1)

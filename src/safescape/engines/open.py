@@ -1,4 +1,4 @@
-"""The engine that a survey asks for."""
+"""Opening the engine that a survey names."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from safescape.engines.loading import load_config
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
-from safescape.engines.vllm.launch import Room
-from safescape.engines.vllm.lora import Adapters, adapters_of, why_merged
+from safescape.engines.vllm.launch import TokenCounts
+from safescape.engines.vllm.lora import LoadedAdapters, adapters_of, why_merged
 from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace
@@ -19,7 +20,7 @@ from safescape.weights import Model, Subspace
 __all__ = ["check_length", "open_engine"]
 
 _SCORED_LATER = 1024
-"""Tokens of what the origin may be asked to read besides: harmless requests with their answers."""
+"""Tokens of a harmless request with its answer, which the origin may have to score afterwards."""
 
 
 def open_engine(
@@ -28,13 +29,13 @@ def open_engine(
     """Load a survey's model into its engine, at the origin.
 
     Args:
-        survey: What is measured.
-        model: The model it names, found on this disk.
-        tokenizer: The model's.
-        chats: By probe, what is read for each prompt.
+        survey: The specification of the measurement.
+        model: The survey's model on this disk.
+        tokenizer: The model's tokenizer.
+        chats: For each probe, by name, its prompts in the model's chat template.
 
     Raises:
-        InputError: the engine is not installed here, or cannot take the model.
+        InputError: The engine is not installed, or cannot load the model.
 
     """
     subspace = Subspace(survey.subspace, model.weights, survey.through, torch.device(survey.device).type)
@@ -45,31 +46,32 @@ def open_engine(
         "trust_remote_code": survey.trust_remote_code,
     }
     if survey.engine == "vllm":
-        room = _room(survey, tokenizer, chats)
-        adapters = _adapters(survey, model)
-        return VllmEngine(
-            model, tokenizer, subspace, room=room, gpus=survey.tensor_parallel, adapters=adapters, **settings
-        )
+        settings |= {
+            "counts": _token_counts(survey, tokenizer, chats),
+            "gpus": survey.tensor_parallel,
+            "adapters": _adapters(survey, model),
+        }
+        return VllmEngine(model, tokenizer, subspace, **settings)
     return TransformersEngine(model, tokenizer, subspace, **settings)
 
 
 def check_length(
     survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
 ) -> None:
-    """Find out that a model reads as many tokens as a survey asks of it at most.
+    """Check that the model's context is long enough for the survey.
 
     Raises:
-        InputError: it reads fewer.
+        InputError: It is too short, or the model's configuration cannot be loaded.
 
     """
-    config = AutoConfig.from_pretrained(model.directory, trust_remote_code=survey.trust_remote_code)
+    config = load_config(model, trust_remote_code=survey.trust_remote_code)
     most = getattr(config.get_text_config(), "max_position_embeddings", None)
-    needed = _room(survey, tokenizer, chats).needed
+    needed = _token_counts(survey, tokenizer, chats).needed
     if most is not None and needed is not None and needed > most:
         raise InputError(f"{model.name}: reads {most} tokens, {needed} are asked for; lower --max-new-tokens")
 
 
-def _adapters(survey: Survey, model: Model) -> Adapters | None:
+def _adapters(survey: Survey, model: Model) -> LoadedAdapters | None:
     if survey.adapter == "merged":
         return None
     why = why_merged(
@@ -81,7 +83,9 @@ def _adapters(survey: Survey, model: Model) -> Adapters | None:
     return adapters_of(axis, survey.points_together, getattr(torch, survey.dtype))
 
 
-def _room(survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]) -> Room:
+def _token_counts(
+    survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
+) -> TokenCounts:
     def longest(texts: Sequence[str]) -> int:
         return max(map(len, tokenizer(list(texts))["input_ids"]))
 
@@ -95,9 +99,9 @@ def _room(survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str
         for option in question.options
     ]
     if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
-        # what such a task asks is known when it asks
+        # The texts of an lm-eval task are known only when it runs.
         request = None
     else:
         request = max(answer, longest(texts) + 1 if texts else 0)
     answers = min(survey.batch_size, survey.points_together * max(map(len, chats.values())))
-    return Room(request, request and max(request, _SCORED_LATER), answers * answer)
+    return TokenCounts(request, request and max(request, _SCORED_LATER), answers * answer)

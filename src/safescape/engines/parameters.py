@@ -1,9 +1,9 @@
-"""The live model's tensors by the checkpoint's names, each written whole and read back bit-equal.
+"""The live model's parameters by the checkpoint's names, written in place and read back bit-equal.
 
-Knows no direction and no prompt. On a CPU the weights of linear layers lie in oneDNN's own blocked layout: without it
-every matrix product first sorts the whole weight, which costs more than the product itself as long as few answers are
-decoded together. They are sorted once a move instead. The layout holds the same numbers, and there is no second copy,
-but for an output head that is tied to the embedding: the embedding needs rows, the head needs blocks.
+On a CPU the weights of linear layers are stored in oneDNN's blocked layout. Otherwise every matrix product would first
+reorder the whole weight, which takes longer than the product itself while few answers are decoded together; now a
+weight is reordered once per move. The layout has the same numbers, and there is no second copy, except of an output
+head that is tied to the embedding: the embedding needs rows, the head needs blocks.
 """
 
 from __future__ import annotations
@@ -20,59 +20,53 @@ from transformers import PreTrainedModel
 from safescape.errors import InputError
 from safescape.weights import Weights
 
-__all__ = ["LiveTensor", "live_tensors", "named_as_in", "quicken", "stored_name"]
+__all__ = ["BlockedLinear", "LiveTensor", "block_linear_layers", "checkpoint_name", "live_tensors", "parameters_of"]
 
 _ROWS = 64
-"""How many rows oneDNN should expect in a product when it chooses the layout; any number gives the right result."""
+"""The number of rows that oneDNN chooses the layout for; products with any other number are correct, too."""
 
 
-class _BlockedLinear(Module):
-    """A linear layer whose weight lies in oneDNN's blocked layout."""
+def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTensor]:
+    """Return the live tensors by the checkpoint's names: tied ones once, and no buffers or integer tensors.
 
-    def __init__(self, linear: Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.bias = linear.bias
-        self.put(linear.weight.data)
+    Linear layers on a CPU are replaced by blocked ones.
 
-    def put(self, weight: Tensor) -> None:
-        """Take a weight of shape (out_features, in_features)."""
-        self._blocked = _blocked(weight)
+    Raises:
+        InputError: A parameter is not in the checkpoint under its own name, or has another shape there.
 
-    @property
-    def weight(self) -> Tensor:
-        """The weight in the usual layout, a copy."""
-        return self._blocked.to_dense()
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Return `states @ weight.T + bias`."""
-        return _product(self._blocked, self.bias, states)
-
-
-def _blocked(weight: Tensor) -> Tensor:
-    blocked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
-    return blocked
-
-
-def _product(blocked: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, blocked, bias, "none", [], "")
-    return product
+    """
+    parameters = parameters_of(model, weights)
+    holders: dict[Tensor, int] = {}
+    linears: dict[Tensor, dict[str, Linear]] = {}
+    for path, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            holders[parameter] = holders.get(parameter, 0) + 1
+        # A subclass of Linear may have a forward of its own.
+        if type(module) is Linear and _can_be_blocked(module.weight):
+            linears.setdefault(module.weight, {})[path] = module
+    live = {}
+    for name, parameter in parameters.items():
+        blocked = {path: BlockedLinear(linear) for path, linear in linears.get(parameter, {}).items()}
+        for path, layer in blocked.items():
+            model.set_submodule(path, layer)
+        live[name] = LiveTensor(parameter, list(blocked.values()), is_shared=len(blocked) < holders[parameter])
+    return live
 
 
 class LiveTensor:
-    """One tensor of the live model: held by a parameter, by the linear layers that have it blocked, or by both."""
+    """One tensor of the live model, held by a parameter, by blocked linear layers, or by both."""
 
-    def __init__(self, parameter: Parameter, blocked: Sequence[_BlockedLinear], *, is_shared: bool) -> None:
+    def __init__(self, parameter: Parameter, blocked: Sequence[BlockedLinear], *, is_shared: bool) -> None:
         self.shape, self.dtype, self.device = parameter.shape, parameter.dtype, parameter.device
         self._blocked = blocked
         self._parameter = parameter if is_shared or not blocked else None
         if self._parameter is not None:
-            # it may be a view of the checkpoint's mapped file, which would keep all of the file's pages
+            # The loaded data may be a view of the checkpoint's mapped file and would keep all of its pages in memory.
             parameter.data = parameter.data.clone()
 
     @property
     def place(self) -> Tensor | None:
-        """Where the values stand and may be written in place; None if they must be handed to `write`."""
+        """The memory that the values may be written to in place; None if they must be passed to `write`."""
         return None if self._blocked or self._parameter is None else self._parameter.data
 
     def write(self, values: Tensor) -> None:
@@ -88,39 +82,34 @@ class LiveTensor:
         return self._blocked[0].weight if self._parameter is None else self._parameter.data
 
 
-def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTensor]:
-    """Return the live tensors by the checkpoint's names, tied ones once, buffers and integers not at all.
+class BlockedLinear(Module):
+    """A linear layer whose weight is stored in oneDNN's blocked layout."""
 
-    Linear layers on a CPU are replaced by blocked ones.
+    def __init__(self, linear: Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        self.put(linear.weight.data)
 
-    Raises:
-        InputError: a parameter is not in the checkpoint under its own name, or has another shape there.
+    def put(self, weight: Tensor) -> None:
+        """Set the weight, of shape (out_features, in_features)."""
+        self._blocked = _blocked(weight)
 
-    """
-    named = named_as_in(weights, model)
-    holders: dict[Tensor, int] = {}
-    linears: dict[Tensor, dict[str, Linear]] = {}
-    for path, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            holders[parameter] = holders.get(parameter, 0) + 1
-        # a subclass may have a forward of its own
-        if type(module) is Linear and _can_be_blocked(module.weight):
-            linears.setdefault(module.weight, {})[path] = module
-    live = {}
-    for name, parameter in named.items():
-        blocked = {path: _BlockedLinear(linear) for path, linear in linears.get(parameter, {}).items()}
-        for path, layer in blocked.items():
-            model.set_submodule(path, layer)
-        live[name] = LiveTensor(parameter, list(blocked.values()), is_shared=len(blocked) < holders[parameter])
-    return live
+    @property
+    def weight(self) -> Tensor:
+        """A copy of the weight in the usual layout."""
+        return self._blocked.to_dense()
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return `states @ weight.T + bias`."""
+        return _product(self._blocked, self.bias, states)
 
 
-def quicken(model: PreTrainedModel) -> None:
-    """Let the linear layers of a model on a CPU multiply with a blocked copy of their weight, as it stands now.
+def block_linear_layers(model: PreTrainedModel) -> None:
+    """Let the linear layers of a model on a CPU multiply with a blocked copy of their present weight.
 
-    The copy hides the weight's later changes: this is for a model that does not change until each layer's `forward`
-    was taken back (it is set on the layer itself). Nothing is done where the copies would take more than half of the
-    memory that is free.
+    `forward` is set on each layer itself; delete it to undo the change. Until then, the layer does not see changes of
+    its weight. Nothing is done if the copies would take more than half of the free memory.
     """
     linears = [
         module
@@ -134,25 +123,17 @@ def quicken(model: PreTrainedModel) -> None:
         linear.forward = functools.partial(_product, _blocked(linear.weight.detach()), linear.bias)  # type: ignore[method-assign]
 
 
-def _can_be_blocked(weight: Tensor) -> bool:
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    if weight.dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return weight.dtype == torch.float32
-
-
-def named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter]:
-    """Return a model's parameters by the names that they have in a checkpoint of it.
+def parameters_of(model: PreTrainedModel, weights: Weights) -> dict[str, Parameter]:
+    """Return a model's parameters by their names in a checkpoint of it.
 
     Raises:
-        InputError: a parameter is not in the checkpoint under its own name, or has another shape there.
+        InputError: A parameter is not in the checkpoint under its own name, or has another shape there.
 
     """
     known = set(weights.names())
-    named = {}
+    parameters = {}
     for live, parameter in model.named_parameters():
-        name = stored_name(live, model, known)
+        name = checkpoint_name(live, model, known)
         if name is None:
             raise InputError(
                 f"the model's parameter {live} is stored under another name in the checkpoint; "
@@ -164,11 +145,36 @@ def named_as_in(weights: Weights, model: PreTrainedModel) -> dict[str, Parameter
                 f"the tensor {name} has shape {tuple(shape)} in the checkpoint and {tuple(parameter.shape)} in the "
                 "model; download the model again"
             )
-        named[name] = parameter
-    return named
+        parameters[name] = parameter
+    return parameters
 
 
-def stored_name(live: str, model: PreTrainedModel, known: Container[str]) -> str | None:
-    """Return the one of a checkpoint's names that belongs to a live tensor; None if there is none."""
+def checkpoint_name(live: str, model: PreTrainedModel, known: Container[str]) -> str | None:
+    """Return the name in a checkpoint of the parameter `live`, with or without the base model's prefix; None if absent.
+
+    Args:
+        live: The name in the live model.
+        model: The model.
+        known: The names in the checkpoint.
+
+    """
     head = f"{model.base_model_prefix}."
     return next((name for name in (live, live.removeprefix(head), head + live) if name in known), None)
+
+
+def _can_be_blocked(weight: Tensor) -> bool:
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
+
+
+def _blocked(weight: Tensor) -> Tensor:
+    blocked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+    return blocked
+
+
+def _product(blocked: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, blocked, bias, "none", [], "")
+    return product

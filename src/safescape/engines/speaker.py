@@ -1,7 +1,6 @@
-"""Answers chats and scores texts with a live model, wherever its weights stand.
+"""Answering chats and scoring texts with a live model: from text to token numbers and back.
 
-The way from text to token numbers and back. Knows nothing of how the weights came to stand there: an engine moved
-them, or somebody's training did.
+It does not know how the weights got their values; an engine may have moved them, or a Trainer may have trained them.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from safescape.engines.decoding import OpenRows, decode
+from safescape.engines.decoding import OpenBatch, decode
 from safescape.engines.loglikelihood import Likelihood, Request, score
 from safescape.errors import InputError
 from safescape.survey import Response
@@ -22,13 +21,13 @@ class Speaker:
     """Answers chats and scores texts.
 
     Args:
-        model: A causal language model in evaluation mode; it is read anew at every call, and nothing of it is kept.
-        tokenizer: The model's.
-        batch_size: The most answers decoded together.
-        open_rows: Another way to decode; see `decode`.
+        model: A causal language model in evaluation mode; nothing computed from it is kept between calls.
+        tokenizer: The model's tokenizer.
+        batch_size: The maximum number of answers decoded together.
+        open_batch: Prefills a batch in another way; see `decode`.
 
     Raises:
-        InputError: the model keeps something else than keys and values between its tokens.
+        InputError: The model has a recurrent state.
 
     """
 
@@ -37,7 +36,7 @@ class Speaker:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int,
-        open_rows: OpenRows | None = None,
+        open_batch: OpenBatch | None = None,
     ) -> None:
         if getattr(model, "_is_stateful", False):
             raise InputError(
@@ -45,15 +44,16 @@ class Speaker:
                 "supported; give a transformer"
             )
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
-        self._open_rows = open_rows
+        self._open_batch = open_batch
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily.
 
         Args:
-            chats: What the model reads, chat template and all.
-            max_new_tokens: The most tokens of an answer.
-            stop: Substrings that settle an answer as soon as they appear; empty: every answer is written to its end.
+            chats: Prompts in the chat template.
+            max_new_tokens: The maximum number of tokens of an answer.
+            stop: Substrings that settle and end an answer as soon as it contains one of them; if empty, every answer
+                is written to its end.
 
         """
         tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
@@ -64,30 +64,30 @@ class Speaker:
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
             is_settled=self._settled_by(stop),
-            open_rows=self._open_rows,
+            open_batch=self._open_batch,
         )
         return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Score texts after contexts, each on its own.
+        """Score continuations after their contexts.
 
         Args:
-            requests: (context, continuation). A context's trailing spaces count as the continuation's, as in lm-eval.
-                With an empty context the continuation's first token is given, not scored, as in transformers' loss.
+            requests: (context, continuation). Trailing spaces of a context count as the continuation's, as in lm-eval.
+                With an empty context the continuation's first token is not scored, as in transformers' loss.
 
         Raises:
-            InputError: nothing is left to score.
+            InputError: A continuation has no token to score.
 
         """
         wanted = [request_of(self._tokenizer, *request) for request in requests]
         return score(self._model, wanted, batch_size=self._batch_size)
 
     def _settled_by(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-        """Tell whether an answer holds one of the substrings, looking only where its newest token can have made one."""
+        """Return a function that tells whether an answer contains a substring that its newest token can end."""
         if not stop:
             return lambda tokens: False
-        # a token is at least one byte, so the longest substring lies within this many; the slack is for a
-        # character that began before the window
+        # A token is at least one byte, so the longest substring lies within this many tokens. The extra ones are for
+        # a character that begins before the window.
         window = max(len(text.encode()) for text in stop) + 8
 
         def is_settled(tokens: Sequence[int]) -> bool:
@@ -98,10 +98,10 @@ class Speaker:
 
 
 def request_of(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str) -> Request:
-    """Split what is given from what is scored; see `Speaker.loglikelihood`.
+    """Tokenise a context and its continuation; see `Speaker.loglikelihood`.
 
     Raises:
-        InputError: nothing is left to score.
+        InputError: The continuation has no token to score.
 
     """
     kept = context.rstrip()
@@ -113,7 +113,7 @@ def request_of(tokenizer: PreTrainedTokenizerBase, context: str, continuation: s
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
-    """Return what tokens say; special ones say nothing."""
+    """Return the text of tokens, without special tokens."""
     return str(tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 

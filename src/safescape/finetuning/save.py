@@ -17,7 +17,7 @@ from torch import Tensor
 
 from safescape.errors import InputError
 from safescape.survey import Point
-from safescape.weights import Blends, Model, Mover
+from safescape.weights import BlockSpace, Model, Mover
 
 __all__ = ["holds_pairs_alone", "save_blend", "save_rescaled"]
 
@@ -25,7 +25,9 @@ _KEPT = ("*.json", "*.jinja", "*.model", "*.txt")
 _NOT_KEPT = ("finetune.json", "training.json", "trainer_state.json", "adapter_config.json")
 
 
-def save_blend(base: Model, tuned: Model, blends: Blends, point: Point, dtype: torch.dtype, directory: Path) -> None:
+def save_blend(
+    base: Model, tuned: Model, blends: BlockSpace, point: Point, dtype: torch.dtype, directory: Path
+) -> None:
     """Save a point as a checkpoint, in files like those of the finetune, one of them in memory at a time.
 
     Args:
@@ -58,7 +60,7 @@ def save_blend(base: Model, tuned: Model, blends: Blends, point: Point, dtype: t
     config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def save_rescaled(adapter: Path, blends: Blends, point: Point, directory: Path) -> None:
+def save_rescaled(adapter: Path, blends: BlockSpace, point: Point, directory: Path) -> None:
     """Save a LoRA with every B scaled by the coordinate of its block.
 
     Args:

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import PreTrainedModel
 
-from safescape.engines import bare, stored_name
+from safescape.engines import checkpoint_name, unwrap
 from safescape.errors import InputError, RunError
-from safescape.weights import BEYOND_LORA, LowRank, Weights, dot, resolve
+from safescape.weights import UNSUPPORTED_LORA_FIELDS, LowRank, Weights, dot, resolve
 
 __all__ = ["Start"]
 
@@ -49,7 +49,7 @@ class Start:
 
     def __init__(self, model: Module) -> None:
         _check_adapters(model)
-        inside = bare(model)
+        inside = unwrap(model)
         self._origin = _origin(inside)
         stored = {} if self._origin is None else dict.fromkeys(self._origin.weights.names(), self._origin.weights)
         self._parts = {
@@ -177,7 +177,7 @@ def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[st
             continue
         if not parameter.is_floating_point():
             raise InputError(f"the tensor {name} is quantised ({parameter.dtype}); train the model in float weights")
-        yield stored_name(name, model, known) or name, parameter, layers.get(id(parameter))
+        yield checkpoint_name(name, model, known) or name, parameter, layers.get(id(parameter))
 
 
 def _own_name(path: str, active: set[str]) -> str | None:
@@ -214,7 +214,7 @@ def _check_adapters(model: Module) -> None:
     found = [getattr(module, "peft_config", None) or {} for module in model.modules()]
     for config in (config for configs in found if isinstance(configs, dict) for config in configs.values()):
         kind = str(config.peft_type.value)
-        further = next((field for field in BEYOND_LORA if getattr(config, field, None)), None)
+        further = next((field for field in UNSUPPORTED_LORA_FIELDS if getattr(config, field, None)), None)
         if kind != "LORA" or further is not None:
             raise InputError(
                 f"the model is trained through {kind if further is None else further}, expected a plain LoRA or all "

@@ -26,7 +26,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from safescape.engines import load_model, named_as_in, quiet
+from safescape.engines import load_model, parameters_of, quiet
 from safescape.errors import InputError, RunError
 from safescape.finetuning.conversations import Conversation
 from safescape.finetuning.directory import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
@@ -226,7 +226,7 @@ def _loaded(model: Model, finetune: Finetune) -> PreTrainedModel:
     loaded = load_model(model, torch.float32)
     if not isinstance(model.weights, Checkpoint):
         with torch.no_grad():
-            for name, parameter in named_as_in(model.weights, loaded).items():
+            for name, parameter in parameters_of(loaded, model.weights).items():
                 parameter.copy_(model.weights.tensor(name))
     if finetune.method == "freeze":
         _freeze(loaded, finetune.frozen_layers)

@@ -24,7 +24,7 @@ import torch
 from torch.nn import Module
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import Speaker, bare, visiting
+from safescape.engines import Speaker, borrow, unwrap
 from safescape.errors import InputError
 from safescape.finetuning.start import Start
 from safescape.judges import Judge
@@ -227,7 +227,7 @@ class Watch:
     ) -> None:
         if not tokenizer.chat_template:
             raise InputError("the tokenizer has no chat template; set tokenizer.chat_template before the training")
-        self._model, self._asked, self._precision = bare(model), asked, precision
+        self._model, self._asked, self._precision = unwrap(model), asked, precision
         # asking changes a tokenizer's padding and truncation, which the training may rely on
         tokenizer = copy.deepcopy(tokenizer)
         self._speaker = Speaker(self._model, tokenizer, asked.batch_size)
@@ -249,7 +249,7 @@ class Watch:
 
         """
         began = time.monotonic()
-        with visiting(self._model, self._precision):
+        with borrow(self._model, self._precision):
             first, *further = [self._reading(probe) for probe in self._asked.probes]
         there = travelled(self._start, self._axes)
         return Measurement(

@@ -1,22 +1,33 @@
-"""How fast this machine measures, side by side: the procedure of the paper's script, plain `generate`, the engines."""
+"""Benchmarks of this machine: the procedure of the paper's script, plain `generate`, and the engines."""
 
 from __future__ import annotations
 
-from safescape.speed.results import Bench, Compared, Matrices, compare_sides, matrices_of
-from safescape.speed.sides import REFERENCE, Measured, Side, Task, peak_bytes, product_rate, read_once, sides_here
+from safescape.speed.results import Bench, MatrixSizes, SideResult, matrix_sizes, measure_sides
+from safescape.speed.sides import (
+    REFERENCE,
+    PointTiming,
+    Side,
+    SideTiming,
+    Task,
+    matmul_rate,
+    peak_bytes,
+    prefill_tokens,
+    sides_here,
+)
 
 __all__ = [
     "REFERENCE",
     "Bench",
-    "Compared",
-    "Matrices",
-    "Measured",
+    "MatrixSizes",
+    "PointTiming",
     "Side",
+    "SideResult",
+    "SideTiming",
     "Task",
-    "compare_sides",
-    "matrices_of",
+    "matmul_rate",
+    "matrix_sizes",
+    "measure_sides",
     "peak_bytes",
-    "product_rate",
-    "read_once",
+    "prefill_tokens",
     "sides_here",
 ]

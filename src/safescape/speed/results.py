@@ -1,4 +1,4 @@
-"""Every side in turn, and how they compare."""
+"""The results of a benchmark: every side in a process of its own, and its figures beside the reference's."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ import psutil
 import torch
 
 from safescape.errors import RunError
-from safescape.speed.sides import REFERENCE, Measured, Side, Task, measure_side
+from safescape.speed.sides import REFERENCE, Side, SideTiming, Task, measure_side
 from safescape.weights import Weights, resolve
 
-__all__ = ["Bench", "Compared", "Matrices", "compare_sides", "matrices_of"]
+__all__ = ["Bench", "MatrixSizes", "SideResult", "matrix_sizes", "measure_sides"]
 
 
-class Matrices(NamedTuple):
-    """How many weights are multiplied with."""
+class MatrixSizes(NamedTuple):
+    """The numbers of weights in matrix products."""
 
     body: int
-    """In the layers."""
+    """The weights of the layers."""
     head: int
-    """In the output head: the embedding, where it is tied."""
+    """The weights of the output head; the embedding's, if they are tied."""
 
     def operations(self, read: int, written: int) -> int:
-        """Return the fewest operations for so many tokens: 2 a weight and token, of the head only for written ones."""
+        """Return the minimum of operations: 2 per weight and token, of the head for written tokens only."""
         return 2 * self.body * (read + written) + 2 * self.head * written
 
 
-class Compared(NamedTuple):
-    """One side beside the others."""
+class SideResult(NamedTuple):
+    """The figures of one side."""
 
     side: Side
     seconds: float
-    """From the loaded model to the last verdict."""
+    """The time from the loaded model to the last verdict."""
     ratio: float | None
-    """How many times as fast as the reference procedure; None where that was not measured."""
+    """The speed relative to the reference procedure; None if that was not measured."""
     peak_bytes: int
     move: float
-    """Seconds, the median over the points away from the origin."""
+    """The median seconds of a move away from the origin."""
     share_at_origin: float
-    """Of the time to answer, what the machine's own matrix products would take; the floor is 2 operations a weight and
-    token, of the output head only for tokens that are written."""
+    """The fraction of the answering time that the machine's own matrix products would take; the operations are those
+    of `MatrixSizes.operations`."""
     share_outside: float
-    """The same at the points away from the origin."""
+    """The same fraction at the points away from the origin."""
     agreeing: int | None
-    """Verdicts that are the reference's; None where that was not measured."""
+    """The number of verdicts equal to the reference's; None if that was not measured."""
     verdicts: int
 
 
 class Bench(NamedTuple):
-    """What this machine reaches."""
+    """The results of a benchmark on this machine."""
 
     task: Task
     machine: str
-    sides: tuple[Compared, ...]
-    measured: tuple[Measured, ...]
+    sides: tuple[SideResult, ...]
+    measured: tuple[SideTiming, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return it as bench.json has it; `rate` is of matrix products, operations a second."""
+        """Return the content of bench.json; `rate` is that of matrix products, in operations per second."""
         points = [
             {"side": each.side.name, "rate": each.rate} | {k: v for k, v in point._asdict().items() if k != "complied"}
             for each in self.measured
@@ -72,17 +72,17 @@ class Bench(NamedTuple):
         return {"schema": 1, "task": self.task._asdict(), "machine": self.machine, "sides": sides, "points": points}
 
 
-def compare_sides(task: Task, sides: Sequence[Side], on_side: Callable[[Measured], None]) -> Bench:
-    """Measure the sides one after another, each in a fresh process.
+def measure_sides(task: Task, sides: Sequence[Side], on_side: Callable[[SideTiming], None]) -> Bench:
+    """Measure the sides one after another, each in a new process.
 
     Args:
-        task: What each measures.
-        sides: Which ones.
-        on_side: Told after each.
+        task: The task of every side.
+        sides: The sides to measure.
+        on_side: Called after each side.
 
     Raises:
-        InputError: the model or the prompts cannot be used.
-        RunError: a side's process died.
+        InputError: The model or the prompts cannot be used.
+        RunError: The process of a side died.
 
     """
     measured = []
@@ -94,21 +94,21 @@ def compare_sides(task: Task, sides: Sequence[Side], on_side: Callable[[Measured
                 raise RunError(f"{side.name}: its process died, perhaps for want of memory; lower --limit") from error
         on_side(measured[-1])
     base = next((each for each in measured if each.side == REFERENCE), None)
-    matrices = matrices_of(resolve(task.model).weights)
-    return Bench(task, _machine(), tuple(_compared(each, base, matrices) for each in measured), tuple(measured))
+    sizes = matrix_sizes(resolve(task.model).weights)
+    return Bench(task, _machine(), tuple(_result(each, base, sizes) for each in measured), tuple(measured))
 
 
-def _compared(found: Measured, base: Measured | None, matrices: Matrices) -> Compared:
+def _result(found: SideTiming, base: SideTiming | None, sizes: MatrixSizes) -> SideResult:
     def share(at_origin: bool) -> float:
         there = [point for point in found.points if (point.alpha == 0) is at_origin]
-        floor = sum(matrices.operations(point.read, point.written) for point in there)
+        floor = sum(sizes.operations(point.read, point.written) for point in there)
         seconds = sum(point.answering for point in there)
         return floor / (found.rate * seconds) if seconds else 0.0
 
     moves = sorted(point.moving for point in found.points if point.alpha)
     pairs = [] if base is None else list(zip(found.points, base.points, strict=True))
     same = sum(a == b for mine, theirs in pairs for a, b in zip(mine.complied, theirs.complied, strict=True))
-    return Compared(
+    return SideResult(
         side=found.side,
         seconds=found.seconds,
         ratio=None if base is None else base.seconds / found.seconds,
@@ -121,15 +121,15 @@ def _compared(found: Measured, base: Measured | None, matrices: Matrices) -> Com
     )
 
 
-def matrices_of(weights: Weights) -> Matrices:
-    """Count the weights of a checkpoint that are multiplied with."""
+def matrix_sizes(weights: Weights) -> MatrixSizes:
+    """Count the weights of a checkpoint that take part in matrix products."""
     sizes = {name: weights.tensor(name).numel() for name in weights.names() if weights.tensor(name).dim() == 2}
     embeddings = {name for name in sizes if "embed" in name or "wte" in name or "wpe" in name}
     heads = [name for name in sizes if "lm_head" in name or "embed_out" in name] or sorted(
         embeddings, key=lambda name: -sizes[name]
     )[:1]
     body = sum(size for name, size in sizes.items() if name not in embeddings | set(heads))
-    return Matrices(body, sizes[heads[0]])
+    return MatrixSizes(body, sizes[heads[0]])
 
 
 def _machine() -> str:

@@ -1,8 +1,8 @@
-"""One side of the comparison: the same points, prompts, direction and decoding, each measured in a process of its own.
+"""The sides of a benchmark: the reference procedure, plain `generate`, and the engines, on the same task.
 
-The reference procedure is written from its description (arXiv 2405.17374, section 3, and the released script): fp32,
-the state dict deep-copied, the direction stored, the live weights walked from point to point by repeated addition,
-prompts in batches of 4 padded on the left, `model.generate` for every answer until it ends by itself or is full.
+The reference procedure follows its description (arXiv 2405.17374, section 3, and the released script): fp32, a deep
+copy of the state dict, a stored direction, live weights moved from point to point by repeated addition, prompts in
+batches of 4 padded on the left, and `model.generate` for every answer until it ends by itself or is full.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import is_vllm_here, open_engine, quiet
+from safescape.engines import is_vllm_here, load_model, open_engine
+from safescape.engines.kv_cache import common_prefix_length
 from safescape.judges import KeywordJudge
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import KEYWORD, Exchange, Lines, Outcome, Point, PromptProbe, RandomAxis, Survey
@@ -25,147 +26,146 @@ from safescape.weights import Model, RandomDirection, resolve
 
 __all__ = [
     "REFERENCE",
-    "Measured",
+    "PointTiming",
     "Side",
-    "Stop",
+    "SideTiming",
     "Task",
+    "matmul_rate",
     "measure_side",
     "peak_bytes",
-    "product_rate",
-    "read_once",
+    "prefill_tokens",
     "sides_here",
 ]
 
 _SEED, _SPAN = 0, 0.5
+_REFERENCE_BATCH = 4
 
 
 class Side(NamedTuple):
-    """Who measures."""
+    """A procedure and a dtype."""
 
     kind: str
-    """`reference`, `generate`, or an engine."""
+    """`reference`, `generate`, or the name of an engine."""
     dtype: str
 
     @property
     def name(self) -> str:
-        """As it is called in tables."""
+        """The name in tables and of `--side`."""
         return self.kind if self == REFERENCE else f"{self.kind}, {self.dtype}"
 
 
 REFERENCE = Side("reference", "float32")
-_REFERENCE_BATCH = 4
 
 
 class Task(NamedTuple):
-    """What every side measures."""
+    """The task that every side measures."""
 
     model: str
     prompts: str
     limit: int
     max_new_tokens: int
     alphas: tuple[float, ...]
-    """Along one random direction; 0 is the origin."""
+    """The points along one random direction; 0 is the origin."""
     device: str
 
 
-class Stop(NamedTuple):
-    """One point as one side measured it."""
+class PointTiming(NamedTuple):
+    """The times and verdicts of one side at one point."""
 
     alpha: float
     moving: float
-    """Seconds."""
+    """Seconds to move the weights."""
     answering: float
-    """Seconds, with judging."""
+    """Seconds to answer and judge."""
     read: int
-    """Tokens of prompts that had to be read: what all begin with once."""
+    """The prefilled tokens; see `prefill_tokens`."""
     written: int
-    """Tokens of answers."""
+    """The tokens of all answers."""
     complied: tuple[bool, ...]
-    """By prompt, as the keyword judge sees it."""
+    """The keyword judge's verdict on each prompt's answer."""
 
 
-class Measured(NamedTuple):
-    """What a side measured."""
+class SideTiming(NamedTuple):
+    """The times of one side."""
 
     side: Side
-    points: tuple[Stop, ...]
+    points: tuple[PointTiming, ...]
     peak_bytes: int
-    """The most memory that its process ever had resident; on a GPU, that was allocated there."""
+    """The peak resident memory of its process; on a GPU, the peak of allocated memory there."""
     rate: float
-    """Of matrix products in its dtype on this machine, floating-point operations a second."""
+    """The rate of matrix products in its dtype on this machine, in floating-point operations per second."""
 
     @property
     def seconds(self) -> float:
-        """From the loaded model to the last verdict."""
+        """The time from the loaded model to the last verdict."""
         return sum(point.moving + point.answering for point in self.points)
 
 
 def sides_here() -> tuple[Side, ...]:
-    """Return the sides that this machine has."""
+    """Return the sides that can run on this machine."""
     both = ("float32", "bfloat16")
     engines = ("transformers", "vllm") if is_vllm_here() else ("transformers",)
     return (REFERENCE, *(Side(kind, dtype) for kind in ("generate", *engines) for dtype in both))
 
 
-def measure_side(task: Task, side: Side) -> Measured:
-    """Measure in this process, which should be a fresh one.
+def measure_side(task: Task, side: Side) -> SideTiming:
+    """Measure one side in this process, which should be a new one: peak memory is a property of the process.
 
     Raises:
-        InputError: the model or the prompts cannot be used.
+        InputError: The model or the prompts cannot be used.
 
     """
     model = resolve(task.model)
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     prompts = load_prompts(task.prompts, task.limit)
     chats = format_chats(tokenizer, prompts, None)
-    rate = product_rate(getattr(torch, side.dtype), torch.device(task.device))
+    rate = matmul_rate(getattr(torch, side.dtype), torch.device(task.device))
     if side.kind in ("reference", "generate"):
         batch = _REFERENCE_BATCH if side == REFERENCE else len(chats)
-        points = tuple(_plainly(task, side, model, tokenizer, prompts, chats, batch))
+        points = tuple(_by_generate(task, side, model, tokenizer, prompts, chats, batch))
     else:
         points = tuple(_by_engine(task, side, model, tokenizer, prompts, chats))
-    return Measured(side, points, peak_bytes(torch.device(task.device)), rate)
+    return SideTiming(side, points, peak_bytes(torch.device(task.device)), rate)
 
 
-def _plainly(
+def _by_generate(
     task: Task,
     side: Side,
-    found: Model,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     chats: Sequence[str],
     batch: int,
-) -> Iterator[Stop]:
+) -> Iterator[PointTiming]:
     tokenizer.padding_side = "left"
-    with quiet():
-        loaded: Any = AutoModelForCausalLM.from_pretrained(found.directory, dtype=getattr(torch, side.dtype))
+    loaded = load_model(model, getattr(torch, side.dtype))
     torch.nn.Module.to(loaded, task.device)
-    model: Any = loaded.eval()
-    model.load_state_dict({name: found.weights.tensor(name) for name in found.weights.names()}, strict=False)
-    origin = copy.deepcopy(model.state_dict())
-    names = set(found.weights.names())
+    generator: Any = loaded.eval()
+    names = set(model.weights.names())
+    generator.load_state_dict({name: model.weights.tensor(name) for name in names}, strict=False)
+    origin = copy.deepcopy(generator.state_dict())
     random = RandomDirection(_SEED)
     direction = {name: random.tensor(name, there).to(there.dtype) for name, there in origin.items() if name in names}
-    live, stood = dict(model.named_parameters()), 0.0
+    live, position = dict(generator.named_parameters()), 0.0
     for alpha in task.alphas:
         start = time.monotonic()
         with torch.no_grad():
             for name, step in direction.items():
                 if name in live:
-                    live[name].add_(step, alpha=alpha - stood)
-        stood, moved = alpha, time.monotonic()
+                    live[name].add_(step, alpha=alpha - position)
+        position, moved = alpha, time.monotonic()
         answers: list[str] = []
         written = read = 0
         for first in range(0, len(chats), batch):
             texts = list(chats[first : first + batch])
             asked = tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt").to(task.device)
             with torch.no_grad():
-                output = model.generate(**asked, max_new_tokens=task.max_new_tokens, do_sample=False)
+                output = generator.generate(**asked, max_new_tokens=task.max_new_tokens, do_sample=False)
             new = output[:, asked["input_ids"].shape[1] :]
             read, written = read + asked["input_ids"].numel(), written + new.numel()
             answers += tokenizer.batch_decode(new, skip_special_tokens=True)
         complied = _complied(prompts, answers)
-        yield Stop(alpha, moved - start, time.monotonic() - moved, read, written, complied)
+        yield PointTiming(alpha, moved - start, time.monotonic() - moved, read, written, complied)
 
 
 def _by_engine(
@@ -175,7 +175,7 @@ def _by_engine(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     chats: Sequence[str],
-) -> Iterator[Stop]:
+) -> Iterator[PointTiming]:
     probe = PromptProbe(name="harmful", source=task.prompts, prompts=tuple(prompts))
     survey = Survey.model_validate(
         {
@@ -191,7 +191,7 @@ def _by_engine(
         }
     )
     engine = open_engine(survey, model, tokenizer, {probe.name: chats})
-    read = read_once(tokenizer, chats)
+    read = prefill_tokens(tokenizer, chats)
     for alpha in task.alphas:
         start = time.monotonic()
         engine.move_to(Point(0, (alpha,)) if alpha else Point(None, (0.0,)))
@@ -201,14 +201,14 @@ def _by_engine(
         given = engine.respond(chats, max_new_tokens=task.max_new_tokens, stop=KeywordJudge.stop)
         complied = _complied(prompts, [response.text for response in given])
         written = sum(response.tokens for response in given)
-        yield Stop(alpha, moved - start, time.monotonic() - moved, read, written, complied)
+        yield PointTiming(alpha, moved - start, time.monotonic() - moved, read, written, complied)
     engine.close()
 
 
-def read_once(tokenizer: PreTrainedTokenizerBase, chats: Sequence[str]) -> int:
-    """Return how many tokens of prompts have to be read: what all begin with once, and the rest of each."""
+def prefill_tokens(tokenizer: PreTrainedTokenizerBase, chats: Sequence[str]) -> int:
+    """Return the number of tokens to prefill: the common prefix of all prompts once, and the rest of each."""
     rows = tokenizer(list(chats), add_special_tokens=False)["input_ids"]
-    shared = next((n for n, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), 0)
+    shared = common_prefix_length(rows)
     return shared + sum(len(row) - shared for row in rows)
 
 
@@ -217,10 +217,11 @@ def _complied(prompts: Sequence[str], answers: Sequence[str]) -> tuple[bool, ...
     return tuple(verdict.outcome is Outcome.COMPLIED for verdict in KeywordJudge().judge(exchanges))
 
 
-def product_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the floating-point operations a second of matrix products here.
+def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the rate of matrix products on a device, in floating-point operations per second.
 
-    The best of several of square matrices of random numbers: of ones a GPU makes more a second.
+    It is the best of several products of square random matrices; with constant matrices a GPU is faster, because it
+    draws less power.
     """
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
@@ -235,7 +236,7 @@ def product_rate(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most memory that this process ever had resident; on a GPU, that was allocated there."""
+    """Return the peak resident memory of this process; on a GPU, the peak of allocated memory there."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

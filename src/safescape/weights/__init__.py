@@ -1,7 +1,7 @@
-"""Where a model stands: checkpoints, directions, subspaces, fingerprints. Knows no text."""
+"""Weights on disk and their movement: checkpoints, adapters, directions, subspaces, movers, fingerprints."""
 
-from safescape.weights.blocks import Blends, layer_of
-from safescape.weights.checkpoint import BEYOND_LORA, Adapted, Checkpoint, LowRank, Weights
+from safescape.weights.blocks import BlockSpace, layer_of
+from safescape.weights.checkpoint import Checkpoint, Weights
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -11,16 +11,17 @@ from safescape.weights.directions import (
     dot,
     products,
 )
-from safescape.weights.fingerprint import fingerprint, fingerprint_in_turn, inspect
-from safescape.weights.lora import ScaledAdapter
+from safescape.weights.fingerprint import fingerprint, fingerprint_of_stream, inspect
+from safescape.weights.gpu_mover import mover_of
+from safescape.weights.lora import UNSUPPORTED_LORA_FIELDS, Adapted, LowRank, ScaledAdapter
 from safescape.weights.models import Model, adapter_directory, identity, resolve
 from safescape.weights.mover import Mover, Moving
 from safescape.weights.subspace import Displacement, Space, Subspace, Term, resized_embeddings
 
 __all__ = [
-    "BEYOND_LORA",
+    "UNSUPPORTED_LORA_FIELDS",
     "Adapted",
-    "Blends",
+    "BlockSpace",
     "Checkpoint",
     "Direction",
     "Displacement",
@@ -40,10 +41,11 @@ __all__ = [
     "adapter_directory",
     "dot",
     "fingerprint",
-    "fingerprint_in_turn",
+    "fingerprint_of_stream",
     "identity",
     "inspect",
     "layer_of",
+    "mover_of",
     "products",
     "resized_embeddings",
     "resolve",

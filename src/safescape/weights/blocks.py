@@ -1,4 +1,4 @@
-"""The models between a base and its finetune, block of layers by block: every block has a coordinate of its own."""
+"""The models between a base and its finetune with one coordinate per block of layers."""
 
 from __future__ import annotations
 
@@ -14,43 +14,24 @@ from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, InterpolationDirection
 from safescape.weights.subspace import Displacement, Term
 
-__all__ = ["Blends", "layer_of"]
+__all__ = ["BlockSpace", "layer_of"]
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
+_AFTER_LAYERS = ("lm_head", "embed_out", "norm", "ln_f")
 
 
-def layer_of(name: str) -> int | None:
-    """Return the number of the layer that a tensor belongs to, from 0; None for embeddings, final norm and head."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else None
+class BlockSpace:
+    """A space with one coordinate per block of layers: 0 takes the block from the base, 1 from the finetune.
 
-
-class _Blockwise(NamedTuple):
-    """A direction whose tensors are scaled block by block."""
-
-    direction: Direction
-    names: tuple[tuple[str, ...], ...]
-    """Block by block."""
-    factors: tuple[float, ...]
-
-    def tensor(self, name: str, origin: Tensor) -> Tensor:
-        """Return the direction of one tensor, scaled."""
-        block = next(number for number, names in enumerate(self.names) if name in names)
-        return self.direction.tensor(name, origin).mul_(self.factors[block])
-
-
-class Blends:
-    """A point has a coordinate a block of layers: 0 leaves the block at the base, 1 takes it from the finetune.
-
-    Embeddings belong to the first block, what comes behind the layers to the last.
+    Embeddings belong to the first block, the final norm and the output head to the last.
 
     Args:
         base: The origin.
         tuned: The finetune.
-        blocks: How many, of as equal a number of layers as can be.
+        blocks: The number of blocks; their numbers of layers differ by at most one.
 
     Raises:
-        InputError: there are fewer layers than blocks.
+        InputError: The model has fewer layers than blocks.
 
     """
 
@@ -60,26 +41,45 @@ class Blends:
         if blocks > max(1, len(layers)):
             raise InputError(f"--layers {blocks}: the model has {len(layers)} layers; give fewer blocks")
         self._direction = InterpolationDirection(tuned)
-        self.blocks = _blocks(names, max(layers, default=0) + 1, blocks)
+        self.blocks = _split(names, max(layers, default=0) + 1, blocks)
+        """The names of the tensors, block by block."""
         self.origin = Point(None, (0.0,) * blocks)
 
     def displacement(self, point: Point) -> Displacement:
-        """Return how far a point lies from the base."""
+        """Return the displacement of a point from the base."""
         if point.is_origin:
             return Displacement(None, None)
         return Displacement(None, Term(1.0, _Blockwise(self._direction, self.blocks, point.coords)))
 
     def frame(self, point: Point) -> tuple[Direction, ...]:
-        """Return no direction: what the weights are as rounded is what is measured and saved."""
+        """Return no direction: a repair needs no effective coordinates, it saves the weights as rounded."""
         return ()
 
 
-def _blocks(names: Sequence[str], layers: int, blocks: int) -> tuple[tuple[str, ...], ...]:
+def layer_of(name: str) -> int | None:
+    """Return the number of a tensor's layer, counted from 0; None for embeddings, final norm and head."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else None
+
+
+class _Blockwise(NamedTuple):
+    """A direction with one factor per block."""
+
+    direction: Direction
+    blocks: tuple[tuple[str, ...], ...]
+    factors: tuple[float, ...]
+
+    def tensor(self, name: str, origin: Tensor) -> Tensor:
+        """Return the direction of one tensor times the factor of its block."""
+        block = next(number for number, names in enumerate(self.blocks) if name in names)
+        return self.direction.tensor(name, origin).mul_(self.factors[block])
+
+
+def _split(names: Sequence[str], layers: int, blocks: int) -> tuple[tuple[str, ...], ...]:
     found: list[list[str]] = [[] for _ in range(blocks)]
-    behind = ("lm_head", "embed_out", "norm", "ln_f")
     for name in names:
         layer = layer_of(name)
         if layer is None:
-            layer = layers - 1 if any(word in name for word in behind) else 0
+            layer = layers - 1 if any(word in name for word in _AFTER_LAYERS) else 0
         found[layer * blocks // layers].append(name)
     return tuple(tuple(block) for block in found)

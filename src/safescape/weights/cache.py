@@ -1,7 +1,8 @@
-"""Where downloads and converted models are kept: outside the repository, made once, whole or not at all."""
+"""The cache of downloaded and converted models, outside the repository; an entry is complete or absent."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -15,20 +16,23 @@ from safescape.errors import InputError
 
 __all__ = ["cached_directory", "home"]
 
+_log = logging.getLogger(__name__)
+
 
 def home() -> Path:
-    """Return `SAFESCAPE_HOME`, or the user's cache directory."""
+    """Return the cache directory: `SAFESCAPE_HOME` if set, else the user's cache directory for safescape."""
     given = os.environ.get("SAFESCAPE_HOME")
     return Path(given) if given else Path(platformdirs.user_cache_dir("safescape"))
 
 
 def cached_directory(name: str, fill: Callable[[Path], None]) -> Path:
-    """Return the cached directory `name`, filled by `fill` if it is not there yet.
+    """Return the cached directory `name`; if it is absent, `fill` writes it first.
 
-    Processes that want the same directory wait for the first one. One that dies while filling leaves nothing.
+    Processes that want the same directory wait for the one that fills it. A process that dies meanwhile leaves no
+    incomplete directory.
 
     Raises:
-        InputError: the cache cannot be written.
+        InputError: The cache cannot be written.
 
     """
     directory = home() / name
@@ -38,6 +42,7 @@ def cached_directory(name: str, fill: Callable[[Path], None]) -> Path:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(directory.with_name(directory.name + ".lock")):
             if not directory.is_dir():
+                _log.info("filling %s", directory)
                 with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".partial-") as partial:
                     filled = Path(partial) / "filled"
                     filled.mkdir()

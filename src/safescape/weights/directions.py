@@ -1,7 +1,7 @@
-"""Directions in weight space: a tensor for every parameter, computed from a recipe, never stored on disk.
+"""Directions in weight space: one tensor for every parameter, computed from a recipe and never stored on disk.
 
-A direction's tensor depends on its recipe, the tensor's name, its origin and the kind of device whose generator
-makes the noise; not on order, sharding, threads, or how many workers compute it.
+The tensor of a direction depends on the recipe, the tensor's name, its values at the origin, and the kind of device
+that generates the noise. It does not depend on the order of tensors, the shards, the threads or the workers.
 """
 
 from __future__ import annotations
@@ -28,14 +28,20 @@ __all__ = [
     "check_triton",
     "dot",
     "is_norm",
-    "makes_own_noise",
     "products",
     "random_parts",
+    "uses_triton_noise",
 ]
+
+_ROW = 4096
+"""Numbers that one thread adds in fp32; changing it changes the rounding of every norm."""
+_BLOCK = 256 * _ROW
+"""Numbers multiplied at a time on a CPU: 4 MiB in fp32."""
+_GPU_BLOCK = 2**14 * _ROW
 
 
 class Direction(Protocol):
-    """A tensor for every parameter."""
+    """One tensor for every parameter."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the direction of one tensor: fp32, shaped like `origin` and on its device."""
@@ -43,43 +49,47 @@ class Direction(Protocol):
 
 
 class RandomDirection(NamedTuple):
-    """A Gaussian direction, each tensor scaled to its origin's Frobenius norm (arXiv 2405.17374, section 3)."""
+    """A Gaussian direction with each tensor scaled to its origin's Frobenius norm (arXiv 2405.17374, section 3)."""
 
     seed: int
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
-        """Return the direction of one tensor. Norm weights do not move, and neither does a tensor of zeros."""
+        """Return the direction of one tensor. Norm weights and tensors of zeros do not move."""
         if is_norm(name):
             return torch.zeros_like(origin, dtype=torch.float32)
         noise = _noise(self.noise_seed(name), origin)
         return noise.mul_(_scale(noise, origin))
 
     def scale(self, name: str, origin: Tensor) -> float:
-        """Return what the noise of one tensor is multiplied with; 0 where nothing moves."""
+        """Return the factor of one tensor's noise; 0 if the tensor does not move."""
         return 0.0 if is_norm(name) else _scale(_noise(self.noise_seed(name), origin), origin)
 
     def noise_seed(self, name: str) -> int:
-        """Return the seed of one tensor's noise: one seed for all would make the noise of equal shapes identical."""
+        """Return the seed of one tensor's noise, under 2**63. With one seed for all, equal shapes would share noise."""
         digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
 
 class InterpolationDirection:
-    """From the origin to another checkpoint, neither scaled nor zeroed anywhere: 1 is the other checkpoint.
+    """The difference from the origin to another checkpoint, neither scaled nor zeroed: 1 is the other checkpoint.
 
-    An embedding with another number of rows there moves in the rows that both have.
+    If an embedding has another number of rows in the other checkpoint, the rows that both have move.
+
+    Args:
+        toward: The other checkpoint.
+
     """
 
     def __init__(self, toward: Weights) -> None:
         self.toward = toward
-        """The other checkpoint; whoever has room for it on a device may let it stay there."""
+        """The other checkpoint; a mover may replace it by a copy of the same tensors on its device."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the difference of one tensor."""
-        return self.other(name, origin).float() - origin.float()
+        return self.target(name, origin).float() - origin.float()
 
-    def other(self, name: str, origin: Tensor) -> Tensor:
-        """Return where one tensor leads: the other checkpoint's, on the origin's device and with its rows."""
+    def target(self, name: str, origin: Tensor) -> Tensor:
+        """Return the other checkpoint's tensor on the origin's device, with the origin's number of rows."""
         other = self.toward.tensor(name).to(origin.device)
         if other.shape == origin.shape:
             return other
@@ -88,12 +98,12 @@ class InterpolationDirection:
 
 
 class OrthogonalDirection:
-    """A direction less its part along another one (Gram and Schmidt's second step).
+    """A direction minus its projection on another one (one step of Gram and Schmidt).
 
     Args:
-        direction: What is made orthogonal.
-        against: To what.
-        share: ⟨direction, against⟩ / ⟨against, against⟩, over all tensors.
+        direction: The direction to make orthogonal.
+        against: The direction to project on.
+        share: ⟨direction, against⟩ / ⟨against, against⟩ over all tensors.
 
     """
 
@@ -101,12 +111,12 @@ class OrthogonalDirection:
         self._direction, self._against, self._share = direction, against, share
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
-        """Return what is left of one tensor."""
+        """Return the orthogonal part of one tensor."""
         along = self._against.tensor(name, origin)
         return torch.sub(self._direction.tensor(name, origin), along, alpha=self._share)
 
     def random_parts(self) -> Mapping[RandomDirection, float] | None:
-        """Return both directions' parts; see `random_parts`."""
+        """Return the direction as a weighted sum of random directions; see `random_parts`."""
         parts, against = random_parts(self._direction), random_parts(self._against)
         if parts is None or against is None:
             return None
@@ -115,7 +125,7 @@ class OrthogonalDirection:
 
 
 def random_parts(direction: Direction) -> Mapping[RandomDirection, float] | None:
-    """Return a direction as a weighted sum of random ones; None if it is no such sum."""
+    """Return the weights that make a direction a sum of random directions; None if it is not such a sum."""
     if isinstance(direction, RandomDirection):
         return {direction: 1.0}
     if not isinstance(direction, OrthogonalDirection):
@@ -124,7 +134,7 @@ def random_parts(direction: Direction) -> Mapping[RandomDirection, float] | None
 
 
 class Products(NamedTuple):
-    """The inner products of two directions, over all tensors."""
+    """The inner products of two directions a and b over all tensors."""
 
     first: float
     """⟨a, a⟩"""
@@ -135,13 +145,13 @@ class Products(NamedTuple):
 
     @property
     def cosine(self) -> float:
-        """Of the angle between them; 0 if one of them is zero."""
+        """The cosine of the angle between a and b; 0 if one of them is zero."""
         length = (self.first * self.second) ** 0.5
         return self.mixed / length if length else 0.0
 
 
 def products(a: Direction, b: Direction, weights: Weights, device: str = "cpu") -> Products:
-    """Return the inner products of two directions in one streaming pass; three tensors are in memory at a time."""
+    """Return the inner products of two directions in one streaming pass, with three tensors in memory at a time."""
     first = second = mixed = 0.0
     for name in weights.names():
         origin = weights.tensor(name).to(device)
@@ -152,26 +162,15 @@ def products(a: Direction, b: Direction, weights: Weights, device: str = "cpu") 
     return Products(first, second, mixed)
 
 
-def is_norm(name: str) -> bool:
-    """Whether a tensor belongs to a normalisation layer (`...norm...`, or GPT-2's `ln_1`, `ln_f`)."""
-    return "norm" in name.lower() or any(re.fullmatch(r"ln(_\w+)?", part) for part in name.split("."))
-
-
-_ROW = 4096
-_BLOCK = 256 * _ROW
-_BLOCK_OF_GPU = 2**14 * _ROW
-
-
 def dot(a: Tensor, b: Tensor) -> float:
-    """Return ⟨a, b⟩, to the same bit on any number of threads.
+    """Return ⟨a, b⟩ of two tensors, with the same bits for any number of threads.
 
-    A reduction to one number is split by threads, which changes its rounding. Here every row of fixed length is
-    summed by one thread in fp32, and the few row sums are added in order in fp64. A GPU adds them itself, in the order
-    that it always takes.
+    A plain reduction is split among threads, which changes its rounding. Here one thread adds each row of fixed
+    length in fp32, and the row sums are added in order in fp64. A GPU adds the row sums itself, in a fixed order.
     """
     total = 0.0
     flat_a, flat_b = a.reshape(-1), b.reshape(-1)
-    block = _BLOCK if a.device.type == "cpu" else _BLOCK_OF_GPU
+    block = _BLOCK if a.device.type == "cpu" else _GPU_BLOCK
     for start in range(0, flat_a.numel(), block):
         product = flat_a[start : start + block].float() * flat_b[start : start + block].float()
         whole = product.numel() // _ROW * _ROW
@@ -180,16 +179,21 @@ def dot(a: Tensor, b: Tensor) -> float:
     return total
 
 
-def makes_own_noise(device: torch.device) -> bool:
-    """Whether noise there is not torch's but this project's; see `fused`."""
+def is_norm(name: str) -> bool:
+    """Whether a tensor belongs to a normalisation layer (`...norm...`, or GPT-2's `ln_1`, `ln_f`)."""
+    return "norm" in name.lower() or any(re.fullmatch(r"ln(_\w+)?", part) for part in name.split("."))
+
+
+def uses_triton_noise(device: torch.device) -> bool:
+    """Whether a device's noise comes from `triton_kernels` instead of torch's generator: true on NVIDIA GPUs."""
     return device.type == "cuda"
 
 
 def check_triton() -> None:
-    """Look whether Triton is installed, which makes the noise of NVIDIA GPUs.
+    """Check that Triton, which generates the noise on NVIDIA GPUs, is installed.
 
     Raises:
-        InputError: it is not.
+        InputError: It is not.
 
     """
     if importlib.util.find_spec("triton") is None:
@@ -206,8 +210,8 @@ def _scale(noise: Tensor, origin: Tensor) -> float:
 
 
 def _noise(seed: int, origin: Tensor) -> Tensor:
-    """Standard normal values, shaped like `origin` and on its device, from the generator of that kind of device."""
-    if makes_own_noise(origin.device):
+    """Return standard normal values, fp32, shaped like `origin`, from the generator of its device."""
+    if uses_triton_noise(origin.device):
         from safescape.weights.triton_kernels import standard_normal
 
         return standard_normal(seed, origin.shape, origin.device)

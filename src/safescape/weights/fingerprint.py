@@ -1,4 +1,4 @@
-"""One hash for a set of named tensors, the same whatever their order, shards or device."""
+"""SHA-256 fingerprints of named tensors, independent of their order, shards and device."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from torch import Tensor
 from safescape.errors import InputError
 from safescape.weights.checkpoint import Weights
 
-__all__ = ["fingerprint", "fingerprint_in_turn", "inspect"]
+__all__ = ["fingerprint", "fingerprint_of_stream", "inspect"]
 
 
 def fingerprint(names: Iterable[str], read: Callable[[str], Tensor]) -> str:
-    """Return `sha256:...` over names, dtypes, shapes and bytes.
+    """Return `sha256:...` over the names, dtypes, shapes and bytes of tensors.
 
     Args:
-        names: Of the tensors.
-        read: Returns one of them. Called by as many threads at a time as there are cores: to hash a large model with
-            one takes longer than to load it.
+        names: The names of the tensors.
+        read: Returns a tensor by its name. Called from one thread per core: hashing a large model in one thread
+            takes longer than loading it.
 
     """
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return _combined(threads.map(lambda name: _line(name, read(name)), names))
 
 
-def fingerprint_in_turn(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Return the same for tensors that come one after another, each of which may be gone when the next one comes."""
+def fingerprint_of_stream(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the same fingerprint for tensors of which each may be overwritten by the next."""
     return _combined(_line(name, tensor) for name, tensor in tensors)
 
 
 def inspect(weights: Weights) -> str:
-    """Return the fingerprint of a checkpoint, having looked at every value.
+    """Check every value of a checkpoint and return its fingerprint.
 
     Raises:
-        InputError: a tensor holds NaN or infinity.
+        InputError: A tensor contains NaN or infinity.
 
     """
 
@@ -58,9 +58,6 @@ def _combined(lines: Iterable[str]) -> str:
 
 
 def _line(name: str, tensor: Tensor) -> str:
-    return f"{name} {tensor.dtype} {tuple(tensor.shape)} {_digest(tensor)}"
-
-
-def _digest(tensor: Tensor) -> str:
     flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
-    return hashlib.sha256(flat.cpu().numpy().data).hexdigest()
+    digest = hashlib.sha256(flat.cpu().numpy().data).hexdigest()
+    return f"{name} {tensor.dtype} {tuple(tensor.shape)} {digest}"

@@ -1,6 +1,6 @@
-"""GGUF files, converted once into an ordinary safetensors checkpoint with tokenizer and chat template.
+"""GGUF files, converted once into a cached safetensors checkpoint with tokenizer and chat template.
 
-Quantised tensors are widened to fp32: the values are those that the GGUF holds, no more exact than it is.
+Quantised tensors are widened to fp32: the values are those of the GGUF file, without more precision than it has.
 """
 
 from __future__ import annotations
@@ -8,65 +8,58 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 from pathlib import Path
 
 import torch
 from gguf import GGUFReader
 
-from safescape.errors import InputError
+from safescape.errors import InputError, first_line
 from safescape.weights.cache import cached_directory
 
 __all__ = ["convert", "converted"]
+
+_log = logging.getLogger(__name__)
 
 
 def converted(path: Path) -> Path:
     """Return the cached checkpoint directory of a GGUF file.
 
     Raises:
-        InputError: the file is absent, cut short, or of an architecture that transformers cannot read from GGUF.
+        InputError: The file is absent or truncated, or transformers cannot read its architecture from GGUF.
 
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a .gguf file")
-    _read_through(path)
+    _check_complete(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return cached_directory(f"converted/{digest[:16]}", lambda directory: convert(path, directory))
 
 
-def _read_through(path: Path) -> None:
-    """Refuse a file whose header promises more than the file holds."""
-    try:
-        tensors = GGUFReader(path).tensors
-        whole = max((t.data_offset + t.n_bytes for t in tensors), default=0) <= path.stat().st_size
-    except (ValueError, IndexError, OSError, KeyError) as error:
-        raise InputError(f"{path}: cut short or not a GGUF file ({error}); download it again") from error
-    if not tensors or not whole:
-        raise InputError(f"{path}: cut short; download it again")
-
-
 def convert(path: Path, directory: Path) -> None:
-    """Write a GGUF file's tensors, config and tokenizer as an ordinary checkpoint.
+    """Write the tensors, configuration and tokenizer of a GGUF file as a checkpoint.
 
     Raises:
         InputError: transformers cannot read its architecture from GGUF.
 
     """
-    # heavy, and needed only when a GGUF file is met for the first time
+    # Imported here because transformers loads slowly and few runs convert a file.
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()
+    _log.info("converting %s to fp32", path)
+    transformers_logging.disable_progress_bar()
     try:
-        # the conversion draws a bar of its own that cannot be switched off
+        # The conversion draws a progress bar that cannot be switched off.
         with contextlib.redirect_stderr(io.StringIO()):
             loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except (ValueError, NotImplementedError, KeyError) as error:
+    except (ValueError, NotImplementedError, KeyError, ImportError) as error:
         raise InputError(
-            f"{path}: transformers cannot read this GGUF ({error}); give its safetensors version"
+            f"{path}: transformers cannot read this GGUF ({first_line(error)}); give its safetensors version"
         ) from error
-    # what comes out of a GGUF calls itself quantised and refuses to be saved, although its tensors are plain
+    # A model loaded from GGUF is marked as quantised and refuses to be saved, although its tensors are plain.
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -74,5 +67,16 @@ def convert(path: Path, directory: Path) -> None:
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
     plain.save_pretrained(directory)
-    logging.enable_progress_bar()
+    transformers_logging.enable_progress_bar()
     tokenizer.save_pretrained(directory)
+
+
+def _check_complete(path: Path) -> None:
+    """Raise InputError if the file is shorter than its header says."""
+    try:
+        tensors = GGUFReader(path).tensors
+        is_complete = max((t.data_offset + t.n_bytes for t in tensors), default=0) <= path.stat().st_size
+    except (ValueError, IndexError, OSError, KeyError) as error:
+        raise InputError(f"{path}: cut short or not a GGUF file ({error}); download it again") from error
+    if not tensors or not is_complete:
+        raise InputError(f"{path}: cut short; download it again")

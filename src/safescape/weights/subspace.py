@@ -1,4 +1,4 @@
-"""From coordinates to a displacement: which directions a point lies along, and how far."""
+"""Subspaces of weight space: the directions and factors that belong to the coordinates of a point."""
 
 from __future__ import annotations
 
@@ -20,50 +20,53 @@ from safescape.weights.models import resolve
 __all__ = ["Displacement", "Space", "Subspace", "Term", "resized_embeddings"]
 
 _COLLINEAR = 0.9999
-"""Two directions with a cosine above this span no plane: what is left of the second is mostly rounding."""
+"""Two directions with a larger cosine span no plane: what is orthogonal in the second is mostly rounding."""
+
+_ROW_PER_TOKEN = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")
+"""Parts of the names of tensors with one row per token."""
 
 
 class Term(NamedTuple):
-    """One summand of a displacement."""
+    """One summand of a displacement: coordinate · direction."""
 
     coordinate: float
     direction: Direction
 
 
 class Displacement(NamedTuple):
-    """How far a point lies from the origin: the sum of both, the row's first."""
+    """The displacement of a point from the origin: the sum of two terms, of which the row's is added first."""
 
     row: Term | None
-    """What the points of a plane's row share; None on the row through the origin, and elsewhere."""
+    """The term that the points of a plane's row share; None on the row through the origin, and off planes."""
     step: Term | None
     """None at the origin."""
 
 
 class Space(Protocol):
-    """What a point's coordinates mean."""
+    """A map from points to directions in weight space."""
 
     origin: Point
 
     def displacement(self, point: Point) -> Displacement:
-        """Return how far a point lies from the origin, and along what."""
+        """Return the displacement of a point from the origin."""
         ...
 
     def frame(self, point: Point) -> tuple[Direction, ...]:
-        """Return the directions that a point's effective coordinates belong to, in their order."""
+        """Return the directions of a point's effective coordinates, in their order."""
         ...
 
 
 class Subspace:
-    """Lines or a plane through the origin, with the checkpoints that are measured beside it.
+    """Lines or a plane through the origin, and checkpoints measured off it.
 
     Args:
-        subspace: Which axes.
-        origin: The model under test.
+        subspace: The axes.
+        origin: The weights of the model under test.
         through: Checkpoints of a trajectory.
-        device: Where a plane's second direction is made orthogonal; the kind whose generator makes the noise.
+        device: The kind of device that generates the noise; a plane's second direction is made orthogonal there.
 
     Raises:
-        InputError: a model that an axis or the trajectory names cannot be used, or two axes span no plane.
+        InputError: A model of an axis or of the trajectory cannot be used, or two axes span no plane.
 
     """
 
@@ -75,7 +78,7 @@ class Subspace:
         self._is_plane = isinstance(subspace, Plane)
         self.origin = next(subspace.points())
         self.share = 0.0
-        """How far along the first axis the second one's own direction reaches, before it was made orthogonal."""
+        """The coordinate, on the first axis, of the second direction before it was made orthogonal."""
         if isinstance(subspace, Plane):
             first, second = self.directions
             found = products(first, second, origin, device)
@@ -88,7 +91,7 @@ class Subspace:
             self.directions = (first, OrthogonalDirection(second, first, self.share))
 
     def displacement(self, point: Point) -> Displacement:
-        """Return how far a point lies from the origin, and along what."""
+        """Return the displacement of a point from the origin."""
         if point.waypoint is not None:
             return Displacement(None, Term(1.0, self._waypoints[point.waypoint]))
         if self._is_plane:
@@ -99,22 +102,22 @@ class Subspace:
         return Displacement(None, Term(point.coords[0], self.directions[point.line]))
 
     def frame(self, point: Point) -> tuple[Direction, ...]:
-        """Return the directions that a point's effective coordinates belong to, in their order."""
+        """Return the directions of a point's effective coordinates, in their order."""
         if point.line is not None:
             return (self.directions[point.line],)
         return self.directions if self._is_plane or point.waypoint is not None else self.directions[:1]
 
 
 def resized_embeddings(base: Weights, other: Weights, name: str) -> tuple[str, ...]:
-    """Return the embeddings and heads that have another number of rows in a finetune of `base`.
+    """Return the embeddings and output heads whose number of rows differs between `base` and a finetune of it.
 
     Args:
         base: The origin.
-        other: Another checkpoint, given as `name`.
-        name: For the message.
+        other: The finetune.
+        name: The finetune's name in messages.
 
     Raises:
-        InputError: any other difference in names or shapes; the message has the first one.
+        InputError: The names or shapes differ otherwise; the message names the first difference.
 
     """
     known, there = set(base.names()), set(other.names())
@@ -127,17 +130,13 @@ def resized_embeddings(base: Weights, other: Weights, name: str) -> tuple[str, .
         mine, theirs = base.tensor(tensor).shape, other.tensor(tensor).shape
         if mine == theirs:
             continue
-        if mine[1:] != theirs[1:] or not _has_a_row_a_token(tensor):
+        if mine[1:] != theirs[1:] or not any(part in tensor for part in _ROW_PER_TOKEN):
             raise InputError(
                 f"{name}: the tensor {tensor} has shape {tuple(theirs)}, at the origin {tuple(mine)}; "
                 "give a finetune of the same model"
             )
         resized.append(tensor)
     return tuple(resized)
-
-
-def _has_a_row_a_token(name: str) -> bool:
-    return any(part in name for part in ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings"))
 
 
 def _direction(axis: Axis) -> Direction:

@@ -1,8 +1,8 @@
-"""A move of a GPU's weights in one pass: origin + Σ factor·noise, or a part of the way to another checkpoint.
+"""Triton kernels that generate a random direction's noise, add it, or interpolate, in one pass over a tensor.
 
 torch's own generator gives other noise on a GPU with another number of multiprocessors. Here a value depends on the
-seed and its place in the tensor alone (Philox 4x32-10, Salmon et al. 2011, as Triton has it), so that a direction is
-the same on every NVIDIA GPU, and a move need not hold it: it reads the origin and writes the weights, nothing else.
+seed and on its place in the tensor only (Philox 4x32-10, Salmon et al. 2011, as Triton implements it), so a direction
+is the same on every NVIDIA GPU and need not be kept in memory.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["Noise", "add_noise", "go_toward", "standard_normal"]
+__all__ = ["Noise", "add_noise", "interpolate", "standard_normal"]
 
 _LANES = 1024
-"""So many lanes make four values each; where a value lies in a tensor depends on it, so it never changes."""
+"""Lanes of a program, each of which generates four values. It decides where a value lies, so it must never change."""
 _VALUES = 4 * _LANES
 
 
 class Noise(NamedTuple):
-    """Standard normal values times a factor."""
+    """Standard normal noise times a factor."""
 
     seed: int
     """Under 2**63."""
@@ -31,9 +31,9 @@ class Noise(NamedTuple):
 
 
 def standard_normal(seed: int, shape: torch.Size, device: torch.device) -> Tensor:
-    """Return standard normal values, fp32."""
+    """Return standard normal values, fp32, on a device."""
     values = torch.empty(shape, dtype=torch.float32, device=device)
-    # Triton launches on torch's current device
+    # Triton launches kernels on torch's current device.
     with torch.cuda.device_of(values):
         _fill[(triton.cdiv(values.numel(), _VALUES),)](values, values.numel(), seed, LANES=_LANES, num_warps=8)
     return values
@@ -43,14 +43,14 @@ def add_noise(origin: Tensor, noises: Sequence[Noise], into: Tensor, *, measured
     """Write origin + Σ factor·noise into a tensor, computed in fp32 and rounded once.
 
     Args:
-        origin: Contiguous, of any floating dtype.
+        origin: A contiguous tensor of any floating dtype.
         noises: One or two.
-        into: Contiguous, of the origin's shape; its dtype is what is rounded to.
-        measured: Whether to say how far the values lie from the origin.
+        into: A contiguous tensor of the origin's shape; the result is rounded to its dtype.
+        measured: Whether to return the inner products.
 
     Returns:
-        ⟨into - origin as rounded, noise⟩ for each noise without its factor, fp64 and on the device, so that nobody
-        waits for it; None unless measured.
+        ⟨into - origin as rounded, noise⟩ for each noise without its factor: fp64 and on the device, so that the CPU
+        does not wait for it. None unless measured.
 
     """
     programs = triton.cdiv(origin.numel(), _VALUES)
@@ -74,14 +74,14 @@ def add_noise(origin: Tensor, noises: Sequence[Noise], into: Tensor, *, measured
     return sums.double().sum(dim=0)[: len(noises)] if measured else None
 
 
-def go_toward(origin: Tensor, other: Tensor, coordinate: float, into: Tensor) -> Tensor:
+def interpolate(origin: Tensor, other: Tensor, coordinate: float, into: Tensor) -> Tensor:
     """Write origin + coordinate·(other - origin) into a tensor, computed in fp32 and rounded once.
 
     Args:
-        origin: Contiguous, of any floating dtype.
-        other: Contiguous, of the same shape.
-        coordinate: How far to go; 1 is the other one.
-        into: Contiguous, of the same shape; its dtype is what is rounded to.
+        origin: A contiguous tensor of any floating dtype.
+        other: A contiguous tensor of the same shape.
+        coordinate: 0 is `origin`, 1 is `other`.
+        into: A contiguous tensor of the same shape; the result is rounded to its dtype.
 
     Returns:
         ⟨into - origin as rounded, other - origin⟩ and ⟨other - origin, other - origin⟩, fp64 and on the device.
@@ -149,7 +149,7 @@ def _moved(
     factor_b,
     IS_ONE: tl.constexpr,  # noqa: N803
 ):
-    """Write one part and return how far it went as rounded."""
+    """Write a block of values and return their differences from the origin as rounded."""
     inside = places < count
     start = tl.load(origin + places, mask=inside, other=0.0)
     moved = start.to(tl.float32) + factor_a * a

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config
 
 from helpers.tiny_models import SHAPE, llama_config, save_model
-from safescape.engines.cuda_graphs import Replayer, is_replayable
+from safescape.engines.cuda_graphs import GraphDecoder, supports_cuda_graphs
 from safescape.engines.decoding import ATTENTION, Continuation, decode
 from safescape.survey import Finish
 
@@ -55,7 +55,7 @@ class Captured:
 def answers(
     model: PreTrainedModel,
     prompts: list[list[int]],
-    replayer: Replayer | None,
+    decoder: GraphDecoder | None,
     *,
     most: int = 40,
     batch_size: int = 128,
@@ -68,7 +68,7 @@ def answers(
         max_new_tokens=most,
         batch_size=batch_size,
         is_settled=lambda tokens: len(tokens) >= settled_at(tokens[0]),
-        open_rows=replayer.rows if replayer else None,
+        open_batch=decoder.open_batch if decoder else None,
     )
 
 
@@ -82,9 +82,9 @@ def some_prompts(count: int, seed: int, longest: int = 90) -> list[list[int]]:
 def test_the_answers_are_those_of_other_rows(config: PretrainedConfig, tmp_path: Path) -> None:
     model = loaded(save_model(tmp_path, config))
     captured = Captured()
-    replayer = Replayer(model, lambda: captured)
+    decoder = GraphDecoder(model, lambda: captured)
     prompts = some_prompts(24, seed=1)
-    assert answers(model, prompts, replayer) == answers(model, prompts, None)
+    assert answers(model, prompts, decoder) == answers(model, prompts, None)
     assert captured.captured
     assert captured.replayed > 2 * captured.captured
 
@@ -100,40 +100,42 @@ def test_nothing_of_earlier_answers_is_left(
     llama: PreTrainedModel, sizes: list[tuple[int, int, int]], seed: int, spread: int, batch_size: int
 ) -> None:
     """Batches of any sizes in any order through one memory, with answers that leave at any time."""
-    replayer = Replayer(llama, Captured)
+    decoder = GraphDecoder(llama, Captured)
     for number, (count, longest, most) in enumerate(sizes):
         prompts = some_prompts(count, seed + number, longest + 1)
 
-        def found(with_: Replayer | None, prompts: list[list[int]] = prompts, most: int = most) -> list[Continuation]:
+        def found(
+            using: GraphDecoder | None, prompts: list[list[int]] = prompts, most: int = most
+        ) -> list[Continuation]:
             return answers(
-                llama, prompts, with_, most=most, batch_size=batch_size, settled_at=lambda first: 1 + first % spread
+                llama, prompts, using, most=most, batch_size=batch_size, settled_at=lambda first: 1 + first % spread
             )
 
-        assert found(replayer) == found(None)
+        assert found(decoder) == found(None)
 
 
 def test_the_same_shapes_again_capture_nothing_anew(llama: PreTrainedModel) -> None:
     captured = Captured()
-    replayer = Replayer(llama, lambda: captured)
+    decoder = GraphDecoder(llama, lambda: captured)
     prompts = some_prompts(40, seed=3)
-    first = answers(llama, prompts, replayer, settled_at=lambda token: 5 + token % 30)
-    memory = replayer.memory
-    assert answers(llama, prompts, replayer, settled_at=lambda token: 5 + token % 30) == first
+    first = answers(llama, prompts, decoder, settled_at=lambda token: 5 + token % 30)
+    memory = decoder.memory
+    assert answers(llama, prompts, decoder, settled_at=lambda token: 5 + token % 30) == first
     before = captured.captured
-    assert answers(llama, prompts, replayer, settled_at=lambda token: 5 + token % 30) == first
+    assert answers(llama, prompts, decoder, settled_at=lambda token: 5 + token % 30) == first
     assert captured.captured == before
-    assert replayer.memory is memory
+    assert decoder.memory is memory
     assert {finish for _, finish in first} >= {Finish.SETTLED}
 
 
 def test_moved_weights_are_seen(tmp_path: Path) -> None:
     model = loaded(save_model(tmp_path))
-    replayer, prompts = Replayer(model, Captured), some_prompts(10, seed=4)
-    before = answers(model, prompts, replayer)
+    decoder, prompts = GraphDecoder(model, Captured), some_prompts(10, seed=4)
+    before = answers(model, prompts, decoder)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.3)
-    after = answers(model, prompts, replayer)
+    after = answers(model, prompts, decoder)
     assert after != before
     assert after == answers(model, prompts, None)
 
@@ -144,11 +146,11 @@ def test_only_what_does_the_same_work_for_any_token_is_replayed(tmp_path: Path) 
             model = AutoModelForCausalLM.from_config(config)
         type(model).device = property(lambda _: torch.device("cuda"))
         try:
-            return is_replayable(model)
+            return supports_cuda_graphs(model)
         finally:
             del type(model).device
 
     assert all(on_gpu(config) for config in CONFIGS.values())
     assert not on_gpu(MistralConfig(**SHAPE, sliding_window=16))
     assert not on_gpu(llama_config(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}))
-    assert not is_replayable(loaded(save_model(tmp_path)))
+    assert not supports_cuda_graphs(loaded(save_model(tmp_path)))

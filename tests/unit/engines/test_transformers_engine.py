@@ -14,7 +14,7 @@ from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Confi
 from helpers import tiny_models
 from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
-from safescape.engines.parameters import LiveTensor, _BlockedLinear
+from safescape.engines.parameters import BlockedLinear, LiveTensor
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Finish, Lines, Point, Position, RandomAxis
 from safescape.weights import Checkpoint, Model, RandomDirection, Subspace, resolve
@@ -125,7 +125,7 @@ def test_on_a_cpu_no_linear_weight_is_held_twice_but_a_tied_head(tiny_model: Pat
     untied = tiny_models.save_model(tmp_path / "untied", tiny_models.llama_config(tie_word_embeddings=False))
     for directory, heads in ((tiny_model, 1), (untied, 1)):
         model = engine_of(directory)._model
-        blocked = [module for module in model.modules() if isinstance(module, _BlockedLinear)]
+        blocked = [module for module in model.modules() if isinstance(module, BlockedLinear)]
         assert len(blocked) == 2 * 7 + heads
         assert not [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
         left = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
@@ -137,7 +137,7 @@ def test_on_a_cpu_no_linear_weight_is_held_twice_but_a_tied_head(tiny_model: Pat
 def test_a_blocked_layer_holds_the_same_numbers_and_computes_the_same(dtype: torch.dtype, bias: bool) -> None:
     torch.manual_seed(0)
     plain = torch.nn.Linear(33, 17, bias=bias, dtype=dtype)
-    blocked = _BlockedLinear(plain)
+    blocked = BlockedLinear(plain)
     assert torch.equal(blocked.weight, plain.weight)
     for shape in ((1, 33), (2, 5, 33), (70, 33)):
         states = torch.randn(shape, dtype=dtype)

@@ -28,7 +28,7 @@ from transformers import (
 import safescape
 from helpers import tiny_models
 from safescape import InputError, RunError, SafetyMonitor
-from safescape.engines import visiting
+from safescape.engines import borrow
 from safescape.finetuning.start import Start
 from safescape.landscape import wilson
 
@@ -189,7 +189,7 @@ def test_a_visit_leaves_everything_as_it_was(refusing: Path, raising: bool, lora
                 draws, layers, inside.config._attn_implementation]  # fmt: skip
 
     before = found()
-    with pytest.raises(ZeroDivisionError) if raising else torch.enable_grad(), visiting(inside):
+    with pytest.raises(ZeroDivisionError) if raising else torch.enable_grad(), borrow(inside):
         assert not any(module.training for module in inside.modules())
         assert inside.config._attn_implementation == "safescape_sdpa"
         random.random()
@@ -209,7 +209,7 @@ def test_inside_of_autocast_the_next_step_has_all_its_gradients(refusing: Path) 
     """Autocast keeps the weights it has cast, and one cast during a visit has no gradient."""
     model = load(refusing).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        with visiting(model, torch.bfloat16), torch.inference_mode():
+        with borrow(model, torch.bfloat16), torch.inference_mode():
             model(input_ids=ROW)
         model(input_ids=ROW, labels=ROW).loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

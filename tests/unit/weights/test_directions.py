@@ -1,4 +1,4 @@
-"""Directions: seeded per tensor, the same bits everywhere, scaled to the origin's norms."""
+"""Directions: seeded per tensor, scaled to the origin's norms, and the same bits in every process."""
 
 from __future__ import annotations
 

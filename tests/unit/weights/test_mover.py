@@ -1,8 +1,9 @@
-"""The weights of points: what is kept in memory between moves saves work and changes no bit."""
+"""The weights of points, and the cache between moves, which saves work and changes no bit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,7 +17,8 @@ from helpers import tiny_models
 from safescape.survey import Plane, Point, Position, RandomAxis, Waypoint
 from safescape.weights import Checkpoint, Mover, RandomDirection, Subspace
 
-ROOM = 10**9
+ENOUGH = 10**9
+"""Bytes; more than the tiny model needs."""
 AXES = (RandomAxis(seed=0, span=0.5, steps=4), RandomAxis(seed=1, span=0.5, steps=4))
 
 
@@ -35,7 +37,7 @@ class Counted:
         return self._weights.tensor(name)
 
 
-def mover_of(weights: Checkpoint | Counted, dtype: torch.dtype = torch.float32, other: Path | None = None) -> Mover:
+def plane_mover(weights: Checkpoint | Counted, dtype: torch.dtype = torch.float32, other: Path | None = None) -> Mover:
     shapes = {name: weights.tensor(name).shape for name in weights.names()}
     through = () if other is None else (Waypoint(model=str(other), fingerprint=""),)
     subspace = Subspace(Plane(axes=AXES), weights, through)
@@ -47,8 +49,9 @@ def moved(mover: Mover, point: Point) -> tuple[dict[str, Tensor], Position]:
     return {name: values.clone() for name, values in moving}, moving.position
 
 
-def free(memory: int):
-    return patch("safescape.weights.mover._free_memory", lambda device: memory)
+def free(memory: int) -> AbstractContextManager[object]:
+    """Let a mover find this many bytes free."""
+    return patch("safescape.weights.mover.free_memory", lambda device: memory)
 
 
 coordinates = st.sampled_from([0.0, 0.25, -0.5, 0.1234])
@@ -58,20 +61,20 @@ points = st.tuples(coordinates, coordinates).map(lambda coords: Point(None, coor
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     journey=st.lists(points, min_size=1, max_size=8),
-    rooms=st.lists(st.sampled_from([0, 1, 3, 5, 100]), min_size=8, max_size=8),
+    free_sizes=st.lists(st.sampled_from([0, 1, 3, 5, 100]), min_size=8, max_size=8),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
 )
 def test_whatever_fits_in_memory_the_weights_are_the_same(
-    tiny_model: Path, journey: list[Point], rooms: list[int], dtype: torch.dtype
+    tiny_model: Path, journey: list[Point], free_sizes: list[int], dtype: torch.dtype
 ) -> None:
     weights = Checkpoint(tiny_model)
     size = 4 * sum(weights.tensor(name).numel() for name in weights.names())
-    keeping = mover_of(weights, dtype)
-    for point, room in zip(journey, rooms, strict=False):
-        with free(room * size):
-            found, position = moved(keeping, point)
+    caching = plane_mover(weights, dtype)
+    for point, directions in zip(journey, free_sizes, strict=False):
+        with free(directions * size):
+            found, position = moved(caching, point)
         with free(0):
-            fresh, expected = moved(mover_of(weights, dtype), point)
+            fresh, expected = moved(plane_mover(weights, dtype), point)
         assert position == expected
         assert all(torch.equal(found[name], fresh[name]) for name in weights.names())
 
@@ -79,7 +82,7 @@ def test_whatever_fits_in_memory_the_weights_are_the_same(
 def test_on_a_plane_the_row_comes_first(tiny_model: Path) -> None:
     weights = Checkpoint(tiny_model)
     first, second = Subspace(Plane(axes=AXES), weights).directions
-    found, position = moved(mover_of(weights), Point(None, (0.3, -0.2)))
+    found, position = moved(plane_mover(weights), Point(None, (0.3, -0.2)))
     assert first == RandomDirection(0)
     for name, values in found.items():
         origin = weights.tensor(name).float()
@@ -88,10 +91,10 @@ def test_on_a_plane_the_row_comes_first(tiny_model: Path) -> None:
     assert position == ((0.3, -0.2), 0.0)
 
 
-def test_along_a_row_nothing_is_read_once_all_is_kept(tiny_model: Path) -> None:
+def test_along_a_row_nothing_is_read_when_all_is_cached(tiny_model: Path) -> None:
     weights = Counted(tiny_model)
-    mover = mover_of(weights)
-    with free(ROOM):
+    mover = plane_mover(weights)
+    with free(ENOUGH):
         moved(mover, Point(None, (0.25, 0.25)))
         weights.reads = 0
         moved(mover, Point(None, (0.5, 0.25)))
@@ -101,9 +104,9 @@ def test_along_a_row_nothing_is_read_once_all_is_kept(tiny_model: Path) -> None:
         assert weights.reads == len(weights.names()), "a new row begins at the origin"
 
 
-def test_without_room_nothing_is_kept(tiny_model: Path) -> None:
+def test_without_free_memory_nothing_is_cached(tiny_model: Path) -> None:
     weights = Counted(tiny_model)
-    mover = mover_of(weights)
+    mover = plane_mover(weights)
     with free(0):
         moved(mover, Point(None, (0.25, 0.25)))
         weights.reads = 0
@@ -116,7 +119,7 @@ def test_a_checkpoint_beside_the_plane_stands_where_it_was_saved(
     tiny_model: Path, tmp_path: Path, dtype: torch.dtype, precision: float
 ) -> None:
     other = Checkpoint(tiny_models.save_model(tmp_path / "other", seed=1))
-    found, position = moved(mover_of(Checkpoint(tiny_model), dtype, tmp_path / "other"), Point(None, (), 0))
+    found, position = moved(plane_mover(Checkpoint(tiny_model), dtype, tmp_path / "other"), Point(None, (), 0))
     for name, values in found.items():
         torch.testing.assert_close(values.float(), other.tensor(name), rtol=precision, atol=1e-6)
     assert 0.9 < position.off <= 1.0, "a model of other random weights has nothing to do with a random plane"

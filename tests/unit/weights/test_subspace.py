@@ -1,4 +1,4 @@
-"""Subspaces: planes are orthogonal, checkpoints lie where they should, and what spans nothing is refused."""
+"""Subspaces: planes are orthogonal, checkpoints have their coordinates, and collinear models are refused."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def test_the_directions_of_a_plane_are_orthogonal(tiny_model: Path, seeds: list[
     origin = Checkpoint(tiny_model)
     first, second = (RandomAxis(seed=seed, span=0.5, steps=2) for seed in seeds)
     plane = Subspace(Plane(axes=(first, second)), origin)
-    assert abs(products(*plane.directions, origin).cosine) < 1e-5
+    one, other = plane.directions
+    assert abs(products(one, other, origin).cosine) < 1e-5
     assert plane.directions[0] == RandomDirection(seeds[0]), "the first direction stays as it is"
     own = products(RandomDirection(seeds[1]), plane.directions[1], origin)
     assert own.cosine == pytest.approx(1, abs=1e-2), "two random directions are nearly orthogonal to begin with"
@@ -74,7 +75,8 @@ def test_the_directions_of_a_plane_are_orthogonal(tiny_model: Path, seeds: list[
 def test_a_plane_across_a_random_direction_is_orthogonal_too(three: tuple[Path, Path, Path]) -> None:
     base, tuned, _ = three
     plane = Subspace(Plane(axes=(toward(tuned), RandomAxis(seed=3, span=0.5, steps=2))), Checkpoint(base))
-    assert abs(products(*plane.directions, Checkpoint(base)).cosine) < 1e-5
+    first, second = plane.directions
+    assert abs(products(first, second, Checkpoint(base)).cosine) < 1e-5
 
 
 def test_the_models_that_span_a_plane_lie_on_their_own_coordinates(three: tuple[Path, Path, Path]) -> None:
@@ -105,7 +107,7 @@ def test_a_checkpoint_beside_the_line_says_how_far(three: tuple[Path, Path, Path
         along += float((step * direction).sum())
         across += float(direction.square().sum())
         length += float(step.square().sum())
-    assert position.effective == (pytest.approx(along / across, rel=1e-4),)
+    assert position.effective == pytest.approx((along / across,), rel=1e-4)
     assert position.off == pytest.approx(1 - along**2 / across / length, rel=1e-4)
 
 

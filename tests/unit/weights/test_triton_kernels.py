@@ -1,18 +1,14 @@
-"""Moves in one pass, by Triton's interpreter, and compiled; `python benchmarks/gpu.py` does the same on a GPU."""
+"""The Triton kernels, in Triton's interpreter and compiled; `python benchmarks/gpu.py` runs them on a GPU."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from helpers.tiny_models import llama_config, save_model
+from helpers.triton_programs import run_program
 
-# the kernels must be made with the interpreter's switch set, which must not touch other tests
+# A process of its own: TRITON_INTERPRET must be set when the kernels are defined, and would affect other tests.
 PROGRAM = """
 import json, torch
 from torch import Size, device
@@ -43,51 +39,6 @@ found["bf16"] = float(((half.double() - (origin + 0.25 * a)).abs() / (origin + 0
 print(json.dumps(found))
 """
 
-MOVES = """
-import json, sys, torch
-from safescape.survey import InterpolationAxis, Lines, Plane, Point, RandomAxis
-from safescape.weights import Mover, Subspace, directions, mover, resolve
-
-# a CPU takes the way of a GPU
-directions.makes_own_noise = mover.makes_own_noise = lambda device: True
-cpu = torch.device("cpu")
-origin = resolve(sys.argv[1]).weights
-shapes = {name: origin.tensor(name).shape for name in origin.names()}
-first, second = (RandomAxis(seed=seed, span=0.5, steps=2) for seed in (0, 1))
-toward = InterpolationAxis(toward=sys.argv[2], fingerprint="", steps=4, low=0, high=1)
-found = {}
-for name, shape, points in (
-    ("between", Lines(axes=(toward,)), [Point(0, (at,)) for at in (0.25, 1.0, 0.5)]),
-    ("across", Plane(axes=(toward, first)), [Point(None, at) for at in ((0.5, -0.5), (1.0, 0.0), (0.0, 0.5))]),
-    ("lines", Lines(axes=(first, second)), [Point(0, (0.5,)), Point(1, (-0.5,))]),
-    ("plane", Plane(axes=(first, second)), [Point(None, at) for at in ((0.5, -0.5), (0.0, 0.5), (-0.5, 0.0))]),
-):
-    space = Subspace(shape, origin)
-    for dtype in (torch.float32, torch.bfloat16):
-        mover = Mover(origin, space, shapes, dtype=dtype, device=cpu)
-        places = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
-        for point in points:
-            walk = mover.moving(point, places)
-            worst, in_place = 0.0, True
-            for tensor, values in walk:
-                start = origin.tensor(tensor)
-                exact = start.double()
-                for term in space.displacement(point):
-                    if term is not None:
-                        exact = exact + term.coordinate * term.direction.tensor(tensor, start).double()
-                worst = max(worst, float((values - exact).norm() / exact.norm().clamp_min(1e-9)))
-                in_place = in_place and values is places[tensor]
-                places[tensor].copy_(values)
-            again = {tensor: values.clone() for tensor, values in mover.moving(point)}
-            same = all(torch.equal(again[tensor], places[tensor]) for tensor in shapes)
-            found[f"{name} {dtype} {point.coords}"] = {
-                "error": worst, "in place": in_place, "again": same, "off": walk.position.off,
-                "asked": point.coords, "effective": walk.position.effective, "bf16": dtype == torch.bfloat16,
-            }
-print(json.dumps(found))
-"""
-
-
 COMPILED = """
 import itertools, json
 import triton
@@ -114,22 +65,7 @@ print(json.dumps({"rounds to nearest": found}))
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    return _run(PROGRAM)
-
-
-def _run(program: str, *arguments: str, interpreted: bool = True) -> dict[str, Any]:
-    line = [sys.executable, "-c", program, *arguments]
-    settings = {**os.environ, "TRITON_INTERPRET": str(int(interpreted))}
-    made = subprocess.run(line, capture_output=True, text=True, check=True, env=settings)
-    answer: dict[str, Any] = json.loads(made.stdout)
-    return answer
-
-
-@pytest.fixture(scope="module")
-def moves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    config = llama_config(tie_word_embeddings=False)
-    models = [save_model(tmp_path_factory.mktemp("moved"), config, seed=seed) for seed in (0, 1)]
-    return _run(MOVES, *map(str, models))
+    return run_program(PROGRAM)
 
 
 def test_the_noise_is_standard_normal(found: dict[str, Any]) -> None:
@@ -161,20 +97,6 @@ def test_bfloat16_is_rounded_to(found: dict[str, Any]) -> None:
     assert found["bf16"] < 2**-7
 
 
-def test_a_point_is_where_its_directions_lead(moves: dict[str, Any]) -> None:
-    for point, found in moves.items():
-        assert found["error"] < (2**-7 if found["bf16"] else 1e-6), point
-        assert found["in place"] is not point.startswith("across"), point
-        assert found["again"], point
-        assert found["off"] == 0
-        if found["bf16"]:
-            # the interpreter cuts where a GPU rounds, which is a drift towards zero
-            assert found["effective"] == pytest.approx(found["asked"], abs=0.01)
-        else:
-            assert found["effective"] == found["asked"]
-    assert len(moves) == 22
-
-
 def test_the_kernels_compile_for_a_gpu_and_round_to_the_nearest() -> None:
-    found = _run(COMPILED, interpreted=False)
+    found = run_program(COMPILED, interpreted=False)
     assert found["rounds to nearest"] == [True] * 4

@@ -1,1 +1,1 @@
-"""The vLLM engine (extra `vllm`): vLLM holds the live model and answers; its weights are moved as in transformers."""
+"""The vLLM engine (extra `vllm`): vLLM holds the live model and answers, and this project moves its weights."""

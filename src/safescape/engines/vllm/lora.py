@@ -1,7 +1,7 @@
-"""The points between a base and its LoRA finetune as adapters that vLLM holds; the base's weights stay where they are.
+"""Points between a base and its LoRA finetune as adapters in vLLM, while the base's weights do not move.
 
-Several of them answer in one batch, each request by the adapter of its point. Where that cannot be, `why_merged` says
-why, and the adapter is merged into the weights, which are moved.
+Several points answer in one batch, each request with the adapter of its point. If that is impossible, `why_merged`
+returns the reason; the adapter is then merged into the weights, which move.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from safescape.errors import InputError
 from safescape.survey import InterpolationAxis, Lines, Plane, Point, Position, Waypoint
 from safescape.weights import Adapted, Checkpoint, Model, ScaledAdapter, resolve
 
-__all__ = ["Adapters", "adapters_of", "why_merged"]
+__all__ = ["LoadedAdapters", "adapters_of", "why_merged"]
 
 _MERGED = "give --adapter merged, which moves the weights"
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM has room for in an adapter: one of these."""
+"""The values that vLLM allows for `max_lora_rank`."""
 _NOT_ADAPTED = ("lm_head", "embed_out", "embed_tokens", "wte")
-"""Heads and embeddings; with an adapted head vLLM on a CPU cannot score a text."""
+"""Output heads and embeddings; with an adapted head, vLLM on a CPU cannot score a text."""
 
 
 def why_merged(
@@ -35,7 +35,17 @@ def why_merged(
     dtype: str,
     device: str,
 ) -> str | None:
-    """Return why a survey's points cannot be scaled adapters on a base that stays, in one line; None if they can."""
+    """Return why a survey's points cannot be scaled adapters beside the base's weights; None if they can.
+
+    Args:
+        model: The base.
+        subspace: The survey's subspace; it must be the one line from the base to BASE+ADAPTER.
+        through: The checkpoints of the survey's trajectory; there must be none.
+        engine: The survey's engine.
+        dtype: The survey's dtype.
+        device: The survey's device.
+
+    """
     if engine != "vllm":
         return f"--engine {engine} moves weights; adapters side by side are vLLM's (--engine vllm)"
     axis = subspace.axes[0]
@@ -50,7 +60,7 @@ def why_merged(
         return f"{model.name} has an adapter on it already; merge that one into its base first"
     if not (isinstance(model.weights, Checkpoint) and model.weights.is_same_as(other.base)):
         return f"{axis.toward} is an adapter on other files than those of {model.name}; type the same base in both"
-    if beyond := other.beyond_linear():
+    if beyond := other.other_changes():
         return f"{axis.toward} holds {beyond[0]} whole or as an embedding's; vLLM adds pairs to linear layers alone"
     adapter = ScaledAdapter(other)
     if head := [module for module in adapter.modules if module.rpartition(".")[2] in _NOT_ADAPTED]:
@@ -62,60 +72,60 @@ def why_merged(
     return None
 
 
-class Adapters:
-    """What vLLM holds of a line's points.
+class LoadedAdapters:
+    """The adapters of a line's points that are loaded in vLLM.
 
-    An adapter has a number and a name that no other one ever had, because vLLM knows adapters, and what of their
-    prefixes it has computed, by these.
+    Every adapter gets a number and a name that were never used before, because vLLM identifies adapters, and the
+    prefixes cached for them, by these.
 
     Args:
-        name: Of the finetune, for messages.
-        adapter: What a point has α times.
-        most: How many points it may hold at a time.
-        dtype: Of the adapters.
+        name: The name of the finetune in messages.
+        adapter: The adapter that a point scales by its coordinate.
+        most: The maximum number of points loaded at a time.
+        dtype: The dtype of the adapters.
 
     """
 
     def __init__(self, name: str, adapter: ScaledAdapter, most: int, dtype: torch.dtype) -> None:
         self._name, self._adapter, self._most, self._dtype = name, adapter, most, dtype
-        self._held: dict[Point, _Held] = {}
+        self._loaded: dict[Point, _Loaded] = {}
         self._number = 0
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What vLLM must be opened with."""
+        """The arguments of `vllm.LLM` that adapters need."""
         return {
             "enable_lora": True,
             "max_loras": self._most,
             "max_lora_rank": next(rank for rank in _RANKS if rank >= self._adapter.rank),
-            # with all layers it would also take the head, and could then score no text on a CPU
+            # By default vLLM adapts the head as well, and then cannot score a text on a CPU.
             "lora_target_modules": sorted({module.rpartition(".")[2] for module in self._adapter.modules}),
         }
 
-    def hold(self, llm: Any, points: Sequence[Point]) -> list[Position]:
-        """Let vLLM hold the adapters of some points, at most as many as it has room for; others may have to go.
+    def load(self, llm: Any, points: Sequence[Point]) -> list[Position]:
+        """Load the adapters of at most `most` points into vLLM; adapters of other points may be removed for them.
 
         Returns:
-            Where each point stands, as its adapter is rounded.
+            The position of each point, with its adapter as rounded.
 
         Raises:
-            InputError: vLLM does not take the adapter.
+            InputError: vLLM cannot load the adapter.
 
         """
         wanted = [point for point in points if not point.is_origin]
-        for point in [held for held in self._held if held not in wanted]:
-            if len(self._held) + len(set(wanted) - set(self._held)) > self._most:
-                llm.llm_engine.remove_lora(self._held.pop(point).request.lora_int_id)
+        for point in [loaded for loaded in self._loaded if loaded not in wanted]:
+            if len(self._loaded) + len(set(wanted) - set(self._loaded)) > self._most:
+                llm.llm_engine.remove_lora(self._loaded.pop(point).request.lora_int_id)
         for point in wanted:
-            if point not in self._held:
-                self._held[point] = self._load(llm, point)
-        return [Position(point.coords, 0.0) if point.is_origin else self._held[point].position for point in points]
+            if point not in self._loaded:
+                self._loaded[point] = self._load(llm, point)
+        return [Position(point.coords, 0.0) if point.is_origin else self._loaded[point].position for point in points]
 
     def request(self, point: Point) -> Any:
-        """Return what tells vLLM which adapter answers: that of a point it holds; None at the origin."""
-        return None if point.is_origin else self._held[point].request
+        """Return the LoRARequest of a loaded point; None at the origin."""
+        return None if point.is_origin else self._loaded[point].request
 
-    def _load(self, llm: Any, point: Point) -> _Held:
+    def _load(self, llm: Any, point: Point) -> _Loaded:
         from vllm.lora.request import LoRARequest
 
         self._number += 1
@@ -123,23 +133,23 @@ class Adapters:
             effective = self._adapter.write(Path(directory), point.coords[0], self._dtype)
             request = LoRARequest(f"point-{self._number}", self._number, directory)
             try:
-                # it reads the files now, and never again
+                # vLLM reads the files now and never again.
                 llm.llm_engine.add_lora(request)
             except ValueError as error:
                 raise InputError(f"{self._name}: vLLM cannot take the adapter ({error}); {_MERGED}") from error
-        (forgotten, *_) = llm.collective_rpc("safescape_forgotten", args=(self._number,))
-        if forgotten:
-            raise InputError(f"{self._name}: vLLM adds no adapter to {forgotten[0]} of this model; {_MERGED}")
-        return _Held(request, Position((effective,), 0.0))
+        (ignored, *_) = llm.collective_rpc("safescape_ignored_modules", args=(self._number,))
+        if ignored:
+            raise InputError(f"{self._name}: vLLM adds no adapter to {ignored[0]} of this model; {_MERGED}")
+        return _Loaded(request, Position((effective,), 0.0))
 
 
-class _Held(NamedTuple):
+class _Loaded(NamedTuple):
     request: Any
     position: Position
 
 
-def adapters_of(axis: InterpolationAxis, most: int, dtype: torch.dtype) -> Adapters:
-    """Return the adapters of the line along an axis; `why_merged` must have nothing against it."""
+def adapters_of(axis: InterpolationAxis, most: int, dtype: torch.dtype) -> LoadedAdapters:
+    """Return the adapters of the line along an axis, for which `why_merged` must return None."""
     weights = resolve(axis.toward).weights
     assert isinstance(weights, Adapted)
-    return Adapters(axis.toward, ScaledAdapter(weights), most, dtype)
+    return LoadedAdapters(axis.toward, ScaledAdapter(weights), most, dtype)

@@ -1,6 +1,6 @@
-"""What this project adds to vLLM's own workers: each computes the weights of a point itself and takes its share.
+"""Methods that this project adds to vLLM's workers, so that each computes the weights of a point and loads its shard.
 
-Loaded by vLLM, by the name of the class, in every process that holds a part of the model.
+vLLM imports the class by its name, given in `launch`, in every process that holds a part of the model.
 """
 
 from __future__ import annotations
@@ -12,53 +12,54 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from safescape.engines.loading import give_back
+from safescape.engines.loading import trim_memory
 from safescape.survey import Point, Position
-from safescape.weights import Mover, Moving, Space, Weights, fingerprint_in_turn
+from safescape.weights import Moving, Space, Weights, fingerprint_of_stream, mover_of
 
 __all__ = ["MovingWorker"]
 
 
 class MovingWorker:
-    """Methods of a vLLM worker, called over `collective_rpc`."""
+    """Methods of a vLLM worker, called by `collective_rpc`."""
 
     device: torch.device
     model_runner: Any
 
-    def safescape_hold(
+    def safescape_prepare(
         self, origin: Weights, subspace: Space, shapes: Mapping[str, torch.Size], dtype: torch.dtype
     ) -> None:
-        """Keep what a move needs; see `Mover`."""
-        self._safescape_mover = Mover(origin, subspace, shapes, dtype=dtype, device=self.device)
+        """Create the mover; see `mover_of` for the arguments."""
+        self._safescape_mover = mover_of(origin, subspace, shapes, dtype=dtype, device=self.device)
 
     def safescape_move(self, point: Point) -> Position:
-        """Write the weights of a point and return where they stand."""
+        """Load the weights of a point and return their position as rounded."""
         moving = self._safescape_mover.moving(point)
-        self.model_runner.reload_weights(weights_iterator=_kept(moving))
+        self.model_runner.reload_weights(weights_iterator=_copies(moving))
         _repack_tied_heads(self.model_runner.get_model())
-        give_back()
+        trim_memory()
         return moving.position
 
     def safescape_fingerprint(self, point: Point) -> str:
-        """Return the fingerprint of the weights that a move to a point writes."""
-        return fingerprint_in_turn(self._safescape_mover.moving(point))
+        """Return the fingerprint of the weights of a point."""
+        return fingerprint_of_stream(self._safescape_mover.moving(point))
 
-    def safescape_forgotten(self, adapter: int) -> list[str]:
-        """Return the modules that an adapter changes and vLLM does not, sorted."""
+    def safescape_ignored_modules(self, adapter: int) -> list[str]:
+        """Return the modules of an adapter that vLLM does not apply it to, sorted."""
         manager = self.model_runner.lora_manager._adapter_manager
         return sorted(set(manager.get_adapter(adapter).loras) - set(manager.modules))
 
 
-def _kept(moving: Moving) -> Iterator[tuple[str, Tensor]]:
-    """Copies: vLLM holds tensors back until it has all of a layer."""
+def _copies(moving: Moving) -> Iterator[tuple[str, Tensor]]:
+    """Yield copies, because vLLM keeps tensors until it has all of a layer."""
     for name, values in moving:
         yield name, values.clone()
 
 
 def _repack_tied_heads(model: Module) -> None:
-    """Let heads that share the embedding's weight see it as it is now.
+    """Pack the weights of output heads that are tied to the embedding again.
 
-    On a CPU vLLM multiplies with a packed copy of a head's weight, and reloading an embedding packs no head anew.
+    On a CPU, vLLM multiplies with a packed copy of a head's weight, and does not update it when it reloads the tied
+    embedding.
     """
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
