@@ -103,7 +103,7 @@ def run(there: str, points: int, prompts: int = 10, tokens: int = 2) -> Row:
     )
     done: list[float] = []
     with tempfile.TemporaryDirectory() as directory, Store.claim(Path(directory), survey) as store:
-        measure(survey, model, store, lambda at: done.append(time.monotonic()) if at.weighed is None else None)
+        measure(survey, model, store, lambda at: done.append(time.monotonic()) if at.scored is None else None)
         weighed, peak = time.monotonic(), peak_bytes(CPU)
         report_of(store, 10.0)
         reported, stored = time.monotonic(), sum(path.stat().st_size for path in Path(directory).glob("run.sqlite*"))

@@ -211,7 +211,7 @@ def test_a_line_is_the_same_however_it_is_measured(models: Models, apart: Proces
         assert len(store.points.finished()) == 3
     told: list[Progress] = []
     measured(models, tmp_path / "killed", "unmerged", {**further, "workers": 1, "on_progress": told.append})
-    assert (told[0].finished, told[0].choice) == (3, runs["unmerged"].survey.choice)
+    assert (told[0].finished, told[0].note) == (3, runs["unmerged"].survey.choice)
     whole, resumed = ((tmp_path / name / "landscape.json").read_bytes() for name in ("unmerged", "killed"))
     assert whole == resumed
 

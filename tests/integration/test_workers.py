@@ -259,8 +259,8 @@ def test_a_busy_cluster_is_waited_for(watched_ray: Watched, tiny_model: Path, wh
     with busy(2) as holder:
 
         def release(progress: Progress) -> None:
-            notes.append(progress.choice)
-            if progress.choice is not None:
+            notes.append(progress.note)
+            if progress.note is not None:
                 ray.kill(holder)
 
         safescape.scan(str(tiny_model), out=tmp_path / "run", workers=2, on_progress=release, **TINY)

@@ -114,13 +114,13 @@ def _plain_lines() -> Callable[[Progress], None]:
 
 
 def _where(progress: Progress) -> str:
-    if progress.weighed is not None:
-        return f"the origin reads the answers of point {progress.weighed}"
+    if progress.scored is not None:
+        return f"the origin reads the answers of point {progress.scored}"
     if progress.latest is None:
         stage = (
             "starting" if progress.finished == 0 else "resuming" if progress.finished < progress.total else "complete"
         )
-        return stage if progress.choice is None else f"{stage}; {progress.choice}"
+        return stage if progress.note is None else f"{stage}; {progress.note}"
     line, coords, waypoint = progress.latest
     if waypoint is not None:
         place = f"checkpoint {waypoint + 1}"

@@ -6,21 +6,20 @@ Knows no engine, no store and no Ray: a `Pool` starts the workers and reports wh
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from safescape.errors import RunError
+from safescape.measure.queue import Cost, PointQueue, Row, row_of
 from safescape.measure.session import Measurement
-from safescape.survey import ChoiceProbe, HarnessProbe, Point, Probe, PromptProbe, Survey
+from safescape.survey import Point
 
 __all__ = [
     "HEARTBEAT_TIMEOUT",
     "START_TIMEOUT",
     "Closed",
-    "Cost",
     "Dispatch",
     "Done",
     "Event",
@@ -30,7 +29,6 @@ __all__ = [
     "Pool",
     "Ready",
     "Started",
-    "cost_of",
 ]
 
 _log = logging.getLogger(__name__)
@@ -122,74 +120,6 @@ class Pool(Protocol):
         ...
 
 
-Cost = Callable[[Point], tuple[float, ...]]
-"""A sort key of points by the time that measuring them is expected to take."""
-
-
-def cost_of(survey: Survey) -> Cost:
-    """Return the sort key of a survey's points: by the number of items asked there, then by the distance.
-
-    Far from the origin a model no longer refuses in a few words, but writes to the limit of tokens. A checkpoint costs
-    more than a point of the subspace, because its projection on the subspace is computed too.
-    """
-
-    def cost(point: Point) -> tuple[float, ...]:
-        items = sum(_items(probe) for probe in survey.asked_at(point))
-        return float(items), float(point.waypoint is not None), math.hypot(*point.coords)
-
-    return cost
-
-
-def _items(probe: Probe) -> int:
-    if isinstance(probe, PromptProbe):
-        return len(probe.prompts)
-    if isinstance(probe, ChoiceProbe):
-        return len(probe.questions)
-    if isinstance(probe, HarnessProbe):
-        return probe.limit or 1000  # a typical task; only lm-eval knows
-    return len(probe.texts)
-
-
-_Row = tuple[int | None, tuple[float, ...]]
-
-
-def _row_of(point: Point) -> _Row:
-    """Return the line of a point, or its row of a plane: these points share a direction that an engine keeps."""
-    return point.line, point.coords[1:]
-
-
-class _Queue:
-    """Open points by row, in each row the most expensive first.
-
-    A worker stays on its row as long as there are points, since another row means computing another direction. Then it
-    takes the row with the most expensive point, and of several such rows the longest. So the last points handed out are
-    cheap ones, and no worker measures alone for long at the end.
-    """
-
-    def __init__(self, points: Iterable[Point], cost: Cost) -> None:
-        self._rows: dict[_Row, deque[Point]] = {}
-        self._cost = {point: cost(point) for point in points}
-        for point in sorted(self._cost, key=self._cost.__getitem__, reverse=True):
-            self._rows.setdefault(_row_of(point), deque()).append(point)
-        self._length = len(self._cost)
-
-    def take(self, row: _Row | None) -> Point | None:
-        """Remove and return the next point for a worker on `row`; None if none is left."""
-        if not self._rows:
-            return None
-        if row not in self._rows:
-            row = max(self._rows, key=lambda row: (self._cost[self._rows[row][0]], len(self._rows[row])))
-        points = self._rows[row]
-        point = points.popleft()
-        if not points:
-            del self._rows[row]
-        self._length -= 1
-        return point
-
-    def __len__(self) -> int:
-        return self._length
-
-
 class Dispatch:
     """Hands a survey's open points to workers until each is measured or has failed.
 
@@ -220,7 +150,7 @@ class Dispatch:
     ) -> None:
         self._pool, self._workers, self._clock = pool, workers, clock
         self._cost, self._keep_idle = cost, keep_idle
-        self._queue = _Queue(points, cost)
+        self._queue = PointQueue(points, cost)
         self._returned: deque[Point] = deque()
         self._tried: set[Point] = set()
         self._starting: dict[int, float | None] = {}
@@ -228,7 +158,7 @@ class Dispatch:
         self._idle: dict[int, None] = {}
         self._holding: dict[int, Point] = {}
         self._closing: set[int] = set()
-        self._rows: dict[int, _Row] = {}
+        self._rows: dict[int, Row] = {}
         self._last_event: dict[int, float] = {}
         """By worker that has been ready."""
         self._failed_starts, self._reason = 0, ""
@@ -263,7 +193,7 @@ class Dispatch:
 
     def add(self, points: Sequence[Point]) -> None:
         """Add points when all earlier ones are measured or have failed."""
-        self._queue = _Queue(points, self._cost)
+        self._queue = PointQueue(points, self._cost)
 
     def idle_worker(self) -> int:
         """Return a worker that is ready and holds no point; start one if there is none.
@@ -301,7 +231,7 @@ class Dispatch:
             if point is not None:
                 del self._idle[worker]
                 self._holding[worker] = point
-                self._rows[worker] = _row_of(point)
+                self._rows[worker] = row_of(point)
                 self._pool.assign(worker, point)
             elif (self._holding or self._returned) and not self._keep_idle:
                 self._close(worker)

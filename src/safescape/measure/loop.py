@@ -41,9 +41,9 @@ class Progress(NamedTuple):
     """The point that was just stored; None when the run begins or resumes."""
     asr: float | None
     """ASR of the first probe there, percent, by the first judge; None if that judge reads the answers later."""
-    weighed: int | None = None
+    scored: int | None = None
     """Number of points whose answers the origin has scored, of `finished`; None until all points are measured."""
-    choice: str | None = None
+    note: str | None = None
     """When the run begins or resumes, a remark on it: how points are reached, or what a busy cluster lacks."""
 
 
@@ -70,7 +70,7 @@ def measure(
     """
     finished, failed = store.points.finished(), set[Point]()
     todo, total = _round(survey, store, finished, failed)
-    on_progress(Progress(len(finished), total, None, None, choice=survey.choice))
+    on_progress(Progress(len(finished), total, None, None, note=survey.choice))
     names = [member for name in survey.judges for member in members_of(name)]
     judges = {name: judge_named(name) for name in names if is_immediate(name)}
     weighers = _weighers(judges)
@@ -78,7 +78,7 @@ def measure(
         return
 
     def on_wait(lack: str) -> None:
-        on_progress(Progress(len(finished), total, None, None, choice=lack))
+        on_progress(Progress(len(finished), total, None, None, note=lack))
 
     with _recorded(survey, model, store, placement, todo, on_wait) as (workers, session):
         for name, judge in judges.items():

@@ -19,9 +19,10 @@ from ray.exceptions import RayError
 
 from safescape.engines import Likelihood
 from safescape.errors import RunError, SafescapeError
-from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started, cost_of
+from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started
 from safescape.measure.evidence import Origin
 from safescape.measure.local import Workers
+from safescape.measure.queue import cost_of
 from safescape.measure.session import Measurement, MeasuringSession, RenderedPrompts, find_model, groups_of
 from safescape.placement import Placement
 from safescape.placement.ray import Reservation, connected, errors_as_values, reason_of, reserve
