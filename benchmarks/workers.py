@@ -1,8 +1,8 @@
 """python benchmarks/workers.py [--driver] [--model demo] [--points 24]
 
-What it costs to measure on workers. First the driver alone, with workers that measure nothing: points a second from 10
-to 10,000 points, and with 1,000 workers whose hearts beat. Then two workers of a Ray against two independent processes,
-each of one core, over the same points of a model. `--driver`: only the first.
+The cost of measuring on workers. First the driver alone, with workers that measure nothing: points per second for 10 to
+10,000 points, and for 1,000 workers with heartbeats. Then two workers of a Ray cluster against two independent
+processes of one core each, over the same points of a model. `--driver`: only the first part.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from safescape.survey import (
 
 
 class NullPool:
-    """Workers that measure nothing, while every worker's heart beats.
+    """Workers that measure nothing and send heartbeats.
 
     Args:
-        answers: Of every point.
-        takes: Seconds from when a point is sent until it is done.
+        answers: At every point.
+        takes: Seconds that a point takes.
         beat: Seconds between two heartbeats of a worker.
 
     """
@@ -49,48 +49,48 @@ class NullPool:
     def __init__(self, answers: Sequence[Answer], takes: float = 0.0, beat: float = 10.0) -> None:
         self._answers, self._takes, self._beat = answers, takes, beat
         self._events: deque[Event] = deque()
-        self._sent: deque[tuple[float, Done]] = deque()
-        self._hearts: deque[tuple[float, int]] = deque()
-        self._hired = self.beats = 0
+        self._assigned: deque[tuple[float, Done]] = deque()
+        self._heartbeats: deque[tuple[float, int]] = deque()
+        self._started = self.beats = 0
 
     def start(self) -> int:
         """Start a worker."""
-        self._hired += 1
-        self._events.append(Ready(self._hired, "sha256:0"))
-        self._hearts.append((time.monotonic() + self._beat, self._hired))
-        return self._hired
+        self._started += 1
+        self._events.append(Ready(self._started, "sha256:0"))
+        self._heartbeats.append((time.monotonic() + self._beat, self._started))
+        return self._started
 
     def assign(self, worker: int, point: Point) -> None:
-        """Be done with a point."""
+        """Finish a point after the given time."""
         found = Measurement(point, Position(point.coords, 0.0), {"harmful": self._answers}, {}, 0.0)
-        self._sent.append((time.monotonic() + self._takes, Done(worker, [found])))
+        self._assigned.append((time.monotonic() + self._takes, Done(worker, [found])))
 
     def close(self, worker: int) -> None:
-        """Leave."""
+        """Close a worker."""
         self._events.append(Closed(worker, "sha256:0"))
 
     def kill(self, worker: int) -> None:
-        """Nothing is to be ended."""
+        """Do nothing: there is no process."""
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return what has happened since."""
+        """Return the events since the last call."""
         events = [*self._events]
         self._events.clear()
         now = time.monotonic()
-        if not events and self._sent and self._sent[0][0] > now:
+        if not events and self._assigned and self._assigned[0][0] > now:
             time.sleep(min(seconds, 0.001))
-        while self._sent and self._sent[0][0] <= now:
-            events.append(self._sent.popleft()[1])
-        while self._hearts and self._hearts[0][0] <= now:
-            _, worker = self._hearts.popleft()
-            self._hearts.append((now + self._beat, worker))
+        while self._assigned and self._assigned[0][0] <= now:
+            events.append(self._assigned.popleft()[1])
+        while self._heartbeats and self._heartbeats[0][0] <= now:
+            _, worker = self._heartbeats.popleft()
+            self._heartbeats.append((now + self._beat, worker))
             events.append(Heartbeat(worker))
             self.beats += 1
         return events
 
 
 def survey_of(points: int) -> Survey:
-    """A survey of about so many points; of a model that is never loaded."""
+    """Return a survey of about `points` points, whose model is never loaded."""
     prompts = tuple(f"request {number}" for number in range(80))
     side = int(points**0.5 / 2) * 2
     axis = RandomAxis(seed=0, span=0.5, steps=max(2, side))

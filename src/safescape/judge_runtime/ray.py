@@ -1,4 +1,4 @@
-"""Guards as actors of a Ray: each holds the model on a device of its own, and several read side by side.
+"""Guards as actors of a Ray cluster: each holds the model on a device of its own, and several read side by side.
 
 They begin when what they judge is measured and stored, and the workers that measured it have left: what those had of
 the cluster's GPUs is theirs.
@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from safescape.errors import RunError
 from safescape.judge_runtime.process import AskedGuard, GuardKind, GuardServer
 from safescape.placement import Placement
-from safescape.placement.ray import connected, reason_of, reserve, usual_device
+from safescape.placement.ray import check_started, connected, reason_of, reserve, usual_device
 
 __all__ = ["guards_on"]
 
@@ -82,6 +82,7 @@ def guards_on(
         actor_class: Any = ray.remote(_Guard).options(num_cpus=reserved.cpus, num_gpus=reserved.gpus, max_restarts=0)
         actors = [actor_class.remote(str(Path.cwd()), reserved.cpus) for _ in range(reserved.workers)]
         try:
+            check_started(actors)
             guards = [_ActorGuard(actor, place) for actor in actors]
             with ThreadPoolExecutor(len(guards)) as pool:
                 list(pool.map(lambda guard: guard.load(kind, device), guards))

@@ -19,7 +19,15 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from safescape.errors import InputError, RunError, SafescapeError, first_line
 from safescape.placement.placement import Placement, check_gpus, is_out_of_memory
 
-__all__ = ["Reservation", "connected", "errors_as_values", "reason_of", "reserve", "usual_device"]
+__all__ = [
+    "Reservation",
+    "check_started",
+    "connected",
+    "errors_as_values",
+    "reason_of",
+    "reserve",
+    "usual_device",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +35,10 @@ _OBJECT_STORE = 100 * 2**20
 """Bytes of shared memory of a cluster that is started here: answers pass through it, no models."""
 _FREE_TIMEOUT = 120.0
 """Seconds to wait for resources that others of the cluster use."""
+_SILENT = 3.0
+"""Seconds before the user is told of it: the resources of actors that have just ended are free a moment later."""
+_START_TIMEOUT = 120.0
+"""Seconds within which the processes of actors must run."""
 _POLL = 0.5
 """Seconds between two looks at what is free."""
 
@@ -126,7 +138,7 @@ def reserve(
     cores = sum(machine.cpus for machine in whole)
     if _fitting(whole, gpus, workers) is None:
         raise InputError(f"--workers {workers or 1}: the Ray cluster has {cores} cores; give --workers {cores}")
-    deadline, told = time.monotonic() + _FREE_TIMEOUT, False
+    start, told = time.monotonic(), False
     while (found := _fitting(free := _free(), gpus, workers)) is None:
         each = "a core" if not gpus else f"a core and {gpus:g} GPUs"
         lack = (
@@ -134,14 +146,31 @@ def reserve(
             f"{sum(machine.gpus for machine in free)} of {sum(machine.gpus for machine in whole)} GPUs are free, "
             f"{workers or 1} workers need {each} each"
         )
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - start
+        if waited > _FREE_TIMEOUT:
             raise RunError(f"{lack}; wait for it, or give fewer --workers: the same command resumes")
-        if not told:
+        if waited >= _SILENT and not told:
             on_wait(f"{lack}; waiting up to {_FREE_TIMEOUT:g} s")
             told = True
         time.sleep(_POLL)
     _log.debug("%d workers of %d cores and %g GPUs", *found)
     return found
+
+
+def check_started(actors: Sequence[Any]) -> None:
+    """Wait until the processes of actors run.
+
+    Raises:
+        RunError: some do not within two minutes, because others took their resources in the meantime.
+
+    """
+    ready = [actor.__ray_ready__.remote() for actor in actors]
+    _, waiting = ray.wait(ready, num_returns=len(ready), timeout=_START_TIMEOUT)
+    if waiting:
+        raise RunError(
+            f"the Ray cluster is busy: {len(waiting)} of {len(actors)} actors did not start within "
+            f"{_START_TIMEOUT:g} s; wait for it, or give fewer --workers: the same command resumes"
+        )
 
 
 class _Machine(NamedTuple):

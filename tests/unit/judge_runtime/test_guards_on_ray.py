@@ -41,6 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     machine = {"CPU": 8.0, "GPU": 4.0}
     monkeypatch.setattr(guards, "connected", lambda placement: contextlib.nullcontext())
+    monkeypatch.setattr(guards, "check_started", lambda actors: None)
     monkeypatch.setattr("ray.remote", lambda kind: ActorClass())
     monkeypatch.setattr("ray.get", lambda answer: answer)
     monkeypatch.setattr("ray.kill", lambda actor: None)

@@ -9,7 +9,7 @@ import pytest
 from safescape import InputError, RunError
 from safescape.placement import Placement
 from safescape.placement import ray as cluster
-from safescape.placement.ray import Reservation, reserve
+from safescape.placement.ray import Reservation, check_started, reserve
 
 Machine = tuple[float, float]
 """Cores and GPUs."""
@@ -29,6 +29,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Cluster:
         monkeypatch.setattr("ray.nodes", lambda: [*nodes, gone])
         monkeypatch.setattr(cluster, "available_resources_per_node", lambda: named(next(free)))
         monkeypatch.setattr(cluster, "_POLL", 0.001)
+        monkeypatch.setattr(cluster, "_SILENT", 0.0)
 
     return fake
 
@@ -82,6 +83,35 @@ def test_a_cluster_that_stays_busy_is_one_line(machines: Cluster, monkeypatch: p
         "the Ray cluster is busy: 1 of 2 cores and 0 of 0 GPUs are free, 2 workers need a core each; wait for it, or "
         "give fewer --workers: the same command resumes"
     )
+
+
+def test_resources_that_are_free_after_a_moment_are_not_worth_a_message(
+    machines: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines([(4, 0)], iter([[(0, 0)], [(4, 0)]]))
+    monkeypatch.setattr(cluster, "_SILENT", 3.0)
+    told: list[str] = []
+    assert reserve(Placement(1), "cpu", on_wait=told.append) == Reservation(1, 4, 0.0)
+    assert not told
+
+
+def test_actors_whose_processes_do_not_start_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others took the resources after they were seen free."""
+
+    class Method:
+        def remote(self) -> str:
+            return "a result"
+
+    class Actor:
+        __ray_ready__ = Method()
+
+    def wait(refs: Sequence[str], *, num_returns: int, timeout: float) -> tuple[Sequence[str], Sequence[str]]:
+        assert (num_returns, timeout) == (3, 120.0)
+        return refs[:1], refs[1:]
+
+    monkeypatch.setattr("ray.wait", wait)
+    with pytest.raises(RunError, match="is busy: 2 of 3 actors did not start within 120 s; wait for it"):
+        check_started([Actor()] * 3)
 
 
 def test_a_cluster_that_is_too_small_is_refused_at_once(machines: Cluster) -> None:
