@@ -65,7 +65,7 @@ def whole_run(directory: Path, prompts: int = 300) -> None:
         directory, survey, rate=lambda _, alpha: abs(alpha), text=lambda point, n, hit: "NO" if n % 3 else f"{n} {hit}"
     )
     with Store.claim(directory, survey) as store:
-        store._connection.execute("UPDATE responses SET finish = ?", (Finish.STOP,))
+        store._database._connection.execute("UPDATE responses SET finish = ?", (Finish.STOP,))
 
 
 def test_a_judge_reads_an_exchange_once_and_its_verdict_is_stored_everywhere(
