@@ -26,9 +26,9 @@ import pytest
 
 from helpers.synthetic_runs import make_run, make_survey
 from safescape import InputError, Outcome, RunError
-from safescape.judge_runtime import Judging, JudgingProgress, judge_exchanges, judge_stored
+from safescape.judge_runtime import JudgeProgress, JudgeSettings, chat, judge_exchanges, judge_stored
 from safescape.judge_runtime.api import open_api_judge
-from safescape.judges import UnfinishedError, chat
+from safescape.judges import UnfinishedError
 from safescape.judges.rubrics import shipped_rubric
 from safescape.store import Store
 from safescape.survey import Exchange
@@ -116,11 +116,11 @@ def test_a_real_server_judges_a_run_and_is_not_asked_twice(
     monkeypatch.setattr(chat, "_OPTIONS", {**chat._OPTIONS, "max_tokens": 8})
     monkeypatch.setattr(chat, "PATIENCE", chat.Patience())
     with fill(tmp_path / "run", prompts=2) as store:
-        progress: list[JudgingProgress] = []
+        progress: list[JudgeProgress] = []
         judge_stored(
             store,
             [served.judge],
-            Judging(base_url=served.base_url, concurrency=2),
+            JudgeSettings(base_url=served.base_url, concurrency=2),
             rubrics={},
             on_progress=progress.append,
         )
@@ -135,14 +135,14 @@ def test_a_real_server_judges_a_run_and_is_not_asked_twice(
                 "the judge's reply was cut at its limit; no verdict in the judge's reply ("
             )
         # again: nothing listens at this address, and nothing is asked
-        judge_stored(store, [served.judge], Judging(base_url=f"http://127.0.0.1:{free_port()}/v1"), rubrics={})
+        judge_stored(store, [served.judge], JudgeSettings(base_url=f"http://127.0.0.1:{free_port()}/v1"), rubrics={})
         assert store.verdicts.by_exchange(served.judge) == verdicts
         assert store.verdicts.judges()[served.judge]["server"] == "127.0.0.1"
 
 
 def test_a_real_server_says_that_it_serves_another_model(served: Served) -> None:
     with pytest.raises(RunError, match=r"answered 400 \(Server is pinned to .* requested 'gpt-4.1'"):
-        judge_exchanges(exchanges(1), "openai:gpt-4.1", Judging(base_url=served.base_url), {})
+        judge_exchanges(exchanges(1), "openai:gpt-4.1", JudgeSettings(base_url=served.base_url), {})
 
 
 # --- a server that misbehaves
@@ -218,7 +218,7 @@ class Misbehaving:
 
         self.stopped = threading.Event()
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.settings = Judging(base_url=f"http://127.0.0.1:{self._server.server_port}/v1", concurrency=2)
+        self.settings = JudgeSettings(base_url=f"http://127.0.0.1:{self._server.server_port}/v1", concurrency=2)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def close(self) -> None:
@@ -265,7 +265,7 @@ def test_what_is_sent(server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_base_url_may_come_from_the_environment(server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", str(server.settings.base_url))
-    judge_exchanges(exchanges(1), NAME, Judging(), {})
+    judge_exchanges(exchanges(1), NAME, JudgeSettings(), {})
     assert len(server.asked) == 1
 
 
@@ -383,7 +383,7 @@ def test_a_server_that_hangs(server: Misbehaving, monkeypatch: pytest.MonkeyPatc
 def test_no_server() -> None:
     base_url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(RunError, match=rf"{base_url} cannot be reached \(.*\), 3 times in a row"):
-        judge_exchanges(exchanges(2), NAME, Judging(base_url=base_url), {})
+        judge_exchanges(exchanges(2), NAME, JudgeSettings(base_url=base_url), {})
 
 
 def test_what_the_server_does_not_take_is_left_out(server: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
