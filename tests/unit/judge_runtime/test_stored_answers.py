@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import types
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,8 +65,8 @@ def whole_run(directory: Path, prompts: int = 300) -> None:
     make_run(
         directory, survey, rate=lambda _, alpha: abs(alpha), text=lambda point, n, hit: "NO" if n % 3 else f"{n} {hit}"
     )
-    with Store.claim(directory, survey) as store:
-        store._connection.execute("UPDATE responses SET finish = ?", (Finish.STOP,))
+    with sqlite3.connect(directory / "run.sqlite") as connection:
+        connection.execute("UPDATE responses SET finish = ?", (Finish.STOP,))
 
 
 def test_a_judge_reads_an_exchange_once_and_its_verdict_is_stored_everywhere(
