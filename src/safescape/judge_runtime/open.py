@@ -171,20 +171,20 @@ def open_judge(
             labels = labels_of(model)
             outcomes_of(parsed, labels)
             made_of = identity(model)
-            with _loaded(parsed.place, "labels", settings, most) as readers:
+            with _load_guards(parsed.place, "labels", settings, most) as readers:
                 yield [ClassifierJudge(parsed, labels, reader, made_of) for reader in readers]
         case GuardName():
             guard = GUARD_MODELS[parsed.guard]
             place = parsed.place or guard.place
             made_of = identity(resolve(place))
-            with _loaded(place, "words", settings, most) as readers:
+            with _load_guards(place, "words", settings, most) as readers:
                 yield [GuardJudge(name, guard, reader, made_of) for reader in readers]
         case PanelName():
             raise TypeError(f"{name} is a panel, whose members are opened one by one")
 
 
 @contextlib.contextmanager
-def _loaded(place: str, kind: GuardKind, settings: JudgeSettings, most: int) -> Iterator[Sequence[RemoteGuard]]:
+def _load_guards(place: str, kind: GuardKind, settings: JudgeSettings, most: int) -> Iterator[Sequence[RemoteGuard]]:
     if settings.placement.is_local:
         with GuardProcess(place, kind=kind, device=settings.device) as process:
             yield [process]

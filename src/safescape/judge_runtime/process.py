@@ -167,10 +167,10 @@ class GuardProcess(RemoteGuard):
         except BrokenPipeError:
             line = ""
         if not line.endswith("\n"):
-            raise RunError(f"{self._place}: the process of this guard {self._how_it_died()}")
+            raise RunError(f"{self._place}: the process of this guard {self._exit_reason()}")
         return line
 
-    def _how_it_died(self) -> str:
+    def _exit_reason(self) -> str:
         assert self._process is not None
         assert self._stderr is not None
         code = self._process.wait()
@@ -203,21 +203,14 @@ def _free_device_memory() -> None:
 
 
 def serve() -> None:
-    """Run the process: reply to requests, one per line, until the input ends, also because the parent process is
-    gone.
-    """
-    # standard output carries the replies alone; anything that a library prints goes to standard error
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
-        os.dup2(2, 1)
-        with open(0, encoding="utf-8", closefd=False) as requests:
-            _answer(requests, replies)
-
-
-def _answer(requests: IO[str], replies: IO[str]) -> None:
+    """Reply to requests on standard input, one per line, until it ends, as it does when the parent process dies."""
     server = GuardServer()
-    for line in requests:
-        replies.write(server.reply(line) + "\n")
-        replies.flush()
+    # standard output carries the replies alone; anything that a library prints goes to standard error
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies, open(0, encoding="utf-8", closefd=False) as requests:
+        os.dup2(2, 1)
+        for line in requests:
+            replies.write(server.reply(line) + "\n")
+            replies.flush()
 
 
 class GuardServer:
@@ -230,7 +223,7 @@ class GuardServer:
         """Return the reply to a request as one line of JSON; errors that the user can mend are replies too."""
         reply: Mapping[str, Any]
         try:
-            reply = {"found": self._found(**json.loads(line))}
+            reply = {"found": self._result(**json.loads(line))}
         except (InputError, RunError) as error:
             reply = {"error": type(error).__name__, "message": str(error)}
         except (RuntimeError, MemoryError) as error:
@@ -240,19 +233,19 @@ class GuardServer:
             reply = {"error": "RunError", "message": message}
         return json.dumps(reply)
 
-    def _found(self, **request: Any) -> Any:
+    def _result(self, **request: Any) -> Any:
         if self._reader is None:
-            self._reader = _loaded(**request)
+            self._reader = _load(**request)
             return None
-        return _found(self._reader, **request)
+        return _compute(self._reader, **request)
 
 
-def _loaded(place: str, kind: str, device: str | None) -> GuardReader | ClassifierReader:
+def _load(place: str, kind: str, device: str | None) -> GuardReader | ClassifierReader:
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return (GuardReader if kind == "words" else ClassifierReader)(resolve(place), chosen)
 
 
-def _found(reader: Any, do: str, **asked: Any) -> Any:
+def _compute(reader: Any, do: str, **asked: Any) -> Any:
     if "texts" in asked:
         asked["texts"] = [tuple(Piece(*piece) for piece in text) for text in asked["texts"]]
     if do not in ("answers", "generate", "labels"):

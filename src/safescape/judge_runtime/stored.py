@@ -68,7 +68,7 @@ def judge_exchanges(
     found: dict[Exchange, Verdict] = {}
     with open_judge(name, settings, rubrics, most=len(chunks)) as judges:
         try:
-            for chunk, verdicts in _read(judges, chunks):
+            for chunk, verdicts in _judge_chunks(judges, chunks):
                 found.update(zip(chunk, verdicts, strict=True))
         except UnfinishedError as error:
             raise UnfinishedError(str(error), {**found, **error.verdicts}) from error
@@ -100,7 +100,7 @@ def judge_stored(
 
     """
     for judge in dict.fromkeys(member for name in names for member in members_of(name)):
-        _judge(store, judge, settings, rubrics, again, on_progress)
+        _judge_answers(store, judge, settings, rubrics, again, on_progress)
 
 
 def update_panels(store: Store, names: Sequence[str]) -> None:
@@ -126,7 +126,7 @@ def update_panels(store: Store, names: Sequence[str]) -> None:
         )
 
 
-def _judge(
+def _judge_answers(
     store: Store,
     name: str,
     settings: JudgeSettings,
@@ -155,7 +155,7 @@ def _judge(
     _log.info("--judge %s reads %d distinct answers of %s", name, len(places), store.directory)
     with open_judge(name, settings, rubrics, most=-(-len(places) // _CHUNK)) as judges:
         judge = judges[0]
-        if any(_cut_too_early(answer, judge) for answer in todo):
+        if any(_stopped_too_early(answer, judge) for answer in todo):
             raise InputError(
                 f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
                 f"--judge {name}; measure again with --whole-answers"
@@ -165,12 +165,14 @@ def _judge(
             # verdicts on the same exchange at another point; an immediate judge reads it again, because its evidence
             # there may differ
             known = {} if is_immediate(name) else store.verdicts.by_exchange(name)
-            store_verdicts({exchange: known[plain] for exchange in places if (plain := _plain(exchange)) in known})
-            fresh = [exchange for exchange in places if _plain(exchange) not in known]
+            store_verdicts(
+                {exchange: known[plain] for exchange in places if (plain := _without_evidence(exchange)) in known}
+            )
+            fresh = [exchange for exchange in places if _without_evidence(exchange) not in known]
         else:
             fresh = list(places)
         try:
-            for chunk, verdicts in _read(judges, _chunks(fresh, name)):
+            for chunk, verdicts in _judge_chunks(judges, _chunks(fresh, name)):
                 store_verdicts(dict(zip(chunk, verdicts, strict=True)))
         except RunError as error:
             if isinstance(error, UnfinishedError) and error.verdicts:
@@ -181,7 +183,7 @@ def _judge(
             ) from error
 
 
-def _read(
+def _judge_chunks(
     judges: Sequence[Judge], chunks: Sequence[Sequence[Exchange]]
 ) -> Iterator[tuple[Sequence[Exchange], Sequence[Verdict]]]:
     """Yield each chunk with its verdicts, in order; the judges, copies of one, read side by side."""
@@ -207,7 +209,7 @@ def _read(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _plain(exchange: Exchange) -> Exchange:
+def _without_evidence(exchange: Exchange) -> Exchange:
     return exchange._replace(evidence=None)
 
 
@@ -216,5 +218,5 @@ def _chunks(exchanges: Sequence[Exchange], judge: str) -> list[Sequence[Exchange
     return [exchanges[start : start + size] for start in range(0, len(exchanges), size)]
 
 
-def _cut_too_early(answer: StoredExchange, judge: Judge) -> bool:
+def _stopped_too_early(answer: StoredExchange, judge: Judge) -> bool:
     return answer.finish is Finish.SETTLED and not any(text in answer.exchange.response for text in judge.stop)

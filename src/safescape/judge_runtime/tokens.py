@@ -58,16 +58,18 @@ class Tokens:
             InputError: the template leaves no room within the limit.
 
         """
-        tokens = self._encode(self._cut(text, {"response": response_tokens}))
+        tokens = self._encode(self._truncate(text, {"response": response_tokens}))
         if len(tokens) > self._limit:
             own = len(self._encode([piece for piece in text if piece.source == "template"]))
             # 16 tokens of slack, because pieces may have other tokens together than apart
             room = self._limit - own - 16
             if room < 32:
                 raise InputError(f"{self._name}: reads {self._limit} tokens at a time, and its template has {own}")
-            prompt = min(room // 2, sum(len(self._plain(piece.text)) for piece in text if piece.source == "prompt"))
+            prompt = min(
+                room // 2, sum(len(self._encode_plain(piece.text)) for piece in text if piece.source == "prompt")
+            )
             tokens = self._encode(
-                self._cut(text, {"prompt": prompt, "response": min(response_tokens or room, room - prompt)})
+                self._truncate(text, {"prompt": prompt, "response": min(response_tokens or room, room - prompt)})
             )
         return tokens
 
@@ -86,7 +88,7 @@ class Tokens:
         for spellings in answers:
             forms = [form for word in spellings for form in (word, f"▁{word}", f"Ġ{word}")]
             whole = {vocabulary[form] for form in forms if form in vocabulary}
-            found.append(whole or {self._begins(word) for word in spellings})
+            found.append(whole or {self._first_token(word) for word in spellings})
         own = [
             sorted(tokens.difference(*(other for number, other in enumerate(found) if number != place)))
             for place, tokens in enumerate(found)
@@ -96,15 +98,15 @@ class Tokens:
                 raise InputError(f"{self._name}: its tokenizer has no token that begins {spellings[0]!r} alone")
         return own
 
-    def _begins(self, word: str) -> int:
+    def _first_token(self, word: str) -> int:
         # the first token may be a space that the tokenizer prepends
-        tokens = self._plain(word)
+        tokens = self._encode_plain(word)
         return next(token for token in tokens if str(self._tokenizer.decode([token])).strip())
 
-    def _cut(self, text: Text, limits: dict[str, int | None]) -> list[Piece]:
-        return [piece._replace(text=self._shortened(piece.text, limits.get(piece.source))) for piece in text]
+    def _truncate(self, text: Text, limits: dict[str, int | None]) -> list[Piece]:
+        return [piece._replace(text=self._truncate_text(piece.text, limits.get(piece.source))) for piece in text]
 
-    def _shortened(self, text: str, limit: int | None) -> str:
+    def _truncate_text(self, text: str, limit: int | None) -> str:
         if limit is None:
             return text
         read: Any = self._tokenizer(
@@ -125,7 +127,7 @@ class Tokens:
             for found in self._split.finditer(piece.text)
         ]
         if [token for token in tokens if token in self._acting] != expected:
-            tokens = self._apart(pieces)
+            tokens = self._encode_separately(pieces)
         first = self._tokenizer.bos_token_id
         return tokens if first is None or tokens[:1] == [first] else [first, *tokens]
 
@@ -138,7 +140,7 @@ class Tokens:
             text = self._split.sub(lambda found: found[0][1:], text)
         return text
 
-    def _apart(self, pieces: Sequence[Piece]) -> list[int]:
+    def _encode_separately(self, pieces: Sequence[Piece]) -> list[int]:
         """Tokenize a text that spells special tokens only after normalisation, for example with full-width brackets.
 
         The text between the special tokens of the template is tokenized separately as plain text. Some tokenizers then
@@ -150,12 +152,12 @@ class Tokens:
             start = 0
             if piece.source == "template":
                 for found in self._split.finditer(piece.text):
-                    tokens += [*self._plain(run + piece.text[start : found.start()]), self._special[found[0]]]
+                    tokens += [*self._encode_plain(run + piece.text[start : found.start()]), self._special[found[0]]]
                     run, start = "", found.end()
             run += piece.text[start:]
-        return [*tokens, *self._plain(run)]
+        return [*tokens, *self._encode_plain(run)]
 
-    def _plain(self, text: str) -> list[int]:
+    def _encode_plain(self, text: str) -> list[int]:
         if not text:
             return []
         return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

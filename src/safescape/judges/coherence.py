@@ -278,14 +278,14 @@ def _features(reading: _Reading) -> Features:
     letters = reading.letters.astype(np.int64)
     surprise = 3.0
     if len(letters) > 2:
-        triples = _different((letters[:-2] * LETTERS + letters[1:-1]) * LETTERS + letters[2:])
+        triples = _distinct((letters[:-2] * LETTERS + letters[1:-1]) * LETTERS + letters[2:])
         surprise = float(statistics.trigrams[triples].mean()) * TRIGRAM_STEP
     known_of = statistics.number_of.get
     numbers = [known_of(token) or class_of(token, statistics.number_of) for token in tokens]
     classes = np.array(numbers, dtype=np.int64)
     neighbours = clashes = 0.0
     if len(classes) > 1:
-        pmi = statistics.pmi[_different(classes[:-1] * statistics.classes + classes[1:])]
+        pmi = statistics.pmi[_distinct(classes[:-1] * statistics.classes + classes[1:])]
         neighbours = float(pmi.mean()) * PMI_STEP
         clashes = float((pmi < -1 / PMI_STEP).mean())
     words = int(np.count_nonzero(classes >= UNKNOWN))
@@ -305,7 +305,7 @@ def _features(reading: _Reading) -> Features:
     )
 
 
-def _different(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the distinct numbers, sorted."""
     numbers = np.sort(numbers)
     return numbers[np.concatenate(([True], numbers[1:] != numbers[:-1]))]

@@ -95,10 +95,10 @@ _FUNCTION_WORDS = {
     name: frozenset(word for word in words.split() if len(word) > 1 or word > "\u0100") - _ENGLISH
     for name, words in _SPACED.items()
 }
-_SPOKEN_IN: dict[str, list[str]] = {}
+_LANGUAGES_OF: dict[str, list[str]] = {}
 for _name, _words in _FUNCTION_WORDS.items():
     for _word in sorted(_words):
-        _SPOKEN_IN.setdefault(_word, []).append(_name)
+        _LANGUAGES_OF.setdefault(_word, []).append(_name)
 _UNSPACED = {
     "Chinese": frozenset("的是不一了在有我他这這个個们們来來到时時大地为為以可你中和上就也对對说說能会會要"),
     "Japanese": frozenset("のはをにがでとたてしるいなものすまりれられかさ"),
@@ -153,7 +153,7 @@ def is_another_language(text: str) -> bool:
     for word in counted:
         if word in _ENGLISH and len(word) > 1:
             english += counted[word]
-        for language in _SPOKEN_IN.get(word, ()):
+        for language in _LANGUAGES_OF.get(word, ()):
             found.setdefault(language, []).append(word)
     # two distinct function words suffice for a sentence; a longer text that has no more is noise or a loop
     least = 2 if len(words) <= 12 else 3

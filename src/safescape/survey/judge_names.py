@@ -228,14 +228,14 @@ def _shown(text: str) -> str:
 
 
 def members_of(name: str) -> tuple[str, ...]:
-    """Return the judges that read answers for a name: the members of a panel, else the judge itself.
+    """Return the judges that read answers for a name: the members of a panel, else the name as it is.
 
     Raises:
         InputError: the name is malformed.
 
     """
     parsed = parse_judge_name(name)
-    return tuple(member.text for member in parsed.members) if isinstance(parsed, PanelName) else (parsed.text,)
+    return tuple(member.text for member in parsed.members) if isinstance(parsed, PanelName) else (name,)
 
 
 def is_immediate(name: str) -> bool:

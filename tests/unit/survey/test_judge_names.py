@@ -211,6 +211,11 @@ def test_what_a_judge_needs_and_tells_follows_from_its_name(name: str, *, immedi
     assert tells_noise(name) is noise
 
 
+def test_a_stored_name_keeps_its_spelling() -> None:
+    """Verdicts of a run made before are stored under the name of its survey, whitespace included."""
+    assert members_of("hf:m#a = refused;b = complied") == ("hf:m#a = refused;b = complied",)
+
+
 def test_labels_are_added_in_alphabetical_order() -> None:
     name = ClassifierName("owner/model").with_labels(" b = complied,a=refused")
     assert name.text == "hf:owner/model#a=refused;b=complied"
