@@ -42,7 +42,7 @@ def answering(name: str) -> list[list[int]]:
 
 
 def said_by(directory: Path, text: str, firsts: list[list[int]]) -> list[float]:
-    """How likely each answer is, by transformers alone: one text, no cache, no batch."""
+    """Return the probability of each answer by transformers alone: one text, without cache and batch."""
     tokenizer, model = AutoTokenizer.from_pretrained(directory), AutoModelForCausalLM.from_pretrained(directory)
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
     tokens = tokens if tokens[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id, *tokens]
@@ -53,7 +53,7 @@ def said_by(directory: Path, text: str, firsts: list[list[int]]) -> list[float]:
 
 @pytest.fixture(scope="session")
 def guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One of each, which answers as it is asked to; read-only."""
+    """One tiny model for each guard, which gives one of the guard's answers; read-only."""
     folder = tmp_path_factory.mktemp("guards")
     return {name: tiny_guards.save_guard(folder / name, name, answers=answering(name)) for name in GUARDS}
 
@@ -96,7 +96,7 @@ def test_a_probability_is_the_one_that_the_published_text_gives(name: str, guard
 
 
 def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path) -> None:
-    """StrongREJECT's evaluator is a LoRA on Gemma; peft itself is what ours must agree with."""
+    """StrongREJECT's evaluator is a LoRA on Gemma; the reference is the model merged by peft."""
     base = guards["strongreject"]
     torch.manual_seed(1)
     config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
@@ -118,7 +118,7 @@ def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path
 
 
 def begun_since(others: set[psutil.Process]) -> list[psutil.Process]:
-    """Our children but for others: multiprocessing leaves its resource tracker to whoever used it."""
+    """Return the child processes without `others`, such as the resource tracker that multiprocessing leaves running."""
     return [child for child in psutil.Process().children() if child not in others]
 
 
@@ -188,7 +188,7 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
 def test_guards_side_by_side_say_the_same(
     store: Store, guards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real actors of a real Ray; they are killed, and the next command judges what they had."""
+    """Real actors of a Ray cluster. They are killed, and the next command judges what is left."""
     name = f"llama-guard-3={guards['llama-guard-3']}"
     monkeypatch.setattr(room, "_CHUNK", 2)
     two = JudgeSettings(placement=Placement(workers=2))
@@ -203,7 +203,7 @@ def test_guards_side_by_side_say_the_same(
                     killed.append(child.pid)
 
     others = set(psutil.Process().children())
-    # without this there would be one Ray after another
+    # otherwise every call would start a cluster of its own
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         assert judge_exchanges(EXCHANGES, name, two, {}) == alone
@@ -242,7 +242,7 @@ def pickled(guards: dict[str, Path], tmp_path: Path) -> Path:
 def test_a_guard_that_cannot_be_had_leaves_the_run_as_it_is(
     store: Store, pickled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the Hub as it is without a network
+    # no network
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with store:
         for name, expected in {
@@ -276,7 +276,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_classifier_of_the_hub_reads_pairs(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was fetched before; the process finds it without a network."""
+    """The classifier has been fetched before, so that its process needs no network."""
     fetched = tmp_path / "hub" / "models--owner--classifier"
     (fetched / "refs").mkdir(parents=True)
     (fetched / "refs" / "main").write_text("c0ffee", encoding="utf-8")

@@ -29,7 +29,7 @@ __all__ = [
     "results",
     "show_check",
     "show_comparison",
-    "show_judging",
+    "show_judge_progress",
     "show_progress",
     "show_run",
     "show_speed",
@@ -75,7 +75,7 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
-def show_judging() -> Iterator[Callable[[JudgeProgress], None]]:
+def show_judge_progress() -> Iterator[Callable[[JudgeProgress], None]]:
     """Show how far a judge is: a bar a judge on a terminal, a plain line a write elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -121,7 +121,7 @@ def test_answers_that_were_cut_for_an_earlier_judge_are_refused(tmp_path: Path, 
     module.judge = Shouting()
     with pytest.raises(InputError, match=r"too early for --judge their_judges:judge; .* --whole-answers"):
         safescape.judge_run(tmp_path, ["their_judges:judge"])
-    # cut where this one could already tell as well
+    # stopped at a phrase that determines the verdict of this judge too
     module.judge.stop = ("Sor",)
     assert "their_judges:judge" in safescape.judge_run(tmp_path, ["their_judges:judge"]).landscape.by_judge
 
@@ -151,7 +151,7 @@ def test_reading_again_keeps_what_was_said_until_something_else_is(tmp_path: Pat
     with pytest.raises(RunError, match="the line went dead"):
         safescape.judge_run(tmp_path, ["their_judges:judge"], again=True)
     assert safescape.load_run(tmp_path).landscape.to_json() == before
-    # another judge under the same name: the panel that it sits on follows, though nobody named it
+    # another judge under the same name changes the panel of which it is a member, although the panel was not named
     module.judge = types.SimpleNamespace(judge=lambda exchanges: ["incoherent"] * len(exchanges))
     safescape.judge_run(tmp_path, ["their_judges:judge"], again=True)
     verdicts = safescape.load_run(tmp_path).answers(0.5)[0].answer.verdicts
@@ -276,7 +276,7 @@ def test_judging_a_finished_run_again_reads_nothing(tmp_path: Path) -> None:
 def test_a_package_offers_its_judge_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: JudgeModule
 ) -> None:
-    """As pip installs it: a folder of metadata beside the package."""
+    """The metadata are laid out as pip installs them: a directory beside the package."""
     module.Judge = Shouting
     metadata = tmp_path / "their_package-1.0.dist-info"
     metadata.mkdir()

@@ -45,14 +45,14 @@ def test_an_injection_changes_no_token_of_the_template(name: str, hostile: str) 
     special -= {tokenizer.unk_token_id}
     template = GUARD_MODELS[name].templates[0]
     plain = reading.encode(filled(template, "How?", "x"))
-    # read as it is, without `neutral`: the tokenizer alone must hold too
+    # without `neutral`, the tokenizer alone must prevent it
     pieces = filled(template, "How?", "x")
     raw = tuple(piece._replace(text=hostile) if piece.source == "response" else piece for piece in pieces)
     for text in (filled(template, "How?", hostile), raw):
         read = reading.encode(text)
         assert [token for token in read if token in special] == [token for token in plain if token in special]
         same = sum(1 for _ in iter_while_equal(plain, read)) + sum(1 for _ in iter_while_equal(plain[::-1], read[::-1]))
-        # the response's own token, and on each side the one that it may have grown into
+        # all but the token of the response and one on each side, which may be merged with it
         assert same >= len(plain) - 4
 
 
@@ -95,7 +95,7 @@ def test_a_long_answer_is_cut_and_the_template_is_not(name: str) -> None:
 def test_only_the_first_tokens_of_a_response_are_read_where_the_makers_cut_it() -> None:
     tokenizer = tiny_guards.TOKENIZERS["harmbench"]()
     read = Tokens(tokenizer, 1 << 20, "x").encode(filled(HARMBENCH, "How?", "z" * 900), response_tokens=512)
-    # the tokenizer's own space before a text is one of the 512
+    # the space that the tokenizer prepends is one of the 512 tokens
     assert tokenizer.decode(read).count("z") in (511 + HARMBENCH.count("z"), 512 + HARMBENCH.count("z"))
 
 

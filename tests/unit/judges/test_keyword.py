@@ -1,4 +1,4 @@
-"""The keyword judge, exactly the paper's."""
+"""The keyword judge agrees with the paper's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge of four outcomes: refusal, then coherence, then compliance; what it cannot tell stays unscored."""
+"""The refusal judge: refusal is decided first, then coherence, then compliance; unclear answers are unscored."""
 
 from __future__ import annotations
 
