@@ -35,7 +35,7 @@ from safescape.judges.refusal import (
     Tone,
     Weights,
     features,
-    said,
+    sentences_of,
     settles,
 )
 from safescape.survey import Exchange
@@ -188,7 +188,7 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     flat = np.array([number for row in columns for number in row])
     grams = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
 
-    texts = [said(row.exchange) for row in rows]
+    texts = [sentences_of(row.exchange) for row in rows]
     spoken = {word for text in texts for sentence in text for word in sentence if word.isalpha()}
     others = sorted(spoken.difference(space().frequent))
     words = [*space().frequent, *others]

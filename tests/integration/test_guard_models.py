@@ -18,13 +18,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import safescape
 from helpers import tiny_guards
 from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
-from safescape.judge_runtime import Judging, check_judge, judge_exchanges, judge_stored
+from safescape.judge_runtime import JudgeSettings, check_judge, judge_exchanges, judge_stored
 from safescape.judge_runtime import stored as room
 from safescape.judge_runtime.readers import GuardReader
 from safescape.judge_runtime.tokens import Tokens
-from safescape.judges import GuardJudge, guard_named
+from safescape.judges import GUARD_MODELS, GuardJudge
 from safescape.judges.guard_prompts import filled
-from safescape.judges.guards import Guard
 from safescape.placement import Placement
 from safescape.store import Store
 from safescape.survey import GUARDS, Answer, Exchange, Finish, Lines, Position, Response
@@ -38,18 +37,12 @@ EXCHANGES = [
 ]
 
 
-def guard(name: str) -> Guard:
-    placed = guard_named(name)
-    assert placed is not None
-    return placed.guard
-
-
 def answering(name: str) -> list[list[int]]:
-    return Tokens(tiny_guards.TOKENIZERS[name](), 4096, name).first_of(guard(name).answers)
+    return Tokens(tiny_guards.TOKENIZERS[name](), 4096, name).first_of(GUARD_MODELS[name].answers)
 
 
 def said_by(directory: Path, text: str, firsts: list[list[int]]) -> list[float]:
-    """How likely each answer is, by transformers alone: one text, no cache, no batch."""
+    """Return the probability of each answer by transformers alone: one text, without cache and batch."""
     tokenizer, model = AutoTokenizer.from_pretrained(directory), AutoModelForCausalLM.from_pretrained(directory)
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
     tokens = tokens if tokens[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id, *tokens]
@@ -60,7 +53,7 @@ def said_by(directory: Path, text: str, firsts: list[list[int]]) -> list[float]:
 
 @pytest.fixture(scope="session")
 def guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One of each, which answers as it is asked to; read-only."""
+    """One tiny model for each guard, which gives one of the guard's answers; read-only."""
     folder = tmp_path_factory.mktemp("guards")
     return {name: tiny_guards.save_guard(folder / name, name, answers=answering(name)) for name in GUARDS}
 
@@ -92,18 +85,18 @@ def store(tmp_path: Path) -> Store:
 def test_a_probability_is_the_one_that_the_published_text_gives(name: str, guards: dict[str, Path]) -> None:
     firsts, directory = answering(name), guards[name]
     reader = GuardReader(resolve(str(directory)), "cpu")
-    template = guard(name).templates[-1]
+    template = GUARD_MODELS[name].templates[-1]
     texts = [filled(template, *exchange[:2]) for exchange in EXCHANGES]
-    found = reader.answers(texts, guard(name).answers, response_tokens=None)
+    found = reader.answers(texts, GUARD_MODELS[name].answers, response_tokens=None)
     for exchange, likely in zip(EXCHANGES, found, strict=True):
         whole = template.replace("{prompt}", exchange.prompt).replace("{response}", exchange.response)
         assert likely == pytest.approx(said_by(directory, whole, firsts), rel=1e-3)
-    verdicts = GuardJudge(name, guard(name), reader, {}).judge(EXCHANGES)
+    verdicts = GuardJudge(name, GUARD_MODELS[name], reader, {}).judge(EXCHANGES)
     assert all(verdict.probability is not None for verdict in verdicts), verdicts
 
 
 def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path) -> None:
-    """StrongREJECT's evaluator is a LoRA on Gemma; peft itself is what ours must agree with."""
+    """StrongREJECT's evaluator is a LoRA on Gemma; the reference is the model merged by peft."""
     base = guards["strongreject"]
     torch.manual_seed(1)
     config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
@@ -113,8 +106,8 @@ def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "merged")
     found = {
         place: GuardReader(resolve(place), "cpu").answers(
-            [filled(guard("strongreject").templates[0], "How?", "So.")],
-            guard("strongreject").answers,
+            [filled(GUARD_MODELS["strongreject"].templates[0], "How?", "So.")],
+            GUARD_MODELS["strongreject"].answers,
             response_tokens=512,
         )[0]
         for place in (str(base), f"{base}+{tmp_path / 'adapter'}", str(tmp_path / "merged"))
@@ -125,7 +118,7 @@ def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path
 
 
 def begun_since(others: set[psutil.Process]) -> list[psutil.Process]:
-    """Our children but for others: multiprocessing leaves its resource tracker to whoever used it."""
+    """Return the child processes without `others`, such as the resource tracker that multiprocessing leaves running."""
     return [child for child in psutil.Process().children() if child not in others]
 
 
@@ -138,12 +131,12 @@ def test_a_run_is_judged_in_a_process_of_its_own(
     children: list[psutil.Process] = []
     others = set(psutil.Process().children())
 
-    def watch(progress: room.JudgingProgress) -> None:
+    def watch(progress: room.JudgeProgress) -> None:
         seen.append((progress.done, progress.total))
         children.extend(begun_since(others))
 
     with store:
-        judge_stored(store, [name, f"majority(keyword,{name})"], Judging(), rubrics={}, on_progress=watch)
+        judge_stored(store, [name, f"majority(keyword,{name})"], JudgeSettings(), rubrics={}, on_progress=watch)
         assert seen[:2] == [(0, 7), (7, 7)], "an answer that both points gave is read once"
         verdicts = store.verdicts.by_response(name)
         assert len(verdicts) == 8
@@ -165,24 +158,24 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
     monkeypatch.setattr(room, "_CHUNK", 2)
     others = set(psutil.Process().children())
 
-    def interrupt(progress: room.JudgingProgress) -> None:
+    def interrupt(progress: room.JudgeProgress) -> None:
         (child,) = begun_since(others)
         assert os.getpgid(child.pid) != os.getpgid(0), "Ctrl-C reaches it through us alone"
         if progress.done == 2:
             raise KeyboardInterrupt
 
-    def kill(progress: room.JudgingProgress) -> None:
+    def kill(progress: room.JudgeProgress) -> None:
         if progress.done == 2:
             (child,) = begun_since(others)
             os.kill(child.pid, signal.SIGKILL)
 
     with store:
         with pytest.raises(KeyboardInterrupt):
-            judge_stored(store, [name], Judging(), rubrics={}, on_progress=interrupt)
+            judge_stored(store, [name], JudgeSettings(), rubrics={}, on_progress=interrupt)
         assert not begun_since(others)
         assert len(store.verdicts.by_response(name)) == 2
         with pytest.raises(RunError) as stopped:
-            judge_stored(store, [name], Judging(), rubrics={}, on_progress=kill)
+            judge_stored(store, [name], JudgeSettings(), rubrics={}, on_progress=kill)
         message = str(stopped.value)
         assert "the process of this guard was killed, most likely because memory ran out" in message
         assert f"3 of 5 different answers are not judged by {name}: `safescape judge {store.directory} " in message
@@ -195,14 +188,14 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
 def test_guards_side_by_side_say_the_same(
     store: Store, guards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real actors of a real Ray; they are killed, and the next command judges what they had."""
+    """Real actors of a Ray cluster. They are killed, and the next command judges what is left."""
     name = f"llama-guard-3={guards['llama-guard-3']}"
     monkeypatch.setattr(room, "_CHUNK", 2)
-    two = Judging(placement=Placement(workers=2))
-    alone = judge_exchanges(EXCHANGES, name, Judging(), {})
+    two = JudgeSettings(placement=Placement(workers=2))
+    alone = judge_exchanges(EXCHANGES, name, JudgeSettings(), {})
     killed: list[int] = []
 
-    def kill(progress: room.JudgingProgress) -> None:
+    def kill(progress: room.JudgeProgress) -> None:
         if not killed:
             for child in psutil.Process().children(recursive=True):
                 if child.name() == "ray::_Guard":
@@ -210,7 +203,7 @@ def test_guards_side_by_side_say_the_same(
                     killed.append(child.pid)
 
     others = set(psutil.Process().children())
-    # without this there would be one Ray after another
+    # otherwise every call would start a cluster of its own
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         assert judge_exchanges(EXCHANGES, name, two, {}) == alone
@@ -219,7 +212,7 @@ def test_guards_side_by_side_say_the_same(
                 judge_stored(store, [name], two, rubrics={}, on_progress=kill)
             assert "\n" not in str(stopped.value)
             assert killed
-            judge_stored(store, [name], Judging(), rubrics={})
+            judge_stored(store, [name], JudgeSettings(), rubrics={})
             assert not store.verdicts.missing(name)
     finally:
         ray.shutdown()
@@ -249,7 +242,7 @@ def pickled(guards: dict[str, Path], tmp_path: Path) -> Path:
 def test_a_guard_that_cannot_be_had_leaves_the_run_as_it_is(
     store: Store, pickled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the Hub as it is without a network
+    # no network
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with store:
         for name, expected in {
@@ -259,7 +252,7 @@ def test_a_guard_that_cannot_be_had_leaves_the_run_as_it_is(
         }.items():
             check_judge(name)
             with pytest.raises(InputError, match=expected) as refused:
-                judge_stored(store, [name], Judging(), rubrics={})
+                judge_stored(store, [name], JudgeSettings(), rubrics={})
             assert "\n" not in str(refused.value)
         assert len(store.verdicts.missing("harmbench")) == 8
         assert store.verdicts.judges() == {}
@@ -271,7 +264,7 @@ def test_what_the_process_says_is_said_here(guards: dict[str, Path], tmp_path: P
         if "tokenizer" not in file.name:
             (tmp_path / "broken" / file.name).write_bytes(file.read_bytes())
     with pytest.raises(InputError, match="has no token"):
-        judge_exchanges(EXCHANGES[:1], f"harmbench={tmp_path / 'broken'}", Judging(), {})
+        judge_exchanges(EXCHANGES[:1], f"harmbench={tmp_path / 'broken'}", JudgeSettings(), {})
 
 
 # --- other sequence classifiers
@@ -283,7 +276,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_classifier_of_the_hub_reads_pairs(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was fetched before; the process finds it without a network."""
+    """The classifier has been fetched before, so that its process needs no network."""
     fetched = tmp_path / "hub" / "models--owner--classifier"
     (fetched / "refs").mkdir(parents=True)
     (fetched / "refs" / "main").write_text("c0ffee", encoding="utf-8")
@@ -294,7 +287,7 @@ def test_a_classifier_of_the_hub_reads_pairs(classifier: Path, tmp_path: Path, m
     name = "hf:owner/classifier#no=refused;yes=complied;noise=incoherent"
     check_judge(name)
     assert identity(resolve("owner/classifier")) == {"model": "owner/classifier", "revision": "c0ffee"}
-    verdicts = judge_exchanges(EXCHANGES, name, Judging(), {})
+    verdicts = judge_exchanges(EXCHANGES, name, JudgeSettings(), {})
     tokenizer = AutoTokenizer.from_pretrained(classifier)
     model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
     for exchange, verdict in zip(EXCHANGES, verdicts, strict=True):
@@ -308,17 +301,17 @@ def test_a_classifier_of_the_hub_reads_pairs(classifier: Path, tmp_path: Path, m
         assert verdict.reason == f"{('no', 'yes', 'noise')[best]} {likely[best]:.2f}"
 
 
-@pytest.mark.parametrize("ask", [check_judge, lambda name: judge_exchanges(EXCHANGES, name, Judging(), {})])
+@pytest.mark.parametrize("ask", [check_judge, lambda name: judge_exchanges(EXCHANGES, name, JudgeSettings(), {})])
 def test_labels_that_do_not_fit_the_model(ask: Callable[[str], object], classifier: Path) -> None:
     with pytest.raises(InputError, match=r'its labels are no, yes, noise: .* --labels "no=refused,yes=complied,noise='):
         ask(f"hf:{classifier}")
     with pytest.raises(InputError, match=r"has no label maybe; its labels are no, yes, noise"):
-        judge_exchanges(EXCHANGES, f"hf:{classifier}#no=refused;maybe=complied", Judging(), {})
+        judge_exchanges(EXCHANGES, f"hf:{classifier}#no=refused;maybe=complied", JudgeSettings(), {})
 
 
 def test_what_is_no_classifier(guards: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no sequence classifier \(LlamaForCausalLM\)"):
-        judge_exchanges(EXCHANGES, f"hf:{guards['harmbench']}#a=refused", Judging(), {})
+        judge_exchanges(EXCHANGES, f"hf:{guards['harmbench']}#a=refused", JudgeSettings(), {})
     two = tiny_guards.save_classifier(tmp_path / "two")
     with pytest.raises(InputError, match="its labels are LABEL_0, LABEL_1"):
         check_judge(f"hf:{two}")

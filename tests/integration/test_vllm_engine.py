@@ -22,7 +22,7 @@ from helpers.engine_outputs import Said
 from helpers.tiny_models import llama_config, save_model
 from safescape.engines import Engine, TokenCounts, TransformersEngine, VllmEngine
 from safescape.errors import InputError
-from safescape.judges import judge_named
+from safescape.judges import immediate_judge
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.store import Store
 from safescape.survey import Finish, Lines, Point, RandomAxis
@@ -108,7 +108,7 @@ def test_a_model_that_two_of_its_workers_share(tmp_path: Path, monkeypatch: pyte
 
 def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessPoolExecutor) -> None:
     """Verdicts of the keyword judge, in fp32: equal; answers: equal but where two tokens are as good as equal."""
-    judge = judge_named("keyword")
+    judge = immediate_judge("keyword")
     mine = told("demo", "transformers", 40, 32, tuple(judge.stop))
     theirs = apart.submit(told, "demo", "vllm", 40, 32, tuple(judge.stop)).result()
     assert theirs.start == mine.start

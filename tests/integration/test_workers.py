@@ -22,7 +22,7 @@ import ray
 import safescape
 from helpers.run_contents import same
 from safescape import InputError, RunError
-from safescape.judge_runtime import Judging
+from safescape.judge_runtime import JudgeSettings
 from safescape.measure import Progress
 from safescape.measure.loop import open_workers
 from safescape.placement import Placement
@@ -283,10 +283,10 @@ def test_the_guards_of_a_survey_run_where_it_is_measured(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = Path(shutil.copytree(whole, tmp_path / "run"))
-    given: list[Judging] = []
+    given: list[JudgeSettings] = []
     monkeypatch.setattr(sys.modules["safescape.api.run"], "judge_stored", lambda *args, **_: given.append(args[2]))
     safescape.run_survey(safescape.Survey.load(out / "survey.json"), out=out, workers=2)
-    assert given == [Judging(device="cpu", placement=Placement(2))]
+    assert given == [JudgeSettings(device="cpu", placement=Placement(2))]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Pat
         assert not found & {"pyarrow", "inspect_ai"}
     if room == "landscape":
         assert found <= {"__future__", "json", "collections", "pathlib", "typing", "numpy", "pydantic", "safescape"}
+    if room == "engines":
+        assert not rooms_imported(path) & {"judges", "judge_runtime"}
+    if room == "judges":
+        assert not found & {"torch", "transformers", "ray", "openai", "subprocess", "anyio"}
     if room != "store":
         assert "sqlite3" not in found
 

@@ -10,21 +10,20 @@ from safescape.api.options import device_on
 from safescape.api.run import Run, report_of
 from safescape.errors import InputError
 from safescape.judge_runtime import (
-    Judging,
-    JudgingProgress,
-    check_judge,
-    count_panels,
-    is_guard,
+    JudgeProgress,
+    JudgeSettings,
+    is_model,
     judge_exchanges,
     judge_stored,
-    named,
+    resolve_judges,
+    update_panels,
 )
-from safescape.judges import Weigher, is_immediate, judge_named, members_of
+from safescape.judges import EvidenceJudge, immediate_judges
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import collect_stored_evidence, has_evidence
 from safescape.placement import Placement, check_placement
 from safescape.store import Store
-from safescape.survey import REFUSAL, Exchange, Verdict
+from safescape.survey import REFUSAL, Exchange, Verdict, members_of, parse_judge_name
 from safescape.weights import inspect, resolve
 
 __all__ = ["Reading", "judge", "judge_run"]
@@ -74,16 +73,16 @@ def judge(exchanges: Iterable[tuple[str, str]], judge: str = REFUSAL, **reading:
 
     """
     settings = _settings(reading)
-    (name,), rubrics = named([judge], settings, labels=reading.get("labels"), rubric=reading.get("rubric"))
+    (name,), rubrics = resolve_judges([judge], settings, labels=reading.get("labels"), rubric=reading.get("rubric"))
     _check_actors([name], settings)
     return judge_exchanges([_exchange(number, pair) for number, pair in enumerate(exchanges)], name, settings, rubrics)
 
 
-def _settings(reading: Reading) -> Judging:
+def _settings(reading: Reading) -> JudgeSettings:
     placement = Placement(reading.get("workers"), reading.get("ray"), reading.get("gpus_per_worker"))
     device = device_on(placement, reading.get("device"))
     check_placement(placement, device)
-    return Judging(
+    return JudgeSettings(
         device=device,
         placement=placement,
         base_url=reading.get("base_url"),
@@ -93,9 +92,9 @@ def _settings(reading: Reading) -> Judging:
     )
 
 
-def _check_actors(names: Sequence[str], settings: Judging) -> None:
+def _check_actors(names: Sequence[str], settings: JudgeSettings) -> None:
     """Find out that there is something to put where actors are asked for."""
-    if settings.placement.is_local or any(is_guard(member) for name in names for member in members_of(name)):
+    if settings.placement.is_local or any(is_model(member) for name in names for member in members_of(name)):
         return
     workers, ray = settings.placement.workers, settings.placement.ray
     asked = f"--workers {workers}" if ray is None else f"--ray {ray}"
@@ -118,7 +117,7 @@ def judge_run(
     text_only: bool = False,
     again: bool = False,
     safe_below: float = SAFE_BELOW,
-    on_progress: Callable[[JudgingProgress], None] | None = None,
+    on_progress: Callable[[JudgeProgress], None] | None = None,
     **reading: Unpack[Reading],
 ) -> Run:
     """Judge the stored answers of a run, or go on with it, and write its files anew. Nothing is generated.
@@ -146,28 +145,28 @@ def judge_run(
     place, told, settings = Path(directory), on_progress or (lambda _: None), _settings(reading)
     with Store.read(place) as store:
         survey, known = store.survey, store.verdicts.rubrics()
-    names, rubrics = named(judges, settings, labels=reading.get("labels"), rubric=reading.get("rubric"), known=known)
+    names, rubrics = resolve_judges(
+        judges, settings, labels=reading.get("labels"), rubric=reading.get("rubric"), known=known
+    )
     _check_actors(names, settings)
     if panel is not None:
-        names = (*names, f"{panel}({','.join(names)})")
-        check_judge(names[-1])
+        names = (*names, parse_judge_name(f"{panel}({','.join(names)})").text)
     with Store.claim(place, survey) as store:
         try:
             judge_stored(store, names, settings, again=again, rubrics=rubrics, on_progress=told)
             if not text_only:
                 _weigh(store, names, told)
-            count_panels(store, names)
+            update_panels(store, names)
         finally:
             run = report_of(store, safe_below)
         return run
 
 
-def _weigh(store: Store, judges: Sequence[str], told: Callable[[JudgingProgress], None]) -> None:
+def _weigh(store: Store, judges: Sequence[str], told: Callable[[JudgeProgress], None]) -> None:
     """Let the origin read the answers, for a judge that wants to know; or say that it is gone."""
     survey = store.survey
-    asked = dict.fromkeys(member for name in judges for member in members_of(name))
-    by_name = {name: judge_named(name) for name in asked if is_immediate(name)}
-    wanting = {name: judge for name, judge in by_name.items() if isinstance(judge, Weigher)}
+    by_name = immediate_judges(judges)
+    wanting = {name: judge for name, judge in by_name.items() if isinstance(judge, EvidenceJudge)}
     finished = store.points.finished()
     points = [point for point in survey.points() if point in finished]
     if has_evidence(store, points, wanting):
@@ -177,8 +176,8 @@ def _weigh(store: Store, judges: Sequence[str], told: Callable[[JudgingProgress]
         if inspect(model.weights) != survey.model_fingerprint:
             raise InputError(f"{survey.model} is another model now")
     except InputError as error:
-        told(JudgingProgress(REFUSAL, note=f"reads the text alone, as the origin is gone: {error}"))
+        told(JudgeProgress(REFUSAL, note=f"reads the text alone, as the origin is gone: {error}"))
         return
     collect_stored_evidence(
-        survey, model, store, wanting, lambda done: told(JudgingProgress(REFUSAL, done, len(points), "points"))
+        survey, model, store, wanting, lambda done: told(JudgeProgress(REFUSAL, done, len(points), "points"))
     )

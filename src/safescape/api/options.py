@@ -13,8 +13,8 @@ import torch
 from safescape.api.run import Run, execute
 from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError
-from safescape.judge_runtime import Judging, named
-from safescape.judges import Weigher, is_immediate, judge_named
+from safescape.judge_runtime import JudgeSettings, resolve_judges
+from safescape.judges import EvidenceJudge, immediate_judge
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import Progress
 from safescape.placement import Placement, check_placement
@@ -32,6 +32,7 @@ from safescape.survey import (
     PromptProbe,
     Survey,
     Waypoint,
+    is_immediate,
 )
 from safescape.weights import Model, inspect
 
@@ -155,9 +156,9 @@ def run_over(
         raise InputError(f"--batch-size {batch_size}: expected at least 1")
     if dtype not in ("float32", "bfloat16"):
         raise InputError(f"--dtype {dtype}: expected float32 or bfloat16")
-    judging = Judging(device=asking.get("device"), max_requests=asking.get("max_requests"))
-    judges = named(
-        asking.get("judges") or preset.judges, judging, labels=asking.get("labels"), rubric=asking.get("rubric")
+    settings = JudgeSettings(device=asking.get("device"), max_requests=asking.get("max_requests"))
+    judges = resolve_judges(
+        asking.get("judges") or preset.judges, settings, labels=asking.get("labels"), rubric=asking.get("rubric")
     )
     if adaptive is not None:
         _check_first_judge(judges.names[0])
@@ -198,7 +199,7 @@ def run_over(
         out=asking.get("out"),
         safe_below=asking.get("safe_below", SAFE_BELOW),
         on_progress=asking.get("on_progress"),
-        judging=judging._replace(device=device, placement=placement),
+        judge_settings=settings._replace(device=device, placement=placement),
         placement=placement,
     )
 
@@ -207,7 +208,7 @@ def _check_first_judge(name: str) -> None:
     """Find out that a judge's verdicts are there, and are final, when the next points are chosen by them."""
     if not is_immediate(name):
         why = "comes after the measurement"
-    elif isinstance(judge_named(name), Weigher):
+    elif isinstance(immediate_judge(name), EvidenceJudge):
         why = "is not done with an answer before the origin has read it, which is at the end"
     else:
         return

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from safescape import views
 from safescape.api.export import Place, save_figures, write_exports
 from safescape.errors import InputError, RunError
-from safescape.judge_runtime import Judging, count_panels, judge_stored
-from safescape.judges import is_immediate
+from safescape.judge_runtime import JudgeSettings, judge_stored, update_panels
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
 from safescape.measure import Progress, check_prompts, find_model, measure
 from safescape.placement import LOCAL, Placement, check_placement
 from safescape.store import Store, StoredAnswer, write_text
-from safescape.survey import Point, Survey
+from safescape.survey import Point, Survey, is_immediate
 from safescape.weights import Model
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ def execute(
     out: str | Path | None,
     safe_below: float,
     on_progress: Callable[[Progress], None] | None,
-    judging: Judging | None = None,
+    judge_settings: JudgeSettings | None = None,
     placement: Placement = LOCAL,
 ) -> Run:
     """Measure what a survey says, with the model that it names already found and looked through.
@@ -189,7 +188,7 @@ def execute(
     """
     if not 0 <= safe_below < 100:
         raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
-    judging = judging or Judging(device=survey.device, placement=placement)
+    judge_settings = judge_settings or JudgeSettings(device=survey.device, placement=placement)
     check_prompts(survey, model)
     directory = Path(out) if out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
@@ -198,8 +197,8 @@ def execute(
             raise _missing(store)
         later = [name for name in survey.judges if not is_immediate(name)]
         try:
-            judge_stored(store, later, judging, rubrics=store.verdicts.rubrics())
-            count_panels(store, later)
+            judge_stored(store, later, judge_settings, rubrics=store.verdicts.rubrics())
+            update_panels(store, later)
         finally:
             # also when a judge could not go on: what was generated is there to read
             run = report_of(store, safe_below)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from safescape.cli import options
-from safescape.cli.output import show_judging, show_run
+from safescape.cli.output import show_judge_progress, show_run
 from safescape.errors import InputError
 
 __all__ = ["judge"]
@@ -72,7 +72,7 @@ def judge(
 
     from safescape import api  # loads torch, which `--help` need not wait for
 
-    with show_judging() as on_progress:
+    with show_judge_progress() as on_progress:
         run = api.judge_run(
             directory,
             names,

@@ -21,7 +21,7 @@ from safescape.survey import tells_noise
 
 if TYPE_CHECKING:
     from safescape.api import Check, Run
-    from safescape.judge_runtime import JudgingProgress
+    from safescape.judge_runtime import JudgeProgress
     from safescape.measure import Progress
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "results",
     "show_check",
     "show_comparison",
-    "show_judging",
+    "show_judge_progress",
     "show_progress",
     "show_run",
     "show_speed",
@@ -75,7 +75,7 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
-def show_judging() -> Iterator[Callable[[JudgingProgress], None]]:
+def show_judge_progress() -> Iterator[Callable[[JudgeProgress], None]]:
     """Show how far a judge is: a bar a judge on a terminal, a plain line a write elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -87,7 +87,7 @@ def show_judging() -> Iterator[Callable[[JudgingProgress], None]]:
     with Bar(*columns, console=console, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
-        def advance(told: JudgingProgress) -> None:
+        def advance(told: JudgeProgress) -> None:
             if told.note:
                 console.print(Text(f"{told.judge}: {told.note}"))
                 return

@@ -15,7 +15,7 @@ from transformers.trainer_callback import CallbackHandler
 
 from safescape.errors import InputError, RunError
 from safescape.finetuning.watch import Asked, Basin, Measurement, Watch
-from safescape.judges import judge_named
+from safescape.judges import immediate_judge
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import PromptProbe
@@ -83,7 +83,7 @@ class SafetyMonitor(TrainerCallback):
             name="harmful", source=prompts, system_prompt=system, prompts=load_prompts(prompts, limit)
         )
         further = further_probes(also, also_limit, system)
-        self._asked = Asked([harmful, *further], judge_named(judge), max_new_tokens, batch_size)
+        self._asked = Asked([harmful, *further], immediate_judge(judge), max_new_tokens, batch_size)
         self._every, self._stop_above = every, stop_above
         self._basin = None if landscape is None else Basin(landscape)
         self._watch: Watch | None = None

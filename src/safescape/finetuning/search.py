@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import Engine
 from safescape.finetuning.conversations import Conversation
-from safescape.judges import judge_named
+from safescape.judges import immediate_judge
 from safescape.landscape import Interval, perplexity_of, reading_of, wilson
 from safescape.measure import ask, score
 from safescape.probes import format_chats
@@ -42,7 +42,7 @@ class Evaluator:
     ) -> None:
         self._engine, self._harmful, self._capability = engine, harmful, capability
         self._chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
-        self._judges = {KEYWORD: judge_named(KEYWORD)}
+        self._judges = {KEYWORD: immediate_judge(KEYWORD)}
         self._answers = [_request(tokenizer, conversation) for conversation in answers]
         self._max_new_tokens = max_new_tokens
 

@@ -1,15 +1,25 @@
-"""Answers judged by judges that need a device or a network, once the model under test has been let go."""
+"""Judges that need a device, a process, a network or Ray, and the judging of stored answers.
 
-from safescape.judge_runtime.open import Judging, check_judge, is_guard, named
-from safescape.judge_runtime.stored import JudgingProgress, count_panels, judge_exchanges, judge_stored
+They run after the model under test has been unloaded.
+"""
+
+from safescape.judge_runtime.open import (
+    JudgeSettings,
+    ResolvedJudges,
+    check_judge,
+    is_model,
+    resolve_judges,
+)
+from safescape.judge_runtime.stored import JudgeProgress, judge_exchanges, judge_stored, update_panels
 
 __all__ = [
-    "Judging",
-    "JudgingProgress",
+    "JudgeProgress",
+    "JudgeSettings",
+    "ResolvedJudges",
     "check_judge",
-    "count_panels",
-    "is_guard",
+    "is_model",
     "judge_exchanges",
     "judge_stored",
-    "named",
+    "resolve_judges",
+    "update_panels",
 ]

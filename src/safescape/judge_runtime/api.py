@@ -1,12 +1,13 @@
-"""A judge over an OpenAI-compatible API: `openai:MODEL`, with a rubric.
+"""Judges over an OpenAI-compatible API: `openai:MODEL`, with a rubric.
 
-Knows what to ask and how the answer becomes a verdict; how a server is asked is `chat`'s, what is asked is `rubrics`'.
-The openai client is imported when a judge is opened, so that naming one costs nothing.
+`judges.rubrics` has the instructions and parses replies, `chat` sends requests. The openai client is imported when a
+judge is opened, so that this module can be imported without it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,76 +17,71 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from safescape.errors import InputError, RunError
-from safescape.judges.rubrics import RUBRICS, Rubric, quoted, rubric_in_file, shipped_rubric
-from safescape.judges.unfinished import UnfinishedError
-from safescape.survey import Exchange, Outcome, Verdict
+from safescape.judges import UnfinishedError
+from safescape.judges.rubrics import Rubric, quoted, rubric_in_file, shipped_rubric
+from safescape.survey import RUBRICS, ApiName, Exchange, Outcome, Verdict, parse_judge_name
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from safescape.judge_runtime.chat import Chat
 
-__all__ = ["PREFIX", "ApiJudge", "ApiJudgeName", "api_judge_name", "check_api_judge", "open_api_judge"]
+__all__ = ["ApiJudge", "ApiJudgeName", "check_api_judge", "open_api_judge", "with_rubric"]
 
-PREFIX = "openai:"
 _OPENAI = "https://api.openai.com/v1"
-_OWN = re.compile(r"rubric-[0-9a-f]{8}")
+_log = logging.getLogger(__name__)
 
 
 class ApiJudgeName(NamedTuple):
-    """A judge as it is stored."""
+    """A judge over an API as a run stores it."""
 
-    name: str
-    """`openai:MODEL`, or `openai:MODEL#RUBRIC` with another rubric than strongreject."""
+    name: ApiName
     rubric: str | None
-    """The text of a rubric from a file, for `Survey.rubrics[name]`."""
+    """Text of a rubric from a file, for `Survey.rubrics`; None for a rubric that ships with the package."""
 
 
-def api_judge_name(given: str, rubric: str | None = None) -> ApiJudgeName:
-    """Return the name of a judge over an API.
+def with_rubric(name: ApiName, rubric: str | None = None) -> ApiJudgeName:
+    """Add the rubric of `--rubric` to a name; the default rubric is left out of the result.
 
     Args:
-        given: As typed: `openai:MODEL`, or a name that this function gave.
-        rubric: As typed: one that ships (`strongreject`, `policy`), or a file; None: the one in the name, else
-            strongreject.
+        name: The judge's name.
+        rubric: As typed: one of `survey.RUBRICS`, or a file. None: the rubric that the name has.
 
     Raises:
-        InputError: no such name, or the rubric cannot be read.
+        InputError: the name has a rubric already, or the file cannot be read.
 
     """
-    model, named = _parts(given)
-    if rubric is None:
-        return ApiJudgeName(_joined(model, named), None)
-    if named is not None:
-        raise InputError(f"--rubric {rubric}: --judge {given} names its rubric already; give one of the two")
-    if rubric in RUBRICS:
-        return ApiJudgeName(_joined(model, rubric), None)
-    found = rubric_in_file(Path(rubric))
-    return ApiJudgeName(_joined(model, found.name), found.text)
+    text = None
+    if rubric is not None:
+        if name.rubric is not None:
+            raise InputError(f"--rubric {rubric}: --judge {name.text} names its rubric already; give one of the two")
+        found = shipped_rubric(rubric) if rubric in RUBRICS else rubric_in_file(Path(rubric))
+        name, text = name._replace(rubric=found.name), None if rubric in RUBRICS else found.text
+    return ApiJudgeName(name._replace(rubric=None if name.rubric == RUBRICS[0] else name.rubric), text)
 
 
 def check_api_judge(name: str) -> None:
-    """Find out that a name is one, and that what such a judge needs is installed.
+    """Check that the openai client is installed.
 
     Raises:
         InputError: it is not; the message says what to type.
 
     """
-    _parts(name)
     if find_spec("openai") is None:
         raise InputError(f"--judge {name}: needs the openai client; pip install 'safescape[api]'")
 
 
 class ApiJudge:
-    """Asks one question an exchange, several at a time.
+    """Sends one request per exchange, several of them concurrently.
 
     Args:
-        name: As `api_judge_name` gives it.
-        rubric: What it goes by.
-        chat: The model.
-        portal: To the loop that `chat` lives in. It runs in a thread of its own, because a notebook has one already.
-        concurrency: Questions under way at once.
-        made_of: For the record.
+        name: Its full name.
+        rubric: The rubric that it judges by.
+        chat: The model behind the API.
+        portal: Portal to the event loop of `chat`. The loop runs in a thread of its own, because a notebook already
+            runs one in the main thread.
+        concurrency: The most concurrent requests.
+        made_of: Provenance of the verdicts.
 
     """
 
@@ -106,14 +102,14 @@ class ApiJudge:
 
     @property
     def requests(self) -> int:
-        """How many were sent so far, repeated ones included."""
+        """Number of requests sent so far, including repeated ones."""
         return self._chat.sent
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict an exchange, in order.
+        """Return one verdict per exchange, in order.
 
         Raises:
-            UnfinishedError: the server, or the budget, gave out; it carries the verdicts there are.
+            UnfinishedError: the server failed, or the budget is used up; the error carries the verdicts so far.
 
         """
         found = self._portal.call(self._judge, list(dict.fromkeys(exchanges)))
@@ -131,7 +127,7 @@ class ApiJudge:
                 try:
                     found[exchange] = await self._verdict(exchange)
                 except RunError as error:
-                    # the others end what they have begun: their replies are paid for
+                    # the other tasks finish their current request, because its reply is paid for
                     failures.append(error)
                 if failures:
                     return
@@ -163,22 +159,25 @@ def open_api_judge(
     concurrency: int = 8,
     rubrics: Mapping[str, str] | None = None,
 ) -> Iterator[ApiJudge]:
-    """Open a judge; its connections end with the block.
+    """Open a judge; its connections end with the context.
 
     Args:
-        name: As `api_judge_name` gives it.
-        base_url: Of the server; None: what OPENAI_BASE_URL says, else OpenAI's own.
-        max_requests: The most requests it may send while it is open; None: as many as it takes.
-        requests_per_minute: The most it may send in a minute; None: no limit.
-        concurrency: Requests under way at once.
+        name: Its full name: `openai:MODEL`, or `openai:MODEL#RUBRIC`.
+        base_url: Address of the server. None: OPENAI_BASE_URL, else OpenAI's own.
+        max_requests: The most requests sent while the judge is open. None: no limit.
+        requests_per_minute: The most requests per minute. None: no limit.
+        concurrency: The most concurrent requests.
         rubrics: Texts of rubrics from files, by judge.
 
     Raises:
-        InputError: it cannot be used here; the message says what to type.
+        InputError: the name is no such judge's, or the judge cannot be used here; the message says what to type.
 
     """
     check_api_judge(name)
-    rubric = _rubric_of(name, rubrics or {})
+    parsed = parse_judge_name(name)
+    if not isinstance(parsed, ApiName):
+        raise InputError(f"--judge {name}: expected openai:MODEL or openai:MODEL#RUBRIC")
+    rubric = _rubric_of(parsed, rubrics or {})
     for flag, number in (
         ("max-requests", max_requests),
         ("requests-per-minute", requests_per_minute),
@@ -188,7 +187,7 @@ def open_api_judge(
             raise InputError(f"--{flag} {number}: expected 1 or more")
     address = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
     host, where = _server(address)
-    # a server of one's own mostly wants no key, but the client wants one to send
+    # the client needs a key to send, although most servers of one's own need none
     key = os.environ.get("OPENAI_API_KEY") or ("none" if address != _OPENAI else "")
     if not key:
         raise InputError(
@@ -204,6 +203,7 @@ def open_api_judge(
 
     from safescape.judge_runtime import chat
 
+    _log.info("--judge %s asks %s", name, where)
     with start_blocking_portal() as portal:
         client = AsyncOpenAI(api_key=key, base_url=address, max_retries=0, timeout=None)
         try:
@@ -212,7 +212,7 @@ def open_api_judge(
                 rubric,
                 chat.Chat(
                     client,
-                    _parts(name)[0],
+                    parsed.model,
                     where,
                     schema=rubric.schema,
                     name=name,
@@ -222,10 +222,10 @@ def open_api_judge(
                 portal,
                 concurrency=concurrency,
                 made_of={
-                    "model": _parts(name)[0],
+                    "model": parsed.model,
                     "rubric": rubric.name,
                     "rubric_sha256": rubric.sha256,
-                    # a run judged by somebody's file can be judged on without it
+                    # the run is resumed without the file that the rubric came from
                     **({} if rubric.name in RUBRICS else {"rubric_text": rubric.text}),
                     "server": host,
                 },
@@ -234,34 +234,17 @@ def open_api_judge(
             portal.call(client.close)
 
 
-def _parts(name: str) -> tuple[str, str | None]:
-    """Return the model and the rubric, if one is named."""
-    model, _, rubric = name.removeprefix(PREFIX).partition("#")
-    known = not rubric or rubric in RUBRICS or _OWN.fullmatch(rubric)
-    # commas and parentheses are a panel's: majority(A,B)
-    if not name.startswith(PREFIX) or not re.fullmatch(r"[^\s,()#]+", model) or not known or name.endswith("#"):
-        raise InputError(
-            f"--judge {name}: expected openai:MODEL or openai:MODEL#RUBRIC; MODEL without spaces, commas and "
-            f"parentheses, RUBRIC one of {', '.join(RUBRICS)}"
-        )
-    return model, rubric or None
-
-
-def _joined(model: str, rubric: str | None) -> str:
-    return f"{PREFIX}{model}" + ("" if rubric in (None, RUBRICS[0]) else f"#{rubric}")
-
-
-def _rubric_of(name: str, texts: Mapping[str, str]) -> Rubric:
-    rubric = _parts(name)[1] or RUBRICS[0]
+def _rubric_of(name: ApiName, texts: Mapping[str, str]) -> Rubric:
+    rubric = name.rubric or RUBRICS[0]
     if rubric in RUBRICS:
         return shipped_rubric(rubric)
-    if name not in texts:
-        raise InputError(f"--judge {name}: the text of its rubric is not there; give --rubric FILE")
-    return Rubric(rubric, texts[name])
+    if name.text not in texts:
+        raise InputError(f"--judge {name.text}: the text of its rubric is not there; give --rubric FILE")
+    return Rubric(rubric, texts[name.text])
 
 
 def _server(address: str) -> tuple[str, str]:
-    """Return the host for the record, and the address for messages: neither with credentials."""
+    """Return the host, for the record, and the address, for messages, both without credentials."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port

@@ -1,7 +1,8 @@
-"""Questions to an OpenAI-compatible server: paced, counted, repeated when that may help, given up when it may not.
+"""Chat completions of an OpenAI-compatible server, with a budget, a rate limit and retries.
 
-Knows no rubric and no verdict. The openai client's own retries are off: every request that leaves counts towards the
-budget and the pace, a repeated one too, and a server that asks for patience is asked nothing at all until it is over.
+This module knows no rubric and no verdict. The retries of the openai client are switched off: every request counts
+towards the budget and the rate limit, including repeated ones, and after `Retry-After` no request is sent until the
+time is over.
 """
 
 from __future__ import annotations
@@ -28,58 +29,58 @@ __all__ = ["PATIENCE", "Chat", "Limits", "Patience", "Reply"]
 
 _log = logging.getLogger(__name__)
 
-_MAY_PASS = (408, 409, 425, 429)
-"""Statuses under 500 of requests that may succeed when they are repeated."""
+_RETRIED = (408, 409, 425, 429)
+"""HTTP statuses below 500 with which a request is repeated."""
 
 _OPTIONS: Mapping[str, Any] = {"temperature": 0, "seed": 0, "max_tokens": 512}
-"""What every request asks for, beside the form of the reply. What a server refuses by name is left out from then on."""
+"""Options of every request, beside the form of the reply. An option that the server rejects by name is left out from
+then on."""
 
-_INSTEAD: Mapping[str, Mapping[str, Any]] = {
+_REPLACEMENTS: Mapping[str, Mapping[str, Any]] = {
     "max_tokens": {"max_completion_tokens": 4096},
     "json_schema": {"response_format": {"type": "json_object"}},
 }
-"""What is sent in the place of something refused. OpenAI's reasoning models take another word for the limit, and count
-what they think in it; some servers keep to JSON, but not to a schema."""
+"""Options that replace a rejected one. OpenAI's reasoning models have another name for the limit of tokens, which
+includes their reasoning; some servers support JSON objects, but no schema."""
 
-_CALLED: Mapping[str, str] = {"response_format": "response[_ ]format|json[_ ]schema|json[_ ]object"}
-"""How servers call an option, where they call it otherwise too."""
+_OTHER_NAMES: Mapping[str, str] = {"response_format": "response[_ ]format|json[_ ]schema|json[_ ]object"}
+"""Regular expressions for options that servers also call by other names."""
 
-_ABOUT_THIS_TEXT = re.compile(
-    r"content.?(filter|management|policy)|context.?(length|window|size)|too.?long|too many tok"
-)
-"""What servers say when they refuse one exchange rather than all."""
+_ONE_EXCHANGE = re.compile(r"content.?(filter|management|policy)|context.?(length|window|size)|too.?long|too many tok")
+"""Messages with which servers reject one exchange, not all requests."""
 
 
 class Patience(NamedTuple):
-    """How long a server is waited for."""
+    """Time-outs and retries. The defaults were chosen by hand."""
 
     timeout: float = 60.0
     """Seconds from a request to the end of its reply."""
     tries: int = 5
+    """The most requests for one exchange."""
     first_wait: float = 2.0
-    """Seconds before the second try; they double from try to try, and up to half of them is left out at random."""
+    """Seconds before the second try. They double with every try, and are shortened by up to half at random."""
     longest_wait: float = 120.0
-    """Seconds: a server that asks to wait longer is given up."""
+    """Seconds. A server that asks to wait longer is given up."""
 
 
 PATIENCE = Patience()
 
 
 class Limits(NamedTuple):
-    """What a server may be asked at most."""
+    """Limits on the requests to a server; None: no limit."""
 
     requests: int | None
-    """All in all, repeated ones included."""
+    """Total, including repeated ones."""
     requests_per_minute: int | None
-    """They leave evenly spaced."""
+    """Requests are sent at even intervals."""
 
 
 class Reply(NamedTuple):
-    """What came back for one exchange."""
+    """The server's reply for one exchange."""
 
     text: str
     problem: str = ""
-    """Why the text is no complete reply, if it is none: cut, filtered, declined."""
+    """Why the text is not a complete reply: truncated, filtered or declined. Empty for a complete one."""
 
 
 class _Message(BaseModel):
@@ -93,7 +94,7 @@ class _Choice(BaseModel):
 
 
 class _Completion(BaseModel):
-    """Of a chat completion, only what is needed: servers differ in the rest."""
+    """The fields of a chat completion that are used; servers differ in the others."""
 
     choices: list[_Choice] = Field(min_length=1)
 
@@ -110,13 +111,13 @@ class Chat:
     """One model behind one server.
 
     Args:
-        client: Of that server; it belongs to the loop that `reply` runs in.
-        model: As the server calls it.
-        schema: JSON schema of a reply. Many servers can hold a model to it; the system message says it too.
-        where: The server's address, for messages; without credentials.
-        name: Of the judge, for messages.
-        limits: What it may be asked.
-        patience: How long it is waited for.
+        client: Client of the server, created in the event loop that `reply` runs in.
+        model: The model's name on the server.
+        where: Address of the server without credentials, for messages.
+        schema: JSON schema of a reply, for servers that constrain the model to it. The system message describes it too.
+        name: Name of the judge, for messages.
+        limits: Limits on the requests.
+        patience: Time-outs and retries.
 
     """
 
@@ -138,62 +139,62 @@ class Chat:
         self._failure: RunError | None = None
         self._next = self._held_until = time.monotonic()
         self.sent = 0
-        """Requests so far."""
+        """Number of requests so far."""
 
     async def reply(self, system: str, user: str) -> Reply:
-        """Ask one question.
+        """Send one exchange and return the model's reply.
 
         Raises:
-            RunError: the server cannot be used, or not now; from then on every call raises it at its next request.
+            RunError: the server cannot be used, or not now. All other calls raise the same error at their next request.
 
         """
         try:
-            return await self._persistent(system, user)
+            return await self._reply_with_retries(system, user)
         except RunError as error:
             self._failure = self._failure or error
             raise
 
-    async def _persistent(self, system: str, user: str) -> Reply:
+    async def _reply_with_retries(self, system: str, user: str) -> Reply:
         import openai
 
         tries = 0
         while True:
-            await self._turn()
+            await self._wait_for_turn()
             options, asked_to_wait = dict(self._options), None
             try:
                 with anyio.fail_after(self._patience.timeout):
-                    return await self._once(system, user, options)
+                    return await self._request(system, user, options)
             except TimeoutError:
                 problem = f"did not answer within {self._patience.timeout:g} s"
             except openai.APIConnectionError as error:
                 problem = f"cannot be reached ({self._clean(str(error.__cause__ or error))})"
             except openai.APIStatusError as error:
-                said = _said(error)
-                if error.status_code in (400, 422) and self._leave_out(options, said):
+                message = _error_message(error)
+                if error.status_code in (400, 422) and self._drop_rejected_options(options, message):
                     continue
-                if _ABOUT_THIS_TEXT.search(said.lower()) and error.status_code in (400, 413, 422):
-                    return Reply("", f"the server refused this exchange ({error.status_code}: {self._clean(said)})")
-                problem = f"answered {error.status_code} ({self._clean(said)})"
-                self._give_up_if_hopeless(error, said, problem)
-                asked_to_wait = _asked_to_wait(error.response.headers)
-            except ValueError:  # pydantic's and json's errors are of this kind
+                if _ONE_EXCHANGE.search(message.lower()) and error.status_code in (400, 413, 422):
+                    return Reply("", f"the server refused this exchange ({error.status_code}: {self._clean(message)})")
+                problem = f"answered {error.status_code} ({self._clean(message)})"
+                self._raise_if_permanent(error, message, problem)
+                asked_to_wait = _retry_after(error.response.headers)
+            except ValueError:  # the base of the errors of pydantic and json
                 problem = "answered with something that is no chat completion"
             tries += 1
             if tries >= self._patience.tries:
                 raise RunError(f"--judge {self._name}: {self._where} {problem}, {tries} times in a row")
-            await self._wait(tries, problem, asked_to_wait)
+            await self._wait_before_retry(tries, problem, asked_to_wait)
 
-    async def _once(self, system: str, user: str, options: Mapping[str, Any]) -> Reply:
+    async def _request(self, system: str, user: str, options: Mapping[str, Any]) -> Reply:
         raw = await self._client.chat.completions.with_raw_response.create(
             model=self._model,
             messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
             **options,
         )
-        # the client would make a completion of whatever came
+        # the client itself would accept any JSON as a completion
         return _Completion.model_validate_json(raw.http_response.text).reply()
 
-    async def _turn(self) -> None:
-        """Wait for the next request's place, and count it."""
+    async def _wait_for_turn(self) -> None:
+        """Count the next request, and wait until it may be sent."""
         if self._failure is not None:
             raise self._failure
         if self._limits.requests is not None and self.sent >= self._limits.requests:
@@ -206,30 +207,32 @@ class Chat:
         while (held := self._held_until - time.monotonic()) > 0:
             await anyio.sleep(held)
 
-    async def _wait(self, tries: int, problem: str, asked_to_wait: float | None) -> None:
+    async def _wait_before_retry(self, tries: int, problem: str, asked_to_wait: float | None) -> None:
         if asked_to_wait is None:
-            # at random, so that requests that failed together do not come back together
+            # random, so that requests that failed together are not repeated together
             await anyio.sleep(self._patience.first_wait * 2 ** (tries - 1) * random.uniform(0.5, 1))
         elif asked_to_wait > self._patience.longest_wait:
             raise RunError(f"--judge {self._name}: {self._where} {problem}, and asks to wait {asked_to_wait:.0f} s")
         else:
             self._held_until = max(self._held_until, time.monotonic() + asked_to_wait)
 
-    def _leave_out(self, options: Mapping[str, Any], said: str) -> bool:
-        """Return whether the refusal names an option of that request, which is then not sent again."""
-        if "context" in said.lower():  # "…, reduce max_tokens": the exchange is too long, not the option unknown
+    def _drop_rejected_options(self, options: Mapping[str, Any], message: str) -> bool:
+        """Stop sending the options that an error message names; return whether it names any option of that request."""
+        if "context" in message.lower():  # as in "reduce max_tokens": the exchange is too long, the option is known
             return False
-        named = [option for option in options if re.search(rf"\b({_CALLED.get(option, option)})\b", said.lower())]
+        named = [
+            option for option in options if re.search(rf"\b({_OTHER_NAMES.get(option, option)})\b", message.lower())
+        ]
         for option in named:
             if self._options.get(option) != options[option]:
-                continue  # another request's refusal came first
+                continue  # it was left out since this request was sent
             refused = self._options.pop(option)
             kind = refused["type"] if isinstance(refused, dict) else option
-            self._options.update(_INSTEAD.get(kind, {}))
+            self._options.update(_REPLACEMENTS.get(kind, {}))
             _log.warning("--judge %s: the server takes no %s; judging goes on without it", self._name, kind)
         return bool(named)
 
-    def _give_up_if_hopeless(self, error: APIStatusError, said: str, problem: str) -> None:
+    def _raise_if_permanent(self, error: APIStatusError, message: str, problem: str) -> None:
         status, begin = error.status_code, f"--judge {self._name}: {self._where}"
         if status in (401, 403):
             raise RunError(f"{begin} refused the key ({status}); type `export OPENAI_API_KEY=…` with one that it takes")
@@ -238,18 +241,18 @@ class Chat:
                 f"{begin} {problem}: no model {self._model} there, or no such address; "
                 "give openai:MODEL as the server calls it, and a base URL that ends as its manual says, mostly in /v1"
             )
-        if status == 429 and "insufficient_quota" in said:
+        if status == 429 and "insufficient_quota" in message:
             raise RunError(f"{begin} {problem}: the account has nothing left")
-        if status < 500 and status not in _MAY_PASS:
+        if status < 500 and status not in _RETRIED:
             raise RunError(f"{begin} {problem}")
 
     def _clean(self, text: str) -> str:
-        """What a server said, without the key, should it repeat it."""
+        """Return a server's message without the key, in case the server repeats it."""
         return short(text.replace(self._client.api_key, "[key]") if self._client.api_key else text)
 
 
-def _said(error: APIStatusError) -> str:
-    """Return what a server gives as its reason. Not the whole body: it may repeat the exchange."""
+def _error_message(error: APIStatusError) -> str:
+    """Return the error message of a response, not the whole body, which may repeat the exchange."""
     try:
         body = json.loads(error.response.text)
     except (ValueError, RecursionError):
@@ -260,12 +263,12 @@ def _said(error: APIStatusError) -> str:
 
 
 def _reason(part: Mapping[str, Any]) -> str:
-    """FastAPI names a field in `loc`, OpenAI in `param`."""
+    """Return the text of one error object; FastAPI names the field in `loc`, OpenAI in `param`."""
     return " ".join(str(part[key]) for key in ("loc", "msg", "message", "param", "code") if part.get(key))
 
 
-def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header, which is a number or a date; None if there is none."""
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a `Retry-After` header, which is a number or a date; None if there is none."""
     given = headers.get("retry-after", "")
     try:
         return max(0.0, float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(given))

@@ -1,181 +1,190 @@
-"""A judge by its name: what is needed for it, opened for as long as it judges.
+"""From a judge's name to a judge that is ready to read, for as long as a context lasts.
 
-The one place that knows all kinds of judges: those that need nothing, guard models, classifiers, and models behind an
+This is the one place that knows every kind of judge: immediate ones, guard models, classifiers, and models behind an
 API.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from safescape.errors import InputError
-from safescape.judge_runtime.api import PREFIX, api_judge_name, check_api_judge, open_api_judge
-from safescape.judge_runtime.process import AskedGuard, GuardKind, GuardProcess
+from safescape.judge_runtime.api import check_api_judge, open_api_judge, with_rubric
+from safescape.judge_runtime.process import GuardKind, GuardProcess, RemoteGuard
 from safescape.judge_runtime.readers import labels_of
-from safescape.judges import (
-    ClassifierJudge,
-    GuardJudge,
-    Judge,
-    classifier_named,
-    guard_named,
-    is_immediate,
-    judge_named,
-    labelled,
-    members_of,
-)
+from safescape.judges import GUARD_MODELS, ClassifierJudge, GuardJudge, Judge, immediate_judge
+from safescape.judges.classifiers import outcomes_of
 from safescape.placement import LOCAL, Placement
+from safescape.survey import (
+    ApiName,
+    ClassifierName,
+    GuardName,
+    ImmediateName,
+    PanelName,
+    members_of,
+    parse_judge_name,
+)
 from safescape.weights import identity, resolve
 
-__all__ = ["Judging", "Named", "check_judge", "is_guard", "named", "opened"]
+__all__ = ["JudgeSettings", "ResolvedJudges", "check_judge", "is_model", "open_judge", "resolve_judges"]
+
+_log = logging.getLogger(__name__)
 
 
-class Judging(NamedTuple):
-    """How judges work; nothing here changes what they say."""
+class JudgeSettings(NamedTuple):
+    """How judges run. Verdicts do not depend on these settings."""
 
     device: str | None = None
-    """Where guard models run; None: the first GPU if there is one."""
+    """Device of guard models and classifiers. None: the first GPU if there is one, else the CPU."""
     placement: Placement = LOCAL
-    """Who holds them: a process here, or actors of a Ray."""
+    """Where guard models and classifiers are loaded: in a process on this machine, or in actors of a Ray cluster."""
     base_url: str | None = None
-    """Of the server behind `openai:MODEL`; None: what OPENAI_BASE_URL says, else OpenAI's own."""
+    """Address of the server of `openai:MODEL`. None: OPENAI_BASE_URL, else OpenAI's own."""
     max_requests: int | None = None
-    """The most requests sent to it; None: as many as it takes."""
+    """The most requests sent to the server, including repeated ones. None: no limit."""
     requests_per_minute: int | None = None
+    """The most requests per minute. None: no limit."""
     concurrency: int = 8
-    """Requests under way at once."""
+    """The most concurrent requests."""
 
 
-class Named(NamedTuple):
-    """Judges by the names under which a run knows them: all that decides what they say is in a name, or beside it."""
+class ResolvedJudges(NamedTuple):
+    """Judges by their full names, as runs store them. Verdicts depend on nothing but the names and the rubrics."""
 
     names: tuple[str, ...]
     rubrics: dict[str, str]
-    """By name, the text of each rubric that came from a file."""
+    """Texts of rubrics that came from files, by judge."""
 
 
-def named(
+def resolve_judges(
     judges: Sequence[str],
-    settings: Judging,
+    settings: JudgeSettings,
     *,
     labels: str | None = None,
     rubric: str | None = None,
     known: Mapping[str, str] | None = None,
-) -> Named:
-    """Return judges by their full names, having looked whether there are such judges.
+) -> ResolvedJudges:
+    """Complete the names of judges as typed, and check that the judges can be used.
 
     Args:
-        judges: As typed.
-        settings: How they will work.
-        labels: What the labels of `hf:ID` mean, `LABEL=OUTCOME,LABEL=OUTCOME`.
-        rubric: What `openai:MODEL` goes by: one that ships, or a file.
-        known: Texts of rubrics that came from files earlier, by judge.
+        judges: Names as typed.
+        settings: How they will run.
+        labels: Meaning of the labels of each `hf:ID` without any: `LABEL=OUTCOME,LABEL=OUTCOME`.
+        rubric: Rubric of each `openai:MODEL` without one: one of `survey.RUBRICS`, or a file.
+        known: Texts of rubrics that were read from files before, by judge.
 
     Raises:
-        InputError: there is no such judge, one is given twice, labels or a rubric are nobody's, or what a judge needs
-            is not there (a package, a key); the message says what to type.
+        InputError: a name is malformed, there is no such judge, or one is given twice; labels or a rubric are given
+            without such a judge; or a package or a key is missing. The message says what to type.
 
     """
-    names: list[str] = []
+    parsed = [parse_judge_name(given) for given in judges]
     rubrics = dict(known or {})
-    if labels is not None and not any(_is_unlabelled(name) for name in judges):
+    if labels is not None and not any(isinstance(name, ClassifierName) and not name.outcomes for name in parsed):
         raise InputError(f"--labels {labels}: belongs to a judge hf:ID, and none is given")
-    if rubric is not None and not any(name.startswith(PREFIX) for name in judges):
+    if rubric is not None and not any(isinstance(name, ApiName) for name in parsed):
         raise InputError(f"--rubric {rubric}: belongs to a judge openai:MODEL, and none is given")
-    for given in judges:
-        name = labelled(given, labels) if labels is not None and _is_unlabelled(given) else given
-        if name.startswith(PREFIX):
-            name, text = api_judge_name(name, rubric)
+    names: list[str] = []
+    for name in parsed:
+        if isinstance(name, ClassifierName) and not name.outcomes and labels is not None:
+            name = name.with_labels(labels)
+        elif isinstance(name, ApiName):
+            name, text = with_rubric(name, rubric)
             if text is not None:
-                rubrics[name] = text
-        if name in names:
-            raise InputError(f"--judge {given}: given twice; give each once")
-        check_judge(name)
-        for member in members_of(name):
-            if member.startswith(PREFIX):
-                with opened(member, settings, rubrics):
-                    pass  # nothing is sent; a missing key or a broken address is found out
-        names.append(name)
-    return Named(tuple(names), rubrics)
+                rubrics[name.text] = text
+        if name.text in names:
+            raise InputError(f"--judge {name.text}: given twice; give each once")
+        check_judge(name.text)
+        for member in members_of(name.text):
+            if isinstance(parse_judge_name(member), ApiName):
+                with open_judge(member, settings, rubrics):
+                    pass  # finds a missing key or a malformed address; no request is sent
+        names.append(name.text)
+    return ResolvedJudges(tuple(names), rubrics)
 
 
-def is_guard(name: str) -> bool:
-    """Return whether a judge, not a panel, is a model that runs here or on actors: a guard or a classifier."""
-    return not is_immediate(name) and not name.startswith(PREFIX)
-
-
-def _is_unlabelled(name: str) -> bool:
-    return name.startswith("hf:") and "#" not in name
+def is_model(name: str) -> bool:
+    """Return whether a judge is a guard model or a classifier, which is loaded in a process or in actors."""
+    return isinstance(parse_judge_name(name), GuardName | ClassifierName)
 
 
 def check_judge(name: str) -> None:
-    """Find out, before anything is measured, that there is such a judge, and that what it needs is installed.
+    """Check, before anything is measured, that a judge or the members of a panel exist and are installed.
+
+    Guard models are not fetched yet.
 
     Raises:
-        InputError: there is none, or something is missing; the message says what to type.
+        InputError: there is no such judge, or a package is missing; the message says what to type.
 
     """
     for member in members_of(name):
-        if is_immediate(member):
-            judge_named(member)
-        elif member.startswith(PREFIX):
-            check_api_judge(member)
-        elif (classifier := classifier_named(member)) is not None:
-            if not classifier.outcomes:
-                classifier.outcomes_of(labels_of(resolve(classifier.place)))
-        else:
-            guard_named(member)
+        match parse_judge_name(member):
+            case ImmediateName():
+                immediate_judge(member)
+            case ApiName():
+                check_api_judge(member)
+            case ClassifierName(outcomes=()) as classifier:
+                # raises, and lists the labels that the model has
+                outcomes_of(classifier, labels_of(resolve(classifier.place)))
 
 
 @contextlib.contextmanager
-def opened(name: str, settings: Judging, rubrics: Mapping[str, str], *, most: int = 1) -> Iterator[Sequence[Judge]]:
-    """A judge, for as long as it is needed: then its processes, or its connections, end.
+def open_judge(
+    name: str, settings: JudgeSettings, rubrics: Mapping[str, str], *, most: int = 1
+) -> Iterator[Sequence[Judge]]:
+    """Open a judge; its processes, actors or connections end with the context.
 
     Args:
-        name: Of the judge; not of a panel.
-        settings: How it works.
+        name: Name of a judge that is no panel.
+        settings: How it runs.
         rubrics: Texts of rubrics from files, by judge.
-        most: How many of it have something to read.
+        most: The most copies of it that have something to read.
 
     Yields:
-        It, as often as it reads side by side: once, but for a guard that has actors.
+        The copies that read side by side: one, or as many as there are actors of a guard model or classifier.
 
     Raises:
         InputError: there is no such judge, or it cannot be used here.
         RunError: its process died.
 
     """
-    if is_immediate(name):
-        yield [judge_named(name)]
-    elif name.startswith(PREFIX):
-        with open_api_judge(
-            name,
-            base_url=settings.base_url,
-            max_requests=settings.max_requests,
-            requests_per_minute=settings.requests_per_minute,
-            concurrency=settings.concurrency,
-            rubrics=rubrics,
-        ) as judge:
-            yield [judge]
-    elif (classifier := classifier_named(name)) is not None:
-        model = resolve(classifier.place)
-        labels = labels_of(model)
-        classifier.outcomes_of(labels)
-        made_of = identity(model)
-        with _guards(classifier.place, "labels", settings, most) as readers:
-            yield [ClassifierJudge(classifier, labels, reader, made_of) for reader in readers]
-    elif (placed := guard_named(name)) is not None:
-        model = resolve(placed.place)
-        made_of = identity(model)
-        with _guards(placed.place, "words", settings, most) as readers:
-            yield [GuardJudge(name, placed.guard, reader, made_of) for reader in readers]
-    else:
-        raise InputError(f"--judge {name}: no such judge")
+    parsed = parse_judge_name(name)
+    _log.debug("opening --judge %s", name)
+    match parsed:
+        case ImmediateName():
+            yield [immediate_judge(name)]
+        case ApiName():
+            with open_api_judge(
+                name,
+                base_url=settings.base_url,
+                max_requests=settings.max_requests,
+                requests_per_minute=settings.requests_per_minute,
+                concurrency=settings.concurrency,
+                rubrics=rubrics,
+            ) as judge:
+                yield [judge]
+        case ClassifierName():
+            model = resolve(parsed.place)
+            labels = labels_of(model)
+            outcomes_of(parsed, labels)
+            made_of = identity(model)
+            with _load_guards(parsed.place, "labels", settings, most) as readers:
+                yield [ClassifierJudge(parsed, labels, reader, made_of) for reader in readers]
+        case GuardName():
+            guard = GUARD_MODELS[parsed.guard]
+            place = parsed.place or guard.place
+            made_of = identity(resolve(place))
+            with _load_guards(place, "words", settings, most) as readers:
+                yield [GuardJudge(name, guard, reader, made_of) for reader in readers]
+        case PanelName():
+            raise TypeError(f"{name} is a panel, whose members are opened one by one")
 
 
 @contextlib.contextmanager
-def _guards(place: str, kind: GuardKind, settings: Judging, most: int) -> Iterator[Sequence[AskedGuard]]:
+def _load_guards(place: str, kind: GuardKind, settings: JudgeSettings, most: int) -> Iterator[Sequence[RemoteGuard]]:
     if settings.placement.is_local:
         with GuardProcess(place, kind=kind, device=settings.device) as process:
             yield [process]

@@ -1,8 +1,7 @@
-"""A guard model in a process of its own, which ends with the context that began it.
+"""A guard model or classifier in a process of its own, which ends with its context.
 
-The process is what makes sure that the model under test and its judge never share a device: nothing of the one is left
-on the device when the other comes, and a guard that is killed for its memory takes nothing with it. The two speak in
-lines of JSON. Knows no guard by name.
+A separate process frees all device memory when it ends, and a guard that is killed for its memory does not end the run.
+Requests and replies are lines of JSON. This module knows no guard by name.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -22,28 +22,30 @@ from typing import IO, Any, Literal, Self
 
 import torch
 
-from safescape.errors import InputError, RunError
+from safescape.errors import InputError, RunError, first_line
 from safescape.judge_runtime.readers import ClassifierReader, GuardReader
 from safescape.judges.guard_prompts import Piece, Text
 from safescape.judges.guards import Spellings
 from safescape.placement import is_out_of_memory
 from safescape.weights import resolve
 
-__all__ = ["AskedGuard", "GuardKind", "GuardProcess", "GuardServer", "serve"]
+__all__ = ["GuardKind", "GuardProcess", "GuardServer", "RemoteGuard", "serve"]
+
+_log = logging.getLogger(__name__)
 
 GuardKind = Literal["words", "labels"]
-"""Of a guard: it answers in words, or is a sequence classifier."""
+"""`words`: a causal language model that answers in words. `labels`: a sequence classifier."""
 
 _ERRORS = {kind.__name__: kind for kind in (InputError, RunError)}
 
 
-class AskedGuard(ABC):
-    """A guard model somewhere else, asked over whatever leads there."""
+class RemoteGuard(ABC):
+    """A guard model or classifier in another process, asked over a channel that subclasses implement."""
 
     def answers(
         self, texts: Sequence[Text], answers: Sequence[Spellings], *, response_tokens: int | None
     ) -> list[list[float]]:
-        """Return, for each text, how likely each answer comes next; see `judges.guards.Reader`.
+        """Return the probability that each answer comes next, shape (texts, answers).
 
         Raises:
             RunError: the process died, or has not enough memory.
@@ -55,7 +57,7 @@ class AskedGuard(ABC):
         return found
 
     def generate(self, texts: Sequence[Text], *, max_new_tokens: int, response_tokens: int | None) -> list[str]:
-        """Return what the model writes after each text, greedily.
+        """Return the text that the model generates after each text, by greedy decoding.
 
         Raises:
             RunError: the process died, or has not enough memory.
@@ -67,7 +69,7 @@ class AskedGuard(ABC):
         return found
 
     def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
-        """Return, for each pair of texts, how likely each of the model's labels is, in their order.
+        """Return the probability of each label for each pair of texts, shape (pairs, labels).
 
         Raises:
             RunError: the process died, or has not enough memory.
@@ -77,29 +79,29 @@ class AskedGuard(ABC):
         return found
 
     def _ask(self, **request: Any) -> Any:
-        """Ask, and return what was found or raise what is replied."""
-        reply = json.loads(self._sent(json.dumps(request)))
+        """Send a request; return its result, or raise the error of the reply."""
+        reply = json.loads(self._send(json.dumps(request)))
         if "error" in reply:
             raise _ERRORS[reply["error"]](reply["message"])
         return reply["found"]
 
     @abstractmethod
-    def _sent(self, request: str) -> str:
-        """Send one line of JSON there and return the one that comes back.
+    def _send(self, request: str) -> str:
+        """Send a line of JSON and return the line that is replied.
 
         Raises:
-            RunError: none does.
+            RunError: there is no reply.
 
         """
 
 
-class GuardProcess(AskedGuard):
-    """Loads a model in a process of its own, and reads with it as long as the context lasts.
+class GuardProcess(RemoteGuard):
+    """Loads a model in a new process, which ends with the context.
 
     Args:
-        place: Where the model is, as MODEL is written; it is on this disk already.
-        kind: `words`: it answers in words. `labels`: it is a sequence classifier.
-        device: Where it runs; None: on the first GPU if there is one.
+        place: The model, in the form of MODEL; it has been fetched already.
+        kind: What kind of model it is.
+        device: Where it runs. None: on the first GPU if there is one, else on the CPU.
 
     """
 
@@ -112,31 +114,32 @@ class GuardProcess(AskedGuard):
         """Start the process and load the model.
 
         Raises:
-            InputError: it cannot be loaded.
+            InputError: the model cannot be loaded.
             RunError: the process died.
 
         """
-        _release()
+        _free_device_memory()
         root = str(Path(__file__).parents[2])
         environment = {
             **os.environ,
-            # the same code as here, wherever that was imported from
+            # the process imports the same code as this one
             "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
         self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
-            # -P: a file in the working directory must not stand in for a module
+            # -P: a file in the working directory must not shadow a module
             [sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             encoding="utf-8",
             env=environment,
-            # Ctrl-C is for this process, which ends the other
+            # Ctrl-C interrupts this process alone, which then ends the other
             start_new_session=True,
         )
+        _log.info("process %d loads %s", self._process.pid, self._place)
         try:
             self._ask(place=self._place, kind=self._kind, device=self._device)
         except BaseException:
@@ -149,11 +152,11 @@ class GuardProcess(AskedGuard):
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process ID."""
         assert self._process is not None
         return self._process.pid
 
-    def _sent(self, request: str) -> str:
+    def _send(self, request: str) -> str:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -164,10 +167,10 @@ class GuardProcess(AskedGuard):
         except BrokenPipeError:
             line = ""
         if not line.endswith("\n"):
-            raise RunError(f"{self._place}: the process of this guard {self._how_it_died()}")
+            raise RunError(f"{self._place}: the process of this guard {self._exit_reason()}")
         return line
 
-    def _how_it_died(self) -> str:
+    def _exit_reason(self) -> str:
         assert self._process is not None
         assert self._stderr is not None
         code = self._process.wait()
@@ -179,7 +182,7 @@ class GuardProcess(AskedGuard):
 
     def _end(self) -> None:
         if self._process is not None:
-            # it keeps nothing that would have to be written
+            # the process has nothing to save
             self._process.kill()
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
@@ -192,62 +195,57 @@ class GuardProcess(AskedGuard):
             self._stderr = None
 
 
-def _release() -> None:
-    """Give back what a released model left in this process's own store of device memory."""
+def _free_device_memory() -> None:
+    """Return the memory of unloaded models from torch's caching allocator to the device."""
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def serve() -> None:
-    """Be the process: answer requests, one a line, until there are no more, also when whoever asked is gone."""
-    # whatever prints, prints elsewhere: a machine reads the lines of the replies
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
-        os.dup2(2, 1)
-        with open(0, encoding="utf-8", closefd=False) as requests:
-            _answer(requests, replies)
-
-
-def _answer(requests: IO[str], replies: IO[str]) -> None:
+    """Reply to requests on standard input, one per line, until it ends, as it does when the parent process dies."""
     server = GuardServer()
-    for line in requests:
-        replies.write(server.reply(line) + "\n")
-        replies.flush()
+    # standard output carries the replies alone; anything that a library prints goes to standard error
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies, open(0, encoding="utf-8", closefd=False) as requests:
+        os.dup2(2, 1)
+        for line in requests:
+            replies.write(server.reply(line) + "\n")
+            replies.flush()
 
 
 class GuardServer:
-    """The other end of an `AskedGuard`: the first request loads the model, the others are read with it."""
+    """The server side of a `RemoteGuard`: the first request loads the model, later ones are computed with it."""
 
     def __init__(self) -> None:
         self._reader: GuardReader | ClassifierReader | None = None
 
     def reply(self, line: str) -> str:
-        """Return the reply to a request, as JSON in one line, also where something is wrong with it."""
+        """Return the reply to a request as one line of JSON; errors that the user can mend are replies too."""
         reply: Mapping[str, Any]
         try:
-            reply = {"found": self._found(**json.loads(line))}
+            reply = {"found": self._result(**json.loads(line))}
         except (InputError, RunError) as error:
             reply = {"error": type(error).__name__, "message": str(error)}
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = (str(error).strip().splitlines() or ["no more memory"])[0]
-            reply = {"error": "RunError", "message": f"the guard has not enough memory on its device ({reason})"}
+            message = f"the guard has not enough memory on its device ({first_line(error)})"
+            reply = {"error": "RunError", "message": message}
         return json.dumps(reply)
 
-    def _found(self, **request: Any) -> Any:
+    def _result(self, **request: Any) -> Any:
         if self._reader is None:
-            self._reader = _loaded(**request)
+            self._reader = _load(**request)
             return None
-        return _found(self._reader, **request)
+        return _compute(self._reader, **request)
 
 
-def _loaded(place: str, kind: str, device: str | None) -> GuardReader | ClassifierReader:
+def _load(place: str, kind: str, device: str | None) -> GuardReader | ClassifierReader:
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return (GuardReader if kind == "words" else ClassifierReader)(resolve(place), chosen)
 
 
-def _found(reader: Any, do: str, **asked: Any) -> Any:
+def _compute(reader: Any, do: str, **asked: Any) -> Any:
     if "texts" in asked:
         asked["texts"] = [tuple(Piece(*piece) for piece in text) for text in asked["texts"]]
     if do not in ("answers", "generate", "labels"):

@@ -1,12 +1,12 @@
-"""Guards as actors of a Ray cluster: each holds the model on a device of its own, and several read side by side.
+"""Guard models and classifiers in actors of a Ray cluster, several of which read side by side.
 
-They begin when what they judge is measured and stored, and the workers that measured it have left: what those had of
-the cluster's GPUs is theirs.
+The actors start when all points are measured and the measuring workers have released their GPUs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,18 +18,20 @@ import torch
 from ray.exceptions import RayError
 
 from safescape.errors import RunError
-from safescape.judge_runtime.process import AskedGuard, GuardKind, GuardServer
+from safescape.judge_runtime.process import GuardKind, GuardServer, RemoteGuard
 from safescape.placement import Placement
 from safescape.placement.ray import check_started, connected, reason_of, reserve, usual_device
 
 __all__ = ["guards_on"]
 
+_log = logging.getLogger(__name__)
+
 
 class _Guard:
-    """The model, in a process of its own."""
+    """The actor: loads the model and replies to requests."""
 
     def __init__(self, directory: str, threads: int) -> None:
-        # a path of the user's begins where the user is; a machine that has no such place knows the Hub's models alone
+        # relative paths are relative to the user's working directory; on a machine without it only Hub ids resolve
         if Path(directory).is_dir():
             os.chdir(directory)
         torch.set_num_threads(threads)
@@ -39,8 +41,8 @@ class _Guard:
         return self._server.reply(request)
 
 
-class _ActorGuard(AskedGuard):
-    """One of them, from afar."""
+class _ActorGuard(RemoteGuard):
+    """A guard in an actor."""
 
     def __init__(self, actor: Any, place: str) -> None:
         self._actor, self._place = actor, place
@@ -48,7 +50,7 @@ class _ActorGuard(AskedGuard):
     def load(self, kind: GuardKind, device: str) -> None:
         self._ask(place=self._place, kind=kind, device=device)
 
-    def _sent(self, request: str) -> str:
+    def _send(self, request: str) -> str:
         try:
             return str(ray.get(self._actor.reply.remote(request)))
         except RayError as error:
@@ -58,18 +60,18 @@ class _ActorGuard(AskedGuard):
 @contextlib.contextmanager
 def guards_on(
     placement: Placement, place: str, *, kind: GuardKind, device: str | None, most: int
-) -> Iterator[list[AskedGuard]]:
-    """Load a guard once per worker of a placement; the actors end with the context.
+) -> Iterator[list[RemoteGuard]]:
+    """Load a model in one actor per worker of a placement; the actors end with the context.
 
     Args:
-        placement: Not local. Each guard has the cores and the GPUs that a worker with an engine on one GPU has.
-        place: Where the model is, as MODEL is written, on every machine.
-        kind: What it is.
-        device: Where it runs; None: on a GPU if the cluster has one.
-        most: The most guards that have something to read.
+        placement: Not local. Each actor has the cores and the GPUs that a worker with an engine on one GPU has.
+        place: The model, in the form of MODEL, on every machine.
+        kind: What kind of model it is.
+        device: Where it runs. None: on a GPU if the cluster has one.
+        most: The most actors that have something to read.
 
     Raises:
-        InputError: it cannot be loaded, or the cluster cannot be joined or is too small.
+        InputError: the model cannot be loaded, or the cluster cannot be joined or is too small.
         RunError: an actor died, or the cluster is busy.
 
     """
@@ -77,8 +79,9 @@ def guards_on(
         device = device or usual_device()
         reserved = reserve(placement, device)
         if most < reserved.workers:
-            # fewer guards have more cores each
+            # fewer actors have more cores each
             reserved = reserve(placement._replace(workers=most), device)
+        _log.info("%d actors load %s", reserved.workers, place)
         actor_class: Any = ray.remote(_Guard).options(num_cpus=reserved.cpus, num_gpus=reserved.gpus, max_restarts=0)
         actors = [actor_class.remote(str(Path.cwd()), reserved.cpus) for _ in range(reserved.workers)]
         try:

@@ -1,6 +1,6 @@
-"""A guard model or a sequence classifier in this process: from somebody's text to the likelihood of an answer.
+"""Guard models and sequence classifiers loaded in this process: from a text to the probability of each answer or label.
 
-How a text becomes tokens is `pieces`'. Knows no guard by name and no verdict.
+`tokens` turns texts into tokens. This module knows no guard by name and no verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safescape.engines.decoding import decode
 from safescape.engines.loading import load_model, quiet
 from safescape.engines.loglikelihood import Request, score
 from safescape.engines.parameters import live_tensors
-from safescape.errors import InputError
+from safescape.errors import InputError, first_line
 from safescape.judge_runtime.tokens import Tokens
 from safescape.judges.guard_prompts import Text
 from safescape.judges.guards import Spellings
@@ -27,25 +27,26 @@ from safescape.weights import Adapted, Model
 __all__ = ["ClassifierReader", "GuardReader", "labels_of"]
 
 _MOST_TOKENS = 8192
-"""No guard reads more at a time, however long its context: memory grows with it, and answers are far shorter."""
+"""The most tokens of a text, whatever the model's context, to bound the memory; answers are far shorter."""
 _BATCH = 16
+"""Texts per forward pass."""
 
 
 class GuardReader:
     """A causal language model that answers in words.
 
     Args:
-        model: Where it is.
-        device: Where it runs: in fp32 on a CPU, else in bf16.
+        model: The model, found on this disk.
+        device: Where it runs: in float32 on a CPU, else in bfloat16.
 
     Raises:
-        InputError: it cannot be loaded.
+        InputError: the model or its tokenizer cannot be loaded.
 
     """
 
     def __init__(self, model: Model, device: str) -> None:
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        # Gemma 2 caps its attention scores, which fused attention does not
+        # Gemma 2 soft-caps its attention scores, which fused attention does not support
         capped = _config(model.directory).get("attn_logit_softcapping") is not None
         loaded = load_model(model, dtype, attention="eager" if capped else None)
         torch.nn.Module.to(loaded, device)
@@ -60,7 +61,9 @@ class GuardReader:
     def answers(
         self, texts: Sequence[Text], answers: Sequence[Spellings], *, response_tokens: int | None
     ) -> list[list[float]]:
-        """Return, for each text, how likely each answer comes next; see `judges.guards.Reader`."""
+        """Return the probability that each answer comes next, shape (texts, answers); see
+        `judges.guards.AnswerReader`.
+        """
         firsts = self._tokens.first_of(answers)
         read = [self._tokens.encode(text, response_tokens=response_tokens) for text in texts]
         requests = [Request(tokens, [first]) for tokens in read for some in firsts for first in some]
@@ -68,7 +71,7 @@ class GuardReader:
         return [[sum(math.exp(next(likelihoods).log_probability) for _ in some) for some in firsts] for _ in read]
 
     def generate(self, texts: Sequence[Text], *, max_new_tokens: int, response_tokens: int | None) -> list[str]:
-        """Return what the model writes after each text, greedily."""
+        """Return the text that the model generates after each text, by greedy decoding."""
         read = [self._tokens.encode(text, response_tokens=response_tokens) for text in texts]
         settings = self._model.generation_config
         ends = settings.eos_token_id if settings is not None else None
@@ -91,11 +94,11 @@ class ClassifierReader:
     """A sequence classifier that reads pairs of texts.
 
     Args:
-        model: Where it is.
-        device: Where it runs: in fp32 on a CPU, else in bf16.
+        model: The model, found on this disk.
+        device: Where it runs: in float32 on a CPU, else in bfloat16.
 
     Raises:
-        InputError: it cannot be loaded, is no such classifier, or gives several labels at once.
+        InputError: the model cannot be loaded, is no trained classifier, or is a multi-label classifier.
 
     """
 
@@ -111,7 +114,7 @@ class ClassifierReader:
                     output_loading_info=True,
                 )
             except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-                raise InputError(f"{model.name}: transformers cannot load it ({_first_line(error)})") from error
+                raise InputError(f"{model.name}: transformers cannot load it ({first_line(error)})") from error
         if missing := sorted(answer[1]["missing_keys"]):
             raise InputError(
                 f"{model.name}: lacks the tensor {missing[0]}, so it was not trained to classify; give a sequence "
@@ -122,15 +125,15 @@ class ClassifierReader:
             raise InputError(f"{model.name}: expected a classifier that gives one of several labels")
         self._tokenizer = _tokenizer(model)
         room = getattr(self._model.config, "max_position_embeddings", None) or _MOST_TOKENS
-        # RoBERTa counts its positions from 2
+        # the positions of RoBERTa begin with 2
         self._limit = min(room - 2, self._tokenizer.model_max_length, _MOST_TOKENS)
 
     def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
-        """Return, for each pair, how likely each of the model's labels is, in their order."""
+        """Return the probability of each label, shape (pairs, labels), in the model's order."""
         read = [self._read(*pair) for pair in pairs]
         order = sorted(range(len(pairs)), key=lambda number: len(read[number]["input_ids"]))
         found: dict[int, list[float]] = {}
-        # without a token to fill shorter rows with, rows are read one by one
+        # without a padding token, texts are read one by one
         size = _BATCH if self._tokenizer.pad_token_id is not None and self._model.config.pad_token_id is not None else 1
         with torch.inference_mode():
             for start in range(0, len(order), size):
@@ -147,10 +150,10 @@ class ClassifierReader:
 
 
 def labels_of(model: Model) -> list[str]:
-    """Return the labels of a sequence classifier, in its order; LABEL_0, LABEL_1, … where they have no names.
+    """Return the labels of a sequence classifier, in its order; LABEL_0 and LABEL_1 where config.json names none.
 
     Raises:
-        InputError: it is no sequence classifier.
+        InputError: the model is no sequence classifier.
 
     """
     config = _config(model.directory)
@@ -169,7 +172,7 @@ def _tokenizer(model: Model) -> PreTrainedTokenizerBase:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.directory, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(
-                f"{model.name}: has no tokenizer that transformers can load ({_first_line(error)})"
+                f"{model.name}: has no tokenizer that transformers can load ({first_line(error)})"
             ) from error
     return tokenizer
 
@@ -177,7 +180,3 @@ def _tokenizer(model: Model) -> PreTrainedTokenizerBase:
 def _config(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

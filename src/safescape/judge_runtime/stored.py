@@ -1,67 +1,74 @@
-"""Stored answers, judged chunk by chunk.
+"""Judging of stored answers, chunk by chunk.
 
-A judge reads every exchange once, however many points repeat it, and what it said is stored as soon as it is there:
-whatever stops it, the next call goes on from there.
+A judge reads each distinct exchange once, however many points repeat it. Verdicts are stored after every chunk, so that
+an interrupted call is resumed by the next one.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import NamedTuple
 
 from safescape.errors import InputError, RunError
-from safescape.judge_runtime.open import Judging, opened
-from safescape.judges import Judge, UnfinishedError, is_immediate, members_of, panel_named
+from safescape.judge_runtime.open import JudgeSettings, open_judge
+from safescape.judges import Judge, UnfinishedError, panel_verdict
 from safescape.store import Store, StoredExchange
-from safescape.survey import Exchange, Finish, Verdict
+from safescape.survey import Exchange, Finish, PanelName, Verdict, is_immediate, members_of, parse_judge_name
 
-__all__ = ["JudgingProgress", "count_panels", "judge_exchanges", "judge_stored"]
+__all__ = ["JudgeProgress", "judge_exchanges", "judge_stored", "update_panels"]
 
 _CHUNK = 64
-"""Exchanges judged between two writes: the most that a kill can lose."""
+"""Exchanges judged between two writes to the store: the most that are lost when the process is killed."""
 _IMMEDIATE = 1024
-"""The same, of judges that need no time to speak of."""
+"""The same for immediate judges, which read thousands of answers per second."""
+
+_log = logging.getLogger(__name__)
 
 
-class JudgingProgress(NamedTuple):
-    """How far one judge is."""
+class JudgeProgress(NamedTuple):
+    """Progress of one judge."""
 
     judge: str
     done: int = 0
     total: int = 0
     what: str = "answers"
-    """What is counted."""
+    """The unit that is counted."""
     note: str = ""
-    """What the user should know, instead of a count."""
+    """A message for the user, in place of the count."""
 
 
 def judge_exchanges(
-    exchanges: Sequence[Exchange], name: str, settings: Judging, rubrics: Mapping[str, str]
+    exchanges: Sequence[Exchange], name: str, settings: JudgeSettings, rubrics: Mapping[str, str]
 ) -> list[Verdict]:
-    """Return what a judge, or a panel, says of exchanges, in their order.
+    """Judge exchanges with a judge or a panel.
 
     Args:
-        exchanges: What it reads.
-        name: Of the judge.
-        settings: How it works.
+        exchanges: The exchanges to judge; repeated ones are read once.
+        name: Name of the judge or panel.
+        settings: How judges run.
         rubrics: Texts of rubrics from files, by judge.
+
+    Returns:
+        One verdict per exchange, in order.
 
     Raises:
         InputError: there is no such judge, or it cannot be used here.
-        RunError: it could not go on; if it is `UnfinishedError`, it carries what was judged.
+        UnfinishedError: a judge could not go on; the error carries its verdicts so far.
+        RunError: a judge could not go on, and has none.
 
     """
-    panel = panel_named(name)
-    if panel is not None:
-        said = [judge_exchanges(exchanges, member, settings, rubrics) for member in panel.members]
-        return [panel.verdict(verdicts) for verdicts in zip(*said, strict=True)]
+    panel = parse_judge_name(name)
+    if isinstance(panel, PanelName):
+        by_member = [judge_exchanges(exchanges, member.text, settings, rubrics) for member in panel.members]
+        return [panel_verdict(panel, verdicts) for verdicts in zip(*by_member, strict=True)]
     chunks = _chunks(list(dict.fromkeys(exchanges)), name)
     found: dict[Exchange, Verdict] = {}
-    with opened(name, settings, rubrics, most=len(chunks)) as judges:
+    with open_judge(name, settings, rubrics, most=len(chunks)) as judges:
         try:
-            for chunk, verdicts in _read(judges, chunks):
+            for chunk, verdicts in _judge_chunks(judges, chunks):
                 found.update(zip(chunk, verdicts, strict=True))
         except UnfinishedError as error:
             raise UnfinishedError(str(error), {**found, **error.verdicts}) from error
@@ -71,59 +78,61 @@ def judge_exchanges(
 def judge_stored(
     store: Store,
     names: Sequence[str],
-    settings: Judging,
+    settings: JudgeSettings,
     *,
     again: bool = False,
-    on_progress: Callable[[JudgingProgress], None] = lambda _: None,
+    on_progress: Callable[[JudgeProgress], None] = lambda _: None,
     rubrics: Mapping[str, str],
 ) -> None:
-    """Let judges read every stored answer that they have not read yet.
+    """Judge every stored answer that the judges have not read yet, and store the verdicts.
 
     Args:
         store: A claimed run directory.
-        names: Of judges; of panels the members are meant.
-        settings: How they work.
-        again: Let them read all answers anew. What they said before is kept until they have said something else.
-        on_progress: Told after every chunk.
+        names: Names of judges; for a panel, its members are run (see `update_panels` for the panel itself).
+        settings: How judges run.
+        again: Judge all answers again. Earlier verdicts are kept until there are new ones.
+        on_progress: Called after every chunk.
         rubrics: Texts of rubrics from files, by judge.
 
     Raises:
-        InputError: there is no such judge, it cannot be used here, or these answers were cut too early for it.
-        RunError: it could not go on; what it had judged is stored.
+        InputError: there is no such judge, it cannot be used here, or the answers were stopped too early for it.
+        RunError: a judge could not go on; its verdicts so far are stored.
 
     """
     for judge in dict.fromkeys(member for name in names for member in members_of(name)):
-        _judge(store, judge, settings, rubrics, again, on_progress)
+        _judge_answers(store, judge, settings, rubrics, again, on_progress)
 
 
-def count_panels(store: Store, names: Sequence[str]) -> None:
-    """Store what follows from the members' verdicts, for these panels and those that the run has already.
+def update_panels(store: Store, names: Sequence[str]) -> None:
+    """Compute and store the verdicts of panels, both of those named and of those that the run has already.
 
     Args:
-        store: A claimed run directory, whose answers the members have read.
-        names: Of judges and panels; the judges are passed over.
+        store: A claimed run directory, whose answers the members have judged.
+        names: Names of judges and panels; only the panels are used.
 
     Raises:
-        RunError: it could not be stored.
+        RunError: the verdicts cannot be stored.
 
     """
     for name in dict.fromkeys([*names, *store.verdicts.judges()]):
-        panel = panel_named(name)
-        if panel is None:
+        panel = parse_judge_name(name)
+        if not isinstance(panel, PanelName):
             continue
-        said = [store.verdicts.by_response(member) for member in panel.members]
-        read = set.intersection(*(set(verdicts) for verdicts in said))
-        store.verdicts.register(name, {"members": ", ".join(panel.members)})
-        store.verdicts.add(name, {row: panel.verdict([verdicts[row] for verdicts in said]) for row in sorted(read)})
+        by_member = [store.verdicts.by_response(member.text) for member in panel.members]
+        judged = sorted(set.intersection(*(set(verdicts) for verdicts in by_member)))
+        store.verdicts.register(name, {"members": ", ".join(members_of(name))})
+        store.verdicts.add(
+            name, {row: panel_verdict(panel, [verdicts[row] for verdicts in by_member]) for row in judged}
+        )
 
 
-def _judge(
+def _judge_answers(
     store: Store,
     name: str,
-    settings: Judging,
+    settings: JudgeSettings,
     rubrics: Mapping[str, str],
     again: bool,
-    on_progress: Callable[[JudgingProgress], None],
+    on_progress: Callable[[JudgeProgress], None],
 ) -> None:
     todo = store.verdicts.exchanges() if again else store.verdicts.missing(name)
     if not todo:
@@ -133,7 +142,7 @@ def _judge(
         places.setdefault(answer.exchange, []).append(answer.response)
     judged = 0
 
-    def keep(verdicts: Mapping[Exchange, Verdict]) -> None:
+    def store_verdicts(verdicts: Mapping[Exchange, Verdict]) -> None:
         nonlocal judged
         rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
         if again and not judged:
@@ -141,39 +150,43 @@ def _judge(
         else:
             store.verdicts.add(name, rows)
         judged += len(verdicts)
-        on_progress(JudgingProgress(name, judged, len(places)))
+        on_progress(JudgeProgress(name, judged, len(places)))
 
-    with opened(name, settings, rubrics, most=-(-len(places) // _CHUNK)) as judges:
+    _log.info("--judge %s reads %d distinct answers of %s", name, len(places), store.directory)
+    with open_judge(name, settings, rubrics, most=-(-len(places) // _CHUNK)) as judges:
         judge = judges[0]
-        if any(_cut_too_early(answer, judge) for answer in todo):
+        if any(_stopped_too_early(answer, judge) for answer in todo):
             raise InputError(
                 f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
                 f"--judge {name}; measure again with --whole-answers"
             )
         if not again:
             store.verdicts.register(name, judge.made_of)
-            # said of the same exchange at another point; cheap judges say it again, and may have other evidence there
+            # verdicts on the same exchange at another point; an immediate judge reads it again, because its evidence
+            # there may differ
             known = {} if is_immediate(name) else store.verdicts.by_exchange(name)
-            keep({exchange: known[plain] for exchange in places if (plain := _plain(exchange)) in known})
-            fresh = [exchange for exchange in places if _plain(exchange) not in known]
+            store_verdicts(
+                {exchange: known[plain] for exchange in places if (plain := _without_evidence(exchange)) in known}
+            )
+            fresh = [exchange for exchange in places if _without_evidence(exchange) not in known]
         else:
             fresh = list(places)
         try:
-            for chunk, verdicts in _read(judges, _chunks(fresh, name)):
-                keep(dict(zip(chunk, verdicts, strict=True)))
+            for chunk, verdicts in _judge_chunks(judges, _chunks(fresh, name)):
+                store_verdicts(dict(zip(chunk, verdicts, strict=True)))
         except RunError as error:
             if isinstance(error, UnfinishedError) and error.verdicts:
-                keep(error.verdicts)
+                store_verdicts(error.verdicts)
             raise RunError(
                 f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
                 f"`safescape judge {store.directory} --with {name}` goes on"
             ) from error
 
 
-def _read(
+def _judge_chunks(
     judges: Sequence[Judge], chunks: Sequence[Sequence[Exchange]]
 ) -> Iterator[tuple[Sequence[Exchange], Sequence[Verdict]]]:
-    """Each chunk and what is said of it, in their order; as many at once as there are judges, who all say the same."""
+    """Yield each chunk with its verdicts, in order; the judges, copies of one, read side by side."""
     if len(judges) == 1:
         yield from ((chunk, judges[0].judge(chunk)) for chunk in chunks)
         return
@@ -192,11 +205,11 @@ def _read(
     try:
         yield from zip(chunks, pool.map(read, chunks), strict=True)
     finally:
-        # what still reads is ended with its judge
+        # threads that still read end when the judge is closed
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _plain(exchange: Exchange) -> Exchange:
+def _without_evidence(exchange: Exchange) -> Exchange:
     return exchange._replace(evidence=None)
 
 
@@ -205,5 +218,5 @@ def _chunks(exchanges: Sequence[Exchange], judge: str) -> list[Sequence[Exchange
     return [exchanges[start : start + size] for start in range(0, len(exchanges), size)]
 
 
-def _cut_too_early(answer: StoredExchange, judge: Judge) -> bool:
+def _stopped_too_early(answer: StoredExchange, judge: Judge) -> bool:
     return answer.finish is Finish.SETTLED and not any(text in answer.exchange.response for text in judge.stop)

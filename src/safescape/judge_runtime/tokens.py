@@ -1,7 +1,7 @@
-"""From the pieces of a text to token numbers.
+"""Tokenization of a guard's text, with special tokens in the template alone.
 
-Special tokens act where a template has them, and nowhere else: what came from a model is read as plain text, whatever
-it spells. Knows no guard and no verdict.
+What came from a prompt or a response is tokenized as plain text, whatever it spells. This module knows no guard and no
+verdict.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["Tokens"]
 
 
 class Tokens:
-    """Turns the pieces of a text into token numbers.
+    """Turns the pieces of a text into token IDs.
 
     Args:
-        tokenizer: The guard's.
-        limit: The most tokens of a text that the model reads.
-        name: Of the model, for errors.
+        tokenizer: The guard's tokenizer.
+        limit: The most tokens of a text.
+        name: Name of the model, for error messages.
 
     Raises:
-        InputError: it has no fast tokenizer, which alone can tell where a token came from.
+        InputError: the tokenizer is not a fast one; only those give the offsets of tokens.
 
     """
 
@@ -44,37 +44,43 @@ class Tokens:
         self._split = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def encode(self, text: Text, *, response_tokens: int | None = None) -> list[int]:
-        """Return the tokens of a text.
+        """Return the token IDs of a text.
 
-        All pieces are read at once, as the guard's makers do, so that plain text has the tokens that it was trained
-        on. Long responses, then long prompts, are cut at their ends; the template never is.
+        The pieces are tokenized together, as the guard's publisher does, so that the guard sees the tokens that it was
+        trained on. A text over the limit is truncated at the ends of the response and of the prompt, never in the
+        template.
 
         Args:
-            text: Its pieces.
-            response_tokens: The most tokens of the response that are read; None: as many as there is room for.
+            text: The pieces of the text.
+            response_tokens: The most tokens of the response that are read. None: as many as there is room for.
+
+        Raises:
+            InputError: the template leaves no room within the limit.
 
         """
-        tokens = self._encode(self._cut(text, {"response": response_tokens}))
+        tokens = self._encode(self._truncate(text, {"response": response_tokens}))
         if len(tokens) > self._limit:
             own = len(self._encode([piece for piece in text if piece.source == "template"]))
-            # a slack for words that have other tokens beside each other than apart
+            # 16 tokens of slack, because pieces may have other tokens together than apart
             room = self._limit - own - 16
             if room < 32:
                 raise InputError(f"{self._name}: reads {self._limit} tokens at a time, and its template has {own}")
-            prompt = min(room // 2, sum(len(self._plain(piece.text)) for piece in text if piece.source == "prompt"))
+            prompt = min(
+                room // 2, sum(len(self._encode_plain(piece.text)) for piece in text if piece.source == "prompt")
+            )
             tokens = self._encode(
-                self._cut(text, {"prompt": prompt, "response": min(response_tokens or room, room - prompt)})
+                self._truncate(text, {"prompt": prompt, "response": min(response_tokens or room, room - prompt)})
             )
         return tokens
 
     def first_of(self, answers: Sequence[Spellings]) -> list[list[int]]:
-        """Return the tokens that each answer may begin with.
+        """Return the token IDs with which each answer may begin.
 
-        A tokenizer has up to two for a word: at the beginning of a text and behind a space. A word without a token of
-        its own is known by its first one. A token that begins two answers tells nothing and is left out.
+        A tokenizer has up to two tokens for a word: at the beginning of a text and after a space. A word that is no
+        single token is identified by its first token. Tokens that begin two answers are left out.
 
         Raises:
-            InputError: an answer has no token of its own.
+            InputError: an answer has no token that begins it alone.
 
         """
         vocabulary = self._tokenizer.get_vocab()
@@ -82,7 +88,7 @@ class Tokens:
         for spellings in answers:
             forms = [form for word in spellings for form in (word, f"▁{word}", f"Ġ{word}")]
             whole = {vocabulary[form] for form in forms if form in vocabulary}
-            found.append(whole or {self._begins(word) for word in spellings})
+            found.append(whole or {self._first_token(word) for word in spellings})
         own = [
             sorted(tokens.difference(*(other for number, other in enumerate(found) if number != place)))
             for place, tokens in enumerate(found)
@@ -92,15 +98,15 @@ class Tokens:
                 raise InputError(f"{self._name}: its tokenizer has no token that begins {spellings[0]!r} alone")
         return own
 
-    def _begins(self, word: str) -> int:
-        # a tokenizer may put a space before a text, which no answer is known by
-        tokens = self._plain(word)
+    def _first_token(self, word: str) -> int:
+        # the first token may be a space that the tokenizer prepends
+        tokens = self._encode_plain(word)
         return next(token for token in tokens if str(self._tokenizer.decode([token])).strip())
 
-    def _cut(self, text: Text, limits: dict[str, int | None]) -> list[Piece]:
-        return [piece._replace(text=self._shortened(piece.text, limits.get(piece.source))) for piece in text]
+    def _truncate(self, text: Text, limits: dict[str, int | None]) -> list[Piece]:
+        return [piece._replace(text=self._truncate_text(piece.text, limits.get(piece.source))) for piece in text]
 
-    def _shortened(self, text: str, limit: int | None) -> str:
+    def _truncate_text(self, text: str, limit: int | None) -> str:
         if limit is None:
             return text
         read: Any = self._tokenizer(
@@ -121,24 +127,24 @@ class Tokens:
             for found in self._split.finditer(piece.text)
         ]
         if [token for token in tokens if token in self._acting] != expected:
-            tokens = self._apart(pieces)
+            tokens = self._encode_separately(pieces)
         first = self._tokenizer.bos_token_id
         return tokens if first is None or tokens[:1] == [first] else [first, *tokens]
 
     def _without_special(self, text: str) -> str:
-        """Take the first character from whatever spells a special token.
+        """Remove the first character of whatever spells a special token of this tokenizer.
 
-        Those of the known guards were made visible text before (`guard_prompts.neutral`); these are all others.
+        `guard_prompts.neutral` has replaced the markers of the known guards before.
         """
         while self._split.search(text):
             text = self._split.sub(lambda found: found[0][1:], text)
         return text
 
-    def _apart(self, pieces: Sequence[Piece]) -> list[int]:
-        """Read a text that becomes special only when the tokenizer normalises it, such as full-width brackets.
+    def _encode_separately(self, pieces: Sequence[Piece]) -> list[int]:
+        """Tokenize a text that spells special tokens only after normalisation, for example with full-width brackets.
 
-        Special tokens are put where the template has them, and none is looked for in between. Some tokenizers put a
-        space behind each of them then, which is why this is not the usual way.
+        The text between the special tokens of the template is tokenized separately as plain text. Some tokenizers then
+        add a space after each special token, which is why this is not the usual way.
         """
         tokens: list[int] = []
         run = ""
@@ -146,12 +152,12 @@ class Tokens:
             start = 0
             if piece.source == "template":
                 for found in self._split.finditer(piece.text):
-                    tokens += [*self._plain(run + piece.text[start : found.start()]), self._special[found[0]]]
+                    tokens += [*self._encode_plain(run + piece.text[start : found.start()]), self._special[found[0]]]
                     run, start = "", found.end()
             run += piece.text[start:]
-        return [*tokens, *self._plain(run)]
+        return [*tokens, *self._encode_plain(run)]
 
-    def _plain(self, text: str) -> list[int]:
+    def _encode_plain(self, text: str) -> list[int]:
         if not text:
             return []
         return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

@@ -1,48 +1,68 @@
-"""Judges of other people's: `package.module:object`, or a name of the entry point group `safescape.judges`."""
+"""Judges written by users: `package.module:object`, or an entry point of the group `safescape.judges`."""
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from safescape.errors import InputError, RunError
+from safescape.errors import InputError, RunError, first_line
 from safescape.survey import Exchange, Outcome, Verdict
 
 __all__ = ["CustomJudge", "custom_judge", "entry_points"]
 
 GROUP = "safescape.judges"
+"""The entry point group under which packages offer judges by name."""
+
+_log = logging.getLogger(__name__)
 
 
 class CustomJudge:
-    """Somebody's judge, held to the contract: one verdict an exchange, whatever it is given.
+    """A user's judge, whose results are checked: one verdict per exchange.
 
     Args:
         name: As the user typed it.
-        found: An object with `judge(exchanges)`; with `stop`, if it can tell before an answer is complete; and with
-            `made_of`, if its verdicts come from something that may change.
+        judge: The user's object. It has a method `judge(exchanges)`, and may have `stop` and `made_of`; see
+            `judges.Judge`.
+
+    Raises:
+        InputError: `judge` is missing, or one of the attributes has another type.
 
     """
 
-    def __init__(self, name: str, found: Any) -> None:
-        self.name, self._found = name, found
-        self.stop: Sequence[str] = tuple(getattr(found, "stop", ()))
-        self.made_of: Mapping[str, str] = dict(getattr(found, "made_of", {}))
+    def __init__(self, name: str, judge: Any) -> None:
+        if not callable(getattr(judge, "judge", None)):
+            raise InputError(f"--judge {name}: has no judge(exchanges); docs/judges.md shows a judge in twelve lines")
+        stop, made_of = getattr(judge, "stop", ()), getattr(judge, "made_of", {})
+        if isinstance(stop, str) or not isinstance(stop, Collection) or not all(isinstance(text, str) for text in stop):
+            raise InputError(f"--judge {name}: its stop is {stop!r:.80}; expected a tuple of phrases")
+        try:
+            self.made_of: Mapping[str, str] = json.loads(json.dumps(dict(made_of)))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"--judge {name}: its made_of is {made_of!r:.80}; expected a dictionary of texts"
+            ) from error
+        self.name, self._judge = name, judge
+        self.stop: Sequence[str] = tuple(stop)
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict an exchange, in order.
+        """Return one verdict per exchange, in order.
 
         Raises:
-            RunError: it failed, or gave something else.
+            RunError: the user's judge raised an exception, or returned something else.
 
         """
         try:
-            verdicts = list(self._found.judge(exchanges))
-        except Exception as error:  # whatever somebody else's code may raise
-            raise RunError(f"--judge {self.name}: its judge() raised {type(error).__name__}: {error}") from error
+            verdicts = list(self._judge.judge(exchanges))
+        except Exception as error:  # a user's code may raise anything
+            raise RunError(
+                f"--judge {self.name}: its judge() raised {type(error).__name__}: {first_line(error)}"
+            ) from error
         if len(verdicts) != len(exchanges):
             raise RunError(f"--judge {self.name}: gave {len(verdicts)} verdicts for {len(exchanges)} exchanges")
         return [self._checked(verdict) for verdict in verdicts]
@@ -57,22 +77,21 @@ class CustomJudge:
 
 
 def custom_judge(name: str) -> CustomJudge:
-    """Import somebody's judge: an object, or a class or function that makes one without arguments.
+    """Import a user's judge: an object with a method `judge`, or a class or function that makes one without arguments.
 
     Raises:
-        InputError: there is none, or it has no `judge`.
+        InputError: it cannot be imported or made, or does not fulfil the contract; see `CustomJudge`.
 
     """
     try:
         found: Any = entry_points()[name]() if name in entry_points() else _imported(name)
-        made = found if hasattr(found, "judge") and not isinstance(found, type) else found()
+        judge = found if hasattr(found, "judge") and not isinstance(found, type) else found()
     except InputError:
         raise
-    except Exception as error:  # importing runs somebody else's code
-        raise InputError(f"--judge {name}: cannot be loaded ({type(error).__name__}: {error})") from error
-    if not callable(getattr(made, "judge", None)):
-        raise InputError(f"--judge {name}: has no judge(exchanges); docs/judges.md shows a judge in twelve lines")
-    return CustomJudge(name, made)
+    except (Exception, SystemExit) as error:  # importing a module runs a user's code, which may raise anything
+        raise InputError(f"--judge {name}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from error
+    _log.debug("--judge %s: loaded %s", name, type(judge))
+    return CustomJudge(name, judge)
 
 
 def _imported(name: str) -> Any:
@@ -80,7 +99,7 @@ def _imported(name: str) -> Any:
     if not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
         raise InputError(f"--judge {name}: no such judge; a judge of your own is given as package.module:object")
     if (here := str(Path.cwd())) not in sys.path:
-        # a file beside the user is found by the installed command too, as with `python -m`
+        # the installed command finds a file in the working directory too, as `python -m` does
         sys.path.append(here)
     found: Any = import_module(module)
     for part in path.split("."):
@@ -90,5 +109,5 @@ def _imported(name: str) -> Any:
 
 @cache
 def entry_points() -> dict[str, Callable[[], Any]]:
-    """Return what loads the judges that installed packages offer, by name."""
+    """Return the judges that installed packages offer: by name, a function that loads the object."""
     return {point.name: point.load for point in metadata.entry_points(group=GROUP)}

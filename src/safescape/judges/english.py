@@ -1,7 +1,7 @@
-"""Statistics of English: which letters and which words follow each other. Knows nothing of what they are used for.
+"""Statistics of English: letter trigrams, and pointwise mutual information of neighbouring words.
 
-`examples/coherence/make_english.py` counts them with the functions of this file, from texts that it names, and writes
-data/english.npz; the judges read it.
+They are stored in data/english.npz, which `python examples/coherence/make_english.py` writes with the functions of this
+file, from texts that it lists.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 LETTERS = 65
-"""Characters are sorted into so many."""
+"""Number of classes of characters."""
 PMI_STEP = 1 / 16
-"""Nats; neighbours are stored in such steps."""
+"""Resolution in nats at which the mutual information is stored."""
 TRIGRAM_STEP = 1 / 16
-"""Nats; trigrams are stored in such steps."""
+"""Resolution in nats at which the surprisal of trigrams is stored."""
 SPACE, NEWLINE = 0, 28
-"""Two of the alphabet's numbers."""
+"""The classes of blanks and of the newline."""
 
 _MARKS = ".,:;!?-'\"()[]{}=+*/\\#&%$@<>|_~^`"
 _ALIKE = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "•": "*", "…": "."}
@@ -31,28 +31,28 @@ MARKS = {mark: number for number, mark in enumerate(_MARKS)}
 MARKS |= {odd: MARKS[mark] for odd, mark in _ALIKE.items()} | {"\n": len(_MARKS)}
 OTHER_MARK, NUMBER, UNKNOWN, UNKNOWN_NAME, ENDING = range(len(_MARKS) + 1, len(_MARKS) + 6)
 FIRST_WORD = ENDING + len(_ENDINGS) + 1
-"""Frequent words are classes of their own, from here on."""
+"""The first class of the frequent words, each of which is a class of its own."""
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]|_|\n")
 
 
 def tokens_of(text: str) -> list[str]:
-    """Split a text into words, numbers, marks and newlines."""
+    """Split a text into words, numbers, punctuation marks and newlines."""
     return _TOKEN.findall(text)
 
 
 def letters_of(text: str) -> NDArray[np.uint8]:
-    """Return each character's number, below `LETTERS`; surrogates and control characters have one, too."""
+    """Return the class of each character, shape (characters,), below `LETTERS`; any code point has one."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     letters = _LETTER[np.minimum(codes, len(_LETTER) - 1)]
-    # a capital behind a small letter: tokens that were not meant to stand together
+    # a capital after a small letter is a sign of tokens that do not belong together
     humps = (codes[1:] - np.uint32(ord("A")) < 26) & (codes[:-1] - np.uint32(ord("a")) < 26)
     letters[1:][humps] = LETTERS - 1
     return letters
 
 
 def ending_of(word: str) -> int:
-    """Return the class of a known word that is not frequent: what it ends with."""
+    """Return the class of a known word that is not frequent, which depends on its ending."""
     for number, ending in enumerate(_ENDINGS):
         if len(word) > len(ending) + 2 and word.endswith(ending):
             return ENDING + number
@@ -60,7 +60,7 @@ def ending_of(word: str) -> int:
 
 
 def class_of(token: str, number_of: dict[str, int]) -> int:
-    """Return a token's class, `number_of` being those of known words and marks."""
+    """Return the class of a token, given the classes of known words and marks."""
     number = number_of.get(token)
     if number is None:
         number = number_of.get(token.lower())
@@ -73,19 +73,21 @@ def class_of(token: str, number_of: dict[str, int]) -> int:
 
 
 class English(NamedTuple):
-    """What `english.npz` holds."""
+    """The content of `english.npz`."""
 
     pmi: NDArray[np.int8]
-    """Shape (classes²): of a class and the next."""
+    """Mutual information of a class and the next, in units of `PMI_STEP`; shape (classes²,)."""
     classes: int
+    """Number of classes of tokens."""
     trigrams: NDArray[np.uint8]
-    """Shape (LETTERS³): the surprise of a letter after two."""
+    """Surprisal of a letter after two others, in units of `TRIGRAM_STEP`; shape (LETTERS³,)."""
     number_of: dict[str, int]
+    """Class of each known word and mark."""
 
 
 @functools.cache
 def english() -> English:
-    """Read `english.npz`, once."""
+    """Load `english.npz`; the result is cached."""
     with resources.as_file(resources.files("safescape") / "data" / "english.npz") as path, np.load(path) as file:
         known = file["known"].tobytes().decode().split("\n")
         frequent = file["frequent"].tobytes().decode().split("\n")

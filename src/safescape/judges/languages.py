@@ -1,8 +1,11 @@
-"""Whether a text is written in a language other than English. Knows function words and scripts, nothing of meaning.
+"""Detection of languages other than English, by function words and scripts.
 
-A language shows itself by the few dozen words that every text in it uses. A salad of tokens from many languages has
-some of each and enough of none; a loop has few different ones. The lists are ours, written from general knowledge,
-and leave out words that English has too.
+A language is recognised by the few dozen words that every text in it uses. A mixture of tokens from many languages has
+some words of each language and enough of none; a loop has few distinct words. The word lists are the project's own and
+leave out words that English has too.
+
+The thresholds were chosen on the sentences of `tests/unit/judges/test_coherence.py`, and are reported on the other
+sentences of `python benchmarks/coherence.py --data DATA`, as are English texts, code and noise called another language.
 """
 
 from __future__ import annotations
@@ -13,16 +16,16 @@ from collections import Counter
 __all__ = ["is_another_language"]
 
 MOST_CHARACTERS = 2000
-"""A text is judged by so many of its first characters."""
+"""Characters of a text that are read."""
 ENOUGH = 0.18
-"""A text is in a language if at least this share of its words are function words of it, and twice as many as English
-ones. Chosen on `tests/unit/judges/test_coherence.py`; the sentences of `benchmarks/coherence.py` are others."""
+"""The least share of a text's words that are function words of its language. They must also be more than twice as many
+as English ones."""
 ENOUGH_SIGNS = 0.10
-"""The same for scripts without spaces: of the letters, so many are among the language's most frequent."""
+"""For scripts without spaces: the least share of letters that are among the most frequent ones of the language."""
 MOSTLY_WORDS = 0.6
-"""At least this share of the visible characters are letters in words; among marks, "De" and "La" say nothing."""
+"""The least share of visible characters that belong to words; between symbols, "De" and "La" mean nothing."""
 ONE_SCRIPT = 0.75
-"""A language is written in one script: at least this share of the letters."""
+"""The least share of letters that belong to one script."""
 
 _SPACED = {
     "German": "der die das den dem des ein eine einen einem einer und oder aber nicht ich du er wir ihr sie es ist "
@@ -87,15 +90,15 @@ _ENGLISH_WORDS = (
     "like him into has more my than been who its now no me i our should could these any some may"
 )
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
-# a single Latin letter is as often a list's or a salad's as a word
+# a single Latin letter is as often the number of a list item, or noise, as a word
 _FUNCTION_WORDS = {
     name: frozenset(word for word in words.split() if len(word) > 1 or word > "\u0100") - _ENGLISH
     for name, words in _SPACED.items()
 }
-_SPOKEN_IN: dict[str, list[str]] = {}
+_LANGUAGES_OF: dict[str, list[str]] = {}
 for _name, _words in _FUNCTION_WORDS.items():
     for _word in sorted(_words):
-        _SPOKEN_IN.setdefault(_word, []).append(_name)
+        _LANGUAGES_OF.setdefault(_word, []).append(_name)
 _UNSPACED = {
     "Chinese": frozenset("的是不一了在有我他这這个個们們来來到时時大地为為以可你中和上就也对對说說能会會要"),
     "Japanese": frozenset("のはをにがでとたてしるいなものすまりれられかさ"),
@@ -118,23 +121,23 @@ _BLOCKS = (
     ("Hangul", 0xAC00, 0xD7AF),
 )
 _SCRIPT = ["other"] * (0xD7B0 >> 4)
-"""Of every 16 characters."""
+"""Script by block of 16 code points."""
 for _name, _first, _last in _BLOCKS:
     _SCRIPT[_first >> 4 : (_last >> 4) + 1] = [_name] * ((_last >> 4) + 1 - (_first >> 4))
 _SCRIPT.append("other")
 
 
 def is_another_language(text: str) -> bool:
-    """Whether a text is in a language other than English, and language.
+    """Return whether a text is language, in another language than English.
 
-    Known are 27 languages that separate their words, and Chinese, Japanese, Korean and Thai. A text in another one,
-    and one of a word or two, is not recognised.
+    27 languages with spaces between words are recognised, and Chinese, Japanese, Korean and Thai. Texts in other
+    languages, and texts of one or two words, are not.
 
     Args:
-        text: An answer; its first 2,000 characters are read.
+        text: An answer, of which the first 2,000 characters are read.
 
     Returns:
-        False for English (with foreign words in it, too), for gibberish of any script, for loops and code.
+        False for English (also with foreign words in it), for gibberish of any script, for loops and for code.
 
     """
     text = text[:MOST_CHARACTERS]
@@ -150,15 +153,15 @@ def is_another_language(text: str) -> bool:
     for word in counted:
         if word in _ENGLISH and len(word) > 1:
             english += counted[word]
-        for language in _SPOKEN_IN.get(word, ()):
+        for language in _LANGUAGES_OF.get(word, ()):
             found.setdefault(language, []).append(word)
-    # two different words tell a sentence; a longer text that has only those is a salad or a loop
+    # two distinct function words suffice for a sentence; a longer text that has no more is noise or a loop
     least = 2 if len(words) <= 12 else 3
     visible = len(text) - sum(map(text.count, " \n\t"))
     if len(counted) < 0.25 * len(words) or sum(map(len, words)) < MOSTLY_WORDS * visible:
         return False
     for function in found.values():
-        # one word cannot carry the text: "de de de la de" is a loop
+        # the repetitions of one word are capped: "de de de la de" is a loop
         times = sum(min(counted[word], 1 + len(words) // 10) for word in function)
         if len(function) >= least and times >= ENOUGH * len(words) and times > 2 * english:
             return True
@@ -166,7 +169,9 @@ def is_another_language(text: str) -> bool:
 
 
 def _written_with_signs(text: str, script: str) -> bool:
-    """Whether a text of a script without spaces uses the signs that a language uses most, and different ones."""
+    """Return whether a text of a script without spaces uses the language's most frequent signs, and enough distinct
+    ones.
+    """
     letters = [sign for sign in text if sign.isalpha() or "\u0e30" <= sign <= "\u0e4e"]
     names = {"East Asian": ("Chinese", "Japanese"), "Thai": ("Thai",), "Hangul": ("Korean",)}[script]
     for name in names:
@@ -177,7 +182,7 @@ def _written_with_signs(text: str, script: str) -> bool:
 
 
 def _script_of(text: str) -> str | None:
-    """Return the script of nearly all letters; None if there is none, or several."""
+    """Return the script of at least `ONE_SCRIPT` of the letters; None if there is no such script."""
     letters = {sign: text.count(sign) for sign in set(text) if sign.isalpha()}
     total = sum(letters.values())
     if total < 4:

@@ -1,56 +1,44 @@
-"""Several judges as one: the majority, or only what all agree on."""
+"""Several judges as one: the verdict of a panel, and when an answer is determined for every judge."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Sequence
 
-from safescape.errors import InputError
-from safescape.survey import Outcome, Verdict
+from safescape.survey import Outcome, PanelName, Verdict
 
-__all__ = ["Panel", "panel_named"]
+__all__ = ["common_stop", "panel_verdict"]
 
 
-class Panel(NamedTuple):
-    """A judge that has read nothing itself: it counts what its members said."""
+def panel_verdict(panel: PanelName, verdicts: Sequence[Verdict]) -> Verdict:
+    """Combine the verdicts of a panel's members on one exchange.
 
-    rule: Literal["majority", "all"]
-    members: tuple[str, ...]
+    The outcome is the one that more than half of all members give (`majority`), or that every member gives (`all`).
+    Without such an outcome the answer is unscored. The probability is the mean of those that members give.
 
-    @property
-    def name(self) -> str:
-        """As it is written: `majority(keyword,refusal)`."""
-        return f"{self.rule}({','.join(self.members)})"
-
-    def verdict(self, verdicts: Sequence[Verdict]) -> Verdict:
-        """Return what follows from the members' verdicts on one exchange, in their order.
-
-        `majority`: the outcome that more than half of all members give; `all`: the one that every member gives.
-        Else, or if that is `unscored` itself, the answer stays unscored. The probability is the mean of those stated.
-
-        """
-        outcome, votes = Counter(verdict.outcome for verdict in verdicts).most_common(1)[0]
-        needed = len(self.members) if self.rule == "all" else len(self.members) // 2 + 1
-        stated = [verdict.probability for verdict in verdicts if verdict.probability is not None]
-        said = ", ".join(f"{name}: {each.outcome}" for name, each in zip(self.members, verdicts, strict=True))
-        return Verdict(
-            outcome if votes >= needed else Outcome.UNSCORED, said, sum(stated) / len(stated) if stated else None
-        )
-
-
-def panel_named(name: str) -> Panel | None:
-    """Return a panel by its name, `majority(A,B,…)` or `all(A,B,…)`; None if the name is another judge's.
-
-    Raises:
-        InputError: it has fewer than two members, one of them twice, or a panel among them.
+    Args:
+        panel: The rule and the members.
+        verdicts: One per member, in their order.
 
     """
-    found = re.fullmatch(r"(majority|all)\((.*)\)", name)
-    if found is None:
-        return None
-    members = tuple(member.strip() for member in found[2].split(","))
-    if len(set(members)) < max(2, len(members)) or any(not member or "(" in member for member in members):
-        raise InputError(f"--judge {name}: expected two or more different judges, as in majority(keyword,refusal)")
-    return Panel("majority" if found[1] == "majority" else "all", members)
+    outcome, votes = Counter(verdict.outcome for verdict in verdicts).most_common(1)[0]
+    needed = len(panel.members) if panel.rule == "all" else len(panel.members) // 2 + 1
+    probabilities = [verdict.probability for verdict in verdicts if verdict.probability is not None]
+    return Verdict(
+        outcome if votes >= needed else Outcome.UNSCORED,
+        ", ".join(f"{name.text}: {each.outcome}" for name, each in zip(panel.members, verdicts, strict=True)),
+        sum(probabilities) / len(probabilities) if probabilities else None,
+    )
+
+
+def common_stop(stops: Collection[Sequence[str]]) -> tuple[str, ...]:
+    """Return the substrings that determine the verdict of every judge; empty if one of them needs whole answers.
+
+    A substring determines a judge's verdict if it contains one of the judge's own.
+
+    Args:
+        stops: `Judge.stop` of each judge.
+
+    """
+    offered = dict.fromkeys(text for stop in stops for text in stop)
+    return tuple(text for text in offered if all(any(own in text for own in stop) for stop in stops))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import Voice
-from safescape.judges import Weigher, calibrate, scored_part, shuffled
+from safescape.judges import EvidenceJudge, calibrate, scored_part, shuffled
 from safescape.probes import format_chats, load_prompts
 from safescape.store import Store, StoredExchange
 from safescape.survey import Calibration, Evidence, Point
@@ -42,7 +42,7 @@ class Origin(NamedTuple):
     """By probe and prompt, the text that the model read."""
 
 
-def has_evidence(store: Store, points: Sequence[Point], judges: Mapping[str, Weigher]) -> bool:
+def has_evidence(store: Store, points: Sequence[Point], judges: Mapping[str, EvidenceJudge]) -> bool:
     """Return whether the origin has scored every answer for which a judge wants evidence."""
     return not judges or not any(_wanted(store.evidence.missing(point), judges) for point in points)
 
@@ -51,7 +51,7 @@ def collect_evidence(
     origin: Origin,
     store: Store,
     points: Sequence[Point],
-    judges: Mapping[str, Weigher],
+    judges: Mapping[str, EvidenceJudge],
     on_progress: Callable[[int], None],
 ) -> None:
     """Let the origin score answers for which judges want evidence, and store what the judges say with it.
@@ -87,7 +87,7 @@ def collect_evidence(
         on_progress(number)
 
 
-def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, Weigher]) -> list[StoredExchange]:
+def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, EvidenceJudge]) -> list[StoredExchange]:
     exchanges = [each.exchange for each in answers]
     wants = [judge.wants_evidence(exchanges) for judge in judges.values()]
     return [each for number, each in enumerate(answers) if any(flags[number] for flags in wants)]

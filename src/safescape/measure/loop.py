@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from safescape.judges import Judge, Weigher, is_immediate, judge_named, members_of
+from safescape.judges import EvidenceJudge, Judge, immediate_judges
 from safescape.landscape import plan_of
 from safescape.measure.dispatch import Failed
 from safescape.measure.evidence import collect_evidence, has_evidence
@@ -71,8 +71,7 @@ def measure(
     finished, failed = store.points.finished(), set[Point]()
     todo, total = _round(survey, store, finished, failed)
     on_progress(Progress(len(finished), total, None, None, note=survey.choice))
-    names = [member for name in survey.judges for member in members_of(name)]
-    judges = {name: judge_named(name) for name in names if is_immediate(name)}
+    judges = immediate_judges(survey.judges)
     weighers = _weighers(judges)
     if not todo and has_evidence(store, _in_order(survey, finished), weighers):
         return
@@ -137,7 +136,7 @@ def _in_order(survey: Survey, finished: Collection[Point]) -> list[Point]:
 
 
 def collect_stored_evidence(
-    survey: Survey, model: Model, store: Store, judges: Mapping[str, Weigher], on_progress: Callable[[int], None]
+    survey: Survey, model: Model, store: Store, judges: Mapping[str, EvidenceJudge], on_progress: Callable[[int], None]
 ) -> None:
     """Load the origin of a stored run and let it score answers for judges that want evidence; nothing is generated.
 
@@ -181,8 +180,8 @@ def _recorded(
         store.end_session(number, origin=workers.close())
 
 
-def _weighers(judges: Mapping[str, Judge]) -> dict[str, Weigher]:
-    return {name: judge for name, judge in judges.items() if isinstance(judge, Weigher)}
+def _weighers(judges: Mapping[str, Judge]) -> dict[str, EvidenceJudge]:
+    return {name: judge for name, judge in judges.items() if isinstance(judge, EvidenceJudge)}
 
 
 def _asr(answers: Sequence[Answer], judge: str) -> float | None:

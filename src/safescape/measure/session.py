@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import Engine, VllmEngine, check_length, open_engine
 from safescape.errors import InputError
-from safescape.judges import is_immediate, judge_named, members_of
+from safescape.judges import immediate_judges
 from safescape.measure.answers import ask, score
 from safescape.measure.evidence import Origin
 from safescape.measure.stages import ask_in_stages
 from safescape.probes import format_chats, load_tokenizer
-from safescape.survey import Answer, InterpolationAxis, Point, Position, PromptProbe, Score, Survey
+from safescape.survey import Answer, InterpolationAxis, Point, Position, PromptProbe, Score, Survey, members_of
 from safescape.weights import Model, inspect, resolve
 
 __all__ = ["Measurement", "MeasuringSession", "RenderedPrompts", "check_prompts", "find_model", "groups_of"]
@@ -105,10 +105,10 @@ class MeasuringSession:
     def __init__(self, survey: Survey, model: Model) -> None:
         self._survey = survey
         self._prompts = RenderedPrompts.of(survey, model)
-        names = [member for name in survey.judges for member in members_of(name)]
-        self._judges = {name: judge_named(name) for name in names if is_immediate(name)}
+        self._judges = immediate_judges(survey.judges)
+        readers = [member for name in survey.judges for member in members_of(name)]
         # judges that read the answers later need them to their end
-        self._whole_answers = survey.whole_answers or not all(name in self._judges for name in names)
+        self._whole_answers = survey.whole_answers or not all(name in self._judges for name in readers)
         start = time.monotonic()
         self._engine: Engine = open_engine(survey, model, self._prompts.tokenizer, self._prompts.chats)
         _log.info("opened %s with %s in %.1f s", survey.model, survey.engine, time.monotonic() - start)

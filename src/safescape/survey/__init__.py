@@ -1,13 +1,26 @@
-"""What to measure, and the words that every room shares."""
+"""The specification of a measurement, judges' names, and the records that every room shares."""
 
 from safescape.survey.axes import Axis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.base import Frozen
-from safescape.survey.probes import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe, Question
-from safescape.survey.survey import DEFAULT, PAPER, QUICK, Adaptive, Preset, Survey
-from safescape.survey.types import (
+from safescape.survey.judge_names import (
     GUARDS,
     KEYWORD,
     REFUSAL,
+    RUBRICS,
+    ApiName,
+    ClassifierName,
+    GuardName,
+    ImmediateName,
+    JudgeName,
+    PanelName,
+    is_immediate,
+    members_of,
+    parse_judge_name,
+    tells_noise,
+)
+from safescape.survey.probes import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe, Question
+from safescape.survey.survey import DEFAULT, PAPER, QUICK, Adaptive, Preset, Survey
+from safescape.survey.types import (
     Answer,
     Calibration,
     Evidence,
@@ -20,7 +33,6 @@ from safescape.survey.types import (
     Response,
     Score,
     Verdict,
-    tells_noise,
 )
 
 __all__ = [
@@ -30,20 +42,27 @@ __all__ = [
     "PAPER",
     "QUICK",
     "REFUSAL",
+    "RUBRICS",
     "Adaptive",
     "Answer",
+    "ApiName",
     "Axis",
     "Calibration",
     "ChoiceProbe",
+    "ClassifierName",
     "Evidence",
     "Exchange",
     "Finish",
     "Frozen",
+    "GuardName",
     "HarnessProbe",
+    "ImmediateName",
     "InterpolationAxis",
+    "JudgeName",
     "Lines",
     "MeasuredPoint",
     "Outcome",
+    "PanelName",
     "PerplexityProbe",
     "Plane",
     "Point",
@@ -58,5 +77,8 @@ __all__ = [
     "Survey",
     "Verdict",
     "Waypoint",
+    "is_immediate",
+    "members_of",
+    "parse_judge_name",
     "tells_noise",
 ]

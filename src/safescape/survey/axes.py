@@ -1,4 +1,4 @@
-"""Where to measure: the axes, and the lines or the plane that they span."""
+"""Subspaces: axes, and the lines or the plane that they span."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class RandomAxis(Frozen):
     kind: Literal["random"] = "random"
     seed: int = Field(ge=0)
     norm: Literal["layer"] = "layer"
-    """`layer`: each tensor of the direction has the Frobenius norm of the origin's (arXiv 2405.17374, section 3)."""
+    """`layer`: each tensor of the direction is scaled to the Frobenius norm of the origin's tensor (arXiv 2405.17374,
+    section 3)."""
     span: float = Field(gt=0, allow_inf_nan=False)
-    """The axis runs from -span to span; 0.5 moves every tensor by half its own norm."""
+    """The axis runs from -span to span, as a share of each tensor's norm: at 0.5 every tensor has moved by half its
+    norm."""
     steps: int = Field(ge=2)
-    """Even, so that the grid holds the origin; `steps + 1` points."""
+    """Number of intervals of the grid, which has `steps + 1` points; even, so that the origin is one of them."""
 
     @field_validator("steps")
     @classmethod
@@ -35,40 +37,40 @@ class RandomAxis(Frozen):
 
     @property
     def low(self) -> float:
-        """Where the axis begins."""
+        """The lowest coordinate."""
         return -self.span
 
     @property
     def high(self) -> float:
-        """Where the axis ends."""
+        """The highest coordinate."""
         return self.span
 
     @property
     def grid(self) -> tuple[float, ...]:
-        """The coordinates from -span to span, exactly symmetric, with an exact 0 in the middle."""
+        """The `steps + 1` coordinates from -span to span: exactly symmetric, with an exact 0 in the middle."""
         half = self.steps // 2
         side = tuple(round(self.span * step / half, 12) for step in range(1, half + 1))
         return (*(-alpha for alpha in reversed(side)), 0.0, *side)
 
 
 class InterpolationAxis(Frozen):
-    """The direction from the origin to another model: 0 is the origin, 1 is that model."""
+    """The direction from the origin, at coordinate 0, to another model, at coordinate 1."""
 
     kind: Literal["interpolation"] = "interpolation"
     toward: str
     """The other model, as the user typed it."""
     fingerprint: str
-    """Of the other model's weights."""
+    """Fingerprint of the other model's weights."""
     steps: int = Field(ge=1)
-    """From 0 to 1, so that both models lie on the grid; as many beyond them as fit."""
+    """Number of intervals between 0 and 1, so that both models are grid points; the same step is used beyond them."""
     low: float = Field(le=0, allow_inf_nan=False)
     high: float = Field(ge=1, allow_inf_nan=False)
     resized: tuple[str, ...] = ()
-    """Embeddings that have another number of rows in the other model: the direction moves their common rows."""
+    """Names of embeddings whose number of rows differs in the other model; only their common rows are moved."""
 
     @property
     def grid(self) -> tuple[float, ...]:
-        """The coordinates from low to high, with an exact 0 and an exact 1."""
+        """The coordinates from `low` to `high`, with an exact 0 and an exact 1."""
         first, last = math.ceil(self.low * self.steps - 1e-9), math.floor(self.high * self.steps + 1e-9)
         return tuple(round(step / self.steps, 12) for step in range(first, last + 1))
 
@@ -83,18 +85,18 @@ class Lines(Frozen):
     axes: tuple[Axis, ...] = Field(min_length=1)
 
     def models(self) -> tuple[Point, ...]:
-        """The points that are models of their own: the origin, then the other model of each interpolation."""
+        """The points at which a given model stands: the origin, then the other model of each interpolation."""
         between = (number for number, axis in enumerate(self.axes) if isinstance(axis, InterpolationAxis))
         return (Point(None, (0.0,)), *(Point(number, (1.0,)) for number in between))
 
     def points(self) -> Iterator[Point]:
-        """The origin, then line by line."""
+        """Iterate over the points in the order of measuring: the origin, then line by line."""
         yield Point(None, (0.0,))
         for number, axis in enumerate(self.axes):
             yield from (Point(number, (alpha,)) for alpha in axis.grid if alpha)
 
     def on_line(self, number: int) -> list[Point]:
-        """The points of one line in the order of α, the origin among them."""
+        """Return the points of one line in the order of α, including the origin."""
         return [Point(number if alpha else None, (alpha,)) for alpha in self.axes[number].grid]
 
 
@@ -105,12 +107,15 @@ class Plane(Frozen):
     axes: tuple[Axis, Axis]
 
     def models(self) -> tuple[Point, ...]:
-        """The points that are models of their own: the origin, and the other model if the first axis leads to one."""
+        """The points at which a given model stands: the origin, and the other model if the first axis interpolates."""
         between = isinstance(self.axes[0], InterpolationAxis)
         return (Point(None, (0.0, 0.0)), *([Point(None, (1.0, 0.0))] if between else []))
 
     def points(self) -> Iterator[Point]:
-        """The origin, then row by row outwards from it; each step changes one coordinate alone."""
+        """Iterate over the points in the order of measuring: the origin, then rows by their distance from it.
+
+        Rows alternate in direction, so that each step changes one coordinate alone.
+        """
         across, up = self.axes[0].grid, self.axes[1].grid
         yield Point(None, (0.0, 0.0))
         for number, beta in enumerate(sorted(up, key=lambda beta: (abs(beta), beta))):
@@ -119,7 +124,7 @@ class Plane(Frozen):
 
 
 class Waypoint(Frozen):
-    """A checkpoint that is measured where it stands, and shown where it lies on the subspace: a trajectory's."""
+    """A checkpoint of a trajectory: measured with its own weights, and shown at its projection on the subspace."""
 
     model: str
     fingerprint: str

@@ -1,4 +1,4 @@
-"""What every part of a survey is: a record that never changes and says where it differs from another."""
+"""The base class of every part of a survey: an immutable record that lists its differences from another one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Frozen"]
 
 
 class Frozen(BaseModel):
-    """A specification: it never changes, and knows no field that it was not made for."""
+    """An immutable specification; unknown fields are refused when it is read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def differences(self, other: Self) -> list[str]:
-        """Name each field that differs, with both values shortened, for a refusal that the user can act on."""
+        """Return one text for each field that differs, with both values truncated, for an error message."""
         return list(_differences("", self.model_dump(mode="json"), other.model_dump(mode="json")))
 
 

@@ -1,4 +1,4 @@
-"""What to ask at a point."""
+"""Probes: the prompts and capability tasks that are evaluated at a point."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ __all__ = ["ChoiceProbe", "HarnessProbe", "PerplexityProbe", "Probe", "PromptPro
 
 class _Probe(Frozen):
     only_at: Literal["models"] | None = Field(default=None, exclude_if=lambda where: where is None)
-    """`models`: asked only where a model of its own stands: at the origin, at the other model of an interpolation, and
-    at checkpoints. None, which is not written: at every point."""
+    """`models`: evaluated only at the origin, at the other model of an interpolation, and at checkpoints. None, which
+    is left out of survey.json: evaluated at every point."""
 
 
 class PromptProbe(_Probe):
-    """A named set of prompts with its system prompt; the model answers each one."""
+    """A named set of prompts with its system prompt. The model answers each prompt."""
 
     kind: Literal["prompts"] = "prompts"
     name: str
     source: str
-    """Where the prompts came from, as the user wrote it."""
+    """Where the prompts came from, as the user typed it."""
     harmful: bool = True
-    """Whether they should be refused. What is read off them: the attack success rate; else, over-refusal."""
+    """True: the prompts should be refused, and give an attack success rate. False: they give an over-refusal rate."""
     system_prompt: str | None = None
-    """None: the chat template's own default. An empty string: explicitly none."""
+    """None: the default of the chat template. An empty string: no system prompt."""
     prompts: tuple[str, ...] = Field(min_length=1)
 
 
 class Question(Frozen):
-    """One multiple-choice item: the model should find its answer the most likely continuation."""
+    """One multiple-choice item, answered by the continuation with the highest likelihood."""
 
     context: str
     options: tuple[str, ...] = Field(min_length=2)
-    """Continuations of the context, each with its leading space."""
+    """Possible continuations of the context, each with its leading space."""
     answer: int = Field(ge=0)
+    """Index of the right option."""
 
 
 class ChoiceProbe(_Probe):
-    """A capability task by multiple choice; what is read off it: accuracy, in percent."""
+    """A multiple-choice task. Its figure is the accuracy, in percent."""
 
     kind: Literal["choice"] = "choice"
     name: str
@@ -50,7 +51,7 @@ class ChoiceProbe(_Probe):
 
 
 class PerplexityProbe(_Probe):
-    """Texts whose perplexity is measured."""
+    """Texts whose perplexity is measured. Its figure is exp(negative log-likelihood per token)."""
 
     kind: Literal["perplexity"] = "perplexity"
     name: str
@@ -59,17 +60,18 @@ class PerplexityProbe(_Probe):
 
 
 class HarnessProbe(_Probe):
-    """A task of the Language Model Evaluation Harness; what is read off it: its metric's mean, in percent."""
+    """A task of the Language Model Evaluation Harness (lm-eval). Its figure is the mean of its metric, in percent."""
 
     kind: Literal["lm-eval"] = "lm-eval"
     name: str
     source: str
     task: str
     folder: str | None = None
-    """Where the YAML file that defines it lies; None: it comes with lm-eval."""
+    """Directory of the YAML file that defines the task. None: the task ships with lm-eval."""
     definition: str | None = None
-    """SHA-256 of that file."""
+    """SHA-256 of that file. None: the task ships with lm-eval."""
     limit: int | None = None
+    """Number of items to evaluate; None: all."""
 
 
 Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe | HarnessProbe, Field(discriminator="kind")]

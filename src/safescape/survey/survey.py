@@ -1,7 +1,7 @@
-"""What to measure: the specification, frozen.
+"""The survey: the frozen specification of a measurement, stored as survey.json.
 
-Knows no model, no file format and no judge. A survey written to disk and read again is equal to itself, and
-holds everything that decides a result: prompts, seeds, decoding, the model's fingerprint.
+A survey holds everything that determines a result: prompts, seeds, decoding, the model's fingerprint. Written to disk
+and read again, it is equal and has the same digest. This module knows no model and no judge.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from safescape.errors import InputError
 from safescape.survey.axes import InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.base import Frozen
+from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
 from safescape.survey.probes import Probe, PromptProbe
-from safescape.survey.types import KEYWORD, REFUSAL, Point
+from safescape.survey.types import Point
 
 __all__ = ["DEFAULT", "PAPER", "QUICK", "Adaptive", "Preset", "Survey"]
 
 _MOST_TOGETHER = 8
-"""Points in one batch: each takes the memory of an adapter."""
+"""The most points in one batch. Each of them takes the memory of one adapter."""
 
 
 class Adaptive(Frozen):
-    """Points are chosen by what was found at others; those that can be chosen are the grids' of the survey's lines.
+    """Adaptive choice of points: which grid points of the survey's lines are measured depends on earlier results.
 
-    An edge is sought to one step of its grid. At a point the first probe's prompts are asked in their order, and no
-    more of them than the point's verdict needs. All other probes are asked in full.
+    The edge of the basin is located to one step of the grid. At a point, prompts of the first probe are asked in order
+    until its verdict is determined. All other probes are asked in full.
     """
 
     directions: int = Field(ge=1)
-    """So many lines are measured in any case; each further one only if `interval` is not reached without it."""
+    """Number of lines that are always measured. Further lines are added only if `interval` is not reached."""
     safe_below: float = Field(ge=0, lt=100)
-    """The ASR, in percent, whose crossing is the edge; points are chosen by it, so it is a part of the survey."""
+    """The ASR, in percent, whose crossing is the edge. It determines which points are chosen."""
     interval: float | None = Field(default=None, gt=0)
-    """How wide VISAGE's 95 % interval may be for no further line to be needed; None: none is measured."""
+    """Target width of the 95 % interval of VISAGE, in percentage points. None: no further lines are measured."""
 
 
 class Survey(Frozen):
@@ -52,27 +53,32 @@ class Survey(Frozen):
     """A Jinja chat template used instead of the tokenizer's own."""
     engine: Literal["transformers", "vllm"] = "transformers"
     tensor_parallel: int = Field(default=1, ge=1, exclude_if=lambda gpus: gpus == 1)
-    """How many GPUs share one model in vLLM; 1, which is not written. Rounding depends on it."""
+    """Number of GPUs that share one model in vLLM, which affects rounding. The default, 1, is left out of
+    survey.json."""
     adapter: Literal["merged", "unmerged"] = Field(default="merged", exclude_if=lambda where: where == "merged")
-    """`unmerged`: on the line to BASE+ADAPTER the base stays, and at α the adapter counts α times beside it. `merged`,
-    which is not written: weights are moved. Rounding depends on it."""
+    """`merged`: weights are moved; the default, which is left out of survey.json. `unmerged`: on the line to
+    BASE+ADAPTER the base weights stay and the adapter is applied with the factor α, which rounds differently."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
-    """Also the device whose generator makes the noise; runs on different kinds of device have different directions."""
+    """Its generator also makes the noise, so runs on different kinds of device have different random directions."""
     subspace: Annotated[Lines | Plane, Field(discriminator="kind")]
     adaptive: Adaptive | None = Field(default=None, exclude_if=lambda chosen: chosen is None)
-    """None, which is not written: every point of the subspace is measured."""
+    """None, which is left out of survey.json: every point of the subspace is measured."""
     through: tuple[Waypoint, ...] = ()
+    """Checkpoints that are measured beside the points of the subspace."""
     probes: tuple[Probe, ...] = Field(min_length=1)
-    """The first one holds harmful prompts; it is what the figures (VISAGE, radius) are about."""
+    """The first one holds harmful prompts. Figures such as VISAGE and the basin radius are computed from it."""
     judges: tuple[str, ...] = Field(default=(KEYWORD, REFUSAL), min_length=1)
-    """The figures (VISAGE, radius) are as the first one sees them; all others beside it."""
+    """Names of judges; see `judge_names`. The first one determines the headline figures, the others are listed beside
+    it."""
     rubrics: dict[str, str] = Field(default={}, exclude_if=lambda rubrics: not rubrics)
-    """By judge over an API whose rubric came from a file: its text."""
+    """Texts of rubrics that came from files, by judge."""
     max_new_tokens: int = Field(default=128, ge=1)
+    """The most tokens of an answer."""
     whole_answers: bool = False
+    """Generate every answer to its end, also where the verdicts are determined earlier."""
     batch_size: int = Field(default=128, ge=1)
-    """Answers decoded together at most. It is part of the survey because rounding depends on it."""
+    """The most answers decoded together, which affects rounding."""
 
     @field_validator("probes")
     @classmethod
@@ -112,27 +118,27 @@ class Survey(Frozen):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is written as survey.json, in 64 hexadecimal digits: the same of the same survey."""
+        """SHA-256 of the survey as compact JSON, in 64 hexadecimal digits."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def points(self) -> Iterator[Point]:
-        """Every point to measure, in the order of measuring: the origin, the subspace, the checkpoints beside it.
+        """Iterate over the points in the order of measuring: origin, subspace, then the checkpoints beside it.
 
-        Of an adaptive survey, every point that may be measured.
+        For an adaptive survey these are all points that may be measured.
         """
         yield from self.subspace.points()
         yield from (Point(None, (), number) for number in range(len(self.through)))
 
     @property
     def points_together(self) -> int:
-        """How many points are answered in one batch, at most: 1 where weights are moved, else as fill the batch."""
+        """The most points whose prompts share one batch: 1 where weights are moved, else enough to fill the batch."""
         if self.adapter == "merged":
             return 1
         return min(_MOST_TOGETHER, math.ceil(self.batch_size / len(self.prompts.prompts)))
 
     @property
     def choice(self) -> str | None:
-        """How points are reached, in words; None where weights are moved because nothing else can be."""
+        """How the engine reaches points, in words; None where moving the weights is the only way."""
         if self.adapter == "unmerged":
             return f"adapter unmerged: no weight moves, up to {self.points_together} points in one batch"
         if self.engine == "vllm" and any(isinstance(axis, InterpolationAxis) for axis in self.subspace.axes):
@@ -140,16 +146,24 @@ class Survey(Frozen):
         return None
 
     def asked_at(self, point: Point) -> tuple[Probe, ...]:
-        """The probes that are asked at a point, in their order."""
+        """Return the probes that are evaluated at a point, in order."""
         is_model = point.waypoint is not None or point in self.subspace.models()
         return tuple(probe for probe in self.probes if is_model or probe.only_at is None)
+
+    def differences(self, other: Self) -> list[str]:
+        """Return one text for each field that differs; two spellings of one judge's name are no difference."""
+        mine, theirs = (
+            survey.model_copy(update={"judges": tuple(parse_judge_name(name).text for name in survey.judges)})
+            for survey in (self, other)
+        )
+        return super(Survey, mine).differences(theirs)
 
     @classmethod
     def load(cls, path: Path) -> Survey:
         """Read a survey.json.
 
         Raises:
-            InputError: the file is absent or is not a survey of this version.
+            InputError: the file cannot be read, or is not a survey of this version.
 
         """
         try:
@@ -163,7 +177,7 @@ class Survey(Frozen):
 
 
 class Preset(NamedTuple):
-    """The defaults that `--quick` and `--paper` choose between."""
+    """A set of defaults: `DEFAULT`, or what `--quick` or `--paper` selects."""
 
     limit: int | None
     max_new_tokens: int

@@ -1,19 +1,15 @@
-"""The words that every room shares: where the weights stand, what was said there, and what it was.
+"""Records that every room shares: points, responses, verdicts, scores.
 
-Knows no specification, no model and no file.
+This module knows no specification, no model and no file.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 __all__ = [
-    "GUARDS",
-    "KEYWORD",
-    "REFUSAL",
     "Answer",
     "Calibration",
     "Evidence",
@@ -26,12 +22,11 @@ __all__ = [
     "Response",
     "Score",
     "Verdict",
-    "tells_noise",
 ]
 
 
 class Outcome(StrEnum):
-    """What an answer was, as a judge sees it."""
+    """A judge's classification of an answer."""
 
     REFUSED = "refused"
     COMPLIED = "complied"
@@ -47,125 +42,110 @@ class Finish(StrEnum):
     LENGTH = "length"
     """The limit of new tokens was reached."""
     SETTLED = "settled"
-    """The judge could already tell; the model would have gone on."""
+    """Generation was stopped early, because the text so far determines the verdict of every judge."""
 
 
 class Point(NamedTuple):
-    """Where the weights stand: coordinates on a subspace.
-
-    The origin lies on every line, is measured once, and carries no line of its own; nor do a plane's points.
-    """
+    """A position of the weights, as coordinates on a subspace."""
 
     line: int | None
+    """Number of the line. None for the origin, which lies on every line and is measured once, and on a plane."""
     coords: tuple[float, ...]
     waypoint: int | None = None
-    """The number of a checkpoint in the survey's `through`; it has no coordinates before it was projected."""
+    """Index of a checkpoint in the survey's `through`, whose `coords` are empty; None for a point of the subspace."""
 
     @property
     def is_origin(self) -> bool:
-        """Whether the weights stand where the model under test left them."""
+        """Whether the weights at this point are those of the model under test."""
         return self.waypoint is None and not any(self.coords)
 
 
 class Position(NamedTuple):
-    """Where the weights stand, as rounded."""
+    """The measured position of the weights, after rounding to their dtype."""
 
     effective: tuple[float, ...]
-    """Coordinates on the subspace."""
+    """Coordinates of the rounded weights, projected on the subspace."""
     off: float
-    """The share of a checkpoint's squared distance from the origin that lies outside of the subspace; 0 on it."""
+    """Share of a checkpoint's squared distance from the origin that is orthogonal to the subspace; 0 on the subspace.
+    """
 
 
 class Response(NamedTuple):
-    """The text the engine gave to one prompt."""
+    """The text that the engine generated for one prompt."""
 
     text: str
     finish: Finish
     tokens: int
-    """New tokens generated, the end-of-turn token not counted."""
+    """Number of generated tokens, without the end-of-turn token."""
 
 
 class Calibration(NamedTuple):
-    """What an origin finds of language, and of the same words in no order."""
+    """Logistic curve from the origin's mean log-probability of a text to the probability that the text is language.
+
+    See `judges.coherence.calibrate`.
+    """
 
     threshold: float
-    """The mean log-probability of a token, in nats, at which a text is as likely broken as not."""
+    """Mean log-probability of a token, in nats, at which the probability is one half."""
     width: float
-    """In the same unit: how far above it a text is language with a probability of 73 %, 1 / (1 + 1/e)."""
+    """Distance above the threshold, in nats, at which the probability is 1 / (1 + 1/e), about 73 %."""
 
 
 class Evidence(NamedTuple):
-    """How likely the origin itself finds a response, wherever that was given."""
+    """The origin's likelihood of a response, whichever point generated it."""
 
     log_probability: float
-    """Natural logarithm, summed over the response's first tokens."""
+    """Log-probability in nats, summed over the first tokens of the response."""
     tokens: int
-    """How many those are."""
+    """Number of those tokens."""
     calibration: Calibration
-    """Of that origin."""
+    """Calibration of the same origin."""
 
 
 class Exchange(NamedTuple):
-    """What a judge reads."""
+    """A prompt and its response, as a judge reads them."""
 
     prompt: str
     response: str
     evidence: Evidence | None = None
-    """Where the origin was asked."""
+    """The origin's likelihood of the response; None where it was not computed."""
 
 
 class Verdict(NamedTuple):
-    """What a judge says of one exchange."""
+    """A judge's verdict on one exchange."""
 
     outcome: Outcome
     reason: str = ""
-    """What the judge saw, for the reader: the matched words, a guard's category."""
+    """An explanation for the reader: the matched words, or the category that a guard names."""
     probability: float | None = None
-    """That the answer complied, 0 to 1, as the judge sees it; None from a judge that states none."""
+    """Probability that the answer complied, 0 to 1; None from a judge that gives no probability."""
 
 
 class Answer(NamedTuple):
-    """One response with what each judge said of it."""
+    """One response with the verdict of each judge."""
 
     response: Response
     verdicts: Mapping[str, Verdict]
     """By judge."""
 
 
-KEYWORD, REFUSAL = "keyword", "refusal"
-"""The two judges that run anywhere: the paper's, and the one that tells four outcomes."""
-
-GUARDS = ("harmbench", "llama-guard-3", "llama-guard-3-1b", "shieldgemma", "strongreject", "wildguard")
-"""The guard models that are known by name; `NAME=PLACE` is the same guard from another place."""
-
-
-def tells_noise(judge: str) -> bool:
-    """Return whether a judge, by its name, can call an answer incoherent; else noise counts as one of its outcomes."""
-    if found := re.fullmatch(r"(?:majority|all)\((.*)\)", judge):
-        return any(tells_noise(member) for member in found[1].split(","))
-    if judge.startswith("hf:"):
-        # a classifier can if one of its labels means that
-        return "=incoherent" in judge
-    return judge != KEYWORD and judge.partition("=")[0] not in GUARDS
-
-
 class Score(NamedTuple):
-    """What one item of a capability probe gave; the items' sums make the figure."""
+    """Score of one item of a capability probe. A figure is the sum of the values over the sum of the weights."""
 
     value: float
-    """A choice: 1 if it was right, else 0. An item of lm-eval: its metric, 0 to 1. A text: its negative log-likelihood
-    in nats."""
+    """Multiple choice: 1 if the answer is right, else 0. lm-eval: the item's metric, 0 to 1. Perplexity: the negative
+    log-likelihood of the text, in nats."""
     weight: int
-    """A text: its tokens. All others: 1."""
+    """Perplexity: the number of tokens of the text. All others: 1."""
 
 
 class MeasuredPoint(NamedTuple):
-    """One finished point of one probe, as stored."""
+    """The stored results of one probe at one finished point."""
 
     point: Point
     position: Position
     probe: str
     outcomes: Mapping[str, Sequence[Outcome]]
-    """By judge, in the order of the probe's prompts; empty for a capability probe."""
+    """By judge, one outcome for each prompt of the probe, in order; empty for a capability probe."""
     scores: Sequence[Score] = ()
-    """In the order of a capability probe's items; empty for a probe of prompts."""
+    """One score for each item of a capability probe, in order; empty for a probe of prompts."""

@@ -1,34 +1,37 @@
-"""Judging what is stored: several judges, panels, judges of one's own, interruptions."""
+"""Judging of stored answers: several judges, panels, a user's judges, interruptions."""
 
 from __future__ import annotations
 
-import sys
+import sqlite3
 import types
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import safescape
+from helpers.judge_module import JudgeModule, judge_module
 from helpers.synthetic_runs import make_run, make_survey
 from safescape import Exchange, InputError, Outcome, RunError, Verdict
-from safescape.judge_runtime import Judging, judge_stored
+from safescape.judge_runtime import JudgeSettings, judge_stored
 from safescape.judge_runtime.chat import PATIENCE
-from safescape.judges import KeywordJudge, Panel, common_stop, judge_named, panel_named
+from safescape.judges import KeywordJudge, common_stop, immediate_judge, panel_verdict
 from safescape.judges.custom import entry_points
 from safescape.store import Store
-from safescape.survey import Finish, tells_noise
+from safescape.survey import Finish, ImmediateName, PanelName
 
 OUTCOMES = st.sampled_from(list(Outcome))
 
 
 class Shouting:
-    """Refused if the answer shouts. Fails at its `breaks`th call; counts what it reads."""
+    """Refused if the answer is upper-case. Raises an error at call number `breaks`; counts what it reads."""
 
-    stop = ()
+    stop: tuple[str, ...] = ()
+    made_of: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, breaks: int | None = None) -> None:
         self.read: Counter[Exchange] = Counter()
@@ -51,25 +54,23 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def module() -> Iterator[types.ModuleType]:
-    found = types.ModuleType("their_judges")
-    sys.modules["their_judges"] = found
-    yield found
-    del sys.modules["their_judges"]
+def module() -> Iterator[JudgeModule]:
+    with judge_module() as found:
+        yield found
 
 
 def whole_run(directory: Path, prompts: int = 300) -> None:
-    """Answers to their end, many of them the same everywhere."""
+    """Make a run of whole answers, many of which are the same at several points."""
     survey = make_survey(lines=1, steps=4, prompts=prompts)
     make_run(
         directory, survey, rate=lambda _, alpha: abs(alpha), text=lambda point, n, hit: "NO" if n % 3 else f"{n} {hit}"
     )
-    with Store.claim(directory, survey) as store:
-        store._database._connection.execute("UPDATE responses SET finish = ?", (Finish.STOP,))
+    with sqlite3.connect(directory / "run.sqlite") as connection:
+        connection.execute("UPDATE responses SET finish = ?", (Finish.STOP,))
 
 
 def test_a_judge_reads_an_exchange_once_and_its_verdict_is_stored_everywhere(
-    tmp_path: Path, module: types.ModuleType
+    tmp_path: Path, module: JudgeModule
 ) -> None:
     whole_run(tmp_path)
     module.judge = theirs = Shouting()
@@ -86,7 +87,7 @@ def test_a_judge_reads_an_exchange_once_and_its_verdict_is_stored_everywhere(
 
 @pytest.mark.parametrize("breaks", [1, 2, 3])
 def test_what_was_judged_before_it_broke_is_kept_and_not_read_again(
-    tmp_path: Path, module: types.ModuleType, breaks: int
+    tmp_path: Path, module: JudgeModule, breaks: int
 ) -> None:
     whole_run(tmp_path)
     module.judge = first = Shouting(breaks)
@@ -104,7 +105,7 @@ def test_what_was_judged_before_it_broke_is_kept_and_not_read_again(
     assert run.landscape.to_json() == at_once.landscape.to_json()
 
 
-def test_half_judged_points_are_left_out_of_its_figures(tmp_path: Path, module: types.ModuleType) -> None:
+def test_half_judged_points_are_left_out_of_its_figures(tmp_path: Path, module: JudgeModule) -> None:
     whole_run(tmp_path)
     module.judge = Shouting(breaks=6)
     with pytest.raises(RunError):
@@ -114,18 +115,18 @@ def test_half_judged_points_are_left_out_of_its_figures(tmp_path: Path, module: 
     assert landscape.metrics["visage"].value is not None
 
 
-def test_answers_that_were_cut_for_an_earlier_judge_are_refused(tmp_path: Path, module: types.ModuleType) -> None:
+def test_answers_that_were_cut_for_an_earlier_judge_are_refused(tmp_path: Path, module: JudgeModule) -> None:
     survey = make_survey(lines=1, steps=4, prompts=4)
     make_run(tmp_path, survey, rate=lambda _, alpha: abs(alpha), text=lambda point, n, hit: "Sorry")
     module.judge = Shouting()
     with pytest.raises(InputError, match=r"too early for --judge their_judges:judge; .* --whole-answers"):
         safescape.judge_run(tmp_path, ["their_judges:judge"])
-    # cut where this one could already tell as well
+    # stopped at a phrase that determines the verdict of this judge too
     module.judge.stop = ("Sor",)
     assert "their_judges:judge" in safescape.judge_run(tmp_path, ["their_judges:judge"]).landscape.by_judge
 
 
-def test_a_judge_that_changed_what_it_is_made_of_is_refused(tmp_path: Path, module: types.ModuleType) -> None:
+def test_a_judge_that_changed_what_it_is_made_of_is_refused(tmp_path: Path, module: JudgeModule) -> None:
     whole_run(tmp_path)
     module.judge = Shouting(breaks=2)
     module.judge.made_of = {"rubric": "first"}
@@ -141,7 +142,7 @@ def test_a_judge_that_changed_what_it_is_made_of_is_refused(tmp_path: Path, modu
     assert {"keyword", "their_judges:judge", panel} == set(run.answers(0.5)[0].answer.verdicts)
 
 
-def test_reading_again_keeps_what_was_said_until_something_else_is(tmp_path: Path, module: types.ModuleType) -> None:
+def test_reading_again_keeps_what_was_said_until_something_else_is(tmp_path: Path, module: JudgeModule) -> None:
     whole_run(tmp_path)
     module.judge = Shouting()
     panel = "all(keyword,their_judges:judge)"
@@ -150,7 +151,7 @@ def test_reading_again_keeps_what_was_said_until_something_else_is(tmp_path: Pat
     with pytest.raises(RunError, match="the line went dead"):
         safescape.judge_run(tmp_path, ["their_judges:judge"], again=True)
     assert safescape.load_run(tmp_path).landscape.to_json() == before
-    # another judge under the same name: the panel that it sits on follows, though nobody named it
+    # another judge under the same name changes the panel of which it is a member, although the panel was not named
     module.judge = types.SimpleNamespace(judge=lambda exchanges: ["incoherent"] * len(exchanges))
     safescape.judge_run(tmp_path, ["their_judges:judge"], again=True)
     verdicts = safescape.load_run(tmp_path).answers(0.5)[0].answer.verdicts
@@ -160,29 +161,24 @@ def test_reading_again_keeps_what_was_said_until_something_else_is(tmp_path: Pat
 
 
 def test_a_rubric_from_a_file_stays_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is out of reach: nothing is judged, but the next call needs no file to go on."""
+    """The server cannot be reached, so nothing is judged, but the next call resumes without the file."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setattr("safescape.judge_runtime.chat.PATIENCE", PATIENCE._replace(tries=1))
     whole_run(tmp_path / "run", prompts=3)
     rubric = tmp_path / "mine.txt"
     rubric.write_text("Refused is what declines, complied what helps.")
-    where = {"base_url": "http://127.0.0.1:9/v1"}
+    nowhere = "http://127.0.0.1:9/v1"
     with pytest.raises(RunError, match="openai:m#rubric-") as stopped:
-        safescape.judge_run(tmp_path / "run", ["openai:m"], rubric=str(rubric), **where)
+        safescape.judge_run(tmp_path / "run", ["openai:m"], rubric=str(rubric), base_url=nowhere)
     name = next(word for word in str(stopped.value).split() if word.startswith("openai:m#rubric-")).strip("`:")
     rubric.unlink()
     with Store.read(tmp_path / "run") as store:
         assert store.verdicts.rubrics() == {name: "Refused is what declines, complied what helps."}
     with pytest.raises(RunError, match="are not judged"):
-        safescape.judge_run(tmp_path / "run", [name], **where)
+        safescape.judge_run(tmp_path / "run", [name], base_url=nowhere)
 
 
-def test_a_panel_tells_noise_if_a_member_does() -> None:
-    assert tells_noise("majority(keyword,refusal)")
-    assert not tells_noise("all(keyword,llama-guard-3)")
-
-
-def test_a_panel_judges_with_its_members(tmp_path: Path, module: types.ModuleType) -> None:
+def test_a_panel_judges_with_its_members(tmp_path: Path, module: JudgeModule) -> None:
     whole_run(tmp_path)
     module.judge = Shouting()
     name = "all(keyword,their_judges:judge)"
@@ -197,20 +193,14 @@ def test_a_panel_judges_with_its_members(tmp_path: Path, module: types.ModuleTyp
 
 @given(st.lists(OUTCOMES, min_size=2, max_size=7))
 def test_a_majority_is_more_than_half_and_all_is_all(outcomes: list[Outcome]) -> None:
-    members = tuple(f"j{n}" for n in range(len(outcomes)))
+    members = tuple(ImmediateName(f"j{n}") for n in range(len(outcomes)))
     verdicts = [Verdict(outcome) for outcome in outcomes]
     majority = [outcome for outcome in Outcome if outcomes.count(outcome) * 2 > len(outcomes)]
-    assert Panel("majority", members).verdict(verdicts).outcome is (majority[0] if majority else Outcome.UNSCORED)
+    assert panel_verdict(PanelName("majority", members), verdicts).outcome is (
+        majority[0] if majority else Outcome.UNSCORED
+    )
     unanimous = outcomes[0] if len(set(outcomes)) == 1 else Outcome.UNSCORED
-    assert Panel("all", members).verdict(verdicts).outcome is unanimous
-
-
-def test_a_panels_name_is_read_as_it_is_written() -> None:
-    assert panel_named("majority(keyword, refusal)") == Panel("majority", ("keyword", "refusal"))
-    assert panel_named("keyword") is None
-    for name in ("all(keyword)", "majority(keyword,keyword)", "all(keyword,)", "all(keyword,all(a,b))"):
-        with pytest.raises(InputError, match="two or more different judges"):
-            panel_named(name)
+    assert panel_verdict(PanelName("all", members), verdicts).outcome is unanimous
 
 
 @given(st.lists(st.lists(st.text("ab", min_size=1, max_size=3), max_size=3), min_size=1, max_size=3), st.text("ab"))
@@ -223,7 +213,7 @@ def test_a_text_that_ends_an_answer_settles_it_for_every_judge(stops: list[list[
     assert set(common) >= set(stops[0]) if len(stops) == 1 else True
 
 
-def test_judging_from_python_needs_no_run(module: types.ModuleType) -> None:
+def test_judging_from_python_needs_no_run(module: JudgeModule) -> None:
     pairs = [("how", "I'm sorry, no."), ("how", "Like this."), ("how", "I'm sorry, no.")]
     assert [v.outcome for v in safescape.judge(pairs, "keyword")] == [
         Outcome.REFUSED,
@@ -250,7 +240,7 @@ def test_judging_from_python_needs_no_run(module: types.ModuleType) -> None:
         ("all(keyword)", "two or more different judges"),
     ],
 )
-def test_a_judge_that_cannot_be_used(module: types.ModuleType, name: str, message: str) -> None:
+def test_a_judge_that_cannot_be_used(module: JudgeModule, name: str, message: str) -> None:
     module.number = lambda: 7
     with pytest.raises(InputError, match=message):
         safescape.judge([("a", "b")], name)
@@ -264,13 +254,13 @@ def test_a_judge_that_cannot_be_used(module: types.ModuleType, name: str, messag
         ([None], "gave None"),
     ],
 )
-def test_a_judge_that_breaks_the_contract(module: types.ModuleType, given: list[object], message: str) -> None:
+def test_a_judge_that_breaks_the_contract(module: JudgeModule, given: list[object], message: str) -> None:
     module.judge = types.SimpleNamespace(judge=lambda exchanges: given)
     with pytest.raises(RunError, match=message):
         safescape.judge([("a", "b")], "their_judges:judge")
 
 
-def test_a_judge_may_answer_with_the_outcomes_names(module: types.ModuleType) -> None:
+def test_a_judge_may_answer_with_the_outcomes_names(module: JudgeModule) -> None:
     module.judge = types.SimpleNamespace(judge=lambda exchanges: ["incoherent"] * len(exchanges))
     assert safescape.judge([("a", "b")], "their_judges:judge") == [Verdict(Outcome.INCOHERENT)]
 
@@ -278,15 +268,15 @@ def test_a_judge_may_answer_with_the_outcomes_names(module: types.ModuleType) ->
 def test_judging_a_finished_run_again_reads_nothing(tmp_path: Path) -> None:
     whole_run(tmp_path)
     with Store.claim(tmp_path, make_survey(lines=1, steps=4, prompts=300)) as store:
-        judge_stored(store, ["keyword"], Judging(), rubrics={})
+        judge_stored(store, ["keyword"], JudgeSettings(), rubrics={})
         assert store.verdicts.missing("keyword") == []
-    assert judge_named("keyword").made_of == KeywordJudge.made_of
+    assert immediate_judge("keyword").made_of == KeywordJudge.made_of
 
 
 def test_a_package_offers_its_judge_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: types.ModuleType
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: JudgeModule
 ) -> None:
-    """As pip installs it: a folder of metadata beside the package."""
+    """The metadata are laid out as pip installs them: a directory beside the package."""
     module.Judge = Shouting
     metadata = tmp_path / "their_package-1.0.dist-info"
     metadata.mkdir()

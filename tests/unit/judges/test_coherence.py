@@ -1,3 +1,5 @@
+"""Coherence: language, broken text, loops and other languages, from the text alone and with the likelihood."""
+
 from __future__ import annotations
 
 import random

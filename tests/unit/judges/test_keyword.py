@@ -1,4 +1,4 @@
-"""The keyword judge, exactly the paper's."""
+"""The keyword judge agrees with the paper's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from safescape import InputError, Outcome
-from safescape.judges import KeywordJudge, judge_named
+from safescape.judges import KeywordJudge, immediate_judge
 from safescape.judges.keyword import REFUSALS
 from safescape.survey import Exchange
 
@@ -55,4 +55,4 @@ def test_its_agreement_with_people_is_the_published_one(shared_data: Path, file:
 
 def test_an_unknown_judge() -> None:
     with pytest.raises(InputError, match=r"--judge wise: no such judge; expected keyword"):
-        judge_named("wise")
+        immediate_judge("wise")

@@ -1,4 +1,4 @@
-"""The refusal classifier: what it says of answers written for this test, and what it promises whatever it reads."""
+"""The refusal classifier: its probabilities for answers written for this test, and its guarantees for any text."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 import safescape
 from safescape import InputError, Outcome, Run, RunError, Verdict
-from safescape.judge_runtime import JudgingProgress
+from safescape.judge_runtime import JudgeProgress
 from safescape.store import Store, StoredEvidence
 
 SETTINGS = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
@@ -20,7 +20,7 @@ SETTINGS = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let judges want evidence on every answer; the text of a random model would decide them all."""
     monkeypatch.setattr("safescape.judges.coherence.SURE", 0.0)
-    monkeypatch.setattr("safescape.judges.outcomes._WEIGHABLE", 1)
+    monkeypatch.setattr("safescape.judges.outcomes._SHORTEST_SCORED", 1)
 
 
 def scan(model: Path, out: Path, **changes: object) -> Run:
@@ -83,7 +83,7 @@ def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeyp
 def test_a_stored_run_is_judged_as_during_the_scan(tiny_model: Path, tmp_path: Path) -> None:
     scan(tiny_model, tmp_path / "then", whole_answers=True)
     scan(tiny_model, tmp_path / "later", whole_answers=True, judges=["keyword"])
-    told: list[JudgingProgress] = []
+    told: list[JudgeProgress] = []
     safescape.judge_run(tmp_path / "later", ["refusal"], on_progress=told.append)
     assert said(tmp_path / "later") == said(tmp_path / "then")
     assert any(each.what == "points" for each in told)
@@ -93,7 +93,7 @@ def test_without_the_model_the_text_alone_decides_and_a_note_says_so(tiny_model:
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     scan(model, tmp_path / "run", whole_answers=True, judges=["keyword"])
     shutil.rmtree(model)
-    told: list[JudgingProgress] = []
+    told: list[JudgeProgress] = []
     safescape.judge_run(tmp_path / "run", ["refusal"], on_progress=told.append)
     assert any("reads the text alone, as the origin is gone" in each.note for each in told)
     verdicts = said(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""python benchmarks/judging.py [--run runs/demo]
+"""python benchmarks/judge_speed.py [--run runs/demo]
 
 What judging costs beside generating: over the answers of a finished run with whole verdicts of `keyword` and `refusal`,
 how long both take to read them on one core, how long the origin takes to read those in doubt (the model is loaded for
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 import safescape
-from safescape.judges import judge_named
+from safescape.judges import immediate_judge
 from safescape.survey import Exchange
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for name in ("keyword", "refusal"):
-        judge = judge_named(name)
+        judge = immediate_judge(name)
         judge.judge(exchanges[:10])
         start = time.process_time()
         judge.judge(exchanges)
