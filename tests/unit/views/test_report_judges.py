@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from helpers.page_contents import assert_own_elements, data_in, prose, said_in, told
+from helpers.page_contents import assert_own_elements, block_in, data_in, prose, told
 from helpers.synthetic_runs import (
     HOSTILE,
     bowl,
@@ -79,7 +79,7 @@ def test_the_page_has_each_pair_of_judges_point_by_point(tmp_path: Path) -> None
     assert data["agreement"][0]["table"] == [list(row) for row in first.table]
     said = prose(page_of(store))
     for words in (
-        "The judges",
+        "All judges read the same answers",
         "keyword × refusal",
         f"refusal × {PANEL}",
         "κ of outcomes",
@@ -90,7 +90,7 @@ def test_the_page_has_each_pair_of_judges_point_by_point(tmp_path: Path) -> None
 
 def test_the_stack_of_the_page_is_that_of_the_picture(tmp_path: Path) -> None:
     store = judged(tmp_path, prompts=20, lines=3, steps=4)
-    stack, (piece,) = data_in(page_of(store))["stack"], shares_of(landscape_in(store))
+    stack, (piece,) = data_in(page_of(store))["lines"]["stack"], shares_of(landscape_in(store))
     assert (stack["judge"], stack["shown"]) == ("refusal", ", mean of 3 directions")
     assert stack["pieces"] == [{"x": list(piece.x), "percent": {k: list(v) for k, v in piece.percent.items()}}]
     assert [reading["value"] for reading in stack["strict"][0]] == list(piece.percent[Outcome.COMPLIED])
@@ -99,7 +99,7 @@ def test_the_stack_of_the_page_is_that_of_the_picture(tmp_path: Path) -> None:
 def test_a_plane_can_show_each_outcome(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, subspace=random_plane(2), judges=("keyword", "refusal"))
     store = make_run(tmp_path / "run", survey, chance=bowl, opinion=four_outcomes)
-    layers = {layer["label"]: layer["values"] for layer in data_in(page_of(store))["layers"]}
+    layers = {layer["label"]: layer["values"] for layer in data_in(page_of(store))["plane"]["layers"]}
     shown = ["complied", "incoherent", "unscored", "refused"]
     assert list(layers) == ["ASR", *(f"{outcome}, refusal judge" for outcome in shown)]
     corner = next(p for p in landscape_in(store).points if p.coords == (-0.5, -0.5))
@@ -112,7 +112,7 @@ def test_one_judge_has_no_section_of_judges(tmp_path: Path) -> None:
     assert 'id="judges"' not in page
     assert "also read by" not in prose(page)
     data = data_in(page)
-    assert (data["agreement"], data["stack"], data["finest"]) == ([], None, 0)
+    assert (data["agreement"], data["lines"]["stack"], data["finest"]) == ([], None, 0)
 
 
 def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
@@ -125,13 +125,15 @@ def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
         survey = make_survey(prompts=HOSTILE, subspace=subspace)
         store = make_run(tmp_path / str(number), survey, chance=tuned, opinion=hostile, later=(name,))
         page = page_of(store)
-        assert_own_elements(page, scripts=13)
+        assert_own_elements(page)
         data = data_in(page)
         assert data["judges"] == ["keyword", name]
         for point in data["points"]:
-            assert set(said_in(page, point["id"])["reasons"]) == set(HOSTILE)
+            assert set(block_in(page, point["id"])["reasons"]) == set(HOSTILE)
         # what goes to plotly has no markup left
-        assert number == 1 or not set("<>&{") & set(data["stack"]["judge"] + data["stack"]["shown"])
+        stack = None if data["lines"] is None else data["lines"]["stack"]
+        assert (stack is None) == (number == 1)
+        assert not stack or not set("<>&{") & set(stack["judge"] + stack["shown"])
 
 
 def test_where_judges_verdicts_come_from_is_among_the_facts(tmp_path: Path) -> None:
