@@ -1,4 +1,4 @@
-// The rules for the page's scripts. Types are checked by tsc; see tsconfig.json.
+// The rules for the page's scripts, run by `make scripts`. Types are checked by tsc: see tsconfig.json.
 
 const INNER = "Names, prompts and answers are untrusted: set them with textContent.";
 
