@@ -191,12 +191,12 @@ def test_the_widest_apart_come_first(page: Page, tmp_path: Path) -> None:
     """Two judges that state probabilities: their difference; else how many stand against the most."""
 
     def opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-        refused, complied, noise = Outcome.REFUSED, Outcome.COMPLIED, Outcome.INCOHERENT
+        refused, attacked, noise = Outcome.REFUSED, Outcome.COMPLIED, Outcome.INCOHERENT
         said = {
-            0: {"a": Verdict(complied, "", 0.6), "b": Verdict(refused, "", 0.4)},
-            1: {"a": Verdict(complied, "", 0.9), "b": Verdict(refused, "", 0.1)},
-            2: {"a": Verdict(complied), "b": Verdict(refused, "", 0.1), "c": Verdict(noise)},
-            3: {"a": Verdict(complied), "b": Verdict(refused, "", 0.0)},
+            0: {"a": Verdict(attacked, "", 0.6), "b": Verdict(refused, "", 0.4)},
+            1: {"a": Verdict(attacked, "", 0.9), "b": Verdict(refused, "", 0.1)},
+            2: {"a": Verdict(attacked), "b": Verdict(refused, "", 0.1), "c": Verdict(noise)},
+            3: {"a": Verdict(attacked), "b": Verdict(refused, "", 0.0)},
         }
         return said.get(number, {}).get(judge, Verdict(refused, "", 0.2))
 

@@ -42,9 +42,9 @@ def step(edge: float, depth: float = 0.0) -> Any:
 def compared(directory: Path, runs: dict[str, dict[str, Any]], **survey: Any) -> Comparison:
     stores = []
     for name, told in runs.items():
-        own = {key: told[key] for key in ("model", "dtype", "subspace") if key in told}
+        own: dict[str, Any] = {key: told[key] for key in ("model", "dtype", "subspace") if key in told}
         rest = {key: value for key, value in told.items() if key not in own}
-        stores.append(make_run(directory / name, make_survey(**{**survey, **own}), **rest))
+        stores.append(make_run(directory / name, make_survey(**(survey | own)), **rest))
     return comparison_in(*stores)
 
 
@@ -219,7 +219,7 @@ def test_the_plot_holds_each_runs_curve_and_interval(comparison: Comparison) -> 
 
 def test_measures_lie_in_panels_of_their_own(tmp_path: Path) -> None:
     also = further("accuracy", "perplexity", items=10)
-    runs = {"a": {"chance": tuned}, "b": {"chance": tuned, "points": 3}}
+    runs: dict[str, dict[str, Any]] = {"a": {"chance": tuned}, "b": {"chance": tuned, "points": 3}}
     found = compared(tmp_path, runs, prompts=10, subspace=path_line(4), also=also)
     measures = data_in(render_comparison(found))["lines"]["measures"]
     assert [(measure["kind"], measure["label"]) for measure in measures] == [
@@ -245,7 +245,7 @@ def test_an_unfinished_line_has_a_gap(tmp_path: Path) -> None:
 
 
 def test_planes_are_maps_on_one_scale(tmp_path: Path) -> None:
-    runs = {"a": {"chance": bowl}, "b": {"chance": bowl, "points": 7}}
+    runs: dict[str, dict[str, Any]] = {"a": {"chance": bowl}, "b": {"chance": bowl, "points": 7}}
     found = compared(tmp_path, runs, prompts=10, subspace=random_plane(4))
     page = render_comparison(found)
     data = data_in(page)
@@ -264,8 +264,10 @@ def test_planes_are_maps_on_one_scale(tmp_path: Path) -> None:
 
 
 def test_planes_with_directions_of_their_own_have_bare_headings(tmp_path: Path) -> None:
+    seeds = (5, 6)
+    axes = zip(random_plane(2).axes, seeds, strict=True)
     other = random_plane(2).model_copy(
-        update={"axes": tuple(axis.model_copy(update={"seed": axis.seed + 5}) for axis in random_plane(2).axes)}
+        update={"axes": tuple(axis.model_copy(update={"seed": seed}) for axis, seed in axes)}
     )
     runs: dict[str, dict[str, Any]] = {"a": {"chance": bowl}, "b": {"chance": bowl, "subspace": other}}
     page = render_comparison(compared(tmp_path, runs, prompts=4, subspace=random_plane(2)))

@@ -20,7 +20,7 @@ from helpers.synthetic_runs import (
     tuned,
 )
 from safescape.store import Store
-from safescape.survey import Outcome, Point, Verdict
+from safescape.survey import Lines, Outcome, Plane, Point, Verdict
 from safescape.views import render_page
 from safescape.views.series.outcomes import shares_of
 
@@ -37,6 +37,10 @@ def judged(directory: Path, *, later: tuple[str, ...] = (PANEL,), **survey: Any)
     return make_run(directory / "run", given, opinion=four_outcomes, later=later)
 
 
+def four_figures(verdict: Verdict) -> float | None:
+    return None if verdict.probability is None else round(verdict.probability, 4)
+
+
 def test_the_page_holds_what_every_judge_said_with_its_probability(tmp_path: Path) -> None:
     store = judged(tmp_path, prompts=20, lines=1, steps=2)
     page = page_of(store)
@@ -47,10 +51,7 @@ def test_the_page_holds_what_every_judge_said_with_its_probability(tmp_path: Pat
     places = {point["id"]: place for place, point in enumerate(data["points"])}
     for point in store.survey.points():
         assert [answer.verdicts for answer in told(page, places[numbers[point]])] == [
-            {
-                name: (v[name].outcome, v[name].reason, round(v[name].probability, 4) if v[name].probability else None)
-                for name in data["judges"]
-            }
+            {name: (v[name].outcome, v[name].reason, four_figures(v[name])) for name in data["judges"]}
             for _, (_, v) in store.points.answers(point, "harmful")
         ]
 
@@ -121,7 +122,8 @@ def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
     def hostile(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
         return Verdict(Outcome.INCOHERENT if judge == name else Outcome.COMPLIED, HOSTILE[number], 0.5)
 
-    for number, subspace in enumerate((path_line(2), path_plane(2))):
+    subspaces: tuple[Lines | Plane, ...] = (path_line(2), path_plane(2))
+    for number, subspace in enumerate(subspaces):
         survey = make_survey(prompts=HOSTILE, subspace=subspace)
         store = make_run(tmp_path / str(number), survey, chance=tuned, opinion=hostile, later=(name,))
         page = page_of(store)

@@ -68,7 +68,7 @@ def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
 def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
     page = page_of(store)
     data = data_in(page)
-    assert [probe["prompts"] for probe in data["probes"]] == [list(store.survey.probes[0].prompts)]
+    assert [probe["prompts"] for probe in data["probes"]] == [list(store.survey.prompts.prompts)]
     assert len(data["points"]) == 61
     seen = set()
     for line, curve in enumerate(data["curves"]):
