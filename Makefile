@@ -16,10 +16,21 @@ test: lint chromium
 unit: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/unit
 
-lint: $(VENV)/installed-test
+lint: $(VENV)/installed-test scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the page's scripts are checked by TypeScript and ESLint, which npm installs; without npm the check is left out,
+# except under CI=true
+.PHONY: scripts
+scripts:
+	@if command -v npm >/dev/null; then \
+	  if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then npm ci --silent --no-audit --no-fund; fi && npm run --silent check; \
+	else \
+	  echo "the page's scripts were not checked: install Node.js 20 or later with npm (sudo apt-get install npm), then make scripts" >&2; \
+	  [ "$$CI" != true ]; \
+	fi
 
 setup: $(VENV)/installed-test
 
@@ -50,4 +61,4 @@ chromium:
 	  || { echo "the browser tests need Chromium: sudo apt-get install chromium" >&2; exit 2; }
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) node_modules site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -45,12 +45,12 @@ def test_pages_can_be_used_by_everyone(browser: Browser, viewed: Viewed, path: s
     page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(viewed.address + path)
     if not path:
-        expect(page.locator("#shelf")).to_contain_text("refuses 6 of 6")
+        expect(page.locator("#run-list")).to_contain_text("refuses 6 of 6")
     if page.locator("#plot").count():
         page.wait_for_selector("#plot[data-ready]")
     assert found_on(page) == []
     if page.locator("#browser").count():
-        page.get_by_label("Show what was asked and answered").check(force=True)
+        page.get_by_label("Show prompts and answers").check(force=True)
         page.keyboard.press("p")
         page.keyboard.press("ArrowLeft")
         expect(page.locator("#pinned-here")).to_be_visible()

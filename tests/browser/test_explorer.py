@@ -1,4 +1,4 @@
-"""The explorer in a real browser: the list, the pages, comparisons, and what changes while a scan runs."""
+"""The explorer in a real browser: the list, the pages, comparisons, and their updates while a scan runs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ LONG = "x" * 1_000_000
 ANSI = "\x1b[31mred\x1b[0m\x1b]0;title\x07"
 
 
+PLOT = "document.getElementById('plot')"
+
+
 def steeper(line: int, alpha: float) -> float:
     return min(1.0, 3 * abs(alpha))
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("shelf")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs")
     judges = ("keyword", "refusal")
     make_run(
         directory / "base", make_survey(prompts=12, lines=2, steps=10, judges=judges), opinion=four_outcomes
@@ -44,8 +47,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def viewed(shelf: Path) -> Iterator[Viewed]:
-    with viewing(shelf) as found:
+def viewed(runs: Path) -> Iterator[Viewed]:
+    with viewing(runs) as found:
         yield found
 
 
@@ -53,7 +56,7 @@ def test_a_run_is_opened_from_the_list_and_read(page: Page, viewed: Viewed) -> N
     logged: list[str] = []
     page.on("console", lambda message: logged.append(message.text))
     page.goto(viewed.address)
-    expect(page.locator("#shelf tbody tr")).to_have_count(3)
+    expect(page.locator("#run-list tbody tr")).to_have_count(3)
     expect(page.locator('[data-run="plane"]')).to_contain_text("9 of 25 points")
     expect(page.locator('[data-run="base"]')).to_contain_text("refuses 12 of 12 harmful requests")
     page.get_by_role("link", name="base").click()
@@ -63,18 +66,18 @@ def test_a_run_is_opened_from_the_list_and_read(page: Page, viewed: Viewed) -> N
         ".points path"
     ).first.click(force=True)
     expect(page.locator("#alpha-text")).to_have_text("−0.5")
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     page.locator("#list summary").first.click()
     expect(page.locator("#list details").first).to_contain_text("Answer 0 at -0.50: step one")
     page.locator('#filters [data-outcome="incoherent"]').click()
     expect(page.locator('#list details:not([data-outcome="incoherent"])')).to_have_count(0)
     assert 0 < page.locator("#list details").count() < 12
     page.get_by_role("link", name="all runs").click()
-    expect(page.locator("#shelf tbody tr")).to_have_count(3)
+    expect(page.locator("#run-list tbody tr")).to_have_count(3)
     assert logged == []
 
 
-def test_ticked_runs_are_compared(page: Page, viewed: Viewed) -> None:
+def test_selected_runs_are_compared(page: Page, viewed: Viewed) -> None:
     page.goto(viewed.address)
     expect(page.locator("#compare")).to_be_disabled()
     page.get_by_label("Compare base").check()
@@ -89,23 +92,23 @@ def test_ticked_runs_are_compared(page: Page, viewed: Viewed) -> None:
     expect(page.locator("#following")).to_contain_text("did not ask what")
 
 
-def test_both_homes_are_the_same_page(page: Page, browser: Browser, viewed: Viewed, shelf: Path) -> None:
+def test_both_homes_are_the_same_page(page: Page, browser: Browser, viewed: Viewed, runs: Path) -> None:
     served = Opened(page, viewed.address + "run?run=tuned")
     other = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    done = subprocess.run([sys.executable, "-m", "safescape", "report", str(shelf / "tuned")], check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-m", "safescape", "report", str(runs / "tuned")], check=True, timeout=120)
     assert done.returncode == 0
-    filed = Opened(other, shelf / "tuned" / "report.html")
+    filed = Opened(other, runs / "tuned" / "report.html")
 
     def seen(opened: Opened) -> tuple[str, str, str]:
         page = opened.page
-        page.get_by_label("Show what was asked and answered").check(force=True)
+        page.get_by_label("Show prompts and answers").check(force=True)
         page.keyboard.press("ArrowRight")
         expect(page.locator("#alpha-text")).to_have_text("+0.1")
         expect(page.locator("#list")).to_have_attribute("data-point", "6")
         page.locator("#list summary").first.click()
-        traces = page.evaluate("() => JSON.stringify(drawn.data.map(({ x, y, name }) => ({ x, y, name })))")
+        traces = page.evaluate(f"() => JSON.stringify({PLOT}.data.map(({{ x, y, name }}) => ({{ x, y, name }})))")
         said = page.locator("main").inner_text()
-        for own in ("all runs", "This page comes from your own machine", "This file is complete in itself"):
+        for own in ("all runs", "This page is served from your own machine", "This file is self-contained"):
             said = said.replace(own, "")
         return said, traces, page.locator("#list").inner_text()
 
@@ -124,11 +127,11 @@ def test_what_a_model_wrote_does_not_run_in_either_home(page: Page, tmp_path: Pa
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     with viewing(tmp_path) as viewed:
         page.goto(viewed.address)
-        expect(page.locator("#shelf a.run")).to_have_text(name)
-        address = page.locator("#shelf a.run").evaluate("e => e.href")
+        expect(page.locator("#run-list a.run")).to_have_text(name)
+        address = page.locator("#run-list a.run").evaluate("e => e.href")
         for place in (address, tmp_path / name / "report.html"):
             report = Opened(page, place)
-            page.get_by_label("Show what was asked and answered").check(force=True)
+            page.get_by_label("Show prompts and answers").check(force=True)
             report.settled()
             for summary in page.locator("#list summary").all():
                 summary.click()
@@ -170,18 +173,18 @@ def grow(directory: Path, survey: Survey, grown: Store, count: int) -> None:
             store.points.add(point, position=at[point], seconds=1.0, session=session, answers=answers)
 
 
-def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path) -> None:
+def test_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=40, lines=2, steps=10, judges=("keyword", "refusal"))
     grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
-    shelf = tmp_path / "shelf"
-    Store.claim(shelf / "live", survey).close()
-    with viewing(shelf) as viewed:
+    runs = tmp_path / "runs"
+    Store.claim(runs / "live", survey).close()
+    with viewing(runs) as viewed:
         page.goto(viewed.address + "run?run=live")
         expect(page.locator(".headline")).to_contain_text("Nothing is measured yet")
-        grow(shelf / "live", survey, grown, 4)
+        grow(runs / "live", survey, grown, 4)
         report = Opened.of(page)
         expect(page.locator(".unfinished")).to_contain_text("4 of 21 points")
-        page.get_by_label("Show what was asked and answered").check(force=True)
+        page.get_by_label("Show prompts and answers").check(force=True)
         page.keyboard.press("ArrowLeft")
         expect(page.locator("#alpha-text")).to_have_text("−0.3")
         expect(page.locator("#list")).to_have_attribute("data-point", "3")
@@ -191,7 +194,7 @@ def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path
         page.locator("#list").evaluate("e => { e.scrollTop = 300 }")
         top = page.locator("#browser").bounding_box()
         maps = page.locator("#list details[open] .strip button").count()
-        grow(shelf / "live", survey, grown, 7)
+        grow(runs / "live", survey, grown, 7)
         expect(page.locator(".unfinished")).to_contain_text("11 of 21 points")
         # one direction is finished: its figures are there
         expect(page.locator('[data-figure="basin_radius"] .value')).not_to_have_text("–")
@@ -205,66 +208,67 @@ def test_points_appear_and_the_reader_keeps_his_place(page: Page, tmp_path: Path
         now = page.locator("#browser").bounding_box()
         assert top is not None
         assert now is not None
-        assert page.evaluate("() => drawn.data.find(({ name }) => name?.startsWith('direction 1')).x.length") == 11
-        grow(shelf / "live", survey, grown, 100)
+        first = f"() => {PLOT}.data.find(({{ name }}) => name?.startsWith('direction 1')).x.length"
+        assert page.evaluate(first) == 11
+        grow(runs / "live", survey, grown, 100)
         expect(page.locator(".unfinished")).to_have_count(0)
         expect(page.locator("#direction option")).to_have_count(2)
         page.locator("#direction").select_option("1")
         expect(page.locator("#alpha-text")).to_have_text("−0.3")
         report.quiet()
         # deleted under the reader's eyes
-        shutil.rmtree(shelf / "live")
+        shutil.rmtree(runs / "live")
         expect(page.locator("#following")).to_contain_text("no longer there")
         page.locator("#forward").click()
-        expect(page.locator("#list")).to_contain_text("What was said here cannot be shown: live: no such run")
+        expect(page.locator("#list")).to_contain_text("The answers at this point cannot be shown: live: no such run")
 
 
 def test_a_comparison_follows_its_runs(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=12, lines=2, steps=10, judges=("keyword", "refusal"))
     grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
-    shelf = tmp_path / "shelf"
-    make_run(shelf / "whole", survey, opinion=four_outcomes).close()
-    grow(shelf / "live", survey, grown, 4)
-    with viewing(shelf) as viewed:
+    runs = tmp_path / "runs"
+    make_run(runs / "whole", survey, opinion=four_outcomes).close()
+    grow(runs / "live", survey, grown, 4)
+    with viewing(runs) as viewed:
         report = Opened(page, viewed.address + "compare?run=whole&run=live")
         expect(page.locator(".unfinished")).to_have_count(1)
-        places = "() => drawn.data.filter(({ name }) => name === 'live').flatMap(({ x }) => x).length"
+        places = f"() => {PLOT}.data.filter(({{ name }}) => name === 'live').flatMap(({{ x }}) => x).length"
         assert page.evaluate(places) < 11
         page.evaluate("window.kept = 1")
         page.locator("#landscape .table summary").click()
-        grow(shelf / "live", survey, grown, 100)
+        grow(runs / "live", survey, grown, 100)
         expect(page.locator(".unfinished")).to_have_count(0)
         expect(page.locator("#landscape .table")).to_have_attribute("open", "")
         assert page.evaluate("window.kept") == 1
         assert page.evaluate(places) == 11
         report.quiet()
-        shutil.rmtree(shelf / "live")
+        shutil.rmtree(runs / "live")
         expect(page.locator("#following")).to_contain_text("One of these runs is no longer there")
 
 
-def test_the_list_follows_and_ticks_stay(page: Page, tmp_path: Path) -> None:
+def test_the_list_follows_and_the_selected_runs_are_preserved(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=4, lines=1, steps=4)
     grown = make_run(tmp_path / "elsewhere" / "grown", survey)
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    with viewing(shelf) as viewed:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with viewing(runs) as viewed:
         page.goto(viewed.address)
-        expect(page.locator("#shelf")).to_contain_text("safescape scan demo --quick")
-        grow(shelf / "one", survey, grown, 2)
+        expect(page.locator("#run-list")).to_contain_text("safescape scan demo --quick")
+        grow(runs / "one", survey, grown, 2)
         expect(page.locator('[data-run="one"]')).to_contain_text("2 of 5 points")
         page.get_by_label("Compare one").check()
-        grow(shelf / "one", survey, grown, 3)
+        grow(runs / "one", survey, grown, 3)
         expect(page.locator('[data-run="one"]')).to_contain_text("5 of 5 points")
         expect(page.get_by_label("Compare one")).to_be_checked()
         viewed.end(signal.SIGTERM)
-        expect(page.locator("#following")).to_contain_text("The server does not answer")
+        expect(page.locator("#following")).to_contain_text("The server does not respond")
 
 
 def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
     model = tiny_models.save_refusing_model(tmp_path / "model")
     (tmp_path / "runs").mkdir()
     command = [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(tmp_path / "runs" / "watched")]
-    flags = ["--limit", "6", "--max-new-tokens", "24", "--directions", "2", "--steps", "40", "--whole-answers"]
+    flags = ["--limit", "6", "--max-new-tokens", "24", "--directions", "2", "--steps", "160", "--whole-answers"]
     with viewing(tmp_path / "runs") as viewed:
         page.goto(viewed.address)
         scan = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -275,7 +279,7 @@ def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
             page.evaluate("window.kept = 1")
             seen = set()
             while scan.poll() is None:
-                seen.add(page.evaluate("points.length"))
+                seen.add(page.locator(".measured").inner_text())
                 page.wait_for_timeout(100)
             _, err = scan.communicate()
             assert scan.returncode == 0, err
@@ -283,15 +287,15 @@ def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
         finally:
             scan.kill()
         assert len(seen) >= 3
-        assert page.evaluate("[points.length, window.kept]") == [81, 1]
+        expect(page.locator(".measured")).to_contain_text("321 of 321 points")
+        assert page.evaluate("window.kept") == 1
         metrics = json.loads((tmp_path / "runs" / "watched" / "landscape.json").read_text())["metrics"]
         expect(page.locator('[data-figure="visage"] .value')).to_have_text(f"{metrics['visage']['value']:.1f}")
         page.keyboard.press("ArrowRight")
         with Store.read(tmp_path / "runs" / "watched") as store:
-            text = store.points.answers(Point(0, (store.survey.subspace.axes[0].grid[21],)), "harmful")[
-                0
-            ].answer.response.text
-        page.get_by_label("Show what was asked and answered").check(force=True)
+            first = Point(0, (store.survey.subspace.axes[0].grid[81],))
+            text = store.points.answers(first, "harmful")[0].answer.response.text
+        page.get_by_label("Show prompts and answers").check(force=True)
         page.locator("#list summary").first.click()
         assert page.locator("#list .text").nth(1).text_content() == (text or "(empty)")
         report.quiet()

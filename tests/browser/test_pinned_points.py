@@ -49,12 +49,12 @@ def test_a_pinned_point_stays_beside_the_next_one(report: Opened) -> None:
     report.settled()
     assert "I'm sorry" not in page.locator("body").inner_text()
     assert "Answer 0 at" not in page.locator("body").inner_text()
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     before, now = first.locator(".pair section").all()
     expect(before).to_contain_text("I'm sorry")
     expect(before.locator("h4").first).to_have_text("Pinned, origin")
     expect(now).to_contain_text("Answer 0 at +0.50: step one")
-    expect(first.locator("h4").first).to_have_text("Asked")
+    expect(first.locator("h4").first).to_have_text("Prompt")
     report.quiet()
 
 
@@ -93,7 +93,9 @@ def test_the_pinned_point_is_marked_where_it_lies(report: Opened) -> None:
     page = report.page
     page.keyboard.press("p")
     page.keyboard.press("ArrowRight")
-    squares = "() => drawn.data.filter(({ marker }) => marker?.size === 22).map(({ x }) => x[0])"
+    squares = (
+        "() => document.getElementById('plot').data.filter(({ marker }) => marker?.size === 22).map(({ x }) => x[0])"
+    )
     assert page.evaluate(squares) == [0]
     page.locator("#list summary").first.click()
     expect(page.locator("#list .strip button.pinned")).to_have_count(2)
@@ -130,7 +132,7 @@ def test_the_keys_are_told(report: Opened) -> None:
     page = report.page
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()
-    expect(page.locator("#keys")).to_contain_text("one point back or on")
+    expect(page.locator("#keys")).to_contain_text("previous or next point")
     page.keyboard.press("Escape")
     expect(page.locator("#keys")).to_be_hidden()
     page.locator("#show-keys").click()
@@ -148,7 +150,7 @@ def test_two_points_of_a_plane_on_a_narrow_page(browser: Browser, tmp_path: Path
     page.keyboard.press("[")
     expect(page.locator("#here-name")).to_have_text("Here: α = +0.25, β = +0.25")
     page.locator("#list summary").first.click()
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     before, now = (side.bounding_box() for side in page.locator("#list .pair").first.locator("section").all())
     assert before is not None
     assert now is not None

@@ -93,10 +93,10 @@ def test_nothing_that_was_asked_or_answered_shows_until_it_is_switched_on(report
     assert "Harmful request number" not in page.locator("body").inner_text()
     assert "I'm sorry" not in page.locator("body").inner_text()
     expect(page.locator("#list .body").first).to_contain_text("Hidden.")
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     expect(page.locator("#list details").first).to_contain_text("Harmful request number 0")
     expect(page.locator("#list .text mark").first).to_have_text("I'm sorry")
-    page.get_by_label("Show what was asked and answered").uncheck(force=True)
+    page.get_by_label("Show prompts and answers").uncheck(force=True)
     report.settled()
     assert "Harmful request number" not in page.locator("body").inner_text()
 
@@ -243,7 +243,7 @@ def test_a_click_on_a_cell_leads_to_the_answers_of_its_point(page: Page, plane: 
     expect(page.locator("#direction option:checked")).to_have_text("β = +0.25")
     expect(page.locator("#alpha-text")).to_have_text("+1.25")
     expect(page.locator("#here-asr")).to_contain_text("ASR 100.0 % 10 of 10 not refused")
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     page.locator("#list summary").first.click()
     expect(page.locator("#list details").first).to_contain_text("Answer 0 at +1.25: step one")
     expect(page.locator("#maps-block")).to_be_hidden()
@@ -274,7 +274,9 @@ def test_a_plane_is_turned_into_a_surface_and_back(page: Page, plane: Path) -> N
     assert kind(page) == "surface"
     expect(page.locator("#surface")).to_have_attribute("aria-pressed", "true")
     page.locator("#plot").scroll_into_view_if_needed()
-    page.evaluate("() => { drawn.on('plotly_hover', ({ points: [at] }) => { window.under = [at.x, at.y] }) }")
+    page.evaluate(
+        "() => { document.getElementById('plot').on('plotly_hover', ({ points: [at] }) => { under = [at.x, at.y] }) }"
+    )
     box = page.locator("#plot").bounding_box()
     assert box is not None
     # a click chooses the point whose label shows
@@ -287,8 +289,11 @@ def test_a_plane_is_turned_into_a_surface_and_back(page: Page, plane: Path) -> N
         page.mouse.up()
         page.wait_for_timeout(1000)
         alpha, beta = page.evaluate("window.under")
-        assert page.evaluate("state.point.effective") == [alpha, beta]
-        assert page.evaluate("hover(state.point)").startswith(f"<b>{said.partition('ASR')[0]}</b>")
+        # the ring around the selected point is drawn last
+        ring = page.evaluate("(({ x: [x], y: [y] }) => [x, y])(document.getElementById('plot').data.at(-1))")
+        assert ring == [alpha, beta]
+        place = page.locator("#alpha-text").inner_text().partition(",")[0]
+        assert said.startswith(f"α = {place}, {page.locator('#direction option:checked').inner_text()}")
     page.locator("#surface").click()
     page.wait_for_selector("#plot .heatmaplayer image", state="attached")
     assert kind(page) == "heatmap"
@@ -325,7 +330,7 @@ def test_a_checkpoint_is_chosen_by_a_click_and_by_the_keyboard(page: Page, tmp_p
     page.locator("#alpha").focus()
     page.keyboard.press("ArrowRight")
     expect(page.locator("#alpha-text")).to_have_text("3")
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     page.locator("#list summary").first.click()
     expect(page.locator("#list details").first).to_contain_text("at checkpoint 3: step one")
     page.locator("#to-origin").click()
@@ -356,7 +361,7 @@ def test_the_answers_to_each_probe_can_be_read(page: Page, tmp_path: Path) -> No
     # 16 % of 8 harmless requests are refused at the origin
     expect(page.locator("#here-asr")).to_contain_text("Over-refusal 12.5 % 1 of 8 refused")
     assert len(report.answers()) == 8
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     page.locator("#list summary").first.click()
     expect(page.locator("#list details").first).to_contain_text("Harmless request 0")
     page.locator("#probe").select_option("1")
@@ -373,7 +378,7 @@ def test_a_probe_that_was_asked_at_the_models_alone(page: Page, tmp_path: Path) 
     page.locator("#probe").select_option("2")
     expect(page.locator("#here-asr")).to_contain_text("Over-refusal 12.5 % 1 of 8 refused")
     page.locator("#forward").click()
-    expect(page.locator("#here-asr")).to_have_text("Not asked here: this probe is asked at the models alone.")
+    expect(page.locator("#here-asr")).to_have_text("Not measured here: this probe is asked at the named models alone.")
     assert report.answers() == []
     for _ in range(3):
         page.locator("#forward").click()

@@ -55,7 +55,7 @@ def test_what_the_answers_are_is_stacked_beneath_the_asr(report: Opened) -> None
     expect(page.locator("#plot .legendtext")).to_contain_text(
         ["direction 1 (seed 0)", "strict ASR, complied alone", "complied", "incoherent", "unscored", "refused"]
     )
-    title = "What the answers are, as the “refusal” judge sees them, mean of 3 directions"
+    title = "Outcomes of the answers, “refusal” judge, mean of 3 directions"
     expect(page.locator("#plot .annotation-text")).to_contain_text([title])
     report.quiet()
 
@@ -63,7 +63,9 @@ def test_what_the_answers_are_is_stacked_beneath_the_asr(report: Opened) -> None
 def test_the_chosen_point_shows_in_both_panels(report: Opened) -> None:
     page = report.page
     to_start(page)
-    through, ring = page.evaluate("() => drawn.data.slice(-2).map(({ x, y, yaxis }) => ({ x, y, yaxis }))")
+    through, ring = page.evaluate(
+        "() => document.getElementById('plot').data.slice(-2).map(({ x, y, yaxis }) => ({ x, y, yaxis }))"
+    )
     assert through == {"x": [-0.5, -0.5], "y": [0, 100], "yaxis": "y4"}
     assert (ring["x"], ring["y"]) == ([-0.5], [100])
     report.quiet()
@@ -75,8 +77,8 @@ def test_a_click_on_the_stack_leads_to_the_point_beneath_on_the_curve_that_is_fo
     page.locator("#plot").scroll_into_view_if_needed()
     x, y = page.evaluate(
         """() => {
-            const { xaxis, yaxis4 } = drawn._fullLayout;
-            const box = drawn.getBoundingClientRect();
+            const { xaxis, yaxis4 } = document.getElementById("plot")._fullLayout;
+            const box = document.getElementById("plot").getBoundingClientRect();
             return [box.left + xaxis._offset + xaxis.l2p(0.3), box.top + yaxis4._offset + yaxis4.l2p(95)];
         }"""
     )
@@ -116,7 +118,7 @@ def test_an_answer_has_every_verdict_with_its_probability_and_reasons_where_they
     expect(verdicts).to_have_text(
         ["keywordcomplied", "refusalincoherentP(complied) 0.02", f"{PANEL}unscoredP(complied) 0.02"]
     )
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     expect(verdicts.nth(1)).to_contain_text("“words out of order”")
     expect(verdicts.nth(2)).to_contain_text("“keyword: complied, refusal: incoherent”")
     report.quiet()
@@ -128,7 +130,7 @@ def test_agreement_is_shown_over_all_and_at_the_chosen_point(report: Opened) -> 
         ["keyword × refusal", f"keyword × {PANEL}", f"refusal × {PANEL}"]
     )
     expect(page.locator("#agree-here")).to_contain_text(
-        "At the origin: the judges agree on 20 of 20 answers (100.0 %), κ not defined"
+        "At the origin: the judges agree on 20 of 20 answers (100.0 %), κ is not defined"
     )
     to_start(page)
     # of 19 that both scored, 3 are compliance to both
@@ -179,9 +181,9 @@ def test_nothing_harmful_shows_in_the_list_until_it_is_switched_on(report: Opene
     page = report.page
     report.settled()
     assert "Harmful request number" not in page.locator("body").inner_text()
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     expect(page.locator("#disputes li").first).to_contain_text("Harmful request number")
-    page.get_by_label("Show what was asked and answered").uncheck(force=True)
+    page.get_by_label("Show prompts and answers").uncheck(force=True)
     assert "Harmful request number" not in page.locator("body").inner_text()
 
 
@@ -189,12 +191,12 @@ def test_the_widest_apart_come_first(page: Page, tmp_path: Path) -> None:
     """Two judges that state probabilities: their difference; else how many stand against the most."""
 
     def opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-        refused, complied, noise = Outcome.REFUSED, Outcome.COMPLIED, Outcome.INCOHERENT
+        refused, attacked, noise = Outcome.REFUSED, Outcome.COMPLIED, Outcome.INCOHERENT
         said = {
-            0: {"a": Verdict(complied, "", 0.6), "b": Verdict(refused, "", 0.4)},
-            1: {"a": Verdict(complied, "", 0.9), "b": Verdict(refused, "", 0.1)},
-            2: {"a": Verdict(complied), "b": Verdict(refused, "", 0.1), "c": Verdict(noise)},
-            3: {"a": Verdict(complied), "b": Verdict(refused, "", 0.0)},
+            0: {"a": Verdict(attacked, "", 0.6), "b": Verdict(refused, "", 0.4)},
+            1: {"a": Verdict(attacked, "", 0.9), "b": Verdict(refused, "", 0.1)},
+            2: {"a": Verdict(attacked), "b": Verdict(refused, "", 0.1), "c": Verdict(noise)},
+            3: {"a": Verdict(attacked), "b": Verdict(refused, "", 0.0)},
         }
         return said.get(number, {}).get(judge, Verdict(refused, "", 0.2))
 
@@ -221,7 +223,7 @@ def test_the_pairs_of_every_probe_lead_to_its_answers(page: Page, tmp_path: Path
     page.locator("#pair").select_option("1")
     page.locator("#disputes button").first.click()
     expect(page.locator("#probe")).to_have_value("1")
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     expect(page.locator("#list details[open]")).to_contain_text("Attacked request")
     report.quiet()
 
@@ -234,7 +236,7 @@ def test_a_plane_switches_between_the_asr_and_each_outcome(page: Page, tmp_path:
     for number, corner in enumerate((100, 15, 80, 5, 0)):
         page.locator("#layer").select_option(str(number))
         trace = page.evaluate(
-            "() => { const [{ z, zmin, zmax }] = drawn.data; return { corner: z[0][0], zmin, zmax } }"
+            "(([{ z, zmin, zmax }]) => ({ corner: z[0][0], zmin, zmax }))(document.getElementById('plot').data)"
         )
         assert trace == {"corner": corner, "zmin": 0, "zmax": 100}
     page.locator("#surface").click()
@@ -280,7 +282,7 @@ def test_what_judges_are_called_and_say_does_not_run(page: Page, tmp_path: Path)
     survey = make_survey(prompts=HOSTILE, lines=1, steps=2)
     report = Opened(page, write(tmp_path, survey, opinion=hostile, later=(name,)))
     expect(page.locator("#judge option")).to_have_text(["keyword", name])
-    page.get_by_label("Show what was asked and answered").check(force=True)
+    page.get_by_label("Show prompts and answers").check(force=True)
     report.settled()
     for summary in page.locator("#list summary").all():
         summary.click()

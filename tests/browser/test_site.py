@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
+from typer.core import TyperGroup
 from typer.main import get_command
 
 import safescape
@@ -37,8 +38,11 @@ def test_every_page_is_there(site: Path) -> None:
 
 def test_every_command_is_there_with_its_options(site: Path) -> None:
     page = (site / "reference" / "commands.html").read_text(encoding="utf-8")
-    commands = dict(get_command(app).commands)
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    commands = dict(group.commands)
     study = commands.pop("study")
+    assert isinstance(study, TyperGroup)
     commands |= {f"study {name}": command for name, command in study.commands.items()}
     assert len(commands) > 10
     for name, command in commands.items():
@@ -70,12 +74,22 @@ def test_nothing_comes_from_elsewhere(site: Path) -> None:
         assert re.findall(r"url\([\"']?(?:https?:)?//|@import", path.read_text(encoding="utf-8")) == [], path
 
 
+def not_from_disk(page: Page, found: list[str]) -> None:
+    """Add to a list every address that a page requests from elsewhere."""
+
+    def note(request: Request) -> None:
+        if not request.url.startswith("file:"):
+            found.append(request.url)
+
+    page.on("request", note)
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("name", ["index", "tutorial", "reference/commands", "reference/python", "errors/index"])
 def test_a_page_is_read_from_disk(page: Page, site: Path, name: str, width: int) -> None:
     failed: list[str] = []
     page.on("pageerror", lambda error: failed.append(str(error)))
-    page.on("request", lambda request: request.url.startswith("file:") or failed.append(request.url))
+    not_from_disk(page, failed)
     page.set_viewport_size({"width": width, "height": 800})
     page.goto((site / f"{name}.html").as_uri())
     expect(page.locator("h1").first).to_be_visible()
@@ -90,7 +104,7 @@ def test_a_page_is_read_from_disk(page: Page, site: Path, name: str, width: int)
 def test_it_is_searched_from_disk(page: Page, site: Path, name: str) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    page.on("request", lambda request: request.url.startswith("file:") or said.append(request.url))
+    not_from_disk(page, said)
     page.goto((site / f"{name}.html").as_uri())
     page.keyboard.press("s")
     page.keyboard.type("staircase")

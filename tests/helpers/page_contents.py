@@ -43,9 +43,9 @@ class Told(NamedTuple):
     """By judge that has read it: outcome, reason, probability."""
 
 
-def said_in(page: str, point: int) -> dict[str, Any]:
-    """The block of a point."""
-    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(block(page, f"said-{point}"))))
+def block_in(page: str, point: int) -> dict[str, Any]:
+    """The block of answers of a point."""
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(block(page, f"answers-{point}"))))
     return found
 
 
@@ -53,7 +53,7 @@ def told(page: str, place: int, probe: int = 0) -> list[Told]:
     """The answers to a probe at one of the page's points, put together from its data and its block."""
     data = data_in(page)
     point = data["points"][place]
-    said, opinions = said_in(page, point["id"]), dict(zip(data["judges"], point["answers"][probe], strict=True))
+    said, opinions = block_in(page, point["id"]), dict(zip(data["judges"], point["answers"][probe], strict=True))
     found = []
     for number, (text, finish, tokens, *reasons) in enumerate(said["answers"][probe]):
         verdicts = {}
@@ -72,14 +72,14 @@ def prose(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
-def assert_own_elements(page: str, scripts: int) -> None:
-    """The page's own elements and no other: its data, its scripts, no image, no frame, no handler."""
-    page = re.sub(r'<script type="text/plain" id="said-\d+">[\w+/=]+</script>', "", page)
+def assert_own_elements(page: str) -> None:
+    """The page's own elements and no other: its data, its script, no image, no frame, no handler."""
+    page = re.sub(r'<script type="text/plain" id="answers-\d+">[\w+/=]+</script>', "", page)
     outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
     assert re.findall(r"<script[^>]*>", outside) == [
         '<script type="application/json" id="data">',
         '<script type="text/plain" id="plotly">',
-        *["<script>"] * scripts,
+        '<script type="module">',
     ]
     assert not re.search(r"<(img|iframe|object|embed|link|base|form|b|i|svg)\b", outside)
     assert not re.search(r"<[^>]+\son\w+\s*=", outside)
@@ -99,7 +99,7 @@ def assert_nothing_is_loaded(page: str) -> None:
 
 
 def assert_policy_allows_own_scripts_alone(page: str) -> None:
-    own = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    own = re.findall(r'<script type="module">(.*?)</script>', page, flags=re.DOTALL)
     plotly = gzip.decompress(base64.b64decode(block(page, "plotly"))).decode()
     assert plotly == get_plotlyjs()
     hashes = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in (*own, plotly)]

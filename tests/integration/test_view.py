@@ -98,7 +98,7 @@ def test_a_run_is_the_page_of_the_report_without_what_is_fetched(viewed: Viewed,
 def test_runs_are_compared(viewed: Viewed) -> None:
     page = get(viewed, "/compare?run=first&run=deep/second").text
     assert "safety landscapes compared" in page
-    assert len(data_in(page)["runs"]) == 2
+    assert len(data_in(page)["lines"]["runs"]) == 2
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
@@ -135,7 +135,7 @@ def test_only_get_is_answered(viewed: Viewed, method: str) -> None:
 def test_only_runs_below_the_directory_are_served(viewed: Viewed, name: str, path: str) -> None:
     answer = get(viewed, path + name)
     assert answer.status_code == 404
-    assert "no such run under" in answer.text or "tick two runs" in answer.text
+    assert "no such run under" in answer.text or "select two or more runs" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_every_answer_is_hardened(viewed: Viewed, path: str) -> None:
         ("/run?run=half", "survey.json is missing"),
         ("/run?run=begun", "this page shows the first point as soon as it is finished"),
         ("/run?run=none", "it may have been moved or deleted"),
-        ("/compare?run=first", "tick two runs or more"),
+        ("/compare?run=first", "select two or more runs"),
         ("/compare?run=first&run=plane", "did not ask what"),
         ("/compare?run=first&run=begun", "no point was measured"),
     ],

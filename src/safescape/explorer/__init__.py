@@ -1,7 +1,7 @@
-"""`safescape view`: the pages of all runs under a directory, served to this machine alone, live while a scan runs.
+"""`safescape view`: the pages of all runs under a directory, served to this machine alone, updated while a scan runs.
 
-A room above `views`, which stays free of sockets. It reads: a run is opened read-only, nothing is written, and no
-request names a file. A request names a run, which is looked up among those that were found under the directory.
+The server only reads: a run is opened read-only, nothing is written, and no request names a file. A request names a
+run, which is looked up among those that were found under the directory.
 """
 
 from safescape.explorer.application import application

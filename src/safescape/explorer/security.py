@@ -1,7 +1,7 @@
-"""What every request must be and every answer says: own host names, reading alone, and a browser that trusts nothing.
+"""Checks of every request (own host names, GET alone) and the security headers of every response.
 
-A server on loopback is within reach of every page that the same browser shows. Such a page may send requests, and by
-rebinding its own name to 127.0.0.1 it may even read the answers; but then the Host header has that name.
+Every page that the same browser shows can reach a server on loopback. Such a page can send requests and, by rebinding
+its own name to 127.0.0.1, even read the responses; but then the Host header has that name.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _NOTHING = "default-src 'none'"
 
 
 def own_hosts(port: int) -> frozenset[str]:
-    """Return what a Host header may say."""
+    """Return the values that are accepted in a Host header."""
     return frozenset(f"{name}:{port}" for name in _NAMES) | (frozenset(_NAMES) if port == 80 else frozenset())
 
 
 class Guard:
-    """Refuses what is not asked of this server, and hardens what it answers."""
+    """Middleware that refuses requests to other hosts and other methods, and adds the security headers."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
         self._hosts = own_hosts(port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return

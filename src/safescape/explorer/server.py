@@ -1,4 +1,4 @@
-"""The server's life: a port on loopback, and an end that makes no noise."""
+"""The server: it takes a port on loopback, responds, and ends on a signal without a traceback."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["Listening", "listen", "serve"]
 
 _HOST = "127.0.0.1"
 _TRIES = 20
-_PATIENCE = 2  # seconds for answers that are being given when the server ends
+_PATIENCE = 2  # seconds for responses that are being sent when the server ends
 
 
 class Listening(NamedTuple):
-    """A server that is about to answer."""
+    """A server whose port is taken and that does not respond yet."""
 
     socket: socket.socket
     runs: Runs
@@ -36,7 +36,7 @@ class Listening(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """The address to open in a browser."""
         return f"http://{_HOST}:{self.port}/"
 
 
@@ -44,8 +44,8 @@ def listen(directory: Path, port: int) -> Listening:
     """Take a port on loopback.
 
     Args:
-        directory: What holds the runs.
-        port: Where to begin; a port in use is passed over. 0: any that is free.
+        directory: The directory that contains the runs.
+        port: The first port to try; ports in use are skipped. 0: any free port.
 
     Raises:
         InputError: there is no such directory, or no port is free.
@@ -73,11 +73,11 @@ def listen(directory: Path, port: int) -> Listening:
 
 
 def serve(listening: Listening, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Answer until the process is told to end: by Ctrl-C or SIGTERM.
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        listening: What `listen` gave.
-        on_ready: Called once it answers.
+        listening: What `listen` returned.
+        on_ready: Called once the server responds.
 
     """
     asyncio.run(_serve(listening, on_ready))
@@ -112,7 +112,7 @@ async def _serve(listening: Listening, on_ready: Callable[[], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but for its way of ending, which raises the signal again and prints it."""
+    """uvicorn without its handling of signals, which raises them again and prints a traceback."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

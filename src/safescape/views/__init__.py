@@ -10,13 +10,12 @@ from safescape.views.figures.figure import (
     paper_bytes,
 )
 from safescape.views.figures.figure import save as save_figure
-from safescape.views.pages.answers import said_at
 from safescape.views.pages.comparison import compose_comparison, render_comparison
 from safescape.views.pages.document import Document, Home, plotly_source
-from safescape.views.pages.notebook import notebook_of
-from safescape.views.pages.report import compose_page
+from safescape.views.pages.report import compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
-from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_shelf, glance_of, row_of
+from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
+from safescape.views.pages.run_payload import answers_at
 from safescape.views.text.card import card_of
 from safescape.views.text.junit import junit_of
 from safescape.views.text.markdown import markdown_of, named
@@ -35,13 +34,14 @@ __all__ = [
     "Home",
     "Row",
     "Verdict",
+    "answers_at",
     "beyond_said",
     "card_of",
     "columns_of",
     "compose_comparison",
     "compose_notice",
     "compose_page",
-    "compose_shelf",
+    "compose_run_list",
     "draw",
     "draw_comparison",
     "draw_for_paper",
@@ -62,7 +62,6 @@ __all__ = [
     "render_comparison",
     "render_page",
     "row_of",
-    "said_at",
     "save_figure",
     "speed_rows",
     "speed_table",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from helpers.page_contents import assert_own_elements, data_in, prose, said_in, told
+from helpers.page_contents import assert_own_elements, block_in, data_in, prose, told
 from helpers.synthetic_runs import (
     HOSTILE,
     bowl,
@@ -20,7 +20,7 @@ from helpers.synthetic_runs import (
     tuned,
 )
 from safescape.store import Store
-from safescape.survey import Outcome, Point, Verdict
+from safescape.survey import Lines, Outcome, Plane, Point, Verdict
 from safescape.views import render_page
 from safescape.views.series.outcomes import shares_of
 
@@ -37,6 +37,10 @@ def judged(directory: Path, *, later: tuple[str, ...] = (PANEL,), **survey: Any)
     return make_run(directory / "run", given, opinion=four_outcomes, later=later)
 
 
+def four_figures(verdict: Verdict) -> float | None:
+    return None if verdict.probability is None else round(verdict.probability, 4)
+
+
 def test_the_page_holds_what_every_judge_said_with_its_probability(tmp_path: Path) -> None:
     store = judged(tmp_path, prompts=20, lines=1, steps=2)
     page = page_of(store)
@@ -47,10 +51,7 @@ def test_the_page_holds_what_every_judge_said_with_its_probability(tmp_path: Pat
     places = {point["id"]: place for place, point in enumerate(data["points"])}
     for point in store.survey.points():
         assert [answer.verdicts for answer in told(page, places[numbers[point]])] == [
-            {
-                name: (v[name].outcome, v[name].reason, round(v[name].probability, 4) if v[name].probability else None)
-                for name in data["judges"]
-            }
+            {name: (v[name].outcome, v[name].reason, four_figures(v[name])) for name in data["judges"]}
             for _, (_, v) in store.points.answers(point, "harmful")
         ]
 
@@ -79,7 +80,7 @@ def test_the_page_has_each_pair_of_judges_point_by_point(tmp_path: Path) -> None
     assert data["agreement"][0]["table"] == [list(row) for row in first.table]
     said = prose(page_of(store))
     for words in (
-        "The judges",
+        "All judges read the same answers",
         "keyword × refusal",
         f"refusal × {PANEL}",
         "κ of outcomes",
@@ -90,7 +91,7 @@ def test_the_page_has_each_pair_of_judges_point_by_point(tmp_path: Path) -> None
 
 def test_the_stack_of_the_page_is_that_of_the_picture(tmp_path: Path) -> None:
     store = judged(tmp_path, prompts=20, lines=3, steps=4)
-    stack, (piece,) = data_in(page_of(store))["stack"], shares_of(landscape_in(store))
+    stack, (piece,) = data_in(page_of(store))["lines"]["stack"], shares_of(landscape_in(store))
     assert (stack["judge"], stack["shown"]) == ("refusal", ", mean of 3 directions")
     assert stack["pieces"] == [{"x": list(piece.x), "percent": {k: list(v) for k, v in piece.percent.items()}}]
     assert [reading["value"] for reading in stack["strict"][0]] == list(piece.percent[Outcome.COMPLIED])
@@ -99,7 +100,7 @@ def test_the_stack_of_the_page_is_that_of_the_picture(tmp_path: Path) -> None:
 def test_a_plane_can_show_each_outcome(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, subspace=random_plane(2), judges=("keyword", "refusal"))
     store = make_run(tmp_path / "run", survey, chance=bowl, opinion=four_outcomes)
-    layers = {layer["label"]: layer["values"] for layer in data_in(page_of(store))["layers"]}
+    layers = {layer["label"]: layer["values"] for layer in data_in(page_of(store))["plane"]["layers"]}
     shown = ["complied", "incoherent", "unscored", "refused"]
     assert list(layers) == ["ASR", *(f"{outcome}, refusal judge" for outcome in shown)]
     corner = next(p for p in landscape_in(store).points if p.coords == (-0.5, -0.5))
@@ -112,7 +113,7 @@ def test_one_judge_has_no_section_of_judges(tmp_path: Path) -> None:
     assert 'id="judges"' not in page
     assert "also read by" not in prose(page)
     data = data_in(page)
-    assert (data["agreement"], data["stack"], data["finest"]) == ([], None, 0)
+    assert (data["agreement"], data["lines"]["stack"], data["finest"]) == ([], None, 0)
 
 
 def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
@@ -121,17 +122,20 @@ def test_what_judges_are_called_and_say_stays_text(tmp_path: Path) -> None:
     def hostile(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
         return Verdict(Outcome.INCOHERENT if judge == name else Outcome.COMPLIED, HOSTILE[number], 0.5)
 
-    for number, subspace in enumerate((path_line(2), path_plane(2))):
+    subspaces: tuple[Lines | Plane, ...] = (path_line(2), path_plane(2))
+    for number, subspace in enumerate(subspaces):
         survey = make_survey(prompts=HOSTILE, subspace=subspace)
         store = make_run(tmp_path / str(number), survey, chance=tuned, opinion=hostile, later=(name,))
         page = page_of(store)
-        assert_own_elements(page, scripts=13)
+        assert_own_elements(page)
         data = data_in(page)
         assert data["judges"] == ["keyword", name]
         for point in data["points"]:
-            assert set(said_in(page, point["id"])["reasons"]) == set(HOSTILE)
+            assert set(block_in(page, point["id"])["reasons"]) == set(HOSTILE)
         # what goes to plotly has no markup left
-        assert number == 1 or not set("<>&{") & set(data["stack"]["judge"] + data["stack"]["shown"])
+        stack = None if data["lines"] is None else data["lines"]["stack"]
+        assert (stack is None) == (number == 1)
+        assert not stack or not set("<>&{") & set(stack["judge"] + stack["shown"])
 
 
 def test_where_judges_verdicts_come_from_is_among_the_facts(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from helpers.page_contents import (
     assert_nothing_is_loaded,
     assert_own_elements,
     assert_policy_allows_own_scripts_alone,
+    block_in,
     data_in,
     prose,
-    said_in,
     told,
 )
 from helpers.synthetic_runs import (
@@ -68,7 +68,7 @@ def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
 def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
     page = page_of(store)
     data = data_in(page)
-    assert [probe["prompts"] for probe in data["probes"]] == [list(store.survey.probes[0].prompts)]
+    assert [probe["prompts"] for probe in data["probes"]] == [list(store.survey.prompts.prompts)]
     assert len(data["points"]) == 61
     seen = set()
     for line, curve in enumerate(data["curves"]):
@@ -127,7 +127,7 @@ def test_without_a_basin_the_page_says_so_and_gives_no_visage(tmp_path: Path) ->
     page = page_of(run)
     assert "No basin: the origin itself is unsafe (ASR 92.5 %)." in prose(page)
     assert re.findall(r'data-figure="(\w+)"', page) == ["origin_asr", "safety_auc"]
-    assert data_in(page)["edges"] is None
+    assert data_in(page)["lines"]["edges"] is None
     assert "safe basin, where the ASR stays" not in prose(page)
 
 
@@ -178,8 +178,8 @@ def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
     data = data_in(page)
     assert tuple(data["probes"][0]["prompts"]) == HOSTILE
     for point in data["points"]:
-        assert set(said_in(page, point["id"])["texts"]) == set(HOSTILE)
-    assert_own_elements(page, scripts=13)
+        assert set(block_in(page, point["id"])["texts"]) == set(HOSTILE)
+    assert_own_elements(page)
 
 
 def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
@@ -322,8 +322,8 @@ def test_a_plane_is_read_row_by_row(tmp_path: Path) -> None:
     assert [curve["label"] for curve in data["curves"]] == ["β = +0.5", "β = +0.25", "β = 0", "β = −0.25", "β = −0.5"]
     asr = {point.coords: point.keyword_asr for point in landscape_in(run).points}
     grid = [-0.5, -0.25, 0.0, 0.25, 0.5]
-    assert (data["across"], data["up"]) == (grid, grid)
-    (layer,) = data["layers"]
+    assert (data["plane"]["across"], data["plane"]["up"]) == (grid, grid)
+    (layer,) = data["plane"]["layers"]
     assert layer["values"] == [[asr[alpha, beta] for alpha in grid] for beta in grid]
     for beta, curve in zip(reversed(grid), data["curves"], strict=True):
         for alpha, place in zip(grid, curve["points"], strict=True):
@@ -334,8 +334,8 @@ def test_a_plane_is_read_row_by_row(tmp_path: Path) -> None:
 def test_an_unfinished_plane_has_no_figures_yet(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_survey(prompts=5, subspace=random_plane(4)), chance=bowl, points=7)
     page = page_of(run)
-    assert "Unfinished: 7 of 25 points are measured. Its figures come when the last one is" in prose(page)
-    values = data_in(page)["layers"][0]["values"]
+    assert "Unfinished: 7 of 25 points are measured. A plane has figures once its last point is" in prose(page)
+    values = data_in(page)["plane"]["layers"][0]["values"]
     assert sum(value is not None for row in values for value in row) == 7
 
 
@@ -391,7 +391,7 @@ def test_measures_lie_beneath_the_curves_and_in_a_table(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
     page = page_of(run)
     landscape = landscape_in(run)
-    for shown, kind in zip(data_in(page)["measures"], ("over_refusal", "accuracy", "perplexity"), strict=True):
+    for shown, kind in zip(data_in(page)["lines"]["measures"], ("over_refusal", "accuracy", "perplexity"), strict=True):
         found = sorted((m.coords[0], m.value) for m in landscape.measures if m.kind == kind and m.waypoint is None)
         assert shown["kind"] == kind
         assert [(r["x"], r["value"]) for r in shown["readings"]] == [pytest.approx(reading) for reading in found]
@@ -423,11 +423,12 @@ def test_names_of_models_and_probes_stay_text(tmp_path: Path, plane: bool) -> No
     through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
     survey = make_survey(prompts=4, subspace=subspace, through=through, also=further(name, items=4))
     page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands if plane else on_line))
-    assert_own_elements(page, scripts=13)
+    assert_own_elements(page)
     assert name in html.unescape(page)
     # what goes to plotly has no markup left, and shows the name all the same
     data = data_in(page)
-    labels = [entry["label"] for entry in data.get("courses", []) + data.get("measures", []) + data["marks"]]
+    drawn = [] if plane else data["lines"]["courses"] + data["lines"]["measures"]
+    labels = [entry["label"] for entry in drawn + data["marks"]]
     assert not set("<>&{") & set("".join(labels))
     assert plane or any("script" in label for label in labels)
 

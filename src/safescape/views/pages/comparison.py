@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 from safescape.landscape import Comparison, Landscape
 from safescape.survey import InterpolationAxis
 from safescape.views.pages.document import FILE, Document, Home, compose
+from safescape.views.pages.payload import (
+    ComparedLines,
+    ComparedMap,
+    ComparedPlanes,
+    ComparisonPayload,
+    ReadingData,
+    cells_of,
+    readings_of,
+)
 from safescape.views.series.contrast import listed, measured_in, names_of, panels_of
 from safescape.views.series.curves import Course, courses_of, origin_of, other_model, third_model
 from safescape.views.series.layers import layers_of
@@ -17,8 +24,6 @@ from safescape.views.text.words import heading_of, lead_of, plain, shortened, ti
 
 __all__ = ["compose_comparison", "render_comparison"]
 
-_SCRIPTS = ("source.js", "drawing.js", "overlay.js", "multiples.js", "compare.js")
-
 
 def render_comparison(comparison: Comparison) -> str:
     """Return comparison.html for several runs, finished or not."""
@@ -26,11 +31,11 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def compose_comparison(comparison: Comparison, home: Home = FILE) -> Document:
-    """Return the same page for one of its homes."""
+    """Return the same page, as a file or served."""
     first, names = comparison.landscapes[0], names_of(comparison)
     return compose(
         "comparison.html.j2",
-        _SCRIPTS,
+        "comparison.js",
         _payload(comparison),
         home=home,
         title=listed(names, 400),
@@ -51,60 +56,69 @@ def compose_comparison(comparison: Comparison, home: Home = FILE) -> Document:
     )
 
 
-def _payload(comparison: Comparison) -> dict[str, object]:
-    """What the page's script draws. Its keys are the script's; what goes into a plotly label is made plain."""
-    first, landscapes = comparison.landscapes[0], comparison.landscapes
-    plane = first.subspace == "plane"
+def _payload(comparison: Comparison) -> ComparisonPayload:
+    landscapes = comparison.landscapes
+    plane = landscapes[0].subspace == "plane"
     return {
-        "kind": first.subspace,
-        "safeBelow": first.safe_below,
+        "safe_below": landscapes[0].safe_below,
         "rounded": any(landscape.survey.get("dtype", "float32") != "float32" for landscape in landscapes),
-        "runs": [
-            {"label": plain(name), **(_map(landscape) if plane else {"pieces": _pieces(courses_of(landscape)[0])})}
-            for name, landscape in zip(names_of(comparison), landscapes, strict=True)
-        ],
-        **(_axes_of_planes(comparison) if plane else _axes_of_lines(comparison)),
+        "lines": None if plane else _lines(comparison),
+        "planes": _planes(comparison) if plane else None,
     }
 
 
-def _pieces(course: Course) -> list[list[dict[str, float]]]:
-    return [[reading._asdict() for reading in piece] for piece in course.pieces]
-
-
-def _axes_of_lines(comparison: Comparison) -> dict[str, object]:
+def _lines(comparison: Comparison) -> ComparedLines:
     axes = [axis for landscape in comparison.landscapes for axis in landscape.axes]
+
+    def pieces(course: Course) -> list[list[ReadingData]]:
+        return [readings_of(piece) for piece in course.pieces]
+
     return {
-        "low": min(axis.low for axis in axes),
-        "high": max(axis.high for axis in axes),
-        "title": title_of(axes[0]),
+        "scale": {
+            "low": min(axis.low for axis in axes),
+            "high": max(axis.high for axis in axes),
+            "title": title_of(axes[0]),
+        },
         "between": any(isinstance(axis, InterpolationAxis) for axis in axes),
+        "runs": [
+            {"label": plain(name), "pieces": pieces(courses_of(landscape)[0])}
+            for name, landscape in zip(names_of(comparison), comparison.landscapes, strict=True)
+        ],
         "measures": [
             {
                 "kind": panel.kind,
                 "label": panel.label,
-                "runs": [{"run": number, "pieces": _pieces(course)} for number, course in panel.courses],
+                "runs": [{"run": number, "pieces": pieces(course)} for number, course in panel.courses],
             }
             for panel in panels_of(comparison)
         ],
     }
 
 
-def _axes_of_planes(comparison: Comparison) -> dict[str, object]:
-    said = [{heading_of(place, landscape.axes) for landscape in comparison.landscapes} for place in (0, 1)]
-    return {"headings": [each.pop() if len(each) == 1 else sign for each, sign in zip(said, "αβ", strict=True)]}
-
-
-def _map(landscape: Landscape) -> dict[str, object]:
-    """A run's ASR over its grid, and where the models that have a name stand."""
-    values = layers_of(landscape)[0].values.tolist()
-    marks = (origin_of(landscape), other_model(landscape), third_model(landscape))
+def _planes(comparison: Comparison) -> ComparedPlanes:
+    landscapes = comparison.landscapes
+    headings = [{heading_of(place, landscape.axes) for landscape in landscapes} for place in (0, 1)]
     return {
+        # runs along directions of their own have no heading in common
+        "headings": [each.pop() if len(each) == 1 else sign for each, sign in zip(headings, "αβ", strict=True)],
+        "runs": [_map(plain(name), run) for name, run in zip(names_of(comparison), landscapes, strict=True)],
+    }
+
+
+def _map(label: str, landscape: Landscape) -> ComparedMap:
+    models = (
+        ("origin", origin_of(landscape)),
+        ("other model", other_model(landscape)),
+        ("third model", third_model(landscape)),
+    )
+    return {
+        "label": label,
         "across": landscape.axes[0].grid,
         "up": landscape.axes[1].grid,
-        "values": [[value if math.isfinite(value) else None for value in row] for row in values],
+        "values": cells_of(layers_of(landscape)[0].values),
         "marks": [
-            {"label": label, "place": sample.effective, "asr": sample.asr}
-            for label, sample in zip(("origin", "other model", "third model"), marks, strict=True)
+            {"label": name, "place": sample.effective, "asr": sample.asr}
+            for name, sample in models
             if sample is not None
         ],
     }

@@ -1,254 +1,278 @@
-"""What the page's script reads: every point with its outcomes, and what the plot draws. What was said there is apart,
-in blocks that are read when somebody looks (`said.py`).
+"""The types of what Python gives to the page's scripts.
 
-Its keys are the script's. Strings in it are raw; the script sets them as text. Only what goes into a plotly label is
-made plain here, because plotly reads markup in labels.
+The scripts read the same names: `tools/payload_types.py` writes these TypedDicts to `scripts/payload.d.ts`, and
+TypeScript checks the scripts against it. Strings are untrusted: the scripts set them as text. Plotly reads markup in
+labels, so those are made plain where they are written. Rates are in percent.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypedDict
 
-from safescape.landscape import Landscape, PointFigures, wilson
-from safescape.store import Store
-from safescape.survey import InterpolationAxis, Outcome, Point, PromptProbe
-from safescape.views.pages.answers import numbers_of
-from safescape.views.series.curves import (
-    WORST,
-    Course,
-    courses_of,
-    curves_of,
-    extent_of,
-    mean_edges,
-    mean_of,
-    measure_courses,
-    other_model,
-    places_of,
-    third_model,
-    waypoints_of,
-)
-from safescape.views.series.layers import layers_of, mesh_of
-from safescape.views.series.outcomes import finest_of, outcome_layers, seen_by, shares_of, strict_course
-from safescape.views.text.words import (
-    all_judges_of,
-    heading_of,
-    label_of,
-    measure_labels,
-    plain,
-    shortened,
-    signed,
-    title_of,
-)
+from safescape.views.series.curves import Reading
+from safescape.views.series.layers import Array
 
-__all__ = ["payload_of"]
+CellData = float | None
+"""A value of a map; null where it is not measured."""
 
 
-def payload_of(store: Store, landscape: Landscape) -> dict[str, object]:
-    """Return everything that the script shows."""
-    probes = [probe for probe in store.survey.probes if isinstance(probe, PromptProbe)]
-    judges, here = all_judges_of(landscape), _by_point(landscape)
-    numbers = numbers_of(store.survey)
-    place = {point: number for number, point in enumerate(here)}
-    return {
-        "kind": landscape.subspace,
-        "outcomes": list(Outcome),
-        "judges": judges,
-        "finest": judges.index(finest) if (finest := finest_of(landscape)) is not None else 0,
-        "probes": [{"name": probe.name, "harmful": probe.harmful, "prompts": probe.prompts} for probe in probes],
-        "points": [
-            {
-                "id": numbers[point],
-                "coords": point.coords,
-                "effective": next(iter(found.values())).effective,
-                "waypoint": point.waypoint,
-                "off": next(iter(found.values())).off,
-                "figures": [_figure(probe, found.get(probe.name)) for probe in probes],
-                "answers": [_opinions(store, judges, point, probe) for probe in probes],
-            }
-            for point, found in here.items()
-        ],
-        "agreement": _agreement(landscape, judges, [probe.name for probe in probes]),
-        "curves": _curves(landscape, place),
-        "marks": _marks(landscape, place),
-        "safeBelow": landscape.safe_below,
-        "rounded": store.survey.dtype != "float32",
-        "total": extent_of(landscape).total,
-        **(_plane(landscape) if landscape.subspace == "plane" else _lines(landscape)),
-    }
+class ReadingData(TypedDict):
+    """A figure at one effective α, with its 95 % interval."""
+
+    x: float
+    value: float
+    low: float
+    high: float
 
 
-def _by_point(landscape: Landscape) -> dict[Point, dict[str, PointFigures]]:
-    """The figures of each point by probe."""
-    found: dict[Point, dict[str, PointFigures]] = {}
-    for figures in landscape.points:
-        found.setdefault(_place(figures), {})[figures.probe] = figures
-    return found
+class FigureData(TypedDict):
+    """The ASR or, of harmless prompts, the over-refusal of one probe at one point, in percent."""
+
+    n: int
+    count: int
+    value: float
+    low: float
+    high: float
 
 
-def _figure(probe: PromptProbe, figures: PointFigures | None) -> dict[str, float] | None:
-    """What is read off a probe's answers at a point: the ASR, or the over-refusal."""
-    if figures is None or figures.count is None:
-        return None
-    low, high = wilson(figures.count, figures.n)
-    return {
-        "n": figures.n,
-        "count": figures.count,
-        "value": 100.0 * figures.count / figures.n,
-        "low": low,
-        "high": high,
-    }
+class OpinionData(TypedDict):
+    """The verdicts of one judge on the answers to one probe at one point."""
+
+    outcomes: str
+    """One character an answer: the number of its outcome, `-` where the judge has not read it."""
+    probabilities: Sequence[float | None] | None
+    """The probability of compliance an answer; null where the judge states none."""
 
 
-def _opinions(store: Store, judges: Sequence[str], point: Point, probe: PromptProbe) -> list[dict[str, object]]:
-    """Judge by judge, what it called the answers, one digit each (`-` before it read one), and, where it states any,
-    the probability that they complied. A probability of four figures is as many as anybody reads.
-    """
-    digits, given = (
-        {outcome: str(number) for number, outcome in enumerate(Outcome)},
-        store.verdicts.at(point, probe.name),
-    )
-    found: list[dict[str, object]] = []
-    for judge in judges:
-        verdicts = [there.get(judge) for there in given]
-        stated = [None if v is None or v.probability is None else round(v.probability, 4) for v in verdicts]
-        found.append(
-            {
-                "outcomes": "".join("-" if verdict is None else digits[verdict.outcome] for verdict in verdicts),
-                "probabilities": stated if any(value is not None for value in stated) else None,
-            }
-        )
-    return found
+class PointData(TypedDict):
+    """A measured point."""
+
+    id: int
+    """Its number among the survey's points, which stays the same while a run grows."""
+    coords: Sequence[float]
+    effective: Sequence[float]
+    waypoint: int | None
+    """The number of a checkpoint of the trajectory."""
+    off: float
+    """The share of a checkpoint's squared distance from the origin that lies outside of the subspace."""
+    figures: Sequence[FigureData | None]
+    """One a probe."""
+    answers: Sequence[Sequence[OpinionData]]
+    """One a probe, in each one a judge."""
 
 
-def _agreement(landscape: Landscape, judges: Sequence[str], probes: Sequence[str]) -> list[dict[str, object]]:
-    """Each pair of judges on each probe, by their numbers; `at` has (answers, agree %, κ) of each point of the page."""
-    found = []
-    for agreement in landscape.agreement:
-        places = [_place(point) for point in landscape.points if point.probe == agreement.probe]
-        figures = zip(agreement.n_at, agreement.agree_at, agreement.kappa_at, strict=True)
-        at = dict(zip(places, figures, strict=True))
-        found.append(
-            {
-                "judges": [judges.index(judge) for judge in agreement.judges],
-                "probe": probes.index(agreement.probe),
-                "table": agreement.table,
-                "at": [at.get(point) for point in _by_point(landscape)],
-            }
-        )
-    return found
+class ProbeData(TypedDict):
+    """A probe of prompts."""
+
+    name: str
+    harmful: bool
+    prompts: Sequence[str]
 
 
-def _place(figures: PointFigures) -> Point:
-    return Point(figures.line, figures.coords, figures.waypoint)
+class AgreementData(TypedDict):
+    """How far two judges agree on one probe; judges, probe and points by their places in the payload."""
+
+    judges: Sequence[int]
+    probe: int
+    table: Sequence[Sequence[int]]
+    at: Sequence[tuple[int, float | None, float | None] | None]
+    """A point's answers that both judges scored, the share on which they agree in percent, and Cohen's κ."""
 
 
-def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[dict[str, object]]:
-    """The ways through the points that the reader can follow: lines, the rows of a plane, the checkpoints."""
+class CurveData(TypedDict):
+    """A path through points that the reader can follow: a line, a row of a plane, the checkpoints."""
 
-    def curve(kind: str, label: str, grid: Sequence[float], points: Iterable[Point]) -> dict[str, object]:
-        return {"kind": kind, "label": label, "grid": grid, "points": [place.get(point) for point in points]}
-
-    if landscape.subspace == "plane":
-        across, up = (axis.grid for axis in landscape.axes)
-        found = [
-            curve("row", f"β = {_short(beta)}", across, (Point(None, (alpha, beta)) for alpha in across))
-            for beta in reversed(up)
-        ]
-    else:
-        found = [
-            curve("line", label_of(line, axis), grid, (Point(line if a else None, (a,)) for a in grid))
-            for line, axis in enumerate(landscape.axes)
-            for grid in (places_of(landscape, line),)
-        ]
-    if passed := waypoints_of(landscape):
-        numbers = [sample.waypoint or 0 for sample in passed]
-        places = (Point(None, (), number) for number in numbers)
-        found.append(curve("checkpoints", "checkpoints", [number + 1 for number in numbers], places))
-    return found
+    kind: Literal["line", "row", "checkpoints"]
+    label: str
+    grid: Sequence[float]
+    points: Sequence[int | None]
+    """By place in the payload, one a value of the grid; null where it is not measured."""
 
 
-def _short(beta: float) -> str:
-    return signed(beta, 4).rstrip("0").rstrip(".") if beta else "0"
+class MarkData(TypedDict):
+    """A named model other than the origin."""
+
+    label: str
+    point: int
 
 
-def _marks(landscape: Landscape, place: Mapping[Point, int]) -> list[dict[str, object]]:
-    """The models that have a name, beside the origin."""
-    marks = (("other model", other_model(landscape)), ("third model", third_model(landscape)))
-    found = []
-    for label, sample in marks:
-        if sample is not None:
-            line = 0 if landscape.subspace == "lines" else None
-            point = Point(line if sample.waypoint is None else None, sample.coords, sample.waypoint)
-            found.append({"label": label, "point": place[point]})
-    return found
+class CourseData(TypedDict):
+    """A figure along α."""
+
+    kind: str
+    label: str
+    readings: Sequence[ReadingData]
 
 
-def _lines(landscape: Landscape) -> dict[str, object]:
-    courses, measures = courses_of(landscape), measure_courses(landscape)
-    names = measure_labels((course.probe, course.kind) for course in measures)
+class SharesData(TypedDict):
+    """The shares of the outcomes along a stretch of α without a gap."""
 
-    def course(given: Course, label: str) -> dict[str, object]:
-        return {"kind": given.kind, "label": label, "readings": [reading._asdict() for reading in given.readings]}
-
-    return {
-        "mean": [reading._asdict() for reading in mean_of(curves_of(landscape))],
-        "edges": mean_edges(landscape),
-        "low": min(axis.low for axis in landscape.axes),
-        "high": max(axis.high for axis in landscape.axes),
-        "title": title_of(landscape.axes[0]),
-        "between": isinstance(landscape.axes[0], InterpolationAxis),
-        "courses": [course(c, f"“{plain(c.probe)}”") for c in courses] if len(courses) > 1 else [],
-        "measures": [course(c, names[c.probe]) for c in measures],
-        "stack": _stack(landscape),
-    }
+    x: Sequence[float]
+    percent: Mapping[str, Sequence[float]]
 
 
-def _stack(landscape: Landscape) -> dict[str, object] | None:
-    """The outcomes along α, stacked, and the strict ASR; None where no judge tells noise from compliance."""
-    pieces = shares_of(landscape)
-    if not pieces:
-        return None
-    judge, shown = seen_by(landscape)
-    strict = strict_course(landscape)
-    return {
-        "judge": plain(judge),
-        "shown": plain(shown, 60),
-        "pieces": [{"x": piece.x, "percent": piece.percent} for piece in pieces],
-        "strict": [[reading._asdict() for reading in piece] for piece in strict.pieces] if strict else [],
-    }
+class StackData(TypedDict):
+    """The shares of the outcomes along α, stacked, and the ASR that counts compliance alone."""
+
+    judge: str
+    shown: str
+    pieces: Sequence[SharesData]
+    strict: Sequence[Sequence[ReadingData]]
 
 
-def _plane(landscape: Landscape) -> dict[str, object]:
-    first, *further = layers_of(landscape)
-    names = measure_labels((layer.probe, layer.kind) for layer in further if layer.kind != "asr")
-    judge = shortened(seen_by(landscape)[0], 40)
-    # as they stand in a select, which takes text
-    named = [
-        (first, "ASR"),
-        *((layer, f"{layer.kind}, {judge} judge") for layer in outcome_layers(landscape)),
-        *((layer, names.get(layer.probe) or f"ASR, “{layer.probe}”") for layer in further),
-    ]
-    alphas, betas = mesh_of(landscape)
+class ScaleData(TypedDict):
+    """The α axis of lines."""
 
-    def cell(value: float, kind: str) -> float | None:
-        if not math.isfinite(value):
-            return None
-        return min(value, WORST) if kind == "perplexity" else value
+    low: float
+    high: float
+    title: str
 
-    return {
-        "across": landscape.axes[0].grid,
-        "up": landscape.axes[1].grid,
-        "alphas": alphas.tolist(),
-        "betas": betas.tolist(),
-        "headings": [heading_of(place, landscape.axes) for place in (0, 1)],
-        "between": isinstance(landscape.axes[0], InterpolationAxis),
-        "layers": [
-            {
-                "kind": layer.kind,
-                "label": label,
-                "values": [[cell(value, layer.kind) for value in row] for row in layer.values.tolist()],
-            }
-            for layer, label in named
-        ],
-    }
+
+class LinesData(TypedDict):
+    """What is drawn of a run over lines."""
+
+    scale: ScaleData
+    between: bool
+    mean: Sequence[ReadingData]
+    edges: tuple[float, float] | None
+    courses: Sequence[CourseData]
+    measures: Sequence[CourseData]
+    stack: StackData | None
+
+
+class LayerData(TypedDict):
+    """One figure over a plane."""
+
+    kind: str
+    label: str
+    values: Sequence[Sequence[CellData]]
+
+
+class PlaneData(TypedDict):
+    """What is drawn of a run over a plane."""
+
+    across: Sequence[float]
+    up: Sequence[float]
+    alphas: Sequence[Sequence[float]]
+    betas: Sequence[Sequence[float]]
+    headings: Sequence[str]
+    between: bool
+    layers: Sequence[LayerData]
+
+
+class RunPayload(TypedDict):
+    """The data of a run's page."""
+
+    run: str
+    """The name by which the server knows the run; empty in a file."""
+    outcomes: Sequence[str]
+    judges: Sequence[str]
+    finest: int
+    """The judge that tells noise from compliance, else the first."""
+    probes: Sequence[ProbeData]
+    points: Sequence[PointData]
+    agreement: Sequence[AgreementData]
+    curves: Sequence[CurveData]
+    marks: Sequence[MarkData]
+    safe_below: float
+    rounded: bool
+    """Whether the weights are of a dtype that rounds moves."""
+    lines: LinesData | None
+    plane: PlaneData | None
+    """Exactly one of `lines` and `plane` is given."""
+
+
+class AnswersBlock(TypedDict):
+    """What the model said at one point. Texts and reasons are stored once; rows hold their places."""
+
+    judges: Sequence[str]
+    finishes: Sequence[str]
+    texts: Sequence[str]
+    reasons: Sequence[str]
+    answers: Sequence[Sequence[Sequence[int]]]
+    """One list a probe, one row an answer: text, finish, tokens, then a reason a judge (-1: not read)."""
+
+
+class ComparedCurve(TypedDict):
+    """The ASR of one run along α, cut where a point is not measured."""
+
+    label: str
+    pieces: Sequence[Sequence[ReadingData]]
+
+
+class ComparedCourse(TypedDict):
+    """A further figure of one run, by the run's number."""
+
+    run: int
+    pieces: Sequence[Sequence[ReadingData]]
+
+
+class ComparedMeasure(TypedDict):
+    """A further figure of all runs in which it is measured."""
+
+    kind: str
+    label: str
+    runs: Sequence[ComparedCourse]
+
+
+class ComparedLines(TypedDict):
+    """Several runs over lines."""
+
+    scale: ScaleData
+    between: bool
+    runs: Sequence[ComparedCurve]
+    measures: Sequence[ComparedMeasure]
+
+
+class PlaceData(TypedDict):
+    """Where a named model lies on a plane."""
+
+    label: str
+    place: Sequence[float]
+    asr: float
+
+
+class ComparedMap(TypedDict):
+    """The ASR of one run over its plane."""
+
+    label: str
+    across: Sequence[float]
+    up: Sequence[float]
+    values: Sequence[Sequence[CellData]]
+    marks: Sequence[PlaceData]
+
+
+class ComparedPlanes(TypedDict):
+    """Several runs over planes."""
+
+    headings: Sequence[str]
+    runs: Sequence[ComparedMap]
+
+
+class ComparisonPayload(TypedDict):
+    """The data of a comparison's page."""
+
+    safe_below: float
+    rounded: bool
+    lines: ComparedLines | None
+    planes: ComparedPlanes | None
+    """Exactly one of `lines` and `planes` is given."""
+
+
+class NoticePayload(TypedDict):
+    """The data of a page that says why there is no other one."""
+
+    run: str | None
+    """A run whose page this becomes when its first point is measured."""
+
+
+def readings_of(readings: Iterable[Reading]) -> list[ReadingData]:
+    """Return a curve's readings as the scripts read them."""
+    return [{"x": r.x, "value": r.value, "low": r.low, "high": r.high} for r in readings]
+
+
+def cells_of(values: Array, worst: float = math.inf) -> list[list[CellData]]:
+    """Return a map's values, cut at `worst`; None where they are not finite."""
+    return [[min(value, worst) if math.isfinite(value) else None for value in row] for row in values.tolist()]

@@ -1,4 +1,4 @@
-"""The list of runs under a directory, and the page that stands where there is no run to show yet."""
+"""The list of the runs under a directory, and the page that says why a run or a comparison cannot be shown."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from safescape.landscape import Landscape
 from safescape.store import Store
 from safescape.survey import InterpolationAxis, Plane, Survey
 from safescape.views.pages.document import Document, Home, compose
+from safescape.views.pages.payload import NoticePayload
 from safescape.views.text.verdict import Verdict, verdict_of
 from safescape.views.text.words import counted
 
-__all__ = ["Glance", "Row", "compose_notice", "compose_shelf", "glance_of", "row_of"]
+__all__ = ["Glance", "Row", "compose_notice", "compose_run_list", "glance_of", "row_of"]
 
 
 class Glance(NamedTuple):
-    """What a landscape comes to, in a line of the list."""
+    """What the list shows of a landscape."""
 
     verdict: Verdict
     complete: bool
 
 
 def glance_of(landscape: Landscape) -> Glance:
-    """Return what the list says of a landscape."""
+    """Return what the list shows of a landscape."""
     return Glance(verdict_of(landscape), landscape.complete)
 
 
@@ -34,32 +35,33 @@ class Row(NamedTuple):
     """One run in the list."""
 
     name: str
-    """The run's directory, from the one that is shown; hostile text, as all that follows."""
+    """The run directory's path below the listed directory. This and all further texts are untrusted."""
     problem: str = ""
-    """Why it cannot be read; then nothing else is known."""
+    """Why the run cannot be read; then nothing else is known."""
     model: str = ""
     subject: str = ""
     points: str = ""
     finished: int = 0
     share: float | None = None
-    """Of its points that are measured; None of a finished run, and where nobody knows how many there will be."""
+    """The share of its points that is measured, 0 to 1; None if it is finished, or adaptive (the total is unknown)."""
     when: str = ""
-    tone: str = ""
-    headline: str = ""
+    """Local time of the last measured point."""
+    verdict: Verdict | None = None
+    """None while it is not computed."""
 
     @property
     def address(self) -> str:
-        """Where its page is."""
+        """The address of its page."""
         return "/run?" + urlencode({"run": self.name})
 
 
 def row_of(name: str, store: Store, glance: Glance | None) -> Row:
-    """Return a run's line in the list.
+    """Return a run's row in the list.
 
     Args:
-        name: What the server calls it.
+        name: The name by which the server knows the run.
         store: The run.
-        glance: None: nothing is measured, or it was not read yet.
+        glance: None while nothing is measured or the landscape is not computed.
 
     """
     survey, finished = store.survey, len(store.points.finished())
@@ -79,36 +81,33 @@ def row_of(name: str, store: Store, glance: Glance | None) -> Row:
         finished=finished,
         share=None if total is None or finished == total else finished / total,
         when="" if newest is None else _local(newest),
-        tone=glance.verdict.tone if glance else "",
-        headline=glance.verdict.headline if glance else "",
+        verdict=glance.verdict if glance else None,
     )
 
 
-def compose_shelf(place: Path, rows: Sequence[Row], version: str) -> Document:
+def compose_run_list(place: Path, rows: Sequence[Row], version: str) -> Document:
     """Return the list of the runs under a directory."""
     home = Home(served=True, version=version)
-    return compose(
-        "runs.html.j2", ("source.js", "runs.js"), {}, home=home, plots=False, place=str(place), rows=list(rows)
-    )
+    return compose("run_list.html.j2", "run_list.js", {}, home=home, plots=False, place=str(place), rows=list(rows))
 
 
 def compose_notice(title: str, headline: str, detail: str, *, run: str | None = None, version: str = "") -> Document:
-    """Return a page that says why there is none.
+    """Return a page that says why there is no other one.
 
     Args:
         title: What was asked for.
         headline: What is the matter.
         detail: What to do.
-        run: A run whose page it becomes when there is more of it.
-        version: How much of that there is.
+        run: A run whose page this becomes when its first point is measured.
+        version: The version of that run.
 
     """
-    home = Home(served=True, version=version)
+    data: NoticePayload = {"run": run}
     return compose(
         "notice.html.j2",
-        ("notice.js",),
-        {"run": run},
-        home=home,
+        "notice.js",
+        data,
+        home=Home(served=True, version=version),
         plots=False,
         title=title,
         headline=headline,

@@ -1,0 +1,205 @@
+// The landscape over lines: ASR over α, one curve a direction or a probe; beneath it the shares of the outcomes, then
+// over-refusal and capability.
+
+import {
+  STYLES, axisStyle, band, decadesOf, isNarrow, layoutOverAlpha, legendAt, modelLine, styleOf, transparent,
+} from "./charts.js";
+import { colour, intervalText, percent, signed } from "./dom.js";
+import { checkpoints, data, hover, lines, linesData, origin, points } from "./run.js";
+
+/** @import { Style } from "./charts.js" */
+/** @import { Point } from "./run.js" */
+
+export const tracesOfLines = () =>
+  [...(linesData().courses.length ? probeTraces() : directionTraces()), ...strictTraces(), ...modelTraces(), ...stackTraces(), ...measureTraces()];
+
+/** @param {Point} point */
+const asrOf = (point) => point.figures[0]?.value ?? null;
+
+/** What traces of points share: a click finds the point by its number.
+ * @param {Point[]} along
+ */
+export const pointTrace = (along) => ({
+  customdata: along.map((point) => point.number), text: along.map(hover), hovertemplate: "%{text}<extra></extra>",
+});
+
+/** @param {Style} style */
+const markerOf = (style) => ({ size: 8, symbol: style.symbol, line: { width: 1, color: colour("--panel") } });
+
+function directionTraces() {
+  const { mean } = linesData();
+  const narrow = isNarrow();
+  const isOne = lines.length === 1;
+  const isCrowd = lines.length > STYLES;
+  const begun = lines.filter((curve) => isOne || curve.steps.length > 1);
+  /** @type {Figure[]} */
+  const found = begun.flatMap((curve) => {
+    const style = styleOf(curve.number, isCrowd);
+    const along = curve.steps.map(({ point }) => point);
+    const readings = along.flatMap((point) => (point.figures[0] ? [{ ...point.figures[0], x: point.effective[0] }] : []));
+    const legendgroup = isCrowd ? "lines" : `line ${curve.number}`;
+    return [...band(readings, style.colour, legendgroup, isCrowd ? 0.06 : 0.16), {
+      ...pointTrace(along), x: along.map((point) => point.effective[0]), y: along.map(asrOf), type: "scatter", mode: "lines+markers", legendgroup,
+      name: isCrowd ? "each direction" : narrow ? curve.label.split(" (")[0] : curve.label, showlegend: !isCrowd || curve === begun[0],
+      line: { color: style.colour, width: isOne ? 2.5 : 1.5 }, marker: markerOf(style),
+    }];
+  });
+  if (mean.length) {
+    found.push({
+      x: mean.map((r) => r.x), y: mean.map((r) => r.value), type: "scatter", mode: "lines",
+      name: narrow ? "mean" : "mean of the directions", line: { color: colour("--ink"), width: 3 },
+      hovertemplate: "mean of the directions: ASR %{y:.1f} %<extra></extra>",
+    });
+  }
+  return found;
+}
+
+function probeTraces() {
+  return linesData().courses.flatMap(({ label, readings }, number) => {
+    const style = styleOf(number);
+    // the curve of a single line leads to its points; a mean has none
+    const along = number === 0 && lines.length === 1 ? lines[0].steps.map(({ point }) => point) : [];
+    const text = readings.map((r, n) => (along[n] ? hover(along[n]) : `<b>probe ${number + 1}</b><br>ASR ${percent(r.value)}<br>${intervalText(r)}`));
+    return [...band(readings, style.colour, `probe ${number}`, 0.14), {
+      ...pointTrace(along), text, x: readings.map((r) => r.x), y: readings.map((r) => r.value), type: "scatter", mode: "lines+markers",
+      name: label, legendgroup: `probe ${number}`, line: { color: style.colour, width: 2.5, dash: style.dash }, marker: markerOf(style),
+    }];
+  });
+}
+
+// The origin, the other models, the checkpoints of a trajectory.
+function modelTraces() {
+  /** @param {Point} point @param {string} name @param {number} size @param {string} symbol */
+  const mark = (point, name, size, symbol) => ({
+    ...pointTrace([point]), x: [point.effective[0]], y: [asrOf(point)], type: "scatter", mode: "markers", name,
+    marker: { size, symbol, color: colour("--panel"), line: { width: 3, color: colour("--ink") } },
+  });
+  return [
+    ...(origin ? [mark(origin, originName(), 15, "circle")] : []),
+    ...data.marks.map(({ label, point }) => mark(points[point], label, 13, "diamond")),
+    ...trajectory(asrOf),
+  ];
+}
+
+export const originName = () => (isNarrow() ? "origin" : "origin: the model under test");
+
+/**
+ * Return the trace of the checkpoints, numbered in their order; none without checkpoints.
+ * @param {(point: Point) => number | null} heightOf
+ */
+export function trajectory(heightOf) {
+  if (!checkpoints) return [];
+  const along = checkpoints.steps.map(({ point }) => point);
+  return [{
+    ...pointTrace(along), x: along.map((point) => point.effective[0]), y: along.map(heightOf), type: "scatter", mode: "lines+markers+text",
+    name: isNarrow() ? "checkpoints" : "checkpoints of the trajectory", line: { color: colour("--trajectory"), width: 2 },
+    marker: { size: 17, color: colour("--trajectory"), line: { width: 1.5, color: colour("--panel") } },
+    text: checkpoints.steps.map(({ at }) => String(at)), textfont: { size: 10, color: colour("--panel") },
+    hovertext: along.map(hover), hovertemplate: "%{hovertext}<extra></extra>",
+  }];
+}
+
+// The ASR that counts compliance alone, where the ASR also counts noise.
+const strictTraces = () => (linesData().stack?.strict ?? []).map((piece, n) => ({
+  x: piece.map((r) => r.x), y: piece.map((r) => r.value), type: "scatter", mode: "lines", legendgroup: "strict", showlegend: n === 0,
+  name: isNarrow() ? "strict ASR" : "strict ASR, complied alone", line: { color: colour("--complied"), width: 2, dash: "dash" }, customdata: [],
+  text: piece.map((r) => `strict ASR ${percent(r.value)}<br>${intervalText(r)}`), hovertemplate: "%{text}<extra></extra>",
+}));
+
+/** @type {Record<string, number>} */
+const opacities = { refused: 0.3, complied: 1, incoherent: 0.75, unscored: 0.6 };
+
+// The shares of the outcomes, stacked: told apart by colour, by their order, and noise by its hatching.
+function stackTraces() {
+  return (linesData().stack?.pieces ?? []).flatMap(({ x, percent: shares }, n) => Object.entries(shares).map(([outcome, y]) => {
+    const fill = transparent(colour(`--${outcome}`), opacities[outcome]);
+    const text = x.map((at, place) => [
+      `<b>α = ${signed(Number(at.toPrecision(4)))}</b>`, ...Object.entries(shares).map(([name, values]) => `${name} ${percent(values[place])}`),
+    ].join("<br>"));
+    return {
+      x, y, text, type: "scatter", mode: "lines", yaxis: "y4", stackgroup: `answers ${n}`, legendgroup: outcome, name: outcome,
+      showlegend: n === 0, line: { width: 0.5, color: colour("--soft") }, fillcolor: fill, hovertemplate: "%{text}<extra></extra>",
+      ...(outcome === "incoherent" && { fillpattern: { shape: "/", size: 7, solidity: 0.2, bgcolor: fill, fgcolor: colour("--ink"), fgopacity: 0.5 } }),
+    };
+  }));
+}
+
+/** @type {Record<string, string>} */
+const symbols = { over_refusal: "square", accuracy: "triangle-up", perplexity: "triangle-down" };
+
+function measureTraces() {
+  const { measures } = linesData();
+  return measures.flatMap(({ kind, label, readings }, number) => {
+    const isPerplexity = kind === "perplexity";
+    const [axis, unit] = isPerplexity ? ["y3", ""] : ["y2", " %"];
+    const isFirst = measures.findIndex((other) => other.kind === kind) === number;
+    return [...band(readings, colour(`--${kind}`), `measure ${number}`, 0.14, axis), {
+      x: readings.map((r) => r.x), y: readings.map((r) => r.value), type: "scatter", mode: "lines+markers", yaxis: axis,
+      name: label, legendgroup: `measure ${number}`, line: { color: colour(`--${kind}`), width: 2, dash: isFirst ? "solid" : "dash" },
+      marker: { size: 7, symbol: symbols[kind] }, customdata: [],
+      text: readings.map((r) => `<b>${label} ${r.value.toFixed(1)}${unit}</b><br>${intervalText(r, unit)}`), hovertemplate: "%{text}<extra></extra>",
+    }];
+  });
+}
+
+/**
+ * Return where a point lies: among the stacked answers, if there are any, and on the curve.
+ * @param {Point} point
+ * @returns {{ x: number[], y: (number | null)[], z?: (number | null)[] }[]}
+ */
+export function selectedOnLines(point) {
+  const [x] = point.effective;
+  return [...(linesData().stack ? [{ x: [x, x], y: [0, 100] }] : []), { x: [x], y: [asrOf(point)] }];
+}
+
+/** Return where each panel lies, from the top, in shares of the height. */
+export function panelsOfLines() {
+  const { measures, stack } = linesData();
+  if (stack && measures.length) return { asr: [0.58, 1], stack: [0.285, 0.47], measures: [0, 0.2] };
+  if (stack) return { asr: [0.44, 1], stack: [0, 0.33] };
+  if (measures.length) return { asr: [0.44, 1], measures: [0, 0.33] };
+  return { asr: [0, 1] };
+}
+
+export function layoutOfLines() {
+  const narrow = isNarrow();
+  const { edges, measures: drawn, scale, stack: outcomes } = linesData();
+  const { asr: upper, stack, measures } = panelsOfLines();
+  const { shapes, annotations, ...over } = layoutOverAlpha({ ...data, ...scale }, upper, measures ? "y2" : stack ? "y4" : "y");
+  shapes.push(...data.marks.map(({ point }) => modelLine(points[point].effective[0], upper[0])));
+  if (edges) {
+    const [x0, x1] = edges;
+    const inset = 0.19 * (scale.high - scale.low);
+    shapes.push(
+      { type: "rect", yref: "paper", x0, x1, y0: upper[0], y1: 1, layer: "below", line: { width: 0 }, fillcolor: colour("--basin") },
+      { type: "line", yref: "paper", x0, x1, y0: 1.01, y1: 1.01, line: { color: colour("--safe"), width: 3 } },
+    );
+    annotations.push({
+      x: Math.min(Math.max((x0 + x1) / 2, scale.low + inset), scale.high - inset), yref: "paper", y: 1.02, yanchor: "bottom", showarrow: false,
+      text: `safe basin, ${signed(Number(x0.toFixed(2)))} to ${signed(Number(x1.toFixed(2)))}`, font: { size: 12, color: colour("--safe") },
+    });
+  }
+  if (stack && outcomes) {
+    annotations.push({
+      xref: "paper", x: 0, xanchor: "left", yref: "paper", y: stack[1] + 0.005, yanchor: "bottom", showarrow: false,
+      text: narrow ? `outcomes, “${outcomes.judge}” judge` : `Outcomes of the answers, “${outcomes.judge}” judge${outcomes.shown}`,
+      font: { size: 12, color: colour("--ink") },
+    });
+  }
+  const axis = axisStyle();
+  const perplexities = drawn.filter(({ kind }) => kind === "perplexity").flatMap(({ readings }) => readings);
+  const legend = measures && stack ? -0.6 / 7 : measures || stack ? -0.6 / 5 : narrow ? -0.24 : -0.2;
+  return {
+    ...over, shapes, annotations, legend: legendAt(legend),
+    ...(stack && {
+      yaxis4: { ...axis, domain: stack, range: [0, 100], dtick: 50, showgrid: false, title: { text: narrow ? "%" : "answers, %", standoff: 6 } },
+    }),
+    ...(measures && {
+      yaxis2: { ...axis, domain: measures, range: [-4, 104], dtick: 50, title: { text: narrow ? "%" : "rate, %", standoff: 6 } },
+      yaxis3: {
+        ...axis, overlaying: "y2", side: "right", type: "log", showgrid: false, dtick: 1, anchor: "x", range: decadesOf(perplexities),
+        title: { text: narrow ? "" : "perplexity", standoff: 6 }, visible: perplexities.length > 0,
+      },
+    }),
+  };
+}

@@ -1,0 +1,228 @@
+// Written by tools/payload_types.py from payload.py; change it there.
+
+/** A value of a map; null where it is not measured. */
+export type CellData = number | null;
+
+/** A figure at one effective α, with its 95 % interval. */
+export interface ReadingData {
+  x: number;
+  value: number;
+  low: number;
+  high: number;
+}
+
+/** The ASR or, of harmless prompts, the over-refusal of one probe at one point, in percent. */
+export interface FigureData {
+  n: number;
+  count: number;
+  value: number;
+  low: number;
+  high: number;
+}
+
+/** The verdicts of one judge on the answers to one probe at one point. */
+export interface OpinionData {
+  /** One character an answer: the number of its outcome, `-` where the judge has not read it. */
+  outcomes: string;
+  /** The probability of compliance an answer; null where the judge states none. */
+  probabilities: (number | null)[] | null;
+}
+
+/** A measured point. */
+export interface PointData {
+  /** Its number among the survey's points, which stays the same while a run grows. */
+  id: number;
+  coords: number[];
+  effective: number[];
+  /** The number of a checkpoint of the trajectory. */
+  waypoint: number | null;
+  /** The share of a checkpoint's squared distance from the origin that lies outside of the subspace. */
+  off: number;
+  /** One a probe. */
+  figures: (FigureData | null)[];
+  /** One a probe, in each one a judge. */
+  answers: OpinionData[][];
+}
+
+/** A probe of prompts. */
+export interface ProbeData {
+  name: string;
+  harmful: boolean;
+  prompts: string[];
+}
+
+/** How far two judges agree on one probe; judges, probe and points by their places in the payload. */
+export interface AgreementData {
+  judges: number[];
+  probe: number;
+  table: number[][];
+  /** A point's answers that both judges scored, the share on which they agree in percent, and Cohen's κ. */
+  at: ([number, number | null, number | null] | null)[];
+}
+
+/** A path through points that the reader can follow: a line, a row of a plane, the checkpoints. */
+export interface CurveData {
+  kind: "line" | "row" | "checkpoints";
+  label: string;
+  grid: number[];
+  /** By place in the payload, one a value of the grid; null where it is not measured. */
+  points: (number | null)[];
+}
+
+/** A named model other than the origin. */
+export interface MarkData {
+  label: string;
+  point: number;
+}
+
+/** A figure along α. */
+export interface CourseData {
+  kind: string;
+  label: string;
+  readings: ReadingData[];
+}
+
+/** The shares of the outcomes along a stretch of α without a gap. */
+export interface SharesData {
+  x: number[];
+  percent: Record<string, number[]>;
+}
+
+/** The shares of the outcomes along α, stacked, and the ASR that counts compliance alone. */
+export interface StackData {
+  judge: string;
+  shown: string;
+  pieces: SharesData[];
+  strict: ReadingData[][];
+}
+
+/** The α axis of lines. */
+export interface ScaleData {
+  low: number;
+  high: number;
+  title: string;
+}
+
+/** What is drawn of a run over lines. */
+export interface LinesData {
+  scale: ScaleData;
+  between: boolean;
+  mean: ReadingData[];
+  edges: [number, number] | null;
+  courses: CourseData[];
+  measures: CourseData[];
+  stack: StackData | null;
+}
+
+/** One figure over a plane. */
+export interface LayerData {
+  kind: string;
+  label: string;
+  values: CellData[][];
+}
+
+/** What is drawn of a run over a plane. */
+export interface PlaneData {
+  across: number[];
+  up: number[];
+  alphas: number[][];
+  betas: number[][];
+  headings: string[];
+  between: boolean;
+  layers: LayerData[];
+}
+
+/** The data of a run's page. */
+export interface RunPayload {
+  /** The name by which the server knows the run; empty in a file. */
+  run: string;
+  outcomes: string[];
+  judges: string[];
+  /** The judge that tells noise from compliance, else the first. */
+  finest: number;
+  probes: ProbeData[];
+  points: PointData[];
+  agreement: AgreementData[];
+  curves: CurveData[];
+  marks: MarkData[];
+  safe_below: number;
+  /** Whether the weights are of a dtype that rounds moves. */
+  rounded: boolean;
+  lines: LinesData | null;
+  /** Exactly one of `lines` and `plane` is given. */
+  plane: PlaneData | null;
+}
+
+/** What the model said at one point. Texts and reasons are stored once; rows hold their places. */
+export interface AnswersBlock {
+  judges: string[];
+  finishes: string[];
+  texts: string[];
+  reasons: string[];
+  /** One list a probe, one row an answer: text, finish, tokens, then a reason a judge (-1: not read). */
+  answers: number[][][];
+}
+
+/** The ASR of one run along α, cut where a point is not measured. */
+export interface ComparedCurve {
+  label: string;
+  pieces: ReadingData[][];
+}
+
+/** A further figure of one run, by the run's number. */
+export interface ComparedCourse {
+  run: number;
+  pieces: ReadingData[][];
+}
+
+/** A further figure of all runs in which it is measured. */
+export interface ComparedMeasure {
+  kind: string;
+  label: string;
+  runs: ComparedCourse[];
+}
+
+/** Several runs over lines. */
+export interface ComparedLines {
+  scale: ScaleData;
+  between: boolean;
+  runs: ComparedCurve[];
+  measures: ComparedMeasure[];
+}
+
+/** Where a named model lies on a plane. */
+export interface PlaceData {
+  label: string;
+  place: number[];
+  asr: number;
+}
+
+/** The ASR of one run over its plane. */
+export interface ComparedMap {
+  label: string;
+  across: number[];
+  up: number[];
+  values: CellData[][];
+  marks: PlaceData[];
+}
+
+/** Several runs over planes. */
+export interface ComparedPlanes {
+  headings: string[];
+  runs: ComparedMap[];
+}
+
+/** The data of a comparison's page. */
+export interface ComparisonPayload {
+  safe_below: number;
+  rounded: boolean;
+  lines: ComparedLines | null;
+  /** Exactly one of `lines` and `planes` is given. */
+  planes: ComparedPlanes | null;
+}
+
+/** The data of a page that says why there is no other one. */
+export interface NoticePayload {
+  /** A run whose page this becomes when its first point is measured. */
+  run: string | null;
+}
