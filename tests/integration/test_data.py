@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -17,7 +18,7 @@ from helpers.hub_server import HubServer, serving
 from safescape import ChoiceProbe
 from safescape.probes import catalogue, set_named, set_paths
 
-QUESTIONS = [
+QUESTIONS: list[dict[str, Any]] = [
     {"question": f'Question {n}, "quoted",\nin two lines?', "choices": ["one", "two, or", "3", "vier"], "answer": n % 4}
     for n in range(6)
 ]

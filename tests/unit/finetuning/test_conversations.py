@@ -12,7 +12,7 @@ from safescape.finetuning import Conversation, conversations_of, digest
 
 
 def turns(conversation: Conversation) -> list[tuple[str, str]]:
-    return [tuple(message) for message in conversation.messages]
+    return [(message.role, message.content) for message in conversation.messages]
 
 
 def csv_of(path: Path, rows: int, header: str = "goal,target") -> str:

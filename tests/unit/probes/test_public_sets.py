@@ -107,7 +107,7 @@ def test_data_for_a_finetune(data: str, turns: list[tuple[str, str]]) -> None:
         ),
         (
             lambda: further_probes(["choice:advbench"], None, None),
-            "--also choice:advbench: no such file; expected a CSV in the MMLU layout",
+            r"--also choice:advbench: cannot be read \(No such file or directory\); check the path",
         ),
         (lambda: conversations_of("mt-bench"), "--data mt-bench: holds .* no answers to train on"),
         (lambda: conversations_of("xstest"), "--data xstest: holds .* no answers to train on"),
