@@ -219,6 +219,7 @@ TEMPLATES = {
         "--chat-template FILE",
     ),
     "refuses this conversation": ("{{ raise_exception('no such role') }}", "no such role"),
+    "row 1: the chat template refuses": ("{{ messages[0].content + 1 }}", "can only concatenate str"),
 }
 
 

@@ -124,6 +124,7 @@ def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[P
         ({"max_asr": 0.0}, "--max-asr 0"),
         ({"data": "x", "capability": "y"}, "leave one out"),
         ({"capability": "over-refusal:builtin:benign"}, "--capability over-refusal"),
+        ({"capability": "foo"}, "--capability foo: no such probe; expected choice:"),
         ({"dtype": "int8"}, "--dtype int8"),
         ({"max_new_tokens": 0}, "--max-new-tokens 0"),
         ({"batch_size": 0}, "--batch-size 0"),
