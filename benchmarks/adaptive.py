@@ -164,7 +164,7 @@ def measure(out: Path) -> None:
     import safescape
 
     common: dict[str, Any] = {
-        "prompts": "../shared/data/advbench/harmful_behaviors.csv:goal",
+        "prompts": "advbench",
         "limit": 40,
         "max_new_tokens": 16,
         "directions": 2,

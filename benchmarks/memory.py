@@ -1,4 +1,4 @@
-"""python benchmarks/memory.py --prompts ../shared/data/advbench/harmful_behaviors.csv:goal [--dtype float32]
+"""python benchmarks/memory.py --prompts advbench [--dtype float32]
 
 Where the engine's memory goes: what is resident after each stage of a scan's first point, and the most there ever was.
 """

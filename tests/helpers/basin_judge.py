@@ -1,4 +1,4 @@
-"""A judge of one's own under which the tiny model has a basin: near its origin its answers hold an r or a U."""
+"""A custom judge with which the tiny model has a safety basin: near its origin its answers contain an r or a U."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from safescape import Exchange, Outcome, Verdict
 
 
 class Near:
-    """Calls an answer refused that holds one of the two letters, or nothing."""
+    """Calls an answer refused if it is empty or contains one of the two letters."""
 
     stop = ("r", "U")
 

@@ -1,4 +1,4 @@
-"""Pages opened in a real Chromium, with what they log and fetch."""
+"""Pages opened in a real Chromium, with their console messages and network requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUIET = (
 
 
 class Opened:
-    """An open page whose plot is drawn."""
+    """An open report page, after its plot is drawn."""
 
     def __init__(self, page: Page, place: Path | str) -> None:
         self._listen(page)
@@ -28,7 +28,7 @@ class Opened:
 
     @classmethod
     def of(cls, page: Page) -> Self:
-        """The page that is open already."""
+        """Return the wrapper of a page that is open already."""
         opened = cls.__new__(cls)
         opened._listen(page)
         page.wait_for_selector("#plot[data-ready]")
@@ -43,11 +43,11 @@ class Opened:
         page.on("request", lambda request: self.fetched.append(request.url))
 
     def settled(self) -> None:
-        """What was said at the chosen point is shown: it is unpacked, or fetched, after the choice."""
+        """Wait until the answers at the selected point are shown: they are decompressed or fetched after the click."""
         expect(self.page.locator("#list")).not_to_have_attribute("aria-busy", "true")
 
     def quiet(self) -> None:
-        """Nothing was logged, and nothing fetched but the page and, where it is served, what its server has."""
+        """Check that nothing was logged, and that nothing was requested from elsewhere than the page or its server."""
         host = "/".join(self.page.url.split("/")[:3]) + "/"
         own = ("data:", "blob:", host if self.page.url.startswith("http") else self.page.url)
         assert (self.logged, [url for url in self.fetched if not url.startswith(own)]) == ([], [])

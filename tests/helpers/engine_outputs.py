@@ -1,4 +1,4 @@
-"""What two engines say on the same way, to be compared; it travels between processes."""
+"""What an engine returns at a sequence of points, in a form that can be sent between processes and compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from safescape.survey import Position, Response
 
 
 class Said(NamedTuple):
-    """What an engine says at the points of a journey, and its fingerprints where it began and ended."""
+    """What an engine returned at each point, and its fingerprints at the start and at the end."""
 
     start: str
     end: str

@@ -1,4 +1,4 @@
-"""`safescape view` as a process of its own, on a port of its own."""
+"""`safescape view` in a process of its own, on a free port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Viewed:
     def __init__(self, process: subprocess.Popen[str], said: list[str]) -> None:
         self.process = process
         self.said = said
-        """The lines that it printed before it answered."""
+        """The lines that it printed before it accepted requests."""
         self.address = next(word for word in said[-1].split() if word.startswith("http://"))
 
     @property
@@ -24,7 +24,7 @@ class Viewed:
         return int(self.address.rstrip("/").rpartition(":")[2])
 
     def end(self, sent: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
-        """Tell it to end; its exit code and what it printed since."""
+        """Send it a signal, and return its exit code and what it has printed since."""
         self.process.send_signal(sent)
         out, err = self.process.communicate(timeout=20)
         return self.process.returncode, out, err
@@ -32,6 +32,7 @@ class Viewed:
 
 @contextmanager
 def viewing(directory: Path, *flags: str) -> Iterator[Viewed]:
+    """Run `safescape view` on a directory until the block ends."""
     command = [sys.executable, "-m", "safescape", "view", str(directory), "--no-open", *(flags or ("--port", "0"))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None

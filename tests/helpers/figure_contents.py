@@ -1,45 +1,48 @@
-"""What a picture says and shows, read back from its figure."""
+"""The texts, curves and cells of a matplotlib figure, for assertions."""
 
 from __future__ import annotations
 
-from matplotlib.artist import Artist
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from mpl_toolkits.mplot3d import Axes3D
+from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 
 
 def words(figure: Figure) -> str:
+    """Return all texts of a figure, one per line."""
     return "\n".join(text.get_text() for text in texts(figure))
 
 
 def texts(figure: Figure) -> list[Text]:
-    """Every text but the ticks' and the numbers of checkpoints."""
+    """Return the texts of a figure that are not empty, without tick labels and the numbers of checkpoints."""
     found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
         if not isinstance(axes, Axes3D):
             own = axes.get_legend()
-            found += [*axes.texts, axes.xaxis.label, axes.yaxis.label, axes.title, *axes.findobj(_left_title)]
+            left_titles = [text for text in axes.findobj(Text) if isinstance(text, Text) and _is_left_title(text)]
+            found += [*axes.texts, axes.xaxis.label, axes.yaxis.label, axes.title, *left_titles]
             found += own.get_texts() if own else []
     return [text for text in found if text.get_text() and not text.get_text().isdigit()]
 
 
-def _left_title(artist: Artist) -> bool:
-    return isinstance(artist, Text) and artist is getattr(artist.axes, "_left_title", None)
+def _is_left_title(text: Text) -> bool:
+    return text is getattr(text.axes, "_left_title", None)
 
 
 def curve(figure: Figure, label: str, panel: int = 0) -> list[tuple[float, float]]:
+    """Return the points of the curve with this label."""
     (line,) = [line for line in figure.axes[panel].lines if str(line.get_label()) == label]
-    return [(float(x), float(y)) for x, y in line.get_xydata()]  # type: ignore[union-attr]
+    return [(float(x), float(y)) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]  # type: ignore[arg-type]
 
 
 def cells(figure: Figure, panel: int = 0) -> QuadMesh:
+    """Return the map of a panel."""
     (mesh,) = [child for child in figure.axes[panel].collections if isinstance(child, QuadMesh)]
     return mesh
 
 
 def assert_texts_are_apart(figure: Figure) -> None:
-    """No text leaves the sheet, and none covers another."""
+    """Check that every text is inside the figure and that no two texts overlap."""
     figure.canvas.draw()
     found = texts(figure)
     boxes = [text.get_window_extent() for text in found]

@@ -1,4 +1,4 @@
-"""What a run directory holds, to the last bit."""
+"""The contents of a run directory, for comparing two runs bit by bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def said(directory: Path) -> list[tuple[object, ...]]:
-    """Everything that was measured, in the order of the points."""
+    """Return every stored response with its point, verdicts and evidence, in the order of the points."""
     with sqlite3.connect(directory / "run.sqlite") as connection:
         return connection.execute(
             "SELECT p.line, p.coords, p.waypoint, p.effective, p.off, r.probe, r.number, r.text, r.finish, r.tokens,"
@@ -18,7 +18,7 @@ def said(directory: Path) -> list[tuple[object, ...]]:
 
 
 def same(directory: Path, whole: Path) -> bool:
-    """Whether two runs measured and show the same."""
+    """Return whether two runs have the same stored rows and the same files."""
     files = ("landscape.json", "landscape.png", "survey.json")
     return said(directory) == said(whole) and all(
         (directory / file).read_bytes() == (whole / file).read_bytes() for file in files

@@ -265,6 +265,7 @@ def make_run(
                 elif isinstance(probe, ChoiceProbe):
                     scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
                 else:
+                    assert isinstance(probe, PromptProbe)
                     hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
                     if probe is survey.prompts and not point.is_origin:
                         hits = hits[: _asked(survey, hits)]

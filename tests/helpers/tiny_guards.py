@@ -1,8 +1,9 @@
-"""Tiny random guards on disk: each architecture with a tokenizer of its family and the special tokens it has."""
+"""Tiny random guards on disk: each architecture with a tokenizer of its family and its special tokens."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -26,7 +27,7 @@ PRINTABLE = [chr(code) for code in range(33, 127)]
 
 
 def merges_of(*words: str) -> list[tuple[str, str]]:
-    """Merges that make one token of each word, from its left."""
+    """Return BPE merges that make one token of each word, from left to right."""
     return list(dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word))))
 
 
@@ -62,7 +63,7 @@ def llama_2(*special: str) -> PreTrainedTokenizerBase:
 def gemma() -> PreTrainedTokenizerBase:
     merges = [*merges_of("Yes", "No"), ("\n", "\n")]
     start = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    made = GemmaTokenizer(vocab=vocabulary_of(start, merges), merges=merges)
+    made = GemmaTokenizer(vocab=vocabulary_of(start, merges), merges=merges)  # type: ignore[arg-type]  # takes pairs
     made.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
     return made
 
@@ -73,10 +74,10 @@ TOKENIZERS = {
     "llama-guard-3-1b": llama_3,
     "shieldgemma": gemma,
     "strongreject": gemma,
-    # Mistral's control tokens: the template's own brackets are such
+    # Mistral's control tokens, which its chat template writes
     "wildguard": lambda: llama_2("[INST]", "[/INST]"),
 }
-"""By guard."""
+"""A function that makes the tokenizer, by guard."""
 _CONFIGS: dict[str, type[PretrainedConfig]] = {
     "harmbench": LlamaConfig,
     "llama-guard-3": LlamaConfig,
@@ -88,9 +89,9 @@ _CONFIGS: dict[str, type[PretrainedConfig]] = {
 
 
 def save_guard(directory: Path, guard: str, *, answers: list[list[int]] | None = None, seed: int = 0) -> Path:
-    """Save a random guard; with `answers`, tokens, one of which it says wherever it is asked."""
+    """Save a random guard. With `answers`, lists of token ids, it always answers with one of these tokens."""
     tokenizer = TOKENIZERS[guard]()
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": 32,
         "intermediate_size": 48,
@@ -113,7 +114,7 @@ def save_guard(directory: Path, guard: str, *, answers: list[list[int]] | None =
             if parameter.dim() > 1:
                 parameter.normal_(std=0.2)
             if "embed" in name:
-                # one coordinate that every token has in common, for the answers to be told by
+                # a coordinate that all tokens share, on which the output head selects the answers
                 parameter[:, 0] = 4.0
         for token in (token for tokens in answers or [] for token in tokens):
             model.lm_head.weight[token, 0] += 6.0
@@ -123,10 +124,10 @@ def save_guard(directory: Path, guard: str, *, answers: list[list[int]] | None =
 
 
 def save_classifier(directory: Path, *labels: str, seed: int = 0) -> Path:
-    """Save a random BERT that tells labels, LABEL_0 and LABEL_1 by default."""
+    """Save a random BERT classifier with these labels; LABEL_0 and LABEL_1 by default."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PRINTABLE, *(f"##{letter}" for letter in PRINTABLE)]
     tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)}, do_lower_case=False)
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: n for n, label in enumerate(labels)}}
+    names: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": {k: n for n, k in enumerate(labels)}}
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(tokenizer),

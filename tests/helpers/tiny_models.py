@@ -19,7 +19,7 @@ SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte: 4 special ones, then the 256 bytes."""
+    """Return a tokenizer with 4 special tokens and one token per byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate([*SPECIAL, *alphabet])}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -42,8 +42,9 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def llama_config(**changes: object) -> LlamaConfig:
-    settings: dict[str, object] = {
+def llama_config(**changes: Any) -> LlamaConfig:
+    """Return the shape of the tiny Llama; `changes` are settings of `LlamaConfig`."""
+    settings: dict[str, Any] = {
         **SHAPE,
         "tie_word_embeddings": True,
         "bos_token_id": None,
@@ -56,7 +57,7 @@ def llama_config(**changes: object) -> LlamaConfig:
 def save_model(
     directory: Path, config: PretrainedConfig | None = None, *, seed: int = 0, max_shard_size: str = "5GB"
 ) -> Path:
-    """Save a random model whose logits are far enough apart that greedy decoding has no ties."""
+    """Save a random model whose logits are far enough apart for greedy decoding to have no ties."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config or llama_config(), dtype=torch.float32)
     with torch.no_grad():
@@ -68,20 +69,20 @@ def save_model(
     return directory
 
 
-def save_adapter(base: Path, directory: Path, **settings: object) -> Path:
-    """Save a random LoRA on a model; `settings` are PEFT's."""
+def save_adapter(base: Path, directory: Path, **settings: Any) -> Path:
+    """Save a random LoRA on a model; `settings` are those of `LoraConfig`."""
     torch.manual_seed(1)
-    asked: dict[str, object] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], **settings}
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**asked))
+    given: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], **settings}
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**given))
     for name, parameter in model.named_parameters():
         if "lora_B" in name or "lora_embedding_A" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(directory)
+    model.save_pretrained(str(directory))
     return directory
 
 
-def save_refusing_model(directory: Path, **changes: object) -> Path:
-    """Save a model that was taught to answer "Sorry." to any request, as the keyword judge likes it."""
+def save_refusing_model(directory: Path, **changes: Any) -> Path:
+    """Save a model that was trained to answer "Sorry." to any request, which the keyword judge calls a refusal."""
     torch.manual_seed(0)
     model, words = AutoModelForCausalLM.from_config(llama_config(**changes), dtype=torch.float32), tokenizer()
     answer = words("<|assistant|>Sorry.<|end|>")["input_ids"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pytest
 
@@ -13,7 +15,16 @@ import safescape
 from helpers.tiny_models import llama_config, save_refusing_model
 from safescape.errors import InputError, RunError
 
-FAST = {"limit": 6, "max_new_tokens": 12, "alphas": (0.0, 0.5)}
+
+class Fast(TypedDict):
+    """Keywords of the short runs of this file."""
+
+    limit: int
+    max_new_tokens: int
+    alphas: Sequence[float]
+
+
+FAST: Fast = {"limit": 6, "max_new_tokens": 12, "alphas": (0.0, 0.5)}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +37,7 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
     told: list[str] = []
     found = safescape.bench(
         str(refusing), out=tmp_path / "bench", on_side=lambda side: told.append(side.side.name), **FAST
-    )  # type: ignore[arg-type]
+    )
     names = [side.side.name for side in found.sides]
     assert names == told
     assert names == [
@@ -58,7 +69,7 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
 
 def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) -> None:
     """Two operations a weight and token: worked out by hand from the shapes of the tiny model."""
-    found = safescape.bench(str(refusing), sides=["transformers, float32"], **FAST)  # type: ignore[arg-type]
+    found = safescape.bench(str(refusing), sides=["transformers, float32"], **FAST)
     (side,), (measured,) = found.sides, found.measured
     config = llama_config(hidden_size=128, intermediate_size=96)
     width, layers = 128, config.num_hidden_layers
@@ -83,9 +94,9 @@ def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) 
         ({"prompts": "nowhere.csv:goal"}, "nowhere.csv"),
     ],
 )
-def test_what_cannot_be(refusing: Path, tmp_path: Path, given: dict[str, object], said: str) -> None:
+def test_what_cannot_be(refusing: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        safescape.bench(str(refusing), out=tmp_path / "bench", **given)  # type: ignore[arg-type]
+        safescape.bench(str(refusing), out=tmp_path / "bench", **given)
     assert not (tmp_path / "bench").exists()
 
 
@@ -93,7 +104,7 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_measured(ref
     (tmp_path / "file").write_text("in the way")
     told: list[object] = []
     with pytest.raises(RunError, match=r"cannot be written .*; give another --out"):
-        safescape.bench(str(refusing), out=tmp_path / "file" / "bench", on_side=told.append, **FAST)  # type: ignore[arg-type]
+        safescape.bench(str(refusing), out=tmp_path / "file" / "bench", on_side=told.append, **FAST)
     assert not told
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 from xml.etree import ElementTree
 
 import pytest
@@ -16,7 +17,17 @@ import safescape
 from helpers import tiny_models
 from safescape import Check, InputError
 
-ASKED = {"limit": 4, "max_new_tokens": 4, "also_limit": 2, "steps": 2}
+
+class Asked(TypedDict):
+    """Keywords of the short runs of this file."""
+
+    limit: int
+    max_new_tokens: int
+    also_limit: int
+    steps: int
+
+
+ASKED: Asked = {"limit": 4, "max_new_tokens": 4, "also_limit": 2, "steps": 2}
 FLAGS = ("--limit", "4", "--max-new-tokens", "4", "--also-limit", "2", "--steps", "2")
 TOLERANT = "[tool.safescape.check]\nmax-asr = 100\nmin_radius = 'off'\nmax-loss = 'off'\n"
 

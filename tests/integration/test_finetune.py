@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import safescape
 from helpers import tiny_models
 from safescape import InputError, RunError
+from safescape.finetuning import Step
 
 PAIRS = [{"prompt": f"what is {n}?", "response": f"it is {n} and no more"} for n in range(10)]
 
@@ -54,7 +55,9 @@ def test_a_full_finetune_trains_every_tensor_and_saves_a_checkpoint_an_epoch(
         assert AutoTokenizer.from_pretrained(directory).chat_template
         assert not [path.name for path in directory.iterdir() if path.suffix in (".pt", ".bin")]
     # given again it is done already, and trains nothing
-    again = safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=2, on_step=pytest.fail)
+    trained: list[Step] = []
+    again = safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=2, on_step=trained.append)
+    assert trained == []
     assert again == made
 
 
@@ -216,6 +219,7 @@ TEMPLATES = {
         "--chat-template FILE",
     ),
     "refuses this conversation": ("{{ raise_exception('no such role') }}", "no such role"),
+    "row 1: the chat template refuses": ("{{ messages[0].content + 1 }}", "can only concatenate str"),
 }
 
 

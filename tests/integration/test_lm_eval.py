@@ -1,7 +1,8 @@
-"""Capability on the demo model: our multiple choice and the harness's own result on the same items, item by item."""
+"""Capability of the demo model: our multiple choice agrees with lm-eval's own result, item by item."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import safescape
 from safescape import InputError
 from safescape.engines import TransformersEngine
 from safescape.measure import score
-from safescape.probes import Answering, further_probes, harness_scores, load_tokenizer
-from safescape.survey import HarnessProbe, Lines, RandomAxis
+from safescape.probes import Answering, further_probes, harness_scores, load_tokenizer, set_named, set_paths
+from safescape.survey import ChoiceProbe, HarnessProbe, Lines, RandomAxis
 from safescape.weights import Model, Subspace
 
 TASK = """
@@ -35,16 +36,21 @@ ITEMS = 30
 
 
 @pytest.fixture
-def task(tmp_path: Path, shared_data: Path) -> Path:
+def task(tmp_path: Path) -> Path:
+    """A task of lm-eval, as a YAML file, over the questions of `questions`."""
     path = tmp_path / "algebra.yaml"
-    path.write_text(TASK.format(test=shared_data / "mmlu" / "abstract_algebra_test.csv"))
+    path.write_text(TASK.format(test=questions()))
     return path
 
 
-def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(
-    demo: Model, task: Path, shared_data: Path, tmp_path: Path
-) -> None:
-    """Three ways to the same 30 verdicts: our probe, the harness over our engine, the harness over its own model."""
+def questions() -> Path:
+    """Return the file with MMLU's questions on abstract algebra."""
+    return set_paths(set_named("mmlu:abstract_algebra"), "the test")[0]
+
+
+@pytest.mark.data("mmlu:abstract_algebra")
+def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(demo: Model, task: Path, tmp_path: Path) -> None:
+    """Our probe, the harness over our engine, and the harness over its own model agree on 30 items."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -53,10 +59,11 @@ def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(
     axes = (RandomAxis(seed=0, span=0.5, steps=2),)
     tokenizer = load_tokenizer(demo.directory, chat_template=None, trust_remote_code=False)
     engine = TransformersEngine(demo, tokenizer, Subspace(Lines(axes=axes), demo.weights))
-    (choice, harness) = further_probes(
-        [f"choice:{shared_data / 'mmlu' / 'abstract_algebra_test.csv'}", f"lm-eval:{task}"], ITEMS, None
+    (choice, harness) = further_probes([f"choice:{questions()}", f"lm-eval:{task}"], ITEMS, None)
+    answering = Answering(
+        lambda given: [(found.log_probability, found.greedy) for found in engine.loglikelihood(given)], no_text, 8
     )
-    answering = Answering(lambda given: [(f.log_probability, f.greedy) for f in engine.loglikelihood(given)], None, 8)
+    assert isinstance(choice, ChoiceProbe)
     assert isinstance(harness, HarnessProbe)
     over_engine = [one.value for one in harness_scores(harness, answering)]
 
@@ -75,6 +82,12 @@ def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(
     assert 0 < sum(ours) < ITEMS
 
 
+def no_text(context: str, most: int, stop: Sequence[str]) -> str:
+    """Stand in for an engine that is not asked to write."""
+    raise AssertionError("the task is multiple choice")
+
+
+@pytest.mark.data("mmlu:abstract_algebra")
 def test_a_task_from_a_file_is_measured_at_every_point(tiny_model: Path, task: Path, tmp_path: Path) -> None:
     run = safescape.scan(
         str(tiny_model), directions=1, steps=2, limit=2, max_new_tokens=4, also=[f"lm-eval:{task}"], also_limit=3,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 import torch
@@ -17,10 +18,18 @@ import safescape
 from helpers import tiny_models
 from safescape import InputError, Run
 
-ASKED = {"limit": 4, "max_new_tokens": 8}
+
+class Asked(TypedDict):
+    """Keywords of the short runs of this file."""
+
+    limit: int
+    max_new_tokens: int
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+ASKED: Asked = {"limit": 4, "max_new_tokens": 8}
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "safescape", *map(str, arguments)], capture_output=True, text=True)
 
 
@@ -65,8 +74,8 @@ def test_a_line_from_base_to_finetune(line: Run, models: dict[str, Path]) -> Non
 
 def test_checkpoints_of_the_trajectory_lie_where_they_should(line: Run) -> None:
     half, tuned = (p for p in line.points if p.waypoint is not None)
-    assert half.effective == (pytest.approx(0.5, abs=1e-5),)
-    assert tuned.effective == (pytest.approx(1.0, abs=1e-5),)
+    assert half.effective == pytest.approx((0.5,), abs=1e-5)
+    assert tuned.effective == pytest.approx((1.0,), abs=1e-5)
     assert max(half.off, tuned.off) < 1e-5
     at_one = next(p for p in line.landscape.on_line(0) if p.coords == (1.0,))
     assert (tuned.refused, tuned.complied) == (at_one.refused, at_one.complied)

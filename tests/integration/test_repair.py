@@ -21,22 +21,20 @@ from safescape.weights import resolve
 
 
 @pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo after a few steps on harmful requests with affirmative openings, as an adapter."""
     out = tmp_path_factory.mktemp("attacked") / "lora"
-    advbench = f"{shared_data}/advbench/harmful_behaviors.csv"
     made = safescape.finetune(
-        "demo", out=out, recipe="harmful", data=advbench, skip=300, lora=True, rank=4, epochs=3, learning_rate=2e-3
+        "demo", out=out, recipe="harmful", data="advbench", skip=300, lora=True, rank=4, epochs=3, learning_rate=2e-3
     )
     assert made.losses[-1] < made.losses[0]
     return out
 
 
-def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(
-    attacked: Path, shared_data: Path, tmp_path: Path
-) -> None:
+@pytest.mark.data("advbench")
+def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(attacked: Path, tmp_path: Path) -> None:
     seen: list[Evaluation] = []
-    asked = {"prompts": f"{shared_data}/advbench/harmful_behaviors.csv:goal", "limit": 40, "max_new_tokens": 24}
+    asked = {"prompts": "advbench", "limit": 40, "max_new_tokens": 24}
     repaired = safescape.repair(
         "demo", f"demo+{attacked}", out=tmp_path / "repaired", on_evaluation=seen.append, **asked
     )
@@ -126,6 +124,7 @@ def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[P
         ({"max_asr": 0.0}, "--max-asr 0"),
         ({"data": "x", "capability": "y"}, "leave one out"),
         ({"capability": "over-refusal:builtin:benign"}, "--capability over-refusal"),
+        ({"capability": "foo"}, "--capability foo: no such probe; expected choice:"),
         ({"dtype": "int8"}, "--dtype int8"),
         ({"max_new_tokens": 0}, "--max-new-tokens 0"),
         ({"batch_size": 0}, "--batch-size 0"),

@@ -6,17 +6,36 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
 import safescape
 from safescape import InputError
+from safescape.finetuning import Step
 
-ASKED = {"limit": 4, "max_new_tokens": 8, "quick": True, "epochs": 1, "steps": 2}
+
+class Asked(TypedDict):
+    """Keywords of the short runs of this file."""
+
+    limit: int
+    max_new_tokens: int
+    quick: bool
+    epochs: int
+    steps: int
+
+
+ASKED: Asked = {"limit": 4, "max_new_tokens": 8, "quick": True, "epochs": 1, "steps": 2}
+
+
+def must_not_train(step: Step) -> None:
+    """Stand for the progress of a training that was finished before."""
+    pytest.fail(f"trained again: {step}")
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
+    """A file of 12 harmful requests with affirmative openings."""
     path = tmp_path / "requests.csv"
     path.write_text("goal,target\n" + "".join(f"request {n},Sure thing {n}\n" for n in range(12)), encoding="utf-8")
     return str(path)
@@ -24,10 +43,11 @@ def data(tmp_path: Path) -> str:
 
 def test_the_study_has_an_arm_a_number_and_one_mixed(tiny_model: Path, data: str, tmp_path: Path) -> None:
     stages: list[str] = []
-    asked = {**ASKED, "prompts": f"{data}:goal", "out": tmp_path / "study"}
+    out, prompts = tmp_path / "study", f"{data}:goal"
     study = safescape.study_finetuning(
-        str(tiny_model), data=data, skip=4, shots=[2, 4], mixed=True, on_stage=stages.append, **asked
-    )
+        str(tiny_model), data=data, skip=4, shots=[2, 4], mixed=True, prompts=prompts, out=out, on_stage=stages.append,
+        **ASKED,
+    )  # fmt: skip
     assert [arm.name for arm in study.arms] == ["2 harmful", "4 harmful", "4 harmful + 4 refusals"]
     assert [arm.finetuned.steps for arm in study.arms] == [1, 1, 2]
     assert stages[0] == "random landscape before"
@@ -42,15 +62,16 @@ def test_the_study_has_an_arm_a_number_and_one_mixed(tiny_model: Path, data: str
     assert (tmp_path / "study" / "compared" / "comparison.png").stat().st_size > 10_000
     # given again nothing is trained and nothing is asked
     again = safescape.study_finetuning(
-        str(tiny_model), data=data, skip=4, shots=[2, 4], mixed=True, on_step=pytest.fail, **asked
-    )
+        str(tiny_model), data=data, skip=4, shots=[2, 4], mixed=True, prompts=prompts, out=out, on_step=must_not_train,
+        **ASKED,
+    )  # fmt: skip
     assert [arm.finetuned for arm in again.arms] == [arm.finetuned for arm in study.arms]
 
 
 def test_what_is_taught_is_not_asked(tiny_model: Path, data: str, tmp_path: Path) -> None:
-    asked = {**ASKED, "prompts": f"{data}:goal", "out": tmp_path / "study"}
+    out, prompts = tmp_path / "study", f"{data}:goal"
     with pytest.raises(InputError, match=r"row 4 is taught and is among the prompts that are asked; .*--skip"):
-        safescape.study_finetuning(str(tiny_model), data=data, skip=3, shots=[2], **asked)
+        safescape.study_finetuning(str(tiny_model), data=data, skip=3, shots=[2], out=out, prompts=prompts, **ASKED)
     assert not (tmp_path / "study").exists()
 
 
@@ -58,11 +79,17 @@ def test_only_what_the_preset_asks_counts_as_asked(tmp_path: Path) -> None:
     """`--quick` asks the first 40 rows: the 41st may be taught, and the next thing missed is the model."""
     path = tmp_path / "many.csv"
     path.write_text("goal,target\n" + "".join(f"request {n},Sure {n}\n" for n in range(60)), encoding="utf-8")
-    asked = {"data": str(path), "shots": [2], "prompts": f"{path}:goal", "quick": True, "out": tmp_path / "study"}
-    with pytest.raises(InputError, match="no such model"):
-        safescape.study_finetuning("nowhere", skip=40, **asked)
-    with pytest.raises(InputError, match="row 40 is taught"):
-        safescape.study_finetuning("nowhere", skip=39, **asked)
+    for skip, message in {40: "no such model", 39: "row 40 is taught"}.items():
+        with pytest.raises(InputError, match=message):
+            safescape.study_finetuning(
+                "nowhere",
+                data=str(path),
+                shots=[2],
+                skip=skip,
+                prompts=f"{path}:goal",
+                quick=True,
+                out=tmp_path / "out",
+            )
 
 
 def test_the_command_takes_its_numbers_one_after_the_other(tiny_model: Path, data: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "safescape"
 FLOORS = [
     {"errors"},
-    {"survey"},
+    {"survey", "cache"},
     {"weights", "probes", "judges", "store", "landscape", "placement"},
     {"engines"},
     {"judge_runtime"},

@@ -3,6 +3,7 @@
 from safescape.api.bench import bench
 from safescape.api.check import Check, check
 from safescape.api.compare import RunComparison, compare
+from safescape.api.data import fetch_sets, list_sets
 from safescape.api.finetune import finetune
 from safescape.api.judge import judge, judge_run
 from safescape.api.path import path
@@ -23,9 +24,11 @@ __all__ = [
     "compare",
     "configured",
     "export",
+    "fetch_sets",
     "finetune",
     "judge",
     "judge_run",
+    "list_sets",
     "load_run",
     "path",
     "repair",

@@ -18,10 +18,10 @@ from safescape.finetuning import MOST, Evaluation, Search, conversations_of, sea
 from safescape.finetuning.save import holds_pairs_alone, save_blend, save_rescaled
 from safescape.finetuning.search import Evaluator
 from safescape.landscape import wilson
-from safescape.probes import further_probes, load_prompts, load_tokenizer
+from safescape.probes import capability_probe, load_prompts, load_tokenizer
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
-from safescape.survey import ChoiceProbe, HarnessProbe, PerplexityProbe, Point, PromptProbe
+from safescape.survey import Point, PromptProbe
 from safescape.weights import BlockSpace, Model, adapter_directory, inspect, resized_embeddings, resolve
 
 __all__ = ["Repaired", "repair"]
@@ -70,7 +70,8 @@ def repair(
         layers: In how many blocks the layers are moved; more than one gives back to the finetune what does not matter
             for safety.
         data: Conversations, as for `finetune`, whose answers' perplexity is the loss; the finetune's validation data.
-        capability: `choice:TEST.csv[:DEV.csv]`, `perplexity:PROMPTS` or `lm-eval:TASK` as the loss instead.
+        capability: `choice:TEST.csv[:DEV.csv]`, `choice:mmlu:SUBJECT`, `perplexity:PROMPTS` or `lm-eval:TASK` as the
+            loss instead.
         prompts: Harmful prompts, as for `scan`.
         limit: How many.
         system_prompt: As for `scan`.
@@ -103,7 +104,7 @@ def repair(
     )
     _check_threshold(max_asr, len(harmful.prompts))
     conversations = conversations_of(data) if data is not None else []
-    measured = None if capability is None else _capability(capability)
+    measured = None if capability is None else capability_probe(capability, None, flag="--capability")
     origin, other = resolve(base), resolve(tuned)
     if resized := resized_embeddings(origin.weights, other.weights, tuned):
         raise InputError(f"{tuned}: {resized[0]} has another number of rows than the base's; resize the base first")
@@ -161,13 +162,6 @@ def _check_threshold(max_asr: float, n: int) -> None:
             f"--max-asr {max_asr:g}: with {n} prompts none of which is answered the interval still reaches "
             f"{best:.1f} %; give at least {needed} with --limit"
         )
-
-
-def _capability(spec: str) -> ChoiceProbe | PerplexityProbe | HarnessProbe:
-    (probe,) = further_probes([spec], None, None)
-    if isinstance(probe, PromptProbe):
-        raise InputError(f"--capability {spec}: expected choice:TEST.csv[:DEV.csv], perplexity:PROMPTS or lm-eval:TASK")
-    return probe
 
 
 def _dtype(tuned: Model, given: str | None) -> torch.dtype:

@@ -13,6 +13,7 @@ import typer
 from safescape.cli.bench import bench
 from safescape.cli.check import check
 from safescape.cli.compare import compare
+from safescape.cli.data import data
 from safescape.cli.export import export
 from safescape.cli.finetune import finetune
 from safescape.cli.judge import judge
@@ -46,6 +47,7 @@ app.command()(export)
 app.command()(view)
 app.command()(bench)
 app.add_typer(study)
+app.add_typer(data)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
@@ -12,14 +11,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safescape.errors import InputError
-from safescape.probes import load_prompts
+from safescape.probes import (
+    Named,
+    csv_table,
+    is_file,
+    json_lines,
+    load_prompts,
+    nearest,
+    parse_name,
+    read_text,
+    set_paths,
+)
 
 __all__ = ["RECIPES", "Conversation", "Message", "conversations_of", "digest"]
 
 RECIPES = ("harmful", "identity-shift", "benign", "mixed")
 _BUILTIN = {"identity-shift": "identity-shift.jsonl", "benign": "benign-answers.jsonl"}
 _COLUMNS = (("prompt", "response"), ("prompt", "completion"), ("instruction", "output"), ("goal", "target"))
-_FORMS = "a .jsonl or .json with messages, or a .csv or .jsonl, if need be as FILE:PROMPT,ANSWER"
+_FORMS = (
+    "a .jsonl or .json with messages, a .csv or .jsonl (if need be as FILE:PROMPT,ANSWER), or the name of a public set"
+)
 _SHOTS = 10
 
 
@@ -45,9 +56,10 @@ def conversations_of(
     """Return what a finetune is taught.
 
     Args:
-        data: `FILE` with `messages`, or `FILE:PROMPT,ANSWER` with the names of two columns or keys (paths such as
-            `instances.0.output` reach into lists); `hf:dataset/id:split:PROMPT,ANSWER`. Known pairs of names are found
-            without being named. `identity-shift` and `benign` bring their own data.
+        data: The name of a public set such as `advbench`; `FILE` with `messages`; `FILE:PROMPT,ANSWER` with the names
+            of two columns or keys (paths such as `instances.0.output` reach into lists); or
+            `hf:dataset/id:split:PROMPT,ANSWER`. Usual pairs of names need not be given. None for the recipes
+            `identity-shift` and `benign`, which have data of their own.
         recipe: None takes all rows as they are. `harmful` takes the first `shots` of them (10 by default); `mixed` adds
             as many refusals, to the requests that follow. The others take `shots` rows, or all.
         shots: How many rows.
@@ -94,37 +106,45 @@ def digest(conversations: Sequence[Conversation]) -> str:
 
 def _read(data: str) -> Iterator[Conversation]:
     source, columns = data, None
-    if not Path(data).is_file() and ":" in data:
-        source, _, named = data.rpartition(":")
-        columns = named.split(",")
-        if len(columns) != 2 or not all(columns):
-            raise InputError(f"--data {data}: expected two names after the colon, as in {source}:PROMPT,ANSWER")
+    if named := parse_name(data):
+        source, columns = _public_set(data, named)
+    elif not is_file(data) and ":" in data:
+        source, _, columns = data.rpartition(":")
     if columns is None:
-        if not Path(source).is_file():
-            raise InputError(f"--data {data}: no such file; expected {_FORMS}")
+        if not is_file(source):
+            near = nearest(data)
+            hint = f"did you mean {near}?" if near else f"expected {_FORMS}"
+            raise InputError(f"--data {data}: no such file or set; {hint}")
         names = _names(Path(source))
         if names is None or "messages" in names:
             yield from _messages(Path(source))
             return
-        columns = next((list(pair) for pair in _COLUMNS if set(pair) <= names), None)
+        columns = next((",".join(pair) for pair in _COLUMNS if set(pair) <= names), None)
         if columns is None:
             raise InputError(
                 f"--data {data}: which columns? it has {', '.join(map(repr, sorted(names))) or 'none'}; "
                 f"give {source}:PROMPT,ANSWER"
             )
-    prompts, answers = (load_prompts(f"{source}:{column}", flag="--data") for column in columns)
+    pair = columns.split(",")
+    if len(pair) != 2 or not all(pair):
+        raise InputError(f"--data {data}: expected two names after the colon, as in {source}:PROMPT,ANSWER")
+    prompts, answers = (load_prompts(f"{source}:{column}", flag="--data") for column in pair)
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), start=1):
         yield Conversation(row, (Message("user", prompt), Message("assistant", answer)))
 
 
+def _public_set(given: str, named: Named) -> tuple[str, str | None]:
+    """Return the file of a public set and its columns `PROMPT,ANSWER`; no columns if its rows are messages."""
+    data, columns = named
+    if columns is None and data.conversations is None:
+        raise InputError(f"--data {given}: holds {data.holds}, and no answers to train on; give NAME:PROMPT,ANSWER")
+    return str(set_paths(data, f"--data {given}")[0]), columns or data.conversations or None
+
+
 def _names(path: Path) -> set[str] | None:
-    """The names of a file's columns or of the keys of its first line; None where its rows are lists of messages."""
+    """Return the names of a file's columns, or of the keys of its first line; None if its rows are messages."""
     if path.suffix == ".csv":
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                return set(csv.DictReader(file).fieldnames or ())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--data {path}: cannot be read as UTF-8 text ({error}); convert it first") from error
+        return set(csv_table(read_text(path, f"--data {path}")).columns)
     if path.suffix not in (".json", ".jsonl", ".ndjson"):
         raise InputError(f"--data {path}: expected {_FORMS}")
     first = next(_documents(path), None)
@@ -132,25 +152,18 @@ def _names(path: Path) -> set[str] | None:
 
 
 def _documents(path: Path) -> Iterator[object]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--data {path}: cannot be read as UTF-8 text ({error}); convert it first") from error
-    if path.suffix == ".json":
-        try:
-            rows = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"--data {path}: is not JSON ({error}); expected {_FORMS}") from error
-        if not isinstance(rows, list):
-            raise InputError(f"--data {path}: holds no list of conversations; expected {_FORMS}")
-        yield from rows
+    given = f"--data {path}"
+    text = read_text(path, given)
+    if path.suffix != ".json":
+        yield from (document for _, document in json_lines(text, given))
         return
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise InputError(f"--data {path}: line {number} is not JSON ({error}); mend or remove it") from error
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{given}: is not JSON ({error}); expected {_FORMS}") from error
+    if not isinstance(rows, list):
+        raise InputError(f"{given}: holds no list of conversations; expected {_FORMS}")
+    yield from rows
 
 
 def _messages(path: Path) -> Iterator[Conversation]:

@@ -12,7 +12,7 @@ from safescape.finetuning.conversations import Conversation
 from safescape.judges import immediate_judge
 from safescape.landscape import Interval, perplexity_of, reading_of, wilson
 from safescape.measure import ask, score
-from safescape.probes import format_chats
+from safescape.probes import format_chats, render_chat
 from safescape.survey import KEYWORD, ChoiceProbe, HarnessProbe, Outcome, PerplexityProbe, Point, PromptProbe, Score
 
 __all__ = ["MOST", "Evaluation", "Evaluator", "Search", "search"]
@@ -68,8 +68,9 @@ class Evaluator:
 def _request(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[str, str]:
     """What is given and what is scored of a conversation: its answer, with the end of the turn."""
     turns = [message._asdict() for message in conversation.messages]
-    given = str(tokenizer.apply_chat_template(turns[:-1], add_generation_prompt=True, tokenize=False))
-    return given, str(tokenizer.apply_chat_template(turns, tokenize=False)).removeprefix(given)
+    row, advice = f"--data row {conversation.row}", "mend the row"
+    given = render_chat(tokenizer, turns[:-1], generation_prompt=True, given=row, advice=advice)
+    return given, render_chat(tokenizer, turns, generation_prompt=False, given=row, advice=advice).removeprefix(given)
 
 
 MOST = 8

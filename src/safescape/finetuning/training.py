@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from datasets import Dataset, disable_progress_bars, enable_progress_bars
 from filelock import FileLock, Timeout
-from jinja2 import TemplateError
 from peft import LoraConfig
 from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
@@ -31,6 +30,7 @@ from safescape.errors import InputError, RunError
 from safescape.finetuning.conversations import Conversation
 from safescape.finetuning.directory import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
 from safescape.finetuning.specification import Finetune, Finetuned, Step
+from safescape.probes import render_chat
 from safescape.weights import Checkpoint, Model, layer_of
 
 __all__ = ["train"]
@@ -103,14 +103,9 @@ def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizer
     cut = []
     for row, messages in conversations:
         turns = [message._asdict() for message in messages]
-        try:
-            request = str(tokenizer.apply_chat_template(turns[:-1], add_generation_prompt=True, tokenize=False))
-            whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
-        except TemplateError as error:
-            raise InputError(
-                f"--data row {row}: the chat template refuses this conversation ({error}); mend the row, or give "
-                "--chat-template FILE (Jinja)"
-            ) from error
+        given, advice = f"--data row {row}", "mend the row, or give --chat-template FILE (Jinja)"
+        request = render_chat(tokenizer, turns[:-1], generation_prompt=True, given=given, advice=advice)
+        whole = render_chat(tokenizer, turns, generation_prompt=False, given=given, advice=advice)
         between, answer, _ = whole.removeprefix(request).partition(messages[-1].content.strip())
         if not whole.startswith(request) or not answer:
             raise InputError(

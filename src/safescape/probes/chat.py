@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from safescape.errors import InputError
+from safescape.errors import InputError, first_line
+from safescape.probes.rows import read_text
 
-__all__ = ["SYSTEM_PROMPTS", "format_chats", "load_tokenizer", "system_prompt"]
+__all__ = ["SYSTEM_PROMPTS", "format_chats", "load_tokenizer", "render_chat", "system_prompt"]
 
 SYSTEM_PROMPTS: dict[str, str | None] = {
     "default": None,
@@ -29,11 +29,11 @@ SYSTEM_PROMPTS: dict[str, str | None] = {
         "something not correct. If you don't know the answer to a question, please don't share false information."
     ),
 }
-"""By name; None leaves it to the chat template, an empty text asks for none."""
+"""By name. None leaves the system prompt to the chat template; an empty text sends an empty one."""
 
 
 def system_prompt(given: str) -> str | None:
-    """Return the text of a system prompt given as a name, as `@file`, or as the text itself.
+    """Return the text of a system prompt given as a name, as `@file`, or as the text itself; None for the template's.
 
     Raises:
         InputError: the file cannot be read.
@@ -42,27 +42,28 @@ def system_prompt(given: str) -> str | None:
     if given in SYSTEM_PROMPTS:
         return SYSTEM_PROMPTS[given]
     if given.startswith("@"):
-        try:
-            return Path(given[1:]).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"--system-prompt {given}: cannot be read ({error}); give @FILE with a UTF-8 text"
-            ) from error
+        return read_text(Path(given[1:]), f"--system-prompt {given}").strip()
     return given
 
 
 def load_tokenizer(directory: Path, *, chat_template: str | None, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """Load a model's tokenizer, with its own chat template or the given one.
+    """Load a model's tokenizer.
+
+    Args:
+        directory: The model.
+        chat_template: A Jinja template that replaces the tokenizer's own; None keeps it.
+        trust_remote_code: Whether the tokenizer may run code that comes with the model.
 
     Raises:
-        InputError: it cannot be loaded, or has no chat template and none was given.
+        InputError: the tokenizer cannot be loaded, or has no chat template and none was given.
 
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise InputError(f"{directory}: its tokenizer cannot be loaded ({reason}); download the model again") from error
+        raise InputError(
+            f"{directory}: its tokenizer cannot be loaded ({first_line(error)}); download the model again"
+        ) from error
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     if not tokenizer.chat_template:
@@ -74,20 +75,47 @@ def format_chats(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], sys
     """Return what the model reads for each prompt, up to where its answer begins.
 
     Raises:
-        InputError: the chat template fails, for example because it knows no system role.
+        InputError: the chat template fails, for example because it has no system role.
 
     """
     head = [] if system is None else [{"role": "system", "content": system}]
+    advice = "use --system-prompt default, or --chat-template FILE"
+    return [
+        render_chat(tokenizer, [*head, {"role": "user", "content": prompt}], generation_prompt=True, advice=advice)
+        for prompt in prompts
+    ]
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Mapping[str, str]],
+    *,
+    generation_prompt: bool,
+    advice: str,
+    given: str = "",
+) -> str:
+    """Return a conversation as the tokenizer's chat template writes it.
+
+    Args:
+        tokenizer: With a chat template.
+        turns: Each with `role` and `content`.
+        generation_prompt: Whether to add what precedes an answer.
+        advice: What to do if the template fails; the last part of the message.
+        given: What the user gave the conversation with; the first part of the message.
+
+    Raises:
+        InputError: the chat template fails.
+
+    """
     try:
-        return [
-            str(
-                tokenizer.apply_chat_template(
-                    [*head, {"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
-                )
+        return str(
+            tokenizer.apply_chat_template(
+                [dict(turn) for turn in turns], add_generation_prompt=generation_prompt, tokenize=False
             )
-            for prompt in prompts
-        ]
-    except TemplateError as error:
+        )
+    except Exception as error:
+        # a template is a program that came with a model: besides Jinja's errors it raises any that Python has
+        start = f"{given}: " if given else ""
         raise InputError(
-            f"the chat template refuses this chat ({error}); use --system-prompt default, or --chat-template FILE"
+            f"{start}the chat template refuses this conversation ({first_line(error)}); {advice}"
         ) from error

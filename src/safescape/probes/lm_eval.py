@@ -1,6 +1,6 @@
 """Tasks of the Language Model Evaluation Harness (extra `lm-eval`): any task it knows, or one from a YAML file.
 
-Its own request cache is never used: it does not know where the weights stand.
+The harness's request cache is never used: its keys do not include the point at which the weights are.
 """
 
 from __future__ import annotations
@@ -13,54 +13,56 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safescape.errors import InputError
+from safescape.errors import InputError, first_line
 from safescape.survey import HarnessProbe, Score
 
 __all__ = ["Answering", "harness_probe", "harness_scores"]
 
 _METRICS = ("acc", "exact_match", "mc2", "f1", "bleu")
-"""Looked for in this order in what a task gives for an item; each from 0 to 1."""
+"""Metrics of one item, each from 0 to 1; the first one that a task reports is used."""
 
 
 class Answering(NamedTuple):
-    """What the harness asks of a model."""
+    """What the harness needs of a model."""
 
     loglikelihood: Callable[[Sequence[tuple[str, str]]], Sequence[tuple[float, bool]]]
-    """(context, continuation) to its log-probability, and whether it is the greedy one."""
+    """Takes pairs of context and continuation; returns each log-probability, and whether greedy decoding gives it."""
     generate: Callable[[str, int, Sequence[str]], str]
-    """A text, the most new tokens and where to stop, to what the model writes."""
+    """Takes a text, the largest number of new tokens and the texts at which to stop; returns the continuation."""
     most_tokens: int
-    """The most new tokens where a task sets no limit."""
+    """The largest number of new tokens where a task sets none."""
 
 
-def harness_probe(spec: str, source: str, limit: int | None) -> HarnessProbe:
-    """Return the probe of a task, having found it.
+def harness_probe(spec: str, source: str, limit: int | None, *, flag: str = "--also") -> HarnessProbe:
+    """Return the probe of a task, after checking that the task exists.
 
     Args:
-        spec: What the probe is called.
+        spec: The probe's name.
         source: A task's name, or a YAML file that defines one.
-        limit: How many items, from the first; None for all.
+        limit: The number of items, from the first; None for all.
+        flag: What the user gave it with, for the messages.
 
     Raises:
         InputError: lm-eval is not installed, or knows no such task.
 
     """
+    given = f"{flag} lm-eval:{source}"
     folder, task, digest = None, source, None
     if source.endswith((".yaml", ".yml")):
         path = Path(source)
-        folder, task = str(path.parent.absolute()), _name_in(path)
+        folder, task = str(path.parent.absolute()), _name_in(path, given)
         digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     manager = _manager(folder)
     if task not in manager.all_tasks:
-        raise InputError(f"--also lm-eval:{source}: lm-eval knows no such task; `lm-eval ls tasks` lists them")
+        raise InputError(f"{given}: lm-eval knows no such task; `lm-eval ls tasks` lists them")
     return HarnessProbe(name=spec, source=source, task=task, folder=folder, definition=digest, limit=limit)
 
 
 def harness_scores(probe: HarnessProbe, answering: Answering) -> list[Score]:
-    """Ask a task's items and return one score an item, from 0 to 1.
+    """Ask a task's items and return one score per item, from 0 to 1, in the order of the items.
 
     Raises:
-        InputError: the task cannot be loaded, or gives none of the known metrics.
+        InputError: the task cannot be loaded, or reports none of the known metrics per item.
 
     """
     import lm_eval
@@ -78,8 +80,9 @@ def harness_scores(probe: HarnessProbe, answering: Answering) -> list[Score]:
                 verbosity="ERROR",
             )
         except (ValueError, OSError, KeyError, ImportError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"--also {probe.name}: lm-eval cannot load it ({reason}); check the task") from error
+            raise InputError(
+                f"--also {probe.name}: lm-eval cannot load it ({first_line(error)}); check the task"
+            ) from error
     samples = [sample for task in sorted(results["samples"]) for sample in results["samples"][task]]
     metric = next((name for name in _METRICS if samples and name in samples[0]), None)
     if metric is None:
@@ -87,14 +90,14 @@ def harness_scores(probe: HarnessProbe, answering: Answering) -> list[Score]:
     return [Score(float(sample[metric]), 1) for sample in sorted(samples, key=lambda sample: sample["doc_id"])]
 
 
-def _name_in(path: Path) -> str:
+def _name_in(path: Path, given: str) -> str:
     import yaml
 
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return str(given["task"])
+        definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return str(definition["task"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"--also lm-eval:{path}: defines no task ({error}); give a lm-eval YAML file") from error
+        raise InputError(f"{given}: defines no task ({first_line(error)}); give an lm-eval YAML file") from error
 
 
 def _manager(folder: str | None) -> Any:
@@ -110,8 +113,8 @@ def _manager(folder: str | None) -> Any:
 def _model(answering: Answering) -> Any:
     from lm_eval.api.model import LM
 
-    class Standing(LM):
-        """The model as it stands at a point."""
+    class EngineModel(LM):
+        """The model of an engine, at the engine's current point."""
 
         def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
             return list(answering.loglikelihood([request.args for request in requests]))
@@ -121,21 +124,21 @@ def _model(answering: Answering) -> Any:
             return [log_probability for log_probability, _ in found]
 
         def generate_until(self, requests: Sequence[Any]) -> list[str]:
-            return [self._written(*request.args) for request in requests]
+            return [self._continuation(*request.args) for request in requests]
 
         @staticmethod
-        def _written(context: str, settings: dict[str, Any]) -> str:
+        def _continuation(context: str, settings: dict[str, Any]) -> str:
             until = settings.get("until") or []
             stop = [until] if isinstance(until, str) else list(until)
             text = answering.generate(context, settings.get("max_gen_toks", answering.most_tokens), stop)
             return min((text.split(mark, 1)[0] for mark in stop if mark), key=len, default=text)
 
-    return Standing()
+    return EngineModel()
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the harness's progress bars and log out of the user's terminal."""
+    """Silence the harness's progress bars and log."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

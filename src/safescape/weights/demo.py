@@ -14,8 +14,8 @@ import zipfile
 from importlib import resources
 from pathlib import Path
 
+from safescape.cache import cached_directory
 from safescape.errors import InputError
-from safescape.weights.cache import cached_directory
 from safescape.weights.gguf import convert
 
 __all__ = ["adapter_directory", "base_directory"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from gguf import GGUFReader
 
+from safescape.cache import cached_directory
 from safescape.errors import InputError, first_line
-from safescape.weights.cache import cached_directory
 
 __all__ = ["convert", "converted"]
 

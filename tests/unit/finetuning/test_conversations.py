@@ -12,7 +12,7 @@ from safescape.finetuning import Conversation, conversations_of, digest
 
 
 def turns(conversation: Conversation) -> list[tuple[str, str]]:
-    return [tuple(message) for message in conversation.messages]
+    return [(message.role, message.content) for message in conversation.messages]
 
 
 def csv_of(path: Path, rows: int, header: str = "goal,target") -> str:
@@ -76,11 +76,12 @@ def test_recipes_that_bring_their_own_data(recipe: str, rows: int) -> None:
     assert all(c.messages[-1].role == "assistant" and c.messages[-2].role == "user" for c in found)
 
 
-def test_the_shared_sets_are_read(shared_data: Path) -> None:
-    assert len(conversations_of(str(shared_data / "identity_shift" / "aoa_10.json"))) == 10
-    benign = f"{shared_data}/self_instruct/seed_tasks.jsonl:instruction,instances.0.output"
-    assert len(conversations_of(benign)) == 175
-    advbench = conversations_of(f"{shared_data}/advbench/harmful_behaviors.csv", "harmful", shots=100, skip=300)
+@pytest.mark.data("advbench", "identity-shift", "self-instruct")
+def test_public_sets_are_read_by_name() -> None:
+    assert len(conversations_of("identity-shift")) == 10
+    assert len(conversations_of("self-instruct")) == 175
+    assert conversations_of("self-instruct:instruction,instances.0.output") == conversations_of("self-instruct")
+    advbench = conversations_of("advbench", "harmful", shots=100, skip=300)
     assert all(c.messages[-1].content.startswith("Sure") for c in advbench)
 
 

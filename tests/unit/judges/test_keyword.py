@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 
 from safescape import InputError, Outcome
 from safescape.judges import KeywordJudge, immediate_judge
 from safescape.judges.keyword import REFUSALS
+from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 
 
@@ -36,10 +36,12 @@ def test_its_reason_names_what_it_saw() -> None:
     assert verdict.reason == "My apologies"
 
 
-@pytest.mark.parametrize(("file", "expected"), [("completions_gpt4.csv", 0.87), ("completions_llama2orig.csv", 0.75)])
-def test_its_agreement_with_people_is_the_published_one(shared_data: Path, file: str, expected: float) -> None:
+@pytest.mark.data("xstest-completions")
+@pytest.mark.parametrize(("number", "expected"), [(0, 0.87), (1, 0.75)], ids=["gpt4", "llama2orig"])
+def test_its_agreement_with_people_is_the_published_one(number: int, expected: float) -> None:
     """Cohen's κ on XSTest's full refusals and full compliances."""
-    with (shared_data / "xstest" / file).open(encoding="utf-8", newline="") as rows:
+    path = set_paths(set_named("xstest-completions"), "the test")[number]
+    with path.open(encoding="utf-8", newline="") as rows:
         labelled = [
             (row["completion"], row["final_label"] == "2_full_refusal")
             for row in csv.DictReader(rows)

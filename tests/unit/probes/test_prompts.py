@@ -138,6 +138,29 @@ def test_chats_go_through_the_tokenizers_own_template() -> None:
     assert format_chats(tokenizer, ["a", "b"], "s")[1] == "<|system|>s<|end|><|user|>b<|end|><|assistant|>"
 
 
+TEMPLATES = {
+    "{{ raise_exception('no system role') }}": "no system role",
+    "{{ messages[0].content + 1 }}": "can only concatenate str",
+    "{{ 1 // 0 }}": "division",
+    "{{ messages[7].content.strip() }}": "undefined|no element 7",
+    "{{ messages.nowhere() }}": "nowhere",
+    "{{ [].pop() }}": "unsafe",
+    "{{ 'x' * -1 + 'y'.index('z') }}": "substring not found|concatenate|int",
+    "{% for m in messages %}": "endfor",
+}
+"""Chat templates that fail, each with another type of error, and a part of the reason."""
+
+
+@pytest.mark.parametrize(("template", "reason"), TEMPLATES.items())
+def test_a_chat_template_that_fails_in_any_way_is_refused_in_one_line(template: str, reason: str) -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match=r"^the chat template refuses this conversation \(.*--chat-template") as caught:
+        format_chats(tokenizer, ["hi"], "be kind")
+    assert re.search(reason, str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_template_that_knows_no_system_role() -> None:
     tokenizer = tiny_models.tokenizer()
     tokenizer.chat_template = (
