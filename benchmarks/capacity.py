@@ -154,7 +154,7 @@ def survey(shape: Shape, rates: Rates, gpu: Gpu, gpus: int, points: int) -> str:
     if group > gpus:
         return "does not fit"
     if group > GPUS_OF_MACHINE:
-        return "two machines a model: not here"
+        return "needs two machines per model: not supported"
     rounds = math.ceil(points / (gpus // group))
     each = point(shape, rates, gpu, group).seconds
     return duration(shape.size / rates.load + rounds * each + shape.size / rates.close)
@@ -172,7 +172,7 @@ def predicted(measured: Mapping[str, Rates]) -> Iterator[str]:
 def table(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
     """How long a survey takes."""
     gpu = GPUS[kind]
-    yield f"| {kind} | GPUs a model | 1 GPU | 8 GPUs | 64 GPUs |\n|---|---|---|---|---|"
+    yield f"| {kind} | GPUs per model | 1 GPU | 8 GPUs | 64 GPUs |\n|---|---|---|---|---|"
     for shape, rates in planned(measured):
         for what, points in (("VISAGE", VISAGE), ("a plane", PLANE)):
             took = [survey(shape, rates, gpu, gpus, points) for gpus in (1, 8, 64)]
@@ -182,7 +182,7 @@ def table(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
 def parts_of(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
     """What the parts of a point take."""
     gpu = GPUS[kind]
-    yield f"| {kind}, seconds | load | move | read prompts | write answers | between GPUs | a point | close |"
+    yield f"| {kind}, seconds | load | move | read prompts | write answers | between GPUs | per point | close |"
     yield "|---|---|---|---|---|---|---|---|"
     for shape, rates in planned(measured):
         group = group_of(shape, gpu)
