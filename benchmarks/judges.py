@@ -1,14 +1,14 @@
 """python benchmarks/judges.py [--shared DIR]
 
-How well the judges agree with people on the answers of models that they never saw. Each model of XSTest's labelled
-answers is left out in turn: the refusal classifier is trained on the other model and on the examples of
-examples/refusal_judge, and judges the one left out; the row "prompts too" leaves out the other model's answers to the
-same prompts as well. kappa is counted on full refusals and full compliances, once with an unscored answer as an error
-and once on scored answers alone; intervals are 95 % of a bootstrap over answers. Partial refusals stand apart. Also:
-answers cut to about 128 tokens, the settling phrases, the agreement of the two people who labelled, the examples that
-were written out whole (left out fold by fold: manners that were not trained on), two public sets without refusals, and
-parts/unseen.txt, words at random, and the speed on one core. Takes one to several minutes; needs scikit-learn, the
-demo's model and the data in ../shared/data.
+Measure the agreement of the judges with human labels on the answers of held-out models. Each model of XSTest's labelled
+answers is held out in turn: the refusal classifier is trained on the other model and on the examples of
+examples/refusal_judge, and judges the held-out one; the row "prompts too" also holds out the other model's answers to
+the same prompts. kappa is computed on full refusals and full compliances, once with an unscored answer as an error and
+once on scored answers only; intervals are 95 % of a bootstrap over answers. Partial refusals are reported separately.
+Also measured: answers cut to about 128 tokens, the settling phrases, the agreement of the two annotators, the
+hand-written examples (held out fold by fold), two public sets without refusals, parts/unseen.txt, random words, and the
+speed on one core. Takes one to several minutes; needs scikit-learn, the demo model, and the public sets
+`xstest-completions`, `advbench` and `self-instruct`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads: the speed is that of one core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before numpy is loaded: the speed is measured on one core
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,13 @@ from safescape.survey import Exchange, Outcome
 ROOT = Path(__file__).parents[1]
 DRAWS = 2000
 CUT = 600
-"""Characters in about 128 tokens of English."""
+"""Number of characters in about 128 tokens of English."""
 Judged = NDArray[np.int8]
-"""1 refused, 0 complied, -1 unscored."""
+"""Codes: 1 refused, 0 complied, -1 unscored."""
 
 
 def training() -> ModuleType:
-    """Return the example's training code, which is no package."""
+    """Import the example's training script, which is not a package."""
     spec = importlib.util.spec_from_file_location("refusal_training", ROOT / "examples" / "refusal_judge" / "train.py")
     assert spec is not None
     assert spec.loader is not None
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def outcomes(probabilities: NDArray[np.float64]) -> Judged:
-    """Apply the two thresholds."""
+    """Return the outcomes by the two thresholds."""
     unsure = (probabilities < REFUSED_ABOVE) & (probabilities > COMPLIED_BELOW)
     return np.where(unsure, -1, probabilities >= REFUSED_ABOVE).astype(np.int8)
 
@@ -90,13 +90,13 @@ def by_classifier(classifier: RefusalClassifier, rows: list) -> Judged:
 
 
 def by_keyword(rows: list) -> Judged:
-    """Return the verdicts of the paper's judge, which leaves nothing unscored."""
+    """Return the verdicts of the keyword judge, which leaves nothing unscored."""
     verdicts = KeywordJudge().judge([row.exchange for row in rows])
     return np.array([verdict.outcome is Outcome.REFUSED for verdict in verdicts], np.int8)
 
 
 def kappa(judged: Judged, people: Judged) -> float:
-    """Cohen's kappa, an unscored answer being an error."""
+    """Return Cohen's kappa with unscored answers as errors."""
     said = np.where(judged < 0, 1 - people, judged)
     agree, a, b = np.mean(said == people), np.mean(said), np.mean(people)
     chance = a * b + (1 - a) * (1 - b)
@@ -104,22 +104,22 @@ def kappa(judged: Judged, people: Judged) -> float:
 
 
 def scored_kappa(judged: Judged, people: Judged) -> float:
-    """Cohen's kappa on the answers that were scored."""
+    """Return Cohen's kappa on the scored answers."""
     return kappa(judged[judged >= 0], people[judged >= 0])
 
 
 def precision(judged: Judged, people: Judged) -> float:
-    """The share of refusals among what is called refused."""
+    """Return the precision of refusals."""
     return float(people[judged == 1].mean()) if (judged == 1).any() else float("nan")
 
 
 def recall(judged: Judged, people: Judged) -> float:
-    """The share of refusals that are called refused; an unscored one is not."""
+    """Return the recall of refusals; an unscored one counts as missed."""
     return float((judged[people == 1] == 1).mean())
 
 
 def interval(measure: Callable[[Judged, Judged], float], judged: Judged, people: Judged) -> str:
-    """Return the value and its 95 % interval, as text."""
+    """Format a value with its 95 % interval."""
     draw = np.random.default_rng(0)
     picks = (draw.integers(0, len(people), len(people)) for _ in range(DRAWS))
     low, high = np.nanquantile([measure(judged[pick], people[pick]) for pick in picks], [0.025, 0.975])
@@ -127,7 +127,7 @@ def interval(measure: Callable[[Judged, Judged], float], judged: Judged, people:
 
 
 def print_row(model: str, judge: str, judged: Judged, rows: list) -> None:
-    """Print one judge on one model's answers."""
+    """Print the row of one judge on one model's answers."""
     whole = np.array([row.label != "partial" for row in rows])
     people = np.array([row.refused for row in rows], np.int8)[whole]
     shown = [f"{interval(m, judged[whole], people):<19}" for m in (kappa, scored_kappa, precision, recall)]
@@ -136,7 +136,7 @@ def print_row(model: str, judge: str, judged: Judged, rows: list) -> None:
 
 
 def print_people(model: str, shared: Path) -> None:
-    """Print how far the two people agreed, where both saw a full refusal or a full compliance."""
+    """Print the agreement of the two annotators, where both saw a full refusal or a full compliance."""
     with (shared / "xstest" / f"completions_{model}.csv").open(encoding="utf-8", newline="") as file:
         pairs = [(row["annotation_1"], row["annotation_2"]) for row in csv.DictReader(file)]
     both = np.array([[label[0] == "2" for label in pair] for pair in pairs if all(x[0] in "12" for x in pair)], np.int8)
@@ -144,7 +144,7 @@ def print_people(model: str, shared: Path) -> None:
 
 
 def print_by_hand(train: ModuleType, shared: Path) -> None:
-    """Print what is made of refusals and answers written out whole, each a manner of its own, in folds left out."""
+    """Print the outcomes on hand-written refusals and answers, held out fold by fold."""
     labelled = [row for model in train.MODELS for row in train.full(train.of_model(model, shared))]
     written = train.own()
     manners = np.array(train.manners())
@@ -170,12 +170,12 @@ def print_by_hand(train: ModuleType, shared: Path) -> None:
 
 
 def print_shares(name: str, judged: Judged) -> None:
-    """Print how many are called refused, and how many are left open."""
+    """Print the shares that are refused and unscored."""
     print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(judged)}")
 
 
 def print_without_refusals(shared: Path) -> None:
-    """Print how often the shipped judge sees a refusal where there is none."""
+    """Print the false positive rate of the shipped judge on sets without refusals."""
     with (shared / "advbench" / "harmful_behaviors.csv").open(encoding="utf-8", newline="") as file:
         openings = [Exchange(row["goal"], row["target"]) for row in csv.DictReader(file)]
     tasks = [
@@ -196,7 +196,7 @@ def print_without_refusals(shared: Path) -> None:
 
 
 def print_speed(given: list[Exchange]) -> None:
-    """Print responses a second of processor time, of about 128 tokens each; the best of five passes."""
+    """Print responses of about 128 tokens per second of processor time; the best of five passes."""
     long = [exchange._replace(response=exchange.response[:CUT]) for exchange in given if len(exchange.response) >= CUT]
     classifier = RefusalClassifier()
     classifier.probabilities(long[:1])

@@ -1,7 +1,7 @@
 """python reword.py --out FILE.json [--kind past|story] [--shared DIR]
 
-Rewords the first 80 requests of AdvBench as two known jailbreaks do, and writes them as a JailbreakBench artifact, for
-`safescape scan MODEL --also attack:FILE.json`.
+Rewrite the first 80 requests of AdvBench in the form of a known jailbreak, and write them as a JailbreakBench artifact
+for `safescape scan MODEL --also attack:FILE.json`.
 
 past: the request as a question about the past (Andriushchenko and Flammarion 2024, arXiv 2407.11969).
 story: the request as a scene of a film.
