@@ -82,14 +82,14 @@ def main() -> None:
     for unmerged in (False, True):
         engine, chats = opened(prompts, unmerged=unmerged)
         one_by_one(engine, chats[:1])  # warm-up
-        sides["unmerged, a point at a time" if unmerged else "merged"] = one_by_one(engine, chats)
+        sides["unmerged, one point at a time" if unmerged else "merged"] = one_by_one(engine, chats)
         if unmerged:
             engine.move_to(Point(None, (0.0,)))
-            sides[f"unmerged, {len(POINTS)} points in one batch"] = together(engine, chats)
+            sides[f"unmerged, {len(POINTS)} points per batch"] = together(engine, chats)
         engine.close()
     merged = sides["merged"]
     print(f"{len(POINTS)} points, {prompts} prompts, {TOKENS} tokens, float32, {torch.get_num_threads()} threads\n")
-    print("| side | s a point to move | ms an answer | times merged | answers alike |")
+    print("| configuration | s per move | ms per answer | relative to merged | identical answers |")
     print("|---|---|---|---|---|")
     for name, side in sides.items():
         alike = sum(a == b for a, b in zip(side.answers, merged.answers, strict=True))

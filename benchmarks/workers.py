@@ -108,21 +108,21 @@ def driver() -> None:
         Answer(Response("I can't help with that." * 4, Finish.SETTLED, 24), {"keyword": Verdict(Outcome.REFUSED)})
     ]
     answers *= 80
-    print("points  workers  handed out, a second  ms a point  handed out and stored, a second")
+    print("points  workers  assigned per second  ms per point  assigned and stored per second")
     for points in (10, 100, 1_000, 10_000):
         survey = survey_of(points)
         todo = list(survey.points())
         handed, stored = dispatched(survey, todo, 8, NullPool(answers)), storing(survey, todo, 8, NullPool(answers))
-        print(f"{len(todo):6,d}  {8:7,d}  {len(todo) / handed:20,.0f}  {1000 * handed / len(todo):10.3f}  "
-              f"{len(todo) / stored:31,.0f}", flush=True)  # fmt: skip
+        print(f"{len(todo):6,d}  {8:7,d}  {len(todo) / handed:19,.0f}  {1000 * handed / len(todo):12.3f}  "
+              f"{len(todo) / stored:30,.0f}", flush=True)  # fmt: skip
     # 1,000 workers of 2 s per point request 500 points per second, with heartbeats ten times as frequent as real
     # ones: this shows whether the driver keeps up, and its share of a core
     survey = survey_of(10_000)
     todo, pool, busy = list(survey.points()), NullPool(answers, takes=2.0, beat=1.0), time.process_time()
     took = storing(survey, todo, 1_000, pool)
     share = (time.process_time() - busy) / took
-    print(f"1,000 workers of 2 s a point: {len(todo) / took:,.0f} points a second handed out and stored, "
-          f"{pool.beats / took:,.0f} heartbeats a second, {share:.0%} of a core")  # fmt: skip
+    print(f"1,000 workers of 2 s per point: {len(todo) / took:,.0f} points per second assigned and stored, "
+          f"{pool.beats / took:,.0f} heartbeats per second, {share:.0%} of a core")  # fmt: skip
 
 
 def storing(survey: Survey, todo: Sequence[Point], workers: int, pool: NullPool) -> float:
