@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
+ROOMS = ("src", "tests", "docs/site", "benchmarks")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLACES = re.findall(r"^\| ([^|`]+) \| `([^`]+)` \| `([^`]+)` \|$", CONTRIBUTING, re.MULTILINE)
@@ -29,6 +30,20 @@ def test_contributing_names_existing_files() -> None:
     named = set(re.findall(r"`((?:src|tests|docs|benchmarks|examples|\.github)/[^`*\s]*)`", CONTRIBUTING))
     assert len(named) > 25
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_design_page_names_existing_files_and_names() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    quoted = set(re.findall(r"`([^`\n]+)`", text))
+    files = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.*")}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    words = set(re.findall(r"\w+", sources))
+    named = {name for name in quoted if re.fullmatch(r"[\w/]+\.(py|js|css)", name)}
+    assert len(named) > 25
+    assert {name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)} == set()
+    classes = {name for name in quoted if re.fullmatch(r"[A-Z]\w+", name)}
+    assert len(classes) > 15
+    assert classes - words == set()
 
 
 def test_contributing_names_existing_make_targets() -> None:
@@ -63,9 +78,9 @@ def test_a_workflow_pins_its_actions_and_may_only_read(path: Path) -> None:
 
 def test_the_tests_workflow_runs_every_supported_python() -> None:
     workflow = load(ROOT / ".github" / "workflows" / "tests.yml")
-    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (job,) = workflow["jobs"].values()
-    assert f">={job['strategy']['matrix']['python'][0]}" == classifiers["requires-python"]
+    assert f">={job['strategy']['matrix']['python'][0]}" == project["requires-python"]
     lines = [step["run"] for step in job["steps"] if "run" in step]
     run = {line.removeprefix("make ") for line in lines if line.startswith("make ")}
     assert {"lint", "test"} <= run <= targets()
