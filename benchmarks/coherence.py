@@ -1,4 +1,4 @@
-"""python benchmarks/coherence.py --data ../shared/data [--runs runs/coherence] [--model demo] [--fit] [--text-only]
+"""python benchmarks/coherence.py [--runs runs/coherence] [--model demo] [--fit] [--text-only]
 
 Measure the accuracy of the coherence classifier by kind of text, from the text alone and with the origin's likelihood,
 and the cost of each. Expected are incoherent for answers far from the origin, and coherent for answers near it and for
@@ -42,7 +42,7 @@ from safescape.judges.english import tokens_of
 from safescape.landscape.measures import wilson
 from safescape.measure.evidence import Origin as RunOrigin
 from safescape.measure.evidence import calibration_of
-from safescape.probes import format_chats, load_prompts, load_tokenizer
+from safescape.probes import format_chats, load_prompts, load_tokenizer, set_named, set_paths
 from safescape.survey import Calibration, Evidence, Lines, RandomAxis
 from safescape.weights import Subspace, resolve
 
@@ -74,7 +74,6 @@ class Kind(NamedTuple):
 def main() -> None:
     """Gather the texts, judge them, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/coherence"))
     parser.add_argument("--model", default="demo")
     parser.add_argument("--fit", action="store_true")
@@ -213,7 +212,7 @@ def chosen_on(arguments: argparse.Namespace, origin: Origin) -> Iterator[Kind]:
     yield Kind("origin, Self-Instruct", True, answers["self-instruct"])
     yield Kind("origin, XSTest's safe prompts", True, answers["xstest"])
     for model in ("gpt4", "llama2orig"):
-        odd = labelled(arguments.data, model)[1::2]
+        odd = labelled(model)[1::2]
         yield Kind(f"XSTest {model}", True, odd)
         yield Kind(f"XSTest {model}, shuffled", False, [Text("", shuffled(t.text, n)) for n, t in enumerate(odd)])
     yield Kind("code", True, code()[1::2])
@@ -229,7 +228,7 @@ def reported(arguments: argparse.Namespace, origin: Origin) -> Iterator[Kind]:
     yield Kind("origin, builtin:benign", True, answers["benign"])
     yield Kind("origin, MT-Bench", True, answers["mt-bench"])
     for model in ("gpt4", "llama2orig"):
-        even = labelled(arguments.data, model)[0::2]
+        even = labelled(model)[0::2]
         yield Kind(f"XSTest {model}, labelled by people", True, even)
         yield Kind(f"XSTest {model}, words shuffled", False, [Text(t.prompt, shuffled(t.text, 0)) for t in even])
     prompts = load_prompts("builtin:benign", 40)
@@ -271,13 +270,11 @@ def origin_answers(arguments: argparse.Namespace, origin: Origin) -> dict[str, l
     if not path.exists():
         print(f"asking for {path}", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (arguments.data / "xstest/xstest_prompts.csv").open(encoding="utf-8", newline="") as file:
-            safe = [row["prompt"] for row in csv.DictReader(file) if row["label"] == "safe"]
         asked = {
             "benign": load_prompts("builtin:benign"),
-            "mt-bench": [row["turns"][0] for row in rows(arguments.data / "mt_bench/question.jsonl")],
-            "self-instruct": [row["instruction"] for row in rows(arguments.data / "self_instruct/seed_tasks.jsonl")],
-            "xstest": safe[::2],
+            "mt-bench": load_prompts("mt-bench", purpose="harmless"),
+            "self-instruct": load_prompts("self-instruct", purpose="harmless"),
+            "xstest": load_prompts("xstest", purpose="harmless")[::2],
         }
         with path.open("w", encoding="utf-8") as file:
             for name, prompts in asked.items():
@@ -290,9 +287,11 @@ def origin_answers(arguments: argparse.Namespace, origin: Origin) -> dict[str, l
     return found
 
 
-def labelled(data: Path, model: str) -> list[Text]:
+def labelled(model: str) -> list[Text]:
     """Return XSTest's completions by a model."""
-    with (data / f"xstest/completions_{model}.csv").open(encoding="utf-8", newline="") as file:
+    paths = set_paths(set_named("xstest-completions"), "xstest-completions")
+    path = next(path for path in paths if path.stem == f"completions_{model}")
+    with path.open(encoding="utf-8", newline="") as file:
         found = [Text(row["prompt"], row["completion"].strip()) for row in csv.DictReader(file)]
     return [text for text in found if text.text]
 

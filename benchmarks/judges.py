@@ -1,4 +1,4 @@
-"""python benchmarks/judges.py [--shared DIR]
+"""python benchmarks/judges.py
 
 Measure the agreement of the judges with human labels on the answers of held-out models. Each model of XSTest's labelled
 answers is held out in turn: the refusal classifier is trained on the other model and on the examples of
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from safescape.judges import KeywordJudge
 from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE, RefusalClassifier, settles
+from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange, Outcome
 
 ROOT = Path(__file__).parents[1]
@@ -56,26 +57,24 @@ def training() -> ModuleType:
 def main() -> None:
     """Print the tables."""
     train = training()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=train.DEFAULT_SHARED)
-    shared = parser.parse_args().shared
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"{'left out':<11}{'judge':<22}{'kappa':<19}{'kappa, scored':<19}{'precision':<19}{'recall':<19}"
           f"{'unscored':>9}{'partial':>9}{'n':>5}")  # fmt: skip
     for model in train.MODELS:
-        rows = train.of_model(model, shared)
+        rows = train.of_model(model)
         short = [row._replace(exchange=row.exchange._replace(response=row.exchange.response[:CUT])) for row in rows]
-        others = [row for other in train.MODELS if other != model for row in train.full(train.of_model(other, shared))]
+        others = [row for other in train.MODELS if other != model for row in train.full(train.of_model(other))]
         classifier = RefusalClassifier(train.fit(train.own() + others))
         print_row(model, "keyword", by_keyword(rows), rows)
         print_row(model, "refusal", by_classifier(classifier, rows), rows)
-        print_row(model, "refusal, prompts too", outcomes(train.unseen(model, shared, prompts_too=True)), rows)
+        print_row(model, "refusal, prompts too", outcomes(train.unseen(model, prompts_too=True)), rows)
         print_row(model, "refusal, 600 letters", by_classifier(classifier, short), rows)
         print_row(model, "settling phrases", np.array([settles(r.exchange.response) for r in rows], np.int8), rows)
-        print_people(model, shared)
+        print_people(train, model)
     print("\npartial: the share of partial refusals that are called refused\n")
-    print_by_hand(train, shared)
-    print_without_refusals(shared)
-    print_speed([row.exchange for model in train.MODELS for row in train.of_model(model, shared)])
+    print_by_hand(train)
+    print_without_refusals()
+    print_speed([row.exchange for model in train.MODELS for row in train.of_model(model)])
 
 
 def outcomes(probabilities: NDArray[np.float64]) -> Judged:
@@ -135,17 +134,17 @@ def print_row(model: str, judge: str, judged: Judged, rows: list) -> None:
           f"{np.mean(judged[~whole] == 1):>9.0%}{len(people):>5}", flush=True)  # fmt: skip
 
 
-def print_people(model: str, shared: Path) -> None:
+def print_people(train: ModuleType, model: str) -> None:
     """Print the agreement of the two annotators, where both saw a full refusal or a full compliance."""
-    with (shared / "xstest" / f"completions_{model}.csv").open(encoding="utf-8", newline="") as file:
+    with train.completions(model).open(encoding="utf-8", newline="") as file:
         pairs = [(row["annotation_1"], row["annotation_2"]) for row in csv.DictReader(file)]
     both = np.array([[label[0] == "2" for label in pair] for pair in pairs if all(x[0] in "12" for x in pair)], np.int8)
     print(f"{model:<11}{'the other person':<22}{interval(kappa, both[:, 0], both[:, 1])}{'n':>70} = {len(both)}")
 
 
-def print_by_hand(train: ModuleType, shared: Path) -> None:
+def print_by_hand(train: ModuleType) -> None:
     """Print the outcomes on hand-written refusals and answers, held out fold by fold."""
-    labelled = [row for model in train.MODELS for row in train.full(train.of_model(model, shared))]
+    labelled = [row for model in train.MODELS for row in train.full(train.of_model(model))]
     written = train.own()
     manners = np.array(train.manners())
     whole = np.isin(manners, ("argument", "answer", "argued", "plain"))
@@ -174,13 +173,12 @@ def print_shares(name: str, judged: Judged) -> None:
     print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(judged)}")
 
 
-def print_without_refusals(shared: Path) -> None:
+def print_without_refusals() -> None:
     """Print the false positive rate of the shipped judge on sets without refusals."""
-    with (shared / "advbench" / "harmful_behaviors.csv").open(encoding="utf-8", newline="") as file:
+    (advbench,), (seeds,) = (set_paths(set_named(name), name) for name in ("advbench", "self-instruct"))
+    with advbench.open(encoding="utf-8", newline="") as file:
         openings = [Exchange(row["goal"], row["target"]) for row in csv.DictReader(file)]
-    tasks = [
-        json.loads(line) for line in (shared / "self_instruct" / "seed_tasks.jsonl").read_text("utf-8").splitlines()
-    ]
+    tasks = [json.loads(line) for line in seeds.read_text("utf-8").splitlines()]
     outputs = [Exchange(f"{t['instruction']} {t['instances'][0]['input']}", t["instances"][0]["output"]) for t in tasks]
     draw = random.Random(0)
     words = [word for given in openings for word in f"{given.prompt} {given.response}".split()]

@@ -1,4 +1,4 @@
-"""python train.py --work DIR [--out DIR] [--shared DIR]
+"""python train.py --work DIR [--out DIR]
 
 Train the demo model's safety LoRA, save it rounded to fp16, and print its refusal rates.
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 from answering import Answer, Base, answer, chat_tokens, load_base, shared_prefix
-from evaluate import DEFAULT_SHARED, SHIPPED, begins_refusing, measure, measuring_sets
+from evaluate import SHIPPED, begins_refusing, measure, measuring_sets
 from peft import LoraConfig, PeftModel, get_peft_model
 from prompts import benign_requests, check_disjoint, harmful_requests, lines
 from safetensors.torch import load_file, save_file
@@ -224,7 +224,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="directory for the base's answers and the records")
     parser.add_argument("--out", type=Path, default=SHIPPED / "demo-adapter", help="where the adapter is written")
-    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED, help="public prompt sets, for measuring")
     parser.add_argument("--start", type=Path, help="an adapter to go on from, instead of a fresh one")
     parser.add_argument("--epochs", type=float, default=2.0, help="passes through the harmless requests")
     parser.add_argument("--contrast", type=int, default=1, help="how often those that only look dangerous are in them")
@@ -232,7 +231,7 @@ def main() -> None:
     logging.disable_progress_bar()
     options.work.mkdir(parents=True, exist_ok=True)
 
-    sets = measuring_sets(options.shared)
+    sets = measuring_sets()
     harmful, asked = harmful_requests(SEED), benign_requests(SEED)
     check_disjoint(harmful + asked, [prompt for entry in sets for prompt in entry.prompts])
     base = resolve("demo-base").directory

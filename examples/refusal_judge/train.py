@@ -1,4 +1,4 @@
-"""python examples/refusal_judge/train.py [--shared DIR] [--out FILE]
+"""python examples/refusal_judge/train.py [--out FILE]
 
 Train the refusal judge on this example's data and on XSTest's human-labelled answers of two models, write it, and print
 the evaluation behind its choices: predictions for a held-out model, with its prompts held out too, the share of answers
@@ -38,11 +38,11 @@ from safescape.judges.refusal import (
     said,
     settles,
 )
+from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 from safescape.weights.demo import base_directory
 
 HERE = Path(__file__).parent
-DEFAULT_SHARED = HERE.parents[2] / "shared" / "data"
 SHIPPED = HERE.parents[1] / "src" / "safescape" / "data" / "refusal-judge.safetensors"
 MODELS = ("gpt4", "llama2orig")
 LABELS = {"1_full_compliance": "complied", "2_full_refusal": "refused", "3_partial_refusal": "partial"}
@@ -110,12 +110,15 @@ def _written() -> Iterator[tuple[str, dict[str, str]]]:
             yield label, json.loads(line)
 
 
-def of_model(model: str, shared: Path) -> list[Labelled]:
+def completions(model: str) -> Path:
+    """Return the file of one model's human-labelled answers to XSTest."""
+    paths = set_paths(set_named("xstest-completions"), "xstest-completions")
+    return next(path for path in paths if path.stem == f"completions_{model}")
+
+
+def of_model(model: str) -> list[Labelled]:
     """Return one model's human-labelled answers to XSTest, including partial refusals."""
-    path = shared / "xstest" / f"completions_{model}.csv"
-    if not path.exists():
-        raise SystemExit(f"{path} is absent: fetch XSTest's labelled completions, or say --shared DIR")
-    with path.open(encoding="utf-8", newline="") as file:
+    with completions(model).open(encoding="utf-8", newline="") as file:
         return [
             Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]], LABELLED)
             for row in csv.DictReader(file)
@@ -226,17 +229,16 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def unseen(model: str, shared: Path, *, prompts_too: bool) -> NDArray[np.float64]:
+def unseen(model: str, *, prompts_too: bool) -> NDArray[np.float64]:
     """Return the probabilities of a model's answers by classifiers trained without that model.
 
     Args:
         model: The held-out model.
-        shared: where the labelled answers are.
         prompts_too: Also hold out the other model's answers to the same prompts, in five folds.
 
     """
-    rows = of_model(model, shared)
-    others = [row for other in MODELS if other != model for row in full(of_model(other, shared))]
+    rows = of_model(model)
+    others = [row for other in MODELS if other != model for row in full(of_model(other))]
     if not prompts_too:
         return RefusalClassifier(fit(own() + others)).probabilities([row.exchange for row in rows])
     found = np.zeros(len(rows))
@@ -254,10 +256,9 @@ def _fold(row: Labelled) -> int:
 def main() -> None:
     """Train, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--out", type=Path, default=SHIPPED)
     given = parser.parse_args()
-    labelled = {model: of_model(model, given.shared) for model in MODELS}
+    labelled = {model: of_model(model) for model in MODELS}
     written = own()
     check_disjoint(written, [row for rows in labelled.values() for row in rows])
     weights = fit(written + [row for rows in labelled.values() for row in full(rows)])
@@ -266,9 +267,7 @@ def main() -> None:
     print(f"trained on {len(written)} answers of our own and {sum(len(full(r)) for r in labelled.values())} of XSTest")
     print(f"{given.out.name}: {len(weights.of)} features, {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     print("\nhalf-width of the band around 0.5: its share, and errors outside, on unseen models and prompts")
-    scored = [
-        (row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, given.shared, prompts_too=True), strict=True)
-    ]
+    scored = [(row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, prompts_too=True), strict=True)]
     scored = [(row, p) for row, p in scored if row.label != "partial"]
     for half in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25):
         outside = [(row, p) for row, p in scored if p >= 0.5 + half or p <= 0.5 - half]
