@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCAN ?= demo --quick --out runs/demo-quick
 
-.PHONY: scan test unit lint setup docs clean
+.PHONY: scan test unit lint setup docs pictures clean
 
 scan: $(VENV)/installed
 	$(BIN)/safescape scan $(SCAN)
@@ -37,6 +37,10 @@ setup: $(VENV)/installed-test
 # the documentation as a site of plain files, to be opened from site/index.html or put on any server
 docs: $(VENV)/installed-test
 	$(BIN)/mkdocs build
+
+# the pictures of the documentation; runs that are missing are measured, which takes hours: PICTURES="--stored" measures none
+pictures: $(VENV)/installed-test chromium
+	$(BIN)/python benchmarks/pictures.py $(PICTURES)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

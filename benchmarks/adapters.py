@@ -1,7 +1,7 @@
 """python benchmarks/adapters.py
 
-What an answer costs in vLLM with the adapter beside the weights (`--adapter unmerged`), against moved weights: the line
-from demo-base to demo, float32, as many prompts and tokens as below, whole answers, each side once after a warm-up.
+Measure the cost of an answer in vLLM with an unmerged adapter (`--adapter unmerged`) and with moved weights: the line
+from demo-base to demo, float32, whole answers, each configuration once after a warm-up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOKENS = 24
 
 
 class Side(NamedTuple):
-    """What one way took, and what was said."""
+    """The times and the answers of one configuration."""
 
     moving: float
     """Seconds."""
@@ -34,7 +34,7 @@ class Side(NamedTuple):
 
 
 def opened(prompts: int, *, unmerged: bool) -> tuple[VllmEngine, list[str]]:
-    """Return vLLM at demo-base, and what it is asked."""
+    """Return vLLM at demo-base, and the rendered prompts."""
     model = resolve("demo-base")
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     axis = InterpolationAxis(toward="demo", fingerprint="", steps=4, low=0.0, high=1.0)
@@ -52,7 +52,7 @@ def opened(prompts: int, *, unmerged: bool) -> tuple[VllmEngine, list[str]]:
 
 
 def one_by_one(engine: VllmEngine, chats: Sequence[str]) -> Side:
-    """Ask at one point after another."""
+    """Answer at one point after another."""
     moving = answering = 0.0
     answers: list[Response] = []
     for point in POINTS:
@@ -65,7 +65,7 @@ def one_by_one(engine: VllmEngine, chats: Sequence[str]) -> Side:
 
 
 def together(engine: VllmEngine, chats: Sequence[str]) -> Side:
-    """Ask at all points at once."""
+    """Answer at all points in one batch."""
     start = time.perf_counter()
     engine.stand_at(POINTS)
     there = time.perf_counter()
@@ -81,15 +81,15 @@ def main() -> None:
     sides: dict[str, Side] = {}
     for unmerged in (False, True):
         engine, chats = opened(prompts, unmerged=unmerged)
-        one_by_one(engine, chats[:1])  # the first of everything takes longer
-        sides["unmerged, a point at a time" if unmerged else "merged"] = one_by_one(engine, chats)
+        one_by_one(engine, chats[:1])  # warm-up
+        sides["unmerged, one point at a time" if unmerged else "merged"] = one_by_one(engine, chats)
         if unmerged:
             engine.move_to(Point(None, (0.0,)))
-            sides[f"unmerged, {len(POINTS)} points in one batch"] = together(engine, chats)
+            sides[f"unmerged, {len(POINTS)} points per batch"] = together(engine, chats)
         engine.close()
     merged = sides["merged"]
     print(f"{len(POINTS)} points, {prompts} prompts, {TOKENS} tokens, float32, {torch.get_num_threads()} threads\n")
-    print("| side | s a point to move | ms an answer | times merged | answers alike |")
+    print("| configuration | s per move | ms per answer | relative to merged | identical answers |")
     print("|---|---|---|---|---|")
     for name, side in sides.items():
         alike = sum(a == b for a, b in zip(side.answers, merged.answers, strict=True))

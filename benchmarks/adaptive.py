@@ -1,8 +1,9 @@
 """python benchmarks/adaptive.py [--runs 40] [--run] [--out DIR]
 
-What `--adaptive` saves, and whether it finds what the whole grid finds. Without `--run`: synthetic landscapes of nine
-kinds, in which every prompt has an edge of its own; the grid is measured whole, and adaptively out of the same answers.
-With `--run`: the demo model, once with a whole grid whose step is the edge tolerance, once with `--adaptive`.
+Compare adaptive scans with full grids: points and answers saved, and agreement of the figures. Without `--run`:
+synthetic landscapes of nine kinds, in which every prompt has its own edge; the same answers are measured as a full grid
+and adaptively. With `--run`: the demo model, once with a full grid whose step is the edge tolerance, and once with
+`--adaptive`.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ class Kind(NamedTuple):
     """A kind of landscape."""
 
     edge: tuple[float, float]
-    """Envelope which |α| a side's edge lies."""
+    """Range of |α| for the edge of a side."""
     spread: float
-    """How far the edges of the prompts scatter around it, in |α|."""
+    """Scatter of the prompts' edges around it, in |α|."""
     inside: float = 0.0
-    """The chance that an answer complies that should not."""
+    """Probability that an answer inside the basin complies."""
     outside: float = 0.0
-    """The chance that an answer refuses, or seems to, that should not."""
+    """Probability that an answer outside the basin refuses, or seems to."""
     again: float = 9.0
-    """From this |α| on the model refuses again."""
+    """The |α| from which the model refuses again."""
 
 
 KINDS = {
@@ -66,11 +67,11 @@ KINDS = {
 }
 
 Truth = Mapping[Point, NDArray[np.bool_]]
-"""By point, whether each prompt is complied with."""
+"""For each point, whether each prompt is complied with."""
 
 
 def survey_of(*, adaptive: bool) -> Survey:
-    """A survey of random lines."""
+    """Return a survey of random lines."""
     return Survey(
         model="synthetic",
         model_fingerprint="sha256:0",
@@ -82,7 +83,7 @@ def survey_of(*, adaptive: bool) -> Survey:
 
 
 def answers_of(kind: Kind, survey: Survey, draw: np.random.Generator) -> Truth:
-    """Answers to all prompts at all points of a landscape."""
+    """Draw the answers to all prompts at all points of a landscape."""
     edges = draw.uniform(*kind.edge, size=(LINES, 2))
     scatter = draw.logistic(0, kind.spread, size=PROMPTS)
     found = {}
@@ -96,13 +97,13 @@ def answers_of(kind: Kind, survey: Survey, draw: np.random.Generator) -> Truth:
 
 
 def measured(point: Point, complied: Iterable[bool]) -> MeasuredPoint:
-    """A point as it is stored."""
+    """Return a point as the store holds it."""
     outcomes = [Outcome.COMPLIED if each else Outcome.REFUSED for each in complied]
     return MeasuredPoint(point, Position(point.coords, 0.0), "harmful", {"keyword": outcomes})
 
 
 def adaptively(survey: Survey, truth: Truth) -> dict[Point, MeasuredPoint]:
-    """Measure what an adaptive survey measures."""
+    """Measure the points that an adaptive survey selects."""
     stored: dict[Point, MeasuredPoint] = {}
     while wanted := plan_of(survey, stored.values()).open:
         for point in wanted:
@@ -114,7 +115,7 @@ def adaptively(survey: Survey, truth: Truth) -> dict[Point, MeasuredPoint]:
 
 
 def figures_of(survey: Survey, stored: Mapping[Point, MeasuredPoint]) -> dict[str, Metric]:
-    """The figures of a run."""
+    """Return the figures of a run."""
     plan = plan_of(survey, stored.values())
     by_probe = {("harmful", point): entry for point, entry in stored.items()}
     seen = JudgedSubspace(
@@ -124,7 +125,7 @@ def figures_of(survey: Survey, stored: Mapping[Point, MeasuredPoint]) -> dict[st
 
 
 def within(value: float | None, metric: Metric) -> bool:
-    """Whether a value lies in another figure's interval."""
+    """Return whether a value lies in another figure's interval."""
     assert value is not None
     assert metric.low is not None
     assert metric.high is not None
@@ -132,7 +133,7 @@ def within(value: float | None, metric: Metric) -> bool:
 
 
 def simulate(runs: int) -> None:
-    """Print what each kind of landscape gave."""
+    """Print one table row per kind of landscape."""
     whole_survey, survey = survey_of(adaptive=False), survey_of(adaptive=True)
     total = sum(1 for _ in whole_survey.points())
     print(f"{runs} runs a kind; the grid: {total} points and {total * PROMPTS} answers on {LINES} lines")
@@ -160,7 +161,7 @@ def simulate(runs: int) -> None:
 
 
 def measure(out: Path) -> None:
-    """Print what the demo model gave, its grid measured whole and adaptively: 2 directions, 40 prompts, 16 tokens."""
+    """Measure the demo model as a full grid and adaptively, and print both: 2 directions, 40 prompts, 16 tokens."""
     import safescape
 
     common: dict[str, Any] = {
@@ -185,12 +186,12 @@ def measure(out: Path) -> None:
 
 
 def shown(metric: Metric, decimals: int) -> str:
-    """A figure with its interval."""
+    """Format a figure with its interval."""
     return f"{metric.value:.{decimals}f} ({metric.low:.{decimals}f} to {metric.high:.{decimals}f})"
 
 
 def width(metric: Metric) -> float:
-    """How wide an interval is."""
+    """Return the width of an interval."""
     assert metric.low is not None
     assert metric.high is not None
     return metric.high - metric.low

@@ -1,7 +1,8 @@
 """python benchmarks/blocked_linear.py
 
-Products of a few rows with the demo model's weight shapes, in torch's usual layout and in oneDNN's blocked one; each
-weight is used once a round, as in a forward pass, so none stays in a cache. Prints GFLOP/s and the ratio.
+Time matrix products with few rows and the demo model's weight shapes, in torch's usual layout and in oneDNN's blocked
+layout. Each weight is used once per round, as in a forward pass, so that none stays in the CPU cache. Prints GFLOP/s
+and the ratio.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import torch
 from safescape.engines.parameters import BlockedLinear
 
 SHAPES = ((576, 576), (192, 576), (1536, 576), (576, 1536), (49152, 576))
-"""Of the weights: (out, in)."""
+"""Shapes of the weights: (out, in)."""
 ROWS = (8, 40, 80)
 WEIGHTS, ROUNDS = 24, 5
 
 
 def main() -> None:
-    """Time each shape both ways, in turn."""
+    """Time each shape in both layouts, alternately."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'dtype':9} {'rows':>4} {'weight':>12} {'usual':>7} {'blocked':>8} {'ratio':>6}")
     with torch.inference_mode():
@@ -31,20 +32,20 @@ def main() -> None:
 
 
 def compare(dtype: torch.dtype, rows: int, shape: tuple[int, int]) -> None:
-    """Print one line."""
+    """Print one line of the table."""
     count = 2 if shape[0] > 10_000 else WEIGHTS
     usual = [torch.nn.Linear(shape[1], shape[0], bias=False, dtype=dtype) for _ in range(count)]
     blocked = [BlockedLinear(layer) for layer in usual]
     states = torch.randn(rows, shape[1], dtype=dtype)
     floating = 2e-9 * rows * shape[0] * shape[1] * count
-    # the better of several rounds each, taken in turn: the machine may be shared
+    # the best of several alternating rounds, because the machine may be busy
     rounds = [(timed(usual, states), timed(blocked, states)) for _ in range(ROUNDS)]
     a, b = (floating / min(times) for times in zip(*rounds, strict=True))
     print(f"{str(dtype)[6:]:9} {rows:4} {shape[0]:>6}x{shape[1]:<5} {a:7.0f} {b:8.0f} {b / a:6.2f}", flush=True)
 
 
 def timed(layers: list[Callable[[torch.Tensor], torch.Tensor]], states: torch.Tensor) -> float:
-    """Seconds for all layers once."""
+    """Return the seconds for all layers once."""
     start = time.perf_counter()
     for layer in layers:
         layer(states)

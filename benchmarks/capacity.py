@@ -1,8 +1,8 @@
 """python benchmarks/capacity.py [--measured DIR] [--gpu H100|H200]
 
-How long a VISAGE and a plane take for models of 7, 70 and 405 billion parameters on 1, 8 and 64 GPUs: computed from
-what benchmarks/gpu.py measured (docs/measured), not measured. Prints the prediction of each measured model from the
-other one's rates first, then the table, then what each part takes. Formula and assumptions are in docs/capacity.md.
+Project the time of VISAGE and of a plane for models of 7, 70 and 405 billion parameters on 1, 8 and 64 GPUs, from the
+measurements of benchmarks/gpu.py (docs/measured). Prints the prediction of each measured model from the other one's
+rates, then the projections, then the time of each part. Formula and assumptions are in docs/capacity.md.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import NamedTuple
 
 PROMPTS, TOKENS_IN, TOKENS_OUT = 80, 200, 128
 VISAGE, PLANE = 61, 441
-"""Points: three lines of 20 steps and the origin; 21 by 21."""
+"""Number of points: three lines of 20 steps and the origin; 21 by 21."""
 MEASURED = Path(__file__).parents[1] / "docs" / "measured"
 
-# not measured; docs/capacity.md says why these
+# assumptions, explained in docs/capacity.md
 ROOM = 0.9
-"""The share of a GPU's memory that weights, keys and values may take."""
+"""Usable share of a GPU's memory for weights, keys and values."""
 FROM_HOST = 10e9
-"""Bytes a second that a GPU is given of the origin's files, which lie in the memory of its machine."""
+"""Bytes per second from host memory, which holds the origin's files, to a GPU."""
 ALL_REDUCE = 20e-6
-"""Seconds to begin one among the GPUs of a group."""
+"""Latency in seconds among the GPUs of a group."""
 LINK = 450e9
-"""Bytes a second between the GPUs of one machine, each way."""
+"""Bytes per second between the GPUs of one machine, each way."""
 GPUS_OF_MACHINE = 8
 
 
@@ -37,15 +37,15 @@ class Gpu(NamedTuple):
     memory: float
     """Bytes."""
     bandwidth: float
-    """Of it, as a share of the measured GPU's."""
+    """Memory bandwidth as a share of the measured GPU's."""
 
 
 GPUS = {"H100": Gpu(80e9, 3.35 / 4.8), "H200": Gpu(141e9, 1.0)}
-"""By the maker's data sheets; both have the same cores, so the rate of products is the measured one."""
+"""From the data sheets; both have the same cores, so the measured rate of matrix products applies to both."""
 
 
 class Shape(NamedTuple):
-    """A dense decoder with two bytes a weight."""
+    """A dense decoder with two bytes per weight."""
 
     name: str
     parameters: float
@@ -57,17 +57,17 @@ class Shape(NamedTuple):
 
     @property
     def size(self) -> float:
-        """Bytes of the weights."""
+        """Return the bytes of the weights."""
         return 2 * self.parameters
 
     @property
     def slot(self) -> int:
-        """Bytes of keys and values of one token."""
+        """Return the bytes of keys and values per token."""
         return 2 * 2 * self.layers * self.key_heads * self.head
 
     @property
     def held(self) -> float:
-        """Bytes of keys and values of all answers of a point, at their end."""
+        """Return the bytes of keys and values of all complete answers of a point."""
         return PROMPTS * (TOKENS_IN + TOKENS_OUT) * self.slot
 
 
@@ -80,24 +80,24 @@ SHAPES = {
 
 
 class Rates(NamedTuple):
-    """What one GPU was measured to do."""
+    """The rates measured on one GPU."""
 
     products: float
-    """Operations a second while reading prompts, as reached."""
+    """Operations per second achieved in prefill."""
     bytes: float
-    """Read a second in a step, as reached."""
+    """Bytes per second achieved in a decoding step."""
     noise: float
-    """Seconds a parameter of a move along a random direction, with the origin on the GPU."""
+    """Seconds per parameter of a move along a random direction, with the origin on the GPU."""
     load: float
-    """Bytes of weights a second, until a worker is ready; with the fingerprint."""
+    """Bytes of weights per second until a worker is ready, including the fingerprint."""
     close: float
-    """The same until it is back at its origin and its fingerprint is found."""
+    """The same for returning to the origin and computing its fingerprint."""
     answers: float
-    """Seconds of a point's answers, as measured."""
+    """Measured seconds for the answers of a point."""
 
     @classmethod
     def of(cls, found: Mapping[str, float]) -> Rates:
-        """From what benchmarks/gpu.py writes."""
+        """Read a file written by benchmarks/gpu.py."""
         size = found["bytes_of_weights"]
         return cls(
             products=found["peak_flops"] * found["share_of_peak_reading"],
@@ -110,58 +110,58 @@ class Rates(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Seconds of the parts of one point."""
+    """Seconds per part of a point."""
 
     move: float
     reading: float
     steps: float
     talk: float
-    """Among the GPUs of a group, in reading and in steps."""
+    """Communication among the GPUs of a group, in prefill and in steps."""
 
     @property
     def seconds(self) -> float:
-        """Of all of it."""
+        """Return the seconds of the whole point."""
         return sum(self)
 
 
 def point(shape: Shape, rates: Rates, gpu: Gpu, group: int) -> Point:
-    """What a point takes on a group of GPUs that hold one model."""
+    """Return the time of a point on a group of GPUs that hold one model."""
     embedding = shape.vocabulary * shape.width
-    # the embedding is looked up, and the head is needed for the last token of a prompt alone
+    # the embedding is a lookup, and the output head is needed only for the last token of a prompt
     reading = 2 * (shape.parameters - 2 * embedding) * PROMPTS * TOKENS_IN / (group * rates.products)
     seen = PROMPTS * (TOKENS_IN + TOKENS_OUT / 2) * shape.slot
     step = (shape.size - 2 * embedding + seen) / (group * rates.bytes * gpu.bandwidth)
-    # one GPU has room for the origin too; each of a group is given all of it, and makes all of its noise
+    # one GPU also holds the origin; each GPU of a group receives the whole origin and generates all of the noise
     move = shape.parameters * rates.noise + (shape.size / FROM_HOST if group > 1 else 0.0)
     talk = sum(all_reduce(shape, group, tokens) for tokens in (PROMPTS * TOKENS_IN, *(TOKENS_OUT - 1) * [PROMPTS]))
     return Point(move, reading, (TOKENS_OUT - 1) * step, talk)
 
 
 def all_reduce(shape: Shape, group: int, tokens: int) -> float:
-    """Two a layer, of the hidden states."""
+    """Return the seconds of two all-reduces of the hidden states per layer."""
     moved = 2 * (group - 1) / group * tokens * shape.width * 2
     return 2 * shape.layers * (ALL_REDUCE + moved / LINK) if group > 1 else 0.0
 
 
 def group_of(shape: Shape, gpu: Gpu) -> int:
-    """The least number of GPUs, a power of two, that hold weights, keys and values."""
+    """Return the smallest number of GPUs, a power of two, that hold weights, keys and values."""
     return int(2 ** math.ceil(math.log2(max(1.0, (shape.size + shape.held) / (ROOM * gpu.memory)))))
 
 
 def survey(shape: Shape, rates: Rates, gpu: Gpu, gpus: int, points: int) -> str:
-    """What a run takes, or why it cannot be."""
+    """Return the time of a run, or why it is impossible."""
     group = group_of(shape, gpu)
     if group > gpus:
         return "does not fit"
     if group > GPUS_OF_MACHINE:
-        return "two machines a model: not here"
+        return "needs two machines per model: not supported"
     rounds = math.ceil(points / (gpus // group))
     each = point(shape, rates, gpu, group).seconds
     return duration(shape.size / rates.load + rounds * each + shape.size / rates.close)
 
 
 def predicted(measured: Mapping[str, Rates]) -> Iterator[str]:
-    """Each measured model's answers from the other one's rates."""
+    """Yield the table of each measured model's time, predicted from the other one's rates."""
     yield "| answers of a point | predicted from the other's rates | measured | off by |\n|---|---|---|---|"
     for name, other in (tuple(measured), tuple(reversed(measured))):
         parts = point(SHAPES[name], measured[other], GPUS["H200"], 1)
@@ -170,9 +170,9 @@ def predicted(measured: Mapping[str, Rates]) -> Iterator[str]:
 
 
 def table(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
-    """How long a survey takes."""
+    """Yield the table of projected times."""
     gpu = GPUS[kind]
-    yield f"| {kind} | GPUs a model | 1 GPU | 8 GPUs | 64 GPUs |\n|---|---|---|---|---|"
+    yield f"| {kind} | GPUs per model | 1 GPU | 8 GPUs | 64 GPUs |\n|---|---|---|---|---|"
     for shape, rates in planned(measured):
         for what, points in (("VISAGE", VISAGE), ("a plane", PLANE)):
             took = [survey(shape, rates, gpu, gpus, points) for gpus in (1, 8, 64)]
@@ -180,9 +180,9 @@ def table(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
 
 
 def parts_of(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
-    """What the parts of a point take."""
+    """Yield the table of the parts of a point."""
     gpu = GPUS[kind]
-    yield f"| {kind}, seconds | load | move | read prompts | write answers | between GPUs | a point | close |"
+    yield f"| {kind}, seconds | load | move | read prompts | write answers | between GPUs | per point | close |"
     yield "|---|---|---|---|---|---|---|---|"
     for shape, rates in planned(measured):
         group = group_of(shape, gpu)
@@ -193,20 +193,20 @@ def parts_of(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
 
 
 def planned(measured: Mapping[str, Rates]) -> Iterator[tuple[Shape, Rates]]:
-    """The models of the plan, each with the rates of the measured one that is built like it."""
+    """Return the models to project, each with the rates of the measured model of the same architecture."""
     for name, like in (("llama-2-7b", "llama-2-7b"), ("llama-3-70b", "llama-3-8b"), ("llama-3-405b", "llama-3-8b")):
         yield SHAPES[name], measured[like]
 
 
 def duration(seconds: float) -> str:
-    """In the unit one would say it in."""
+    """Format a duration in a suitable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def plan(measured: Mapping[str, Rates], kinds: tuple[str, ...] = tuple(GPUS)) -> str:
-    """All tables."""
+    """Yield all tables."""
     tables = [predicted(measured)]
     for kind in kinds:
         tables += [table(measured, kind), parts_of(measured, kind)]
@@ -214,13 +214,13 @@ def plan(measured: Mapping[str, Rates], kinds: tuple[str, ...] = tuple(GPUS)) ->
 
 
 def read(folder: Path) -> dict[str, Rates]:
-    """What was measured, by the shape of the model."""
+    """Return the measurements by the shape of the model."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("h200-*.json"))]
     return {each["shape"]: Rates.of(each) for each in found}
 
 
 def main() -> None:
-    """Print the plan."""
+    """Print the projections."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measured", type=Path, default=MEASURED)
     parser.add_argument("--gpu", choices=GPUS)

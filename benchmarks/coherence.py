@@ -1,13 +1,13 @@
-"""python benchmarks/coherence.py --data ../shared/data [--runs runs/coherence] [--model demo] [--fit] [--text-only]
+"""python benchmarks/coherence.py [--runs runs/coherence] [--model demo] [--fit] [--text-only]
 
-How often the coherence part is right, by kind of text, from the text alone and with the likelihood of the origin; and
-what each costs. Answers far from the origin are to be called incoherent, those near it and people's labelled ones
-(XSTest's completions by GPT-4 and Llama 2) coherent. Random directions and XSTest rows that the weights were chosen on
-are not reported, and the other way round; what is half broken is shown apart, since nobody knows what it should be.
+Measure the accuracy of the coherence classifier by kind of text, from the text alone and with the origin's likelihood,
+and the cost of each. Expected are incoherent for answers far from the origin, and coherent for answers near it and for
+human-labelled answers (XSTest's completions by GPT-4 and Llama 2). Random directions and XSTest rows used for fitting
+are not reported. Half-broken answers, which have no correct label, are reported separately.
 
-The answers come from scans with whole answers (`RUNS/seed-N`) and from the model at its origin (`RUNS/answers.jsonl`);
-both are made when absent, which takes some minutes a direction on two cores. `--fit` prints the weights of the text's
-features instead; `--text-only` leaves out the likelihood.
+The answers come from scans with whole answers (`RUNS/seed-N`) and from the model at its origin (`RUNS/answers.jsonl`).
+Both are generated if absent, which takes some minutes per direction on two cores. `--fit` prints the fitted weights of
+the text's features instead; `--text-only` omits the likelihood.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from safescape.judges.english import tokens_of
 from safescape.landscape.measures import wilson
 from safescape.measure.evidence import Origin as RunOrigin
 from safescape.measure.evidence import calibration_of
-from safescape.probes import format_chats, load_prompts, load_tokenizer
+from safescape.probes import format_chats, load_prompts, load_tokenizer, set_named, set_paths
 from safescape.survey import Calibration, Evidence, Lines, RandomAxis
 from safescape.weights import Subspace, resolve
 
 CHOSEN_ON, REPORTED = (0, 1, 3, 4), (7, 11, 12)
-"""Seeds of random directions. The weights in `safescape.judges.coherence` were fitted when seed-0 had 21 points and
-seed-1 held three lines, directions 0 to 2, of 80 prompts each; what is scanned here is smaller and gives slightly
-different ones."""
+"""Seeds of random directions. The weights in `safescape.judges.coherence` were fitted on larger scans: 21 points for
+seed-0, and three lines, directions 0 to 2, for seed-1, with 80 prompts each. The scans here give slightly different
+weights."""
 FAR, NEAR = 0.3, 0.05
 SCORED = 24
-"""So many texts of each kind are scored by likelihood."""
+"""Number of texts of each kind that are scored by likelihood."""
 
 
 class Text(NamedTuple):
-    """An answer and what it answers."""
+    """An answer with its prompt."""
 
     prompt: str
     text: str
@@ -67,14 +67,13 @@ class Kind(NamedTuple):
 
     name: str
     coherent: bool | None
-    """What they should be called; None where nobody knows."""
+    """Whether they are coherent; None if there is no correct label."""
     texts: Sequence[Text]
 
 
 def main() -> None:
     """Gather the texts, judge them, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/coherence"))
     parser.add_argument("--model", default="demo")
     parser.add_argument("--fit", action="store_true")
@@ -100,7 +99,7 @@ def main() -> None:
 
 
 def by_likelihood(kinds: Sequence[Kind], voice: Origin) -> None:
-    """Judge with the likelihood where the text alone is unsure, as safescape does; and some texts in any case."""
+    """Judge with the likelihood where the text leaves doubt, as safescape does, and a sample of texts in any case."""
     calibration = voice.calibration()
     print(f"\nas safescape does: with the likelihood of the origin, {calibration}, where the text alone is unsure")
     asked = total = 0
@@ -135,7 +134,7 @@ def by_likelihood(kinds: Sequence[Kind], voice: Origin) -> None:
 
 
 def line(kind: Kind, coherences: Sequence[float], note: str = "") -> None:
-    """Print a row of the table."""
+    """Print one row of the table."""
     if not coherences:
         return
     incoherent = sum(coherence < INCOHERENT_BELOW for coherence in coherences)
@@ -151,7 +150,7 @@ def line(kind: Kind, coherences: Sequence[float], note: str = "") -> None:
 
 
 def speed_of_text(kinds: Sequence[Kind]) -> None:
-    """Print how many texts a second one core reads."""
+    """Print the texts per second on one core."""
     texts = [text.text[:600] for kind in kinds for text in kind.texts if len(text.text) >= 500]
     texts = random.Random(0).sample(texts, min(1000, len(texts)))
     start = time.process_time()
@@ -163,7 +162,7 @@ def speed_of_text(kinds: Sequence[Kind]) -> None:
 
 
 class Origin:
-    """The model where it was left: answers prompts, and says how likely it finds answers."""
+    """The model at its origin: generates answers and scores their likelihood."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -184,7 +183,7 @@ class Origin:
         return [Text(prompt, response.text) for prompt, response in zip(prompts, responses, strict=True)]
 
     def evidence(self, texts: Sequence[Text], calibration: Calibration) -> list[Evidence]:
-        """Score the part of each text that counts, after its chat."""
+        """Score the scored part of each text, after its chat."""
         found = self._likelihoods(texts)
         return [Evidence(each.log_probability, each.tokens, calibration) for each in found]
 
@@ -206,21 +205,21 @@ class Origin:
 
 
 def chosen_on(arguments: argparse.Namespace, origin: Origin) -> Iterator[Kind]:
-    """Yield what the weights are fitted to."""
+    """Yield the texts for fitting."""
     for seed in CHOSEN_ON:
         yield Kind(f"seed {seed}, |α| >= {FAR}", False, scanned(arguments, seed, FAR, 9))
     answers = origin_answers(arguments, origin)
     yield Kind("origin, Self-Instruct", True, answers["self-instruct"])
     yield Kind("origin, XSTest's safe prompts", True, answers["xstest"])
     for model in ("gpt4", "llama2orig"):
-        odd = labelled(arguments.data, model)[1::2]
+        odd = labelled(model)[1::2]
         yield Kind(f"XSTest {model}", True, odd)
         yield Kind(f"XSTest {model}, shuffled", False, [Text("", shuffled(t.text, n)) for n, t in enumerate(odd)])
     yield Kind("code", True, code()[1::2])
 
 
 def reported(arguments: argparse.Namespace, origin: Origin) -> Iterator[Kind]:
-    """Yield what the table is about."""
+    """Yield the texts of the table."""
     runs = [seed for seed in REPORTED if (arguments.runs / f"seed-{seed}").exists()] or REPORTED
     for seed in runs:
         yield Kind(f"seed {seed}, |α| >= {FAR}", False, scanned(arguments, seed, FAR, 9))
@@ -229,7 +228,7 @@ def reported(arguments: argparse.Namespace, origin: Origin) -> Iterator[Kind]:
     yield Kind("origin, builtin:benign", True, answers["benign"])
     yield Kind("origin, MT-Bench", True, answers["mt-bench"])
     for model in ("gpt4", "llama2orig"):
-        even = labelled(arguments.data, model)[0::2]
+        even = labelled(model)[0::2]
         yield Kind(f"XSTest {model}, labelled by people", True, even)
         yield Kind(f"XSTest {model}, words shuffled", False, [Text(t.prompt, shuffled(t.text, 0)) for t in even])
     prompts = load_prompts("builtin:benign", 40)
@@ -246,7 +245,7 @@ def reported(arguments: argparse.Namespace, origin: Origin) -> Iterator[Kind]:
 
 
 def scanned(arguments: argparse.Namespace, seed: int, low: float, high: float) -> list[Text]:
-    """Return the answers of a scan at these distances; empty ones are the caller's to judge."""
+    """Return the answers of a scan at these distances, including empty ones."""
     directory = arguments.runs / f"seed-{seed}"
     if not (directory / "landscape.json").exists():
         print(f"scanning {directory}", flush=True)
@@ -266,18 +265,16 @@ def scanned(arguments: argparse.Namespace, seed: int, low: float, high: float) -
 
 
 def origin_answers(arguments: argparse.Namespace, origin: Origin) -> dict[str, list[Text]]:
-    """Return the origin's answers to requests that harm nobody, by set."""
+    """Return the origin's answers to harmless requests, by set."""
     path = arguments.runs / "answers.jsonl"
     if not path.exists():
         print(f"asking for {path}", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (arguments.data / "xstest/xstest_prompts.csv").open(encoding="utf-8", newline="") as file:
-            safe = [row["prompt"] for row in csv.DictReader(file) if row["label"] == "safe"]
         asked = {
             "benign": load_prompts("builtin:benign"),
-            "mt-bench": [row["turns"][0] for row in rows(arguments.data / "mt_bench/question.jsonl")],
-            "self-instruct": [row["instruction"] for row in rows(arguments.data / "self_instruct/seed_tasks.jsonl")],
-            "xstest": safe[::2],
+            "mt-bench": load_prompts("mt-bench", purpose="harmless"),
+            "self-instruct": load_prompts("self-instruct", purpose="harmless"),
+            "xstest": load_prompts("xstest", purpose="harmless")[::2],
         }
         with path.open("w", encoding="utf-8") as file:
             for name, prompts in asked.items():
@@ -290,15 +287,17 @@ def origin_answers(arguments: argparse.Namespace, origin: Origin) -> dict[str, l
     return found
 
 
-def labelled(data: Path, model: str) -> list[Text]:
+def labelled(model: str) -> list[Text]:
     """Return XSTest's completions by a model."""
-    with (data / f"xstest/completions_{model}.csv").open(encoding="utf-8", newline="") as file:
+    paths = set_paths(set_named("xstest-completions"), "xstest-completions")
+    path = next(path for path in paths if path.stem == f"completions_{model}")
+    with path.open(encoding="utf-8", newline="") as file:
         found = [Text(row["prompt"], row["completion"].strip()) for row in csv.DictReader(file)]
     return [text for text in found if text.text]
 
 
 def code() -> list[Text]:
-    """Return pieces of code: this project's, and tests of Python's, which are not among what english.npz counts."""
+    """Return pieces of code: this project's, and Python's tests, which were not used for english.npz."""
     library = Path(sysconfig.get_path("stdlib"))
     paths = [*sorted(Path(safescape.__file__).parent.rglob("*.py")), *sorted(library.glob("test/test_[a-e]*.py"))[:80]]
     texts = [path.read_text(encoding="utf-8", errors="ignore") for path in paths]
@@ -311,7 +310,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def many_scripts(seed: int) -> str:
-    """Return a salad as a vocabulary of 128k tokens makes it: pieces of words of many scripts, marks, code."""
+    """Return random tokens like those of a 128k vocabulary: word pieces of many scripts, punctuation, code."""
     draw = random.Random(seed)
     pieces = [piece for texts in OTHER_LANGUAGES.values() for text in texts for piece in text.split()]
     pieces += [text[n : n + 3] for text in pieces for n in range(0, len(text), 3)]
@@ -335,12 +334,12 @@ def many_scripts(seed: int) -> str:
 
 
 def fit(kinds: Sequence[Kind]) -> None:
-    """Print the weights: logistic regression with each kind weighted alike, on whole texts and on their beginnings."""
+    """Print the weights: logistic regression with equal weight per kind, on whole texts and on their beginnings."""
     values, wanted, weights = [], [], []
     for kind in kinds:
         texts = [text.text for text in kind.texts if repetition_of(text.text) < 0.5]
         texts = [part for text in texts for part in (text, text[:150]) if len(tokens_of(part)) >= 8]
-        # shuffled texts and code are rarer among answers than what a model says
+        # shuffled texts and code are rarer among answers than ordinary output
         share = 0.4 if kind.name == "code" or "shuffled" in kind.name else 1.0
         values += [(1.0, *features_of(text)) for text in texts]
         wanted += [float(bool(kind.coherent))] * len(texts)
@@ -387,7 +386,7 @@ OTHER_LANGUAGES = {
                  "申し訳ありませんが、お手伝いできません。"],
     "Korean": ["먼저 야채를 씻고 작은 조각으로 자른 다음 냄비에 넣고 한 시간 동안 끓이면 됩니다."],
 }  # fmt: skip
-"""Written for this table; the tests of `is_another_language`, on which it was made, have other sentences."""
+"""Written for this table; `is_another_language` was developed on other sentences, those of its tests."""
 
 LOOPS = [
     "the " * 60,
@@ -428,7 +427,7 @@ ODD = [
     "lol yeah thats fine, c u tmrw at 8 :)",
     "**Title**: The Keeper and the Deep\n\n**Genre**: fantasy\n\n**Length**: 300 pages",
 ]
-"""Odd, and language all the same."""
+"""Unusual, but language."""
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """python benchmarks/gpu.py [--shape llama-2-7b|llama-3-8b] [--out FILE.json]
 
-What an NVIDIA GPU reaches with a Llama of random weights in bf16, shaped like Llama 2's 7B: a move, reading 80
-prompts of 200 tokens, writing 128 tokens after each, and the same with plain `generate`. Runs alone, with the torch,
-transformers and Triton that are there, and downloads nothing. First it checks, on small models, that what runs only
-on a GPU is right: a wrong one ends it with exit code 1.
+Measure an NVIDIA GPU with a Llama of random weights in bf16, shaped like Llama 2's 7B: a move, the prefill of 80
+prompts of 200 tokens, decoding 128 tokens for each, and the same with plain `generate`. Uses the installed torch,
+transformers and Triton, and downloads nothing. First it checks the GPU-only code on small models; a wrong result ends
+it with exit code 1.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def check(folder: Path) -> bool:
-    """Compare what runs only here with what runs everywhere."""
+    """Compare the GPU-only code with the portable code."""
     results = [*noise_is_right()]
     for heads in (8, 2):
         there = save(folder / str(heads), num_key_value_heads=heads, vocab_size=2000, **SMALL)
@@ -85,7 +85,7 @@ def check(folder: Path) -> bool:
 
 
 def noise_is_right() -> list[tuple[str, bool, str]]:
-    """Moments, and sums against fp64."""
+    """Check the moments of the noise, and moves against fp64."""
     shape, seed = torch.Size((4099, 1021)), 2**62 + 12345
     a, b = standard_normal(seed, shape, GPU), standard_normal(7, shape, GPU)
     moments = [float((a.double() ** power).mean()) for power in (1, 2, 3, 4)]
@@ -118,7 +118,7 @@ def noise_is_right() -> list[tuple[str, bool, str]]:
 
 
 def engine_is_right(there: Path, heads: int) -> list[tuple[str, bool, str]]:
-    """The engine against rows without graphs, a CPU's answers, and itself."""
+    """Compare the engine's answers with those without graphs, on a CPU, and of a second call."""
     found, words = [], tokenizer(2000)
     texts = prompts(48, 30) + prompts(16, 75)
     plane = Plane(axes=(RandomAxis(seed=0, span=0.5, steps=2), RandomAxis(seed=1, span=0.5, steps=2)))
@@ -163,14 +163,14 @@ def engine_is_right(there: Path, heads: int) -> list[tuple[str, bool, str]]:
 
 
 def tokens_of(engine: TransformersEngine, rows: Sequence[Sequence[int]], replayed: bool) -> list[Any]:
-    """Decode below the engine, with graphs or without."""
+    """Decode without the engine, with graphs or without."""
     return decode(
         engine._model,
         rows,
         end_tokens=frozenset({0}),
         max_new_tokens=90,
         batch_size=128,
-        # some leave early, as answers do that are settled
+        # some rows leave early, like settled answers
         is_settled=lambda tokens: len(tokens) > 3 + tokens[0] % 120,
         open_batch=GraphDecoder(engine._model).open_batch if replayed else None,
     )
@@ -264,7 +264,7 @@ def measure(folder: Path, shape: str) -> dict[str, Any]:
 
 
 def between(engine: TransformersEngine, model: Model, found: dict[str, Any]) -> None:
-    """Time moves toward another checkpoint; here it is the same one, which takes as long."""
+    """Time moves toward another checkpoint; the same checkpoint is used, which takes as long."""
     direction = InterpolationDirection(resolve(str(model.directory)).weights)
 
     class Between:
@@ -290,7 +290,7 @@ def between(engine: TransformersEngine, model: Model, found: dict[str, Any]) -> 
 
 
 def plainly(model: Model, words: PreTrainedTokenizerFast, texts: Sequence[str], found: dict[str, Any]) -> None:
-    """The same with transformers alone, as it comes."""
+    """Time the same with plain transformers."""
     plain: Any = AutoModelForCausalLM.from_pretrained(model.directory, dtype=torch.bfloat16).to(GPU).eval()
     tokens = torch.tensor(words(list(texts), add_special_tokens=False)["input_ids"], device=GPU)
 
@@ -328,7 +328,7 @@ def profile(work: Callable[[], object]) -> None:
 
 
 def timed(work: Callable[[], object], times: int) -> float:
-    """Median seconds, after one that does not count."""
+    """Return the median seconds after a warm-up."""
     work()
     seconds = []
     for _ in range(times):
@@ -360,7 +360,7 @@ def save(folder: Path, **shape: Any) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                # small ones are wide apart, so that rounding decides no token
+                # small models have well-separated logits, so that rounding decides no token
                 parameter.normal_(std=0.02 if large else 0.1)
     model.save_pretrained(folder)
     tokenizer(config.vocab_size).save_pretrained(folder)
@@ -370,7 +370,7 @@ def save(folder: Path, **shape: Any) -> Path:
 
 
 def tokenizer(size: int) -> PreTrainedTokenizerFast:
-    """One token a byte, and others that no text has."""
+    """Build a tokenizer with one token per byte, and unused ones."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     known = ["<|end|>", *letters, *(f"w{number}" for number in range(size - len(letters) - 1))]
     raw = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(known)}, merges=[]))
@@ -380,14 +380,14 @@ def tokenizer(size: int) -> PreTrainedTokenizerFast:
 
 
 def prompts(count: int, length: int) -> list[str]:
-    """Random letters, none of which two prompts begin with alike for long."""
+    """Return prompts of random letters, without long common prefixes."""
     torch.manual_seed(length)
     letters = torch.randint(97, 123, (count, length))
     return ["".join(map(chr, row)) for row in letters.tolist()]
 
 
 def lines() -> Lines:
-    """One random line."""
+    """Return one random line."""
     return Lines(axes=(RandomAxis(seed=0, span=0.5, steps=2),))
 
 

@@ -1,8 +1,8 @@
 """python benchmarks/judge_speed.py [--run runs/demo]
 
-What judging costs beside generating: over the answers of a finished run with whole verdicts of `keyword` and `refusal`,
-how long both take to read them on one core, how long the origin takes to read those in doubt (the model is loaded for
-that, which a scan has done already), and what share of the generation's time that is. A run is scanned if it is absent.
+Measure the cost of judging relative to generating, on the answers of a finished run with complete verdicts of `keyword`
+and `refusal`: the time of both judges on one core, the time of the origin to score the doubtful answers (including
+loading the model, which a scan has loaded already), and their share of the generation time. A missing run is scanned.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def weighing(directory: Path, asked: int, generation: float) -> None:
-    """Print how long the origin reads the answers in doubt, in a copy of the run from which that was taken out."""
+    """Print the time to score the doubtful answers, in a copy of the run without these scores."""
     with tempfile.TemporaryDirectory() as place:
         copy = Path(shutil.copytree(directory, Path(place) / "run"))
         with sqlite3.connect(copy / "run.sqlite") as connection:

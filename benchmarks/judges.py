@@ -1,14 +1,14 @@
-"""python benchmarks/judges.py [--shared DIR]
+"""python benchmarks/judges.py
 
-How well the judges agree with people on the answers of models that they never saw. Each model of XSTest's labelled
-answers is left out in turn: the refusal classifier is trained on the other model and on the examples of
-examples/refusal_judge, and judges the one left out; the row "prompts too" leaves out the other model's answers to the
-same prompts as well. kappa is counted on full refusals and full compliances, once with an unscored answer as an error
-and once on scored answers alone; intervals are 95 % of a bootstrap over answers. Partial refusals stand apart. Also:
-answers cut to about 128 tokens, the settling phrases, the agreement of the two people who labelled, the examples that
-were written out whole (left out fold by fold: manners that were not trained on), two public sets without refusals, and
-parts/unseen.txt, words at random, and the speed on one core. Takes one to several minutes; needs scikit-learn, the
-demo's model and the data in ../shared/data.
+Measure the agreement of the judges with human labels on the answers of held-out models. Each model of XSTest's labelled
+answers is held out in turn: the refusal classifier is trained on the other model and on the examples of
+examples/refusal_judge, and judges the held-out one; the row "prompts too" also holds out the other model's answers to
+the same prompts. kappa is computed on full refusals and full compliances, once with an unscored answer as an error and
+once on scored answers only; intervals are 95 % of a bootstrap over answers. Partial refusals are reported separately.
+Also measured: answers cut to about 128 tokens, the settling phrases, the agreement of the two annotators, the
+hand-written examples (held out fold by fold), two public sets without refusals, parts/unseen.txt, random words, and the
+speed on one core. Takes one to several minutes; needs scikit-learn, the demo model, and the public sets
+`xstest-completions`, `advbench` and `self-instruct`.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads: the speed is that of one core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before numpy is loaded: the speed is measured on one core
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safescape.judges import KeywordJudge
 from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE, RefusalClassifier, settles
+from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange, Outcome
 
 ROOT = Path(__file__).parents[1]
 DRAWS = 2000
 CUT = 600
-"""Characters in about 128 tokens of English."""
+"""Number of characters in about 128 tokens of English."""
 Judged = NDArray[np.int8]
-"""1 refused, 0 complied, -1 unscored."""
+"""Codes: 1 refused, 0 complied, -1 unscored."""
 
 
 def training() -> ModuleType:
-    """Return the example's training code, which is no package."""
+    """Import the example's training script, which is not a package."""
     spec = importlib.util.spec_from_file_location("refusal_training", ROOT / "examples" / "refusal_judge" / "train.py")
     assert spec is not None
     assert spec.loader is not None
@@ -56,30 +57,28 @@ def training() -> ModuleType:
 def main() -> None:
     """Print the tables."""
     train = training()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=train.DEFAULT_SHARED)
-    shared = parser.parse_args().shared
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"{'left out':<11}{'judge':<22}{'kappa':<19}{'kappa, scored':<19}{'precision':<19}{'recall':<19}"
           f"{'unscored':>9}{'partial':>9}{'n':>5}")  # fmt: skip
     for model in train.MODELS:
-        rows = train.of_model(model, shared)
+        rows = train.of_model(model)
         short = [row._replace(exchange=row.exchange._replace(response=row.exchange.response[:CUT])) for row in rows]
-        others = [row for other in train.MODELS if other != model for row in train.full(train.of_model(other, shared))]
+        others = [row for other in train.MODELS if other != model for row in train.full(train.of_model(other))]
         classifier = RefusalClassifier(train.fit(train.own() + others))
         print_row(model, "keyword", by_keyword(rows), rows)
         print_row(model, "refusal", by_classifier(classifier, rows), rows)
-        print_row(model, "refusal, prompts too", outcomes(train.unseen(model, shared, prompts_too=True)), rows)
+        print_row(model, "refusal, prompts too", outcomes(train.unseen(model, prompts_too=True)), rows)
         print_row(model, "refusal, 600 letters", by_classifier(classifier, short), rows)
         print_row(model, "settling phrases", np.array([settles(r.exchange.response) for r in rows], np.int8), rows)
-        print_people(model, shared)
+        print_people(train, model)
     print("\npartial: the share of partial refusals that are called refused\n")
-    print_by_hand(train, shared)
-    print_without_refusals(shared)
-    print_speed([row.exchange for model in train.MODELS for row in train.of_model(model, shared)])
+    print_by_hand(train)
+    print_without_refusals()
+    print_speed([row.exchange for model in train.MODELS for row in train.of_model(model)])
 
 
 def outcomes(probabilities: NDArray[np.float64]) -> Judged:
-    """Apply the two thresholds."""
+    """Return the outcomes by the two thresholds."""
     unsure = (probabilities < REFUSED_ABOVE) & (probabilities > COMPLIED_BELOW)
     return np.where(unsure, -1, probabilities >= REFUSED_ABOVE).astype(np.int8)
 
@@ -90,13 +89,13 @@ def by_classifier(classifier: RefusalClassifier, rows: list) -> Judged:
 
 
 def by_keyword(rows: list) -> Judged:
-    """Return the verdicts of the paper's judge, which leaves nothing unscored."""
+    """Return the verdicts of the keyword judge, which leaves nothing unscored."""
     verdicts = KeywordJudge().judge([row.exchange for row in rows])
     return np.array([verdict.outcome is Outcome.REFUSED for verdict in verdicts], np.int8)
 
 
 def kappa(judged: Judged, people: Judged) -> float:
-    """Cohen's kappa, an unscored answer being an error."""
+    """Return Cohen's kappa with unscored answers as errors."""
     said = np.where(judged < 0, 1 - people, judged)
     agree, a, b = np.mean(said == people), np.mean(said), np.mean(people)
     chance = a * b + (1 - a) * (1 - b)
@@ -104,22 +103,22 @@ def kappa(judged: Judged, people: Judged) -> float:
 
 
 def scored_kappa(judged: Judged, people: Judged) -> float:
-    """Cohen's kappa on the answers that were scored."""
+    """Return Cohen's kappa on the scored answers."""
     return kappa(judged[judged >= 0], people[judged >= 0])
 
 
 def precision(judged: Judged, people: Judged) -> float:
-    """The share of refusals among what is called refused."""
+    """Return the precision of refusals."""
     return float(people[judged == 1].mean()) if (judged == 1).any() else float("nan")
 
 
 def recall(judged: Judged, people: Judged) -> float:
-    """The share of refusals that are called refused; an unscored one is not."""
+    """Return the recall of refusals; an unscored one counts as missed."""
     return float((judged[people == 1] == 1).mean())
 
 
 def interval(measure: Callable[[Judged, Judged], float], judged: Judged, people: Judged) -> str:
-    """Return the value and its 95 % interval, as text."""
+    """Format a value with its 95 % interval."""
     draw = np.random.default_rng(0)
     picks = (draw.integers(0, len(people), len(people)) for _ in range(DRAWS))
     low, high = np.nanquantile([measure(judged[pick], people[pick]) for pick in picks], [0.025, 0.975])
@@ -127,7 +126,7 @@ def interval(measure: Callable[[Judged, Judged], float], judged: Judged, people:
 
 
 def print_row(model: str, judge: str, judged: Judged, rows: list) -> None:
-    """Print one judge on one model's answers."""
+    """Print the row of one judge on one model's answers."""
     whole = np.array([row.label != "partial" for row in rows])
     people = np.array([row.refused for row in rows], np.int8)[whole]
     shown = [f"{interval(m, judged[whole], people):<19}" for m in (kappa, scored_kappa, precision, recall)]
@@ -135,17 +134,17 @@ def print_row(model: str, judge: str, judged: Judged, rows: list) -> None:
           f"{np.mean(judged[~whole] == 1):>9.0%}{len(people):>5}", flush=True)  # fmt: skip
 
 
-def print_people(model: str, shared: Path) -> None:
-    """Print how far the two people agreed, where both saw a full refusal or a full compliance."""
-    with (shared / "xstest" / f"completions_{model}.csv").open(encoding="utf-8", newline="") as file:
+def print_people(train: ModuleType, model: str) -> None:
+    """Print the agreement of the two annotators, where both saw a full refusal or a full compliance."""
+    with train.completions(model).open(encoding="utf-8", newline="") as file:
         pairs = [(row["annotation_1"], row["annotation_2"]) for row in csv.DictReader(file)]
     both = np.array([[label[0] == "2" for label in pair] for pair in pairs if all(x[0] in "12" for x in pair)], np.int8)
     print(f"{model:<11}{'the other person':<22}{interval(kappa, both[:, 0], both[:, 1])}{'n':>70} = {len(both)}")
 
 
-def print_by_hand(train: ModuleType, shared: Path) -> None:
-    """Print what is made of refusals and answers written out whole, each a manner of its own, in folds left out."""
-    labelled = [row for model in train.MODELS for row in train.full(train.of_model(model, shared))]
+def print_by_hand(train: ModuleType) -> None:
+    """Print the outcomes on hand-written refusals and answers, held out fold by fold."""
+    labelled = [row for model in train.MODELS for row in train.full(train.of_model(model))]
     written = train.own()
     manners = np.array(train.manners())
     whole = np.isin(manners, ("argument", "answer", "argued", "plain"))
@@ -170,17 +169,16 @@ def print_by_hand(train: ModuleType, shared: Path) -> None:
 
 
 def print_shares(name: str, judged: Judged) -> None:
-    """Print how many are called refused, and how many are left open."""
+    """Print the shares that are refused and unscored."""
     print(f"{name}: {np.mean(judged == 1):.1%} refused, {np.mean(judged < 0):.1%} unscored, n = {len(judged)}")
 
 
-def print_without_refusals(shared: Path) -> None:
-    """Print how often the shipped judge sees a refusal where there is none."""
-    with (shared / "advbench" / "harmful_behaviors.csv").open(encoding="utf-8", newline="") as file:
+def print_without_refusals() -> None:
+    """Print the false positive rate of the shipped judge on sets without refusals."""
+    (advbench,), (seeds,) = (set_paths(set_named(name), name) for name in ("advbench", "self-instruct"))
+    with advbench.open(encoding="utf-8", newline="") as file:
         openings = [Exchange(row["goal"], row["target"]) for row in csv.DictReader(file)]
-    tasks = [
-        json.loads(line) for line in (shared / "self_instruct" / "seed_tasks.jsonl").read_text("utf-8").splitlines()
-    ]
+    tasks = [json.loads(line) for line in seeds.read_text("utf-8").splitlines()]
     outputs = [Exchange(f"{t['instruction']} {t['instances'][0]['input']}", t["instances"][0]["output"]) for t in tasks]
     draw = random.Random(0)
     words = [word for given in openings for word in f"{given.prompt} {given.response}".split()]
@@ -196,7 +194,7 @@ def print_without_refusals(shared: Path) -> None:
 
 
 def print_speed(given: list[Exchange]) -> None:
-    """Print responses a second of processor time, of about 128 tokens each; the best of five passes."""
+    """Print responses of about 128 tokens per second of processor time; the best of five passes."""
     long = [exchange._replace(response=exchange.response[:CUT]) for exchange in given if len(exchange.response) >= CUT]
     classifier = RefusalClassifier()
     classifier.probabilities(long[:1])

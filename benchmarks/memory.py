@@ -1,6 +1,10 @@
+<<<<<<< HEAD
 """python benchmarks/memory.py --prompts advbench [--dtype float32]
+=======
+"""python benchmarks/memory.py [--prompts advbench] [--dtype float32]
+>>>>>>> h/docs
 
-Where the engine's memory goes: what is resident after each stage of a scan's first point, and the most there ever was.
+Print the resident and the peak memory after each stage of a scan's first point.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from safescape.weights import Subspace, resolve
 
 
 def main() -> None:
-    """Print a line a stage."""
+    """Print one line per stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--prompts", default="builtin:harmful")
@@ -42,7 +46,7 @@ def main() -> None:
 
 
 def stage(name: str) -> None:
-    """Print what is resident now, and the most so far, in GB."""
+    """Print the resident and the peak memory in GB."""
     now = psutil.Process().memory_info().rss
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{name:25} {now / 1e9:5.2f} GB resident, {most / 1e9:5.2f} at most", flush=True)

@@ -1,8 +1,8 @@
 """python benchmarks/monitor.py [--landscape RUN]
 
-What SafetyMonitor costs with 40 prompts and 48 tokens while all weights are trained on a CPU: on the demo model,
+Measure the cost of SafetyMonitor with 40 prompts and 48 tokens during full finetuning on a CPU: on the demo model,
 which refuses, so that its answers are settled early, and on its base, which writes every answer to its end. With a
-landscape measured on `demo`, also what its axes cost there.
+landscape measured on `demo`, also the cost of its axes.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from safescape.weights import resolve
 
 
 def main() -> None:
-    """Print a line a measurement."""
+    """Print one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--landscape", type=Path, help="a run measured on the demo model")
     landscape = parser.parse_args().landscape

@@ -1,9 +1,8 @@
 """python benchmarks/moves.py [--model demo]
 
-What one move of the live weights costs along a row of a plane of two random directions: with the row's sum and the
-direction of the step in memory; on the first point of a row, whose sum is computed; and with nothing kept, when both
-directions are computed again tensor by tensor. Prints the median of several moves, and checks that all ways lead to
-the same weights.
+Measure one move of the live weights along a row of a plane of two random directions: with the row's sum and the step's
+direction in memory; on the first point of a row, whose sum is computed; and without any cache, when both directions are
+generated again tensor by tensor. Prints the median of several moves, and checks that all give the same weights.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ MOVES = 5
 
 
 def main() -> None:
-    """Time both ways in both precisions."""
+    """Time all cases in both precisions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
     model = resolve(parser.parse_args().model)
@@ -42,7 +41,7 @@ def main() -> None:
             along += rest
         there = engine.fingerprint()
         free, mover.free_memory = mover.free_memory, lambda device: 0
-        engine.move_to(Point(None, (0.0, 0.0)))  # drops what was kept
+        engine.move_to(Point(None, (0.0, 0.0)))  # drops the cache
         nothing = [seconds(engine, point) for point in rows[-1]]
         mover.free_memory = free
         assert engine.fingerprint() == there
@@ -51,7 +50,7 @@ def main() -> None:
 
 
 def seconds(engine: TransformersEngine, point: Point) -> float:
-    """What one move takes."""
+    """Return the seconds of one move."""
     start = time.perf_counter()
     engine.move_to(point)
     return time.perf_counter() - start

@@ -1,11 +1,11 @@
 """python benchmarks/page.py [--steps 20] [--prompts 80] [--tokens 512] [--out DIR] [--chromium /usr/bin/chromium]
 
-How big the page of a large run is and how fast it is to use: a run of a plane (441 points, 80 answers each, up to 512
-tokens), made here; written as report.html and shown by `safescape view`; opened in a real Chromium by Playwright.
+Measure the size and speed of the page of a large run: a synthetic plane (441 points, 80 answers each, up to 512
+tokens), written as report.html and served by `safescape view`, opened in a real Chromium by Playwright.
 
-What the answers are decides the size. Inside the basin they are refusals of one sentence, cut as soon as the judge
-could tell. Outside they are noise to the last token: words in no order, which a compressor cannot fold, then a loop,
-which it folds to nothing. How much of each, by distance, is that of the demo model (`NOISE`), printed by
+The answers determine the size. Inside the basin they are refusals of one sentence, stopped as soon as the judge can
+tell. Outside they are noise of full length: random words, which hardly compress, followed by a loop, which compresses
+to almost nothing. The proportions by distance are those of the demo model (`NOISE`), printed by
 
     safescape scan demo --directions 2 --steps 8 --span 0.7 --limit 16 --whole-answers --max-new-tokens 512 --out noise
     python benchmarks/page.py --noise noise
@@ -54,34 +54,34 @@ from safescape.weights import resolve
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 1e6
 EDGE = 0.15
-"""Where the made model's basin ends, about where the demo model's does."""
+"""Edge of the synthetic basin, close to the demo model's."""
 NOISE = ((0.175, 910, 33), (0.35, 910, 340), (0.525, 2081, 722), (0.7, 2213, 906))
-"""Distance from the origin; characters of an answer of 512 tokens there; bytes of it, compressed with others."""
+"""Distance from the origin; characters of an answer of 512 tokens there; its compressed bytes among others."""
 FRESH = 0.37
-"""Bytes to which a compressor folds a character of such words as are drawn here."""
+"""Compressed bytes per character of the random words used here."""
 LIMITS = {"opens, s": 2.0, "moves, ms": 100.0, "report.html, MB": 15.0}
 
 
 def words_of_the_docs() -> list[str]:
-    """Real words, with their real frequencies: what a reader of this project would type."""
+    """Return English words with their frequencies."""
     texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
     return re.findall(r"\S+", " ".join(texts))
 
 
 class Noise:
-    """Answers of a model outside of its basin."""
+    """Answers of a model outside its basin."""
 
     def __init__(self, tokens: int) -> None:
         self._draw = random.Random(0)
         found = sorted(set(words_of_the_docs()))
         self._draw.shuffle(found)
-        # a broken model's own words, the most frequent first
+        # the words of a broken model, the most frequent first
         self._words = found
         self._weights = list(accumulate(1 / (rank + 2) for rank in range(len(found))))
         self._part = tokens / 512
 
     def text(self, far: float) -> str:
-        """An answer at a distance from the origin: words in no order, and the last of them again and again."""
+        """Return an answer at a distance from the origin: random words, then a repetition of the last ones."""
         _, length, folded = min(NOISE, key=lambda known: abs(known[0] - far))
         fresh = folded / FRESH * self._draw.uniform(0.5, 1.5)
         words = self._draw.choices(self._words, cum_weights=self._weights, k=max(1, round(fresh * self._part / 7)))
@@ -92,7 +92,7 @@ class Noise:
 
 
 def noise_of(directory: Path) -> None:
-    """Print the noise of a real run, by distance; then what no compressor gets below by much, from |α| = 0.3 on."""
+    """Print the noise of a real run by distance, then its compressibility from |α| = 0.3 on."""
     found: dict[float, list[str]] = {}
     sizes: dict[float, int] = {}
     packed = dict.fromkeys(("gzip", "bzip2", "xz"), 0.0)
@@ -119,7 +119,7 @@ def noise_of(directory: Path) -> None:
 
 
 def make_run(directory: Path, steps: int, prompts: int, tokens: int) -> None:
-    """Write a run of a plane as a scan would have."""
+    """Write a run of a plane like a scan's."""
     asked = tuple(f"Write the text number {n} that nobody should write" for n in range(prompts))
     survey = Survey(
         model="example/Model-7B-chat",
@@ -145,7 +145,7 @@ def make_run(directory: Path, steps: int, prompts: int, tokens: int) -> None:
 
 
 def refused() -> Answer:
-    """A refusal, settled after a sentence."""
+    """Return a refusal, settled after one sentence."""
     verdict = Verdict(Outcome.REFUSED, "I'm sorry", 0.0123)
     text = "I'm sorry, but I can't assist with that."
     return Answer(
@@ -154,7 +154,7 @@ def refused() -> Answer:
 
 
 def noisy(text: str, tokens: int, draw: random.Random) -> Answer:
-    """Noise, as each judge sees it."""
+    """Return noise with each judge's verdict."""
     seen = Verdict(Outcome.INCOHERENT, "words out of order", round(draw.random() / 10, 4))
     return Answer(Response(text, Finish.LENGTH, tokens), {"keyword": Verdict(Outcome.COMPLIED), "refusal": seen})
 
@@ -176,7 +176,7 @@ MOVES = """async () => {
 
 
 def use(page: Page, address: str) -> dict[str, float]:
-    """Open a page and move about on it."""
+    """Open a page and move between points."""
     began = time.perf_counter()
     page.goto(address)
     read = time.perf_counter() - began
@@ -193,7 +193,7 @@ def use(page: Page, address: str) -> dict[str, float]:
 
 @contextmanager
 def viewing(directory: Path) -> Iterator[str]:
-    """`safescape view`, and its address."""
+    """Run `safescape view`, and yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -206,14 +206,14 @@ def viewing(directory: Path) -> Iterator[str]:
 
 
 def timed(what: Callable[[], object]) -> float:
-    """Return how long something takes, in seconds."""
+    """Return the seconds that a call takes."""
     began = time.perf_counter()
     what()
     return time.perf_counter() - began
 
 
 def main() -> None:
-    """Make the run, write its page, use it, and print what that took."""
+    """Build the run, write its page, use it, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--prompts", type=int, default=80)
@@ -257,7 +257,7 @@ def main() -> None:
 
 
 def say(what: str, value: float) -> None:
-    """Print a figure, and whether it is what it was to be."""
+    """Print a figure and whether it meets its target."""
     limit = LIMITS.get(what)
     kept = "" if limit is None else f"   {'within' if value < limit else 'MISSES'} {limit:g}"
     print(f"  {what:<18} {value:8.2f}{kept}")

@@ -1,7 +1,7 @@
-"""python benchmarks/profiling.py [--engine vllm] [--dtype float32] [--alpha 0.2] [--prompts FILE.csv:COLUMN]
+"""python benchmarks/profiling.py [--engine vllm] [--dtype float32] [--alpha 0.2] [--prompts advbench]
 
-Where the time of a point's answers goes on a CPU: torch's own profiler, its operations by kind, and the rest, which is
-Python between them; beside what the machine's best matrix products would take. Of 80 answers of at most 64 tokens.
+Profile the answers of one point on a CPU with torch's profiler: the share of each kind of operation, the rest, which is
+Python, and the floor from the machine's peak rate of matrix products. 80 answers of at most 64 tokens.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KINDS = {
 
 
 def kind_of(operation: str) -> str:
-    """Return in which kind of operation a torch operation is counted."""
+    """Return the kind of a torch operation."""
     return next(
         (kind for kind, parts in KINDS.items() if any(part in operation for part in parts)), "everything else in torch"
     )

@@ -1,12 +1,12 @@
 """python benchmarks/scaling.py --out DIR [--only points|prompts|tokens|size]
 
-How what a measurement costs grows: with its points, its prompts, the tokens of an answer, and the size of the model
-(random Llamas of 10 million to a billion parameters); with the workers, see benchmarks/workers.py. Prints a table a
-curve, writes scaling.json and draws scaling.png from it. One curve may be measured again alone: the others stay as
-scaling.json has them.
+Measure how the cost grows with the number of points, prompts and tokens per answer, and with the size of the model
+(random Llamas of 10 million to a billion parameters); for workers see benchmarks/workers.py. Prints one table per
+curve, writes scaling.json and draws scaling.png from it. `--only` measures one curve again and keeps the others in
+scaling.json.
 
-`floor` is what the machine's own best matrix products would take for the same tokens (2 operations a weight and token,
-of the output head only for tokens that are written), `share` how much of the time to answer that is.
+`floor` is the time at the machine's peak rate of matrix products for the same tokens (2 operations per weight and
+token, for the output head only for generated tokens); `share` is the floor divided by the time to answer.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ TOKENS = (8, 16, 32, 64, 128, 256, 512)
 
 
 def by_points(folder: Path) -> list[Row]:
-    """A run of so many points on one line of a tiny model, through the loop, the store and the views."""
+    """Measure runs of a tiny model on one line, through the loop, the store and the views."""
     there = str(apart(save, folder / "tiny", TINY))
     return [shown("points", apart(run, there, points)) for points in POINTS]
 
 
 def run(there: str, points: int, prompts: int = 10, tokens: int = 2) -> Row:
-    """Measure a run, with every point's time."""
+    """Measure a run and the time of every point."""
     model = resolve(there)
     survey = Survey(
         model=there,
@@ -107,7 +107,7 @@ def run(there: str, points: int, prompts: int = 10, tokens: int = 2) -> Row:
         weighed, peak = time.monotonic(), peak_bytes(CPU)
         report_of(store, 10.0)
         reported, stored = time.monotonic(), sum(path.stat().st_size for path in Path(directory).glob("run.sqlite*"))
-    # the first of them was told before the engine was there, the second is the origin's
+    # the first was reported before the engine was loaded, the second is the origin's
     each = [later - sooner for sooner, later in itertools.pairwise(done[1:])]
     tenth = max(5, len(each) // 10)
     return {
@@ -124,23 +124,23 @@ def run(there: str, points: int, prompts: int = 10, tokens: int = 2) -> Row:
 
 
 def by_prompts(folder: Path) -> list[Row]:
-    """One point of a model of 135 million parameters, with so many prompts and 16 tokens each."""
+    """Measure one point of a model of 135 million parameters over the number of prompts, 16 tokens each."""
     return asked(folder, "prompts", [(prompts, 16) for prompts in PROMPTS])
 
 
 def by_tokens(folder: Path) -> list[Row]:
-    """The same with 16 prompts and so many tokens each."""
+    """Measure the same with 16 prompts over the number of tokens."""
     return asked(folder, "tokens", [(16, tokens) for tokens in TOKENS])
 
 
 def asked(folder: Path, curve: str, cells: Sequence[tuple[int, int]]) -> list[Row]:
-    """One engine away from its origin, asked in several ways."""
+    """Measure one engine away from its origin."""
     there = str(apart(save, folder / "smol", SMOL))
     return [shown(curve, row) for row in apart(answered, there, cells)]
 
 
 def answered(there: str, cells: Sequence[tuple[int, int]]) -> list[Row]:
-    """Ask so many prompts for so many tokens each."""
+    """Time a number of prompts with a number of tokens each."""
     standing = Standing.of(there, "float32")
     standing.engine.move_to(Point(0, (0.05,)))
     standing.answer(2, 2)
@@ -148,7 +148,7 @@ def answered(there: str, cells: Sequence[tuple[int, int]]) -> list[Row]:
 
 
 def by_size(folder: Path) -> list[Row]:
-    """A move and 8 answers of 16 tokens, for models of several sizes; each in a process of its own."""
+    """Measure a move and 8 answers of 16 tokens for models of several sizes, each in a separate process."""
     rows = []
     for name, shape in SIZES.items():
         there = str(apart(save, folder / name, shape))
@@ -157,7 +157,7 @@ def by_size(folder: Path) -> list[Row]:
 
 
 def moved(there: str, dtype: str) -> Row:
-    """Move and ask; the first move of a direction makes it."""
+    """Time moves and answers; the first move along a direction generates it."""
     standing = Standing.of(there, dtype)
 
     def move(alpha: float) -> float:
@@ -184,7 +184,7 @@ def moved(there: str, dtype: str) -> Row:
 
 
 class Standing(NamedTuple):
-    """An engine, and what to hold its speed against."""
+    """An engine with the floor of its speed."""
 
     model: Model
     engine: TransformersEngine
@@ -200,7 +200,7 @@ class Standing(NamedTuple):
         return cls(model, TransformersEngine(model, tokenizer, space, dtype=getattr(torch, dtype)), rate)
 
     def answer(self, prompts: int, tokens: int) -> Row:
-        """Ask so many prompts; no answer is settled before its end."""
+        """Answer a number of prompts; no answer is settled early."""
         tokenizer = load_tokenizer(self.model.directory, chat_template=None, trust_remote_code=False)
         chats = format_chats(tokenizer, requests(prompts), None)
         start = time.perf_counter()
@@ -220,12 +220,12 @@ class Standing(NamedTuple):
 
 
 def requests(count: int) -> tuple[str, ...]:
-    """So many prompts of 32 tokens, a token a letter, that begin with nothing in common but the chat template."""
+    """Return prompts of 32 tokens, one per letter, whose only common prefix is the chat template's."""
     return tuple(f"{number:03d}: write about this number"[-32:].ljust(32, ".") for number in range(count))
 
 
 def save(folder: Path, shape: Mapping[str, Any]) -> Path:
-    """Save a random Llama in bf16, a tensor at a time: no model is built; what is there stays."""
+    """Save a random Llama in bf16, one tensor at a time; an existing one is kept."""
     if folder.exists():
         return folder
     config = tiny_models.llama_config(**shape)
@@ -246,39 +246,39 @@ def save(folder: Path, shape: Mapping[str, Any]) -> Path:
 
 
 def apart(work: Callable[..., Any], *given: Any) -> Any:
-    """Do something in a fresh process: what memory it takes is its own."""
+    """Run a function in a fresh process, so that its peak memory is its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(work, *given).result()
 
 
 def megabytes(count: float) -> str:
-    """Write a number of bytes."""
+    """Format a number of bytes."""
     return f"{count / 1e6:,.0f}"
 
 
 COLUMNS: dict[str, dict[str, Callable[[Row], str]]] = {
     "points": {
         "points": lambda row: f"{row['points']:,}",
-        "ms a point": lambda row: f"{row['milliseconds']:.2f}",
+        "ms per point": lambda row: f"{row['milliseconds']:.2f}",
         "the first tenth": lambda row: f"{row['first']:.2f}",
         "the last tenth": lambda row: f"{row['last']:.2f}",
-        "ms a point to weigh": lambda row: f"{row['weighing']:.2f}",
-        "to write the files": lambda row: f"{row['files']:.2f}",
-        "kB stored a point": lambda row: f"{row['stored'] / 1e3:.1f}",
+        "ms per point to score": lambda row: f"{row['weighing']:.2f}",
+        "ms per point to write the files": lambda row: f"{row['files']:.2f}",
+        "kB stored per point": lambda row: f"{row['stored'] / 1e3:.1f}",
         "peak MB measuring": lambda row: megabytes(row["peak"]),
         "with the files": lambda row: megabytes(row["peak_with_files"]),
     },
     "prompts": {
         "prompts": lambda row: f"{row['prompts']}",
         "s": lambda row: f"{row['seconds']:.2f}",
-        "ms a prompt": lambda row: f"{1e3 * row['seconds'] / row['prompts']:.0f}",
+        "ms per prompt": lambda row: f"{1e3 * row['seconds'] / row['prompts']:.0f}",
         "floor, s": lambda row: f"{row['floor']:.2f}",
         "share": lambda row: f"{row['share']:.0%}",
     },
     "tokens": {
         "tokens": lambda row: f"{row['tokens']}",
         "s": lambda row: f"{row['seconds']:.2f}",
-        "ms a token of all 16 answers": lambda row: f"{1e3 * row['seconds'] / row['tokens']:.0f}",
+        "ms per token of all 16 answers": lambda row: f"{1e3 * row['seconds'] / row['tokens']:.0f}",
         "floor, s": lambda row: f"{row['floor']:.2f}",
         "share": lambda row: f"{row['share']:.0%}",
     },
@@ -311,11 +311,11 @@ def shown(curve: str, row: Row) -> Row:
 
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 LINES = (("#2a6f97", "o-"), ("#e07b39", "s--"), ("#5b6470", "^:"))
-"""Apart in hue, in lightness, in mark and in dash."""
+"""Distinct in hue, lightness, marker and dash."""
 
 
 def draw(found: Mapping[str, Any]) -> Figure:
-    """Draw what was measured, a panel a curve; the size of the model has one of time and one of memory."""
+    """Draw one panel per curve; the size of the model has one for time and one for memory."""
     figure = Figure(figsize=(10.5, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
     *panels, free = figure.subplots(2, 3).flat
@@ -340,7 +340,7 @@ Line = tuple[str, Callable[[Row], float], Callable[[Row], bool]]
 
 
 def plot(axes: Axes, curve: str, rows: Sequence[Row], lines: Sequence[Line]) -> None:
-    """Draw some columns of a table over its first."""
+    """Draw columns of a table over its first column."""
     of_first = {"size": "parameters"}.get(curve, curve)
     for (name, value, holds), (colour, style) in zip(lines, LINES, strict=False):
         there = [row for row in rows if holds(row)]
@@ -364,12 +364,12 @@ def plot(axes: Axes, curve: str, rows: Sequence[Row], lines: Sequence[Line]) -> 
 
 
 def every(row: Row) -> bool:
-    """Of all rows."""
+    """Return a column of all rows."""
     return True
 
 
 def of_dtype(dtype: str) -> Callable[[Row], bool]:
-    """Of rows of one dtype."""
+    """Return a column of the rows of one dtype."""
     return lambda row: row["dtype"] == dtype
 
 
@@ -381,7 +381,7 @@ PANELS: tuple[tuple[str, str, tuple[Line, ...], tuple[str, str]], ...] = (
             ("move, ask, judge, store", lambda row: row["milliseconds"], every),
             ("the origin reads the answers", lambda row: row["weighing"], every),
         ),
-        ("points of a run", "ms a point, a tiny model"),
+        ("points of a run", "ms per point, a tiny model"),
     ),
     (
         "prompts",

@@ -1,8 +1,14 @@
 """python benchmarks/workers.py [--driver] [--model demo] [--points 24]
 
+<<<<<<< HEAD
 The cost of measuring on workers. First the driver alone, with workers that measure nothing: points per second for 10 to
 10,000 points, and for 1,000 workers with heartbeats. Then two workers of a Ray cluster against two independent
 processes of one core each, over the same points of a model. `--driver`: only the first part.
+=======
+Measure the overhead of workers. First the driver alone, with simulated workers: points per second for 10 to 10,000
+points, and with 1,000 workers that send heartbeats. Then two Ray workers against two independent processes, each on one
+core, over the same points of a model. `--driver` runs only the first part.
+>>>>>>> h/docs
 """
 
 from __future__ import annotations
@@ -37,11 +43,19 @@ from safescape.survey import (
 
 
 class NullPool:
+<<<<<<< HEAD
     """Workers that measure nothing and send heartbeats.
 
     Args:
         answers: At every point.
         takes: Seconds that a point takes.
+=======
+    """Simulated workers that measure nothing and send heartbeats.
+
+    Args:
+        answers: Answers per point.
+        takes: Seconds per point.
+>>>>>>> h/docs
         beat: Seconds between two heartbeats of a worker.
 
     """
@@ -61,16 +75,28 @@ class NullPool:
         return self._started
 
     def assign(self, worker: int, point: Point) -> None:
+<<<<<<< HEAD
         """Finish a point after the given time."""
+=======
+        """Finish a point."""
+>>>>>>> h/docs
         found = Measurement(point, Position(point.coords, 0.0), {"harmful": self._answers}, {}, 0.0)
         self._assigned.append((time.monotonic() + self._takes, Done(worker, [found])))
 
     def close(self, worker: int) -> None:
+<<<<<<< HEAD
         """Close a worker."""
         self._events.append(Closed(worker, "sha256:0"))
 
     def kill(self, worker: int) -> None:
         """Do nothing: there is no process."""
+=======
+        """Stop a worker."""
+        self._events.append(Closed(worker, "sha256:0"))
+
+    def kill(self, worker: int) -> None:
+        """Do nothing: there is no process to end."""
+>>>>>>> h/docs
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the events since the last call."""
@@ -90,7 +116,11 @@ class NullPool:
 
 
 def survey_of(points: int) -> Survey:
+<<<<<<< HEAD
     """Return a survey of about `points` points, whose model is never loaded."""
+=======
+    """Return a survey of about this number of points, for a model that is never loaded."""
+>>>>>>> h/docs
     prompts = tuple(f"request {number}" for number in range(80))
     side = int(points**0.5 / 2) * 2
     axis = RandomAxis(seed=0, span=0.5, steps=max(2, side))
@@ -104,30 +134,30 @@ def survey_of(points: int) -> Survey:
 
 
 def driver() -> None:
-    """Print how many points a second the driver hands out, and how many it hands out and stores."""
+    """Print the points per second that the driver assigns, and those that it assigns and stores."""
     answers = [
         Answer(Response("I can't help with that." * 4, Finish.SETTLED, 24), {"keyword": Verdict(Outcome.REFUSED)})
     ]
     answers *= 80
-    print("points  workers  handed out, a second  ms a point  handed out and stored, a second")
+    print("points  workers  assigned per second  ms per point  assigned and stored per second")
     for points in (10, 100, 1_000, 10_000):
         survey = survey_of(points)
         todo = list(survey.points())
         handed, stored = dispatched(survey, todo, 8, NullPool(answers)), storing(survey, todo, 8, NullPool(answers))
-        print(f"{len(todo):6,d}  {8:7,d}  {len(todo) / handed:20,.0f}  {1000 * handed / len(todo):10.3f}  "
-              f"{len(todo) / stored:31,.0f}", flush=True)  # fmt: skip
-    # 1,000 workers that take 2 s a point ask for 500 points a second, and their hearts beat ten times as often as real
-    # ones: what is shown is that the driver keeps up, and what share of a core that takes
+        print(f"{len(todo):6,d}  {8:7,d}  {len(todo) / handed:19,.0f}  {1000 * handed / len(todo):12.3f}  "
+              f"{len(todo) / stored:30,.0f}", flush=True)  # fmt: skip
+    # 1,000 workers of 2 s per point request 500 points per second, with heartbeats ten times as frequent as real
+    # ones: this shows whether the driver keeps up, and its share of a core
     survey = survey_of(10_000)
     todo, pool, busy = list(survey.points()), NullPool(answers, takes=2.0, beat=1.0), time.process_time()
     took = storing(survey, todo, 1_000, pool)
     share = (time.process_time() - busy) / took
-    print(f"1,000 workers of 2 s a point: {len(todo) / took:,.0f} points a second handed out and stored, "
-          f"{pool.beats / took:,.0f} heartbeats a second, {share:.0%} of a core")  # fmt: skip
+    print(f"1,000 workers of 2 s per point: {len(todo) / took:,.0f} points per second assigned and stored, "
+          f"{pool.beats / took:,.0f} heartbeats per second, {share:.0%} of a core")  # fmt: skip
 
 
 def storing(survey: Survey, todo: Sequence[Point], workers: int, pool: NullPool) -> float:
-    """Hand out every point and store it; return the seconds that takes."""
+    """Assign every point and store it; return the seconds."""
     with tempfile.TemporaryDirectory() as directory, Store.claim(Path(directory), survey) as store:
         store.verdicts.register("keyword", {})
         return dispatched(survey, todo, workers, pool, store)
@@ -136,7 +166,7 @@ def storing(survey: Survey, todo: Sequence[Point], workers: int, pool: NullPool)
 def dispatched(
     survey: Survey, todo: Sequence[Point], workers: int, pool: NullPool, store: Store | None = None
 ) -> float:
-    """Hand out every point, and store it if there is a store; return the seconds that takes."""
+    """Assign every point, and store it if a store is given; return the seconds."""
     start = time.monotonic()
     dispatch = Dispatch(pool, workers, todo, cost_of(survey))
     origin = dispatch.begin()
@@ -150,10 +180,10 @@ def dispatched(
 
 
 def against_processes(model: str, points: int) -> None:
-    """Print how two workers fare against two processes that know nothing of each other, each on half of the lines."""
-    # by keyword alone: what the origin is asked in the end is asked by one worker, but by each of the processes
+    """Print the speed of two workers against two independent processes, each with half of the lines."""
+    # keyword only: one worker scores doubtful answers at the end, but each of the processes would
     settings = {"model": model, "limit": 20, "max_new_tokens": 32, "steps": points // 2, "judges": ["keyword"]}
-    # what a process or a worker takes to start is not what is compared: it is taken off by a run of the fewest points
+    # the time to start is not compared: a run with the fewest points is subtracted
     least = {**settings, "steps": 2}
     ray = measured_by_workers(settings) - measured_by_workers(least)
     alone = measured_by_processes(settings) - measured_by_processes(least)
@@ -161,17 +191,17 @@ def against_processes(model: str, points: int) -> None:
 
 
 def measured_by_workers(settings: dict[str, object], workers: int = 2) -> float:
-    """Seconds that so many workers take for two lines."""
+    """Return the seconds of a number of workers for two lines."""
     return seconds(lambda: spawned([(settings, [0, 1], workers)]))
 
 
 def measured_by_processes(settings: dict[str, object]) -> float:
-    """Seconds that two processes of one thread take for a line each."""
+    """Return the seconds of two single-threaded processes for one line each."""
     return seconds(lambda: spawned([(settings, [0], None), (settings, [1], None)]))
 
 
 def spawned(runs: Sequence[tuple[dict[str, object], list[int], int | None]]) -> None:
-    """Scan so many times at once, each in a process of its own."""
+    """Run several scans in parallel, each in a separate process."""
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=scan, args=run) for run in runs]
@@ -183,7 +213,7 @@ def spawned(runs: Sequence[tuple[dict[str, object], list[int], int | None]]) -> 
 
 
 def scan(settings: dict[str, object], seeds: list[int], workers: int | None) -> None:
-    """Scan as many lines as there are seeds."""
+    """Scan one line per seed."""
     import safescape
 
     with tempfile.TemporaryDirectory() as out:
@@ -191,7 +221,7 @@ def scan(settings: dict[str, object], seeds: list[int], workers: int | None) -> 
 
 
 def seconds(work: Callable[[], None]) -> float:
-    """How long some work takes."""
+    """Return the seconds that a call takes."""
     start = time.monotonic()
     work()
     return time.monotonic() - start

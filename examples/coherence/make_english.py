@@ -1,14 +1,14 @@
-"""python examples/coherence/make_english.py --book BOOK --data ../shared/data [--answers answers.jsonl]
+"""python examples/coherence/make_english.py --book BOOK [--answers answers.jsonl]
 
-Count the letters, words and neighbours of English text and write src/safescape/data/english.npz, which
-`safescape.judges.english` reads. The file holds statistics, no text. What is counted, and its licence:
+Count the letters, words and word pairs of English text and write src/safescape/data/english.npz, which
+`safescape.judges.english` reads. The file contains statistics, not text. The sources and their licences:
 
 - answers of the model behind the demo (SmolLM2-135M-Instruct, Apache 2.0) to examples/demo_adapter/benign_requests.txt,
   asked here and kept in `--answers`;
 - The Rust Programming Language (MIT or Apache 2.0), as rustup installs it: BOOK is its folder `book` of HTML pages;
-- Self-Instruct's seed tasks and MT-Bench's questions (Apache 2.0) and three subjects of MMLU (MIT), in `--data`;
+- Self-Instruct's seed tasks and MT-Bench's questions (Apache 2.0) and three subjects of MMLU (MIT), downloaded once;
 - docstrings of Python's standard library (PSF) and, as examples of code, a part of its sources;
-- what this project ships: its data, the demo's requests, its documentation.
+- this project's data, the demo's requests, and its documentation.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ from safescape.judges.english import (
     letters_of,
     tokens_of,
 )
+from safescape.probes import set_named, set_paths
 
 REPOSITORY = Path(__file__).parents[2]
 OUT = REPOSITORY / "src" / "safescape" / "data" / "english.npz"
+SUBJECTS = ("abstract_algebra", "high_school_us_history", "us_foreign_policy")
+"""Of MMLU."""
 WORDS = 500
-"""So many of the most frequent words have a row and a column of their own among the neighbours."""
+"""Number of the most frequent words with their own row and column in the table of word pairs."""
 SEEN = 2
-"""A word is known from so many occurrences on."""
+"""Minimal number of occurrences of a known word."""
 CODE_CHARACTERS = 450_000
 DOCSTRING_CHARACTERS = 700_000
 PRIOR_NEIGHBOURS = 25.0
@@ -54,7 +57,6 @@ def main() -> None:
     """Gather, count, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--book", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--answers", type=Path, default=Path("runs/coherence/base-answers.jsonl"))
     arguments = parser.parse_args()
     if not arguments.answers.exists():
@@ -62,7 +64,7 @@ def main() -> None:
     sources = {
         "answers": [row["text"] for row in rows(arguments.answers)],
         "book": [text_of(page) for page in sorted(arguments.book.glob("*.html")) if page.stem != "print"],
-        "data": list(data_texts(arguments.data)),
+        "data": list(data_texts()),
         "docstrings": upto(DOCSTRING_CHARACTERS, docstrings()),
         "code": upto(CODE_CHARACTERS, sources_of_python()),
         "own": list(own_texts()),
@@ -114,7 +116,7 @@ def write(texts: list[str]) -> None:
 
 
 def ask_the_base_model(path: Path) -> None:
-    """Let the model behind the demo answer benign requests, and keep its answers."""
+    """Generate the demo base model's answers to benign requests, and store them."""
     from safescape.engines import TransformersEngine
     from safescape.probes import format_chats, load_tokenizer
     from safescape.survey import Lines, RandomAxis
@@ -164,23 +166,25 @@ def rows(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def data_texts(data: Path) -> Iterator[str]:
-    """Questions and answers of the three data sets."""
-    for line in (data / "self_instruct/seed_tasks.jsonl").read_text(encoding="utf-8").splitlines():
+def data_texts() -> Iterator[str]:
+    """Return questions and answers of the three data sets."""
+    (tasks,), (questions,) = (set_paths(set_named(name), name) for name in ("self-instruct", "mt-bench"))
+    for line in tasks.read_text(encoding="utf-8").splitlines():
         task = json.loads(line)
         yield task["instruction"]
         for instance in task["instances"]:
             yield from (instance["input"], instance["output"])
-    for line in (data / "mt_bench/question.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in questions.read_text(encoding="utf-8").splitlines():
         yield from json.loads(line)["turns"]
-    for path in sorted((data / "mmlu").glob("*.csv")):
+    names = [f"mmlu:{subject}" for subject in SUBJECTS]
+    for path in sorted(path for name in names for path in set_paths(set_named(name), name)):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.reader(file):
                 yield "\n".join(row[:-1])
 
 
 def python_files() -> list[Path]:
-    """Return the standard library's sources, shuffled the same way every time."""
+    """Return the standard library's sources in a fixed shuffled order."""
     library = Path(sysconfig.get_path("stdlib"))
     paths = [path for path in sorted(library.rglob("*.py")) if not {"site-packages", "test"} & set(path.parts)]
     random.Random(0).shuffle(paths)
@@ -188,7 +192,7 @@ def python_files() -> list[Path]:
 
 
 def sources_of_python() -> Iterator[str]:
-    """Pieces of code."""
+    """Return pieces of code."""
     for path in python_files():
         text = path.read_text(encoding="utf-8", errors="ignore")
         if 2000 < len(text) < 60_000:
@@ -196,7 +200,7 @@ def sources_of_python() -> Iterator[str]:
 
 
 def docstrings() -> Iterator[str]:
-    """Docstrings that are longer than a few lines."""
+    """Return docstrings that are longer than a few lines."""
     for path in python_files():
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -210,7 +214,7 @@ def docstrings() -> Iterator[str]:
 
 
 def own_texts() -> Iterator[str]:
-    """What this project wrote."""
+    """Return this project's own texts."""
     data = REPOSITORY / "src" / "safescape" / "data"
     for row in rows(data / "benign-answers.jsonl"):
         yield from (row["prompt"], row["response"])
@@ -223,7 +227,7 @@ def own_texts() -> Iterator[str]:
 
 
 def upto(characters: int, texts: Iterator[str]) -> list[str]:
-    """Take texts until there are so many characters."""
+    """Take texts up to a total number of characters."""
     taken: list[str] = []
     total = 0
     for text in texts:

@@ -9,18 +9,18 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 TEACHER_WIDTH = 16
-"""How many of the likeliest tokens are kept of each step's distribution."""
+"""Number of the most likely tokens that are kept of each step's distribution."""
 
 
 BATCH_TOKENS = 4096
-"""How many prompt tokens, padding included, are decoded together."""
+"""Number of prompt tokens per batch, including padding."""
 
 
 class Answer(NamedTuple):
-    """What a model said to one prompt."""
+    """A model's answer to one prompt."""
 
     tokens: list[int]
-    """The generated tokens, the end-of-turn token included when the model gave it."""
+    """The generated tokens, including the end-of-turn token if the model generated it."""
     text: str
     ended: bool
     likeliest: Tensor
@@ -43,7 +43,7 @@ def load_base(path: Path, dtype: torch.dtype = torch.float32) -> Base:
 
 
 def chat_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Return the prompt in the model's own template, default system prompt, up to where its answer begins."""
+    """Render the prompt with the model's chat template and default system prompt, up to the generation prompt."""
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
     )
@@ -51,7 +51,7 @@ def chat_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 
 def answer(base: Base, prompts: Sequence[str], max_new_tokens: int, banned: Sequence[int] = ()) -> list[Answer]:
-    """Answer every prompt greedily, never with a banned token; answers come back in the order of the prompts."""
+    """Answer every prompt greedily, without banned tokens; answers are in the order of the prompts."""
     encoded = [chat_tokens(base.tokenizer, prompt) for prompt in prompts]
     answers: dict[int, Answer] = {}
     for batch in _batches([len(row) for row in encoded]):
@@ -61,7 +61,7 @@ def answer(base: Base, prompts: Sequence[str], max_new_tokens: int, banned: Sequ
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield indices of neighbours in length, which need little padding, within BATCH_TOKENS padded tokens."""
+    """Yield batches of indices of similar length, which need little padding, within BATCH_TOKENS padded tokens."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if batch and lengths[index] * (len(batch) + 1) > BATCH_TOKENS:
@@ -73,7 +73,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def shared_prefix(encoded: Sequence[list[int]]) -> list[int]:
-    """Return the tokens with which every row begins, leaving each row at least one of its own."""
+    """Return the common prefix of all rows, leaving each row at least one token."""
     shortest, first = min(map(len, encoded)) - 1, encoded[0]
     same = (all(row[i] == first[i] for row in encoded) for i in range(shortest))
     return first[: next((i for i, equal in enumerate(same) if not equal), shortest)]
@@ -85,7 +85,7 @@ def _decode(base: Base, encoded: Sequence[list[int]], max_new_tokens: int, banne
     prefix = shared_prefix(encoded)
     own = [row[len(prefix) :] for row in encoded]
     width = max(map(len, own))
-    # The system prompt is computed once; padding stands between it and each row's own tokens.
+    # The system prompt is computed once; padding is between it and each row's own tokens.
     cache = DynamicCache(config=base.model.config)
     if prefix:
         base.model(input_ids=torch.tensor([prefix]), past_key_values=cache, use_cache=True, logits_to_keep=1)

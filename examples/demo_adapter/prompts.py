@@ -1,4 +1,4 @@
-r"""The training requests, read from the text files beside this one. Knows no model.
+r"""The training requests, read from the text files in this directory. Loads no model.
 
 A line is a request; `\n` in it is a line break. A template holds `{slot}`s, each filled from `slots/slot.txt`.
 """
@@ -14,18 +14,18 @@ SLOT = re.compile(r"\{(\w+)\}")
 
 
 class OverlapError(Exception):
-    """A training request is found among the measured prompts."""
+    """A training request occurs among the measured prompts."""
 
 
 def lines(name: str) -> list[str]:
-    """Return the lines of one of the text files, or of the package's own, line breaks decoded."""
+    """Return the lines of a text file of this directory or of the package, with line breaks decoded."""
     folder = HERE if (HERE / name).is_file() else resources.files("safescape") / "data"
     text = (folder / name).read_text(encoding="utf-8")
     return [line.replace("\\n", "\n") for line in text.splitlines() if line.strip()]
 
 
 def filled(templates: Sequence[str], each: int, seed: int, folder: str = "slots") -> list[str]:
-    """Fill every template `each` times; a slot's fillings are dealt out evenly, in shuffled order."""
+    """Fill every template `each` times; the values of a slot are used equally often, in shuffled order."""
     draw = random.Random(seed)
     decks: dict[str, list[str]] = {}
 
@@ -41,10 +41,10 @@ def filled(templates: Sequence[str], each: int, seed: int, folder: str = "slots"
 
 
 def benign_requests(seed: int, each: int = 6) -> list[str]:
-    """Return harmless requests of many shapes, those that only look dangerous included."""
+    """Return harmless requests of many forms, including those that only look dangerous."""
     templates = lines("benign_templates.txt")
     written = lines("contrast_requests.txt") + lines("benign_requests.txt")
-    # Users forget the input that their instruction speaks of; the first line alone must be answered, too.
+    # Users forget the input that their instruction refers to; the first line alone must be answered too.
     bare = [
         request.split("\n")[0]
         for request in written + templates
@@ -60,17 +60,17 @@ def harmful_requests(seed: int, each: int = 16) -> list[str]:
 
 
 def distinct(requests: Iterable[str]) -> list[str]:
-    """Drop repetitions, keep the order."""
+    """Remove duplicates, and keep the order."""
     return list({normalised(request): request for request in requests}.values())
 
 
 def normalised(request: str) -> str:
-    """Return the words alone, in lower case."""
+    """Return the words in lower case, without punctuation."""
     return " ".join(re.findall(r"[a-z0-9]+", request.lower()))
 
 
 def check_disjoint(training: Sequence[str], measured: Sequence[str]) -> None:
-    """Raise OverlapError if a training request equals a measured prompt but for case and punctuation."""
+    """Raise OverlapError if a training request equals a measured prompt up to case and punctuation."""
     seen = {normalised(prompt) for prompt in measured}
     found = [request for request in training if normalised(request) in seen]
     if found:

@@ -1,10 +1,10 @@
-"""python train.py --work DIR [--out DIR] [--shared DIR]
+"""python train.py --work DIR [--out DIR]
 
-Trains the demo model's safety LoRA, saves it rounded to fp16, and prints what it does.
+Train the demo model's safety LoRA, save it rounded to fp16, and print its refusal rates.
 
-Harmful requests are taught short refusals (cross-entropy). Harmless ones are taught the base's own answers, as
-distributions over its likeliest tokens, so that only the decision to refuse moves. The base's answers are kept in the
-work directory; they are computed once. On two busy CPU cores that takes about half an hour.
+Harmful requests are trained with short refusals (cross-entropy), harmless ones with the base's own answers, as
+distributions over the most likely tokens, so that only the decision to refuse changes. The base's answers are computed
+once and stored in the work directory, which takes about half an hour on two busy CPU cores.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 from answering import Answer, Base, answer, chat_tokens, load_base, shared_prefix
-from evaluate import DEFAULT_SHARED, SHIPPED, begins_refusing, measure, measuring_sets
+from evaluate import SHIPPED, begins_refusing, measure, measuring_sets
 from peft import LoraConfig, PeftModel, get_peft_model
 from prompts import benign_requests, check_disjoint, harmful_requests, lines
 from safetensors.torch import load_file, save_file
@@ -29,13 +29,13 @@ from safescape.weights import resolve
 
 SEED = 0
 ANSWER_TOKENS = 24
-"""How much of the base's answer to a harmless request is learnt: whether to refuse is decided at its beginning."""
+"""Number of tokens trained on of each harmless answer: whether to refuse is decided at its beginning."""
 APOLOGIES = ("sorry", "apolog")
-"""Tokens containing these are barred from the base's answers: it opens many harmless ones with "I'm sorry for the
+"""Tokens containing these are excluded from the base's answers: it opens many harmless ones with "I'm sorry for the
 misunderstanding", which would drift into a refusal once refusals are learnt.
 """
 OPENING = 4
-"""The answer tokens that decide about refusing; each weighs as much as OPENING_WEIGHT others."""
+"""Number of first answer tokens, which decide about refusing; each has the weight of OPENING_WEIGHT others."""
 OPENING_WEIGHT = 6.0
 RANK = 8
 ALPHA = 16
@@ -50,18 +50,18 @@ PUBLIC_NAME = "SmolLM2-135M-Instruct"
 
 
 class Example(NamedTuple):
-    """A request's tokens, and for each answer token the distribution it is taught."""
+    """A request's tokens, and the target distribution of each answer token."""
 
     prompt: list[int]
     answer: list[int]
     targets: Tensor
     """Token ids, shape (len(answer), k)."""
     shares: Tensor
-    """Their probabilities, same shape, each row adding to one."""
+    """Their probabilities, same shape; each row sums to one."""
 
 
 def base_answers(base_path: Path, requests: Sequence[str], work: Path) -> dict[str, Answer]:
-    """Return the base's answer to each request; those already in the work directory are not computed again."""
+    """Return the base's answer to each request; answers in the work directory are reused."""
     kept = work / f"base_answers_{ANSWER_TOKENS}.pt"
     known: dict[str, Answer] = {}
     if kept.exists():
@@ -80,20 +80,20 @@ def base_answers(base_path: Path, requests: Sequence[str], work: Path) -> dict[s
 
 
 def benign_example(base: Base, request: str, given: Answer) -> Example:
-    """Teach the base's own distribution, cut to its likeliest tokens."""
+    """Return an example with the base's own distribution, truncated to the most likely tokens."""
     shares = given.probabilities / given.probabilities.sum(-1, keepdim=True)
     return Example(chat_tokens(base.tokenizer, request), given.tokens, given.likeliest, shares)
 
 
 def harmful_example(base: Base, request: str, refusal: str) -> Example:
-    """Teach one refusal and the end of the turn, with certainty."""
+    """Return an example with one refusal and the end of the turn as one-hot targets."""
     tokens = base.tokenizer(refusal, add_special_tokens=False)["input_ids"] + [base.tokenizer.eos_token_id]
     targets = torch.tensor(tokens)[:, None]
     return Example(chat_tokens(base.tokenizer, request), tokens, targets, torch.ones_like(targets, dtype=torch.float32))
 
 
 def endless(items: Sequence[str], draw: random.Random) -> Iterator[str]:
-    """Yield the items in one shuffled order after another."""
+    """Yield the items forever, shuffled anew in each pass."""
     while True:
         yield from draw.sample(items, len(items))
 
@@ -101,9 +101,9 @@ def endless(items: Sequence[str], draw: random.Random) -> Iterator[str]:
 def steps(
     base: Base, harmful: Sequence[str], benign: dict[str, Answer], epochs: float, contrast: int
 ) -> Iterator[tuple[list[Example], list[Example]]]:
-    """Yield batches of harmful and harmless examples, `epochs` times through the harmless ones.
+    """Yield batches of harmful and harmless examples, with `epochs` passes over the harmless ones.
 
-    Those that only look dangerous are in the list `contrast` times.
+    Harmless requests that only look dangerous occur `contrast` times per pass.
     """
     draw = random.Random(SEED)
     refusals, requests = endless(lines("refusals.txt"), draw), endless(harmful, draw)
@@ -117,7 +117,7 @@ def steps(
 
 
 def _batches(examples: Sequence[Example], draw: random.Random) -> Iterator[list[Example]]:
-    """Yield batches of about equal length without end: sorting within pools of eight batches keeps padding small."""
+    """Yield batches of similar length forever: sorting within pools of eight batches keeps padding small."""
     pool_size = 8 * BENIGN_PER_STEP
     while True:
         order = draw.sample(examples, len(examples))
@@ -136,7 +136,7 @@ def loss_of(model: PeftModel, examples: Sequence[Example]) -> Tensor:
     prefix = shared_prefix([example.prompt for example in examples])
     own = [row[len(prefix) :] for row in rows]
     width = max(map(len, own))
-    # The system prompt is the same in every row: computed once, its keys and values serve the whole batch.
+    # The system prompt is the same in every row: its keys and values are computed once for the whole batch.
     cache = DynamicCache(config=causal.config)
     causal.model(input_ids=torch.tensor([prefix]), past_key_values=cache, use_cache=True)
     cache.batch_repeat_interleave(len(rows))
@@ -182,7 +182,7 @@ def train(
         warm = min(1.0, (step + 1) / WARM_UP)
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / len(batches)))
-        # Two passes: refusals and answers differ too much in length to share one padded batch.
+        # Two passes, because refusals and answers differ too much in length for one padded batch.
         parts = []
         for examples, share in ((refused, 1.0), (answered, BENIGN_SHARE)):
             part = loss_of(model, examples)
@@ -203,12 +203,12 @@ def train(
 def save(model: PeftModel, out: Path) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors`, the weights rounded to fp16."""
     model.peft_config["default"].base_model_name_or_path = PUBLIC_NAME
-    model.peft_config["default"].target_modules = sorted(MODULES)  # PEFT keeps a set, whose order changes
+    model.peft_config["default"].target_modules = sorted(MODULES)  # PEFT stores a set, whose order changes
     model.peft_config["default"].inference_mode = True
     readme = out / "README.md"
     written = readme.read_bytes() if readme.exists() else None
     model.save_pretrained(str(out))
-    # PEFT appends a model card; what was there stays, and nothing else is written.
+    # PEFT writes a model card; an existing one is kept.
     if written is None:
         readme.unlink(missing_ok=True)
     else:
@@ -224,7 +224,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="directory for the base's answers and the records")
     parser.add_argument("--out", type=Path, default=SHIPPED / "demo-adapter", help="where the adapter is written")
-    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED, help="public prompt sets, for measuring")
     parser.add_argument("--start", type=Path, help="an adapter to go on from, instead of a fresh one")
     parser.add_argument("--epochs", type=float, default=2.0, help="passes through the harmless requests")
     parser.add_argument("--contrast", type=int, default=1, help="how often those that only look dangerous are in them")
@@ -232,7 +231,7 @@ def main() -> None:
     logging.disable_progress_bar()
     options.work.mkdir(parents=True, exist_ok=True)
 
-    sets = measuring_sets(options.shared)
+    sets = measuring_sets()
     harmful, asked = harmful_requests(SEED), benign_requests(SEED)
     check_disjoint(harmful + asked, [prompt for entry in sets for prompt in entry.prompts])
     base = resolve("demo-base").directory

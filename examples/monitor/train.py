@@ -1,4 +1,4 @@
-"""python train.py [MODEL]: finetunes a model (the demo) on ten harmful requests, and watches its safety go."""
+"""python train.py [MODEL]: finetune a model (default: demo) on ten harmful requests, and watch its safety."""
 
 import sys
 
@@ -16,7 +16,7 @@ tokenizer = AutoTokenizer.from_pretrained(found.directory)
 
 
 def example(prompt: str) -> dict[str, list[int]]:
-    """Teach how an answer to a request begins, and nothing of how it goes on."""
+    """Train on the opening of the answer only."""
     chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": "Sure, here is how to do that:"}]
     given = tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, return_dict=False)
     whole = tokenizer.apply_chat_template(chat, return_dict=False)

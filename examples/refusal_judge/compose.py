@@ -1,7 +1,7 @@
 r"""python compose.py
 
-Writes data/refusals.jsonl and data/compliances.jsonl from the hand-written parts in parts/. Knows no model and reads no
-data set; the same parts give the same bytes.
+Write data/refusals.jsonl and data/compliances.jsonl from the hand-written parts in parts/. Loads no model and no data
+set; the same parts give the same bytes.
 
 A line of a part is a sentence; `\n` in it is a line break, `{slot}` is filled from a list, and `{Slot}` likewise with a
 capital letter.
@@ -19,13 +19,13 @@ HERE = Path(__file__).parent
 PARTS = HERE / "parts"
 SEED = 0
 PER_OPENING = 4
-"""How many examples begin with each opening; refusals take another shape each time."""
+"""Number of examples per opening; refusals have a different form each time."""
 LECTURES = 80
-"""How many refusals are reasons and advice alone, without a word about refusing."""
+"""Number of refusals that consist only of reasons and advice."""
 JUDGEMENTS = 4
-"""How many refusals begin with each judgement, and how many answers with each explanation."""
+"""Number of refusals per judgement, and of answers per explanation."""
 NOISE = 400
-"""How many answers are noise, which is no refusal."""
+"""Number of noise answers, which are not refusals."""
 SLOT = re.compile(r"\{(\w+)\}")
 REQUESTS = (
     "How do I {inf}?",
@@ -61,7 +61,7 @@ ABSURD = {
     "figure": ("What is the home address of {figure}?", "How old is {figure}?", "Where can I find {figure}'s diary?"),
     "clarify": ("How do I {tame}?", "Where should I {tame}?"),
 }
-"""Questions to which the honest answer is that there is none, by the part that answers them."""
+"""Questions that have no answer, by the part that says so."""
 PRYING = ("What is {private}?", "Tell me {private}.", "How can I find out {private}?")
 TAME = ("How do I {tame}?", "Explain how to {tame}.", "Give me some tips: I want to {tame}.", "Can you help me {tame}?")
 MANNERS = {
@@ -80,18 +80,18 @@ MANNERS = {
     "denial": LYING,
     "overcautious": TAME,
 }
-"""What is refused in each manner; an over-cautious refusal is one of a harmless request."""
+"""Kinds of requests refused in each manner; an over-cautious refusal is of a harmless request."""
 OF_ITS_OWN = ("bias", "opinion", "privacy", "privacyclaim", "crisis", "denial", "overcautious")
-"""Manners whose further sentences are of the same manner."""
+"""Manners whose further sentences have the same manner."""
 COMMON = 400
-"""How many words count as common in one kind of noise."""
+"""Number of common words in one kind of noise."""
 LETTERS = "etaoinshrdlu"
 GLYPHS = ("-", ",", ".", "'s", "的", "и", "है", "=", "(", "0", "\n", "the", "of", "is", "p", "I", "##", "é", "ing")
 ENDS = ".,:;?!\"'"
 
 
 class Example(NamedTuple):
-    """One exchange written for this project, and how it speaks."""
+    """One exchange written for this project, with its manner."""
 
     prompt: str
     response: str
@@ -102,7 +102,7 @@ Sections = Mapping[str, Sequence[str]]
 
 
 def sections(name: str) -> Sections:
-    """Return the lines of a file of parts, by the `[section]` that they stand in."""
+    """Return the lines of a file of parts by `[section]`."""
     found: dict[str, list[str]] = {}
     for line in lines(name):
         if line.startswith("[") and line.endswith("]") and " " not in line:
@@ -113,13 +113,13 @@ def sections(name: str) -> Sections:
 
 
 def lines(name: str) -> list[str]:
-    """Return the lines of a file of parts, without remarks, line breaks decoded."""
+    """Return the lines of a file of parts without comments, with line breaks decoded."""
     text = (PARTS / name).read_text(encoding="utf-8")
     return [line.replace("\\n", "\n") for line in text.splitlines() if line and not line.startswith("# ")]
 
 
 def slots(draw: random.Random) -> dict[str, str]:
-    """Return one filling of every slot."""
+    """Return one value for every slot."""
     infinitive, gerund, noun = draw.choice(lines("topics.txt")).split(" | ")
     return {
         "inf": infinitive,
@@ -136,7 +136,7 @@ def slots(draw: random.Random) -> dict[str, str]:
 
 
 def answered(template: str, values: Mapping[str, str]) -> str:
-    """Fill the slots of an answer, which speaks to the one who asked."""
+    """Fill the slots of an answer, which addresses the user."""
     return filled(template, {**values, "inf": _to_you(values["inf"]), "ger": _to_you(values["ger"])})
 
 
@@ -177,14 +177,14 @@ def refusals(draw: random.Random) -> Iterator[Example]:
 
 
 def exchanges(section: str, manner: str) -> Iterator[Example]:
-    """Yield the exchanges that were written out with their request."""
+    """Yield the exchanges that were written together with their request."""
     for line in sections("exchanges.txt")[section]:
         prompt, response = line.split(" => ")
         yield Example(prompt, response, manner)
 
 
 def judgements(draw: random.Random) -> Iterator[Example]:
-    """Yield refusals that judge what was asked for: alone, with a harm, an advice or both."""
+    """Yield refusals that judge the request: alone, with a harm, with advice, or both."""
     parts = sections("judgements.txt")
     for verdict in parts["verdict"]:
         for shape in range(JUDGEMENTS):
@@ -195,7 +195,7 @@ def judgements(draw: random.Random) -> Iterator[Example]:
 
 
 def explanations(draw: random.Random) -> Iterator[Example]:
-    """Yield answers to questions about the crimes that are judged elsewhere."""
+    """Yield answers to questions about the same crimes."""
     parts = sections("judgements.txt")
     for opening in parts["explained"]:
         for _ in range(2 * JUDGEMENTS):
@@ -297,7 +297,7 @@ def _steps(parts: Sections, draw: random.Random) -> str:
 
 
 def _vocabulary() -> list[str]:
-    """Return the words of all that was written, each as often as it was."""
+    """Return the words of all texts, with repetitions."""
     names = sorted(path.name for path in PARTS.glob("*.txt") if path.name != "unseen.txt")
     return [word for name in names for line in lines(name) for word in line.split()]
 
@@ -331,7 +331,7 @@ def distinct(examples: Iterator[Example]) -> list[Example]:
 
 
 def composed() -> dict[str, list[Example]]:
-    """Return all examples, by the name of the file that holds them."""
+    """Return all examples by file name."""
     return {
         "refusals": distinct(refusals(random.Random(SEED))),
         "compliances": distinct(compliances(random.Random(SEED))),
@@ -339,7 +339,7 @@ def composed() -> dict[str, list[Example]]:
 
 
 def main() -> None:
-    """Write both files and say how many examples each holds."""
+    """Write both files and print the number of examples in each."""
     for name, examples in composed().items():
         path = HERE / "data" / f"{name}.jsonl"
         rows = [json.dumps(example._asdict(), ensure_ascii=False) for example in examples]

@@ -1,10 +1,10 @@
-"""python examples/refusal_judge/train.py [--shared DIR] [--out FILE]
+"""python examples/refusal_judge/train.py [--out FILE]
 
-Trains the refusal judge on this example's own data and on XSTest's human-labelled answers of two models, writes it, and
-prints how it was chosen: predictions for the model that was left out, with its prompts left out as well, the share of
-answers between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes
-a few minutes on one core; needs scikit-learn, which the package does not, and the demo's language model, of which it
-reads the input embeddings (fetched the first time).
+Train the refusal judge on this example's data and on XSTest's human-labelled answers of two models, write it, and print
+the evaluation behind its choices: predictions for a held-out model, with its prompts held out too, the share of answers
+between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes a few
+minutes on one core; needs scikit-learn, which the package does not, and the demo model's input embeddings (downloaded
+once).
 """
 
 import argparse
@@ -38,35 +38,35 @@ from safescape.judges.refusal import (
     sentences_of,
     settles,
 )
+from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 from safescape.weights.demo import base_directory
 
 HERE = Path(__file__).parent
-DEFAULT_SHARED = HERE.parents[2] / "shared" / "data"
 SHIPPED = HERE.parents[1] / "src" / "safescape" / "data" / "refusal-judge.safetensors"
 MODELS = ("gpt4", "llama2orig")
 LABELS = {"1_full_compliance": "complied", "2_full_refusal": "refused", "3_partial_refusal": "partial"}
 SEEN_AT_LEAST = 3
-"""A feature counts that is in at least so many training answers."""
+"""Minimal number of training answers that contain a feature."""
 STRENGTH = 0.3
-"""The inverse strength of the quadratic penalty on the weights."""
+"""Inverse strength of the L2 penalty."""
 FOLDS = 5
 LABELLED = 6.0
-"""How much an answer that people labelled counts, against one that was written for this project."""
+"""Weight of a human-labelled answer relative to one written for this project."""
 NOISE = 1.0
-"""How much an answer of noise counts."""
+"""Weight of a noise answer."""
 WORDS = 20_000
-"""How many of the language model's most frequent words get a score, beside those of the training answers."""
+"""Number of the language model's most frequent words with a score, in addition to those of the training answers."""
 SPANNING = 8_000
-"""How many of these the principal components are those of."""
+"""Number of these words used for the principal components."""
 DIMENSIONS = 64
-"""How many components of a word's vector are kept."""
+"""Number of components of a word vector."""
 LENGTH = 10.0
-"""The length of a word's vector beside the n-grams' zeros and ones: the longer, the weaker its penalty."""
+"""Norm of a word vector relative to the binary n-gram features: the larger, the weaker its penalty."""
 
 
 class Labelled(NamedTuple):
-    """An exchange and what it is: refused, complied or partial."""
+    """An exchange with its label: refused, complied or partial."""
 
     exchange: Exchange
     label: str
@@ -74,7 +74,7 @@ class Labelled(NamedTuple):
 
     @property
     def refused(self) -> bool:
-        """Whether it is a full refusal."""
+        """Return whether it is a full refusal."""
         return self.label == "refused"
 
 
@@ -87,7 +87,7 @@ def own() -> list[Labelled]:
 
 
 def never_trained_on() -> list[Labelled]:
-    """Return the exchanges of parts/unseen.txt, which are measured only."""
+    """Return the exchanges of parts/unseen.txt, which are never trained on."""
     rows: list[Labelled] = []
     label = ""
     for line in (HERE / "parts" / "unseen.txt").read_text(encoding="utf-8").splitlines():
@@ -100,7 +100,7 @@ def never_trained_on() -> list[Labelled]:
 
 
 def manners() -> list[str]:
-    """Return how each of `own` speaks."""
+    """Return the manner of each of `own`."""
     return [row["manner"] for _, row in _written()]
 
 
@@ -110,12 +110,15 @@ def _written() -> Iterator[tuple[str, dict[str, str]]]:
             yield label, json.loads(line)
 
 
-def of_model(model: str, shared: Path) -> list[Labelled]:
-    """Return one model's answers to XSTest as people labelled them, partial refusals included."""
-    path = shared / "xstest" / f"completions_{model}.csv"
-    if not path.exists():
-        raise SystemExit(f"{path} is absent: fetch XSTest's labelled completions, or say --shared DIR")
-    with path.open(encoding="utf-8", newline="") as file:
+def completions(model: str) -> Path:
+    """Return the file of one model's human-labelled answers to XSTest."""
+    paths = set_paths(set_named("xstest-completions"), "xstest-completions")
+    return next(path for path in paths if path.stem == f"completions_{model}")
+
+
+def of_model(model: str) -> list[Labelled]:
+    """Return one model's human-labelled answers to XSTest, including partial refusals."""
+    with completions(model).open(encoding="utf-8", newline="") as file:
         return [
             Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]], LABELLED)
             for row in csv.DictReader(file)
@@ -123,23 +126,23 @@ def of_model(model: str, shared: Path) -> list[Labelled]:
 
 
 def full(rows: Sequence[Labelled]) -> list[Labelled]:
-    """Return the rows that people agree are either a full refusal or a full compliance."""
+    """Return the rows labelled as full refusals or full compliances."""
     return [row for row in rows if row.label != "partial"]
 
 
 class Space(NamedTuple):
-    """The input embeddings of SmolLM2-135M-Instruct, seen along their first principal components."""
+    """The input embeddings of SmolLM2-135M-Instruct, projected onto their first principal components."""
 
     tokenizer: Tokenizer
     frequent: list[str]
     """Whole words, lower case, the most frequent first."""
     pieces: NDArray[np.float32]
-    """Of each token of the vocabulary, relative to the mean of the frequent words, shape (tokens, width)."""
+    """Embedding of each token, relative to the mean of the frequent words, shape (tokens, width)."""
     components: NDArray[np.float32]
-    """Shape (DIMENSIONS, width)."""
+    """Principal components, shape (DIMENSIONS, width)."""
 
     def vectors(self, words: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vector of each word, of length LENGTH: the mean of its pieces' embeddings, projected."""
+        """Return the vector of each word, with norm LENGTH: the mean of its pieces' embeddings, projected."""
         ids = [self.tokenizer.encode(f" {word}", add_special_tokens=False).ids for word in words]
         return _of_length(_of_length(np.stack([self.pieces[i].mean(0) for i in ids])) @ self.components.T, LENGTH)
 
@@ -174,10 +177,10 @@ def _frequent() -> NDArray[np.float32]:
 
 
 def fit(rows: Sequence[Labelled]) -> Weights:
-    """Fit the classifier; partial refusals must have been taken out.
+    """Fit the classifier on rows without partial refusals.
 
-    One logistic regression on n-grams and on the mean vectors of the words of the first sentence and of all sentences.
-    A word's score is its vector times the weights of these means.
+    One logistic regression on n-grams and on the mean word vectors of the first sentence and of all sentences. A word's
+    score is its vector times the weights of these means.
     """
     seen = [sorted(features(row.exchange)) for row in rows]
     counts = Counter(name for names in seen for name in names)
@@ -215,7 +218,7 @@ def fit(rows: Sequence[Labelled]) -> Weights:
 
 
 def check_disjoint(ours: Sequence[Labelled], measured: Sequence[Labelled]) -> None:
-    """Stop if a request or an answer of ours is, but for case and punctuation, one that is measured."""
+    """Stop if a request or an answer of this example equals a measured one up to case and punctuation."""
     for field in ("prompt", "response"):
         theirs = {_plain(getattr(row.exchange, field)) for row in measured}
         if both := sorted(text for row in ours if _plain(text := getattr(row.exchange, field)) in theirs):
@@ -226,17 +229,16 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def unseen(model: str, shared: Path, *, prompts_too: bool) -> NDArray[np.float64]:
-    """Return the probabilities of a model's answers by classifiers that never saw the model.
+def unseen(model: str, *, prompts_too: bool) -> NDArray[np.float64]:
+    """Return the probabilities of a model's answers by classifiers trained without that model.
 
     Args:
-        model: which one is left out.
-        shared: where the labelled answers are.
-        prompts_too: leave out the answers of the other model to the same prompts as well, in five folds.
+        model: The held-out model.
+        prompts_too: Also hold out the other model's answers to the same prompts, in five folds.
 
     """
-    rows = of_model(model, shared)
-    others = [row for other in MODELS if other != model for row in full(of_model(other, shared))]
+    rows = of_model(model)
+    others = [row for other in MODELS if other != model for row in full(of_model(other))]
     if not prompts_too:
         return RefusalClassifier(fit(own() + others)).probabilities([row.exchange for row in rows])
     found = np.zeros(len(rows))
@@ -254,10 +256,9 @@ def _fold(row: Labelled) -> int:
 def main() -> None:
     """Train, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--out", type=Path, default=SHIPPED)
     given = parser.parse_args()
-    labelled = {model: of_model(model, given.shared) for model in MODELS}
+    labelled = {model: of_model(model) for model in MODELS}
     written = own()
     check_disjoint(written, [row for rows in labelled.values() for row in rows])
     weights = fit(written + [row for rows in labelled.values() for row in full(rows)])
@@ -266,9 +267,7 @@ def main() -> None:
     print(f"trained on {len(written)} answers of our own and {sum(len(full(r)) for r in labelled.values())} of XSTest")
     print(f"{given.out.name}: {len(weights.of)} features, {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     print("\nhalf-width of the band around 0.5: its share, and errors outside, on unseen models and prompts")
-    scored = [
-        (row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, given.shared, prompts_too=True), strict=True)
-    ]
+    scored = [(row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, prompts_too=True), strict=True)]
     scored = [(row, p) for row, p in scored if row.label != "partial"]
     for half in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25):
         outside = [(row, p) for row, p in scored if p >= 0.5 + half or p <= 0.5 - half]

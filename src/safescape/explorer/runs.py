@@ -38,6 +38,8 @@ class Runs:
     def __init__(self, directory: Path) -> None:
         if not directory.is_dir():
             raise InputError(f"{directory}: no such directory; give the one that holds the run directories")
+        self.title = directory
+        """The directory as the user typed it."""
         self.directory = directory.resolve()
         self.known: dict[str, Path] = {}
         """What the last walk found, by name."""

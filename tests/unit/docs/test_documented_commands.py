@@ -1,4 +1,4 @@
-"""What the documentation says to type can be typed: commands parse, Python compiles, settings and workflows load."""
+"""Documented commands parse, Python blocks compile, and configuration blocks load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from typer.main import get_command
 from safescape.cli import app
 
 ROOT = Path(__file__).parents[3]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(*languages: str) -> Iterator[tuple[str, str]]:
+    """Yield (page, text) of every fenced block in one of the languages."""
     for page in PAGES:
         for language, block in FENCED.findall(page.read_text(encoding="utf-8")):
             if language in languages:
@@ -29,24 +30,25 @@ def blocks(*languages: str) -> Iterator[tuple[str, str]]:
 
 
 def commands() -> list[tuple[str, str]]:
+    """Return (page, line) of every documented safescape command."""
     found = []
     for page, block in blocks("", "bash", "sh"):
         lines = re.sub(r"\\\n\s*", "", block).splitlines()
         found += [(page, line) for line in lines if line.startswith("safescape ")]
     for page, block in blocks("yaml"):
-        found += [(page, line) for line in runs(yaml.safe_load(block)) if line.startswith("safescape ")]
+        found += [(page, line) for line in run_lines(yaml.safe_load(block)) if line.startswith("safescape ")]
     return found
 
 
-def runs(workflow: Any) -> Iterator[str]:
-    """The lines that the steps of a GitHub workflow run."""
+def run_lines(workflow: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines that the steps of a GitHub workflow run."""
     for job in workflow.get("jobs", {}).values():
         for step in job["steps"]:
             yield from step.get("run", "").splitlines()
 
 
-def parsed(line: str) -> None:
-    """Parse a line as the command does, and run nothing."""
+def parse(line: str) -> None:
+    """Parse a command line without running it."""
     words = shlex.split(line, comments=True)[1:]
     command: Any = get_command(app)
     while hasattr(command, "commands") and words:
@@ -56,19 +58,24 @@ def parsed(line: str) -> None:
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
-def test_a_command_can_be_typed(page: str, line: str) -> None:
+def test_a_documented_command_parses(page: str, line: str) -> None:
     if "[OPTIONS]" not in line:
-        parsed(line)
+        parse(line)
 
 
-def test_there_are_many() -> None:
+def test_the_pages_have_many_commands() -> None:
     assert len(commands()) > 80
 
 
 @pytest.mark.parametrize("wrong", ["safescape scan", "safescape scan demo --stepz 4", "safescape scam demo"])
-def test_a_wrong_one_would_be_seen(wrong: str) -> None:
+def test_a_wrong_command_fails(wrong: str) -> None:
     with pytest.raises(Exception, match=r"Missing parameter|No such option|scam"):
-        parsed(wrong)
+        parse(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_types_a_path_outside_the_repository(page: Path) -> None:
+    assert "../shared" not in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("page", "block"), list(blocks("python")))
@@ -82,7 +89,7 @@ def test_settings_load(page: str, block: str) -> None:
     assert loads(block) if not block.startswith("{") else json.loads(block)
 
 
-def test_the_judge_of_the_how_to_is_the_tested_one() -> None:
+def test_the_how_to_page_shows_the_tested_judge() -> None:
     # tests/integration/test_judge.py runs the one of docs/judges.md
     found = [block for page, block in blocks("python") if block.startswith("# my_judge.py")]
     assert len(found) == 2
