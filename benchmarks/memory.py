@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """python benchmarks/memory.py --prompts advbench [--dtype float32]
-=======
-"""python benchmarks/memory.py [--prompts advbench] [--dtype float32]
->>>>>>> h/docs
 
 Print the resident and the peak memory after each stage of a scan's first point.
 """

@@ -1,14 +1,8 @@
 """python benchmarks/workers.py [--driver] [--model demo] [--points 24]
 
-<<<<<<< HEAD
-The cost of measuring on workers. First the driver alone, with workers that measure nothing: points per second for 10 to
-10,000 points, and for 1,000 workers with heartbeats. Then two workers of a Ray cluster against two independent
-processes of one core each, over the same points of a model. `--driver`: only the first part.
-=======
 Measure the overhead of workers. First the driver alone, with simulated workers: points per second for 10 to 10,000
 points, and with 1,000 workers that send heartbeats. Then two Ray workers against two independent processes, each on one
 core, over the same points of a model. `--driver` runs only the first part.
->>>>>>> h/docs
 """
 
 from __future__ import annotations
@@ -43,19 +37,11 @@ from safescape.survey import (
 
 
 class NullPool:
-<<<<<<< HEAD
-    """Workers that measure nothing and send heartbeats.
-
-    Args:
-        answers: At every point.
-        takes: Seconds that a point takes.
-=======
     """Simulated workers that measure nothing and send heartbeats.
 
     Args:
         answers: Answers per point.
         takes: Seconds per point.
->>>>>>> h/docs
         beat: Seconds between two heartbeats of a worker.
 
     """
@@ -75,28 +61,16 @@ class NullPool:
         return self._started
 
     def assign(self, worker: int, point: Point) -> None:
-<<<<<<< HEAD
-        """Finish a point after the given time."""
-=======
         """Finish a point."""
->>>>>>> h/docs
         found = Measurement(point, Position(point.coords, 0.0), {"harmful": self._answers}, {}, 0.0)
         self._assigned.append((time.monotonic() + self._takes, Done(worker, [found])))
 
     def close(self, worker: int) -> None:
-<<<<<<< HEAD
-        """Close a worker."""
-        self._events.append(Closed(worker, "sha256:0"))
-
-    def kill(self, worker: int) -> None:
-        """Do nothing: there is no process."""
-=======
         """Stop a worker."""
         self._events.append(Closed(worker, "sha256:0"))
 
     def kill(self, worker: int) -> None:
         """Do nothing: there is no process to end."""
->>>>>>> h/docs
 
     def wait(self, seconds: float) -> list[Event]:
         """Return the events since the last call."""
@@ -116,11 +90,7 @@ class NullPool:
 
 
 def survey_of(points: int) -> Survey:
-<<<<<<< HEAD
-    """Return a survey of about `points` points, whose model is never loaded."""
-=======
     """Return a survey of about this number of points, for a model that is never loaded."""
->>>>>>> h/docs
     prompts = tuple(f"request {number}" for number in range(80))
     side = int(points**0.5 / 2) * 2
     axis = RandomAxis(seed=0, span=0.5, steps=max(2, side))

@@ -79,11 +79,7 @@ class _Explorer:
                     rows.append(row_of(name, store, glances.get(name)))
             except SafescapeError as error:
                 rows.append(Row(name, problem=str(error)))
-<<<<<<< HEAD
-        return _page(compose_run_list(self._runs.directory, rows, version))
-=======
-        return _page(compose_shelf(self._runs.title, rows, version))
->>>>>>> h/docs
+        return _page(compose_run_list(self._runs.title, rows, version))
 
     def run(self, request: Request) -> Response:
         """Return the page of a run, as it is now."""
