@@ -1,4 +1,4 @@
-"""What a finetune is taught: read from files or built by recipes, and refused in one line where it teaches nothing."""
+"""Training data: read from files or built by recipes; data without answers is refused in one line."""
 
 from __future__ import annotations
 
