@@ -211,4 +211,4 @@ def _handler() -> CallbackHandler:
         if isinstance(found, CallbackHandler):
             return found
         frame = frame.f_back
-    raise InputError("SafetyMonitor was called by nobody's Trainer; give it to one as callbacks=[SafetyMonitor()]")
+    raise InputError("SafetyMonitor was not called by a Trainer; pass it to one as callbacks=[SafetyMonitor()]")

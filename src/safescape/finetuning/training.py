@@ -119,8 +119,8 @@ def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizer
         between, answer, _ = whole.removeprefix(request).partition(messages[-1].content.strip())
         if not whole.startswith(request) or not answer:
             raise InputError(
-                f"--data row {row}: with its answer the chat template writes this conversation otherwise than without; "
-                "give one that does not with --chat-template FILE (Jinja)"
+                f"--data row {row}: the chat template renders this conversation differently with and without its "
+                "answer; give another one with --chat-template FILE (Jinja)"
             )
         if between.strip():
             raise InputError(
@@ -258,9 +258,7 @@ def _not_a_number(directory: Path, step: int) -> RunError:
     """Return the error of a training that diverged."""
     good = checkpoints(directory)
     kept = f"the last good checkpoint is {good[-1]}" if good else "no checkpoint was saved yet"
-    return RunError(
-        f"the loss is no number any more at step {step}; {kept}; lower --learning-rate and give a new --out"
-    )
+    return RunError(f"the loss is NaN or infinite at step {step}; {kept}; lower --learning-rate and give a new --out")
 
 
 @contextlib.contextmanager

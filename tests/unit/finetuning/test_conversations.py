@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers import tiny_models
 from safescape import InputError
 from safescape.finetuning import Conversation, conversations_of, digest
+from safescape.finetuning.conversations import render
 
 
 def turns(conversation: Conversation) -> list[tuple[str, str]]:
@@ -133,3 +135,15 @@ def test_a_recipe_without_its_data() -> None:
         conversations_of(None, "harmful")
     with pytest.raises(InputError, match="--data is missing"):
         conversations_of(None)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages + 1 }}", "{{ messages[9].content.nothing }}", "{{ 1 // 0 }}", "{% if %}"]
+)
+def test_a_chat_template_that_fails_is_one_line(tmp_path: Path, template: str) -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = template
+    (conversation,) = conversations_of(csv_of(tmp_path / "a.csv", 1))
+    with pytest.raises(InputError, match="--data row 1: the chat template refuses this conversation") as refused:
+        render(conversation, tokenizer)
+    assert "\n" not in str(refused.value)

@@ -618,7 +618,7 @@ def test_a_limit_that_the_model_is_above_already_is_refused(tiny_model: Path, tm
 def test_called_by_no_trainer(refusing: Path, tmp_path: Path) -> None:
     trainer = trainer_of(load(refusing), refusing, [], tmp_path)
     state, model, tokenizer = trainer.state, trainer.model, trainer.processing_class
-    with pytest.raises(InputError, match="called by nobody's Trainer"):
+    with pytest.raises(InputError, match="was not called by a Trainer"):
         SafetyMonitor(**QUICK).on_train_begin(
             trainer.args, state, trainer.control, model=model, processing_class=tokenizer
         )
