@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny_models
 from safescape import InputError
 from safescape.finetuning import Conversation, conversations_of, digest
-from safescape.finetuning.conversations import render
+from safescape.finetuning.evaluator import scored_answers
 
 
 def turns(conversation: Conversation) -> list[tuple[str, str]]:
@@ -143,7 +143,7 @@ def test_a_recipe_without_its_data() -> None:
 def test_a_chat_template_that_fails_is_one_line(tmp_path: Path, template: str) -> None:
     tokenizer = tiny_models.tokenizer()
     tokenizer.chat_template = template
-    (conversation,) = conversations_of(csv_of(tmp_path / "a.csv", 1))
-    with pytest.raises(InputError, match="--data row 1: the chat template refuses this conversation") as refused:
-        render(conversation, tokenizer)
+    conversations = conversations_of(csv_of(tmp_path / "a.csv", 1))
+    with pytest.raises(InputError, match="--data row 1") as refused:
+        scored_answers(tokenizer, conversations)
     assert "\n" not in str(refused.value)
