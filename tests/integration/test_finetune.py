@@ -179,7 +179,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(
     tiny_model: Path, data: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(RunError, match=r"no number any more at step \d+; no checkpoint was saved yet; lower"):
+    with pytest.raises(RunError, match=r"NaN or infinite at step \d+; no checkpoint was saved yet; lower"):
         safescape.finetune(str(tiny_model), out=out, data=data, epochs=9, learning_rate=1e38)
     assert not list(out.glob("checkpoint-*/model.safetensors"))
 
@@ -214,7 +214,7 @@ TEMPLATES = {
         "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}",
         "<|assistant|>",
     ),
-    "writes this conversation otherwise": (
+    "renders this conversation differently": (
         "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}",
         "--chat-template FILE",
     ),

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
 from helpers import tiny_models
 from safescape import InputError
-from safescape.finetuning import Evaluation
+from safescape.finetuning import Evaluation, save
+from safescape.finetuning.evaluator import Evaluator
+from safescape.landscape import Interval, wilson
 from safescape.weights import resolve
 
 
@@ -63,22 +68,26 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A base and a finetune of it, in three shards each."""
     folder = tmp_path_factory.mktemp("pair")
     config = tiny_models.llama_config(num_hidden_layers=4)
-    return tuple(
+    base, tuned = (
         tiny_models.save_model(folder / name, config, seed=seed, max_shard_size="60KB")
         for seed, name in enumerate(("base", "tuned"))
-    )  # type: ignore[return-value]
+    )
+    return base, tuned
 
 
-def settled_by(monkeypatch: pytest.MonkeyPatch, is_safe: object) -> None:
-    """Tiny random models refuse nothing; the judge's word is given here, everything else is real."""
-    from safescape.finetuning import evaluating
-    from safescape.landscape import Interval, wilson
+def settled_by(
+    monkeypatch: pytest.MonkeyPatch, is_safe: Callable[[tuple[float, ...]], bool]
+) -> list[tuple[float, ...]]:
+    """Decide what is safe, because tiny random models refuse nothing; return the list of the points measured."""
+    measured: list[tuple[float, ...]] = []
 
-    def at(self: evaluating.Evaluator, coords: tuple[float, ...]) -> Evaluation:
-        complied = 0 if is_safe(coords) else 80  # type: ignore[operator]
-        return Evaluation(coords, 80, complied, Interval(*wilson(complied, 80)), None)
+    def at(self: Evaluator, coords: tuple[float, ...]) -> Evaluation:
+        measured.append(coords)
+        complied = 0 if is_safe(coords) else 80
+        return Evaluation(coords, 80, complied, Interval(*wilson(complied, 80)), sum(coords) / 3)
 
-    monkeypatch.setattr(evaluating.Evaluator, "at", at)
+    monkeypatch.setattr(Evaluator, "at", at)
+    return measured
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -104,6 +113,89 @@ def test_a_checkpoint_is_saved_in_the_finetunes_files_and_loads(
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert model.dtype == getattr(torch, dtype)
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize("stored", [0, 1, 3, 7])
+def test_an_interrupted_repair_resumes_and_measures_no_point_twice(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: int
+) -> None:
+    base, tuned = map(str, pair)
+    measured = settled_by(monkeypatch, lambda coords: coords[0] <= 0.3)
+    whole, parts = tmp_path / "whole" / "out", tmp_path / "parts" / "out"
+    expected = safescape.repair(base, tuned, out=whole)
+    assert len(measured) == len(set(measured)) == 8
+    points = list(measured)
+    measured.clear()
+
+    original = Evaluator.at
+
+    def interrupted(self: Evaluator, coords: tuple[float, ...]) -> Evaluation:
+        if len(measured) == stored:
+            raise KeyboardInterrupt
+        return original(self, coords)
+
+    with monkeypatch.context() as context:
+        context.setattr(Evaluator, "at", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            safescape.repair(base, tuned, out=parts)
+    assert measured == points[:stored]
+    assert parts.exists() == bool(stored), "without an evaluation nothing is left"
+    resumed = safescape.repair(base, tuned, out=parts)
+    assert measured == points
+    assert resumed.search == expected.search
+    assert files_of(parts) == files_of(whole)
+
+
+def test_a_repair_that_is_killed_while_it_saves_resumes(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tuned = map(str, pair)
+    measured = settled_by(monkeypatch, lambda coords: coords[0] <= 0.3)
+    safescape.repair(base, tuned, out=tmp_path / "whole" / "out")
+    out = tmp_path / "parts" / "out"
+    written: list[Path] = []
+    measured.clear()
+
+    def cut_short(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        path.write_bytes(b"half a file")
+        written.append(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(save, "save_file", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            safescape.repair(base, tuned, out=out)
+    assert written
+    assert not (out / "repair.json").exists()
+    safescape.repair(base, tuned, out=out)
+    assert len(measured) == 8
+    assert files_of(out) == files_of(tmp_path / "whole" / "out")
+
+
+def test_a_finished_repair_answers_without_a_model_and_another_one_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tuned, out = str(pair[0]), str(shutil.copytree(pair[1], tmp_path / "tuned")), tmp_path / "out"
+    measured = settled_by(monkeypatch, lambda coords: coords[0] <= 0.3)
+    first = safescape.repair(base, tuned, out=out)
+    before = files_of(out)
+    measured.clear()
+    monkeypatch.setattr(sys.modules["safescape.api.repair"], "TransformersEngine", None)
+    seen: list[Evaluation] = []
+    again = safescape.repair(base, tuned, out=out, on_evaluation=seen.append)
+    assert again == first
+    assert seen == list(first.search.evaluations)
+    with pytest.raises(InputError, match=r"holds another repair \(max_asr: 20\.0 here, 10\.0 there\); give a new one"):
+        safescape.repair(base, tuned, out=out, max_asr=20.0)
+    tiny_models.save_model(Path(tuned), tiny_models.llama_config(num_hidden_layers=4), seed=7, max_shard_size="60KB")
+    with pytest.raises(InputError, match=r"holds another repair \(tuned_fingerprint: "):
+        safescape.repair(base, tuned, out=out)
+    assert not measured
+    assert files_of(out) == before
 
 
 def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:

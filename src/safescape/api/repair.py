@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safescape import views
 from safescape.api.options import device_of
 from safescape.engines import TransformersEngine
-from safescape.errors import InputError, RunError
-from safescape.finetuning import MOST, Evaluation, Search, conversations_of, search
-from safescape.finetuning.save import holds_pairs_alone, save_blend, save_rescaled
-from safescape.finetuning.search import Evaluator
+from safescape.errors import InputError, RunError, first_line
+from safescape.finetuning import MAX_EVALUATIONS, Evaluation, Search, conversations_of, search
+from safescape.finetuning.evaluator import EvaluationLog, Evaluator, RepairRequest, scored_answers, sha256_of
+from safescape.finetuning.save import has_only_pairs, save_blend, save_rescaled
 from safescape.landscape import wilson
-from safescape.probes import capability_probe, load_prompts, load_tokenizer
+from safescape.probes import capability_probe, format_chats, load_prompts, load_tokenizer
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
@@ -65,7 +65,8 @@ def repair(
     Args:
         base: A model, as for `scan`.
         tuned: Its finetune.
-        out: Where the repaired model is written; new, or empty.
+        out: Where evaluations are stored and the repaired model is written; new, empty, or the directory of the same
+            repair, which resumes.
         max_asr: The attack success rate, in percent, that the 95 % interval must not exceed.
         layers: In how many blocks the layers are moved; more than one gives back to the finetune what does not matter
             for safety.
@@ -79,23 +80,24 @@ def repair(
         batch_size: Answers decoded together.
         dtype: Of the repaired model; the finetune's by default.
         device: `cpu`, `cuda`, `cuda:1`; by default the first GPU if there is one.
-        on_evaluation: Told after every evaluation, of which there are at most 8.
+        on_evaluation: Called after each of the evaluations, of which there are at most 8; when a repair resumes, also
+            for those that are stored.
 
     Raises:
-        InputError: something given cannot be used.
+        InputError: something given cannot be used, or `out` has another repair.
         RunError: the repaired model cannot be written.
 
     """
-    if not 1 <= layers <= MOST - 4:
-        raise InputError(f"--layers {layers}: expected 1 to {MOST - 4} blocks; a repair takes {MOST} evaluations")
+    if not 1 <= layers <= MAX_EVALUATIONS - 4:
+        most = MAX_EVALUATIONS - 4
+        raise InputError(f"--layers {layers}: expected 1 to {most} blocks; a repair takes {most + 4} evaluations")
     if data is not None and capability is not None:
         raise InputError(f"--data {data} --capability {capability}: one loss or the other; leave one out")
     for flag, number in {"--max-new-tokens": max_new_tokens, "--batch-size": batch_size}.items():
         if number < 1:
             raise InputError(f"{flag} {number}: expected at least 1")
     directory = Path(out)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"--out {directory}: is not empty; give a new directory")
+    EvaluationLog.check(directory)
     harmful = PromptProbe(
         name="harmful",
         source=prompts,
@@ -108,48 +110,76 @@ def repair(
     origin, other = resolve(base), resolve(tuned)
     if resized := resized_embeddings(origin.weights, other.weights, tuned):
         raise InputError(f"{tuned}: {resized[0]} has another number of rows than the base's; resize the base first")
-    if inspect(origin.weights) == inspect(other.weights):
+    fingerprints = inspect(origin.weights), inspect(other.weights)
+    if fingerprints[0] == fingerprints[1]:
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
     given, adapter = _dtype(other, dtype), _adapter(base, tuned)
-    blends = BlockSpace(origin.weights, other.weights, layers)
+    space, place = BlockSpace(origin.weights, other.weights, layers), device_of(device)
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
-    engine = TransformersEngine(origin, tokenizer, blends, dtype=given, device=device_of(device), batch_size=batch_size)
-    engine.canary(Point(None, (1.0,) * layers))
-    evaluator = Evaluator(engine, tokenizer, harmful, measured, conversations, max_new_tokens)
+    chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
+    answers = scored_answers(tokenizer, conversations)
+    request = RepairRequest(
+        base=base,
+        base_fingerprint=fingerprints[0],
+        tuned=tuned,
+        tuned_fingerprint=fingerprints[1],
+        layers=layers,
+        max_asr=max_asr,
+        prompts=prompts,
+        asked=sha256_of(chats),
+        loss=f"perplexity of the answers in {data}" if conversations else capability or "",
+        scored=sha256_of(answers if measured is None else measured.model_dump(mode="json")),
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        dtype=str(given).removeprefix("torch."),
+        device=place,
+    )
 
-    def evaluate(coords: tuple[float, ...]) -> Evaluation:
-        found = evaluator.at(coords)
-        if on_evaluation is not None:
-            on_evaluation(found)
-        return found
+    def engine() -> TransformersEngine:
+        opened = TransformersEngine(origin, tokenizer, space, dtype=given, device=place, batch_size=batch_size)
+        opened.canary(Point(None, (1.0,) * layers))
+        return opened
 
-    found = search(evaluate, layers, max_asr)
-    engine.close()
-    repaired = Repaired(directory if found.is_safe else None, adapter is not None, found)
-    if found.is_safe:
-        point = Point(None, found.best.coords)
-        document = {
-            "schema": 1,
-            "base": base,
-            "tuned": tuned,
-            "max_asr": max_asr,
-            "prompts": prompts,
-            "max_new_tokens": max_new_tokens,
-            "loss": "perplexity of its answers" if conversations else capability or "",
-            "tuned_at": _figures(found.evaluations[0]),
-            "saved": _figures(found.best),
-            "evaluations": [_figures(each) for each in found.evaluations],
-        }
-        try:
-            if adapter is not None:
-                save_rescaled(adapter, blends, point, directory)
-            else:
-                save_blend(origin, other, blends, point, given, directory)
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{directory}: cannot be written ({error}); free space and give a new --out") from error
-        write_text(directory / "repair.json", json.dumps(document, indent=1) + "\n")
-        write_text(directory / "README.md", views.card_of(document))
-    return repaired
+    evaluator = Evaluator(engine, harmful, chats, measured, answers, max_new_tokens)
+    with EvaluationLog(directory, request) as log:
+
+        def evaluate(coords: tuple[float, ...]) -> Evaluation:
+            at = log.get(coords) or log.add(evaluator.at(coords))
+            if on_evaluation is not None:
+                on_evaluation(at)
+            return at
+
+        found = search(evaluate, layers, max_asr)
+        evaluator.close()
+        if not found.is_safe:
+            log.discard()
+        elif not (directory / "repair.json").exists():
+            point = Point(None, found.best.coords)
+            document = {
+                "schema": 1,
+                "base": base,
+                "tuned": tuned,
+                "max_asr": max_asr,
+                "prompts": prompts,
+                "max_new_tokens": max_new_tokens,
+                "loss": "perplexity of its answers" if conversations else capability or "",
+                "tuned_at": _figures(found.evaluations[0]),
+                "saved": _figures(found.best),
+                "evaluations": [_figures(each) for each in found.evaluations],
+            }
+            try:
+                if adapter is not None:
+                    save_rescaled(adapter, space, point, directory)
+                else:
+                    save_blend(origin, other, space, point, given, directory)
+            except (OSError, SafetensorError) as error:
+                raise RunError(
+                    f"{directory}: cannot be written ({first_line(error)}); free space, and the same command resumes"
+                ) from error
+            write_text(directory / "README.md", views.card_of(document))
+            # Written last: a directory with it is a finished repair.
+            write_text(directory / "repair.json", json.dumps(document, indent=1) + "\n")
+    return Repaired(directory if found.is_safe else None, adapter is not None, found)
 
 
 def _check_threshold(max_asr: float, n: int) -> None:
@@ -179,7 +209,7 @@ def _adapter(base: str, tuned: str) -> Path | None:
     if under != base or Path(tuned).exists():
         return None
     directory = adapter_directory(adapter)
-    return directory if holds_pairs_alone(directory) else None
+    return directory if has_only_pairs(directory) else None
 
 
 def _figures(at: Evaluation) -> dict[str, Any]:

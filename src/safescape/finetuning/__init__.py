@@ -1,11 +1,14 @@
-"""Attack a model with a finetune, watch it, gate it, repair it. What trains is loaded when it is needed."""
+"""Finetuning: attack a model with a finetune, monitor the training, and repair a finetune.
+
+Importing the room loads no training library; `training` and `monitor` do.
+"""
 
 from safescape.finetuning.conversations import RECIPES, Conversation, Message, conversations_of, digest
-from safescape.finetuning.search import MOST, Evaluation, Search, search
-from safescape.finetuning.specification import Finetune, Finetuned, Step
+from safescape.finetuning.directory import Finetune, Finetuned, Step
+from safescape.finetuning.search import MAX_EVALUATIONS, Evaluation, Search, search
 
 __all__ = [
-    "MOST",
+    "MAX_EVALUATIONS",
     "RECIPES",
     "Conversation",
     "Evaluation",

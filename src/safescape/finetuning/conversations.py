@@ -1,4 +1,7 @@
-"""What a finetune is taught: conversations, read from files or built by a recipe. Knows no model and no tokenizer."""
+"""Training data of a finetune: conversations, read from files or built by a recipe.
+
+It knows no model and no tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -26,47 +29,49 @@ from safescape.probes import (
 __all__ = ["RECIPES", "Conversation", "Message", "conversations_of", "digest"]
 
 RECIPES = ("harmful", "identity-shift", "benign", "mixed")
+"""The names of the recipes; see `conversations_of`."""
 _BUILTIN = {"identity-shift": "identity-shift.jsonl", "benign": "benign-answers.jsonl"}
 _COLUMNS = (("prompt", "response"), ("prompt", "completion"), ("instruction", "output"), ("goal", "target"))
 _FORMS = (
     "a .jsonl or .json with messages, a .csv or .jsonl (if need be as FILE:PROMPT,ANSWER), or the name of a public set"
 )
 _SHOTS = 10
+"""The default number of rows of the recipes `harmful` and `mixed`."""
 
 
 class Message(NamedTuple):
-    """One turn."""
+    """One turn of a conversation."""
 
     role: str
-    """system, user or assistant."""
+    """`system`, `user` or `assistant`."""
     content: str
 
 
 class Conversation(NamedTuple):
-    """Turns, of which the last is the answer to be taught."""
+    """Turns, of which the last is the answer to train on."""
 
     row: int
-    """Of the data, counted from 1; a conversation of several answers has one for each, all of the same row."""
+    """The row of the data, counted from 1; a row with several answers gives one conversation for each answer."""
     messages: tuple[Message, ...]
 
 
 def conversations_of(
     data: str | None, recipe: str | None = None, *, shots: int | None = None, skip: int = 0
 ) -> list[Conversation]:
-    """Return what a finetune is taught.
+    """Return the training data of a finetune.
 
     Args:
         data: The name of a public set such as `advbench`; `FILE` with `messages`; `FILE:PROMPT,ANSWER` with the names
             of two columns or keys (paths such as `instances.0.output` reach into lists); or
             `hf:dataset/id:split:PROMPT,ANSWER`. Usual pairs of names need not be given. None for the recipes
             `identity-shift` and `benign`, which have data of their own.
-        recipe: None takes all rows as they are. `harmful` takes the first `shots` of them (10 by default); `mixed` adds
-            as many refusals, to the requests that follow. The others take `shots` rows, or all.
-        shots: How many rows.
-        skip: How many rows to leave out first.
+        recipe: None uses all rows. `harmful` uses the first `shots` rows (10 by default); `mixed` adds the same number
+            of refusals of the requests in the following rows. The other recipes use `shots` rows, or all.
+        shots: The number of rows to use.
+        skip: The number of rows to skip first.
 
     Raises:
-        InputError: the data cannot be read, holds no answers, or has fewer rows than are asked for.
+        InputError: The data cannot be read, has no answers, or has too few rows.
 
     """
     if recipe is not None and recipe not in RECIPES:
@@ -100,7 +105,7 @@ def conversations_of(
 
 
 def digest(conversations: Sequence[Conversation]) -> str:
-    """Return the SHA-256 of what is taught, in its order."""
+    """Return the SHA-256 of conversations in their order."""
     return hashlib.sha256(json.dumps([conversation.messages for conversation in conversations]).encode()).hexdigest()
 
 

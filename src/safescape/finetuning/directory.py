@@ -1,26 +1,102 @@
-"""The directory of a finetune: whose it is, which checkpoints in it are whole, and when it is done."""
+"""The directory of a finetune: the specification in it, its checkpoints, and its results.
+
+It knows no model and no training library.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import Field
 
 from safescape.errors import InputError
-from safescape.finetuning.specification import Finetune, Finetuned
 from safescape.store import write_text
+from safescape.survey import Frozen
 
-__all__ = ["checkpoints", "claim", "finish", "finished", "forget_optimizer", "latest", "name_base"]
+__all__ = [
+    "Finetune",
+    "Finetuned",
+    "Step",
+    "checkpoints",
+    "claim",
+    "delete_optimizer",
+    "finish",
+    "finished",
+    "latest",
+    "set_base_name",
+]
 
-_SPECIFICATION, _DONE = "finetune.json", "training.json"
+_SPECIFICATION, _RESULTS = "finetune.json", "training.json"
+
+
+class Finetune(Frozen):
+    """The specification of a finetune, written to finetune.json; only the same specification resumes there."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    model_fingerprint: str
+    data: str
+    """The data as the user gave it, with the recipe."""
+    taught: str
+    """The SHA-256 of the conversations."""
+    examples: int
+    method: Literal["full", "lora", "freeze"] = "full"
+    rank: int = Field(default=16, ge=1)
+    """The rank of a LoRA on all linear layers; its alpha is twice the rank."""
+    frozen_layers: int = Field(default=0, ge=0)
+    """With `freeze`, the embeddings and this number of layers, from the first, are not trained."""
+    epochs: int = Field(default=5, ge=1)
+    learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False)
+    decay: float = Field(default=0.85, gt=0, le=1)
+    """The factor of the learning rate after every epoch."""
+    batch_size: int = Field(default=4, ge=1)
+    max_tokens: int = Field(default=480, ge=2)
+    """The maximum length of request and answer together; longer ones are truncated at their end."""
+    seed: int = Field(default=0, ge=0)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The dtype of the arithmetic; `bfloat16` is mixed precision. Weights are kept and saved in fp32."""
+    device: str = "cpu"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps per epoch."""
+        return math.ceil(self.examples / self.batch_size)
+
+
+class Step(NamedTuple):
+    """The progress of a training."""
+
+    done: int
+    total: int
+    loss: float
+    """The mean cross-entropy of the last batch's answers, in nats per token."""
+
+
+class Finetuned(NamedTuple):
+    """A finished finetune."""
+
+    directory: Path
+    """A checkpoint that loads in transformers; of a LoRA, in PEFT."""
+    checkpoints: tuple[Path, ...]
+    """One per epoch, in their order."""
+    steps: int
+    """Optimizer steps."""
+    losses: tuple[float, ...]
+    """The mean loss of each epoch."""
+    stopped_at: int | None = None
+    """The step after which a callback stopped the training; None if it ran to its end."""
 
 
 def claim(directory: Path, finetune: Finetune) -> None:
-    """Begin a finetune in an empty directory, or go on with the same one.
+    """Write the specification into an empty directory, or check that the directory has the same one.
 
     Raises:
-        InputError: the directory holds something else.
+        InputError: The directory has other files, or another finetune.
 
     """
     path = directory / _SPECIFICATION
@@ -39,12 +115,12 @@ def claim(directory: Path, finetune: Finetune) -> None:
 
 
 def finish(directory: Path, finetune: Finetune, losses: Sequence[float]) -> None:
-    """Write down that a finetune is done, and free the disk of what only an unfinished one needs.
+    """Write the results of a training, and delete the files that only an unfinished training needs.
 
     Args:
-        directory: The finetune's.
-        finetune: What decided it.
-        losses: Of every step.
+        directory: The directory of the finetune.
+        finetune: The specification.
+        losses: The loss of every step.
 
     """
     each = finetune.steps_per_epoch
@@ -53,16 +129,16 @@ def finish(directory: Path, finetune: Finetune, losses: Sequence[float]) -> None
         "stopped_at": len(losses) if len(losses) < each * finetune.epochs else None,
         "losses": [sum(part) / len(part) for at in range(0, len(losses), each) if (part := losses[at : at + each])],
     }
-    write_text(directory / _DONE, json.dumps(summary, indent=1) + "\n")
+    write_text(directory / _RESULTS, json.dumps(summary, indent=1) + "\n")
     for path in (directory, *checkpoints(directory)):
-        forget_optimizer(path)
-        # a pickle, which the Trainer leaves beside the weights and nobody reads
+        delete_optimizer(path)
+        # A pickle that the Trainer writes beside the weights and nothing reads.
         (path / "training_args.bin").unlink(missing_ok=True)
 
 
 def finished(directory: Path) -> Finetuned | None:
-    """Return a finetune that is done; None if it is not."""
-    path = directory / _DONE
+    """Return a finished finetune; None if it is not finished."""
+    path = directory / _RESULTS
     if not path.exists():
         return None
     summary = json.loads(path.read_text(encoding="utf-8"))
@@ -72,17 +148,17 @@ def finished(directory: Path) -> Finetuned | None:
 
 
 def checkpoints(directory: Path) -> tuple[Path, ...]:
-    """Return the checkpoints in the order of their steps."""
+    """Return the checkpoints by ascending step."""
     found = [path for path in directory.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
     return tuple(sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-"))))
 
 
 def latest(directory: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end; remove what a killed process left behind."""
+    """Return the newest complete checkpoint; delete the incomplete ones that a killed process left."""
     whole = None
     for path in checkpoints(directory):
         try:
-            # the Trainer writes this file last
+            # The Trainer writes this file last.
             json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             shutil.rmtree(path)
@@ -91,14 +167,14 @@ def latest(directory: Path) -> Path | None:
     return whole
 
 
-def forget_optimizer(checkpoint: Path) -> None:
-    """Remove the optimizer's state, which is twice the size of the model, where nothing goes on from any more."""
+def delete_optimizer(checkpoint: Path) -> None:
+    """Delete the optimizer's state, which is twice the size of the model."""
     for name in ("optimizer.pt", "scheduler.pt", "scaler.pt"):
         (checkpoint / name).unlink(missing_ok=True)
 
 
-def name_base(directory: Path, base: str) -> None:
-    """Let an adapter name its base as the user did: `demo`, say, which no directory is without its own adapter."""
+def set_base_name(directory: Path, base: str) -> None:
+    """Write the base's name as the user gave it into an adapter, for example `demo` instead of a cache directory."""
     path = directory / "adapter_config.json"
     if path.exists():
         config = json.loads(path.read_text(encoding="utf-8"))

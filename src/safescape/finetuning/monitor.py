@@ -1,4 +1,4 @@
-"""`SafetyMonitor`: a Trainer's callback that measures a model's safety while it is trained."""
+"""`SafetyMonitor`: a Trainer callback that measures a model's safety during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from transformers.trainer_callback import CallbackHandler
 
 from safescape.errors import InputError, RunError
-from safescape.finetuning.watch import Asked, Basin, Measurement, Watch
+from safescape.finetuning.watch import Basin, Measurement, Questions, Watch
 from safescape.judges import immediate_judge
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
@@ -24,34 +24,33 @@ __all__ = ["SafetyMonitor"]
 
 
 class SafetyMonitor(TrainerCallback):
-    """Measures attack success rate, further probes and the distance from the start while a Trainer trains.
+    """Measures the attack success rate, further probes, and the distance from the initial weights during training.
 
-    `Trainer(..., callbacks=[SafetyMonitor()])` is all. It measures before the first step, every so often, and after the
-    last step; every figure goes through the Trainer's log to wherever that reports, as `safescape/asr`,
-    `safescape/moved`, and so on, with one line on stderr. The training is left exactly as it was: its weights end
-    bit-equal to those of a training without the monitor.
+    Usage: `Trainer(..., callbacks=[SafetyMonitor()])`. It measures before the first step, at regular intervals, and
+    after the last step. Every figure is logged through the Trainer as `safescape/asr`, `safescape/moved`, and so on,
+    and one line is printed on stderr. The monitor does not change the training: the final weights are bit-equal to
+    those of a training without it.
 
     In DDP the main process measures while the others wait.
 
     Args:
-        prompts: Harmful ones, as `safescape.scan` takes them.
-        limit: How many of them, from the first.
+        prompts: Harmful prompts, as for `safescape.scan`.
+        limit: The number of prompts to use, from the first.
         system_prompt: `default` (the chat template's own), `empty`, `roleplay`, `llama2`, `@file`, or a text.
-        also: Asked as well: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
+        also: Further probes: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
             `perplexity:PROMPTS`, `lm-eval:TASK`.
-        also_limit: How many items of each of those, from the first; None for all.
-        judge: Who tells refusals from compliance.
-        max_new_tokens: The most tokens of an answer.
+        also_limit: The number of items of each further probe, from the first; None for all.
+        judge: The judge that tells refusals from compliance.
+        max_new_tokens: The maximum number of tokens of an answer.
         every: `epoch`, or a number of optimizer steps.
-        stop_above: The ASR, in percent, above which the training is stopped; None for never.
-        landscape: The directory of a run measured on the model that the training begins with. How far along and
-            across its axes the weights have moved is measured too; see `safescape.finetuning.watch`.
-        batch_size: The most answers decoded together.
+        stop_above: The ASR, in percent, above which the training is stopped; None never stops it.
+        landscape: The directory of a run measured on the model that the training begins with. With it, the movement
+            along and across its axes is measured, too; see `safescape.finetuning.watch`.
+        batch_size: The maximum number of answers decoded together.
 
     Raises:
-        InputError: something given cannot be used. What depends on the model is found when the training begins: there
-            is no tokenizer or no chat template, the weights are sharded or quantised, the adapter is no plain LoRA,
-            or the landscape is another model's.
+        InputError: An argument cannot be used. When the training begins: there is no tokenizer or no chat template,
+            the weights are sharded or quantised, the adapter is not a plain LoRA, or the landscape is another model's.
 
     """
 
@@ -83,7 +82,7 @@ class SafetyMonitor(TrainerCallback):
             name="harmful", source=prompts, system_prompt=system, prompts=load_prompts(prompts, limit)
         )
         further = further_probes(also, also_limit, system)
-        self._asked = Asked([harmful, *further], immediate_judge(judge), max_new_tokens, batch_size)
+        self._questions = Questions([harmful, *further], immediate_judge(judge), max_new_tokens, batch_size)
         self._every, self._stop_above = every, stop_above
         self._basin = None if landscape is None else Basin(landscape)
         self._watch: Watch | None = None
@@ -97,7 +96,7 @@ class SafetyMonitor(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Remember where the training begins, and measure there."""
+        """Record the initial weights, and measure."""
         tokenizer = kwargs.get("processing_class")
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise InputError("SafetyMonitor needs the tokenizer; give the Trainer processing_class=tokenizer")
@@ -105,7 +104,7 @@ class SafetyMonitor(TrainerCallback):
 
         def begin() -> Measurement:
             precision = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-            self._watch = Watch(kwargs["model"], tokenizer, self._asked, self._basin, precision)
+            self._watch = Watch(kwargs["model"], tokenizer, self._questions, self._basin, precision)
             return self._watch.measure(state.global_step, state.epoch)
 
         control = self._take(begin, args, state, control)
@@ -119,7 +118,7 @@ class SafetyMonitor(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
-        """Measure, if it is time to."""
+        """Measure, if it is due."""
         step = state.global_step
         is_due = isinstance(self._every, int) and (step % self._every == 0 or step >= state.max_steps)
         return self._measure(args, state, control) if is_due else control
@@ -127,13 +126,13 @@ class SafetyMonitor(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
-        """Measure, if it is time to."""
+        """Measure, if it is due."""
         return self._measure(args, state, control) if self._every == "epoch" else control
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
-        """Let go of the model, and of what was remembered of its start."""
+        """Release the model and its initial weights."""
         self._watch = None
         return control
 
@@ -159,7 +158,7 @@ class SafetyMonitor(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
     ) -> TrainerControl:
-        """Measure, remember, tell and log."""
+        """Measure, store the measurement, print and log it."""
         measurement = _from_main_process(measure)
         self._history.append(measurement)
         _say(state, str(measurement))
@@ -167,7 +166,7 @@ class SafetyMonitor(TrainerCallback):
 
 
 def _from_main_process(measure: Callable[[], Measurement]) -> Measurement:
-    """Measure in the main process, and give the measurement to all: the others wait, and decide alike."""
+    """Measure in the main process and broadcast the measurement, so that all processes decide alike."""
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
         return measure()
     shared: list[Measurement | None] = [None]
@@ -175,7 +174,7 @@ def _from_main_process(measure: Callable[[], Measurement]) -> Measurement:
         if distributed.get_rank() == 0:
             shared = [measure()]
     finally:
-        # also when it failed, or the others would wait for ever
+        # Also after an exception, or the other processes would wait forever.
         distributed.broadcast_object_list(shared, src=0)
     if shared[0] is None:
         raise RunError("the main process could not measure the model; its own message says why")
@@ -184,32 +183,32 @@ def _from_main_process(measure: Callable[[], Measurement]) -> Measurement:
 
 def _say(state: TrainerState, text: str) -> None:
     if state.is_world_process_zero:
-        # between the lines of the Trainer's own bar, which is on stderr too
+        # tqdm prints around the Trainer's progress bar, which is on stderr, too.
         tqdm.write(f"safescape: {text}", file=sys.stderr)
 
 
 def _log(
     logs: dict[str, float], args: TrainingArguments, state: TrainerState, control: TrainerControl
 ) -> TrainerControl:
-    """Log as `Trainer.log` does: into the history, and to every callback.
+    """Log into the history and to every callback, as `Trainer.log` does.
 
-    `Trainer.log` itself is not called: trl's trainers empty the averages of their own metrics in it.
+    `Trainer.log` itself is not called, because trl's trainers reset their own averaged metrics in it.
     """
     logs = {**logs, "epoch": state.epoch}
     state.log_history.append({**logs, "step": state.global_step})
     wanted = control.should_log
     control = _handler().on_log(args, state, control, logs)
-    # logging takes back a request to log the loss at this very step, which was not met yet
+    # on_log resets a request to log the loss at this step, which the Trainer has not served yet.
     control.should_log = wanted
     return control
 
 
 def _handler() -> CallbackHandler:
-    """The Trainer's list of callbacks. It hands itself to none of them, so it is read off the call that led here."""
+    """Return the Trainer's list of callbacks from the call stack, because callbacks are not given it."""
     frame: Any = sys._getframe()
     while frame is not None:
         found = frame.f_locals.get("self")
         if isinstance(found, CallbackHandler):
             return found
         frame = frame.f_back
-    raise InputError("SafetyMonitor was called by nobody's Trainer; give it to one as callbacks=[SafetyMonitor()]")
+    raise InputError("SafetyMonitor was not called by a Trainer; pass it to one as callbacks=[SafetyMonitor()]")

@@ -1,6 +1,6 @@
-"""Write a model between base and finetune to disk: a checkpoint in the finetune's files, or its adapter rescaled.
+"""Saving a model between a base and its finetune: as a checkpoint, or as the finetune's adapter with scaled pairs.
 
-What is written are the very weights that were measured: the same arithmetic, rounded once to the same dtype.
+The saved weights have the bits that were measured: they come from the same arithmetic and are rounded once.
 """
 
 from __future__ import annotations
@@ -19,30 +19,28 @@ from safescape.errors import InputError
 from safescape.survey import Point
 from safescape.weights import BlockSpace, Model, Mover
 
-__all__ = ["holds_pairs_alone", "save_blend", "save_rescaled"]
+__all__ = ["has_only_pairs", "save_blend", "save_rescaled"]
 
-_KEPT = ("*.json", "*.jinja", "*.model", "*.txt")
-_NOT_KEPT = ("finetune.json", "training.json", "trainer_state.json", "adapter_config.json")
+_COPIED = ("*.json", "*.jinja", "*.model", "*.txt")
+_NOT_COPIED = ("finetune.json", "training.json", "trainer_state.json", "adapter_config.json", "repair.json")
 
 
-def save_blend(
-    base: Model, tuned: Model, blends: BlockSpace, point: Point, dtype: torch.dtype, directory: Path
-) -> None:
-    """Save a point as a checkpoint, in files like those of the finetune, one of them in memory at a time.
+def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype: torch.dtype, directory: Path) -> None:
+    """Save a point as a checkpoint with the finetune's files and shards, one shard in memory at a time.
 
     Args:
         base: The origin.
-        tuned: Whose configuration, tokenizer and file names are taken.
-        blends: What the point's coordinates mean.
-        point: Which one.
-        dtype: Of the weights.
-        directory: Empty, or not there yet.
+        tuned: The finetune, whose configuration, tokenizer and file names are used.
+        space: Maps the point's coordinates to directions.
+        point: The point to save.
+        dtype: The dtype of the weights.
+        directory: The directory; files of an interrupted save are overwritten.
 
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for pattern in _KEPT:
+    for pattern in _COPIED:
         for path in tuned.directory.glob(pattern):
-            if path.name not in _NOT_KEPT:
+            if path.name not in _NOT_COPIED:
                 shutil.copyfile(path, directory / path.name)
     for path in sorted(tuned.directory.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
@@ -50,7 +48,7 @@ def save_blend(
             tensors = {name: file.get_tensor(name) for name in names}
         moving = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_floating_point()}
         if moving:
-            mover = Mover(base.weights, blends, moving, dtype=dtype, device=torch.device("cpu"))
+            mover = Mover(base.weights, space, moving, dtype=dtype, device=torch.device("cpu"))
             tensors |= {name: values.clone() for name, values in mover.moving(point)}
         save_file(tensors, directory / path.name, metadata=metadata or {"format": "pt"})
     config = directory / "config.json"
@@ -60,24 +58,24 @@ def save_blend(
     config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def save_rescaled(adapter: Path, blends: BlockSpace, point: Point, directory: Path) -> None:
+def save_rescaled(adapter: Path, space: BlockSpace, point: Point, directory: Path) -> None:
     """Save a LoRA with every B scaled by the coordinate of its block.
 
     Args:
-        adapter: A PEFT directory, of pairs alone.
-        blends: What the point's coordinates mean.
-        point: Which one.
-        directory: Empty, or not there yet.
+        adapter: The directory of a PEFT adapter that has only pairs.
+        space: Maps the point's coordinates to blocks of layers.
+        point: The point to save.
+        directory: The directory; files of an interrupted save are overwritten.
 
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for pattern in _KEPT:
+    for pattern in _COPIED:
         for path in adapter.glob(pattern):
-            if path.name not in _NOT_KEPT or path.name == "adapter_config.json":
+            if path.name not in _NOT_COPIED or path.name == "adapter_config.json":
                 shutil.copyfile(path, directory / path.name)
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
         tensors: Mapping[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    factors = {name: alpha for names, alpha in zip(blends.blocks, point.coords, strict=True) for name in names}
+    factors = {name: alpha for names, alpha in zip(space.blocks, point.coords, strict=True) for name in names}
     scaled = {}
     for key, tensor in tensors.items():
         bare = key.removeprefix("base_model.model.")
@@ -88,8 +86,13 @@ def save_rescaled(adapter: Path, blends: BlockSpace, point: Point, directory: Pa
     save_file(scaled, directory / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
-def holds_pairs_alone(adapter: Path) -> bool:
-    """Whether an adapter consists of low-rank pairs, which scaling B scales exactly."""
+def has_only_pairs(adapter: Path) -> bool:
+    """Whether an adapter has only low-rank pairs, so that scaling B scales it exactly.
+
+    Raises:
+        InputError: The adapter cannot be read.
+
+    """
     try:
         with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
             return all(".lora_" in key for key in file.keys())  # noqa: SIM118

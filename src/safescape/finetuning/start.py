@@ -1,6 +1,6 @@
-"""The weights as a training found them, and the steps that it has taken from there.
+"""The initial weights of a training, and the differences of the present weights from them.
 
-Knows nothing of prompts or of the Trainer. Nothing here writes into a live tensor.
+It knows no prompts and no Trainer, and never writes into a live tensor.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from safescape.engines import checkpoint_name, unwrap
 from safescape.errors import InputError, RunError
 from safescape.weights import UNSUPPORTED_LORA_FIELDS, LowRank, Weights, dot, resolve
 
-__all__ = ["Start"]
+__all__ = ["InitialWeights"]
 
 
-class Step(NamedTuple):
-    """How far one tensor has moved since the start."""
+class Change(NamedTuple):
+    """The change of one tensor since the start."""
 
     name: str
     tensor: Tensor
     """w - w₀, fp32, on the live tensor's device."""
 
 
-class Start:
-    """The weights at the beginning of a training, by the checkpoint's names; they read like a checkpoint's (`Weights`).
+class InitialWeights:
+    """The weights at the beginning of a training, by the checkpoint's names; readable like a checkpoint (`Weights`).
 
-    A tensor that the training cannot change is read off the live model. One that it can is read from the checkpoint
-    that the model was loaded from, where that holds the same values rounded to the live dtype; else it is copied to
-    the host's memory. A LoRA layer counts as base + scaling·B@A. Tied tensors count once, buffers not at all.
+    A frozen tensor is read from the live model. A trained tensor is read from the checkpoint that the model was loaded
+    from if that has the same values, rounded to the live dtype; otherwise it is copied to host memory. The weight of a
+    LoRA layer is base + scaling·B@A. Tied tensors count once, and buffers not at all.
 
     Args:
-        model: As the Trainer has it, wrapped or not.
+        model: The Trainer's model, wrapped or not.
 
     Raises:
-        InputError: the weights are quantised, or adapters other than a plain LoRA are on them.
+        InputError: The weights are quantised, or the model has adapters other than a plain LoRA.
 
     """
 
@@ -56,43 +56,42 @@ class Start:
             name: _part(parameter, layer, name, stored.get(name)) for name, parameter, layer in _tensors(inside, stored)
         }
         self.square = sum(dot(tensor, tensor) for tensor in map(self.tensor, self._parts))
-        """‖w₀‖², over all tensors, those included that the training cannot change."""
+        """‖w₀‖² over all tensors, frozen ones included."""
 
     def names(self) -> Sequence[str]:
-        """Every tensor's name, sorted."""
+        """Return the names of all tensors, sorted."""
         return sorted(self._parts)
 
     @torch.no_grad()
     def tensor(self, name: str) -> Tensor:
-        """Return one tensor as it was at the start; the caller must not write into it."""
+        """Return one initial tensor; the caller must not write into it."""
         return self._parts[name].at_start()
 
     @torch.no_grad()
-    def steps(self) -> Iterator[Step]:
-        """Return the tensors that the training can change, one after the other.
+    def changes(self) -> Iterator[Change]:
+        """Yield the change of each tensor that is trained.
 
         Raises:
-            RunError: the checkpoint that the start is read from was overwritten, or a tensor that could not change
-                at the start can do so now.
+            RunError: The checkpoint was overwritten, or a tensor that was frozen at the start is trained now.
 
         """
         if self._origin is not None:
             self._origin.check()
         for name, part in self._parts.items():
-            step = part.step(name)
-            if step is not None:
-                yield Step(name, step)
+            change = part.change(name)
+            if change is not None:
+                yield Change(name, change)
 
 
 class _Origin:
-    """The checkpoint that a model was loaded from, and whether its files are still the same."""
+    """The checkpoint that a model was loaded from, with the times and sizes of its files."""
 
     def __init__(self, directory: Path, weights: Weights) -> None:
         self.weights, self._directory = weights, directory
         self._stamp = self._stamped()
 
     def check(self) -> None:
-        """Raise RunError if a file was written since."""
+        """Raise RunError if a file was changed since."""
         if self._stamped() != self._stamp:
             raise RunError(
                 f"{self._directory}: its weights were overwritten during the training, whose start the monitor reads "
@@ -105,18 +104,18 @@ class _Origin:
 
 
 class _Part:
-    """One tensor: live, and as it was at the start.
+    """One tensor, live and at the start.
 
     Args:
-        parameter: The live one; of an adapted layer, the base's.
-        kept: What it was, if the training can change it.
-        layer: The LoRA layer around it.
+        parameter: The live parameter; of an adapted layer, the base's.
+        initial: Returns its initial value; None if it is frozen.
+        layer: The LoRA layer around it, if there is one.
 
     """
 
-    def __init__(self, parameter: Tensor, kept: Callable[[], Tensor] | None, layer: LoraLayer | None) -> None:
-        self._parameter, self._kept, self._layer = parameter, kept, layer
-        # a fresh adapter adds nothing, and leaves its base the very bits
+    def __init__(self, parameter: Tensor, initial: Callable[[], Tensor] | None, layer: LoraLayer | None) -> None:
+        self._parameter, self._initial, self._layer = parameter, initial, layer
+        # A new adapter has B = 0; adding it would still change the dtype to fp32.
         self._added = [
             LowRank(added.left.cpu().clone(), added.right.cpu().clone(), added.scaling)
             for added in _added_by(layer)
@@ -124,30 +123,30 @@ class _Part:
         ]
 
     def at_start(self) -> Tensor:
-        """The tensor at the start: fp32 where an adapter had changed it, else in the live dtype."""
-        tensor = self._parameter.detach() if self._kept is None else self._kept().to(self._parameter.device)
+        """Return the tensor at the start: fp32 if an adapter changed it, else the live dtype."""
+        tensor = self._parameter.detach() if self._initial is None else self._initial().to(self._parameter.device)
         for added in self._added:
             tensor = _on(added, tensor.device).added_to(tensor)
         return tensor
 
-    def step(self, name: str) -> Tensor | None:
-        """How far it has moved; None if it cannot."""
+    def change(self, name: str) -> Tensor | None:
+        """Return the present minus the initial value, fp32; None if it cannot change."""
         now = self._parameter.detach()
-        if self._kept is None and self._parameter.requires_grad:
+        if self._initial is None and self._parameter.requires_grad:
             raise RunError(
                 f"the tensor {name} was frozen when the training began, and is trained now; give the monitor to a "
                 "training whose tensors stay frozen or trained"
             )
-        if self._kept is None and self._layer is None:
+        if self._initial is None and self._layer is None:
             return None
-        step = torch.zeros_like(now, dtype=torch.float32)
-        if self._kept is not None:
-            step = now.float() - self._kept().to(now.device).float()
+        change = torch.zeros_like(now, dtype=torch.float32)
+        if self._initial is not None:
+            change = now.float() - self._initial().to(now.device).float()
         for added in _added_by(self._layer):
-            step = added.added_to(step)
+            change = added.added_to(change)
         for added in self._added:
-            step = _on(added._replace(scaling=-added.scaling), step.device).added_to(step)
-        return step
+            change = _on(added._replace(scaling=-added.scaling), change.device).added_to(change)
+        return change
 
 
 def _part(parameter: Tensor, layer: LoraLayer | None, name: str, stored: Weights | None) -> _Part:
@@ -161,7 +160,7 @@ def _part(parameter: Tensor, layer: LoraLayer | None, name: str, stored: Weights
 
 
 def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[str, Tensor, LoraLayer | None]]:
-    """The model's own tensors by the checkpoint's names, each with the LoRA layer around it."""
+    """Yield the model's parameters by the checkpoint's names, each with the LoRA layer around it."""
     tuned = [module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)]
     active = {adapter for module in tuned for adapter in module.active_adapters}
     layers: dict[int, LoraLayer] = {}
@@ -181,7 +180,7 @@ def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[st
 
 
 def _own_name(path: str, active: set[str]) -> str | None:
-    """What a parameter is called without adapters; None for an adapter's own, and for one that another stands for."""
+    """Return a parameter's name without adapters; None for an adapter's parameters, and for a replaced original."""
     parts = path.split(".")
     if any(part.startswith("lora_") for part in parts) or "original_module" in parts:
         return None
@@ -194,14 +193,14 @@ def _own_name(path: str, active: set[str]) -> str | None:
 
 
 def _added_by(layer: Any) -> Iterator[LowRank]:
-    """What the active adapters add to a layer's weight, as it stands."""
+    """Yield the changes that the active adapters add to a layer's weight at present."""
     for adapter in () if layer is None else layer.active_adapters:
         if adapter in layer.lora_embedding_A:
             down, up = layer.lora_embedding_A[adapter].detach(), layer.lora_embedding_B[adapter].detach()
             yield LowRank(down.T, up.T, layer.scaling[adapter])
         elif adapter in layer.lora_A:
             down, up = layer.lora_A[adapter].weight.detach(), layer.lora_B[adapter].weight.detach()
-            # a layer of the fan-in kind holds its weight the other way round
+            # Fan-in layers (GPT-2's Conv1D) store the transposed weight.
             left, right = (down.T, up.T) if layer.fan_in_fan_out else (up, down)
             yield LowRank(left, right, layer.scaling[adapter])
 
@@ -223,7 +222,7 @@ def _check_adapters(model: Module) -> None:
 
 
 def _origin(model: PreTrainedModel) -> _Origin | None:
-    """The checkpoint that a model was loaded from; None if it cannot be read any more."""
+    """Return the checkpoint that a model was loaded from; None if it cannot be read."""
     name, commit = model.name_or_path, getattr(model.config, "_commit_hash", None)
     try:
         if name and Path(name).is_dir():

@@ -1,6 +1,6 @@
-"""Finetune a model as the paper does, on TRL's SFTTrainer and PEFT, so that it can be killed and goes on.
+"""Finetuning on TRL's SFTTrainer and PEFT with the paper's settings; an interrupted training resumes.
 
-Only this file knows TRL, which the extra `finetuning` brings.
+Only this module imports TRL, which comes with the extra `finetuning`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,20 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from safescape.engines import load_model, parameters_of, quiet
-from safescape.errors import InputError, RunError
+from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning.conversations import Conversation
-from safescape.finetuning.directory import checkpoints, claim, finish, finished, forget_optimizer, latest, name_base
-from safescape.finetuning.specification import Finetune, Finetuned, Step
+from safescape.finetuning.directory import (
+    Finetune,
+    Finetuned,
+    Step,
+    checkpoints,
+    claim,
+    delete_optimizer,
+    finish,
+    finished,
+    latest,
+    set_base_name,
+)
 from safescape.probes import render_chat
 from safescape.weights import Checkpoint, Model, layer_of
 
@@ -47,21 +57,21 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     on_step: Callable[[Step], None] | None = None,
 ) -> Finetuned:
-    """Train, or go on with a training that was interrupted in `directory`.
+    """Train, or resume a training that was interrupted in `directory`.
 
     Args:
-        finetune: What decides the result.
-        model: The model it names, found on this disk.
-        conversations: What is taught.
-        tokenizer: The model's.
+        finetune: The specification.
+        model: The specification's model on this disk.
+        conversations: The training data.
+        tokenizer: The model's tokenizer.
         directory: Where the checkpoints and the finetuned model are written.
-        report_to: Trackers of the Trainer's: `tensorboard`, `wandb`, `mlflow`.
-        callbacks: Added to the Trainer's own.
-        on_step: Told after every step.
+        report_to: The Trainer's integrations to log to: `tensorboard`, `wandb`, `mlflow`.
+        callbacks: Trainer callbacks to add.
+        on_step: Called after every step.
 
     Raises:
-        InputError: the data does not fit the template or the token limit, or the directory holds something else.
-        RunError: the loss or a weight is no number any more; the last good checkpoint stays.
+        InputError: The data does not fit the chat template or the token limit, or the directory has other files.
+        RunError: The loss or a weight became NaN or infinite; the last good checkpoint is kept.
 
     """
     _check(conversations, tokenizer, finetune.max_tokens)
@@ -73,7 +83,7 @@ def train(
             if done := finished(directory):
                 return done
             with quiet(), _silent_datasets():
-                watched = _Watched(directory, model.name, on_step)
+                progress = _Progress(directory, model.name, on_step)
                 trainer = _trainer(
                     finetune,
                     _loaded(model, finetune),
@@ -81,13 +91,13 @@ def train(
                     tokenizer,
                     directory,
                     report_to,
-                    [*callbacks, watched],
+                    [*callbacks, progress],
                 )
                 newest = latest(directory)
                 trainer.train(resume_from_checkpoint=str(newest) if newest else None)
                 with _written(directory):
                     trainer.save_model(str(directory))
-                name_base(directory, model.name)
+                set_base_name(directory, model.name)
             finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     except Timeout as error:
         raise InputError(
@@ -99,7 +109,7 @@ def train(
 
 
 def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
-    """See to it that what is learnt is what is read later, and that every row teaches something."""
+    """Check that the template renders a request alike with and without its answer, and that no answer is cut off."""
     cut = []
     for row, messages in conversations:
         turns = [message._asdict() for message in messages]
@@ -109,8 +119,8 @@ def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizer
         between, answer, _ = whole.removeprefix(request).partition(messages[-1].content.strip())
         if not whole.startswith(request) or not answer:
             raise InputError(
-                f"--data row {row}: with its answer the chat template writes this conversation otherwise than without; "
-                "give one that does not with --chat-template FILE (Jinja)"
+                f"--data row {row}: the chat template renders this conversation differently with and without its "
+                "answer; give another one with --chat-template FILE (Jinja)"
             )
         if between.strip():
             raise InputError(
@@ -127,14 +137,14 @@ def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizer
         )
 
 
-class _Watched(TrainerCallback):
-    """Says how far the training is, stops it when the loss is no number, and keeps one optimizer state, the newest."""
+class _Progress(TrainerCallback):
+    """Reports the progress, stops when the loss is NaN or infinite, and keeps only the newest optimizer state."""
 
     def __init__(self, directory: Path, base: str, on_step: Callable[[Step], None] | None) -> None:
         self._directory, self._base, self._on_step = directory, base, on_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Look at the loss of every step."""
+        """Check and report the loss of every step."""
         loss = (logs or {}).get("loss")
         if loss is None:
             return
@@ -144,15 +154,15 @@ class _Watched(TrainerCallback):
             self._on_step(Step(state.global_step, state.max_steps, loss))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Free the disk of the older checkpoints' optimizer states."""
-        name_base(self._directory / f"checkpoint-{state.global_step}", self._base)
+        """Delete the optimizer states of older checkpoints."""
+        set_base_name(self._directory / f"checkpoint-{state.global_step}", self._base)
         for path in self._directory.glob("checkpoint-*"):
             if path.name != f"checkpoint-{state.global_step}":
-                forget_optimizer(path)
+                delete_optimizer(path)
 
 
 class _Trainer(SFTTrainer):
-    """SFTTrainer with a learning rate that falls once an epoch."""
+    """SFTTrainer whose learning rate decays once per epoch."""
 
     finetune: Finetune
 
@@ -211,13 +221,13 @@ def _trainer(
         callbacks=list(callbacks),
     )
     trainer.finetune = finetune
-    # it prints every log on stdout, where results go
+    # It prints every log on stdout, which is for results.
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
 def _loaded(model: Model, finetune: Finetune) -> PreTrainedModel:
-    """The model in fp32, an adapter that it was given with merged in, its frozen layers frozen."""
+    """Return the model in fp32, with its adapter merged and its frozen layers frozen."""
     loaded = load_model(model, torch.float32)
     if not isinstance(model.weights, Checkpoint):
         with torch.no_grad():
@@ -240,28 +250,25 @@ def _freeze(model: PreTrainedModel, layers: int) -> None:
 
 
 def _is_finite(model: Any) -> bool:
-    """Whether every trained weight is a number."""
+    """Whether every trained weight is finite."""
     return all(bool(torch.isfinite(p.detach().sum())) for p in model.parameters() if p.requires_grad)
 
 
 def _not_a_number(directory: Path, step: int) -> RunError:
-    """The error of a training that went wrong."""
+    """Return the error of a training that diverged."""
     good = checkpoints(directory)
     kept = f"the last good checkpoint is {good[-1]}" if good else "no checkpoint was saved yet"
-    return RunError(
-        f"the loss is no number any more at step {step}; {kept}; lower --learning-rate and give a new --out"
-    )
+    return RunError(f"the loss is NaN or infinite at step {step}; {kept}; lower --learning-rate and give a new --out")
 
 
 @contextlib.contextmanager
 def _written(directory: Path) -> Iterator[None]:
-    """Say in one line that a directory cannot be written; torch calls a full disk a RuntimeError."""
+    """Turn errors of writing into one line; torch raises RuntimeError when the disk is full."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise RunError(
-            f"{directory}: cannot be written ({reason}); free space, and the same command goes on where it stopped"
+            f"{directory}: cannot be written ({first_line(error)}); free space, and the same command resumes"
         ) from error
 
 

@@ -1,13 +1,13 @@
-"""How far a training has moved the weights, and where that lies in the basin of the model that it began with.
+"""Measuring a model in training: its safety, its distance from the initial weights, and its place in their basin.
 
-With Δ = w - w₀ over all tensors, w₀ being the weights when the training began, and d the direction of an axis:
+With Δ = w - w₀ over all tensors, where w₀ are the weights when the training began, and d the direction of an axis:
 
-    moved  = ‖Δ‖ / ‖w₀‖                                              a share; 0.01 is a hundredth of the weights' norm
+    moved  = ‖Δ‖ / ‖w₀‖                                              a fraction of the norm of the weights
     along  = ⟨Δ, d⟩ / ⟨d, d⟩                                         the coordinate on the axis
-    across = ‖Δ - along·d‖ / ‖d‖ = √(‖Δ‖² / ⟨d, d⟩ - along²)         the rest, in units of the axis too
+    across = ‖Δ - along·d‖ / ‖d‖ = √(‖Δ‖² / ⟨d, d⟩ - along²)         the distance from the axis, in its units
 
-On a random axis the norm of d is that of the weights (norm layers aside), and both are in units of the basin's radius.
-On the axis toward another model, along = 1 and across = 0 is that model.
+The direction of a random axis has the norm of the weights (without norm layers), so that both have the unit of the
+basin's radius. On the axis toward another model, that model has along = 1 and across = 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import Speaker, borrow, unwrap
 from safescape.errors import InputError
-from safescape.finetuning.start import Start
+from safescape.finetuning.start import InitialWeights
 from safescape.judges import Judge
 from safescape.landscape import Landscape, Reading, reading_of
 from safescape.measure import ask, score
@@ -34,26 +34,27 @@ from safescape.probes import format_chats
 from safescape.survey import InterpolationAxis, Probe, PromptProbe, Survey
 from safescape.weights import Direction, Subspace, dot, fingerprint, inspect, resolve
 
-__all__ = ["Asked", "Axes", "Basin", "Measurement", "Travelled", "Watch", "travelled"]
+__all__ = ["Axes", "Basin", "Distance", "Measurement", "Questions", "Watch", "distance_of"]
 
 
-class Travelled(NamedTuple):
-    """Where the weights stand; see the module's formulas."""
+class Distance(NamedTuple):
+    """The distance of the weights from the initial ones; see the module's formulas."""
 
     moved: float
     along: tuple[float, ...]
-    """One an axis, as `across`."""
+    """One per axis."""
     across: tuple[float, ...]
+    """One per axis."""
 
 
 class Basin:
     """A measured landscape of the model that a training begins with.
 
     Args:
-        directory: Of the run.
+        directory: The directory of the run.
 
     Raises:
-        InputError: it holds no finished run.
+        InputError: It has no finished run.
 
     """
 
@@ -62,25 +63,25 @@ class Basin:
         landscape = Landscape.load(self.directory / "landscape.json")
         self.survey = Survey.load(self.directory / "survey.json")
         self.radius = landscape.basin_radius
-        """In units of its axes; 0 without a basin, None where no radius has a meaning."""
+        """The radius in units of the axes; 0 without a basin, None if the subspace has no radius."""
 
 
 class Axes:
-    """The axes of a basin, laid at the start of a training.
+    """The axes of a basin, with the initial weights of a training as their origin.
 
     Args:
-        basin: Whose axes.
-        start: Where they are laid.
+        basin: The basin.
+        start: The initial weights.
 
     Raises:
-        InputError: the basin is that of other weights, or its directions cannot be computed here.
+        InputError: The basin belongs to other weights, or its directions cannot be computed on this machine.
 
     """
 
-    def __init__(self, basin: Basin, start: Start) -> None:
+    def __init__(self, basin: Basin, start: InitialWeights) -> None:
         survey = basin.survey
         self.device = torch.device(survey.device).type
-        """The kind whose generator makes the noise: on another kind the directions would be others."""
+        """The kind of device that generates the noise; another kind would give other directions."""
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError(f"{basin.directory}: its directions were made on a GPU; measure it on the CPU")
         _check_is_of(basin, start)
@@ -89,39 +90,39 @@ class Axes:
                 raise InputError(f"{axis.toward}: was changed since {basin.directory} was measured; measure it again")
         self.directions = Subspace(survey.subspace, start, device=self.device).directions
         self.squares = tuple(self._square(direction, start) for direction in self.directions)
-        """⟨d, d⟩, one an axis."""
+        """⟨d, d⟩, one per axis."""
 
-    def _square(self, direction: Direction, start: Start) -> float:
+    def _square(self, direction: Direction, start: InitialWeights) -> float:
         parts = (direction.tensor(name, start.tensor(name).to(self.device)) for name in start.names())
         return sum(dot(part, part) for part in parts)
 
 
-def travelled(start: Start, axes: Axes | None) -> Travelled:
-    """Return how far the live weights are from the start, and where on the axes.
+def distance_of(start: InitialWeights, axes: Axes | None) -> Distance:
+    """Return the distance of the live weights from the initial ones, along and across the axes.
 
     Raises:
-        RunError: the start cannot be read any more.
+        RunError: The initial weights cannot be read any more.
 
     """
     directions, squares = ((), ()) if axes is None else (axes.directions, axes.squares)
     length, mixed = 0.0, [0.0] * len(directions)
-    for name, step in start.steps():
-        length += dot(step, step)
-        # weights that have become infinite or NaN have no coordinates
+    for name, change in start.changes():
+        length += dot(change, change)
+        # Infinite or NaN weights have no coordinates.
         if axes is None or not math.isfinite(length):
             continue
-        origin, there = start.tensor(name).to(axes.device), step.to(axes.device)
+        origin, there = start.tensor(name).to(axes.device), change.to(axes.device)
         for place, direction in enumerate(directions):
             mixed[place] += dot(there, direction.tensor(name, origin))
     if not math.isfinite(length):
         nowhere = (math.nan,) * len(directions)
-        return Travelled(math.nan, nowhere, nowhere)
+        return Distance(math.nan, nowhere, nowhere)
     along = tuple(product / square for product, square in zip(mixed, squares, strict=True))
     across = tuple(max(0.0, length / square - share**2) ** 0.5 for share, square in zip(along, squares, strict=True))
-    return Travelled((length / start.square) ** 0.5, along, across)
+    return Distance((length / start.square) ** 0.5, along, across)
 
 
-def _check_is_of(basin: Basin, start: Start) -> None:
+def _check_is_of(basin: Basin, start: InitialWeights) -> None:
     survey = basin.survey
     found = fingerprint(start.names(), start.tensor)
     if found == survey.model_fingerprint or _is_rounded_from(basin, start):
@@ -132,8 +133,8 @@ def _check_is_of(basin: Basin, start: Start) -> None:
     )
 
 
-def _is_rounded_from(basin: Basin, start: Start) -> bool:
-    """Whether the basin's model, rounded to the dtype of the training, is where the training starts."""
+def _is_rounded_from(basin: Basin, start: InitialWeights) -> bool:
+    """Whether the initial weights are the basin's model rounded to the dtype of the training."""
     try:
         weights = resolve(basin.survey.model).weights
     except InputError:
@@ -144,41 +145,41 @@ def _is_rounded_from(basin: Basin, start: Start) -> bool:
     return all(torch.equal(stored.to(live.dtype), live) for stored, live in pairs)
 
 
-class Asked(NamedTuple):
-    """What is asked at every measurement, and how."""
+class Questions(NamedTuple):
+    """The probes of every measurement, and the settings for them."""
 
     probes: Sequence[Probe]
-    """The first one holds harmful prompts."""
+    """The first one has harmful prompts."""
     judge: Judge
     max_new_tokens: int
     batch_size: int
 
 
 class Measurement(NamedTuple):
-    """A model in training at one step."""
+    """The figures of a model in training at one step."""
 
     step: int
-    """Optimizer steps taken."""
+    """The number of optimizer steps taken."""
     epoch: float
     asr: float
-    """Attack success rate of the harmful prompts, percent; the next two are its 95 % interval (Wilson)."""
+    """The attack success rate on the harmful prompts in percent; the next two are its 95 % interval (Wilson)."""
     asr_low: float
     asr_high: float
     measures: tuple[Reading, ...]
-    """One for each further probe, in their order."""
+    """One per further probe, in their order."""
     moved: float
-    """‖w - w₀‖ / ‖w₀‖, w₀ being the weights when the training began."""
+    """‖w - w₀‖ / ‖w₀‖, where w₀ are the weights when the training began."""
     along: tuple[float, ...]
-    """The coordinate on each axis of the given landscape; empty without one."""
+    """The coordinate on each axis of the landscape; empty without one."""
     across: tuple[float, ...]
-    """How far beside each axis, in units of the axis."""
+    """The distance from each axis, in units of the axis."""
     basin_radius: float | None
-    """Of the given landscape."""
+    """The radius of the landscape's basin."""
     seconds: float
-    """What the measurement took."""
+    """The duration of the measurement."""
 
     def logs(self) -> dict[str, float]:
-        """Return the figures as a Trainer logs them. A second probe of a kind, and a second axis, are numbered 2."""
+        """Return the figures by their names in the Trainer's log; a second probe of a kind, or axis, is numbered 2."""
         named = [("asr", self.asr), ("asr_low", self.asr_low), ("asr_high", self.asr_high)]
         named += [(reading.kind, reading.value) for reading in self.measures]
         named += [("moved", self.moved), *(("along", place) for place in self.along)]
@@ -203,17 +204,17 @@ class Measurement(NamedTuple):
 
 
 class Watch:
-    """Measures one model from the moment that its training begins.
+    """Measures a model from the beginning of its training on.
 
     Args:
-        model: As the Trainer has it, wrapped or not.
-        tokenizer: The model's.
-        asked: What is asked.
-        basin: The landscape of the model that the training begins with.
-        precision: What the training computes in under autocast; None without autocast.
+        model: The Trainer's model, wrapped or not.
+        tokenizer: The model's tokenizer.
+        questions: The probes and settings.
+        basin: The landscape of the model that the training begins with; None without one.
+        precision: The dtype of the training's autocast; None without autocast.
 
     Raises:
-        InputError: the tokenizer has no chat template, the basin is another model's, or the model cannot be measured.
+        InputError: The tokenizer has no chat template, the basin is another model's, or the model cannot be measured.
 
     """
 
@@ -221,37 +222,37 @@ class Watch:
         self,
         model: Module,
         tokenizer: PreTrainedTokenizerBase,
-        asked: Asked,
+        questions: Questions,
         basin: Basin | None,
         precision: torch.dtype | None,
     ) -> None:
         if not tokenizer.chat_template:
             raise InputError("the tokenizer has no chat template; set tokenizer.chat_template before the training")
-        self._model, self._asked, self._precision = unwrap(model), asked, precision
-        # asking changes a tokenizer's padding and truncation, which the training may rely on
+        self._model, self._questions, self._precision = unwrap(model), questions, precision
+        # Tokenising a batch changes a tokenizer's padding and truncation, which the training may rely on.
         tokenizer = copy.deepcopy(tokenizer)
-        self._speaker = Speaker(self._model, tokenizer, asked.batch_size)
+        self._speaker = Speaker(self._model, tokenizer, questions.batch_size)
         self._chats = {
             probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt)
-            for probe in asked.probes
+            for probe in questions.probes
             if isinstance(probe, PromptProbe)
         }
-        self._start = Start(model)
+        self._start = InitialWeights(model)
         self._radius = None if basin is None else basin.radius
         self._axes = None if basin is None else Axes(basin, self._start)
 
     def measure(self, step: int, epoch: float) -> Measurement:
-        """Measure the model as it stands, and leave it exactly as it was.
+        """Measure the model and restore it exactly.
 
         Raises:
-            InputError: a text is too short to be scored, or the model keeps something else than keys and values.
-            RunError: the start of the training cannot be read any more.
+            InputError: A text is too short to be scored, or the model caches something else than keys and values.
+            RunError: The initial weights cannot be read any more.
 
         """
         began = time.monotonic()
         with borrow(self._model, self._precision):
-            first, *further = [self._reading(probe) for probe in self._asked.probes]
-        there = travelled(self._start, self._axes)
+            first, *further = [self._reading(probe) for probe in self._questions.probes]
+        there = distance_of(self._start, self._axes)
         return Measurement(
             step=step,
             epoch=epoch,
@@ -267,7 +268,7 @@ class Watch:
         )
 
     def _reading(self, probe: Probe) -> Reading:
-        judge, tokens = self._asked.judge, self._asked.max_new_tokens
+        judge, tokens = self._questions.judge, self._questions.max_new_tokens
         if isinstance(probe, PromptProbe):
             answers = ask(self._speaker, self._chats[probe.name], probe, {judge.name: judge}, max_new_tokens=tokens)
             return reading_of(probe, [answer.verdicts[judge.name].outcome for answer in answers], ())

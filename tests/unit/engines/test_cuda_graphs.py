@@ -1,5 +1,6 @@
-"""Decoding as on an NVIDIA GPU: its memory, its rows and what is captured when. Here a step runs instead of a graph;
-`python benchmarks/gpu.py` does the same with graphs where there is a GPU.
+"""Decoding with CUDA graphs, on a CPU, where each captured step is run again instead of replayed.
+
+`python benchmarks/gpu.py` runs the same on a GPU with graphs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
 
 
 class Captured:
-    """Counts what is captured and what is replayed."""
+    """Captures a step by keeping it; counts captures and replays."""
 
     def __init__(self) -> None:
         self.captured = self.replayed = 0
@@ -79,7 +80,7 @@ def some_prompts(count: int, seed: int, longest: int = 90) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-def test_the_answers_are_those_of_other_rows(config: PretrainedConfig, tmp_path: Path) -> None:
+def test_the_answers_are_those_of_the_cpu_batch(config: PretrainedConfig, tmp_path: Path) -> None:
     model = loaded(save_model(tmp_path, config))
     captured = Captured()
     decoder = GraphDecoder(model, lambda: captured)
@@ -96,10 +97,10 @@ def test_the_answers_are_those_of_other_rows(config: PretrainedConfig, tmp_path:
     spread=st.integers(1, 30),
     batch_size=st.sampled_from([7, 128]),
 )
-def test_nothing_of_earlier_answers_is_left(
+def test_earlier_batches_have_no_effect(
     llama: PreTrainedModel, sizes: list[tuple[int, int, int]], seed: int, spread: int, batch_size: int
 ) -> None:
-    """Batches of any sizes in any order through one memory, with answers that leave at any time."""
+    """Batches of any sizes, in any order, share one memory; answers end at any time."""
     decoder = GraphDecoder(llama, Captured)
     for number, (count, longest, most) in enumerate(sizes):
         prompts = some_prompts(count, seed + number, longest + 1)

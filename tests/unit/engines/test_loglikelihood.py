@@ -1,4 +1,4 @@
-"""Likelihoods: what one forward pass a request would give, whatever is shared, merged or padded."""
+"""Likelihoods equal those of one forward pass per request, however requests are shared, merged or padded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transformers engine on tiny models: it moves exactly, answers like `generate`, and comes back."""
+"""The transformers engine on tiny models: it moves exactly, answers like `generate`, and returns to the origin."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from helpers import tiny_models
 from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
 from safescape.engines.parameters import BlockedLinear, LiveTensor
+from safescape.engines.speaker import text_of
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Finish, Lines, Point, Position, RandomAxis
 from safescape.weights import Checkpoint, Model, RandomDirection, Subspace, resolve
@@ -31,14 +32,12 @@ def engine_of(directory: Path, dtype: torch.dtype = torch.float32, batch_size: i
 
 
 def generated(engine: TransformersEngine, chats: Sequence[str], tokens: int) -> list[str]:
-    """What transformers' own greedy `generate` answers, one prompt at a time."""
-    answers = []
+    """Return the answers of transformers' greedy `generate`, one prompt at a time."""
+    answers: list[str] = []
     for chat in chats:
         prompt = engine._speaker._tokenizer(chat, add_special_tokens=False, return_tensors="pt")
         output = engine._model.generate(**prompt, max_new_tokens=tokens, do_sample=False)
-        answers.append(
-            engine._speaker._tokenizer.decode(output[0, prompt.input_ids.shape[1] :], skip_special_tokens=True)
-        )
+        answers.append(text_of(engine._speaker._tokenizer, output[0, prompt.input_ids.shape[1] :].tolist()))
     return answers
 
 

@@ -1,5 +1,4 @@
-"""The line from a base to its LoRA finetune as scaled adapters: what is written, what is answered together, and where
-it cannot be."""
+"""Points between a base and its LoRA finetune as adapters in vLLM: groups of points, and why an adapter is merged."""
 
 from __future__ import annotations
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config
 
 import safescape
 from helpers.synthetic_runs import make_survey, path_line
@@ -28,7 +26,6 @@ from safescape.survey import InterpolationAxis, Lines, Position, Survey
 from safescape.weights import resolve
 
 UNTIED = llama_config(tie_word_embeddings=False, attention_bias=True)
-GPT2 = GPT2Config(vocab_size=260, n_embd=32, n_layer=2, n_head=4, n_positions=512, bos_token_id=None, eos_token_id=0)
 
 
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 12), st.data())
@@ -109,7 +106,12 @@ class Models:
 def test_where_it_cannot_be(tmp_path: Path, given: Callable[[Models], dict[str, object]], said: str) -> None:
     """One line that says why; nothing is made."""
     base = save_model(tmp_path / "model", UNTIED)
-    asked = {"base": str(base), "engine": "vllm", "adapter": "unmerged", **given(Models(tmp_path, base))}
+    asked: dict[str, Any] = {
+        "base": str(base),
+        "engine": "vllm",
+        "adapter": "unmerged",
+        **given(Models(tmp_path, base)),
+    }
     with pytest.raises(InputError, match=said) as refused:
         safescape.path(asked.pop("base"), asked.pop("tuned"), asked.pop("third", None), out=tmp_path / "run", **asked)
     assert "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""What a finetune is taught: read from files or built by recipes, and refused in one line where it teaches nothing."""
+"""Training data: read from files or built by recipes; data without answers is refused in one line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers import tiny_models
 from safescape import InputError
 from safescape.finetuning import Conversation, conversations_of, digest
+from safescape.finetuning.evaluator import scored_answers
 
 
 def turns(conversation: Conversation) -> list[tuple[str, str]]:
@@ -133,3 +135,15 @@ def test_a_recipe_without_its_data() -> None:
         conversations_of(None, "harmful")
     with pytest.raises(InputError, match="--data is missing"):
         conversations_of(None)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages + 1 }}", "{{ messages[9].content.nothing }}", "{{ 1 // 0 }}", "{% if %}"]
+)
+def test_a_chat_template_that_fails_is_one_line(tmp_path: Path, template: str) -> None:
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.chat_template = template
+    conversations = conversations_of(csv_of(tmp_path / "a.csv", 1))
+    with pytest.raises(InputError, match="--data row 1") as refused:
+        scored_answers(tokenizer, conversations)
+    assert "\n" not in str(refused.value)

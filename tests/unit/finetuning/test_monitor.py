@@ -1,4 +1,4 @@
-"""SafetyMonitor in a real Trainer on tiny models: it sees what happens to safety, and the training does not see it."""
+"""SafetyMonitor in a real Trainer on tiny models: it measures safety and does not change the training."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from torch import Tensor
+from torch._C._distributed_c10d import HashStore
 from torch.nn import Module, Parameter
 from transformers import (
     AutoModelForCausalLM,
@@ -29,10 +30,10 @@ import safescape
 from helpers import tiny_models
 from safescape import InputError, RunError, SafetyMonitor
 from safescape.engines import borrow
-from safescape.finetuning.start import Start
+from safescape.finetuning.start import InitialWeights
 from safescape.landscape import wilson
 
-LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "target_modules": ["q_proj", "down_proj"]}
+LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "target_modules": ["q_proj", "down_proj"]}
 ROW = torch.arange(4, 20)[None]
 QUICK: dict[str, Any] = {"limit": 6, "max_new_tokens": 8}
 
@@ -52,13 +53,14 @@ def landscape(refusing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(directory: Path, lora: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Load a model; with `lora`, in PEFT's wrapper, which forwards what a PreTrainedModel has."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
-    return model if lora is None else get_peft_model(model, LoraConfig(**lora))
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    return model if lora is None else cast(PreTrainedModel, get_peft_model(model, LoraConfig(**lora)))
 
 
 def trainer_of(
-    model: PreTrainedModel, directory: Path, callbacks: list[TrainerCallback], out: Path, **settings: Any
+    model: PreTrainedModel | PeftModel, directory: Path, callbacks: list[TrainerCallback], out: Path, **settings: Any
 ) -> Trainer:
     """Six steps on eight texts that teach an answer other than a refusal; one text at a time, two to a step."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
@@ -77,7 +79,9 @@ def trainer_of(
     )
     examples = [{"input_ids": row, "labels": row} for row in rows]
     collator = DataCollatorForSeq2Seq(tokenizer)
-    return Trainer(model, arguments, collator, examples, processing_class=tokenizer, callbacks=callbacks)
+    return Trainer(
+        cast(PreTrainedModel, model), arguments, collator, examples, processing_class=tokenizer, callbacks=callbacks
+    )
 
 
 def train(directory: Path, out: Path, *callbacks: TrainerCallback, lora: Any = None, **settings: Any) -> Trainer:
@@ -183,7 +187,11 @@ def test_a_visit_leaves_everything_as_it_was(refusing: Path, raising: bool, lora
         flags = [(module, module.training, sorted(vars(module))) for module in model.modules()]
         grads = [(p.grad, p.grad is not None and p.grad.clone(), p._version) for p in model.parameters()]
         buffers = [buffer for module in model.modules() for buffer in module._buffers.values()]
-        draws = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        draws = (
+            random.getstate(),
+            np.random.get_state(legacy=False)["state"]["key"].tolist(),
+            torch.get_rng_state().tolist(),
+        )
         layers = [layer.gradient_checkpointing for layer in inside.model.layers]
         return [*flags, *((id(grad), torch.as_tensor(copy).tolist(), v) for grad, copy, v in grads), *map(id, buffers),
                 draws, layers, inside.config._attn_implementation]  # fmt: skip
@@ -288,8 +296,8 @@ def test_the_figures_reach_the_history_and_every_callback(refusing: Path, tmp_pa
 
 
 def test_the_figures_reach_tensorboard(refusing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from transformers.integrations import TensorBoardCallback
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+    from transformers.integrations.integration_utils import TensorBoardCallback
 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
     monitor = SafetyMonitor(every=3, **QUICK)
@@ -376,7 +384,7 @@ def test_moved_counts_from_where_the_training_begins(refusing: Path, tmp_path: P
 
     changed = load(refusing)
     with torch.no_grad():
-        changed.model.norm.weight += 1
+        changed.get_parameter("model.norm.weight").add_(1)
     start = weights_of(changed)
     trainer_of(changed, refusing, [monitor], tmp_path).train()
     assert monitor.history[0].moved == 0
@@ -385,7 +393,7 @@ def test_moved_counts_from_where_the_training_begins(refusing: Path, tmp_path: P
 
 def test_a_start_on_disk_is_not_held_in_memory(refusing: Path) -> None:
     model = load(refusing)
-    start, before = Start(model), {name: parameter.clone() for name, parameter in model.named_parameters()}
+    start, before = InitialWeights(model), {name: parameter.clone() for name, parameter in model.named_parameters()}
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)
@@ -393,19 +401,23 @@ def test_a_start_on_disk_is_not_held_in_memory(refusing: Path) -> None:
     for name in start.names():
         assert torch.equal(start.tensor(name), before[name])
         assert start.tensor(name).data_ptr() != start.tensor(name).data_ptr(), "it is read anew"
-    for _, step in start.steps():
+    for _, step in start.changes():
         torch.testing.assert_close(step, torch.ones_like(step))
 
 
 def test_a_start_that_cannot_be_read_any_more_is_an_error(tmp_path: Path) -> None:
     directory = tiny_models.save_refusing_model(tmp_path / "model")
+
+    def save(model: Any) -> None:
+        model.save_pretrained(directory)
+
     with pytest.raises(RunError, match="overwritten during the training"):
-        train(directory, tmp_path, After(lambda model: model.save_pretrained(directory)), SafetyMonitor(**QUICK))
+        train(directory, tmp_path, After(save), SafetyMonitor(**QUICK))
 
 
 def test_a_tensor_that_is_unfrozen_on_the_way_is_an_error(refusing: Path, tmp_path: Path) -> None:
     model = load(refusing)
-    model.model.norm.requires_grad_(False)
+    model.get_submodule("model.norm").requires_grad_(False)
     callbacks = [After(lambda model: model.requires_grad_()), SafetyMonitor(**QUICK)]
     with pytest.raises(RunError, match=r"model\.norm\.weight was frozen when the training began"):
         trainer_of(model, refusing, callbacks, tmp_path).train()
@@ -561,7 +573,7 @@ def quantise(model: Any) -> None:
 @pytest.fixture
 def alone() -> Iterator[None]:
     """A process group of this process."""
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
 
@@ -584,7 +596,7 @@ def test_models_that_cannot_be_watched_are_refused(
     model = load(refusing)
     model = prepare(model) or model
     with pytest.raises(InputError, match=message) as error:
-        Start(model)
+        InitialWeights(model)
     assert "\n" not in str(error.value)
 
 
@@ -606,7 +618,7 @@ def test_a_limit_that_the_model_is_above_already_is_refused(tiny_model: Path, tm
 def test_called_by_no_trainer(refusing: Path, tmp_path: Path) -> None:
     trainer = trainer_of(load(refusing), refusing, [], tmp_path)
     state, model, tokenizer = trainer.state, trainer.model, trainer.processing_class
-    with pytest.raises(InputError, match="called by nobody's Trainer"):
+    with pytest.raises(InputError, match="was not called by a Trainer"):
         SafetyMonitor(**QUICK).on_train_begin(
             trainer.args, state, trainer.control, model=model, processing_class=tokenizer
         )

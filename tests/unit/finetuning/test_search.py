@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safescape.finetuning import MOST, Evaluation, search
+from safescape.finetuning import MAX_EVALUATIONS, Evaluation, search
 from safescape.landscape import Interval, wilson
 
 N = 80
@@ -26,7 +26,7 @@ def edge_at(edge: float) -> Callable[[tuple[float, ...]], Evaluation]:
 def test_an_edge_is_found_to_a_64th_in_eight_evaluations(edge: float) -> None:
     found = search(edge_at(edge), 1, 10.0)
     assert found.is_safe
-    assert len(found.evaluations) == MOST == 8
+    assert len(found.evaluations) == MAX_EVALUATIONS == 8
     (alpha,) = found.best.coords
     assert edge - 1 / 64 <= alpha <= edge
 
@@ -47,7 +47,7 @@ def test_whatever_is_safe_eight_evaluations_are_enough_and_what_is_saved_is_safe
         return at(coords, 0 if is_safe else N, loss=-sum(coords))
 
     found = search(evaluate, blocks, 10.0)
-    assert len(found.evaluations) <= MOST
+    assert len(found.evaluations) <= MAX_EVALUATIONS
     assert found.best in found.evaluations
     assert found.is_safe == (found.best.interval.high <= 10.0)
 
@@ -77,7 +77,7 @@ def test_a_safe_place_behind_an_unsafe_base_is_found() -> None:
     found = search(lambda coords: at(coords, 0 if 0.4 <= coords[0] <= 0.6 else N), 1, 10.0)
     assert found.is_safe
     assert 0.5 <= found.best.coords[0] <= 0.6
-    assert len(found.evaluations) == MOST
+    assert len(found.evaluations) == MAX_EVALUATIONS
 
 
 def test_blocks_that_safety_does_not_need_are_given_back() -> None:
@@ -88,7 +88,7 @@ def test_blocks_that_safety_does_not_need_are_given_back() -> None:
 
     found = search(evaluate, 2, 10.0)
     assert found.best.coords == (1.0, 0.25)
-    assert len(found.evaluations) == MOST
+    assert len(found.evaluations) == MAX_EVALUATIONS
     # a block that makes it worse is not given back, however safe
     worse = search(lambda c: evaluate(c)._replace(loss=c[0]), 2, 10.0)
     assert worse.best.coords == (0.25, 0.25)

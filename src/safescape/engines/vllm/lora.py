@@ -47,12 +47,12 @@ def why_merged(
 
     """
     if engine != "vllm":
-        return f"--engine {engine} moves weights; adapters side by side are vLLM's (--engine vllm)"
+        return f"--engine {engine} moves weights; only vLLM applies adapters beside them (--engine vllm)"
     axis = subspace.axes[0]
     if isinstance(subspace, Plane) or len(subspace.axes) > 1 or not isinstance(axis, InterpolationAxis):
         return "only on the one line from a base to BASE+ADAPTER is a point an adapter"
     if through:
-        return f"{through[0].model} of --through lies beside the line, and no scaled adapter is it"
+        return f"{through[0].model} of --through lies beside the line, so it is not a scaled adapter"
     other = resolve(axis.toward).weights
     if not isinstance(other, Adapted):
         return f"{axis.toward} is a model of its own, not BASE+ADAPTER; finetunes of all weights have no adapter"
@@ -61,10 +61,10 @@ def why_merged(
     if not (isinstance(model.weights, Checkpoint) and model.weights.is_same_as(other.base)):
         return f"{axis.toward} is an adapter on other files than those of {model.name}; type the same base in both"
     if beyond := other.other_changes():
-        return f"{axis.toward} holds {beyond[0]} whole or as an embedding's; vLLM adds pairs to linear layers alone"
+        return f"{axis.toward} holds {beyond[0]} whole or as an embedding's; vLLM applies only pairs on linear layers"
     adapter = ScaledAdapter(other)
     if head := [module for module in adapter.modules if module.rpartition(".")[2] in _NOT_ADAPTED]:
-        return f"{axis.toward} changes {head[0]}; vLLM adds pairs to the layers between embedding and head alone"
+        return f"{axis.toward} changes {head[0]}; vLLM applies only pairs on the layers between embedding and head"
     if adapter.rank > _RANKS[-1]:
         return f"{axis.toward} has rank {adapter.rank}; vLLM takes adapters up to rank {_RANKS[-1]}"
     if device != "cpu" and dtype == "float32":

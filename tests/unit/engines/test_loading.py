@@ -1,0 +1,116 @@
+"""Loading: a configuration that transformers cannot use is refused in one line, wherever it is read first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import safescape
+from helpers.synthetic_runs import make_survey
+from safescape import InputError
+from safescape.engines import check_length, load_model
+from safescape.engines.loading import load_config, load_generation_config
+from safescape.probes import load_tokenizer
+from safescape.weights import Model, resolve
+
+CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModelForCausalLM": "modeling_new.New"}
+CONFIGS = {
+    "unknown architecture": ({"model_type": "hyperion"}, "model type `hyperion` but Transformers does not recognize"),
+    "no architecture": ({"model_type": None}, "model type `None` but Transformers does not recognize"),
+    "code of its own": ({"model_type": "hyperion", "auto_map": CODE}, "contains custom code .*add --trust-remote-code"),
+    "a list": ({"model_type": ["llama"]}, "unhashable type"),
+    "a text for a number": ({"num_hidden_layers": "two"}, "'num_hidden_layers' expected int"),
+    "heads that do not divide": ({"num_attention_heads": 5}, "hidden size .* not a multiple"),
+    "unknown dtype": ({"dtype": "float99"}, "float99"),
+}
+MODELS = {
+    "unknown activation": ({"hidden_act": "nonsense"}, "KeyError: 'nonsense'"),
+    "padding out of range": ({"pad_token_id": 9999}, "Padding_idx must be within num_embeddings"),
+    "no causal model": ({"model_type": "t5"}, "Unrecognized configuration class"),
+}
+
+
+@pytest.fixture
+def with_config(tiny_model: Path, tmp_path: Path) -> Callable[[dict[str, object]], Model]:
+    """Return the tiny model with some fields of its configuration changed; None removes a field."""
+
+    def change(fields: dict[str, object]) -> Model:
+        directory = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+        config = {**json.loads((directory / "config.json").read_text()), **fields}
+        (directory / "config.json").write_text(json.dumps(config))
+        return resolve(str(directory))
+
+    return change
+
+
+def assert_one_line(error: InputError, model: Model) -> None:
+    assert str(error).startswith(f"{model.name}: transformers cannot load it (")
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(("fields", "said"), CONFIGS.values(), ids=CONFIGS)
+def test_a_configuration_that_transformers_cannot_use(
+    with_config: Callable[[dict[str, object]], Model], fields: dict[str, object], said: str
+) -> None:
+    model = with_config(fields)
+    with pytest.raises(InputError, match=said) as refused:
+        load_config(model)
+    assert_one_line(refused.value, model)
+
+
+@pytest.mark.parametrize(("fields", "said"), MODELS.values(), ids=MODELS)
+def test_a_model_that_transformers_cannot_make(
+    with_config: Callable[[dict[str, object]], Model], fields: dict[str, object], said: str
+) -> None:
+    model = with_config(fields)
+    with pytest.raises(InputError, match=said) as refused:
+        load_model(model, torch.float32)
+    assert_one_line(refused.value, model)
+
+
+def test_a_configuration_without_a_model_type(tiny_model: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (directory / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="Should have a `model_type` key"):
+        load_config(resolve(str(directory)))
+
+
+def test_an_unknown_architecture_whose_tokenizer_loads_ends_a_scan_in_one_line(
+    with_config: Callable[[dict[str, object]], Model], tmp_path: Path
+) -> None:
+    model = with_config({"model_type": "hyperion"})
+    tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
+    with pytest.raises(InputError, match="does not recognize this architecture"):
+        check_length(make_survey(prompts=1), model, tokenizer, {"harmful": ["a"]})
+    with pytest.raises(InputError, match="does not recognize this architecture") as refused:
+        safescape.scan(model.name, out=tmp_path / "run", limit=1)
+    assert_one_line(refused.value, model)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("fields", "said"), CONFIGS.values(), ids=CONFIGS)
+def test_a_scan_of_such_a_model_ends_in_one_line(
+    with_config: Callable[[dict[str, object]], Model], fields: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    """Some fail earlier, where the tokenizer is loaded."""
+    model = with_config(fields)
+    with pytest.raises(InputError, match=r"cannot (be loaded|load it)") as refused:
+        safescape.scan(model.name, out=tmp_path / "run", limit=1)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", json.dumps({"max_new_tokens": "many"})])
+def test_generation_settings_that_transformers_cannot_use(
+    with_config: Callable[[dict[str, object]], Model], text: str
+) -> None:
+    model = with_config({})
+    config = load_config(model)
+    (model.directory / "generation_config.json").write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_generation_config(model, config)
+    assert_one_line(refused.value, model)
