@@ -165,7 +165,7 @@ class Landscapes:
         return landscape
 
     def glances(self) -> Mapping[str, Glance | None]:
-        """Return the verdicts that are computed by now."""
+        """Return the verdicts that are computed so far."""
         with self._lock:
             return {name: glance for name, (_, glance) in self._glances.items()}
 

@@ -39,7 +39,7 @@ export function beginAnswers() {
   onChange(["point", "pinned", "probe", "judge", "outcome", "search", "reveal"], showList);
 }
 
-/** Offer what there is to choose from by now. */
+/** Offer the present choices. */
 export function offerChoices() {
   offer("direction", curves.map((curve) => curve.label + (curve.places.length === curve.steps.length ? "" : ", unfinished")));
   offer("judge", data.judges);

@@ -43,7 +43,7 @@ export function connectJudges() {
   renewJudges();
 }
 
-/** Show all that there is by now of the chosen pair. */
+/** Show the chosen pair, from the present data. */
 export function renewJudges() {
   if (!data.agreement.length) return;
   const severalProbes = new Set(data.agreement.map(({ probe }) => probe)).size > 1;

@@ -22,7 +22,7 @@ export function beginLandscape() {
   }));
 }
 
-/** Make room for what there is to draw by now; `redraw` draws it. */
+/** Set the size and the choices for the present data; `redraw` draws it. */
 export function renewLandscape() {
   if (isPlane) offerLayers();
   size();

@@ -138,7 +138,7 @@ export function layoutOfPlane() {
   };
 }
 
-/** Offer the layers there are by now. */
+/** Offer the present layers. */
 export function offerLayers() {
   offer("layer", planeData().layers.map(({ label }) => label));
   view.layer = Number($("layer").value);
