@@ -54,3 +54,8 @@ def test_in_ci_a_promised_set_that_is_absent_is_a_failure(clone: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"SAFESCAPE_DATA={clone.parent} lacks xstest-completions" in done.stdout
     assert "2 errors" in done.stdout
+
+
+def test_no_page_names_a_place_outside_the_repository(clone: Path) -> None:
+    pages = [clone / "README.md", *(clone / "docs").rglob("*.md")]
+    assert [page.name for page in pages if "../shared" in page.read_text(encoding="utf-8")] == []
