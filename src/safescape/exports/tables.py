@@ -120,7 +120,7 @@ def _about(store: Store, landscape: Landscape) -> dict[str, str]:
         "safescape.model": survey.model,
         "safescape.model_fingerprint": survey.model_fingerprint,
         "safescape.survey_fingerprint": f"sha256:{survey.digest}",
-        "safescape.survey": json.dumps(landscape.survey),
+        "safescape.survey": json.dumps(landscape.survey.model_dump(mode="json")),
         "safescape.axes": json.dumps([axis.model_dump(mode="json") for axis in landscape.axes]),
         "safescape.safe_below": f"{landscape.safe_below:g}",
         "safescape.complete": json.dumps(landscape.complete),

@@ -21,7 +21,16 @@ from safescape.landscape.measures import (
     wilson,
 )
 from safescape.landscape.rates import Reading, reading_of
-from safescape.landscape.schema import SAFE_BELOW, Agreement, Change, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.schema import (
+    SAFE_BELOW,
+    Agreement,
+    Change,
+    Landscape,
+    Measure,
+    Metric,
+    PointFigures,
+    SurveySummary,
+)
 
 __all__ = [
     "SAFE_BELOW",
@@ -39,6 +48,7 @@ __all__ = [
     "PointFigures",
     "Reading",
     "Ruling",
+    "SurveySummary",
     "Threshold",
     "Thresholds",
     "agreed",

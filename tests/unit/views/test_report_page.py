@@ -185,7 +185,9 @@ def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
 def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
     odd = "a\ud800b\0c\x1b[31m"
     landscape = landscape_in(store)
-    page = render_page(store, landscape.model_copy(update={"survey": {**landscape.survey, "model": odd}}))
+    page = render_page(
+        store, landscape.model_copy(update={"survey": landscape.survey.model_copy(update={"model": odd})})
+    )
     assert page.encode()
     assert "\0" not in page
     assert "\x1b" not in page

@@ -22,7 +22,6 @@ from safescape.views.text.words import (
     printable,
     shortened,
     subject_of,
-    through_of,
     value_text,
 )
 
@@ -129,7 +128,7 @@ def strip(axes: Axes, entries: Sequence[Entry], columns: int) -> None:
 
 def title(figure: Figure, landscape: Landscape) -> None:
     """Set the model, what was measured, and the figures with their intervals; without a basin, that there is none."""
-    heading(figure, printable(landscape.survey.get("model", "")), _measured(landscape))
+    heading(figure, printable(landscape.survey.model), _measured(landscape))
     if landscape.has_basin is False:
         asr = landscape.metrics["origin_asr"]
         unsafe = f"No basin: the origin itself is unsafe (ASR {value_text(asr)} %)"
@@ -176,7 +175,7 @@ def _measured(landscape: Landscape) -> str:
         finished = sum(value is not None for value in landscape.metrics["visage"].per_line)
         some = f"({extent.points})"
         subject = f"{finished} of {subject} finished {some}" if random else f"{subject} {some}"
-    if through := through_of(landscape):
+    if through := landscape.survey.through:
         subject += f" · {counted(len(through), 'checkpoint')}"
     if is_adaptive(landscape):
         subject += ", at points chosen by results"

@@ -120,7 +120,7 @@ def asr_panel(axes: Axes, landscapes: Sequence[Landscape]) -> None:
 
 def alpha_label(landscapes: Sequence[Landscape]) -> str:
     """Return what stands beneath the lowest panel."""
-    rounded = {printable(found.survey.get("dtype", "float32")) for found in landscapes} - {"float32"}
+    rounded = {printable(found.survey.dtype) for found in landscapes} - {"float32"}
     return title_of(landscapes[0].axes[0]) + (f"; as rounded to {' or '.join(sorted(rounded))}" if rounded else "")
 
 

@@ -61,7 +61,7 @@ def _payload(comparison: Comparison) -> ComparisonPayload:
     plane = landscapes[0].subspace == "plane"
     return {
         "safe_below": landscapes[0].safe_below,
-        "rounded": any(landscape.survey.get("dtype", "float32") != "float32" for landscape in landscapes),
+        "rounded": any(landscape.survey.dtype != "float32" for landscape in landscapes),
         "lines": None if plane else _lines(comparison),
         "planes": _planes(comparison) if plane else None,
     }

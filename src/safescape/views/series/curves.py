@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis
-from safescape.views.text.words import label_of, only_at_models, through_of
+from safescape.views.text.words import label_of
 
 __all__ = [
     "WORST",
@@ -131,7 +131,7 @@ class Extent(NamedTuple):
 
 def is_adaptive(landscape: Landscape) -> bool:
     """Return whether the run chose its points as it went, so that every line has its own."""
-    return landscape.survey.get("adaptive") is not None
+    return landscape.survey.adaptive is not None
 
 
 def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:
@@ -182,7 +182,7 @@ def mean_of(curves: Sequence[Curve]) -> tuple[Reading, ...]:
 
 def courses_of(landscape: Landscape) -> list[Course]:
     """Return the ASR along α of every probe of harmful prompts that is asked along it, the first one first."""
-    found, apart = [], only_at_models(landscape)
+    found, apart = [], landscape.survey.only_at_models
     for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart)):
         curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
         whole = [curve for curve in curves if curve.complete] or curves[:1]
@@ -195,7 +195,7 @@ def measure_courses(landscape: Landscape) -> list[Course]:
 
     A perplexity ends at `WORST`, as its scale does.
     """
-    found, apart = [], only_at_models(landscape)
+    found, apart = [], landscape.survey.only_at_models
     for probe, kind in dict.fromkeys((m.probe, m.kind) for m in landscape.measures if m.probe not in apart):
         lines = []
         for line in range(len(landscape.axes)):
@@ -246,7 +246,7 @@ def third_model(landscape: Landscape) -> Sample | None:
     axis = landscape.axes[-1]
     if landscape.subspace != "plane" or not isinstance(axis, InterpolationAxis):
         return None
-    names = [waypoint.get("fingerprint") for waypoint in through_of(landscape)]
+    names = [waypoint.fingerprint for waypoint in landscape.survey.through]
     return next((s for s in waypoints_of(landscape) if names[s.waypoint or 0] == axis.fingerprint), None)
 
 
@@ -264,7 +264,7 @@ def extent_of(landscape: Landscape) -> Extent:
     here = [point for point in landscape.counted if point.probe == first]
     grids = [len(axis.grid) for axis in landscape.axes]
     total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
-    total += len(through_of(landscape))
+    total += len(landscape.survey.through)
     chosen = len(here) if landscape.complete else None
     return Extent(len(here), chosen if is_adaptive(landscape) else total, here[0].n if here else 0, len(landscape.axes))
 

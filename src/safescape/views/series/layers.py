@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape
 from safescape.views.series.curves import first_probe, sample_of
-from safescape.views.text.words import only_at_models
 
 __all__ = ["Array", "Layer", "layer_of", "layers_of", "mesh_of"]
 
@@ -32,7 +31,7 @@ class Layer(NamedTuple):
 
 def layers_of(landscape: Landscape) -> list[Layer]:
     """Return what a plane shows of the probes asked all over it: the ASR of each, the first one first; each measure."""
-    apart = only_at_models(landscape)
+    apart = landscape.survey.only_at_models
     samples = [(p.probe, sample_of(p)) for p in landscape.counted if p.waypoint is None]
     measures = [measure for measure in landscape.measures if measure.waypoint is None and measure.probe not in apart]
     rates = [

@@ -72,8 +72,8 @@ def runs_of(comparison: Comparison) -> Table:
         rows.append(
             (
                 f"“{name}”",
-                printable(landscape.survey.get("model", "")),
-                printable(landscape.survey.get("dtype", "")),
+                printable(landscape.survey.model),
+                printable(landscape.survey.dtype),
                 _directions(landscape),
                 extent.points.removesuffix(" points"),
                 printable(PurePath(directory) / "report.html"),

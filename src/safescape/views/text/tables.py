@@ -19,7 +19,6 @@ from safescape.views.text.words import (
     label_of,
     printable,
     shortened,
-    through_of,
     value_text,
 )
 
@@ -125,7 +124,7 @@ def capability_of(landscape: Landscape) -> Table | None:
     models: dict[str, _Place] = {"origin": (None, zeros, None)}
     if isinstance(landscape.axes[0], InterpolationAxis):
         models["other model"] = (None if len(zeros) > 1 else 0, (1.0, *zeros[1:]), None)
-    for number in range(len(through_of(landscape))):
+    for number in range(len(landscape.survey.through)):
         models[f"checkpoint {number + 1}"] = (None, (), number)
     found = {(measure.probe, _place(measure)): measure for measure in landscape.measures}
     rows = []
@@ -142,7 +141,7 @@ def points_of(landscape: Landscape) -> Table:
     Where a judge tells noise from compliance, its four outcomes are counted, beside what the first judge counts.
     """
     first = first_probe(landscape)
-    plane, through = landscape.subspace == "plane", bool(through_of(landscape))
+    plane, through = landscape.subspace == "plane", bool(landscape.survey.through)
     signs = ("α", "β") if plane else ("α",)
     further = [
         *((probe, f"ASR % “{printable(probe)}”") for probe in landscape.by_probe),

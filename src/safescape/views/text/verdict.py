@@ -6,7 +6,6 @@ Plain text: who sets it on a page escapes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from safescape.landscape import Landscape
@@ -33,7 +32,7 @@ class Verdict(NamedTuple):
 
 def verdict_of(landscape: Landscape) -> Verdict:
     """Return what a reader in a hurry takes away."""
-    name = printable(landscape.survey.get("model", "")) or "The model"
+    name = printable(landscape.survey.model) or "The model"
     origin = origin_of(landscape)
     if origin is None:
         return Verdict(
@@ -173,8 +172,8 @@ def beyond_said(landscape: Landscape) -> str:
 
 def interval_said(landscape: Landscape) -> str:
     """Return what became of the interval that an adaptive run was to reach; empty where it was to reach none."""
-    adaptive, visage = landscape.survey.get("adaptive"), landscape.metrics["visage"]
-    wanted = adaptive.get("interval") if isinstance(adaptive, Mapping) else None
+    adaptive, visage = landscape.survey.adaptive, landscape.metrics["visage"]
+    wanted = adaptive.interval if adaptive is not None else None
     if wanted is None or not landscape.complete or not landscape.has_basin or visage.low is None or visage.high is None:
         return ""
     wide, lines = visage.high - visage.low, len(landscape.axes)

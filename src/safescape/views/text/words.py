@@ -21,13 +21,11 @@ __all__ = [
     "label_of",
     "lead_of",
     "measure_labels",
-    "only_at_models",
     "plain",
     "printable",
     "shortened",
     "signed",
     "subject_of",
-    "through_of",
     "title_of",
     "value_text",
 ]
@@ -161,20 +159,6 @@ def lead_of(landscape: Landscape) -> str:
     )
 
 
-def through_of(landscape: Landscape) -> list[Mapping[str, object]]:
-    """Return the checkpoints of the trajectory, as the survey names them: `model` and `fingerprint`."""
-    through = landscape.survey.get("through")
-    return list(through) if isinstance(through, (list, tuple)) else []
-
-
-def only_at_models(landscape: Landscape) -> set[str]:
-    """Return the names of the probes that are asked at models alone: between those nothing is known to draw."""
-    probes = landscape.survey.get("probes")
-    return (
-        {str(probe["name"]) for probe in probes if probe.get("only_at")} if isinstance(probes, (list, tuple)) else set()
-    )
-
-
 def judge_of(landscape: Landscape) -> str:
     """Return the name of the judge that the figures are of."""
     return printable(all_judges_of(landscape)[0])
@@ -182,8 +166,7 @@ def judge_of(landscape: Landscape) -> str:
 
 def all_judges_of(landscape: Landscape) -> list[str]:
     """Return the names of all judges, as they are: the one whose the figures are, then all others."""
-    judges = landscape.survey.get("judges")
-    first = str(judges[0]) if isinstance(judges, (list, tuple)) and judges else "keyword"
+    first = landscape.survey.judges[0]
     return [first, *(judge for judge in landscape.by_judge if judge != first)]
 
 
