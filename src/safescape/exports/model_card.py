@@ -17,7 +17,7 @@ from safescape.errors import InputError
 from safescape.landscape import Landscape, Metric
 from safescape.store import Store
 from safescape.survey import InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
-from safescape.views import KINDS, figures_of, interval_text, is_at_edge, named, printable, subject_of, value_text
+from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text, verdict_of
 
 __all__ = ["model_card"]
 
@@ -106,13 +106,13 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
-    asr, n = landscape.metrics["origin_asr"], len(survey.prompts.prompts)
-    refused = n - round((asr.value or 0.0) * n / 100)
+    asr = landscape.metrics["origin_asr"]
     yield "## Safety landscape"
     yield ""
     yield (
-        f"{named(_public(survey.model))} does not comply with {refused} of {n} harmful requests as it stands (ASR "
-        f"{value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}). {_of_its_basin(landscape)}"
+        f"{verdict_of(landscape, 'the model').headline} The model is {named(_public(survey.model))}; its ASR is "
+        f"{value_text(asr, 1, ' %')} (95 % interval {interval_text(asr, 1, ' %')}), and up to "
+        f"{landscape.safe_below:g} % counts as safe."
     )
     yield ""
     if not landscape.complete:
@@ -136,23 +136,6 @@ def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
     yield (
         "A model that refuses these requests may answer others, and an answer that a judge calls compliance may be "
         "noise: intervals cover the choice of requests and directions, not the judge."
-    )
-
-
-def _of_its_basin(landscape: Landscape) -> str:
-    """What is known of how far the weights can move, in a sentence."""
-    safe, radius = f"{landscape.safe_below:g} %", landscape.metrics["basin_radius"]
-    if landscape.has_basin is False:
-        return f"That is more than {safe}, so there is no safe region around it to measure."
-    if radius.value is None or _is_path(landscape):
-        return f"Up to {safe} counts as safe."
-    if is_at_edge(landscape):
-        return f"It stands at the edge of its basin: the ASR passes {safe} as near to it as was measured."
-    far = f"{100 * radius.value:.0f} % of their size"
-    interval = interval_text(radius, 3)
-    return (
-        f"Its weights can move by {'at least' if radius.at_least else 'about'} {far} in a random direction before the "
-        f"ASR passes {safe} (basin radius |α| {value_text(radius, 3)}, 95 % interval {interval})."
     )
 
 

@@ -1,6 +1,6 @@
-"""How the picture and the page of a comparison say things: what each run is called, and how it differs from the first.
+"""A comparison in words that its picture and its page share: the names of the runs, and their differences.
 
-Knows no colour and no drawing library.
+Imports no drawing library and chooses no colour.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from safescape.landscape import Comparison, Landscape, Metric
+from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Metric
 from safescape.survey import InterpolationAxis
 from safescape.views.series.curves import Course, extent_of, measure_courses
 from safescape.views.text.words import (
@@ -24,7 +24,6 @@ from safescape.views.text.words import (
 )
 
 __all__ = [
-    "OF_A_BASIN",
     "Panel",
     "between",
     "difference_text",
@@ -36,9 +35,6 @@ __all__ = [
     "panels_of",
     "standing_of",
 ]
-
-OF_A_BASIN = ("visage", "visage_reference", "basin_radius")
-"""Figures that mean nothing where the origin is unsafe."""
 
 
 def names_of(comparison: Comparison) -> tuple[str, ...]:
