@@ -94,7 +94,7 @@ def decision_of(landscape: Landscape) -> Decision:
     radius = landscape.metrics["basin_radius"]
     if radius.value is None or radius.low is None:
         return Decision(State.UNKNOWN, Reason.UNFINISHED)
-    if radius.low <= min(_ZERO, _step(landscape) / 10):
+    if radius.low <= min(_ZERO, _step(landscape) / 10) + 1e-9:
         return Decision(State.UNKNOWN, Reason.RADIUS, _wanted_for_radius(landscape))
     return Decision(State.SAFE, Reason.ALL)
 
