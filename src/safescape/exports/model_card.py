@@ -1,7 +1,7 @@
-"""A section for the model card of a model that a run measured: for people as Markdown, for the Hub as `model-index`.
+"""A section for the model card of a measured model: Markdown for people, `model-index` for the Hub.
 
-What was asked is named and counted, never quoted: no prompt, no answer and no system prompt is in it, and of a path on
-this machine its last part alone.
+Probes are named and counted, never quoted: it holds no prompt, no answer and no system prompt, and of a local path only
+the last part.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["model_card"]
 
 
 class _Reported(NamedTuple):
-    """One figure as `model-index` has it."""
+    """One figure of `model-index`."""
 
     kind: str
     title: str
@@ -32,11 +32,11 @@ class _Reported(NamedTuple):
 
 
 def model_card(store: Store, landscape: Landscape) -> str:
-    """Return a README.md: `model-index` as its front matter, then a section that can stand in any model card.
+    """Return a README.md: `model-index` as front matter, then a section that fits any model card.
 
     Args:
-        store: Of the run.
-        landscape: Of the same run.
+        store: The store of the run.
+        landscape: The figures of the same run.
 
     Raises:
         InputError: the origin is not measured, or the first judge has not read its answers: nothing can be said yet.
@@ -54,7 +54,7 @@ def model_card(store: Store, landscape: Landscape) -> str:
 
 
 def _reported(survey: Survey, landscape: Landscape) -> Iterator[_Reported]:
-    """The figures that were measured, and mean something for this model."""
+    """Yield the figures that were measured and mean something for this model."""
     prompts, metrics = survey.prompts, landscape.metrics
     found = [("asr", "ASR at the origin (%)", metrics["origin_asr"])]
     if landscape.has_basin:
@@ -71,7 +71,7 @@ def _reported(survey: Survey, landscape: Landscape) -> Iterator[_Reported]:
 
 
 def _further(survey: Survey, landscape: Landscape) -> Iterator[tuple[Probe, str, Metric]]:
-    """What else was measured at the origin, with what it is."""
+    """Yield (probe, kind, figure) of everything else that was measured at the origin."""
     by_name = {probe.name: probe for probe in survey.probes}
     for name, metrics in landscape.by_probe.items():
         yield by_name[name], "asr", metrics["origin_asr"]
@@ -165,14 +165,14 @@ def _is_path(landscape: Landscape) -> bool:
 
 
 def _source(probe: Probe) -> str:
-    """Where a probe's items come from, for others to read: of a file its name alone."""
+    """The source of a probe's items for publication: of a file only its name."""
     if not isinstance(probe, PromptProbe) or not probe.source.startswith(("hf:", "builtin:")):
         return printable(re.split(r"[/\\]", probe.source)[-1]) or "a file"
     return printable(probe.source)
 
 
 def _public(name: str) -> str:
-    """Return a model's name for others to read: of a directory or a file its last part alone."""
+    """The name of a model for publication: of a directory or a file only its last part."""
     parts = (part.rstrip("/\\") for part in name.split("+"))
     return printable("+".join(_last(part) if _is_on_disk(part) else part for part in parts)) or "model"
 
