@@ -9,14 +9,13 @@ import io
 from pathlib import Path
 
 import matplotlib.style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from safescape.errors import InputError
 from safescape.landscape import Comparison, Landscape
 from safescape.views.figures.comparison import draw_multiples, draw_overlay
 from safescape.views.figures.lines import draw_lines
-from safescape.views.figures.paper import Columns, draw_panel, draw_paper
+from safescape.views.figures.paper import Columns, draw_for_paper, draw_into
 from safescape.views.figures.plane import draw_plane
 
 __all__ = [
@@ -70,23 +69,6 @@ def columns_of(given: int) -> Columns:
     if given == 2:
         return 2
     raise InputError(f"--columns {given}: a figure is 1 column wide or 2; type --columns 1")
-
-
-def draw_for_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
-    """Draw a landscape for a paper, whatever the caller's matplotlib is set to.
-
-    Args:
-        landscape: The figures of a run with at least one point.
-        columns: The width of the figure in columns: 3.3 or 6.9 inches.
-
-    """
-    with matplotlib.style.context("default"):
-        return draw_paper(landscape, columns)
-
-
-def draw_into(axes: Axes, landscape: Landscape) -> None:
-    """Draw the ASR of a landscape into the caller's axes, and change nothing else of their figure."""
-    draw_panel(axes, landscape)
 
 
 def paper_bytes(landscape: Landscape, kind: str, columns: Columns = 1) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ from safescape.views.series.curves import mean_edges
 from safescape.views.series.layers import Layer, layers_of
 from safescape.views.series.outcomes import outcome_layers, shares_of
 
-__all__ = ["COLUMN_WIDTHS", "Columns", "draw_panel", "draw_paper"]
+__all__ = ["COLUMN_WIDTHS", "Columns", "draw_for_paper", "draw_into"]
 
 Columns = Literal[1, 2]
 
@@ -39,8 +40,8 @@ _BASIN = "#dcece4"
 _STEPS = (1, 2, 2.5, 5, 10)  # between ticks, so that a model at α = 1 has one
 
 
-def draw_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
-    """Draw a landscape on a sheet of its own.
+def draw_for_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
+    """Draw a landscape on a sheet of its own, whatever the caller's matplotlib style.
 
     One column shows the ASR. If a judge tells noise from compliance, two columns show the outcomes beside it: over α
     stacked, on a plane the share of compliance. On a plane without such a judge they show the surface.
@@ -51,16 +52,17 @@ def draw_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
 
     """
     plane = landscape.subspace == "plane"
-    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.06)
-    figure = Figure(figsize=(COLUMN_WIDTHS[columns], _LINES), facecolor="white", layout=layout)
-    FigureCanvasAgg(figure)
-    found = (_draw_maps if plane else _draw_lines)(figure, landscape, columns)
-    rows = _legend(figure, found, columns * (3 if plane else 2) + (columns == 2 and not plane))
-    figure.set_figheight((_MAP if plane else _LINES) + _ROW * rows)
-    return figure
+    with matplotlib.style.context("default"):
+        layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.06)
+        figure = Figure(figsize=(COLUMN_WIDTHS[columns], _LINES), facecolor="white", layout=layout)
+        FigureCanvasAgg(figure)
+        found = (_draw_maps if plane else _draw_lines)(figure, landscape, columns)
+        rows = _legend(figure, found, columns * (3 if plane else 2) + (columns == 2 and not plane))
+        figure.set_figheight((_MAP if plane else _LINES) + _ROW * rows)
+        return figure
 
 
-def draw_panel(axes: Axes, landscape: Landscape) -> None:
+def draw_into(axes: Axes, landscape: Landscape) -> None:
     """Draw the ASR of a landscape, with its legend, into the caller's axes; nothing else of their figure changes."""
     if landscape.subspace == "plane":
         found = _draw_map(axes, landscape, layers_of(landscape)[0])

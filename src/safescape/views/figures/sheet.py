@@ -42,6 +42,8 @@ WIDTH = 7.2  # a page of two columns
 LEFT, RIGHT, TITLE = 0.68, 0.76, 1.52  # around the panels
 ROW, CAPTION = 0.46, 0.22  # a row of key figures, and their caption
 _FIGURES, _EVERY = 0.72, 2.05  # the top of the first key figure, and from one to the next
+_LEGEND: dict[str, Any] = {"loc": "lower left", "frameon": False, "fontsize": 8, "labelcolor": INK}
+_LEGEND |= {"handlelength": 1.6, "columnspacing": 1.6, "borderpad": 0}
 _SIGNS = {"safe": "\N{CHECK MARK}", "open": "?", "unsafe": "\N{BALLOT X}"}
 
 
@@ -83,16 +85,10 @@ def legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
         return
     found = figure.legend(
         *zip(*entries, strict=True),
-        loc="lower left",
         bbox_to_anchor=((LEFT - 0.06) / WIDTH, 0.08 / figure.get_figheight()),
         ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        handlelength=1.6,
-        columnspacing=1.6,
-        borderpad=0,
         borderaxespad=0,
+        **_LEGEND,
     )
     for text in found.get_texts():
         text.set_parse_math(False)
@@ -103,19 +99,7 @@ def legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
 
 def strip(axes: Axes, entries: Sequence[Entry], columns: int) -> None:
     """Set a legend above a low panel."""
-    axes.legend(
-        *zip(*entries, strict=True),
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        borderpad=0,
-        borderaxespad=0.3,
-        handlelength=1.6,
-        columnspacing=1.6,
-    )
+    axes.legend(*zip(*entries, strict=True), bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.3, **_LEGEND)
 
 
 def title(figure: Figure, landscape: Landscape) -> None:
