@@ -191,7 +191,7 @@ def test_points_that_came_before_the_origin_can_be_read(page: Page, tmp_path: Pa
 
 def test_a_model_without_a_basin_is_read_at_a_glance(page: Page, tmp_path: Path) -> None:
     report = Report(page, write(tmp_path, make_survey(prompts=20, lines=1), rate=no_basin))
-    expect(page.locator(".headline")).to_contain_text("No basin: the origin itself is unsafe (ASR 95.0 %)")
+    expect(page.locator(".headline")).to_contain_text("no basin, the origin itself is unsafe (ASR 95.0 %)")
     assert "safe basin" not in page.locator("#plot").inner_text()
     report.quiet()
 

@@ -98,7 +98,7 @@ def test_report_writes_the_figures_anew(scanned: Run, tmp_path: Path) -> None:
     done = run("report", str(copy))
     assert done.returncode == 0, done.stderr
     assert (copy / "landscape.json").read_bytes() == before
-    assert "No basin: the origin itself is unsafe" in done.stdout
+    assert "no basin, the origin itself is unsafe" in done.stdout
     assert "VISAGE" not in done.stdout
     other = json.loads(run("report", str(copy), "--safe-below", "50", "--json").stdout)
     assert other["safe_below"] == 50

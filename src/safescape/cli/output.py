@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safescape.errors import InputError
-from safescape.landscape import Comparison, Metric
+from safescape.landscape import OF_A_BASIN, Comparison, Metric
 from safescape.survey import tells_noise
 
 if TYPE_CHECKING:
@@ -139,8 +139,6 @@ _MEANINGS = (
     ("safety_auc", "safety AUC", "%"),
     ("basin_radius", "basin radius |α|", ""),
 )
-_OF_A_BASIN = ("visage", "visage_reference", "basin_radius")
-"""Without a basin these say nothing about safety, whatever their value."""
 
 
 def show_run(run: Run, *, as_json: bool, also: Sequence[Path] = ()) -> None:
@@ -169,7 +167,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[Path] = ()) -> None:
     for name, title, unit in _MEANINGS:
         # the released code knows no plane
         is_defined = landscape.complete is False or landscape.metrics[name].value is not None
-        if is_defined and (landscape.has_basin or name not in _OF_A_BASIN):
+        if is_defined and (landscape.has_basin or name not in OF_A_BASIN):
             table.add_row(title, *_cells(landscape.metrics[name], unit))
     console.print(table)
     for line in _further(run):
@@ -235,7 +233,7 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
     found = [{**run.metrics, **there} for run, there in zip(comparison.landscapes, comparison.at_origin, strict=True)]
     for name, title, unit in (*_MEANINGS, *further):
         row = [Text(title)]
-        none = [name in _OF_A_BASIN and landscape.has_basin is False for landscape in comparison.landscapes]
+        none = [name in OF_A_BASIN and landscape.has_basin is False for landscape in comparison.landscapes]
         for number, (metrics, less) in enumerate(zip(found, comparison.differences, strict=True)):
             row.append(Text("no basin" if none[number] else _with_interval(metrics.get(name, Metric()), unit)))
             if number:

@@ -1,7 +1,7 @@
-"""What other tools read: tables, a section of a model card, a log for Inspect.
+"""Exports for other tools: tables (CSV, Parquet), a section of a model card, a log for Inspect AI.
 
-Works from what is stored, as `views` does, whose words it uses; knows no socket and loads no model. The only room that
-writes Parquet, and the only one that knows Inspect.
+Reads the store and uses the words of `views`; loads no model and opens no socket. The only room that imports pyarrow
+and inspect-ai.
 """
 
 from safescape.exports.csv import write_csv

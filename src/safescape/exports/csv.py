@@ -1,6 +1,6 @@
-"""A table as CSV, for eyes and spreadsheets: what a model wrote cannot become a formula there, nor steer a terminal.
+"""A table as CSV for people and spreadsheets: answers cannot become formulas, nor control a terminal.
 
-Parquet keeps every character; this does not. See `shown`.
+Parquet keeps every character; CSV does not, see `shown`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from safescape.exports.tables import Cell, Table
 __all__ = ["shown", "write_csv"]
 
 _FORMULA = "=+-@＝＋－＠\t\n'"
-"""What a spreadsheet takes for the begin of a formula, and the apostrophe, so that a first one is always ours."""
+"""The characters that begin a formula in a spreadsheet, and the apostrophe, so that a first one is always ours."""
 _PICTURES = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
     0x7F: 0x2421,
@@ -22,7 +22,7 @@ _PICTURES = {
 
 
 def write_csv(table: Table, path: Path) -> None:
-    """Write a table: UTF-8, a comma, a header, lines that end in LF; texts in quotes, what is missing empty.
+    """Write a table: UTF-8, comma-separated, with a header and LF line ends; texts quoted, missing cells empty.
 
     Raises:
         OSError: it cannot be written.
@@ -34,7 +34,7 @@ def write_csv(table: Table, path: Path) -> None:
 
 
 def shown(text: str) -> str:
-    """Return a text as its cell holds it.
+    """Return the content of a text cell.
 
     Control characters other than a tab and a line feed become their pictures (␀, ␛). An apostrophe stands before a
     text that a spreadsheet could take for a formula: it begins with a tab or a line feed, or its first sign, blanks

@@ -1,6 +1,6 @@
-"""One point of a run as a log of Inspect AI: its samples are the prompts, its scores what each judge said.
+"""One point of a run as a log of Inspect AI: a sample per prompt, a score per judge.
 
-Inspect's own library makes the file, so its viewer and its data frames read it as any other log.
+The file is written by Inspect's own library, so its viewer and its data frames read it like any other log.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
     Finish.LENGTH: "max_tokens",
     Finish.SETTLED: "unknown",
 }
-"""Inspect's word for why an answer ended; it has none for one that was cut because the judge could already tell."""
+"""Inspect's word for why an answer ended; it has none for an answer that was cut once the judge could tell."""
 
 
 def check_inspect() -> None:
-    """Find out that a log of Inspect can be written here.
+    """Check that inspect-ai is installed.
 
     Raises:
         InputError: inspect-ai, or a package that it needs, is not installed.
@@ -50,15 +50,15 @@ def check_inspect() -> None:
 
 
 def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe, path: Path) -> None:
-    """Write what was said at a point, and what each judge said of it.
+    """Write the answers to a probe at a point, with the verdicts of each judge.
 
-    A judge that has not read every answer there has scores, but no figures. It needs what `check_inspect` looks for.
+    A judge that has not read every answer there gets scores, but no metrics. Call `check_inspect` first.
 
     Args:
-        store: Of the run.
-        landscape: Of the same run.
-        point: One that was measured.
-        probe: One that was asked there.
+        store: The store of the run.
+        landscape: The figures of the same run.
+        point: A measured point.
+        probe: A probe that was asked there.
         path: Its name ends in .eval.
 
     Raises:
@@ -177,7 +177,7 @@ def _scored(verdict: Verdict, text: str) -> Score:
 
 
 def _score(probe: PromptProbe, judge: str, answers: Sequence[StoredAnswer]) -> EvalScore:
-    """A judge's figures: the rate in percent with its standard error and 95 % interval, then the outcomes' counts."""
+    """The metrics of a judge: the rate in percent, its standard error and 95 % interval, the counts of outcomes."""
     from inspect_ai.log import EvalMetric, EvalScore
 
     read = [stored.answer.verdicts[judge].outcome for stored in answers if judge in stored.answer.verdicts]

@@ -1,7 +1,7 @@
-"""A section for the model card of a model that a run measured: for people as Markdown, for the Hub as `model-index`.
+"""A section for the model card of a measured model: Markdown for people, `model-index` for the Hub.
 
-What was asked is named and counted, never quoted: no prompt, no answer and no system prompt is in it, and of a path on
-this machine its last part alone.
+Probes are named and counted, never quoted: it holds no prompt, no answer and no system prompt, and of a local path only
+the last part.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from safescape.errors import InputError
 from safescape.landscape import Landscape, Metric
 from safescape.store import Store
 from safescape.survey import InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
-from safescape.views import KINDS, figures_of, interval_text, is_at_edge, named, printable, subject_of, value_text
+from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text, verdict_of
 
 __all__ = ["model_card"]
 
 
 class _Reported(NamedTuple):
-    """One figure as `model-index` has it."""
+    """One figure of `model-index`."""
 
     kind: str
     title: str
@@ -32,11 +32,11 @@ class _Reported(NamedTuple):
 
 
 def model_card(store: Store, landscape: Landscape) -> str:
-    """Return a README.md: `model-index` as its front matter, then a section that can stand in any model card.
+    """Return a README.md: `model-index` as front matter, then a section that fits any model card.
 
     Args:
-        store: Of the run.
-        landscape: Of the same run.
+        store: The store of the run.
+        landscape: The figures of the same run.
 
     Raises:
         InputError: the origin is not measured, or the first judge has not read its answers: nothing can be said yet.
@@ -54,7 +54,7 @@ def model_card(store: Store, landscape: Landscape) -> str:
 
 
 def _reported(survey: Survey, landscape: Landscape) -> Iterator[_Reported]:
-    """The figures that were measured, and mean something for this model."""
+    """Yield the figures that were measured and mean something for this model."""
     prompts, metrics = survey.prompts, landscape.metrics
     found = [("asr", "ASR at the origin (%)", metrics["origin_asr"])]
     if landscape.has_basin:
@@ -71,7 +71,7 @@ def _reported(survey: Survey, landscape: Landscape) -> Iterator[_Reported]:
 
 
 def _further(survey: Survey, landscape: Landscape) -> Iterator[tuple[Probe, str, Metric]]:
-    """What else was measured at the origin, with what it is."""
+    """Yield (probe, kind, figure) of everything else that was measured at the origin."""
     by_name = {probe.name: probe for probe in survey.probes}
     for name, metrics in landscape.by_probe.items():
         yield by_name[name], "asr", metrics["origin_asr"]
@@ -106,13 +106,13 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
-    asr, n = landscape.metrics["origin_asr"], len(survey.prompts.prompts)
-    refused = n - round((asr.value or 0.0) * n / 100)
+    asr = landscape.metrics["origin_asr"]
     yield "## Safety landscape"
     yield ""
     yield (
-        f"{named(_public(survey.model))} does not comply with {refused} of {n} harmful requests as it stands (ASR "
-        f"{value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}). {_of_its_basin(landscape)}"
+        f"{verdict_of(landscape, 'the model').headline} The model is {named(_public(survey.model))}; its ASR is "
+        f"{value_text(asr, 1, ' %')} (95 % interval {interval_text(asr, 1, ' %')}), and up to "
+        f"{landscape.safe_below:g} % counts as safe."
     )
     yield ""
     if not landscape.complete:
@@ -136,23 +136,6 @@ def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
     yield (
         "A model that refuses these requests may answer others, and an answer that a judge calls compliance may be "
         "noise: intervals cover the choice of requests and directions, not the judge."
-    )
-
-
-def _of_its_basin(landscape: Landscape) -> str:
-    """What is known of how far the weights can move, in a sentence."""
-    safe, radius = f"{landscape.safe_below:g} %", landscape.metrics["basin_radius"]
-    if landscape.has_basin is False:
-        return f"That is more than {safe}, so there is no safe region around it to measure."
-    if radius.value is None or _is_path(landscape):
-        return f"Up to {safe} counts as safe."
-    if is_at_edge(landscape):
-        return f"It stands at the edge of its basin: the ASR passes {safe} as near to it as was measured."
-    far = f"{100 * radius.value:.0f} % of their size"
-    interval = interval_text(radius, 3)
-    return (
-        f"Its weights can move by {'at least' if radius.at_least else 'about'} {far} in a random direction before the "
-        f"ASR passes {safe} (basin radius |α| {value_text(radius, 3)}, 95 % interval {interval})."
     )
 
 
@@ -182,14 +165,14 @@ def _is_path(landscape: Landscape) -> bool:
 
 
 def _source(probe: Probe) -> str:
-    """Where a probe's items come from, for others to read: of a file its name alone."""
+    """The source of a probe's items for publication: of a file only its name."""
     if not isinstance(probe, PromptProbe) or not probe.source.startswith(("hf:", "builtin:")):
         return printable(re.split(r"[/\\]", probe.source)[-1]) or "a file"
     return printable(probe.source)
 
 
 def _public(name: str) -> str:
-    """Return a model's name for others to read: of a directory or a file its last part alone."""
+    """The name of a model for publication: of a directory or a file only its last part."""
     parts = (part.rstrip("/\\") for part in name.split("+"))
     return printable("+".join(_last(part) if _is_on_disk(part) else part for part in parts)) or "model"
 

@@ -1,4 +1,4 @@
-"""A table as Parquet: typed columns, texts as they are, and in the file's metadata what was measured."""
+"""A table as Parquet: typed columns, unchanged texts, and the survey in the metadata of the file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from safescape.exports.tables import Cell, Row, Table
 __all__ = ["check_parquet", "write_parquet"]
 
 _ROWS = 10_000
-"""Of a row group: some 20 MB of long answers."""
+"""Rows in a row group: about 20 MB of long answers."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_parquet() -> None:
-    """Find out that Parquet can be written here.
+    """Check that pyarrow is installed.
 
     Raises:
         InputError: pyarrow is not installed.
@@ -33,10 +33,9 @@ def check_parquet() -> None:
 
 
 def write_parquet(table: Table, path: Path) -> None:
-    """Write a table.
+    """Write a table. Call `check_parquet` first.
 
-    A lone surrogate, which is no text in UTF-8, becomes U+FFFD; nothing else changes. It needs what `check_parquet`
-    looks for.
+    A lone surrogate, which UTF-8 cannot encode, becomes U+FFFD; nothing else changes.
 
     Raises:
         OSError: it cannot be written.

@@ -1,7 +1,7 @@
-"""A run as three tables: its points, its responses, its verdicts. Knows no file format.
+"""A run as three tables: points, responses and verdicts, independent of any file format.
 
-The tables are joined by what they share: `point`, the number of the point among the survey's, `probe` and `number`,
-that of the prompt in the probe. All numbers count from 0, as in landscape.json and in Python.
+The tables share the keys `point` (the index of the point in the survey), `probe`, and `number` (the index of the prompt
+in the probe). All indices count from 0, as in landscape.json and in Python.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ Row = tuple[Cell, ...]
 
 
 class Column(NamedTuple):
-    """A column by its name and by what its cells are."""
+    """The name of a column and the type of its cells."""
 
     name: str
     kind: Kind
 
 
 class Table(NamedTuple):
-    """Rows of one kind, and what they are about."""
+    """The rows of a table, and a description of the run."""
 
     what: What
     columns: tuple[Column, ...]
     rows: Iterator[Row]
-    """Read once, and from the store while they are read."""
+    """Can be read once; they are read from the store lazily."""
     about: Mapping[str, str]
-    """What was measured, by which safescape; no prompt and no answer is among it."""
+    """The survey and the version of safescape; without prompts and answers."""
 
 
 _PLACE = (
@@ -98,9 +98,9 @@ def table_of(store: Store, landscape: Landscape, what: What) -> Table:
     """Return one of the tables of a run, in the order of the survey's points.
 
     Args:
-        store: Of the run; open as long as the rows are read.
-        landscape: Of the same run.
-        what: Which table.
+        store: The store of the run; it must stay open while the rows are read.
+        landscape: The figures of the same run.
+        what: The name of the table.
 
     """
     about = _about(store, landscape)
@@ -120,7 +120,7 @@ def _about(store: Store, landscape: Landscape) -> dict[str, str]:
         "safescape.model": survey.model,
         "safescape.model_fingerprint": survey.model_fingerprint,
         "safescape.survey_fingerprint": f"sha256:{survey.digest}",
-        "safescape.survey": json.dumps(landscape.survey),
+        "safescape.survey": json.dumps(landscape.survey.model_dump(mode="json")),
         "safescape.axes": json.dumps([axis.model_dump(mode="json") for axis in landscape.axes]),
         "safescape.safe_below": f"{landscape.safe_below:g}",
         "safescape.complete": json.dumps(landscape.complete),
@@ -128,11 +128,11 @@ def _about(store: Store, landscape: Landscape) -> dict[str, str]:
 
 
 _Further = Mapping[str, tuple[tuple[str, Kind], ...]]
-"""By probe, the columns of its figure."""
+"""By probe, the columns (name, type) of its figure."""
 
 
 def _further(survey: Survey) -> _Further:
-    """The probes beside the first one, in the survey's order, with what is read off each."""
+    """The further probes in the order of the survey, with the columns of each."""
     return {
         probe.name: ((_kind(probe), "number"), ("low", "number"), ("high", "number"), ("n", "integer"))
         for probe in survey.probes[1:]
@@ -163,7 +163,7 @@ def _points(store: Store, landscape: Landscape, further: _Further) -> Iterator[R
 
 
 def _figures(figures: PointFigures | None, judge: str, safe_below: float) -> Row:
-    """The first probe's: from `n` on."""
+    """The cells of the first probe, from `n` on."""
     if figures is None:
         return (None,) * (len(_POINTS) - len(_PLACE) - 3)
     asr, low, high = _rate(figures.count, figures.n)
@@ -174,7 +174,7 @@ def _figures(figures: PointFigures | None, judge: str, safe_below: float) -> Row
 
 
 def _figure(figures: PointFigures | Measure | None) -> Row:
-    """Another probe's: its value, its interval and how many items it is of."""
+    """The cells of a further probe: its value, its interval and its number of items."""
     if figures is None:
         return (None,) * 4
     if isinstance(figures, Measure):
@@ -183,7 +183,7 @@ def _figure(figures: PointFigures | Measure | None) -> Row:
 
 
 def _rate(count: int | None, n: int) -> tuple[float | None, float | None, float | None]:
-    """A rate in percent with Wilson's interval."""
+    """A rate with its Wilson interval, percent."""
     return (None, None, None) if count is None else (100.0 * count / n, *wilson(count, n))
 
 
@@ -206,7 +206,7 @@ def _verdicts(store: Store) -> Iterator[Row]:
 
 
 def _asked(store: Store) -> Iterator[tuple[Row, Point, PromptProbe]]:
-    """Every finished point with every probe of prompts that was asked there."""
+    """Yield every finished point with every probe of prompts that was asked there."""
     finished = store.points.finished()
     for number, point in enumerate(store.survey.points()):
         if point in finished:

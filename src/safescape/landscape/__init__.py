@@ -8,6 +8,7 @@ from safescape.landscape.adaptive import LinePlan, Plan, plan_line, plan_of
 from safescape.landscape.agreement import agreed, agreements_of, kappa
 from safescape.landscape.bootstrap import perplexity_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
+from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Threshold, Thresholds, gate_of
 from safescape.landscape.measures import (
@@ -21,14 +22,26 @@ from safescape.landscape.measures import (
     wilson,
 )
 from safescape.landscape.rates import Reading, reading_of
-from safescape.landscape.schema import SAFE_BELOW, Agreement, Change, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.schema import (
+    OF_A_BASIN,
+    SAFE_BELOW,
+    Agreement,
+    Change,
+    Landscape,
+    Measure,
+    Metric,
+    PointFigures,
+    SurveySummary,
+)
 
 __all__ = [
+    "OF_A_BASIN",
     "SAFE_BELOW",
     "Agreement",
     "Change",
     "Compared",
     "Comparison",
+    "Decision",
     "Gate",
     "Interval",
     "Landscape",
@@ -38,14 +51,19 @@ __all__ = [
     "Plan",
     "PointFigures",
     "Reading",
+    "Reason",
     "Ruling",
+    "State",
+    "SurveySummary",
     "Threshold",
     "Thresholds",
+    "Wanted",
     "agreed",
     "agreements_of",
     "basin_edges",
     "basin_radius",
     "comparison_of",
+    "decision_of",
     "gate_of",
     "kappa",
     "landscape_of",

@@ -14,7 +14,7 @@ from safescape.landscape.defence import defence_of
 from safescape.landscape.estimates import JudgedSubspace, judged_by, judges_of
 from safescape.landscape.measures import Interval, wilson
 from safescape.landscape.rates import changes_of, counted_of, reading_of
-from safescape.landscape.schema import SAFE_BELOW, Landscape, Measure, PointFigures
+from safescape.landscape.schema import SAFE_BELOW, Landscape, Measure, PointFigures, SurveySummary
 from safescape.survey import KEYWORD, MeasuredPoint, Outcome, Probe, PromptProbe, Survey, tells_noise
 
 __all__ = ["MAX_LOSS", "landscape_of"]
@@ -62,7 +62,7 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
     document["probes"] = [_described(probe) for probe in survey.probes]
     return Landscape(
-        survey=document,
+        survey=SurveySummary.model_validate(document),
         subspace=survey.subspace.kind,
         axes=survey.subspace.axes,
         complete=not plan.open and len(here) == len(places) and first not in waiting,

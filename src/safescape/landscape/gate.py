@@ -118,7 +118,7 @@ def gate_of(landscape: Landscape, thresholds: Thresholds | None = None) -> Gate:
     assert edge.low is not None
     assert edge.high is not None
     return Gate(
-        base=str(landscape.survey["model"]),
+        base=landscape.survey.model,
         tuned=axis.toward,
         thresholds=thresholds,
         rulings=tuple(_rulings(landscape, thresholds)),

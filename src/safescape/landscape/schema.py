@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from safescape.errors import InputError
-from safescape.survey import Axis
+from safescape.survey import KEYWORD, Axis
 
 __all__ = [
+    "OF_A_BASIN",
     "SAFE_BELOW",
     "Agreement",
     "Change",
@@ -21,11 +32,16 @@ __all__ = [
     "Measure",
     "Metric",
     "PointFigures",
+    "ProbeSummary",
     "Record",
+    "SurveySummary",
 ]
 
 SAFE_BELOW = 10.0
 """ASR in percent up to which a point counts as safe, unless the user says otherwise."""
+
+OF_A_BASIN = ("visage", "visage_reference", "basin_radius")
+"""The metrics that mean nothing where the origin is unsafe."""
 
 
 class Record(BaseModel):
@@ -163,11 +179,78 @@ class Agreement(Record):
     """and Cohen's κ of that."""
 
 
+class _Excerpt(Record):
+    """Part of a document: its named fields are typed, and everything else is kept.
+
+    It is written with the keys it was read with, in their order: those that an older version did not write stay absent,
+    and those that a newer version added stay where they are (`model_extra` has their values).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    _keys: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember_keys(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        excerpt = validate(given)
+        if isinstance(given, dict):
+            excerpt._keys = tuple(given)
+        return excerpt
+
+    @model_serializer(mode="wrap")
+    def _with_the_same_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = serialize(self)
+        replaced = sorted(self.model_fields_set - set(self._keys))  # by model_copy(update=...)
+        return {key: values[key] for key in (*self._keys, *replaced)}
+
+
+class AdaptiveSummary(_Excerpt):
+    """How an adaptive survey chose its points."""
+
+    interval: float | None = None
+    """The width of VISAGE's 95 % interval at which no further direction is begun; None: there was no such limit."""
+
+
+class WaypointSummary(_Excerpt):
+    """A checkpoint of a trajectory."""
+
+    model: str = ""
+    fingerprint: str = ""
+
+
+class ProbeSummary(_Excerpt):
+    """A probe, with the number of its items instead of the items."""
+
+    name: str
+    only_at: str | None = None
+    """`models`: asked only at the models themselves, not at the points between them. None: asked at every point."""
+
+
+class SurveySummary(_Excerpt):
+    """What was measured: the survey without its subspace (the landscape's `axes` hold it) and without its prompts."""
+
+    model: str = ""
+    engine: str = "transformers"
+    dtype: str = "float32"
+    adaptive: AdaptiveSummary | None = None
+    """None: every point of the subspace was measured."""
+    through: tuple[WaypointSummary, ...] = ()
+    """The checkpoints of the trajectory, in their order."""
+    judges: tuple[str, ...] = Field(default=(KEYWORD,), min_length=1)
+    """The judges that the survey names. Judges that came later are in the landscape's `by_judge`."""
+    probes: tuple[ProbeSummary, ...] = ()
+
+    @property
+    def only_at_models(self) -> frozenset[str]:
+        """The names of the probes that were asked at the models alone: nothing is known of them in between."""
+        return frozenset(probe.name for probe in self.probes if probe.only_at is not None)
+
+
 class Landscape(Record):
     """Everything that landscape.json holds."""
 
     schema_version: Literal[1] = Field(default=1, validation_alias="schema", serialization_alias="schema")
-    survey: dict[str, object]
+    survey: SurveySummary
     subspace: Literal["lines", "plane"] = "lines"
     axes: tuple[Axis, ...]
     complete: bool

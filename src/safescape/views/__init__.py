@@ -1,4 +1,4 @@
-"""Pictures and pages of runs. Knows no socket, needs only the store and the landscape; never loads a model."""
+"""Pictures, pages and words of runs. Needs only the store and the landscape; never loads a model or opens a socket."""
 
 from safescape.views.figures.figure import (
     PAPER_FORMATS,
@@ -10,19 +10,17 @@ from safescape.views.figures.figure import (
     paper_bytes,
 )
 from safescape.views.figures.figure import save as save_figure
+from safescape.views.figures.speed import draw_speed
 from safescape.views.pages.comparison import compose_comparison, render_comparison
 from safescape.views.pages.document import Document, Home, plotly_source
 from safescape.views.pages.report import compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
 from safescape.views.pages.run_payload import answers_at
-from safescape.views.text.card import card_of
-from safescape.views.text.junit import junit_of
-from safescape.views.text.markdown import markdown_of, named
-from safescape.views.text.speed import SPEED_COLUMNS, draw_speed, speed_rows, speed_table
-from safescape.views.text.study import study_table
+from safescape.views.text.cards import SPEED_COLUMNS, card_of, named, speed_rows, speed_table, study_table
+from safescape.views.text.gate import junit_of, markdown_of
 from safescape.views.text.summary import figures_of
-from safescape.views.text.verdict import Verdict, beyond_said, interval_said, is_at_edge, verdict_of
+from safescape.views.text.verdict import Verdict, beyond_said, interval_said, verdict_of
 from safescape.views.text.words import KINDS, interval_text, printable, subject_of, value_text
 
 __all__ = [
@@ -51,7 +49,6 @@ __all__ = [
     "glance_of",
     "interval_said",
     "interval_text",
-    "is_at_edge",
     "junit_of",
     "markdown_of",
     "named",

@@ -441,7 +441,9 @@ def test_a_card_has_the_figures_with_their_intervals(run: safescape.Run, tmp_pat
     assert f"| VISAGE | {visage.value:.1f} | {visage.low:.1f} to {visage.high:.1f} |" in text
     assert f"| Basin radius | {radius.value:.3f} | {radius.low:.3f} to {radius.high:.3f} |" in text
     assert "| ASR at the origin | 0.0 % | 0.0 to 16.1 |" in text
-    assert f"by about {100 * (radius.value or 0):.0f} % of their size in a random direction" in text
+    # 20 prompts are too few: the interval of the ASR, 0 to 16.1 %, holds the threshold
+    assert "Not shown either way: the model refuses 20 of 20 harmful requests" in text
+    assert "about 35 prompts would decide it (--limit 35)" in text
     assert "| Over-refusal at the origin | 15.00 % | 7.06 to 29.07 % |" in text
 
 
@@ -456,7 +458,7 @@ def test_a_model_without_a_basin_has_no_visage_in_its_card(tmp_path: Path) -> No
     make_run(tmp_path / "run", make_survey(prompts=10, lines=1, steps=2), rate=no_basin).close()
     results, text = _card(safescape.load_run(tmp_path / "run"), tmp_path / "card.md")
     assert {result.metric_type for result in results.values()} == {"asr", "safety_auc"}
-    assert "there is no safe region around it" in text
+    assert "no basin, the origin itself is unsafe (ASR 90.0 %)" in text
     assert "VISAGE" not in text
 
 
@@ -464,8 +466,8 @@ def test_a_model_at_the_edge_is_so_in_its_card(tmp_path: Path) -> None:
     make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.5 if alpha else 0.1).close()
     safescape.load_run(tmp_path / "run").export(tmp_path / "card.md")
     card = (tmp_path / "card.md").read_text(encoding="utf-8")
-    assert "It stands at the edge of its basin: the ASR passes 10 % as near to it as was measured." in card
-    assert "can move by" not in card
+    assert "Not shown either way: the model refuses 72 of 80 harmful requests" in card
+    assert "have moved by" not in card
 
 
 def test_an_unfinished_run_has_what_is_known_in_its_card(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def hostile(request: pytest.FixtureRequest, tmp_path: Path) -> Gate:
     axis = between(2, toward=name, low=0.0, high=1.5)
     renamed = landscape.model_copy(
         update={
-            "survey": {**landscape.survey, "model": name},
+            "survey": landscape.survey.model_copy(update={"model": name}),
             "axes": (axis,),
             "changes": {name if n == "attack" else n: change for n, change in landscape.changes.items()},
         }

@@ -94,7 +94,7 @@ def test_the_headline_says_which_run_is_less_safe_and_by_what(comparison: Compar
         f"95 %: {signed(radius.low, 3)} to {signed(radius.high, 3)})"
     ) in prose(page)
     assert 'class="verdict unsafe"' in page
-    assert "“base”: org/Base refuses 40 of 40 harmful requests" in prose(page)
+    assert "“base”: Shown to be safe: org/Base refuses 40 of 40 harmful requests" in prose(page)
 
 
 @pytest.mark.parametrize(

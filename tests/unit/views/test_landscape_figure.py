@@ -150,13 +150,13 @@ def test_directions_differ_in_colour_and_in_shape(landscape: Landscape) -> None:
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("model", [*HOSTILE, "lone \ud800", "x" * 5000, ""])
 def test_a_model_may_be_called_anything(landscape: Landscape, tmp_path: Path, model: str) -> None:
-    named = landscape.model_copy(update={"survey": {**landscape.survey, "model": model}})
+    named = landscape.model_copy(update={"survey": landscape.survey.model_copy(update={"model": model})})
     save_figure(draw(named), tmp_path / "landscape.png")
     assert (tmp_path / "landscape.png").read_bytes().startswith(PNG)
 
 
 def test_dollars_are_not_mathematics(landscape: Landscape) -> None:
-    figure = draw(landscape.model_copy(update={"survey": {**landscape.survey, "model": "$x^2$"}}))
+    figure = draw(landscape.model_copy(update={"survey": landscape.survey.model_copy(update={"model": "$x^2$"})}))
     (title,) = [text for text in figure.texts if text.get_text() == "$x^2$"]
     assert not title.get_parse_math()
 
@@ -182,7 +182,9 @@ KINDS: dict[str, dict[str, Any]] = {
 def test_texts_stay_inside_the_picture_and_apart(tmp_path: Path, landscape: Landscape, kind: str) -> None:
     given = KINDS[kind]
     drawn = measured(tmp_path, **given) if given["subspace"] else landscape
-    long = drawn.model_copy(update={"survey": {**drawn.survey, "model": "organisation/" + "Model-" * 30}})
+    long = drawn.model_copy(
+        update={"survey": drawn.survey.model_copy(update={"model": "organisation/" + "Model-" * 30})}
+    )
     figure = draw(long)
     assert_texts_are_apart(figure)
 

@@ -9,15 +9,13 @@ import io
 from pathlib import Path
 
 import matplotlib.style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from safescape.errors import InputError
 from safescape.landscape import Comparison, Landscape
+from safescape.views.figures.comparison import draw_multiples, draw_overlay
 from safescape.views.figures.lines import draw_lines
-from safescape.views.figures.multiples import draw_multiples
-from safescape.views.figures.overlay import draw_overlay
-from safescape.views.figures.paper import Columns, draw_panel, draw_paper
+from safescape.views.figures.paper import Columns, draw_for_paper, draw_into
 from safescape.views.figures.plane import draw_plane
 
 __all__ = [
@@ -33,8 +31,8 @@ __all__ = [
 
 PAPER_FORMATS = ("pdf", "svg", "png")
 _DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-# A PDF holds its fonts as TrueType, as publishers ask; matplotlib would choose Type 3. An SVG can hold no font, so
-# its letters are shapes, which look alike everywhere but cannot be searched; those of the PDF can.
+# TrueType fonts in a PDF, as publishers ask (matplotlib's default is Type 3). An SVG cannot embed a font, so its text
+# is converted to paths, which look the same everywhere but cannot be searched.
 _EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "safescape"}
 
 
@@ -49,7 +47,7 @@ def draw(landscape: Landscape) -> Figure:
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
-    """Draw several runs on one scale: lines as one curve a run, planes as one heat map a run.
+    """Draw several runs on one scale: lines as one curve per run, planes as one heat map per run.
 
     Returns:
         A figure on its own canvas, 7.2 inches wide; higher where more was measured and compared.
@@ -73,28 +71,11 @@ def columns_of(given: int) -> Columns:
     raise InputError(f"--columns {given}: a figure is 1 column wide or 2; type --columns 1")
 
 
-def draw_for_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
-    """Draw a landscape for a paper, whatever the caller's matplotlib is set to.
-
-    Args:
-        landscape: Of a run with at least one point.
-        columns: The figure is as wide as so many columns: 3.3 or 6.9 inches.
-
-    """
-    with matplotlib.style.context("default"):
-        return draw_paper(landscape, columns)
-
-
-def draw_into(axes: Axes, landscape: Landscape) -> None:
-    """Draw the ASR of a landscape into somebody else's axes, and change nothing else of their figure."""
-    draw_panel(axes, landscape)
-
-
 def paper_bytes(landscape: Landscape, kind: str, columns: Columns = 1) -> bytes:
-    """Return a figure for a paper as a file holds it: the same bytes each time, fonts embedded, at 300 dots an inch.
+    """Return a figure for a paper as the bytes of a file: the same each time, fonts embedded, 300 dots per inch.
 
     Args:
-        landscape: Of a run with at least one point.
+        landscape: The figures of a run with at least one point.
         kind: One of `PAPER_FORMATS`.
         columns: As for `draw_for_paper`.
 
@@ -106,10 +87,10 @@ def paper_bytes(landscape: Landscape, kind: str, columns: Columns = 1) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture into a file, whole or not at all; its suffix says the format: .png, .pdf or .svg.
+    """Write a picture to a file, atomically; its suffix gives the format: .png, .pdf or .svg.
 
     Raises:
-        OSError: it cannot be written; a former version of the file stays.
+        OSError: it cannot be written; an earlier version of the file is kept.
 
     """
     partial = path.with_name(f".{path.name}.partial")

@@ -1,4 +1,4 @@
-"""The picture of lines through the origin: ASR over α, and beneath it what the weights lose beside their safety."""
+"""The picture of lines through the origin: ASR over α; beneath it, panels of outcomes, over-refusal and capability."""
 
 from __future__ import annotations
 
@@ -7,102 +7,134 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 
 from safescape.landscape import Landscape
-from safescape.survey import InterpolationAxis
-from safescape.views.figures.areas import COMPLIED, draw_areas, name_areas
-from safescape.views.figures.capability import draw_capability
-from safescape.views.figures.frame import (
+from safescape.survey import InterpolationAxis, Outcome
+from safescape.views.figures.marks import (
+    COMPLIED,
     FAINT,
     INK,
+    MANY,
+    PICTURE,
+    SOFT,
+    STYLES,
+    TONES,
+    Entry,
+    Look,
+    Style,
+    draw_curve,
+    draw_trajectory,
+    mark_model,
+    named_models,
+)
+from safescape.views.figures.sheet import (
     LEFT,
     RIGHT,
-    SOFT,
     TITLE,
     WIDTH,
-    Entry,
     dress,
+    fit,
     legend,
+    name_axes,
     place,
     sheet,
+    strip,
     title,
 )
-from safescape.views.figures.marks import MANY, STYLES, draw_curve, stand, trajectory
 from safescape.views.series.curves import (
-    Curve,
-    Reading,
+    WORST,
+    Course,
     courses_of,
     curves_of,
+    limits_of,
     mean_edges,
     mean_of,
     measure_courses,
-    waypoints_of,
 )
-from safescape.views.series.outcomes import shares_of, strict_course
-from safescape.views.text.words import basin_of, printable, shortened, signed, title_of
+from safescape.views.series.outcomes import Shares, seen_by, shares_of, strict_course
+from safescape.views.text.words import basin_of, measure_labels, printable, shortened, signed, title_of
 
-__all__ = ["ASR", "alpha_label", "asr_panel", "draw_lines"]
+__all__ = ["ASR", "INTERVAL", "alpha_label", "asr_axes", "draw_asr", "draw_lines", "measure_scale", "paint_areas"]
 
-ASR, _OUTCOMES, _MEASURES = 2.46, 1.2, 1.3  # inches, the height of the panels
+ASR = 2.46  # inches, the height of the panel of the ASR
+_OUTCOMES, _MEASURES, _WIDE = 1.2, 1.3, WIDTH - LEFT - RIGHT  # inches, the panels beneath it, and all their width
 _BASIN = "#e3efe9"
+_STEPS = (1, 2, 2.5, 5, 10)  # between ticks on paper, so that a model at α = 1 has one
+
+INTERVAL = Patch(color=SOFT, alpha=0.25, linewidth=0)
+
+_MEASURE_STYLES = {
+    "over_refusal": Style("#d98200", "s"),
+    "accuracy": Style("#009e73", "^"),
+    "perplexity": Style("#6a4fa3", "v"),
+}
+# distinct for people with red or green blindness; in grey by lightness, hatching and order
+_OUTCOME_STYLES: dict[Outcome, tuple[str, str]] = {
+    Outcome.COMPLIED: (COMPLIED, ""),
+    Outcome.INCOHERENT: ("#aeb3ba", "////"),
+    Outcome.UNSCORED: ("#ffffff", "...."),
+    Outcome.REFUSED: ("#cfe3f1", ""),
+}
 
 
 def draw_lines(landscape: Landscape) -> Figure:
     """Draw ASR over α, line by line or probe by probe, with the basin, the threshold and the figures.
 
-    Where a judge tells noise from compliance, a panel beneath shows what the answers to the first probe are.
-
-    An unfinished run is drawn as far as it was measured. Without a basin the picture says so and gives no VISAGE
-    and no radius, which mean nothing there.
+    If a judge tells noise from compliance, a panel beneath shows the outcomes of the first probe. An unfinished run is
+    drawn as far as it was measured. Without a basin the picture has no VISAGE and no radius, which mean nothing there.
     """
     measures, several, shares = measure_courses(landscape), len(courses_of(landscape)) > 1, shares_of(landscape)
     figure = sheet(TITLE + ASR)
     axes = figure.add_subplot()
-    asr_panel(axes, [landscape])
+    asr_axes(axes, [landscape])
     _basin(axes, landscape)
-    found = _probes(axes, landscape) if several else _directions(axes, curves_of(landscape))
-    found += _strict(axes, landscape) + _models(axes, landscape)
+    found = draw_asr(axes, landscape)
     if found:
-        found.append((Patch(color=SOFT, alpha=0.25, linewidth=0), "95 % interval at a point"))
-    # the panels beneath, from the uppermost: (panel, its height, what stands above it)
+        found.append((INTERVAL, "95 % interval at a point"))
+    # the panels beneath, from the uppermost: (panel, its height, the height of its legend and title)
     beneath: list[tuple[Axes, float, float]] = []
     if shares:
         panel = figure.add_subplot(sharex=axes)
-        draw_areas(panel, shares)
+        _rate_scale(panel, "Answers (%)", 50)
+        panel.set_ylim(0, 100)
+        panel.grid(visible=False)
+        entries = paint_areas(panel, shares)
+        strip(panel, entries, len(entries))
         beneath.append((panel, _OUTCOMES, 0.18 + 0.2 + 0.18))
     if measures:
         panel = figure.add_subplot(sharex=axes)
-        beneath.append((panel, _MEASURES, 0.18 + 0.18 * draw_capability(panel, measures)))
+        beneath.append((panel, _MEASURES, 0.18 + 0.18 * _draw_measures(panel, measures)))
     columns = 2 if several else 3
     below = 0.66 + 0.18 * max(2, -(-len(found) // columns))
     bottom = below + sum(height + head for _, height, head in beneath)
     figure.set_figheight(TITLE + ASR + bottom)
-    place(figure, axes, LEFT, bottom, WIDTH - LEFT - RIGHT, ASR)
+    place(figure, axes, LEFT, bottom, _WIDE, ASR)
     lowest = axes
     for panel, height, head in beneath:
         lowest.tick_params(labelbottom=False)
         lowest, bottom = panel, bottom - height - head
-        place(figure, panel, LEFT, bottom, WIDTH - LEFT - RIGHT, height)
+        place(figure, panel, LEFT, bottom, _WIDE, height)
     if shares:
-        name_areas(figure, beneath[0][0], landscape, WIDTH - LEFT - RIGHT)
+        name = beneath[0][0].set_title("", fontsize=8.5, color=INK, loc="left", pad=18, parse_math=False)
+        judge, shown = seen_by(landscape)
+        fit(figure, name, f"What the answers are, as the “{judge}", _WIDE, f"” judge sees them{shown}")
     lowest.set_xlabel(alpha_label([landscape]), fontsize=9, color=INK, labelpad=5, parse_math=False)
     legend(figure, found, columns)
     title(figure, landscape)
     return figure
 
 
-def asr_panel(axes: Axes, landscapes: Sequence[Landscape]) -> None:
-    """Give a panel the axes on which all of these lie, and the threshold, which is the first one's."""
-    dress(axes)
-    ends = [end for landscape in landscapes for axis in landscape.axes for end in (axis.low, axis.high)]
-    seen = [point.effective[0] for landscape in landscapes for point in landscape.counted]
-    low, high = min(*ends, *seen), max(*ends, *seen)
-    axes.set_xlim(low - 0.015 * (high - low), high + 0.015 * (high - low))
-    axes.set_ylim(-3, 103)
-    axes.yaxis.set_major_locator(MultipleLocator(25))
-    axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    axes.set_ylabel("Attack success rate (%)", fontsize=9, color=INK, labelpad=6)
+def asr_axes(axes: Axes, landscapes: Sequence[Landscape], look: Look = PICTURE) -> None:
+    """Give a panel axes on which all of these landscapes fit; in a picture with the threshold of the first one."""
+    _rate_scale(axes, "Attack success rate (%)", 25, look)
+    axes.set_xlim(*limits_of(landscapes))
+    if look.paper:
+        between = isinstance(landscapes[0].axes[0], InterpolationAxis)
+        alpha = "α (0: origin, 1: other model)" if between else "α (1: the weights’ own norm)"
+        name_axes(axes, alpha, "ASR (%)", look.text)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+        return
     safe_below = landscapes[0].safe_below
     axes.axhline(safe_below, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
     axes.annotate(
@@ -119,12 +151,83 @@ def asr_panel(axes: Axes, landscapes: Sequence[Landscape]) -> None:
 
 
 def alpha_label(landscapes: Sequence[Landscape]) -> str:
-    """Return what stands beneath the lowest panel."""
-    rounded = {printable(found.survey.get("dtype", "float32")) for found in landscapes} - {"float32"}
+    """Return the title of the lowest panel's α axis."""
+    rounded = {printable(found.survey.dtype) for found in landscapes} - {"float32"}
     return title_of(landscapes[0].axes[0]) + (f"; as rounded to {' or '.join(sorted(rounded))}" if rounded else "")
 
 
+def draw_asr(axes: Axes, landscape: Landscape, look: Look = PICTURE) -> list[Entry]:
+    """Draw the ASR over α: every direction and their mean, or a curve per probe; the strict ASR; the named models."""
+    several = len(courses_of(landscape)) > 1
+    found = _draw_probes(axes, landscape, look) if several else _draw_directions(axes, landscape, look)
+    if look.paper and found:
+        found.append((INTERVAL, "95 % interval"))
+    if strict := strict_course(landscape):
+        name = f"“{shortened(printable(strict.probe), 20)}”: " if landscape.by_probe else ""
+        label = "complied alone" if look.paper else f"{name}strict ASR, complied alone"
+        for number, piece in enumerate(strict.pieces):
+            (line,) = axes.plot(
+                [reading.x for reading in piece],
+                [reading.value for reading in piece],
+                color=COMPLIED,
+                linewidth=1.1 if look.paper else 1.4,
+                linestyle=(0, (1.5, 1)) if look.paper else (0, (4, 2)),
+                label="_" if number else label,
+                zorder=4.5,
+                clip_on=False,
+            )
+        found.append((line, label))
+    for sample, marker, label in named_models(landscape):
+        if look.paper and not isinstance(landscape.axes[0], InterpolationAxis):
+            continue
+        if sample.alpha and not look.paper:
+            axes.axvline(sample.x, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
+        found.append(mark_model(axes, sample.x, sample.asr, marker, label, look))
+    return found + draw_trajectory(axes, landscape, look)
+
+
+def _draw_directions(axes: Axes, landscape: Landscape, look: Look) -> list[Entry]:
+    """One probe: a curve per line, and their mean. Beyond four lines they look alike."""
+    curves = curves_of(landscape)
+    alone, many = len(curves) == 1, len(curves) > len(STYLES)
+    begun = [curve for curve in curves if len(curve.samples) > 1 or alone]
+    found = []
+    for curve in begun:
+        label = f"direction {curve.line + 1}" if look.paper else curve.label
+        label = "each direction" if many else "ASR" if look.paper and alone else label
+        shown = not many or curve is begun[0]
+        entry = draw_curve(
+            axes,
+            list(curve.readings.values()),
+            MANY._replace(marker="" if look.paper else MANY.marker) if many else STYLES[curve.line],
+            label if shown else "_",
+            look=look,
+            band=0.2 if alone else 0.0 if look.paper else 0.05 if many else 0.13,
+            width=look.alone if alone else 0.5 * look.mean if look.paper and many else look.one_of,
+            number=0 if many or not look.paper else curve.line,
+        )
+        found += [entry] * shown
+    if mean := mean_of(curves):
+        label, band = ("mean", 0.16) if look.paper else ("mean of the directions", 0.0)
+        found.append(draw_curve(axes, mean, Style(INK, ""), label, look=look, band=band, width=look.mean))
+    return found
+
+
+def _draw_probes(axes: Axes, landscape: Landscape, look: Look) -> list[Entry]:
+    """Several probes of harmful prompts: a curve each, in a picture with its VISAGE in the legend."""
+    found = []
+    for number, course in enumerate(courses_of(landscape)):
+        label = f"“{shortened(printable(course.probe), 22 if look.paper else 30)}”"
+        if not look.paper:
+            metrics = landscape.by_probe.get(course.probe, landscape.metrics)
+            label += f": {', '.join(basin_of(metrics, landscape.safe_below, 'visage'))}"
+        style = STYLES[number % len(STYLES)]
+        found.append(draw_curve(axes, course.readings, style, label, look=look, band=0.15, number=number))
+    return found
+
+
 def _basin(axes: Axes, landscape: Landscape) -> None:
+    """Shade the basin, and name it above the panel."""
     edges = mean_edges(landscape)
     if edges is None:
         return
@@ -141,92 +244,87 @@ def _basin(axes: Axes, landscape: Landscape) -> None:
         ha="center",
         va="bottom",
         fontsize=7.5,
-        color="#00664b",
+        color=TONES["safe"],
     )
 
 
-def _directions(axes: Axes, curves: Sequence[Curve]) -> list[Entry]:
-    """One probe: a curve a line, and their mean."""
-    alone, many = len(curves) == 1, len(curves) > len(STYLES)
-    mean = mean_of(curves)
-    begun = [curve for curve in curves if len(curve.samples) > 1 or alone]
-    found = []
-    for curve in begun:
-        style = MANY if many else STYLES[curve.line]
-        readings = [Reading(s.x, s.asr, s.low, s.high) for s in curve.samples]
-        shown = not many or curve is begun[0]
-        label = "each direction" if many else curve.label
-        entry = draw_curve(
-            axes,
-            readings,
-            style,
-            label if shown else "_",
-            band=0.2 if alone else 0.13 if not many else 0.05,
-            width=1.9 if alone else 1.0,
+def paint_areas(axes: Axes, pieces: Sequence[Shares]) -> list[Entry]:
+    """Paint the shares of the outcomes over α, stacked, compliance lowest; return the lines of their legend."""
+    for piece in pieces:
+        stack = axes.stackplot(
+            piece.x,
+            *piece.percent.values(),
+            colors=[_OUTCOME_STYLES[outcome][0] for outcome in piece.percent],
+            labels=[outcome.value for outcome in piece.percent],
         )
-        found += [entry] * shown
-    if mean:
-        (line,) = axes.plot(
-            [reading.x for reading in mean],
-            [reading.value for reading in mean],
-            color=INK,
-            linewidth=2.3,
-            solid_joinstyle="round",
-            label="mean of the directions",
-            zorder=4,
-            clip_on=False,
-        )
-        found.append((line, "mean of the directions"))
+        for area, outcome in zip(stack, piece.percent, strict=True):
+            area.set(hatch=_OUTCOME_STYLES[outcome][1], edgecolor=SOFT, linewidth=0.4)
+    found: list[Entry] = []
+    for outcome in pieces[0].percent:
+        colour, hatch = _OUTCOME_STYLES[outcome]
+        found.append((Patch(facecolor=colour, hatch=hatch, edgecolor=SOFT, linewidth=0.4), outcome.value))
     return found
 
 
-def _probes(axes: Axes, landscape: Landscape) -> list[Entry]:
-    """Several probes of harmful prompts: a curve each, with its VISAGE in the legend."""
-    found = []
-    for number, course in enumerate(courses_of(landscape)):
-        style = STYLES[number % len(STYLES)]
-        metrics = landscape.by_probe.get(course.probe, landscape.metrics)
-        said = ", ".join(basin_of(metrics, landscape.safe_below, "visage"))
-        label = f"“{shortened(printable(course.probe), 30)}”: {said}"
-        found.append(
-            draw_curve(axes, course.readings, style, label, band=0.15, width=1.9, dashed=number >= len(STYLES))
+def _draw_measures(axes: Axes, courses: Sequence[Course]) -> int:
+    """Draw over-refusal and accuracy in percent on the left, perplexity on the right; return the legend's rows."""
+    labels = measure_labels((course.probe, course.kind) for course in courses)
+    texts = [course for course in courses if course.kind == "perplexity"]
+    _rate_scale(axes, "Rate (%)", 50)
+    if len(texts) == len(courses):
+        axes.yaxis.set_visible(False)
+    right = axes.twinx() if texts else axes
+    if texts:
+        measure_scale(right, "perplexity", "Perplexity", texts)
+        right.spines["right"].set_visible(True)
+        right.spines["right"].set_color(SOFT)
+    entries = []
+    for course in sorted(courses, key=lambda course: course.kind == "perplexity"):
+        on_right = course.kind == "perplexity"
+        label = labels[course.probe] + (" (right axis)" if on_right else "")
+        first = next(other for other in courses if other.kind == course.kind)
+        entries.append(
+            draw_curve(
+                right if on_right else axes,
+                course.readings,
+                _MEASURE_STYLES[course.kind],
+                label,
+                band=0.15,
+                width=1.5,
+                number=0 if course is first else len(STYLES),
+            )
         )
-    return found
+    columns = min(3, len(entries))
+    strip(axes, entries, columns)
+    return -(-len(entries) // columns)
 
 
-def _strict(axes: Axes, landscape: Landscape) -> list[Entry]:
-    """The ASR of which only compliance counts, where the ASR also counts noise."""
-    course = strict_course(landscape)
-    if course is None or not course.readings:
-        return []
-    name = f"“{shortened(printable(course.probe), 20)}”: " if landscape.by_probe else ""
-    label = f"{name}strict ASR, complied alone"
-    for number, piece in enumerate(course.pieces):
-        (line,) = axes.plot(
-            [reading.x for reading in piece],
-            [reading.value for reading in piece],
-            color=COMPLIED,
-            linewidth=1.4,
-            linestyle=(0, (4, 2)),
-            label="_" if number else label,
-            zorder=4.5,
-            clip_on=False,
-        )
-    return [(line, label)]
+def _rate_scale(axes: Axes, label: str, ticks: float, look: Look = PICTURE) -> None:
+    """Give a panel an axis from 0 to 100 percent."""
+    dress(axes, look.small)
+    axes.set_ylim(-3, 103)
+    axes.yaxis.set_major_locator(MultipleLocator(ticks))
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.set_ylabel(label, fontsize=9, color=INK, labelpad=6)
 
 
-def _models(axes: Axes, landscape: Landscape) -> list[Entry]:
-    """The models that have a name: the origin, the other one, the checkpoints between."""
-    found = []
-    samples = [(axis, s) for axis, c in zip(landscape.axes, curves_of(landscape), strict=True) for s in c.samples]
-    origins = [sample for _, sample in samples if sample.alpha == 0.0]
-    others = [sample for axis, sample in samples if sample.alpha == 1.0 and isinstance(axis, InterpolationAxis)]
-    for sample in origins[:1]:
-        found.append(stand(axes, sample.x, sample.asr, "o", "origin: the model under test"))
-    for sample in others[:1]:
-        axes.axvline(sample.x, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
-        found.append(stand(axes, sample.x, sample.asr, "D", "other model"))
-    if passed := waypoints_of(landscape):
-        places = [(sample.x, sample.asr) for sample in passed]
-        found.append(trajectory(axes, places, [1 + (sample.waypoint or 0) for sample in passed]))
-    return found
+def measure_scale(axes: Axes, kind: str, label: str, courses: Sequence[Course]) -> None:
+    """Give a low panel the scale of a measure: percent, or for a perplexity a logarithmic axis of at least a decade."""
+    if kind != "perplexity":
+        _rate_scale(axes, f"{label} (%)", 50)
+        return
+    dress(axes)
+    axes.set_yscale("log")
+    values = [reading.value for course in courses for reading in course.readings]
+    axes.set_ylim(0.7 * min(values), 1.5 * max(*values, 10 * min(values)))
+    axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.set_ylabel(label, fontsize=9, color=INK, labelpad=6)
+
+
+def _short(value: float) -> str:
+    """A perplexity as a tick label; at the end of the scale it may be more."""
+    if value >= WORST:
+        return f"≥ {value / 1e6:g}M"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"

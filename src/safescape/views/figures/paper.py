@@ -8,74 +8,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MultipleLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 
 from safescape.landscape import Landscape
-from safescape.survey import Outcome
-from safescape.views.figures.frame import FAINT, INK, SOFT, Entry
-from safescape.views.figures.paper_lines import draw_paper_lines, draw_paper_outcomes
-from safescape.views.figures.paper_map import draw_paper_map
-from safescape.views.figures.paper_marks import SMALL, TEXT
-from safescape.views.figures.plane import draw_surface
-from safescape.views.series.layers import layers_of, mesh_of
+from safescape.survey import InterpolationAxis, Outcome
+from safescape.views.figures.lines import asr_axes, draw_asr, paint_areas
+from safescape.views.figures.marks import FAINT, INK, PAPER, SOFT, Entry
+from safescape.views.figures.plane import draw_map, draw_surface
+from safescape.views.figures.sheet import name_axes
+from safescape.views.series.curves import mean_edges
+from safescape.views.series.layers import Layer, layers_of
 from safescape.views.series.outcomes import outcome_layers, shares_of
 
-__all__ = ["COLUMN_WIDTHS", "Columns", "draw_panel", "draw_paper"]
+__all__ = ["COLUMN_WIDTHS", "Columns", "draw_for_paper", "draw_into"]
 
 Columns = Literal[1, 2]
 
 COLUMN_WIDTHS: dict[Columns, float] = {1: 3.3, 2: 6.9}
 """Inches: the column, and the page, of the field's two-column styles."""
 
-_LINES, _MAP = 1.95, 2.75  # inches, the height of a panel of lines, and of a map, with ticks and names
-_ROW = 0.145  # inches, of the legend
+_LINES, _MAP = 1.95, 2.75  # inches, the height of a panel of lines, and of a map, with ticks and titles
+_ROW = 0.145  # inches, a row of the legend
+_BASIN = "#dcece4"
+_STEPS = (1, 2, 2.5, 5, 10)  # between ticks, so that a model at α = 1 has one
 
 
-def draw_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
-    """Draw a landscape on a sheet of its own.
+def draw_for_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
+    """Draw a landscape on a sheet of its own, whatever the caller's matplotlib style.
 
-    One column shows the ASR. Two show beside it what the answers are, where a judge tells noise from compliance: over α
-    the stacked outcomes, on a plane the share of compliance. On a plane without such a judge they show the surface.
+    One column shows the ASR. If a judge tells noise from compliance, two columns show the outcomes beside it: over α
+    stacked, on a plane the share of compliance. On a plane without such a judge they show the surface.
 
     Args:
-        landscape: Of a run with at least one point.
+        landscape: The figures of a run with at least one point.
         columns: 1 for 3.3 inches, 2 for 6.9.
 
     """
-    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.06)
-    figure = Figure(figsize=(COLUMN_WIDTHS[columns], _LINES), facecolor="white", layout=layout)
-    FigureCanvasAgg(figure)
+    plane = landscape.subspace == "plane"
+    with matplotlib.style.context("default"):
+        layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.06)
+        figure = Figure(figsize=(COLUMN_WIDTHS[columns], _LINES), facecolor="white", layout=layout)
+        FigureCanvasAgg(figure)
+        found = (_draw_maps if plane else _draw_lines)(figure, landscape, columns)
+        rows = _legend(figure, found, columns * (3 if plane else 2) + (columns == 2 and not plane))
+        figure.set_figheight((_MAP if plane else _LINES) + _ROW * rows)
+        return figure
+
+
+def draw_into(axes: Axes, landscape: Landscape) -> None:
+    """Draw the ASR of a landscape, with its legend, into the caller's axes; nothing else of their figure changes."""
     if landscape.subspace == "plane":
-        return _sheet_of_maps(figure, landscape, columns)
-    shares = shares_of(landscape) if columns == 2 else []
-    axes, *beside = figure.subplots(1, 2 if shares else 1, squeeze=False)[0]
-    found = draw_paper_lines(axes, landscape)
-    for panel in beside:
-        found += draw_paper_outcomes(panel, axes, landscape)
-    rows = _legend(figure, found, 2 if columns == 1 else 5)
-    figure.set_figheight(_LINES + _ROW * rows)
-    return figure
-
-
-def draw_panel(axes: Axes, landscape: Landscape) -> None:
-    """Draw the ASR of a landscape into axes that somebody else made; nothing but these axes changes.
-
-    The legend stands within them.
-    """
-    if landscape.subspace == "plane":
-        (first, *_) = layers_of(landscape)
-        found = draw_paper_map(axes, landscape, first)
+        found = _draw_map(axes, landscape, layers_of(landscape)[0])
         axes.set_aspect("auto")
     else:
-        found = draw_paper_lines(axes, landscape)
+        found = _draw_asr(axes, landscape)
     if found:
-        shown = axes.legend(*zip(*found, strict=True), fontsize=SMALL, labelcolor=INK, framealpha=0.85, edgecolor=FAINT)
-        for text in shown.get_texts():
+        how = {"fontsize": PAPER.small, "labelcolor": INK, "framealpha": 0.85, "edgecolor": FAINT}
+        for text in axes.legend(*zip(*found, strict=True), **how).get_texts():
             text.set_parse_math(False)
 
 
@@ -89,7 +85,7 @@ def _legend(figure: Figure, found: Sequence[Entry], columns: int) -> int:
         loc="outside lower center",
         ncols=columns,
         frameon=False,
-        fontsize=SMALL,
+        fontsize=PAPER.small,
         labelcolor=INK,
         handlelength=2.4,
         handletextpad=0.5,
@@ -103,25 +99,65 @@ def _legend(figure: Figure, found: Sequence[Entry], columns: int) -> int:
     return -(-len(found) // columns)
 
 
-def _sheet_of_maps(figure: Figure, landscape: Landscape, columns: Columns) -> Figure:
+def _draw_lines(figure: Figure, landscape: Landscape, columns: Columns) -> list[Entry]:
+    shares = shares_of(landscape) if columns == 2 else []
+    axes, *beside = figure.subplots(1, 2 if shares else 1, squeeze=False)[0]
+    found = _draw_asr(axes, landscape)
+    for panel in beside:
+        asr_axes(panel, [landscape], PAPER)
+        panel.set_ylim(0, 100)
+        panel.grid(visible=False)
+        panel.set_ylabel("Answers (%)")
+        found += paint_areas(panel, shares)
+    return found
+
+
+def _draw_asr(axes: Axes, landscape: Landscape) -> list[Entry]:
+    """Draw the ASR over α; the legend has all of its parts, the threshold and the basin, too."""
+    asr_axes(axes, [landscape], PAPER)
+    found = draw_asr(axes, landscape, PAPER)
+    safe = axes.axhline(landscape.safe_below, color=INK, linewidth=0.7, linestyle=(0, (6, 3)), zorder=1.5)
+    found.append((safe, f"threshold, {landscape.safe_below:g} %"))
+    if (edges := mean_edges(landscape)) is not None:
+        axes.axvspan(*edges, color=_BASIN, linewidth=0, zorder=0.5)
+        found.append((Patch(color=_BASIN, linewidth=0), "safe basin"))
+    return found
+
+
+def _draw_maps(figure: Figure, landscape: Landscape, columns: Columns) -> list[Entry]:
     first, *_ = layers_of(landscape)
     complied = [layer for layer in outcome_layers(landscape) if layer.kind == Outcome.COMPLIED]
     layers = [(first, "ASR (%)")] + [(layer, "Complied (%)") for layer in complied if columns == 2]
     found: list[Entry] = []
     for number, (layer, name) in enumerate(layers, start=1):
         axes = figure.add_subplot(1, columns, number)
-        entries = draw_paper_map(axes, landscape, layer)
+        entries = _draw_map(axes, landscape, layer)
         found = found or entries
         bar = figure.colorbar(axes.collections[0], ax=axes, fraction=0.05, pad=0.02, aspect=28)
         bar.outline.set_visible(False)
         bar.ax.yaxis.set_major_locator(MultipleLocator(25))
-        bar.ax.tick_params(colors=SOFT, labelcolor=INK, labelsize=SMALL, length=2, width=0.6)
-        bar.set_label(name, fontsize=TEXT, color=INK, labelpad=2)
+        bar.ax.tick_params(colors=SOFT, labelcolor=INK, labelsize=PAPER.small, length=2, width=0.6)
+        bar.set_label(name, fontsize=PAPER.text, color=INK, labelpad=2)
     if columns > len(layers):
         surface = figure.add_subplot(1, 2, 2, projection="3d", computed_zorder=False)
         assert isinstance(surface, Axes3D)
-        draw_surface(surface, *mesh_of(landscape), first, landscape)
-        surface.tick_params(labelsize=SMALL)
-    rows = _legend(figure, found, 3 if columns == 1 else 6)
-    figure.set_figheight(_MAP + _ROW * rows)
-    return figure
+        draw_surface(surface, first, landscape)
+        surface.tick_params(labelsize=PAPER.small)
+    return found
+
+
+def _draw_map(axes: Axes, landscape: Landscape, layer: Layer) -> list[Entry]:
+    """Draw a share over both coordinates, with labelled contours."""
+    _, found = draw_map(axes, landscape, layer, PAPER)
+    axes.tick_params(labelsize=PAPER.small)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    name_axes(axes, _coordinate(0, landscape), _coordinate(1, landscape), PAPER.text)
+    return found
+
+
+def _coordinate(place: int, landscape: Landscape) -> str:
+    axis, sign = landscape.axes[place], "αβ"[place]
+    if isinstance(axis, InterpolationAxis):
+        return f"{sign} (0: origin, 1: {'other' if place == 0 else 'third'} model)"
+    return f"{sign} (1: the weights’ own norm)"

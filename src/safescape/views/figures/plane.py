@@ -1,4 +1,4 @@
-"""The picture of a plane: the ASR as a heat map and as a surface, and beneath them what else was measured."""
+"""The picture of a plane: the ASR as a heat map and as a surface, and beneath them small maps of further figures."""
 
 from __future__ import annotations
 
@@ -6,48 +6,60 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
 
 from safescape.landscape import Landscape
 from safescape.survey import Outcome
-from safescape.views.figures.frame import FAINT, INK, LEFT, SOFT, TITLE, WIDTH, fit, legend, place, sheet, title
-from safescape.views.figures.heat import draw_bar, draw_contours, draw_heat, draw_models, named_models, scale
-from safescape.views.figures.marks import TRAJECTORY
-from safescape.views.series.curves import waypoints_of
+from safescape.views.figures.marks import (
+    FAINT,
+    INK,
+    PICTURE,
+    SOFT,
+    TRAJECTORY,
+    Entry,
+    Look,
+    draw_trajectory,
+    mark_model,
+    named_models,
+)
+from safescape.views.figures.sheet import LEFT, TITLE, WIDTH, dress, fit, legend, place, sheet, title
+from safescape.views.series.curves import WORST, waypoints_of
 from safescape.views.series.layers import Array, Layer, layers_of, mesh_of
 from safescape.views.series.outcomes import outcome_layers, seen_by
 from safescape.views.text.words import heading_of, measure_labels, printable
 
-__all__ = ["draw_plane", "draw_surface"]
+__all__ = ["draw_bar", "draw_map", "draw_plane", "draw_surface"]
 
 _MAP = 2.42  # inches, the sides of the heat map
 _SMALL, _EVERY = 1.32, 2.14  # inches, the side of a small map, and from one to the next
-_CAPTION = 0.24  # inches, what stands above the maps of the outcomes
-_ROW = 1.86  # inches, a row of small maps with what stands around them
+_CAPTION = 0.24  # inches, the line above the maps of the outcomes
+_ROW = 1.86  # inches, a row of small maps with their titles and ticks
+_LEVELS = (50.0, 90.0)  # percent, contours beside that of the threshold
+_ANGLES = (-90.0, 30.0, 150.0)  # degrees, the places of the labels of the threshold and of the levels
 
 
 def draw_plane(landscape: Landscape) -> Figure:
     """Draw the ASR of the first probe over both coordinates; further probes and measures as small maps below it.
 
-    Where a judge tells noise from compliance, the outcomes are the first of the small maps.
-
-    An unfinished run is drawn as far as it was measured. Where weights are rounded, a cell lies where the rounded
-    weights are.
+    If a judge tells noise from compliance, the outcomes are the first of the small maps. An unfinished run is drawn as
+    far as it was measured. Cells lie at the weights as rounded.
     """
     first, *others = layers_of(landscape)
-    # who wants to know what was left unscored finds it on the page
+    # the share left unscored is on the page alone
     outcomes = [layer for layer in outcome_layers(landscape) if layer.kind != Outcome.UNSCORED]
-    x, y = mesh_of(landscape)
     figure = sheet(TITLE + _MAP)
     axes = figure.add_subplot()
-    mesh = draw_heat(axes, x, y, first)
-    found = draw_models(axes, landscape) + draw_contours(axes, x, y, first, landscape.safe_below)
-    if np.isnan(first.values).any():
-        found.append((Patch(color=FAINT, linewidth=0), "not measured"))
+    mesh, found = draw_map(axes, landscape, first)
     foot = 0.24 + 0.18 * -(-len(found) // 3)
     bottom = foot + _ROW * -(-len(others) // 3) + (_ROW + _CAPTION if outcomes else 0.0) + 0.5
     figure.set_figheight(bottom + _MAP + TITLE - 0.22)
@@ -58,35 +70,32 @@ def draw_plane(landscape: Landscape) -> Figure:
     surface = figure.add_subplot(projection="3d", computed_zorder=False)
     assert isinstance(surface, Axes3D)
     place(figure, surface, LEFT + _MAP + 0.75, bottom - 0.45, WIDTH - LEFT - _MAP - 0.85, _MAP + 0.6)
-    draw_surface(surface, x, y, first, landscape)
+    draw_surface(surface, first, landscape)
     down = bottom - 0.5
     if outcomes:
         down -= _CAPTION
-        caption = figure.text(
-            LEFT / WIDTH, down / figure.get_figheight(), "", fontsize=8.5, color=INK, parse_math=False
-        )
+        height = down / figure.get_figheight()
+        caption = figure.text(LEFT / WIDTH, height, "", fontsize=8.5, color=INK, parse_math=False)
         judge, shown = seen_by(landscape)
         fit(figure, caption, f"Answers in percent, as the “{judge}", WIDTH - LEFT - 0.2, f"” judge sees them{shown}")
-        _small_maps(figure, (x, y), [(layer, layer.kind) for layer in outcomes], down, landscape.safe_below)
+        _small_maps(figure, landscape, [(layer, layer.kind) for layer in outcomes], down)
         down -= _ROW
     labels = measure_labels((layer.probe, layer.kind) for layer in others if layer.kind != "asr")
     named = [(layer, labels.get(layer.probe) or f"ASR, “{printable(layer.probe)}”") for layer in others]
-    _small_maps(figure, (x, y), named, down, landscape.safe_below)
+    _small_maps(figure, landscape, named, down)
     legend(figure, found, 3)
     title(figure, landscape)
     return figure
 
 
-def _small_maps(
-    figure: Figure, mesh: tuple[Array, Array], named: Sequence[tuple[Layer, str]], top: float, safe_below: float
-) -> None:
-    """Draw layers with their names, three a row, downwards from `top` inches."""
+def _small_maps(figure: Figure, landscape: Landscape, named: Sequence[tuple[Layer, str]], top: float) -> None:
+    """Draw layers with their names, three per row, downwards from `top` inches."""
     for number, (layer, name) in enumerate(named):
         row, column = divmod(number, 3)
         left, down = LEFT + column * _EVERY, top - (row + 1) * _ROW + 0.28
         small = figure.add_subplot()
-        shown = draw_heat(small, *mesh, layer)
-        draw_contours(small, *mesh, layer, safe_below)
+        shown = _draw_cells(small, landscape, layer)
+        _draw_contours(small, landscape, layer, PICTURE)
         place(figure, small, left, down, _SMALL, _SMALL)
         draw_bar(figure, shown, left + _SMALL + 0.06, down, _SMALL)
         small.tick_params(labelsize=6.5)
@@ -94,12 +103,124 @@ def _small_maps(
         fit(figure, title, name[:1].upper() + name[1:], _EVERY - 0.3)
 
 
-def draw_surface(axes: Axes3D, x: Array, y: Array, layer: Layer, landscape: Landscape) -> None:
+def draw_map(axes: Axes, landscape: Landscape, layer: Layer, look: Look = PICTURE) -> tuple[QuadMesh, list[Entry]]:
+    """Draw a layer as a heat map with its contours, the models that have a name and the trajectory."""
+    mesh = _draw_cells(axes, landscape, layer)
+    found = [mark_model(axes, s.x, s.y, marker, label, look) for s, marker, label in named_models(landscape)]
+    found += draw_trajectory(axes, landscape, look)
+    found += _draw_contours(axes, landscape, layer, look)
+    if np.isnan(layer.values).any():
+        found.append((Patch(color=FAINT, linewidth=0), "not measured"))
+    return mesh, found
+
+
+def _draw_cells(axes: Axes, landscape: Landscape, layer: Layer) -> QuadMesh:
+    """Draw the cells of a layer; those that are not measured are grey."""
+    dress(axes)
+    colours, norm = _scale(layer)
+    known = np.ma.masked_invalid(layer.values)
+    axes.set_facecolor(FAINT if known.count() < known.size else "white")
+    x, y = (_corners(centres) for centres in mesh_of(landscape))
+    mesh = axes.pcolormesh(x, y, known, cmap=colours, norm=norm, rasterized=True)
+    axes.margins(0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    return mesh
+
+
+def _corners(centres: Array) -> Array:
+    """Return the corners of the cells around a mesh of centres: shape (n + 1, m + 1) for (n, m), at least (2, 2)."""
+    for _ in range(2):
+        middle = (centres[1:] + centres[:-1]) / 2
+        centres = np.concatenate([2 * centres[:1] - middle[:1], middle, 2 * centres[-1:] - middle[-1:]]).T
+    return centres
+
+
+def _scale(layer: Layer) -> tuple[str, Normalize]:
+    """Return the colour map and its range; bright is worse, or of the share of an outcome, more.
+
+    cividis (Nuñez, Anderton and Renslow 2018) is legible with colour vision deficiency, and in grey.
+    """
+    if layer.kind == "asr" or layer.kind in tuple(Outcome):
+        return "cividis", Normalize(0.0, 100.0)
+    known = np.minimum(layer.values[np.isfinite(layer.values)], WORST)
+    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 10.0)
+    if layer.kind == "perplexity":
+        return "cividis", LogNorm(low, max(high, 2 * low))
+    wide = max(0.0, 20.0 - (high - low)) / 2
+    norm = Normalize(max(0.0, low - wide), min(100.0, high + wide))
+    return ("cividis_r" if layer.kind == "accuracy" else "cividis"), norm
+
+
+def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: Look) -> list[Entry]:
+    """Draw where a rate passes the threshold, and two more levels; on paper with their labels instead of a legend."""
+    known, safe_below = np.ma.masked_invalid(layer.values), landscape.safe_below
+    if not known.count() or (layer.kind != "asr" and not look.paper):
+        return []
+    drawn = []
+    for place_, level in enumerate((safe_below, *(level for level in _LEVELS if level > safe_below))):
+        if not known.min() <= level < known.max():
+            continue
+        colour, width = (INK, look.contours[1]) if place_ else ("white", look.contours[0])
+        lines = axes.contour(*mesh_of(landscape), known, levels=[level], colors=colour, linewidths=width)
+        if not place_:
+            lines.set_path_effects([withStroke(linewidth=width + 1.3, foreground=INK)])
+        if look.paper:
+            _label(axes, lines, level, _ANGLES[place_], look.small)
+        drawn.append(level)
+    if look.paper:
+        return []
+    found: list[Entry] = []
+    edge, further = [level for level in drawn if level == safe_below], [level for level in drawn if level > safe_below]
+    if edge:
+        width = look.contours[0]
+        outline = [withStroke(linewidth=width + 1.3, foreground=INK)]
+        line = Line2D([], [], color="white", linewidth=width, path_effects=outline)
+        found.append((line, f"edge of safety: ASR {safe_below:g} %"))
+    if further:
+        levels = " and ".join(f"{level:g} %" for level in further)
+        found.append((Line2D([], [], color=INK, linewidth=look.contours[1]), f"ASR {levels}"))
+    return found
+
+
+def _label(axes: Axes, lines: QuadContourSet, level: float, angle: float, size: float) -> None:
+    """Write its level on a contour, where it passes at an angle (degrees) as seen from the origin."""
+    low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
+    vertices = np.concatenate([path.vertices for path in lines.get_paths()])
+    inner = vertices[((vertices - low > 0.07 * (high - low)) & (high - vertices > 0.07 * (high - low))).all(axis=1)]
+    if not inner.size:
+        return
+    across, up = (inner / (high - low)).T
+    towards = across * np.cos(np.radians(angle)) + up * np.sin(np.radians(angle))
+    nearest = inner[np.argmax(towards / np.hypot(across, up).clip(1e-9))]
+    for text in axes.clabel(lines, fmt=f"{level:g}", fontsize=size, colors=INK, manual=[tuple(nearest)]):
+        text.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
+        text.set_rotation(0)
+
+
+def draw_bar(figure: Figure, mesh: QuadMesh, left: float, bottom: float, height: float, label: str = "") -> None:
+    """Draw the scale of a map beside it; `left`, `bottom` and `height` in inches."""
+    axes = figure.add_subplot()
+    place(figure, axes, left, bottom, 0.11 if label else 0.07, height)
+    bar = figure.colorbar(mesh, cax=axes)
+    bar.outline.set_visible(False)
+    if isinstance(mesh.norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(LogLocator(numticks=4))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
+    else:
+        bar.ax.yaxis.set_major_locator(MultipleLocator(25) if label else MaxNLocator(4))
+    bar.ax.tick_params(colors=SOFT, labelcolor=INK, labelsize=8 if label else 6.5, length=2, width=0.8)
+    bar.set_label(label, fontsize=8.5, color=INK, labelpad=3)
+
+
+def draw_surface(axes: Axes3D, layer: Layer, landscape: Landscape) -> None:
     """Draw a layer in three dimensions: a tile between every four points that are measured."""
+    x, y = mesh_of(landscape)
     points = np.stack([x, y, layer.values], axis=-1)
     tiles = np.stack([points[:-1, :-1], points[:-1, 1:], points[1:, 1:], points[1:, :-1]], axis=-2).reshape(-1, 4, 3)
     tiles = tiles[np.isfinite(tiles).all(axis=(-2, -1))]
-    colours, norm = scale(layer)
+    colours, norm = _scale(layer)
     faces = colormaps[colours](norm(tiles[..., 2].mean(axis=-1)))
     axes.add_collection3d(Poly3DCollection(tiles, facecolors=faces, edgecolors=(1, 1, 1, 0.25), linewidths=0.3))
     axes.set_xlim(x.min(), x.max())
@@ -134,6 +255,5 @@ def draw_surface(axes: Axes3D, x: Array, y: Array, layer: Layer, landscape: Land
         axis.set_major_locator(MaxNLocator(4, prune="lower" if label == "β" else None))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
         axis.set_label_text(label, fontsize=8, color=INK)
-    axes.tick_params(labelsize=6.5, labelcolor=INK, pad=-2)
-    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.labelpad = -6
+    axes.tick_params(labelsize=6.5, labelcolor=INK, pad=-2)

@@ -17,9 +17,9 @@ from safescape.views.pages.payload import (
 from safescape.views.series.contrast import listed, measured_in, names_of, panels_of
 from safescape.views.series.curves import Course, courses_of, origin_of, other_model, third_model
 from safescape.views.series.layers import layers_of
-from safescape.views.text.comparison import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.text.findings import findings_of
 from safescape.views.text.provenance import limits_of
+from safescape.views.text.tables import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.text.words import heading_of, lead_of, plain, shortened, title_of
 
 __all__ = ["compose_comparison", "render_comparison"]
@@ -61,7 +61,7 @@ def _payload(comparison: Comparison) -> ComparisonPayload:
     plane = landscapes[0].subspace == "plane"
     return {
         "safe_below": landscapes[0].safe_below,
-        "rounded": any(landscape.survey.get("dtype", "float32") != "float32" for landscape in landscapes),
+        "rounded": any(landscape.survey.dtype != "float32" for landscape in landscapes),
         "lines": None if plane else _lines(comparison),
         "planes": _planes(comparison) if plane else None,
     }

@@ -50,7 +50,7 @@ def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: st
         payload_of(store, landscape, name),
         home=home,
         blocks=() if home.served else blocks_of(store, landscape),
-        model=landscape.survey.get("model", ""),
+        model=landscape.survey.model,
         verdict=verdict_of(landscape),
         figures=figures_of(landscape),
         has_basin=landscape.has_basin,

@@ -1,6 +1,6 @@
-"""How the picture and the page of a comparison say things: what each run is called, and how it differs from the first.
+"""A comparison in words that its picture and its page share: the names of the runs, and their differences.
 
-Knows no colour and no drawing library.
+Imports no drawing library and chooses no colour.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from safescape.landscape import Comparison, Landscape, Metric
+from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Metric
 from safescape.survey import InterpolationAxis
 from safescape.views.series.curves import Course, extent_of, measure_courses
 from safescape.views.text.words import (
@@ -24,7 +24,6 @@ from safescape.views.text.words import (
 )
 
 __all__ = [
-    "OF_A_BASIN",
     "Panel",
     "between",
     "difference_text",
@@ -37,12 +36,9 @@ __all__ = [
     "standing_of",
 ]
 
-OF_A_BASIN = ("visage", "visage_reference", "basin_radius")
-"""Figures that mean nothing where the origin is unsafe."""
-
 
 def names_of(comparison: Comparison) -> tuple[str, ...]:
-    """Return what each run is called where there is little room: its directory without what all of them begin with."""
+    """Return a short name of each run: its directory without the leading parts that all of them share."""
     parts = [PurePath(printable(name)).parts or (name,) for name in comparison.names]
     while all(len(each) > 1 for each in parts) and len({each[0] for each in parts}) == 1:
         parts = [each[1:] for each in parts]
@@ -50,8 +46,8 @@ def names_of(comparison: Comparison) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[str], length: int) -> str:
-    """Return names as `a, b and c` in so many characters: the long ones shortened, or only the first and a number."""
-    # shorter than this no name is known again
+    """Return names as `a, b and c` in at most `length` characters: shortened, or only the first and a number."""
+    # a name cut to fewer characters cannot be recognised
     for kept in range(max(14, *(len(name) for name in names)), 13, -1):
         found = joined([shortened(name, kept) for name in names])
         if len(found) <= length:
@@ -66,9 +62,9 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def measured_in(comparison: Comparison) -> str:
-    """Return what all the runs share: `80 prompts · 3 random directions · keyword judge`.
+    """Return the measurement that all runs share: `80 prompts · 3 random directions · keyword judge`.
 
-    Where there were several probes of harmful prompts, only the first one is compared.
+    Of several probes of harmful prompts only the first one is compared.
     """
     first = comparison.landscapes[0]
     prompts = max(extent_of(landscape).prompts for landscape in comparison.landscapes)
@@ -77,14 +73,14 @@ def measured_in(comparison: Comparison) -> str:
 
 
 def standing_of(landscape: Landscape) -> list[str]:
-    """Return a run's VISAGE and radius with their intervals, or that it has no basin; and what is not measured yet."""
+    """Return the VISAGE and radius of a run with their intervals, or that it has no basin; and its progress."""
     said = basin_of(landscape.metrics, landscape.safe_below, "visage", "basin_radius")
     extent = extent_of(landscape)
     return said if landscape.complete else [*said, extent.points]
 
 
 def between(comparison: Comparison, number: int, key: str) -> Metric:
-    """Return a run's figure less the first run's; empty where one of the two has none that means anything."""
+    """Return a run's figure minus the first run's; empty if the figure of one of the two is undefined."""
     first, run = comparison.landscapes[0], comparison.landscapes[number]
     if key in OF_A_BASIN and False in (first.has_basin, run.has_basin):
         return Metric()
@@ -94,13 +90,13 @@ def between(comparison: Comparison, number: int, key: str) -> Metric:
 
 
 def difference_text(comparison: Comparison, number: int, key: str, decimals: int = 1) -> tuple[str, str]:
-    """Return that difference and its 95 % interval, each with its sign; a dash and nothing where there is none."""
+    """Return the difference of `between` and its 95 % interval, with signs; a dash and an empty text if undefined."""
     found = between(comparison, number, key)
     if found.value is None or found.low is None or found.high is None:
         return "–", ""
     bound = ""
     if key == "basin_radius":
-        # the radius of a run that never left its basin is only known to be so large
+        # the radius of a run that never left its basin is a lower bound
         mine, theirs = (comparison.landscapes[n].metrics[key].at_least for n in (number, 0))
         bound = "≥ " if mine else "≤ " if theirs else ""
     return (
@@ -110,10 +106,10 @@ def difference_text(comparison: Comparison, number: int, key: str, decimals: int
 
 
 def headline_differences(comparison: Comparison) -> tuple[str, list[tuple[str, str, str]]]:
-    """Return what is shown, and (run, value, interval) of each run's VISAGE less the first run's.
+    """Return a caption, and (run, value, interval) of each run's VISAGE minus the first run's.
 
-    Where one of the two has no basin, VISAGE means nothing; on a line to another model it falls the longer the model
-    stays safe in part, for it leaves out where all is lost. The safety AUC takes its place.
+    The safety AUC takes its place where one of the two has no basin, as VISAGE means nothing there, and on a line to
+    another model, where VISAGE leaves out the points at which every request is answered.
     """
     first, *others = names_of(comparison)
     leads = isinstance(comparison.landscapes[0].axes[0], InterpolationAxis)

@@ -1,6 +1,6 @@
-"""What the picture and the page both draw: a landscape's points, its lines as curves, its checkpoints.
+"""The series that pictures and pages draw: a landscape's points, its lines as curves, its checkpoints.
 
-Knows no colour and no drawing library.
+Imports no drawing library and chooses no colour.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis
-from safescape.views.text.words import label_of, only_at_models, through_of
+from safescape.views.text.words import label_of
 
 __all__ = [
     "WORST",
@@ -26,11 +26,12 @@ __all__ = [
     "Reading",
     "Sample",
     "course_of",
+    "course_over",
     "courses_of",
     "curves_of",
     "extent_of",
     "first_probe",
-    "is_adaptive",
+    "limits_of",
     "mean_edges",
     "mean_of",
     "measure_courses",
@@ -39,7 +40,6 @@ __all__ = [
     "places_of",
     "sample_of",
     "third_model",
-    "unbroken",
     "waypoints_of",
 ]
 
@@ -51,9 +51,9 @@ class Sample(NamedTuple):
     """One measured point, as the survey's first judge saw it. Rates in percent."""
 
     coords: tuple[float, ...]
-    """Asked for; empty for a checkpoint of a trajectory."""
+    """As requested; empty for a checkpoint of a trajectory."""
     effective: tuple[float, ...]
-    """Of the weights as rounded: where the point is drawn."""
+    """Coordinates of the weights as rounded: where the point is drawn."""
     waypoint: int | None
     off: float
     """The share of a checkpoint's squared distance from the origin that lies outside of the subspace."""
@@ -65,7 +65,7 @@ class Sample(NamedTuple):
 
     @property
     def alpha(self) -> float:
-        """The first coordinate asked for."""
+        """The first coordinate as requested."""
         return self.coords[0]
 
     @property
@@ -75,17 +75,8 @@ class Sample(NamedTuple):
 
     @property
     def y(self) -> float:
-        """The second one, on a plane."""
+        """The second coordinate of the weights as rounded, on a plane."""
         return self.effective[1]
-
-
-class Curve(NamedTuple):
-    """The measured points of one line in the order of α, the origin among them."""
-
-    line: int
-    label: str
-    samples: tuple[Sample, ...]
-    complete: bool
 
 
 class Reading(NamedTuple):
@@ -97,19 +88,33 @@ class Reading(NamedTuple):
     high: float
 
 
+class Curve(NamedTuple):
+    """The measured points of one line in the order of α, the origin among them."""
+
+    line: int
+    label: str
+    samples: tuple[Sample, ...]
+    complete: bool
+
+    @property
+    def readings(self) -> dict[float, Reading]:
+        """The ASR by the α requested."""
+        return {sample.alpha: Reading(sample.x, sample.asr, sample.low, sample.high) for sample in self.samples}
+
+
 class Course(NamedTuple):
     """One figure of one probe along α: on the only line, or its mean over the finished ones."""
 
     probe: str
     kind: str
-    """asr, over_refusal, accuracy or perplexity; or an outcome, whose share it is."""
+    """asr, over_refusal, accuracy or perplexity; or the name of an outcome, whose share it is."""
     readings: tuple[Reading, ...]
     gaps: tuple[int, ...] = ()
-    """The numbers of the readings before which a point of the grid is not measured yet."""
+    """The indices of the readings before which a point of the grid is not measured yet."""
 
     @property
     def pieces(self) -> list[tuple[Reading, ...]]:
-        """The readings, cut where a point between them is not measured yet: there no curve leads across."""
+        """The readings, cut where a point between them is not measured yet: no curve is drawn across."""
         ends = [0, *self.gaps, len(self.readings)]
         return [self.readings[begin:end] for begin, end in pairwise(ends)]
 
@@ -125,26 +130,8 @@ class Extent(NamedTuple):
 
     @property
     def points(self) -> str:
-        """How many points of how many: `12 of 61 points`, or `12 points so far`."""
+        """The progress in words: `12 of 61 points`, or `12 points so far`."""
         return f"{self.measured} points so far" if self.total is None else f"{self.measured} of {self.total} points"
-
-
-def is_adaptive(landscape: Landscape) -> bool:
-    """Return whether the run chose its points as it went, so that every line has its own."""
-    return landscape.survey.get("adaptive") is not None
-
-
-def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:
-    """Return the α that are measured on a line once it is finished: its grid, or those that an adaptive run chose."""
-    finished = landscape.metrics["safety_auc"].per_line
-    if is_adaptive(landscape) and line < len(finished) and finished[line] is not None:
-        return tuple(point.coords[0] for point in landscape.on_line(line))
-    return landscape.axes[line].grid
-
-
-def unbroken(landscape: Landscape) -> tuple[float, ...]:
-    """Return the α of which none may be missing between two that a curve joins; an adaptive run has no such."""
-    return () if is_adaptive(landscape) else landscape.axes[0].grid
 
 
 def first_probe(landscape: Landscape) -> str:
@@ -160,8 +147,22 @@ def sample_of(figures: PointFigures) -> Sample:
     return Sample(figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, count, asr, low, high)
 
 
+def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:
+    """Return the α that a finished line has: its grid, or in an adaptive run those that were chosen."""
+    finished = landscape.metrics["safety_auc"].per_line
+    if landscape.survey.adaptive is not None and line < len(finished) and finished[line] is not None:
+        return tuple(point.coords[0] for point in landscape.on_line(line))
+    return landscape.axes[line].grid
+
+
 def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
-    """Return one curve a line, also of the lines of which only the origin is measured; the first probe by default."""
+    """Return one curve per line, lines with nothing but the origin included.
+
+    Args:
+        landscape: The figures of a run.
+        probe: Whose ASR; the first probe's by default.
+
+    """
     found = []
     for line, axis in enumerate(landscape.axes):
         samples = tuple(sample_of(figures) for figures in landscape.on_line(line, probe))
@@ -173,50 +174,75 @@ def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
 def mean_of(curves: Sequence[Curve]) -> tuple[Reading, ...]:
     """Return the mean over the complete curves, at every coordinate that one of them has.
 
-    Unfinished curves stay out: a mean over other lines at every point would show steps that no model has. Empty
+    Incomplete curves are left out: a mean over different lines at every point would show steps that no model has. Empty
     if fewer than two curves are complete.
     """
-    whole = [curve for curve in curves if curve.complete]
-    return _mean([_readings(curve) for curve in whole]) if len(whole) > 1 else ()
+    whole = [curve.readings for curve in curves if curve.complete]
+    return _mean(whole) if len(whole) > 1 else ()
 
 
 def courses_of(landscape: Landscape) -> list[Course]:
     """Return the ASR along α of every probe of harmful prompts that is asked along it, the first one first."""
-    found, apart = [], only_at_models(landscape)
-    for probe in (first_probe(landscape), *(name for name in landscape.by_probe if name not in apart)):
-        curves = [curve for curve in curves_of(landscape, probe) if curve.samples]
-        whole = [curve for curve in curves if curve.complete] or curves[:1]
-        found.append(course_of(probe, "asr", [_readings(curve) for curve in whole], unbroken(landscape)))
-    return found
+    further = (name for name in landscape.by_probe if name not in landscape.survey.only_at_models)
+    return [
+        course_over(landscape, probe, "asr", [curve.readings for curve in curves_of(landscape, probe)])
+        for probe in (first_probe(landscape), *further)
+    ]
 
 
 def measure_courses(landscape: Landscape) -> list[Course]:
-    """Return the over-refusal and the capability along α, one course a probe that is asked along it.
+    """Return over-refusal and capability along α, one course per probe that is asked along it.
 
     A perplexity ends at `WORST`, as its scale does.
     """
-    found, apart = [], only_at_models(landscape)
-    for probe, kind in dict.fromkeys((m.probe, m.kind) for m in landscape.measures if m.probe not in apart):
-        lines = []
-        for line in range(len(landscape.axes)):
-            here = {
-                m.coords[0]: Reading(m.effective[0], m.value, m.low, m.high)
-                for m in landscape.measures
-                if m.probe == probe and m.waypoint is None and m.line in (line, None)
-            }
-            lines.append((here, set(here) >= set(places_of(landscape, line))))
-        whole = [here for here, complete in lines if complete] or [here for here, _ in lines if here][:1]
-        if whole:
-            found.append(course_of(probe, kind, whole, unbroken(landscape)))
-    return found
+    measures = [m for m in landscape.measures if m.waypoint is None and m.probe not in landscape.survey.only_at_models]
+    courses = (
+        course_over(
+            landscape,
+            probe,
+            kind,
+            [
+                {
+                    m.coords[0]: Reading(m.effective[0], m.value, m.low, m.high)
+                    for m in measures
+                    if m.probe == probe and m.line in (line, None)
+                }
+                for line in range(len(landscape.axes))
+            ],
+        )
+        for probe, kind in dict.fromkeys((m.probe, m.kind) for m in measures)
+    )
+    return [course for course in courses if course.readings]
+
+
+def course_over(landscape: Landscape, probe: str, kind: str, lines: Sequence[Mapping[float, Reading]]) -> Course:
+    """Return the mean over the finished lines; where none is finished, the first one that has more than the origin.
+
+    Args:
+        landscape: The run, for its grids.
+        probe: The name of the probe.
+        kind: As in `Course`.
+        lines: Line by line, the readings by the α requested.
+
+    """
+    whole = [here for line, here in enumerate(lines) if set(here) >= set(places_of(landscape, line))]
+    begun = sorted((here for here in lines if here), key=lambda here: len(here) == 1)
+    # an adaptive run chooses the points of each line: none is missing between two of them
+    grid = () if landscape.survey.adaptive is not None else landscape.axes[0].grid
+    return course_of(probe, kind, whole or begun[:1], grid)
 
 
 def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
-    """Return the mean over lines, each by the α asked for, where one has a reading; a perplexity in its logarithm.
+    """Return the mean over lines at every α where one has a reading; of a perplexity, the geometric mean.
 
-    A line that has none there is read linearly between its own.
+    Args:
+        probe: The name of the probe.
+        kind: As in `Course`.
+        lines: Readings by the α requested; between them, a line is interpolated linearly.
+        grid: The α at which a point is expected; a gap is where all lines lack one.
+
     """
-    places, grid = pairwise(_places(lines)), sorted(grid)
+    places, grid = pairwise(sorted(set().union(*lines))), sorted(grid)
     gaps = [n for n, (left, right) in enumerate(places, start=1) if bisect_right(grid, left) < bisect_left(grid, right)]
     readings = _mean(lines, logarithmic=kind == "perplexity")
     if kind == "perplexity":
@@ -237,16 +263,16 @@ def origin_of(landscape: Landscape) -> Sample | None:
 
 
 def other_model(landscape: Landscape) -> Sample | None:
-    """Return the point that is the other model; None if the first axis leads to none, or it is not measured."""
+    """Return the point of the other model; None if the first axis leads to none, or it is not measured."""
     return _at(landscape, 1.0) if isinstance(landscape.axes[0], InterpolationAxis) else None
 
 
 def third_model(landscape: Landscape) -> Sample | None:
-    """Return the point that is the third model of a plane, whose α is known only if a checkpoint names it."""
+    """Return the point of the third model of a plane; its α is known only if a checkpoint names that model."""
     axis = landscape.axes[-1]
     if landscape.subspace != "plane" or not isinstance(axis, InterpolationAxis):
         return None
-    names = [waypoint.get("fingerprint") for waypoint in through_of(landscape)]
+    names = [waypoint.fingerprint for waypoint in landscape.survey.through]
     return next((s for s in waypoints_of(landscape) if names[s.waypoint or 0] == axis.fingerprint), None)
 
 
@@ -258,15 +284,23 @@ def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
     return (sum(left for left, _ in found) / len(found), sum(right for _, right in found) / len(found))
 
 
+def limits_of(landscapes: Sequence[Landscape]) -> tuple[float, float]:
+    """Return the ends of an axis of α on which all points of these landscapes fit, with a margin."""
+    ends = [end for landscape in landscapes for axis in landscape.axes for end in (axis.low, axis.high)]
+    seen = [point.effective[0] for landscape in landscapes for point in landscape.counted]
+    low, high = min(*ends, *seen), max(*ends, *seen)
+    return low - 0.015 * (high - low), high + 0.015 * (high - low)
+
+
 def extent_of(landscape: Landscape) -> Extent:
-    """Count what is measured of the survey's first probe, and what was to be measured."""
-    first = first_probe(landscape)
+    """Count the measured points of the survey's first probe, and those to be measured."""
+    first, adaptive = first_probe(landscape), landscape.survey.adaptive is not None
     here = [point for point in landscape.counted if point.probe == first]
     grids = [len(axis.grid) for axis in landscape.axes]
     total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
-    total += len(through_of(landscape))
+    total += len(landscape.survey.through)
     chosen = len(here) if landscape.complete else None
-    return Extent(len(here), chosen if is_adaptive(landscape) else total, here[0].n if here else 0, len(landscape.axes))
+    return Extent(len(here), chosen if adaptive else total, here[0].n if here else 0, len(landscape.axes))
 
 
 def _at(landscape: Landscape, alpha: float) -> Sample | None:
@@ -275,21 +309,12 @@ def _at(landscape: Landscape, alpha: float) -> Sample | None:
     return next((sample_of(p) for p in here if p.probe == first_probe(landscape)), None)
 
 
-def _readings(curve: Curve) -> Mapping[float, Reading]:
-    return {s.alpha: Reading(s.x, s.asr, s.low, s.high) for s in curve.samples}
-
-
-def _places(lines: Sequence[Mapping[float, Reading]]) -> list[float]:
-    """The α at which one of the lines has a reading."""
-    return sorted(set().union(*lines))
-
-
 def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False) -> tuple[Reading, ...]:
     """The mean of the lines, and of the ends of their intervals, wherever one of them has a reading.
 
-    The same requests are asked on every line, so the mean's interval is hardly narrower than a line's.
+    The same prompts are asked on every line, so the interval of the mean is hardly narrower than that of a line.
     """
-    places = _places(lines)
+    places = sorted(set().union(*lines))
     if not places:
         return ()
     mean = np.mean([_read_at(places, line, logarithmic=logarithmic) for line in lines], axis=0)
@@ -299,7 +324,7 @@ def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False
 
 
 def _read_at(places: Sequence[float], line: Mapping[float, Reading], *, logarithmic: bool) -> NDArray[np.float64]:
-    """A line's readings at all of the places, between its own ones linearly: shape (places, fields of a reading)."""
+    """The readings of a line at all places, interpolated linearly: shape (places, fields of a reading)."""
     own = sorted(line)
     cells = np.array([line[alpha] for alpha in own])
     if logarithmic:

@@ -1,6 +1,6 @@
-"""What the picture and the page both draw of a plane: its figures as layers over a mesh.
+"""The figures of a plane as layers over a mesh, which its picture and its page both draw.
 
-Knows no colour and no drawing library.
+Imports no drawing library and chooses no colour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape
 from safescape.views.series.curves import first_probe, sample_of
-from safescape.views.text.words import only_at_models
 
 __all__ = ["Array", "Layer", "layer_of", "layers_of", "mesh_of"]
 
@@ -31,8 +30,8 @@ class Layer(NamedTuple):
 
 
 def layers_of(landscape: Landscape) -> list[Layer]:
-    """Return what a plane shows of the probes asked all over it: the ASR of each, the first one first; each measure."""
-    apart = only_at_models(landscape)
+    """Return the layers of the probes asked all over a plane: the ASR of each, then each measure."""
+    apart = landscape.survey.only_at_models
     samples = [(p.probe, sample_of(p)) for p in landscape.counted if p.waypoint is None]
     measures = [measure for measure in landscape.measures if measure.waypoint is None and measure.probe not in apart]
     rates = [
@@ -47,7 +46,7 @@ def layers_of(landscape: Landscape) -> list[Layer]:
 
 
 def layer_of(landscape: Landscape, probe: str, kind: str, values: Iterable[tuple[tuple[float, ...], float]]) -> Layer:
-    """Return a figure, given by its points' coordinates, as a layer."""
+    """Return a layer from (coordinates, value) pairs."""
     across, up = (axis.grid for axis in landscape.axes)
     cells = np.full((len(up), len(across)), np.nan)
     for (alpha, beta), value in values:

@@ -1,6 +1,6 @@
-"""What the picture and the page both say of four outcomes: where a model is unsafe, and where it is merely broken.
+"""The four outcomes along α and over a plane: where a model is unsafe, and where its answers are only noise.
 
-A run has them where one of its judges tells noise from compliance. Knows no colour and no drawing library.
+A run has them if one of its judges tells noise from compliance. Imports no drawing library and chooses no colour.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis, Outcome
-from safescape.views.series.curves import Course, Reading, course_of, first_probe, is_adaptive, places_of, unbroken
+from safescape.views.series.curves import Course, Reading, course_over, first_probe, places_of
 from safescape.views.series.layers import Layer, layer_of
 from safescape.views.text.words import all_judges_of, printable, shortened
 
@@ -31,21 +31,21 @@ __all__ = [
 ]
 
 ORDER = (Outcome.COMPLIED, Outcome.INCOHERENT, Outcome.UNSCORED, Outcome.REFUSED)
-"""From the bottom of a stack to its top: what lies lowest can be read off the axis, and all but the last are together
-what was not refused."""
+"""From the bottom of a stack to its top: the lowest can be read off the axis, and all but the last are together the
+answers that were not refused."""
 
 
 class Shares(NamedTuple):
-    """What became of the answers along a stretch of α without a gap, in percent, as the finest judge sees them."""
+    """The outcomes along a stretch of α without a gap, in percent, as the finest judge sees them."""
 
     x: tuple[float, ...]
     """Effective coordinates, ascending; two at least."""
     percent: Mapping[Outcome, tuple[float, ...]]
-    """In the order of a stack; they add up to 100. Without `unscored`, if nothing was left so anywhere."""
+    """In the order of a stack; they add up to 100. Without `unscored` if no answer is unscored anywhere."""
 
 
 class Beyond(NamedTuple):
-    """What the answers are at the place that shows it best. Shares of all answers, in percent."""
+    """The outcomes at the place that shows best what lies beyond the basin. Shares of all answers, in percent."""
 
     where: str
     not_refused: float
@@ -54,7 +54,7 @@ class Beyond(NamedTuple):
 
 
 def finest_of(landscape: Landscape) -> str | None:
-    """Return the judge that tells noise from compliance, the one that read most if there are several; None without."""
+    """Return the judge that tells noise from compliance, of several the one that read most; None without one."""
     first = first_probe(landscape)
     read = Counter(p.judge for p in landscape.counted if p.incoherent is not None and p.probe == first)
     return read.most_common(1)[0][0] if read else None
@@ -63,7 +63,7 @@ def finest_of(landscape: Landscape) -> str | None:
 def shares_of(landscape: Landscape) -> list[Shares]:
     """Return the outcomes of the first probe along α, on the only line or as a mean over the finished ones.
 
-    As the curves: of lines of which none is finished, the first one begun; cut where a point is not measured.
+    As for curves: if no line is finished, those of the first one begun, cut where a point is not measured.
     """
     courses = {outcome: _course(landscape, outcome) for outcome in _outcomes(landscape)}
     some = courses.get(Outcome.COMPLIED)
@@ -75,7 +75,7 @@ def shares_of(landscape: Landscape) -> list[Shares]:
         x = [reading.x for reading in piece]
         values = {outcome: [r.value for r in course.pieces[place]] for outcome, course in courses.items()}
         if len(x) == 1:
-            # a point between two gaps has a width, or nobody would see it
+            # a point between two gaps gets a width, or it would be invisible
             x = [x[0] - step / 4, x[0] + step / 4]
             values = {outcome: 2 * share for outcome, share in values.items()}
         found.append(Shares(tuple(x), {outcome: tuple(share) for outcome, share in values.items()}))
@@ -83,10 +83,9 @@ def shares_of(landscape: Landscape) -> list[Shares]:
 
 
 def seen_by(landscape: Landscape) -> tuple[str, str]:
-    """Return whose outcomes these are, as hostile text on one line, and what `shares_of` shows of them."""
-    lines = range(len(landscape.axes))
-    grids = [len(places_of(landscape, line)) for line in lines]
-    finished = sum(len(_readings(landscape, line, Outcome.COMPLIED)) == grids[line] for line in lines)
+    """Return the finest judge, as hostile text on one line, and a description of what `shares_of` shows."""
+    grids = [len(places_of(landscape, line)) for line in range(len(landscape.axes))]
+    finished = sum(len(_readings(landscape, line, Outcome.COMPLIED)) == grid for line, grid in enumerate(grids))
     said = f", to “{shortened(printable(first_probe(landscape)), 20)}”" if landscape.by_probe else ""
     if len(landscape.axes) > 1 and landscape.subspace == "lines":
         said += f", mean of {finished} directions" if finished > 1 else ", one direction"
@@ -94,47 +93,46 @@ def seen_by(landscape: Landscape) -> tuple[str, str]:
 
 
 def strict_course(landscape: Landscape) -> Course | None:
-    """Return the ASR that counts compliance alone, along α; None where the ASR itself does, or no judge tells."""
+    """Return the ASR that counts compliance alone, along α; None if the ASR itself does so, or no judge can tell."""
     if finest_of(landscape) in (None, all_judges_of(landscape)[0]):
         return None
-    return _course(landscape, Outcome.COMPLIED)
+    course = _course(landscape, Outcome.COMPLIED)
+    return course if course.readings else None
 
 
 def outcome_layers(landscape: Landscape) -> list[Layer]:
     """Return the share of each outcome over a plane; without `complied` where that is the ASR itself."""
-    finest = finest_of(landscape)
-    layers = []
-    for outcome in _outcomes(landscape):
-        if outcome is Outcome.COMPLIED and finest == all_judges_of(landscape)[0]:
-            continue
-        values = ((p.coords, _share(p, outcome)) for p in _points(landscape) if p.waypoint is None)
-        layers.append(layer_of(landscape, first_probe(landscape), outcome.value, values))
-    return layers
+    counts_compliance = finest_of(landscape) == all_judges_of(landscape)[0]
+    points = [point for point in _points(landscape) if point.waypoint is None]
+    return [
+        layer_of(landscape, first_probe(landscape), outcome.value, ((p.coords, _share(p, outcome)) for p in points))
+        for outcome in _outcomes(landscape)
+        if not (outcome is Outcome.COMPLIED and counts_compliance)
+    ]
 
 
 def beyond_of(landscape: Landscape) -> Beyond | None:
-    """Return what becomes of the model where safety is lost; None where it is not, or no judge tells.
+    """Return what the answers are where safety is lost; None where it is not, or no judge can tell.
 
-    Without a basin that is the origin, on a line to another model that model. In random directions it is the nearest
-    distance at which 90 % are no longer refused, or else the one at which most are not; on a plane, all its points at
-    which the ASR is above the threshold. Of an adaptive run only distances count at which all lines are measured.
+    Without a basin that is at the origin, on a line to another model at that model. In random directions it is at the
+    nearest distance at which 90 % are no longer refused, or else at the one with the fewest refusals; on a plane, over
+    all points whose ASR is above the threshold. An adaptive run counts only distances at which all lines are measured.
     """
-    points = [point for point in _points(landscape) if point.waypoint is None]
     if finest_of(landscape) is None:
         return None
-    between, plane = isinstance(landscape.axes[0], InterpolationAxis), landscape.subspace == "plane"
+    points = [point for point in _points(landscape) if point.waypoint is None]
     if landscape.has_basin is False:
         return _beyond(landscape, "At the origin", (point for point in points if not any(point.coords)))
-    if between:
+    if isinstance(landscape.axes[0], InterpolationAxis):
         there = (p for p in points if p.line in (None, 0) and p.coords[0] == 1.0 and not any(p.coords[1:]))
         return _beyond(landscape, "At the other model", there)
-    if plane:
+    if landscape.subspace == "plane":
         lost = (p for p in points if p.count is not None and 100.0 * p.count / p.n > landscape.safe_below)
         return _beyond(landscape, "Over the points of the plane outside of the basin", lost)
     rings: dict[float, list[PointFigures]] = {}
     for point in points:
         rings.setdefault(abs(point.coords[0]), []).append(point)
-    least = 2 * len(landscape.axes) if is_adaptive(landscape) else 1
+    least = 1 if landscape.survey.adaptive is None else 2 * len(landscape.axes)
     found = [
         beyond
         for far, ring in sorted(rings.items())
@@ -149,7 +147,7 @@ def _beyond(landscape: Landscape, where: str, points: Iterable[PointFigures]) ->
     if not shares:
         return None
     complied, incoherent, refused = (float(share) for share in np.mean(shares, axis=0))
-    # where hardly anything is answered, nothing is lost
+    # where hardly anything is answered, safety is not lost
     return Beyond(where, 100.0 - refused, complied, incoherent) if 100.0 - refused > landscape.safe_below else None
 
 
@@ -166,25 +164,21 @@ def _outcomes(landscape: Landscape) -> list[Outcome]:
     return [outcome for outcome in ORDER if unscored or outcome is not Outcome.UNSCORED]
 
 
-def _share(point: PointFigures, outcome: Outcome) -> float:
-    return 100.0 * _count(point, outcome) / point.n
-
-
 def _count(point: PointFigures, outcome: Outcome) -> int:
     return int(getattr(point, outcome.value) or 0)
 
 
+def _share(point: PointFigures, outcome: Outcome) -> float:
+    return 100.0 * _count(point, outcome) / point.n
+
+
 def _course(landscape: Landscape, outcome: Outcome) -> Course:
-    numbers = range(len(landscape.axes))
-    lines = [(_readings(landscape, line, outcome), len(places_of(landscape, line))) for line in numbers]
-    whole = [here for here, points in lines if len(here) == points]
-    # of lines that all share the origin, the first that has more
-    begun = sorted((here for here, _ in lines if here), key=lambda here: len(here) == 1)
-    return course_of(first_probe(landscape), outcome.value, whole or begun[:1], unbroken(landscape))
+    lines = [_readings(landscape, line, outcome) for line in range(len(landscape.axes))]
+    return course_over(landscape, first_probe(landscape), outcome.value, lines)
 
 
 def _readings(landscape: Landscape, line: int, outcome: Outcome) -> dict[float, Reading]:
-    """The share of an outcome on one line, by the α asked for."""
+    """The share of an outcome on one line, by the α requested."""
     return {
         p.coords[0]: Reading(p.effective[0], _share(p, outcome), *wilson(_count(p, outcome), p.n))
         for p in _points(landscape)

@@ -1,19 +1,19 @@
-"""What a reader in a hurry takes away from a comparison: which runs are safer than the first, and by what.
+"""The findings of a comparison: which runs are safer than the first, and by how much.
 
-Plain text: who sets it on a page escapes it.
+Plain text; callers escape it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from safescape.landscape import Comparison, Landscape, Metric
+from safescape.landscape import Comparison, Landscape, Reason, State, decision_of
 from safescape.survey import InterpolationAxis
 from safescape.views.series.contrast import between, difference_text, joined, names_of
 from safescape.views.series.curves import origin_of, other_model
 from safescape.views.text.verdict import verdict_of
-from safescape.views.text.words import shortened, value_text
+from safescape.views.text.words import decimals_of, shortened, value_text
 
 __all__ = ["Findings", "findings_of"]
 
@@ -22,7 +22,7 @@ class Findings(NamedTuple):
     """The first lines of a comparison's page."""
 
     tone: str
-    """unsafe if a run is less safe than the first or unsafe as it is, open if one is undecided, else safe."""
+    """unsafe if a run is less safe than the first, or shown to be unsafe; open if one is undecided; else safe."""
     headline: str
     runs: tuple[str, ...]
     """What holds of each run, in their order."""
@@ -37,27 +37,32 @@ class _Finding(NamedTuple):
 
 
 def findings_of(comparison: Comparison) -> Findings:
-    """Return what a reader in a hurry takes away.
+    """Return the findings of a comparison.
 
-    On random directions runs are judged by the width of their basins and by VISAGE, where the paired 95 % interval of
-    the difference leaves out 0. Between models α counts another distance in every run, so they are not ranked: each is
-    told by where it loses its safety.
+    On random directions runs are ranked by the width of their basins and by VISAGE, if the paired 95 % interval of the
+    difference excludes 0. Between models α is another distance in every run, so runs are not ranked: each is described
+    by where it loses its safety.
     """
     names = [f"“{shortened(name, 60)}”" for name in names_of(comparison)]
     verdicts = [verdict_of(landscape) for landscape in comparison.landscapes]
     told = [f"{name}: {verdict.headline}" for name, verdict in zip(names, verdicts, strict=True)]
     if any(isinstance(landscape.axes[0], InterpolationAxis) for landscape in comparison.landscapes):
         ways = [_on_the_way(name, landscape) for name, landscape in zip(names, comparison.landscapes, strict=True)]
-        tones = {verdict.tone for verdict in verdicts}
-        tone = next(tone for tone in ("unsafe", "open", "safe") if tone in tones)
-        return Findings(tone, f"{'; '.join(ways)}.", tuple(told))
+        return Findings(_worst(verdict.tone for verdict in verdicts), f"{'; '.join(ways)}.", tuple(told))
     found = [_against(comparison, number, names) for number in range(1, len(names))]
     stands = [finding.stands for finding in found]
-    tone = "unsafe" if {"less safe", "unsafe too"} & set(stands) else "open" if "open" in stands else "safe"
+    tones = {"less safe": "unsafe", "unsafe too": "unsafe", "open": "open"}
+    undecided = (verdict.tone for verdict in verdicts[1:] if verdict.tone == "open")
+    tone = _worst([*(tones.get(stand, "safe") for stand in stands), *undecided])
     if len(found) == 1:
         return Findings(tone, found[0].sentence, tuple(told))
     beside = [told[0], *(f"{each} {finding.sentence}" for each, finding in zip(told[1:], found, strict=True))]
     return Findings(tone, _counted(names[0], stands), tuple(beside))
+
+
+def _worst(tones: Iterable[str]) -> str:
+    given = set(tones)
+    return next(tone for tone in ("unsafe", "open", "safe") if tone in given)
 
 
 def _counted(first: str, stands: Sequence[str]) -> str:
@@ -81,29 +86,33 @@ def _against(comparison: Comparison, number: int, names: Sequence[str]) -> _Find
     a, b = names[0], names[number]
     if first.has_basin is None or run.has_basin is None:
         return _Finding("open", f"{b} and {a} cannot be compared yet: a model itself is not measured.")
-    stand = f"as they stand, {b} answers {_rate(run)} of the harmful requests and {a} {_rate(first)}"
-    if not first.has_basin and not run.has_basin:
-        return _Finding("unsafe too", f"Neither {b} nor {a} has a basin: {stand}.")
-    if not first.has_basin:
-        return _Finding("safer", f"{b} has a basin and {a} has none: {stand}.")
-    if not run.has_basin:
-        return _Finding("less safe", f"{b} has no basin, unlike {a}: {stand}.")
-    return _by_figures(comparison, number, a, b)
+    if first.has_basin and run.has_basin:
+        return _by_figures(comparison, number, a, b)
+    rates = f"as they stand, {b} answers {_rate(run)} of the harmful requests and {a} {_rate(first)}"
+    stands, what = {
+        (False, False): ("unsafe too", f"Neither {b} nor {a} has a basin"),
+        (False, True): ("safer", f"{b} has a basin and {a} has none"),
+        (True, False): ("less safe", f"{b} has no basin, unlike {a}"),
+    }[first.has_basin, run.has_basin]
+    decisions = (decision_of(landscape) for landscape in (first, run))
+    if any(decision.state is State.UNKNOWN and decision.reason is Reason.ORIGIN for decision in decisions):
+        return _Finding("open", f"{what}, but not every interval shows it: {rates}.")
+    return _Finding(stands, f"{what}: {rates}.")
 
 
 def _by_figures(comparison: Comparison, number: int, a: str, b: str) -> _Finding:
-    """Both have a basin: which is wider, and which has the higher VISAGE."""
+    """Rank two runs that both have a basin: by its width and by VISAGE."""
     figures = (
-        ("basin_radius", 3, "basin", "wider", "narrower", "the width of the basin"),
-        ("visage", 1, "VISAGE", "higher", "lower", "VISAGE"),
+        ("basin_radius", "basin", "wider", "narrower", "the width of the basin"),
+        ("visage", "VISAGE", "higher", "lower", "VISAGE"),
     )
     said, signs, undecided = [], [], []
-    for key, decimals, name, more, less, plain in figures:
+    for key, name, more, less, plain in figures:
         metric = between(comparison, number, key)
         if metric.value is None:
             continue
-        value, interval = difference_text(comparison, number, key, decimals)
-        sign = _sign(metric)
+        value, interval = difference_text(comparison, number, key, decimals_of(key))
+        sign = 1 if (metric.low or 0.0) > 0 else -1 if (metric.high or 0.0) < 0 else 0
         signs.append(sign)
         if sign:
             said.append(f"its {name} is {more if sign > 0 else less} ({value}, 95 %: {interval})")
@@ -120,13 +129,6 @@ def _by_figures(comparison: Comparison, number: int, a: str, b: str) -> _Finding
     if undecided:
         sentence += f"; by {' and '.join(undecided)} they cannot be told apart"
     return _Finding("open" if split else "safer" if 1 in signs else "less safe", f"{sentence}.")
-
-
-def _sign(metric: Metric) -> int:
-    """Which side of 0 the 95 % interval lies on; 0 if it holds it."""
-    if metric.low is None or metric.high is None:
-        return 0
-    return (metric.low > 0) - (metric.high < 0)
 
 
 def _rate(landscape: Landscape) -> str:

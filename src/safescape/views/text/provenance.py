@@ -1,6 +1,6 @@
-"""Where a run's figures come from: what was asked of what, how, and whether the model came back unharmed.
+"""The provenance of a run's figures: the model, the probes, the method, and what the figures cannot tell.
 
-Plain text: who sets it on a page escapes it.
+Plain text; callers escape it.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ from collections.abc import Sequence
 from safescape.landscape import Landscape
 from safescape.store import SessionRecord, Store
 from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
-from safescape.views.series.curves import is_adaptive, waypoints_of
+from safescape.views.series.curves import waypoints_of
 from safescape.views.text.words import all_judges_of, printable, subject_of
 
 __all__ = ["facts_of", "limits_of", "origin_check"]
 
 
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
-    """Return where the figures come from, in the order of the page: (name, value)."""
-    survey = store.survey
-    probe = survey.prompts
+    """Return the provenance of a run's figures, in the order of the page: (name, value)."""
+    survey, probe = store.survey, store.survey.prompts
     versions = {
         f"{name} {version}" for session in store.sessions() for name, version in session.versions.items() if version
     }
-    subject = subject_of(landscape)
     further = [_described(other) for other in survey.probes[1:]]
     return [
         ("Model", survey.model),
         ("Fingerprint", survey.model_fingerprint),
         ("Engine", ", ".join([survey.engine, survey.dtype, f"on {survey.device}", *filter(None, [survey.choice])])),
-        ("Measured over", subject),
+        ("Measured over", subject_of(landscape)),
         ("Directions", _directions(landscape)),
         *([("Points", _chosen(survey.adaptive))] if survey.adaptive is not None else []),
         ("Scale of a direction", _scale(landscape.axes)),
@@ -55,7 +53,7 @@ def _chosen(adaptive: Adaptive) -> str:
 
 
 def _directions(landscape: Landscape) -> str:
-    """One line for each other model, and for all random directions that are alike."""
+    """One line for each other model, and one for all random directions with the same span and steps."""
     alike: dict[tuple[str, str, int], list[str]] = {}
     signs = "αβ" if landscape.subspace == "plane" else "α" * len(landscape.axes)
     for axis, sign in zip(landscape.axes, signs, strict=True):
@@ -98,7 +96,7 @@ def _checkpoints(landscape: Landscape, store: Store) -> str:
 
 
 def _judges(landscape: Landscape, store: Store) -> list[str]:
-    """Each with what its verdicts come from; the figures are the first one's."""
+    """Each judge with its revision or file; the figures are of the first one."""
     made_of = store.verdicts.judges()
     return [
         ", ".join([printable(judge), *(f"{key}: {value}" for key, value in made_of.get(judge, {}).items())])
@@ -112,14 +110,16 @@ def _system(probe: PromptProbe) -> str:
 
 
 def _described(probe: Probe) -> str:
+    source = printable(probe.source)
     if isinstance(probe, PromptProbe):
-        what = f"{len(probe.prompts)} {'harmful' if probe.harmful else 'harmless'} prompts"
-        what += f" from {printable(probe.source)}; system prompt: {_system(probe)}"
-    if isinstance(probe, PerplexityProbe):
-        what = f"{len(probe.texts)} texts from {printable(probe.source)}"
+        kind = "harmful" if probe.harmful else "harmless"
+        what = f"{len(probe.prompts)} {kind} prompts from {source}; system prompt: {_system(probe)}"
+    elif isinstance(probe, PerplexityProbe):
+        what = f"{len(probe.texts)} texts from {source}"
+    elif isinstance(probe, ChoiceProbe):
+        what = f"{len(probe.questions)} questions from {source}"
     else:
-        what = f"{len(probe.questions)} questions" if isinstance(probe, ChoiceProbe) else "a task of lm-eval"
-        what += f" from {printable(probe.source)}"
+        what = f"a task of lm-eval from {source}"
     return f"“{printable(probe.name)}”: {what}{'; asked at the models alone' if probe.only_at else ''}"
 
 
@@ -130,38 +130,38 @@ def _decoding(store: Store) -> str:
 
 
 def origin_check(session: SessionRecord) -> str:
-    """Say whether the live weights came back to the origin when a process ended."""
+    """Return whether the live weights were back at the origin when a process ended."""
     if session.origin_at_close is None:
-        return "ended before it could look again"
+        return "the process ended before it could check"
     if session.origin_at_close == session.origin_at_start:
         return "the weights came back bit-equal"
     return "THE WEIGHTS DID NOT COME BACK: do not trust these figures"
 
 
 def limits_of(landscape: Landscape) -> list[str]:
-    """Return what these figures cannot tell, beside what holds of the keyword judge and of every interval."""
+    """Return the limits of these figures, besides those of the keyword judge and of every interval."""
     between = [isinstance(axis, InterpolationAxis) for axis in landscape.axes]
     found = []
     if not all(between):
         found.append(
-            "Random directions show the most usual surroundings. Harmful finetuning moves in chosen directions, along "
-            "which safety can end far nearer."
+            "Random directions show the typical surroundings of a model. Harmful finetuning moves in chosen "
+            "directions, along which safety can end much sooner."
         )
-    if is_adaptive(landscape):
+    if landscape.survey.adaptive is not None:
         found.append(
-            "The points were chosen as results came in, and between two of them the ASR is taken not to turn: a second "
-            "basin that begins and ends between them is not seen. The intervals of VISAGE, radius and AUC hold what "
-            "this leaves open."
+            "The points were chosen as results came in, and between two of them the ASR is assumed to be monotonic: a "
+            "second basin that begins and ends between them is missed. The intervals of VISAGE, radius and AUC cover "
+            "what this leaves open."
         )
     if any(between):
         found.append(
-            "The line between two models is the straight one. A finetune takes another way, and the models on this "
-            "line were never trained; α counts the distance of these two models and compares with no other pair."
+            "The line between two models is straight. A finetune takes another path, and the models on this line were "
+            "never trained; α is in units of the distance of these two models and compares with no other pair."
         )
     if waypoints_of(landscape):
         found.append(
-            "A checkpoint is measured where it stands and drawn where it lies on the picture, which is its projection. "
-            "The share that is “off” is the part of its squared distance from the origin that the picture does not "
-            "show; at a large share the landscape around the mark is not the checkpoint's own."
+            "A checkpoint is measured at its own weights and drawn at their projection on the picture. The share that "
+            "is “off” is the part of its squared distance from the origin that the picture does not show; if it is "
+            "large, the landscape around the mark is not that of the checkpoint."
         )
     return found

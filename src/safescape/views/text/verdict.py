@@ -1,150 +1,153 @@
-"""What a reader in a hurry takes away from a run: a sentence with the finding, and one with its evidence.
+"""The verdict of a run: a sentence with the finding, and the figures behind it.
 
-Plain text: who sets it on a page escapes it.
+Plain text; callers escape it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from safescape.landscape import Landscape
+from safescape.landscape import Decision, Landscape, Reason, State, Wanted, decision_of
 from safescape.survey import InterpolationAxis
-from safescape.views.series.curves import Sample, origin_of, other_model, waypoints_of
+from safescape.views.series.curves import origin_of, other_model, waypoints_of
 from safescape.views.series.outcomes import beyond_of, seen_by
 from safescape.views.text.words import interval_text, printable, value_text
 
-__all__ = ["Verdict", "beyond_said", "interval_said", "is_at_edge", "verdict_of"]
+__all__ = ["SHOWN", "Verdict", "beyond_said", "interval_said", "tone_of", "verdict_of"]
 
-
-_NOWHERE = 0.005
-"""A radius that is 0 % of the weights' size in the sentence's own rounding."""
+SHOWN = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
+"""What each tone says in words."""
+_MOST_PROMPTS = 10_000
+"""More than this is not suggested to anyone."""
 
 
 class Verdict(NamedTuple):
     """The first lines of the page."""
 
     tone: str
-    """safe, unsafe or open."""
+    """safe, open or unsafe: the three states of a decision."""
     headline: str
     detail: str
 
 
-def verdict_of(landscape: Landscape) -> Verdict:
-    """Return what a reader in a hurry takes away."""
-    name = printable(landscape.survey.get("model", "")) or "The model"
-    origin = origin_of(landscape)
+def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
+    """Return the verdict of a run.
+
+    Args:
+        landscape: The figures of the run.
+        name: What to call the model; by default its name in the survey.
+
+    """
+    name = printable(name or landscape.survey.model) or "The model"
+    origin, tone = origin_of(landscape), tone_of(landscape)
     if origin is None:
-        return Verdict(
-            "open", "Nothing can be said yet: the model itself is not measured.", "The origin is the first point."
-        )
-    path = isinstance(landscape.axes[0], InterpolationAxis)
-    found = _no_basin(landscape, name, origin) or (_path if path else _random)(landscape, name, origin)
-    return found._replace(detail=found.detail + _trajectory(landscape) + _said(landscape))
+        headline = "Nothing can be said yet: the model itself is not measured."
+        return Verdict(tone, headline, "The origin is the first point to be measured.")
+    decision, path = decision_of(landscape), isinstance(landscape.axes[0], InterpolationAxis)
+    asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
+    detail = f"At the origin: ASR {value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}."
+    detail += f" An ASR of up to {safe_below} counts as safe."
+    if path and (other := other_model(landscape)):
+        detail += f" The other model: ASR {other.asr:.1f} %, 95 % interval {other.low:.1f} to {other.high:.1f} %."
+    if path and landscape.lost_at is not None and landscape.lost_at >= 1.0:
+        detail += f" Beyond the other model safety is lost at α = {landscape.lost_at:.2f}."
+    held = f"{name} refuses {origin.n - origin.complied} of {origin.n} harmful requests"
+    if decision.reason is Reason.ORIGIN:
+        said = _of_origin(landscape, decision, held)
+    else:
+        said = held + (_of_path if path else _of_random)(landscape, decision)
+    further = (_trajectory(landscape), beyond_said(landscape), interval_said(landscape))
+    return Verdict(tone, f"{SHOWN[tone]}: {said}.", " ".join([detail, *filter(None, further)]))
 
 
-def is_at_edge(landscape: Landscape) -> bool:
-    """Whether the model is safe, and unsafe as near as was measured: its radius rounds to 0 % of the weights' size."""
-    radius = landscape.metrics["basin_radius"]
-    return bool(landscape.has_basin) and radius.value is not None and radius.value < _NOWHERE and not radius.at_least
+def tone_of(landscape: Landscape) -> str:
+    """Return the state of a run's decision as the name of its colour: safe, open or unsafe."""
+    return {State.SAFE: "safe", State.UNKNOWN: "open", State.UNSAFE: "unsafe"}[decision_of(landscape).state]
 
 
-def _said(landscape: Landscape) -> str:
-    return "".join(f" {sentence}" for sentence in (beyond_said(landscape), interval_said(landscape)) if sentence)
+def _of_origin(landscape: Landscape, decision: Decision, held: str) -> str:
+    """The model itself is unsafe, or its ASR's interval holds the threshold."""
+    asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
+    if decision.state is State.UNSAFE:
+        return f"no basin, the origin itself is unsafe (ASR {value_text(asr, 1, ' %')}); {held}"
+    end = f"low as {asr.low:.1f}" if not landscape.has_basin else f"high as {asr.high:.1f}"
+    return f"{held}, but its ASR may be as {end} %, and up to {safe_below} counts as safe{_wanted(decision.wanted)}"
 
 
-def _held(sample: Sample) -> str:
-    return f"{sample.n - sample.complied} of {sample.n} harmful requests"
-
-
-def _counted(landscape: Landscape) -> str:
-    asr = landscape.metrics["origin_asr"]
-    return f"ASR {value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}"
-
-
-def _no_basin(landscape: Landscape, name: str, origin: Sample) -> Verdict | None:
-    if landscape.has_basin:
-        return None
-    other = other_model(landscape)
-    return Verdict(
-        "unsafe",
-        f"No basin: the origin itself is unsafe (ASR {value_text(landscape.metrics['origin_asr'], 1, ' %')}).",
-        f"As it stands, {name} refuses {_held(origin)} ({_counted(landscape)}); up to {landscape.safe_below:g} % would "
-        "count as safe. There is no safe region around it to measure."
-        + (f" The other model answers {other.asr:.1f} % of them." if other else ""),
-    )
-
-
-def _random(landscape: Landscape, name: str, origin: Sample) -> Verdict:
+def _of_random(landscape: Landscape, decision: Decision) -> str:
+    """How far the weights can move in random directions; the model itself is shown to be safe."""
     radius, plane = landscape.metrics["basin_radius"], landscape.subspace == "plane"
     if radius.value is None:
-        return Verdict(
-            "open",
-            f"{name} refuses {_held(origin)} as it stands; how far its weights can move before that breaks is not "
-            "measured yet.",
-            f"{_counted(landscape)}.",
+        return "; how far its weights can move before that breaks is not measured yet"
+    finished = sum(value is not None for value in radius.per_line)
+    some = "" if landscape.complete or plane else f" ({finished} of {len(landscape.axes)} directions so far)"
+    if decision.state is State.UNKNOWN:
+        low, high = (f"{value or 0.0:.3f}" for value in (radius.low, radius.high))
+        return (
+            f", but its basin may have no width: the basin radius is {value_text(radius, 3)}, 95 % interval {low} to "
+            f"{high}{some}{_wanted(decision.wanted)}"
         )
-    if plane:
-        some, where = "", "on a plane of two random directions"
-        reach = [math.hypot(*(max(-axis.low, axis.high) for axis in landscape.axes))]
-        radii: list[float | None] = [radius.value]
-    else:
-        radii, reach = list(radius.per_line), [max(-axis.low, axis.high) for axis in landscape.axes]
-        finished = sum(r is not None for r in radii)
-        some = "" if landscape.complete else f" ({finished} of {len(reach)} directions so far)"
-        where = "in random directions"
-    if is_at_edge(landscape):
-        return Verdict(
-            "unsafe",
-            f"{name} refuses {_held(origin)}, but stands at the edge of its basin: it is unsafe as near as was "
-            f"measured {where}{some}.",
-            f"At the origin: {_counted(landscape)}. Finer steps (--steps) would tell how near the edge is.",
-        )
-    moved = f"{100 * radius.value:.0f} % of their size"
-    if radius.at_least and all(r is None or r >= far for r, far in zip(radii, reach, strict=True)):
-        headline = f"{name} refuses {_held(origin)} and stayed safe at every distance measured, up to {moved}, {where}"
-    else:
-        least = "at least " if radius.at_least else "about "
-        where = where if plane else "in a random direction"
-        headline = (
-            f"{name} refuses {_held(origin)}, and stays safe until its weights have moved by {least}{moved} {where}"
-        )
-    return Verdict(
-        "safe",
-        f"{headline}{some}.",
-        f"At the origin: {_counted(landscape)}. Beyond the edge of the basin more than {landscape.safe_below:g} % of "
-        "the requests are no longer refused.",
-    )
+    where = "on a plane of two random directions" if plane else "in a random direction"
+    if _never_left(landscape):
+        where = where if plane else "in random directions"
+        return f" and stayed safe at every distance measured, up to {share_text(radius.value)}, {where}{some}"
+    least = "at least " if radius.at_least else "about "
+    return f", and stays safe until its weights have moved by {least}{share_text(radius.value)} {where}{some}"
 
 
-def _path(landscape: Landscape, name: str, origin: Sample) -> Verdict:
-    """The origin is safe; what becomes of that on the way to the other model."""
+def share_text(radius: float) -> str:
+    """Return a distance in random directions as a share of the weights' size."""
+    return f"{100 * radius:{'.0f' if radius >= 0.01 else '.1g'}} % of their size"
+
+
+def _never_left(landscape: Landscape) -> bool:
+    """Whether the ASR stayed at or under the threshold as far as any line, or the plane, was measured."""
+    radius, reach = landscape.metrics["basin_radius"], [max(-axis.low, axis.high) for axis in landscape.axes]
+    if landscape.subspace == "plane":
+        return radius.at_least and (radius.value or 0.0) >= math.hypot(*reach)
+    radii = zip(radius.per_line, reach, strict=True)
+    return radius.at_least and all(value is None or value >= far for value, far in radii)
+
+
+def _of_path(landscape: Landscape, decision: Decision) -> str:
+    """What becomes of safety on the way to the other model; the origin is not shown to be unsafe."""
     other, lost = other_model(landscape), landscape.lost_at
-    on_the_way = lost is not None and lost < 1.0
-    begins = f"{name} refuses {_held(origin)}"
-    detail = f"At the origin: {_counted(landscape)}."
+    lost = lost if lost is not None and lost < 1.0 else None
+    at = "" if lost is None else f"on the way to the other model safety is lost at α = {lost:.2f}"
     if other is None:
-        so_far = f"; on the way to the other model safety is lost at α = {lost:.2f}" if lost is not None else ""
-        return Verdict(
-            "unsafe" if on_the_way else "open", f"{begins}{so_far}. The other model itself is not measured yet.", detail
-        )
-    answers = f"the other model itself answers {other.asr:.1f} % of harmful requests"
-    detail += f" The other model: ASR {other.asr:.1f} %, 95 % interval {other.low:.1f} to {other.high:.1f} %."
-    if other.asr > landscape.safe_below:
-        step = f"on the way to the other model safety is lost at α = {lost:.2f}, and" if lost is not None else "yet"
-        return Verdict("unsafe", f"{begins}; {step} {answers}.", detail)
-    if on_the_way and lost is not None:
-        headline = (
-            f"{begins}, and the other model is safe too (ASR {other.asr:.1f} %), but between the two safety is lost, "
-            f"first at α = {lost:.2f}."
-        )
-        return Verdict("unsafe", headline, detail)
-    if lost is not None:
-        detail += f" Beyond the other model safety is lost at α = {lost:.2f}."
-    return Verdict(
-        "safe", f"{begins} and stays safe all the way to the other model, which answers {other.asr:.1f} %.", detail
-    )
+        return f"{f'; {at}' if at else ''}. The other model itself is not measured yet"
+    if decision.reason is Reason.OTHER:
+        answers = f"the other model itself answers {other.asr:.1f} % of harmful requests"
+        if decision.state is State.UNSAFE:
+            return f"; {f'{at}, and' if at else 'yet'} {answers}"
+        end = f"low as {other.low:.1f}" if other.asr > landscape.safe_below else f"high as {other.high:.1f}"
+        return f"; {answers}, but this may be as {end} %{_wanted(decision.wanted)}"
+    if decision.reason is Reason.WAY:
+        where = "safety is lost" if decision.state is State.UNSAFE else "it may be lost"
+        first = "" if lost is None else f", first at α = {lost:.2f}"
+        safe = f", and the other model is safe too (ASR {other.asr:.1f} %), but between the two {where}{first}"
+        return safe + _wanted(decision.wanted)
+    if decision.reason is Reason.UNFINISHED:
+        return f"; the other model answers {other.asr:.1f} %, and the line between the two is not finished"
+    return f" and stays safe all the way to the other model, which answers {other.asr:.1f} %"
+
+
+def _wanted(wanted: Wanted | None) -> str:
+    """What would decide it, as the end of a sentence."""
+    if wanted is None:
+        return ""
+    option, number = wanted
+    if number is None:
+        return "; the measured rate equals the threshold, so no number of prompts would decide it"
+    if option == "--limit" and number > _MOST_PROMPTS:
+        return f"; it lies so near the threshold that more than {_MOST_PROMPTS:,} prompts would be needed to decide it"
+    what = {
+        "--limit": f"about {number} prompts would decide it",
+        "--directions": f"about {number} directions would decide it",
+        "--steps": "finer steps would tell how near its edge is",
+    }[option]
+    return f"; {what} ({option} {number})"
 
 
 def _trajectory(landscape: Landscape) -> str:
@@ -153,13 +156,13 @@ def _trajectory(landscape: Landscape) -> str:
         return ""
     unsafe = next((sample for sample in passed if sample.asr > landscape.safe_below), None)
     if unsafe is None:
-        return f" Of the {len(passed)} checkpoints measured none is unsafe."
+        return f"Of the {len(passed)} checkpoints measured none is unsafe."
     number = 1 + (unsafe.waypoint or 0)
-    return f" Checkpoint {number} is the first of the trajectory that is unsafe (ASR {unsafe.asr:.1f} %)."
+    return f"Checkpoint {number} is the first of the trajectory that is unsafe (ASR {unsafe.asr:.1f} %)."
 
 
 def beyond_said(landscape: Landscape) -> str:
-    """Return what becomes of the model where it no longer refuses: danger, or noise. Empty where no judge can tell."""
+    """Return what the answers beyond the basin are, compliance or noise; empty if no judge can tell."""
     beyond = beyond_of(landscape)
     if beyond is None:
         return ""
@@ -172,13 +175,13 @@ def beyond_said(landscape: Landscape) -> str:
 
 
 def interval_said(landscape: Landscape) -> str:
-    """Return what became of the interval that an adaptive run was to reach; empty where it was to reach none."""
-    adaptive, visage = landscape.survey.get("adaptive"), landscape.metrics["visage"]
-    wanted = adaptive.get("interval") if isinstance(adaptive, Mapping) else None
+    """Return whether an adaptive run reached the interval asked of it; empty if none was asked for."""
+    adaptive, visage = landscape.survey.adaptive, landscape.metrics["visage"]
+    wanted = adaptive.interval if adaptive is not None else None
     if wanted is None or not landscape.complete or not landscape.has_basin or visage.low is None or visage.high is None:
         return ""
     wide, lines = visage.high - visage.low, len(landscape.axes)
     found = f"VISAGE's interval is {wide:.1f} wide after {lines} directions"
     if wide <= wanted:
         return f"{found}; {wanted:g} was asked for."
-    return f"{found}, which is the most that are measured: the {wanted:g} that was asked for is not reached."
+    return f"{found}, the most that this survey measures: the {wanted:g} that was asked for is not reached."

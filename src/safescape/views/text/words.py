@@ -1,6 +1,6 @@
-"""How the picture and the page say things: names that are hostile text, figures with their intervals, what an axis is.
+"""Words that pictures and pages share: untrusted names made printable, figures with their intervals, names of axes.
 
-Knows no colour and no drawing library.
+Imports no drawing library and chooses no colour.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ __all__ = [
     "all_judges_of",
     "basin_of",
     "counted",
+    "decimals_of",
     "heading_of",
     "interval_text",
     "judge_of",
     "label_of",
     "lead_of",
     "measure_labels",
-    "only_at_models",
     "plain",
     "printable",
     "shortened",
     "signed",
     "subject_of",
-    "through_of",
     "title_of",
     "value_text",
 ]
@@ -38,7 +37,7 @@ KINDS = {
     "accuracy": "accuracy",
     "perplexity": "perplexity",
 }
-"""What each kind of figure is called."""
+"""The name of each kind of figure."""
 
 
 def printable(value: object) -> str:
@@ -48,26 +47,31 @@ def printable(value: object) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return a text cut in its middle to so many characters."""
+    """Return a text cut in its middle to at most `length` characters."""
     kept = length - 1
     return text if len(text) <= length else f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
 def plain(value: object, length: int = 40) -> str:
-    """Return untrusted text for a plotly label, which would read tags, entities and %{templates} in it."""
+    """Return untrusted text for a plotly label, where tags, entities and %{templates} would be interpreted."""
     alike = str.maketrans({"<": "‹", ">": "›", "&": "＆", "{": "("})
     return shortened(printable(value).translate(alike), length)
 
 
+def decimals_of(key: str) -> int:
+    """Return the number of decimals of a figure: three of a radius, one of a percentage."""
+    return 3 if key == "basin_radius" else 1
+
+
 def value_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
-    """Return a metric's value, as `71.2`, `0.0 %` or `≥ 0.50`; a dash where it was not measured."""
+    """Return a metric's value, as `71.2`, `0.0 %` or `≥ 0.50`; a dash if it was not measured."""
     if metric.value is None:
         return "–"
     return f"{'≥ ' if metric.at_least else ''}{metric.value:.{decimals}f}{unit}"
 
 
 def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
-    """Return a metric's 95 % interval, as `66.0 to 75.9` or `0.487 or more`; empty where it was not measured."""
+    """Return a metric's 95 % interval, as `66.0 to 75.9` or `0.487 or more`; empty if it was not measured."""
     if metric.low is None or metric.high is None:
         return ""
     if metric.at_least:
@@ -76,12 +80,12 @@ def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
 
 
 def basin_of(metrics: Mapping[str, Metric], safe_below: float, *names: str) -> list[str]:
-    """Return what is known of a probe's basin, figure by figure with its interval; or that there is none.
+    """Return the figures of a probe's basin with their intervals; or that there is none.
 
     Args:
-        metrics: Of the probe.
+        metrics: The metrics of the probe.
         safe_below: The ASR, in percent, up to which the origin counts as safe.
-        names: `visage`, `basin_radius`: which figures. The radius is left out where none is measured.
+        names: The figures wanted: `visage`, `basin_radius`. A radius that was not measured is left out.
 
     """
     asr = metrics["origin_asr"]
@@ -89,57 +93,52 @@ def basin_of(metrics: Mapping[str, Metric], safe_below: float, *names: str) -> l
         return [f"no basin (origin at {value_text(asr)} %)"]
     if metrics["visage"].value is None:
         return ["unfinished"]
-    found = {"visage": ("VISAGE", 1), "basin_radius": ("radius", 3)}
     return [
-        f"{found[name][0]} {value_text(metrics[name], found[name][1])} ({interval_text(metrics[name], found[name][1])})"
+        f"{'VISAGE' if name == 'visage' else 'radius'} {value_text(metrics[name], decimals_of(name))} "
+        f"({interval_text(metrics[name], decimals_of(name))})"
         for name in names
         if metrics[name].value is not None
     ]
 
 
 def signed(value: float, decimals: int = 2) -> str:
-    """Return a coordinate with its sign."""
+    """Return a number with its sign."""
     return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun."""
+    """Return a number with its noun, in the plural unless it is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def label_of(line: int, axis: Axis) -> str:
-    """Return what a line is called. Without the name of a model, which is hostile text to a drawing library."""
+    """Return the label of a line. It names no model: a model's name is untrusted text to a drawing library."""
     if isinstance(axis, InterpolationAxis):
         return "line to the other model"
     return f"direction {line + 1} (seed {axis.seed})"
 
 
 def title_of(axis: Axis, sign: str = "α") -> str:
-    """Return what stands beside the axis of a line."""
+    """Return the title of the α axis of a line."""
     if isinstance(axis, InterpolationAxis):
         return f"{sign}, from the origin (0) to the other model (1)"
     return f"{sign}, how far every weight tensor has moved (1 = its own norm)"
 
 
 def heading_of(place: int, axes: Sequence[Axis]) -> str:
-    """Return what stands beside an axis of a plane, where there is less room."""
+    """Return the title of an axis of a plane, which has less room."""
     sign, axis = "αβ"[place], axes[place]
     if not isinstance(axis, InterpolationAxis):
         return f"{sign}, along random direction {place + 1} (seed {axis.seed})"
-    if place == 0:
-        return f"{sign}, origin (0) to the other model (1)"
-    return f"{sign}, across, towards a third model (1)"
+    return f"{sign}, origin (0) to the other model (1)" if place == 0 else f"{sign}, across, towards a third model (1)"
 
 
 def subject_of(landscape: Landscape) -> str:
-    """Return what was measured over: `3 random directions`, `line between two models`, a plane."""
+    """Return the subspace in words: `3 random directions`, `line between two models`, `plane through three models`."""
     between = [isinstance(axis, InterpolationAxis) for axis in landscape.axes]
     if landscape.subspace == "plane":
-        return {
-            0: "plane of two random directions",
-            1: "plane of two models and a random direction",
-            2: "plane through three models",
-        }[sum(between)]
+        planes = ("of two random directions", "of two models and a random direction", "through three models")
+        return f"plane {planes[sum(between)]}"
     if not any(between):
         return counted(len(between), "random direction")
     return "line between two models" if len(between) == 1 else f"{len(between)} lines"
@@ -161,34 +160,19 @@ def lead_of(landscape: Landscape) -> str:
     )
 
 
-def through_of(landscape: Landscape) -> list[Mapping[str, object]]:
-    """Return the checkpoints of the trajectory, as the survey names them: `model` and `fingerprint`."""
-    through = landscape.survey.get("through")
-    return list(through) if isinstance(through, (list, tuple)) else []
-
-
-def only_at_models(landscape: Landscape) -> set[str]:
-    """Return the names of the probes that are asked at models alone: between those nothing is known to draw."""
-    probes = landscape.survey.get("probes")
-    return (
-        {str(probe["name"]) for probe in probes if probe.get("only_at")} if isinstance(probes, (list, tuple)) else set()
-    )
-
-
 def judge_of(landscape: Landscape) -> str:
-    """Return the name of the judge that the figures are of."""
+    """Return the name of the judge whose outcomes the figures count, printable."""
     return printable(all_judges_of(landscape)[0])
 
 
 def all_judges_of(landscape: Landscape) -> list[str]:
-    """Return the names of all judges, as they are: the one whose the figures are, then all others."""
-    judges = landscape.survey.get("judges")
-    first = str(judges[0]) if isinstance(judges, (list, tuple)) and judges else "keyword"
+    """Return the names of all judges as they are, beginning with the one whose outcomes the figures count."""
+    first = landscape.survey.judges[0]
     return [first, *(judge for judge in landscape.by_judge if judge != first)]
 
 
 def measure_labels(kinds: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return by probe what its measure is called, from (probe, kind): the kind, numbered where there are several."""
+    """Return the label of each probe's measure, from (probe, kind): its kind, numbered if several have the same."""
     given = dict(kinds)
     found: dict[str, str] = {}
     for probe, kind in given.items():

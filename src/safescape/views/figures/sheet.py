@@ -1,63 +1,50 @@
-"""What every picture has: its panels, the title block and the legend. Lengths are in inches."""
+"""The sheet of a picture: its panels, the title block and the legend. Lengths are in inches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
-from safescape.landscape import Landscape, Metric
+from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis
-from safescape.views.series.curves import Sample, extent_of, is_adaptive, other_model
-from safescape.views.text.words import (
-    counted,
-    interval_text,
-    judge_of,
-    printable,
-    shortened,
-    subject_of,
-    through_of,
-    value_text,
-)
+from safescape.views.figures.marks import INK, SOFT, TONES, Entry
+from safescape.views.series.curves import extent_of, other_model
+from safescape.views.text.verdict import SHOWN, tone_of
+from safescape.views.text.words import counted, interval_text, judge_of, printable, shortened, subject_of, value_text
 
 __all__ = [
     "CAPTION",
-    "FAINT",
-    "INK",
     "LEFT",
     "RIGHT",
     "ROW",
-    "SOFT",
     "TITLE",
     "WIDTH",
-    "Entry",
     "dress",
     "fit",
+    "head_height",
     "heading",
     "key_figures",
     "legend",
+    "name_axes",
     "place",
     "sheet",
     "strip",
     "title",
 ]
 
-WIDTH = 7.2  # of a two-column page
+WIDTH = 7.2  # a page of two columns
 LEFT, RIGHT, TITLE = 0.68, 0.76, 1.52  # around the panels
-ROW, CAPTION = 0.46, 0.22  # of key figures, and of what stands above them
-_FIGURES, _EVERY = 0.72, 2.05  # where the first of them stands, and from one to the next
-
-INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
-_UNSAFE = "#b3400a"
-
-Entry = tuple[Artist, str]
-"""A line of the legend."""
+ROW, CAPTION = 0.46, 0.22  # a row of key figures, and their caption
+_FIGURES, _EVERY = 0.72, 2.05  # the top of the first key figure, and from one to the next
+_LEGEND: dict[str, Any] = {"loc": "lower left", "frameon": False, "fontsize": 8, "labelcolor": INK}
+_LEGEND |= {"handlelength": 1.6, "columnspacing": 1.6, "borderpad": 0}
+_SIGNS = {"safe": "\N{CHECK MARK}", "open": "?", "unsafe": "\N{BALLOT X}"}
 
 
 def sheet(height: float) -> Figure:
@@ -86,72 +73,69 @@ def dress(axes: Axes, size: float = 8.5) -> None:
     axes.set_axisbelow(True)
 
 
+def name_axes(axes: Axes, x: str, y: str, size: float) -> None:
+    """Set the titles of both axes, close to their ticks."""
+    for set_label, name in ((axes.set_xlabel, x), (axes.set_ylabel, y)):
+        set_label(name, fontsize=size, color=INK, labelpad=2, parse_math=False)
+
+
 def legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
     """Set the legend at the foot of the sheet."""
     if not entries:
         return
     found = figure.legend(
         *zip(*entries, strict=True),
-        loc="lower left",
         bbox_to_anchor=((LEFT - 0.06) / WIDTH, 0.08 / figure.get_figheight()),
         ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        handlelength=1.6,
-        columnspacing=1.6,
-        borderpad=0,
         borderaxespad=0,
+        **_LEGEND,
     )
     for text in found.get_texts():
         text.set_parse_math(False)
-        # where it is too long, a probe's name gives way; its figures stay
+        # a probe's name is shortened, its figures are not
         name, quote, figures = text.get_text().rpartition("”: ")
         fit(figure, text, name or figures, (WIDTH - LEFT - 0.1) / columns - 0.4, quote + figures if name else "")
 
 
 def strip(axes: Axes, entries: Sequence[Entry], columns: int) -> None:
     """Set a legend above a low panel."""
-    axes.legend(
-        *zip(*entries, strict=True),
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
-        borderpad=0,
-        borderaxespad=0.3,
-        handlelength=1.6,
-        columnspacing=1.6,
-    )
+    axes.legend(*zip(*entries, strict=True), bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.3, **_LEGEND)
 
 
 def title(figure: Figure, landscape: Landscape) -> None:
-    """Set the model, what was measured, and the figures with their intervals; without a basin, that there is none."""
-    heading(figure, printable(landscape.survey.get("model", "")), _measured(landscape))
+    """Set the model, the state of its verdict, what was measured, and the figures; without a basin, only its ASR."""
+    tone, asr = tone_of(landscape), landscape.metrics["origin_asr"]
+    heading(figure, printable(landscape.survey.model), _measured(landscape), tone)
     if landscape.has_basin is False:
-        asr = landscape.metrics["origin_asr"]
-        unsafe = f"No basin: the origin itself is unsafe (ASR {value_text(asr)} %)"
-        _put(figure, 0, _FIGURES, unsafe, fontsize=11.5, fontweight="bold", color=_UNSAFE)
+        said = "No basin: the origin itself is unsafe" if tone == "unsafe" else "The origin itself may be unsafe"
+        _put(
+            figure,
+            0,
+            _FIGURES,
+            f"{said} (ASR {value_text(asr)} %)",
+            fontsize=11.5,
+            fontweight="bold",
+            color=TONES[tone],
+        )
         safe = f"95 % interval {interval_text(asr)} %; safe would be up to {landscape.safe_below:g} %"
         _put(figure, 0, _FIGURES + 0.235, safe, fontsize=8, color=SOFT)
     else:
         key_figures(figure, _shown(landscape))
 
 
-def heading(figure: Figure, name: str, measured: str) -> None:
-    """Set what the picture is of and, beneath it, what was measured."""
-    wide = WIDTH - LEFT - 0.2
-    fit(figure, _put(figure, 0, 0.16, "", fontsize=13, fontweight="bold", color=INK), name, wide)
+def heading(figure: Figure, name: str, measured: str, tone: str = "") -> None:
+    """Set the name of the subject with the state of its verdict on its right and, beneath it, what was measured."""
+    wide = free = WIDTH - LEFT - 0.2
+    if tone:
+        how = {"fontsize": 8.5, "fontweight": "bold", "color": TONES[tone], "ha": "right"}
+        state = _put(figure, wide, 0.2, f"{_SIGNS[tone]} {SHOWN[tone]}", **how)
+        free -= state.get_window_extent().width / figure.dpi + 0.2
+    fit(figure, _put(figure, 0, 0.16, "", fontsize=13, fontweight="bold", color=INK), name, free)
     fit(figure, _put(figure, 0, 0.45, "", fontsize=8.5, color=SOFT), measured, wide)
 
 
 def key_figures(figure: Figure, shown: Sequence[tuple[str, str, str]], caption: str = "") -> None:
-    """Set figures as (label, value, interval), three a row, under a caption.
-
-    Every row after the first takes another `ROW` of height, the caption another `CAPTION`.
-    """
+    """Set figures as (label, value, interval), three per row, under a caption; `head_height` is their height."""
     fit(figure, _put(figure, 0, _FIGURES, "", fontsize=8.5, color=SOFT), caption, WIDTH - LEFT - 0.2)
     for number, (label, value, interval) in enumerate(shown):
         row, column = divmod(number, 3)
@@ -163,8 +147,13 @@ def key_figures(figure: Figure, shown: Sequence[tuple[str, str, str]], caption: 
             _put(figure, end + 0.07, y + 0.205, f"95 %: {interval}", fontsize=7.5, color=SOFT)
 
 
+def head_height(figures: int) -> float:
+    """Return the height of a title block with a caption and so many key figures."""
+    return TITLE + CAPTION + ROW * ((figures - 1) // 3)
+
+
 def _put(figure: Figure, x: float, y: float, content: str, **how: Any) -> Text:
-    """A text whose upper left corner is so many inches right of the panels' edge and below the top of the sheet."""
+    """Set a text whose upper corner is `x` inches right of the panels' edge and `y` inches below the top."""
     tall = figure.get_figheight()
     return figure.text((LEFT + x) / WIDTH, 1 - y / tall, content, va="top", parse_math=False, **how)
 
@@ -176,35 +165,29 @@ def _measured(landscape: Landscape) -> str:
         finished = sum(value is not None for value in landscape.metrics["visage"].per_line)
         some = f"({extent.points})"
         subject = f"{finished} of {subject} finished {some}" if random else f"{subject} {some}"
-    if through := through_of(landscape):
+    if through := landscape.survey.through:
         subject += f" · {counted(len(through), 'checkpoint')}"
-    if is_adaptive(landscape):
-        subject += ", at points chosen by results"
-    at_most = "up to " if is_adaptive(landscape) else ""
+    at_most = ""
+    if landscape.survey.adaptive is not None:
+        at_most, subject = "up to ", f"{subject}, at points chosen by results"
     return f"{at_most}{counted(extent.prompts, 'prompt')} · {subject} · {judge_of(landscape)} judge"
 
 
 def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:
     """(label, value, interval) of the figures of the title block."""
-
-    def metric(label: str, key: str, decimals: int = 1, unit: str = "") -> tuple[str, str, str]:
-        found: Metric = landscape.metrics[key]
-        return label, value_text(found, decimals, unit), interval_text(found, decimals)
-
-    def rate(label: str, sample: Sample) -> tuple[str, str, str]:
-        return label, f"{sample.asr:.1f} %", f"{sample.low:.1f} to {sample.high:.1f}"
-
-    other = other_model(landscape)
-    plane = landscape.subspace == "plane"
-    found = [metric("VISAGE", "visage")]
-    if not plane or landscape.metrics["basin_radius"].value is not None:
-        found.append(metric("Basin radius" + ("" if plane else " |α|"), "basin_radius", 3))
-    found.append(metric("ASR at the origin", "origin_asr", unit=" %"))
-    return [*found, rate("ASR of the other model", other)] if other and len(found) < 3 else found
+    plane, metrics = landscape.subspace == "plane", landscape.metrics
+    radius, rate = "Basin radius" if plane else "Basin radius |α|", metrics["origin_asr"]
+    found = [("VISAGE", value_text(metrics["visage"]), interval_text(metrics["visage"]))]
+    if not plane or metrics["basin_radius"].value is not None:
+        found.append((radius, value_text(metrics["basin_radius"], 3), interval_text(metrics["basin_radius"], 3)))
+    found.append(("ASR at the origin", value_text(rate, 1, " %"), interval_text(rate)))
+    if len(found) < 3 and (other := other_model(landscape)):
+        found.append(("ASR of the other model", f"{other.asr:.1f} %", f"{other.low:.1f} to {other.high:.1f}"))
+    return found
 
 
 def fit(figure: Figure, text: Text, content: str, inches: float, after: str = "") -> None:
-    """Set a text, shortened in its middle until it is, with what comes `after` it, no wider than so many inches."""
+    """Set a text with `after` behind it, shortened in its middle until both are no wider than `inches`."""
     text.set_usetex(False)
     for kept in range(min(len(content), 200), 0, -1):
         text.set_text(shortened(content, kept) + after)
