@@ -148,7 +148,12 @@ def _parsed(name: str, value: Any, field: FieldInfo) -> Any:
     kind, flag = kind_of(field), flags_of(name, field)[0]
     if kind in ("numbers", "counts"):
         return numbers(float if kind == "numbers" else int, value, flag)
-    return None if kind == "limit" and value == "off" else value
+    if kind == "limit" and value == "off":
+        return None
+    with contextlib.suppress(ValueError):
+        # what is not a number is refused with all other values that do not fit
+        return float(value) if kind == "limit" else value
+    return value
 
 
 def numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
