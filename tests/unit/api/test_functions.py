@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 import safescape
 from helpers.synthetic_runs import make_run, make_survey
 from safescape import InputError, Run, RunError, Survey
-from safescape.judge_runtime import Judging
+from safescape.judge_runtime import JudgeSettings
 from safescape.options import MeasureOptions
+from safescape.placement import Placement
 
 
 @pytest.fixture
@@ -155,28 +156,31 @@ def test_a_study_on_a_gpu_that_the_trainer_cannot_choose_is_refused_before_it_me
         (2, {"workers": 2}, 2.0),
         (2, {"ray": "auto"}, 2.0),
         (2, {"workers": 2, "gpus_per_worker": 4.0}, 4.0),
-        (1, {"workers": 2}, None),
-        (2, {}, None),
+        (1, {"workers": 2}, 1.0),
     ],
 )
 def test_workers_of_a_survey_are_given_the_gpus_that_share_its_model(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, settings: dict[str, Any], each: float | None
+    monkeypatch: pytest.MonkeyPatch, gpus: int, settings: dict[str, Any], each: float
 ) -> None:
-    """And so do the judges of whole models: they go where the survey is measured."""
-    given: list[Judging] = []
+    """Guard models run where the survey is measured."""
+    checked: list[float] = []
+    given: list[JudgeSettings] = []
 
-    def execute(survey: Survey, model: object, judging: Judging, **kwargs: object) -> None:
+    def check_placement(placement: Placement, device: str, tensor_parallel: int = 1) -> None:
+        checked.append(placement.gpus_on(device, tensor_parallel))
+
+    def execute(survey: Survey, model: object, judging: JudgeSettings, **kwargs: object) -> None:
         given.append(judging)
 
     module = sys.modules["safescape.api.survey"]
     monkeypatch.setattr(module, "_execute", execute)
-    monkeypatch.setattr(module, "check_placement", lambda placement, device: None)
+    monkeypatch.setattr(module, "check_placement", check_placement)
     monkeypatch.setattr(module, "find_model", lambda survey: None)
     survey = make_survey(prompts=2, lines=1, steps=2)
     survey = survey.model_copy(update={"engine": "vllm", "tensor_parallel": gpus, "device": "cuda"})
     safescape.run_survey(survey, **settings)
+    assert checked == [each]
     (judging,) = given
-    assert judging.placement.gpus_per_worker == each
     assert judging.placement.workers == settings.get("workers")
     assert judging.device == "cuda"
 

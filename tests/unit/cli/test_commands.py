@@ -89,7 +89,7 @@ def test_an_interrupted_command_promises_what_it_keeps(
 def test_scoring_by_the_origin_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_display.show_progress() as show:
         show(Progress(2, 3, Point(0, (0.5,)), 10.0))
-        for weighed in (1, 2, 3):
-            show(Progress(3, 3, None, None, weighed))
+        for scored in (1, 2, 3):
+            show(Progress(3, 3, None, None, scored))
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["2/3 points, 0 s, line 1, α = +0.5: ASR 10 %", "3/3 points, 0 s, the origin scores the answers"]
