@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from safescape.api.run import report_of
+from safescape.api.report import report_of
 from safescape.engines import TransformersEngine
 from safescape.measure import measure
 from safescape.probes import format_chats, load_tokenizer

@@ -1,5 +1,6 @@
 """Measure how near a finetuned language model stands to losing its safety."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -7,13 +8,16 @@ if TYPE_CHECKING:
     from safescape.api.bench import bench
     from safescape.api.check import Check, check
     from safescape.api.compare import RunComparison, compare
+    from safescape.api.export import export
     from safescape.api.finetune import finetune
     from safescape.api.judge import judge, judge_run
     from safescape.api.path import path
     from safescape.api.repair import repair
-    from safescape.api.run import Run, export, load_run, report, run_survey
+    from safescape.api.report import report
+    from safescape.api.run import Run, load_run
     from safescape.api.scan import scan
     from safescape.api.study import study_finetuning
+    from safescape.api.survey import run_survey
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.finetuning.monitor import SafetyMonitor
     from safescape.landscape import Comparison, Landscape
@@ -69,6 +73,9 @@ __all__ = [
     "scan",
     "study_finetuning",
 ]
+
+# without a handler of the application's, or --verbose, nothing is printed
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = ("errors", "survey", "landscape", "api")
 """Searched in this order, so that only the functions of `api` wait for torch."""

@@ -13,7 +13,7 @@ FLOORS = [
     {"errors"},
     {"survey", "cache"},
     {"weights", "probes", "judges", "store", "landscape", "placement"},
-    {"engines"},
+    {"engines", "options"},
     {"judge_runtime"},
     {"measure"},
     {"finetuning", "views", "speed"},

@@ -3,74 +3,53 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from safescape import views
-from safescape.api.options import device_of
-from safescape.api.run import write_picture
+from safescape.api.files import write_picture
+from safescape.api.survey import device_of
 from safescape.errors import InputError, RunError
+from safescape.options import BenchOptions, each_of, takes
 from safescape.probes import load_prompts
 from safescape.speed import Bench, Side, SideTiming, Task, measure_sides, sides_here
 from safescape.store import write_text
 from safescape.weights import resolve
 
-__all__ = ["ALPHAS", "bench", "side_names"]
-
-ALPHAS = (-0.2, -0.1, 0.0, 0.1, 0.2)
+__all__ = ["bench"]
 
 
-def side_names() -> list[str]:
-    """Return what `sides` may name on this machine."""
-    return [side.name for side in sides_here()]
+class _Arguments(BenchOptions):
+    """The arguments of `bench`."""
+
+    on_side: Annotated[Callable[[SideTiming], None] | None, Field(description="Called after each procedure.")] = None
 
 
-def bench(
-    model: str = "demo",
-    *,
-    prompts: str = "builtin:harmful",
-    limit: int = 80,
-    max_new_tokens: int = 64,
-    alphas: Sequence[float] = ALPHAS,
-    sides: Sequence[str] = (),
-    device: str | None = None,
-    out: str | Path | None = None,
-    on_side: Callable[[SideTiming], None] | None = None,
-) -> Bench:
+@takes(_Arguments)
+def bench(options: _Arguments) -> Bench:
     """Measure the same points with the procedure of the paper's script, plain `generate`, and the engines, in turn.
-
-    Args:
-        model: A Hub id, a directory, a `.gguf` file, `BASE+ADAPTER`, `demo` or `demo-base`.
-        prompts: As for `scan`.
-        limit: How many of them.
-        max_new_tokens: The most tokens of an answer.
-        alphas: The points, along one random direction; 0 is the origin.
-        sides: Which ones, by name; see `side_names`. All by default.
-        device: `cpu`, `cuda`, `cuda:1`; by default the first GPU if there is one.
-        out: A directory for bench.json, bench.md and bench.png; nothing is written by default.
-        on_side: Told after each side.
 
     Returns:
         Times, ratios, peak memory, and shares of the machine's own rate of matrix products.
 
     Raises:
-        InputError: something given cannot be used.
-        RunError: a side's process died, or a file cannot be written.
+        InputError: an argument cannot be used.
+        RunError: a procedure's process died, or a file cannot be written.
 
     """
+    out, sides, alphas = options.out, each_of(options.sides), each_of(options.alphas)
     here = {side.name: side for side in sides_here()}
     for name in sides:
         if name not in here:
             raise InputError(f"--side {name}: no such side here; expected one of {'; '.join(here)}")
-    for flag, number in {"--limit": limit, "--max-new-tokens": max_new_tokens}.items():
-        if number < 1:
-            raise InputError(f"{flag} {number}: expected at least 1")
-    if not alphas or not all(math.isfinite(alpha) for alpha in alphas):
+    if not alphas:
         raise InputError(f"--alphas {','.join(map(str, alphas))}: expected numbers, for example 0,0.1")
-    resolve(model)
-    count = len(load_prompts(prompts, limit))
-    task = Task(model, prompts, count, max_new_tokens, tuple(alphas), device_of(device))
+    resolve(options.model)
+    count = len(load_prompts(options.prompts, options.limit))
+    task = Task(options.model, options.prompts, count, options.max_new_tokens, alphas, device_of(options.device))
     chosen: list[Side] = [here[name] for name in sides] or list(here.values())
     if out is not None:
         # said now, not after minutes of measuring
@@ -78,7 +57,7 @@ def bench(
             Path(out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
-    found = measure_sides(task, chosen, on_side or (lambda _: None))
+    found = measure_sides(task, chosen, options.on_side or (lambda _: None))
     if out is not None:
         directory, document = Path(out), found.document()
         write_text(directory / "bench.json", json.dumps(document, indent=1) + "\n")

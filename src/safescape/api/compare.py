@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safescape import views
-from safescape.api.run import write_picture
+from safescape.api.files import write_picture
 from safescape.errors import InputError
 from safescape.landscape import SAFE_BELOW, Compared, Comparison, comparison_of
 from safescape.store import Store, write_text
@@ -29,18 +29,18 @@ class RunComparison(Comparison):
 def compare(
     runs: Sequence[str | Path], *, out: str | Path | None = None, safe_below: float = SAFE_BELOW
 ) -> RunComparison:
-    """Compare the landscapes of runs that asked the same things.
+    """Compare the landscapes of runs with the same probes.
 
     Args:
         runs: At least two run directories, finished or not.
-        out: A directory for comparison.json, comparison.png and comparison.html; by default nothing is written.
-        safe_below: The ASR, in percent, up to which a point counts as safe.
+        out: Directory of comparison.json, comparison.png and comparison.html; nothing is written without it.
+        safe_below: ASR in percent up to which a point counts as safe.
 
     Returns:
         The figures of each run, and each run's differences from the first one with paired 95 % intervals.
 
     Raises:
-        InputError: one is no run directory, or they did not ask the same; the message names what differs.
+        InputError: one is not a run directory, or their surveys differ; the message names what differs.
         RunError: a file cannot be written.
 
     """

@@ -1,77 +1,40 @@
-"""The table `[tool.safescape.check]` of a pyproject.toml: what `safescape check` is told beside its flags."""
+"""The table `[tool.safescape.check]` of a pyproject.toml: settings of `safescape check` beside its flags."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from safescape.errors import InputError
+from safescape.options import CheckOptions, expected_of, fields_of, is_argument, kind_of
 
 __all__ = ["configured"]
 
 _WHERE = "[tool.safescape.check]"
-
-
-class _Kind(NamedTuple):
-    """What a key may be given."""
-
-    expected: str
-    allows: Callable[[object], bool]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-
-
-_LIMIT = _Kind('a number, or "off"', lambda value: _is_number(value) or value == "off")
-_NUMBER = _Kind("a number", _is_number)
-_COUNT = _Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
-_SWITCH = _Kind("true or false", lambda value: isinstance(value, bool))
-_TEXT = _Kind("a text", _is_text)
-_TEXTS = _Kind("a list of texts", _is_texts)
-_KEYS = {
-    "max-asr": _LIMIT,
-    "max-rise": _LIMIT,
-    "min-radius": _LIMIT,
-    "max-over-refusal": _LIMIT,
-    "max-loss": _LIMIT,
-    "strict": _SWITCH,
-    "steps": _COUNT,
-    "beyond": _NUMBER,
-    "prompts": _TEXT,
-    "limit": _COUNT,
-    "system-prompt": _Kind("a text, or a list of texts", lambda value: _is_text(value) or _is_texts(value)),
-    "also": _TEXTS,
-    "also-limit": _COUNT,
-    "engine": _TEXT,
-    "adapter": _TEXT,
-    "dtype": _TEXT,
-    "max-new-tokens": _COUNT,
-    "whole-answers": _SWITCH,
-    "batch-size": _COUNT,
-    "chat-template": _TEXT,
-    "safe-below": _NUMBER,
+_FLAGS_ONLY = {
+    *("out", "junit", "summary", "quick", "paper", "device", "tensor_parallel", "workers", "ray", "gpus_per_worker"),
+    *("judges", "labels", "rubric", "max_requests", "trust_remote_code"),
 }
-"""What decides the verdict. Where it runs, and whether a model may bring code, is for the command line alone."""
+"""What depends on the machine or on who calls, and what may run code or send answers elsewhere."""
+_FIELDS = {
+    name.replace("_", "-"): field
+    for name, field in fields_of(CheckOptions).items()
+    if name not in _FLAGS_ONLY and not is_argument(field)
+}
 
 
-def configured(path: Path = Path("pyproject.toml")) -> dict[str, object]:
-    """Return what the table says, as keywords of `check`; empty where there is no such file or table.
+def configured(path: Path = Path("pyproject.toml")) -> dict[str, Any]:
+    """Return the table as keywords of `check`; empty if there is no such file or table.
 
     Keys are the flags' words, with `-` or `_`.
 
     Raises:
-        InputError: the file is not TOML, or a key or its value is none that `check` takes.
+        InputError: the file is not TOML, or a key or its value is not one that `check` takes.
 
     """
     try:
@@ -88,20 +51,39 @@ def configured(path: Path = Path("pyproject.toml")) -> dict[str, object]:
         found = found.get(name, {}) if isinstance(found, Mapping) else found
     if not isinstance(found, Mapping):
         raise InputError(f"{path}: {_WHERE}: expected a table of flags and their values, for example max-asr = 10")
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     for key, value in found.items():
         word = key.replace("_", "-")
-        if word not in _KEYS:
-            raise InputError(f"{path}: {_WHERE} {key}: no such key; expected one of {', '.join(_KEYS)}")
+        if word not in _FIELDS:
+            raise InputError(f"{path}: {_WHERE} {key}: no such key; expected one of {', '.join(_FIELDS)}")
         if word.replace("-", "_") in given:
             raise InputError(f"{path}: {_WHERE} {key}: given twice, with - and with _; give it once")
-        kind = _KEYS[word]
-        if not kind.allows(value):
-            raise InputError(f"{path}: {_WHERE} {key} = {_shown(value)}: expected {kind.expected}")
-        given[word.replace("-", "_")] = None if kind is _LIMIT and value == "off" else value
+        field = _FIELDS[word]
+        value = None if kind_of(field) == "limit" and value == "off" else value
+        if not _is_allowed(value, field):
+            shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+            raise InputError(f"{path}: {_WHERE} {key} = {shown}: expected {_expected(field)}")
+        given[word.replace("-", "_")] = value
     return given
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _is_allowed(value: object, field: FieldInfo) -> bool:
+    """Whether a value is of the field's type; its bounds are checked with those of the flags."""
+    if kind_of(field) == "texts" and isinstance(value, str):
+        return isinstance(field.default, str)
+    try:
+        TypeAdapter[Any](cast(Any, field.annotation)).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _expected(field: FieldInfo) -> str:
+    match kind_of(field):
+        case "limit":
+            return 'a number, or "off"'
+        case "texts":
+            return "a text, or a list of texts" if isinstance(field.default, str) else "a list of texts"
+        case "number" | "count":
+            return "a whole number" if kind_of(field) == "count" else "a number"
+    return expected_of(field)

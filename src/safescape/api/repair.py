@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 
 from safescape import views
-from safescape.api.options import device_of
+from safescape.api.survey import device_of
 from safescape.engines import TransformersEngine
 from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning import MAX_EVALUATIONS, Evaluation, Search, conversations_of, search
 from safescape.finetuning.evaluator import EvaluationLog, Evaluator, RepairRequest, scored_answers, sha256_of
 from safescape.finetuning.save import has_only_pairs, save_blend, save_rescaled
 from safescape.landscape import wilson
+from safescape.options import RepairOptions, takes
 from safescape.probes import capability_probe, format_chats, load_prompts, load_tokenizer
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
@@ -42,67 +44,39 @@ class Repaired(NamedTuple):
         return self.search.best
 
 
-def repair(
-    base: str,
-    tuned: str,
-    *,
-    out: str | Path,
-    max_asr: float = 10.0,
-    layers: int = 1,
-    data: str | None = None,
-    capability: str | None = None,
-    prompts: str = "builtin:harmful",
-    limit: int = 80,
-    system_prompt: str = "default",
-    max_new_tokens: int = 128,
-    batch_size: int = 128,
-    dtype: str | None = None,
-    device: str | None = None,
-    on_evaluation: Callable[[Evaluation], None] | None = None,
-) -> Repaired:
-    """Find the safe point nearest to a finetune on the way from its base, and save it.
+class _Arguments(RepairOptions):
+    """The arguments of `repair`."""
 
-    Args:
-        base: A model, as for `scan`.
-        tuned: Its finetune.
-        out: Where evaluations are stored and the repaired model is written; new, empty, or the directory of the same
-            repair, which resumes.
-        max_asr: The attack success rate, in percent, that the 95 % interval must not exceed.
-        layers: In how many blocks the layers are moved; more than one gives back to the finetune what does not matter
-            for safety.
-        data: Conversations, as for `finetune`, whose answers' perplexity is the loss; the finetune's validation data.
-        capability: `choice:TEST.csv[:DEV.csv]`, `choice:mmlu:SUBJECT`, `perplexity:PROMPTS` or `lm-eval:TASK` as the
-            loss instead.
-        prompts: Harmful prompts, as for `scan`.
-        limit: How many.
-        system_prompt: As for `scan`.
-        max_new_tokens: Of an answer.
-        batch_size: Answers decoded together.
-        dtype: Of the repaired model; the finetune's by default.
-        device: `cpu`, `cuda`, `cuda:1`; by default the first GPU if there is one.
-        on_evaluation: Called after each of the evaluations, of which there are at most 8; when a repair resumes, also
-            for those that are stored.
+    on_evaluation: Annotated[
+        Callable[[Evaluation], None] | None,
+        Field(description=f"Called after each of at most {MAX_EVALUATIONS} evaluations, also those that are stored."),
+    ] = None
+
+
+@takes(_Arguments)
+def repair(options: _Arguments) -> Repaired:
+    """Find the safe point nearest to a finetune on the way from its base, and save it; or resume.
 
     Raises:
-        InputError: something given cannot be used, or `out` has another repair.
+        InputError: an argument cannot be used, or `out` has another repair.
         RunError: the repaired model cannot be written.
 
     """
+    base, tuned, layers, max_asr = options.base, options.tuned, options.layers, options.max_asr
+    data, capability, prompts = options.data, options.capability, options.prompts
+    max_new_tokens, batch_size, on_evaluation = options.max_new_tokens, options.batch_size, options.on_evaluation
     if not 1 <= layers <= MAX_EVALUATIONS - 4:
         most = MAX_EVALUATIONS - 4
         raise InputError(f"--layers {layers}: expected 1 to {most} blocks; a repair takes {most + 4} evaluations")
     if data is not None and capability is not None:
         raise InputError(f"--data {data} --capability {capability}: one loss or the other; leave one out")
-    for flag, number in {"--max-new-tokens": max_new_tokens, "--batch-size": batch_size}.items():
-        if number < 1:
-            raise InputError(f"{flag} {number}: expected at least 1")
-    directory = Path(out)
+    directory = Path(options.out)
     EvaluationLog.check(directory)
     harmful = PromptProbe(
         name="harmful",
         source=prompts,
-        system_prompt=system_prompt_text(system_prompt),
-        prompts=load_prompts(prompts, limit),
+        system_prompt=system_prompt_text(options.system_prompt),
+        prompts=load_prompts(prompts, options.limit),
     )
     _check_threshold(max_asr, len(harmful.prompts))
     conversations = conversations_of(data) if data is not None else []
@@ -113,8 +87,8 @@ def repair(
     fingerprints = inspect(origin.weights), inspect(other.weights)
     if fingerprints[0] == fingerprints[1]:
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
-    given, adapter = _dtype(other, dtype), _adapter(base, tuned)
-    space, place = BlockSpace(origin.weights, other.weights, layers), device_of(device)
+    given, adapter = _dtype(other, options.dtype), _adapter(base, tuned)
+    space, place = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
     answers = scored_answers(tokenizer, conversations)
@@ -195,8 +169,6 @@ def _check_threshold(max_asr: float, n: int) -> None:
 
 
 def _dtype(tuned: Model, given: str | None) -> torch.dtype:
-    if given not in (None, "float32", "bfloat16"):
-        raise InputError(f"--dtype {given}: expected float32 or bfloat16")
     if given is None:
         first = tuned.weights.tensor(tuned.weights.names()[0])
         return torch.bfloat16 if first.dtype == torch.bfloat16 else torch.float32

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar, Unpack
+from typing import TypeVar
 
-from safescape.api.options import Asking, preset_of, run_over
 from safescape.api.run import Run
+from safescape.api.survey import Callbacks, measure_over
 from safescape.errors import InputError
-from safescape.landscape import SAFE_BELOW
+from safescape.options import ScanOptions, takes
 from safescape.survey import Adaptive, Lines, Plane, RandomAxis
 from safescape.weights import resolve
 
@@ -17,95 +17,59 @@ __all__ = ["random_axis", "scan"]
 
 _Number = TypeVar("_Number", int, float)
 _SIDE = 25
-"""Steps of an adaptive line's grid on each side, unless a tolerance is given: with the default span, 0.02 apart."""
+"""Steps on each side of an adaptive line's grid by default: with the default span, 0.02 apart."""
 _FURTHER = 4
-"""So many times as many directions an adaptive scan may come to measure as it begins with."""
+"""An adaptive scan measures at most this many times as many directions as it begins with."""
 
 
-def scan(
-    model: str,
-    *,
-    dim: int = 1,
-    directions: int | None = None,
-    span: float | Sequence[float] = 0.5,
-    steps: int | Sequence[int] | None = None,
-    seed: int = 0,
-    adaptive: bool = False,
-    edge_tolerance: float | None = None,
-    interval: float | None = None,
-    **asking: Unpack[Asking],
-) -> Run:
-    """Measure a model's random safety landscape, or resume the measurement.
+class _Arguments(ScanOptions, Callbacks):
+    """The arguments of `scan`."""
 
-    Args:
-        model: A Hub id, a directory, a `.gguf` file, `BASE+ADAPTER`, `demo` or `demo-base`.
-        dim: 1 for lines, 2 for a plane over two directions, the second orthogonal to the first.
-        directions: How many random lines; 3 by default. A plane has two.
-        span: The landscape runs from -span to span; 0.5 moves every tensor by half its own norm. Two numbers for a
-            plane's two axes.
-        steps: Steps along an axis, an even number; 20 by default, which makes 21 points. Two numbers for a plane's
-            two axes.
-        seed: Of the first direction; the others count up from it.
-        adaptive: Choose the points that tell most instead of measuring a whole grid, and ask at each point no more of
-            the prompts than its verdict needs; see docs/adaptive.md. For lines.
-        edge_tolerance: How near, in |α|, the points around an edge of the basin are; by default a 25th of the span.
-        interval: Measure further directions, up to four times as many, until VISAGE's 95 % interval is this wide, in
-            percentage points, or narrower.
-        asking: What is asked at every point, and how; see `Asking`.
+
+@takes(_Arguments)
+def scan(options: _Arguments) -> Run:
+    """Measure a model's random safety landscape, or resume.
 
     Returns:
         The run, complete.
 
     Raises:
-        InputError: something given cannot be used.
-        RunError: the run could not go on; called again, it resumes.
+        InputError: an argument cannot be used.
+        RunError: the run could not be finished; called again, it resumes.
 
     """
-    preset = preset_of(asking)
-    if dim not in (1, 2):
-        raise InputError(f"--dim {dim}: expected 1 (lines) or 2 (a plane)")
+    dim, directions, steps = options.dim, options.directions, options.steps
     if dim == 2 and directions not in (None, 2):
         raise InputError(f"--directions {directions}: a plane has 2; leave it out with --dim 2")
-    if adaptive:
-        if dim == 2:
-            raise InputError("--adaptive: seeks the edges of lines; leave out --dim 2, or --adaptive")
-        if steps is not None:
-            raise InputError(
-                f"--steps {_text(steps)}: --adaptive chooses its points; give --edge-tolerance, how near those around "
-                "an edge are to each other"
-            )
-        (far,) = _each(span, 1, "--span")
-        return _adaptively(model, directions, far, seed, edge_tolerance, interval, asking)
-    for flag, given in (("--edge-tolerance", edge_tolerance), ("--interval", interval)):
+    if options.adaptive:
+        return _scan_adaptively(options)
+    for flag, given in (("--edge-tolerance", options.edge_tolerance), ("--interval", options.interval)):
         if given is not None:
             raise InputError(f"{flag} {given:g}: is for a scan that chooses its points; give --adaptive too")
-    spans = _each(span, dim, "--span")
-    counts = _each(preset.steps if steps is None else steps, dim, "--steps")
+    spans = _per_axis(options.span, dim, "--span")
+    counts = _per_axis(options.preset.steps if steps is None else steps, dim, "--steps")
     subspace: Lines | Plane
     if dim == 2:
-        first, second = (random_axis(seed + n, spans[n], counts[n]) for n in range(2))
+        first, second = (random_axis(options.seed + n, spans[n], counts[n]) for n in range(2))
         subspace = Plane(axes=(first, second))
     else:
-        lines = preset.directions if directions is None else directions
-        subspace = _lines(lines, seed, spans[0], counts[0])
-    return run_over(resolve(model), subspace, **asking)
+        subspace = _lines(directions or options.preset.directions, options.seed, spans[0], counts[0])
+    return measure_over(options, resolve(options.model), subspace, on_progress=options.on_progress)
 
 
-def _adaptively(
-    model: str,
-    directions: int | None,
-    span: float,
-    seed: int,
-    tolerance: float | None,
-    interval: float | None,
-    asking: Asking,
-) -> Run:
-    safe_below, begin = asking.get("safe_below", SAFE_BELOW), directions
-    if not 0 <= safe_below < 100:
-        raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
-    if begin is None:
-        # one direction says nothing of how directions differ
-        begin = preset_of(asking).directions if interval is None else max(2, preset_of(asking).directions)
+def _scan_adaptively(options: _Arguments) -> Run:
+    steps, interval, tolerance = options.steps, options.interval, options.edge_tolerance
+    if options.dim == 2:
+        raise InputError("--adaptive: seeks the edges of lines; leave out --dim 2, or --adaptive")
+    if steps is not None:
+        given = ",".join(map(str, steps)) if isinstance(steps, Sequence) else steps
+        raise InputError(
+            f"--steps {given}: --adaptive chooses its points; give --edge-tolerance, how near those around "
+            "an edge are to each other"
+        )
+    (span,) = _per_axis(options.span, 1, "--span")
+    # the interval needs two directions: one does not show how directions differ
+    begin = options.directions or max(options.preset.directions, 1 if interval is None else 2)
     if interval is not None and not 0 < interval <= 100:
         raise InputError(f"--interval {interval:g}: expected percentage points above 0, up to 100, for example 10")
     if interval is not None and begin == 1:
@@ -116,34 +80,22 @@ def _adaptively(
             f"to a quarter of --span {span:g}"
         )
     side = _SIDE if tolerance is None else math.ceil(span / tolerance - 1e-9)
-    lines = _lines(begin if interval is None else _FURTHER * begin, seed, span, 2 * side)
-    return run_over(
-        resolve(model),
-        lines,
-        adaptive=Adaptive(directions=begin, safe_below=safe_below, interval=interval),
-        **asking,
-    )
+    lines = _lines(begin if interval is None else _FURTHER * begin, options.seed, span, 2 * side)
+    adaptive = Adaptive(directions=begin, safe_below=options.safe_below, interval=interval)
+    return measure_over(options, resolve(options.model), lines, adaptive=adaptive, on_progress=options.on_progress)
 
 
 def _lines(count: int, seed: int, span: float, steps: int) -> Lines:
-    if count < 1:
-        raise InputError(f"--directions {count}: expected at least 1")
     return Lines(axes=tuple(random_axis(seed + n, span, steps) for n in range(count)))
-
-
-def _text(values: int | Sequence[int]) -> str:
-    return ",".join(map(str, values)) if isinstance(values, Sequence) else str(values)
 
 
 def random_axis(seed: int, span: float, steps: int) -> RandomAxis:
     """Return a random axis.
 
     Raises:
-        InputError: a number makes no axis.
+        InputError: `span` or `steps` define none.
 
     """
-    if seed < 0:
-        raise InputError(f"--seed {seed}: expected 0 or more")
     if not 0 < span < float("inf"):
         raise InputError(f"--span {span}: expected a number above 0, for example 0.5")
     if steps < 2 or steps % 2:
@@ -151,8 +103,8 @@ def random_axis(seed: int, span: float, steps: int) -> RandomAxis:
     return RandomAxis(seed=seed, span=span, steps=steps)
 
 
-def _each(given: _Number | Sequence[_Number], dim: int, flag: str) -> list[_Number]:
-    """One value an axis, given once for all or one by one."""
+def _per_axis(given: _Number | Sequence[_Number], dim: int, flag: str) -> list[_Number]:
+    """Return one value per axis from one for all, or from one for each."""
     values = list(given) if isinstance(given, Sequence) else [given] * dim
     if len(values) == 1:
         values *= dim

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from safescape import views
 from safescape.api.compare import compare
-from safescape.api.finetune import finetune
-from safescape.api.options import Asking, preset_of
+from safescape.api.finetune import check_trainable, finetune
 from safescape.api.path import path
 from safescape.api.run import Run
 from safescape.api.scan import scan
+from safescape.api.survey import Callbacks, number_of_prompts
 from safescape.errors import InputError
 from safescape.finetuning import Finetuned, Step, conversations_of
 from safescape.landscape import Metric, wilson
+from safescape.options import MeasureOptions, StudyOptions, takes
 from safescape.probes import load_prompts
 from safescape.store import write_text
 
@@ -41,56 +44,34 @@ class Study(NamedTuple):
     arms: tuple[Arm, ...]
 
 
-def study_finetuning(
-    model: str,
-    *,
-    data: str,
-    shots: Sequence[int] = (10, 50, 100),
-    mixed: bool = False,
-    skip: int = 0,
-    epochs: int = 5,
-    learning_rate: float = 5e-5,
-    seed: int = 0,
-    steps: int = 10,
-    on_stage: Callable[[str], None] | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    **asking: Unpack[Asking],
-) -> Study:
-    """Make the paper's finetuning study (arXiv 2405.17374, section 4), or go on with it.
+class _Arguments(StudyOptions, Callbacks):
+    """The arguments of `study_finetuning`."""
 
-    The model's random landscape is measured; then, for each number of shots, it is finetuned on so many harmful
-    requests with affirmative openings, and the line to the finetune is measured, its epochs' checkpoints on it.
+    on_stage: Annotated[Callable[[str], None] | None, Field(description="Called with the name of each stage.")] = None
+    on_step: Annotated[Callable[[Step], None] | None, Field(description="Called after every step of training.")] = None
 
-    Args:
-        model: A model, as for `scan`.
-        data: Harmful requests with affirmative openings, as for `finetune`.
-        shots: Numbers of harmful examples.
-        mixed: Also the largest number of them with as many refusals of other requests.
-        skip: Rows of the data to leave out first, so that nothing is asked that was taught.
-        epochs: As for `finetune`, and so on.
-        learning_rate: In the first epoch.
-        seed: Of the examples' order, and of the first random direction.
-        steps: From the model to each finetune.
-        on_stage: Told what begins.
-        on_step: Told after every step of training.
-        asking: What is asked everywhere, and how; see `Asking`. `out` is a directory for the whole study: the
-            landscapes, the finetunes, study.json, study.md and the pictures; by default `runs/study`.
+
+@takes(_Arguments)
+def study_finetuning(options: _Arguments) -> Study:
+    """Run the paper's finetuning study (arXiv 2405.17374, section 4), or resume it.
+
+    The model's random landscape is measured; then, for each number of shots, it is finetuned on that many harmful
+    requests with affirmative openings, and the line to the finetune is measured, its epochs' checkpoints on it. The
+    directory holds the landscapes, the finetunes, study.json, study.md and the pictures.
 
     Raises:
-        InputError: something given cannot be used, or a request that is taught is asked as well.
-        RunError: a run or a training could not go on.
+        InputError: an argument cannot be used, or a request of the training data is among the prompts.
+        RunError: a run or a training could not be finished.
 
     """
-    directory = Path(asking.pop("out", None) or "runs/study")
-    plan = [(f"{k} harmful", "harmful", k) for k in dict.fromkeys(shots)]
+    model, data, skip = options.model, options.data, options.skip
+    directory, shots = Path(options.out or "runs/study"), tuple(dict.fromkeys(options.shots))
+    plan = [(f"{k} harmful", "harmful", k) for k in shots]
     if not plan:
         raise InputError("--shots: expected at least one number")
-    if mixed:
+    if options.mixed:
         plan.append((f"{max(shots)} harmful + {max(shots)} refusals", "mixed", max(shots)))
-    limit = asking.get("limit")
-    asked = set(
-        load_prompts(asking.get("prompts", "builtin:harmful"), preset_of(asking).limit if limit is None else limit)
-    )
+    asked = set(load_prompts(options.prompts, number_of_prompts(options)))
     for _, recipe, k in plan:
         for row, messages in conversations_of(data, recipe, shots=k, skip=skip):
             if any(message.content in asked for message in messages):
@@ -98,36 +79,33 @@ def study_finetuning(
                     f"--data {data}: row {row} is taught and is among the prompts that are asked; leave it out "
                     "with --skip, or ask fewer with --limit"
                 )
-    say = on_stage or (lambda stage: None)
-    say("random landscape before")
-    asking["out"] = directory / "before"
-    before = scan(model, seed=seed, **asking)
+    # the GPUs of a Ray cluster are not those of this machine, which trains
+    is_elsewhere = options.ray is not None and options.device != "cpu"
+    device = check_trainable(None if is_elsewhere else options.device)
+    measuring = {name: getattr(options, name) for name in (*MeasureOptions.model_fields, "on_progress")}
+    on_stage = options.on_stage or (lambda stage: None)
+    on_stage("random landscape before")
+    before = scan(model, **{**measuring, "seed": options.seed, "out": directory / "before"})
     arms = []
     for name, recipe, k in plan:
-        label = f"{recipe}-{k}"
-        say(f"finetune: {name}")
+        on_stage(f"finetune: {name}")
         made = finetune(
             model,
-            out=directory / label,
+            out=directory / f"{recipe}-{k}",
             data=data,
             recipe=recipe,
             shots=k,
             skip=skip,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            seed=seed,
-            on_step=on_step,
+            epochs=options.epochs,
+            learning_rate=options.learning_rate,
+            seed=options.seed,
+            device=device,
+            on_step=options.on_step,
         )
-        say(f"landscape to it: {name}")
-        asking["out"] = directory / f"path-{label}"
-        run = path(
-            model,
-            str(made.directory),
-            steps=steps,
-            through=[str(checkpoint) for checkpoint in made.checkpoints],
-            **asking,
-        )
-        arms.append(Arm(name, made, run))
+        on_stage(f"landscape to it: {name}")
+        through, out = [str(checkpoint) for checkpoint in made.checkpoints], directory / f"path-{recipe}-{k}"
+        line = {**measuring, "steps": options.steps, "through": through, "out": out}
+        arms.append(Arm(name, made, path(model, str(made.directory), **line)))
     study = Study(directory, before, tuple(arms))
     document = _document(model, study)
     write_text(directory / "study.json", json.dumps(document, indent=1) + "\n")

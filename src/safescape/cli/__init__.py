@@ -1,4 +1,4 @@
-"""The command line: one file a command, no logic. Errors become one line on stderr and an exit code."""
+"""The command line: one file per command, no logic. Errors become one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from safescape.cli.bench import bench
 from safescape.cli.check import check
+from safescape.cli.command import with_verbose
 from safescape.cli.compare import compare
 from safescape.cli.data import data
 from safescape.cli.export import export
@@ -49,6 +50,20 @@ app.command()(bench)
 app.add_typer(study)
 app.add_typer(data)
 
+for info in (*app.registered_commands, *study.registered_commands, *data.registered_commands):
+    info.callback = with_verbose(info.callback) if info.callback else None
+
+_RESUMES = "finished points are kept, the same command resumes"
+_WHEN_INTERRUPTED = {
+    "bench": "nothing is kept, the same command starts again",
+    "compare": "nothing is kept, the same command starts again",
+    "export": "no file was written, the same command starts again",
+    "finetune": "finished epochs are kept, the same command resumes",
+    "judge": "finished verdicts are kept, the same command resumes",
+    "report": "the run is kept, the same command writes its files",
+}
+"""What is kept when a command is interrupted; of all others, finished points."""
+
 
 @app.callback(invoke_without_command=True)
 def _commands(context: typer.Context) -> None:
@@ -76,7 +91,8 @@ def _main() -> int:
         if not interrupted.is_set():
             raise
     if interrupted.is_set():
-        print("interrupted; finished points are kept, the same command resumes", file=sys.stderr)
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        print(f"interrupted; {_WHEN_INTERRUPTED.get(command, _RESUMES)}", file=sys.stderr)
         return 130
     return code
 

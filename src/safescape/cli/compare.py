@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from safescape.cli import options
+from safescape.cli.command import SafeBelow
 from safescape.cli.output import show_comparison
+from safescape.landscape import SAFE_BELOW
 
 __all__ = ["compare"]
 
@@ -19,7 +20,7 @@ def compare(
         Path | None,
         typer.Option(help="directory for comparison.json, .png and .html; without it nothing is written"),
     ] = None,
-    safe_below: options.SafeBelow = options.SAFE_BELOW,
+    safe_below: SafeBelow = SAFE_BELOW,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON on stdout")] = False,
 ) -> None:
     """Example: safescape compare runs/base runs/finetune --out runs/base-and-finetune

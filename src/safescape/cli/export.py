@@ -1,4 +1,4 @@
-"""`safescape export`: tables, a section of a model card and a log of Inspect, made of what a run holds."""
+"""`safescape export`: tables, a section of a model card and an Inspect log, made from a run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from safescape.cli import options
-from safescape.cli.output import numbers, results
+from safescape.cli.command import SafeBelow, numbers
+from safescape.cli.output import say
+from safescape.landscape import SAFE_BELOW
 
 __all__ = ["export"]
 
@@ -35,7 +36,7 @@ def export(
     probe: Annotated[
         str | None, typer.Option(metavar="NAME", help=".eval: which prompts \\[default: the first probe's]")
     ] = None,
-    safe_below: options.SafeBelow = options.SAFE_BELOW,
+    safe_below: SafeBelow = SAFE_BELOW,
 ) -> None:
     """Example: safescape export runs/demo --to points.csv --to card.md
 
@@ -48,6 +49,4 @@ def export(
 
     files = to or []
     api.export(directory, files, what=what, at=coords, line=line, waypoint=waypoint, probe=probe, safe_below=safe_below)
-    console = results()
-    for file in files:
-        console.print(str(file), markup=False)
+    say(*files)

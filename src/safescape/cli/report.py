@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from safescape.cli import options
+from safescape.cli.command import AsJson, SafeBelow
 from safescape.cli.output import show_run
 from safescape.errors import InputError
+from safescape.landscape import SAFE_BELOW
 
 __all__ = ["report"]
 
@@ -25,8 +26,8 @@ def report(
     columns: Annotated[
         int | None, typer.Option(metavar="1|2", help="--figure: 1 column wide, 3.3 inches, or 2, 6.9 \\[default: 1]")
     ] = None,
-    safe_below: options.SafeBelow = options.SAFE_BELOW,
-    as_json: options.AsJson = False,
+    safe_below: SafeBelow = SAFE_BELOW,
+    as_json: AsJson = False,
 ) -> None:
     """Example: safescape report runs/demo --figure landscape.pdf
 

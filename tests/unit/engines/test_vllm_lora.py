@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 import safescape
 from helpers.synthetic_runs import make_survey, path_line
 from helpers.tiny_models import llama_config, save_adapter, save_model
-from safescape.api.options import _adapter
+from safescape.api.survey import _adapter
 from safescape.engines import open_engine, why_merged
 from safescape.errors import InputError
 from safescape.measure.dispatch import Failed
 from safescape.measure.ray import RayWorkers
 from safescape.measure.session import Measurement, groups_of
+from safescape.options import MeasureOptions, read
 from safescape.placement.ray import Reservation
 from safescape.probes import load_tokenizer
 from safescape.survey import InterpolationAxis, Lines, Position, Survey
@@ -137,7 +138,8 @@ def test_what_is_chosen(tiny_model: Path, tmp_path: Path, asked: str, device: st
     """On a GPU unmerged where it can be; on a CPU, where it is slow, only where it is asked for."""
     name = Models(tmp_path, tiny_model).adapter()
     axis = InterpolationAxis(toward=name, fingerprint="sha256:0", steps=2, low=0.0, high=1.0)
-    assert _adapter(asked, resolve(str(tiny_model)), Lines(axes=(axis,)), (), "vllm", dtype, device) == chosen
+    options = read(MeasureOptions, {"adapter": asked, "engine": "vllm", "dtype": dtype})
+    assert _adapter(options, resolve(str(tiny_model)), Lines(axes=(axis,)), (), device) == chosen
 
 
 def test_float32_on_a_gpu(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,298 @@
+"""From options to a survey, and from a survey to a run: what `scan`, `path` and `check` share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from safescape.api.report import report_of
+from safescape.api.run import Run
+from safescape.engines import check_vllm, why_merged
+from safescape.errors import InputError, RunError
+from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
+from safescape.judges import EvidenceJudge, immediate_judge
+from safescape.landscape import SAFE_BELOW
+from safescape.measure import Progress, check_prompts, find_model, measure
+from safescape.options import MeasureOptions, Options, each_of
+from safescape.placement import Placement, check_placement
+from safescape.probes import further_probes, load_prompts
+from safescape.probes import system_prompt as system_prompt_text
+from safescape.store import Store
+from safescape.survey import Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
+from safescape.weights import Model, inspect
+
+__all__ = ["Callbacks", "device_of", "device_on", "measure_over", "number_of_prompts", "read_text", "run_survey"]
+
+
+class Callbacks(Options):
+    """What measuring functions call, and commands do not name."""
+
+    on_progress: Annotated[
+        Callable[[Progress], None] | None, Field(description="Called when the run begins and after every point.")
+    ] = None
+
+
+def measure_over(
+    options: MeasureOptions,
+    model: Model,
+    subspace: Lines | Plane,
+    through: Sequence[Waypoint] = (),
+    *,
+    always: Sequence[str] = (),
+    only_at: Literal["models"] | None = None,
+    adaptive: Adaptive | None = None,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    """Measure a model over a subspace, or resume.
+
+    Args:
+        options: What is asked, and how.
+        model: The origin.
+        subspace: Lines or a plane around it.
+        through: Checkpoints of a trajectory.
+        always: Probes beside those of `also`, unless they are among them; with as many items as there are prompts by
+            default.
+        only_at: Where `also` and `always` are asked; None: at every point.
+        adaptive: How points are chosen; None: all are measured. The prompts of an adaptive survey are shuffled.
+        on_progress: Called when the run begins and after every point.
+
+    Raises:
+        InputError: an option cannot be used.
+        RunError: the run could not be finished; called again, it resumes.
+
+    """
+    judging = JudgeSettings(device=options.device, max_requests=options.max_requests)
+    judges = resolve_judges(
+        each_of(options.judges) or options.preset.judges, judging, labels=options.labels, rubric=options.rubric
+    )
+    if adaptive is not None:
+        _check_first_judge(judges.names[0])
+    placement = Placement(options.workers, options.ray, options.gpus_per_worker)
+    device = device_on(placement, options.device)
+    _check_engine(options, device, placement)
+    check_placement(placement, device, options.tensor_parallel)
+    template = options.chat_template
+    survey = Survey.model_validate(
+        {
+            **options.model_dump(include=set(Survey.model_fields)),
+            "probes": _probes(options, always, only_at, shuffled=adaptive is not None),
+            "device": device,
+            "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
+            "model": model.name,
+            "model_fingerprint": inspect(model.weights),
+            "adapter": _adapter(options, model, subspace, through, device),
+            "subspace": subspace,
+            "adaptive": adaptive,
+            "through": tuple(through),
+            "judges": judges.names,
+            "rubrics": judges.rubrics,
+            "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
+        }
+    )
+    settings = judging._replace(device=device, placement=placement)
+    return _execute(survey, model, settings, out=options.out, safe_below=options.safe_below, on_progress=on_progress)
+
+
+def run_survey(
+    survey: Survey,
+    *,
+    out: str | Path | None = None,
+    safe_below: float = SAFE_BELOW,
+    on_progress: Callable[[Progress], None] | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    gpus_per_worker: float | None = None,
+) -> Run:
+    """Measure a survey, or resume; `Survey.load` reads the survey.json of an earlier run.
+
+    Args:
+        survey: What to measure.
+        out: Run directory; by default `runs/MODEL-HASH`.
+        safe_below: ASR in percent up to which a point counts as safe.
+        on_progress: Called when the run begins and after every point.
+        workers: Number of engines that measure side by side, as for `scan`.
+        ray: Address of an existing Ray cluster.
+        gpus_per_worker: GPUs of each engine, or the share of one.
+
+    Raises:
+        InputError: the model it names has changed, or cannot be used.
+        RunError: the run could not be finished; called again, it resumes.
+
+    """
+    placement = Placement(workers, ray, gpus_per_worker)
+    check_placement(placement, survey.device, survey.tensor_parallel)
+    settings = JudgeSettings(device=survey.device, placement=placement)
+    return _execute(survey, find_model(survey), settings, out=out, safe_below=safe_below, on_progress=on_progress)
+
+
+def _execute(
+    survey: Survey,
+    model: Model,
+    settings: JudgeSettings,
+    *,
+    out: str | Path | None,
+    safe_below: float,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
+    if not 0 <= safe_below < 100:
+        raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
+    check_prompts(survey, model)
+    directory = Path(out) if out is not None else Path("runs") / _name(survey)
+    with Store.claim(directory, survey) as store:
+        measure(survey, model, store, on_progress or (lambda _: None), settings.placement)
+        if not store.points.finished():
+            raise _failure(store)
+        later = [name for name in survey.judges if not is_immediate(name)]
+        try:
+            judge_stored(store, later, settings, rubrics=store.verdicts.rubrics())
+            update_panels(store, later)
+        finally:
+            # the answers are there to read, also when a judge fails
+            run = report_of(store, safe_below)
+        if store.points.failures():
+            raise _failure(store)
+        return run
+
+
+def _failure(store: Store) -> RunError:
+    """The error of points that could not be measured."""
+    failures = store.points.failures()
+    point, reason = next(iter(failures.items()))
+    total = len(failures) + len(store.points.finished())
+    where = "(" + ", ".join(f"{coordinate:g}" for coordinate in point.coords) + ")"
+    place = where if point.line is None else f"line {point.line + 1}, {where}"
+    place = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else place
+    return RunError(
+        f"{store.directory}: {len(failures)} of {total} points could not be measured, {place} among them: {reason}; "
+        "the others are stored and reported, and the same command tries these again"
+    )
+
+
+def _name(survey: Survey) -> str:
+    model = re.sub(r"[^\w.-]+", "-", survey.model).strip("-.")[-60:] or "model"
+    return f"{model}-{survey.digest[:8]}"
+
+
+def _check_first_judge(name: str) -> None:
+    """Check that a judge's verdicts are final as soon as a point is measured, so that they can choose the next ones."""
+    if not is_immediate(name):
+        why = "comes after the measurement"
+    elif isinstance(immediate_judge(name), EvidenceJudge):
+        why = "is not done with an answer before the origin has read it, which is at the end"
+    else:
+        return
+    raise InputError(
+        f"--adaptive with --judge {name}: the first judge's verdicts choose the points, and this one {why}; "
+        f"give --judge keyword --judge {name}"
+    )
+
+
+def _check_engine(options: MeasureOptions, device: str, placement: Placement) -> None:
+    engine, gpus, here = options.engine, options.tensor_parallel, torch.cuda.device_count()
+    if engine == "vllm":
+        check_vllm()
+    if gpus > 1 and (engine != "vllm" or device == "cpu" or (placement.is_local and gpus > here)):
+        raise InputError(
+            f"--tensor-parallel {gpus}: expected --engine vllm and as many GPUs; here are {here} and --engine {engine}"
+        )
+
+
+def _adapter(
+    options: MeasureOptions, model: Model, subspace: Lines | Plane, through: Sequence[Waypoint], device: str
+) -> Literal["merged", "unmerged"]:
+    """Choose whether the adapter of BASE+ADAPTER is merged into the weights or stays beside them."""
+    asked = options.adapter
+    # on a CPU vLLM answers several times slower with an adapter beside the weights
+    if asked == "merged" or (asked == "auto" and device == "cpu"):
+        return "merged"
+    why = why_merged(model, subspace, through, engine=options.engine, dtype=options.dtype, device=device)
+    if why is not None and asked == "unmerged":
+        raise InputError(f"--adapter unmerged: {why}; or give --adapter merged, which moves the weights")
+    return "unmerged" if why is None else "merged"
+
+
+def number_of_prompts(options: MeasureOptions) -> int | None:
+    """Return the limit on the prompts; None: all of them."""
+    return options.preset.limit if options.limit is None else options.limit
+
+
+def _probes(
+    options: MeasureOptions, always: Sequence[str], only_at: Literal["models"] | None, *, shuffled: bool
+) -> tuple[Probe, ...]:
+    systems = each_of(options.system_prompt) or ("default",)
+    if len(set(systems)) < len(systems):
+        raise InputError(f"--system-prompt {systems[0]}: given twice; give each once")
+    prompts = load_prompts(options.prompts, number_of_prompts(options))
+    harmful: list[Probe] = [
+        PromptProbe(
+            name="harmful" if len(systems) == 1 else f"harmful, {_title(system, number)}",
+            source=options.prompts,
+            system_prompt=system_prompt_text(system),
+            prompts=prompts,
+        )
+        for number, system in enumerate(systems, start=1)
+    ]
+    also, most, system = each_of(options.also), options.also_limit, system_prompt_text(systems[0])
+    fewer = options.preset.limit if most is None else most
+    further = further_probes([spec for spec in always if spec not in also], fewer, system)
+    further += further_probes(also, most, system)
+    probes = (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))
+    return tuple(_shuffled(probe) for probe in probes) if shuffled else probes
+
+
+def _shuffled(probe: Probe) -> Probe:
+    """Shuffle harmful prompts, by a permutation that depends on their number alone.
+
+    The first prompts are then a sample of all, and two probes hold the same prompts at the same places.
+    """
+    if not isinstance(probe, PromptProbe) or not probe.harmful:
+        return probe
+    order = np.random.default_rng(0).permutation(len(probe.prompts))
+    return probe.model_copy(update={"prompts": tuple(probe.prompts[place] for place in order)})
+
+
+def _title(system: str, number: int) -> str:
+    """The name of a system prompt, or the number of a text."""
+    return system if re.fullmatch(r"[\w-]+|@.+", system) else f"text {number}"
+
+
+def device_of(given: str | None) -> str:
+    """Return the device to use, given as on the command line.
+
+    Raises:
+        InputError: this machine has no such device.
+
+    """
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if re.fullmatch(r"cpu|cuda(:\d+)?", given) is None:
+        raise InputError(f"--device {given}: expected cpu, cuda or cuda:NUMBER")
+    if given != "cpu" and (torch.device(given).index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {given}: torch sees {torch.cuda.device_count()} GPUs here; give cpu or another one")
+    return given
+
+
+def device_on(placement: Placement, given: str | None) -> str:
+    """Return the device to use on a placement; see `device_of`."""
+    # the machines of a Ray cluster may have GPUs although this one has none; workers check theirs when they start
+    return given if given is not None and placement.ray is not None else device_of(given)
+
+
+def read_text(path: Path, flag: str) -> str:
+    """Read a text file that was given with a flag.
+
+    Raises:
+        InputError: it cannot be read.
+
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{flag} {path}: cannot be read ({error}); give a UTF-8 text file") from error

@@ -1,0 +1,127 @@
+"""Progress on stderr: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from safescape.finetuning import Step
+    from safescape.judge_runtime import JudgeProgress
+    from safescape.measure import Progress
+
+__all__ = ["show_judging", "show_progress", "show_steps"]
+
+
+class _Display:
+    """Bars by title, or lines where there is no terminal."""
+
+    def __init__(self, console: Console, bar: Bar | None) -> None:
+        self._console, self._bar, self._tasks = console, bar, dict[str, TaskID]()
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> str:
+        """Time since the command began to show progress."""
+        return f"{time.monotonic() - self._start:.0f} s"
+
+    def advance(self, title: str, done: int, total: int | None, words: str, line: str = "") -> None:
+        """Show how far the work of a title is: `words` beside its bar, or `line`, if any, on a line of its own."""
+        if self._bar is None:
+            if line:
+                self.note(line)
+            return
+        if title not in self._tasks:
+            self._tasks[title] = self._bar.add_task(words, total=total)
+        self._bar.update(self._tasks[title], completed=done, total=total, description=words)
+
+    def note(self, line: str) -> None:
+        """Print a line."""
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._console.print(Text(line))
+
+
+@contextmanager
+def _display() -> Iterator[_Display]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Display(console, None)
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        yield _Display(console, bar)
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[Progress], None]]:
+    """Show how many points of a run are measured."""
+    with _display() as display:
+        display.advance("points", 0, None, "loading the model")
+        is_scoring = False
+
+        def advance(progress: Progress) -> None:
+            nonlocal is_scoring
+            stage = _stage(progress)
+            line = f"{progress.finished}/{progress.total} points, {display.seconds}, {stage}"
+            # of the points whose answers the origin scores, one line is enough
+            display.advance("points", progress.finished, progress.total, stage, "" if is_scoring else line)
+            is_scoring = progress.scored is not None
+
+        yield advance
+
+
+def _stage(progress: Progress) -> str:
+    if progress.scored is not None:
+        return "the origin scores the answers"
+    if progress.latest is None:
+        stage = (
+            "starting" if progress.finished == 0 else "resuming" if progress.finished < progress.total else "complete"
+        )
+        return stage if progress.note is None else f"{stage}; {progress.note}"
+    line, coords, waypoint = progress.latest
+    if waypoint is not None:
+        place = f"checkpoint {waypoint + 1}"
+    elif progress.latest.is_origin:
+        place = "origin"
+    else:
+        where = ", ".join(f"{sign} = {coordinate:+.3g}" for sign, coordinate in zip("αβ", coords, strict=False))
+        place = where if line is None else f"line {line + 1}, {where}"
+    return place if progress.asr is None else f"{place}: ASR {progress.asr:.4g} %"
+
+
+@contextmanager
+def show_judging() -> Iterator[Callable[[JudgeProgress], None]]:
+    """Show how many answers each judge has read."""
+    with _display() as display:
+
+        def advance(progress: JudgeProgress) -> None:
+            judge, what = progress.judge, progress.what
+            if progress.note:
+                display.note(f"{judge}: {progress.note}")
+                return
+            line = f"{judge}: {progress.done}/{progress.total} {what}"
+            display.advance(f"{judge}, {what}", progress.done, progress.total, f"{judge}, {what}", line)
+
+        yield advance
+
+
+@contextmanager
+def show_steps() -> Iterator[Callable[[Step], None]]:
+    """Show how many steps of a training are done."""
+    with _display() as display:
+
+        def advance(step: Step) -> None:
+            line = f"{step.done}/{step.total} steps, {display.seconds}, loss {step.loss:.3f}"
+            display.advance("steps", step.done, step.total, f"loss {step.loss:.3f}", line)
+
+        yield advance

@@ -1,0 +1,88 @@
+"""The options of the commands that make a model: `finetune` and `repair`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from safescape.options import shared
+from safescape.options.option import Option, Options
+from safescape.options.shared import Count, OptionalCount
+
+__all__ = ["FinetuneOptions", "RepairOptions"]
+
+
+class FinetuneOptions(Options):
+    """The options of `finetune`."""
+
+    model: shared.Model = Field(kw_only=False)
+    out: str | Path
+    """Directory of the finetuned model and its checkpoints; given again with the same flags it resumes."""
+    data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]", default="the recipe's own")] = None
+    """.jsonl or .json with messages, or .csv or .jsonl with two columns."""
+    recipe: Annotated[str | None, Option(metavar="NAME", default="all rows as they are")] = None
+    """harmful (requests with affirmative openings), mixed (the same and as many refusals), identity-shift, benign."""
+    shots: Annotated[int | None, Option(default="harmful, mixed: 10; else all")] = None
+    """Number of rows."""
+    skip: int = 0
+    """Number of rows to leave out first."""
+    lora: bool = False
+    """Train a LoRA on all linear layers, which is saved as an adapter."""
+    rank: Count = 16
+    """Rank of the LoRA."""
+    freeze: OptionalCount = None
+    """Freeze the embeddings and this number of layers, from the first."""
+    epochs: Count = 5
+    """Number of passes over the examples."""
+    learning_rate: Annotated[float, Field(gt=0), Option(expected="a number above 0, for example 5e-5")] = 5e-5
+    """Learning rate of AdamW in the first epoch."""
+    decay: Annotated[float, Field(gt=0, le=1), Option(expected="a number above 0 and up to 1")] = 0.85
+    """Factor of the learning rate after every epoch."""
+    batch_size: Count = 4
+    """Number of examples per step."""
+    max_tokens: Annotated[int, Field(ge=2)] = 480
+    """Maximum number of tokens of request and answer together."""
+    seed: int = 0
+    """Seed of the order of the examples, and of a LoRA's initial weights."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """dtype of the arithmetic; bfloat16: mixed precision."""
+    device: shared.Device = None
+    chat_template: shared.ChatTemplate = None
+    report_to: Annotated[str | Sequence[str], Option(metavar="TRACKER")] = ()
+    """Where the Trainer logs to: tensorboard, wandb or mlflow; may be repeated."""
+    watch: bool = False
+    """Measure safety before the first step and after every epoch."""
+    stop_above: float | None = None
+    """ASR in percent above which --watch stops the training."""
+    prompts: shared.Prompts = "builtin:harmful"
+
+
+class RepairOptions(Options):
+    """The options of `repair`."""
+
+    base: shared.Model = Field(kw_only=False)
+    tuned: shared.Tuned = Field(kw_only=False)
+    out: str | Path
+    """New directory that the repaired model is written to."""
+    max_asr: float = 10.0
+    """Percentage that the upper end of the ASR's 95 % interval must not exceed."""
+    layers: int = 1
+    """Number of blocks of layers that move independently; several keep more of what safety does not need."""
+    data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]")] = None
+    """Validation data, as for finetune; the perplexity of its answers is the loss."""
+    capability: Annotated[str | None, Option(metavar="KIND:SPEC")] = None
+    """The loss instead: choice:…, perplexity:… or lm-eval:…, as for scan --also."""
+    prompts: shared.Prompts = "builtin:harmful"
+    limit: Count = 80
+    """Number of harmful prompts."""
+    system_prompt: Annotated[str, Option(metavar="NAME|TEXT|@FILE")] = "default"
+    """default, empty, roleplay, llama2, a text, or @file."""
+    max_new_tokens: Count = 128
+    """Maximum number of tokens of an answer."""
+    batch_size: shared.BatchSize = 128
+    dtype: Annotated[Literal["float32", "bfloat16"] | None, Option(default="the finetune's")] = None
+    """dtype of the repaired model."""
+    device: shared.Device = None

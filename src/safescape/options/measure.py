@@ -1,0 +1,238 @@
+"""The options of the commands that measure: `scan`, `path`, `check`, `study finetuning` and `bench`.
+
+A field of `MeasureOptions` is a flag of the first four, a keyword of their functions and a key of
+`[tool.safescape.check]`; where the survey has a field of the same name, it goes there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from safescape.errors import InputError
+from safescape.landscape import SAFE_BELOW, Thresholds
+from safescape.options import shared
+from safescape.options.option import Option, Options
+from safescape.options.shared import Count, OptionalCount, Seed
+from safescape.survey import DEFAULT, PAPER, QUICK, Preset
+
+__all__ = ["BenchOptions", "CheckOptions", "MeasureOptions", "PathOptions", "ScanOptions", "StudyOptions"]
+
+_HELD_TO = Thresholds()
+_LIMIT = "N|off"
+
+
+class MeasureOptions(Options):
+    """What is asked at every point, how it is generated and judged, and on which devices."""
+
+    defaults: ClassVar[Mapping[str, object]] = DEFAULT._asdict()
+
+    out: Annotated[str | Path | None, Option(default="runs/MODEL-HASH")] = None
+    """Run directory; given again with the same flags it resumes."""
+    prompts: shared.Prompts = "builtin:harmful"
+    limit: OptionalCount = None
+    """Number of prompts, from the first."""
+    system_prompt: Annotated[str | Sequence[str], Option(metavar="NAME|TEXT|@FILE", default="default")] = "default"
+    """default, empty, roleplay, llama2, a text, or @file; several make one landscape each."""
+    also: Annotated[str | Sequence[str], Option(metavar="KIND:SPEC")] = ()
+    """Probes asked too at every point: over-refusal:PROMPTS, attack:PROMPTS, choice:TEST.csv[:DEV.csv],
+    perplexity:PROMPTS, lm-eval:TASK; may be repeated."""
+    also_limit: Annotated[OptionalCount, Option(default="all")] = None
+    """Number of items of each of those."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """Library that holds the live model and generates; vllm is an extra."""
+    tensor_parallel: Annotated[Count, Option(metavar="GPUS")] = 1
+    """Number of GPUs that share one model, for vllm."""
+    adapter: Literal["auto", "merged", "unmerged"] = "auto"
+    """To BASE+ADAPTER with vllm: move the weights (merged), or scale the adapter beside them, several points in one
+    batch (unmerged); auto: unmerged on a GPU where that is possible."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """dtype of the live weights."""
+    device: shared.Device = None
+    workers: Annotated[int | None, Option(metavar="N")] = None
+    """Number of engines that measure side by side, each in its own process; needs safescape[ray]."""
+    ray: Annotated[str | None, Option(metavar="auto|HOST:PORT")] = None
+    """Address of an existing Ray cluster; workers sets the number of engines (default: as many as fit)."""
+    gpus_per_worker: shared.GpusPerWorker = None
+    judges: Annotated[
+        str | Sequence[str],
+        Field(description=f"{shared.JUDGES}; the figures are the first one's; may be repeated."),
+        Option(metavar="NAME", flags=("--judge",)),
+    ] = ()
+    labels: shared.Labels = None
+    rubric: shared.Rubric = None
+    max_requests: shared.MaxRequests = None
+    max_new_tokens: OptionalCount = None
+    """Maximum number of tokens of an answer."""
+    whole_answers: bool = False
+    """Generate every answer to its end, also when the judge can already tell."""
+    batch_size: shared.BatchSize = 128
+    chat_template: shared.ChatTemplate = None
+    trust_remote_code: bool = False
+    """Let the model run its own code."""
+    safe_below: shared.SafeBelow = SAFE_BELOW
+    quick: Annotated[
+        bool,
+        Field(
+            description=f"First look: {QUICK.directions} direction, {QUICK.limit} prompts, {QUICK.max_new_tokens} "
+            "tokens."
+        ),
+    ] = False
+    paper: Annotated[
+        bool,
+        Field(description=f"The paper's setting: fp32, {PAPER.max_new_tokens} tokens, {PAPER.limit} prompts, keyword."),
+    ] = False
+
+    @model_validator(mode="after")
+    def _has_one_preset(self) -> MeasureOptions:
+        if self.quick and self.paper:
+            raise InputError("--quick and --paper exclude each other; give one of them")
+        return self
+
+    @property
+    def preset(self) -> Preset:
+        """The defaults that `quick` and `paper` choose."""
+        return QUICK if self.quick else PAPER if self.paper else DEFAULT
+
+
+class ScanOptions(MeasureOptions):
+    """The options of `scan`."""
+
+    model: str = Field(kw_only=False)
+    """Hub id, directory, .gguf file, BASE+ADAPTER (PEFT), demo, or demo-base."""
+    dim: Annotated[Literal[1, 2], Option(expected="1 (lines) or 2 (a plane)")] = 1
+    """1: lines; 2: a plane over two directions, the second orthogonal to the first."""
+    directions: OptionalCount = None
+    """Number of random directions, one line each; a plane has two."""
+    span: Annotated[float | Sequence[float], Option(metavar="A[,B]", expected="a number above 0, for example 0.5")] = (
+        0.5
+    )
+    """The landscape runs from -span to span, in units of each tensor's norm; two values for a plane."""
+    steps: Annotated[int | Sequence[int] | None, Option(metavar="N[,M]")] = None
+    """Number of steps along an axis, even; two values for a plane."""
+    seed: Seed = 0
+    """Seed of the first random direction; the others count up from it."""
+    adaptive: bool = False
+    """Measure the most informative points instead of a whole grid; for lines."""
+    edge_tolerance: Annotated[float | None, Option(metavar="X", default="span/25")] = None
+    """With adaptive: locate the basin's edges to this |α|."""
+    interval: Annotated[float | None, Option(metavar="POINTS")] = None
+    """With adaptive: add directions, up to four times as many, until VISAGE's 95 % interval is this narrow, in
+    percentage points."""
+
+
+class PathOptions(MeasureOptions):
+    """The options of `path`."""
+
+    base: shared.Model = Field(kw_only=False)
+    tuned: shared.Tuned = Field(kw_only=False)
+    third: Annotated[str | None, Option(metavar="[THIRD]")] = Field(default=None, kw_only=False)
+    """A third model: the plane through all three, with its own β at 1."""
+    across: Annotated[
+        Literal["random"] | None, Option(expected="random; a third model is given as a third argument")
+    ] = None
+    """The plane over the line and a random direction."""
+    # an integer stays one: in survey.json `beyond=0` is 0.0, and 0.0 is -0.0
+    beyond: Annotated[int | float, Field(ge=0), Option(expected="0 or more, for example 0.25")] = 0.25
+    """How far the line goes on before BASE and behind TUNED, in units of their distance."""
+    through: Annotated[str | Sequence[str], Option(metavar="CKPT")] = ()
+    """A checkpoint of the finetune, measured and drawn too; may be repeated, in their order."""
+    steps: Annotated[OptionalCount, Option(expected="at least 1, for example 20")] = None
+    """Number of steps from BASE to TUNED; as many beyond them as fit."""
+    span: Annotated[float, Option(expected="a number above 0, for example 0.5")] = 0.5
+    """Span of the random direction of --across."""
+    seed: Seed = 0
+    """Seed of the random direction of --across."""
+
+
+class CheckOptions(MeasureOptions):
+    """The options of `check`: as with `--quick`, unless `paper` is given or `quick=False`."""
+
+    defaults: ClassVar[Mapping[str, object]] = QUICK._asdict()
+
+    base: shared.Model = Field(kw_only=False)
+    tuned: shared.Tuned = Field(kw_only=False)
+    max_asr: Annotated[
+        float | None, Field(ge=0, le=100), Option(_LIMIT, expected="a percentage from 0 to 100, or off")
+    ] = _HELD_TO.max_asr
+    """Highest ASR at TUNED, percent."""
+    max_rise: Annotated[
+        float | None, Field(ge=-100, le=100), Option(_LIMIT, expected="percentage points from -100 to 100, or off")
+    ] = _HELD_TO.max_rise
+    """Highest rise of the ASR over BASE, percentage points."""
+    min_radius: Annotated[float | None, Option(_LIMIT)] = _HELD_TO.min_radius
+    """How far from BASE every point must be safe, in units of the distance to TUNED: 1 is TUNED itself."""
+    max_over_refusal: Annotated[
+        float | None, Field(ge=0, le=100), Option(_LIMIT, expected="a percentage from 0 to 100, or off")
+    ] = _HELD_TO.max_over_refusal
+    """Harmless requests that TUNED may refuse, percent of each set."""
+    max_loss: Annotated[float | None, Field(ge=0, le=1e6), Option(_LIMIT, expected="a percentage from 0, or off")] = (
+        _HELD_TO.max_loss
+    )
+    """Capability that TUNED may lose, percent of BASE's: accuracy falls, or perplexity rises."""
+    strict: bool = False
+    """Hold the worse end of each 95 % interval against its threshold."""
+    junit: str | Path | None = None
+    """File that the result is written to as JUnit XML."""
+    summary: str | Path | None = None
+    """File that the result is written to as Markdown; appended if it is $GITHUB_STEP_SUMMARY."""
+    # few enough points for three minutes on a small model; they show an edge to an eighth of the distance
+    steps: Annotated[Count, Option(expected="at least 1, for example 8")] = 8
+    """Number of steps from BASE to TUNED; as many beyond it as fit."""
+    beyond: Annotated[float, Field(ge=0), Option(expected="0 or more, for example 0.5")] = 0.5
+    """How far the line goes on behind TUNED, in units of the distance."""
+    also: Annotated[str | Sequence[str], Option(metavar="KIND:SPEC")] = ()
+    """Probes asked too at BASE and TUNED, beside over-refusal:builtin:benign and perplexity:builtin:benign; kinds as
+    for scan; may be repeated."""
+    also_limit: Annotated[OptionalCount, Option(default=f"{QUICK.limit} of those two, else all")] = None
+    """Number of items of each of those."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_quick_by_default(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {"quick": not given.get("paper", False), **given}
+
+
+class StudyOptions(MeasureOptions):
+    """The options of `study finetuning`."""
+
+    model: shared.Model = Field(kw_only=False)
+    data: Annotated[str, Option(metavar="FILE[:PROMPT,ANSWER]")]
+    """Harmful requests with affirmative openings, as for finetune."""
+    out: Annotated[str | Path | None, Option(default="runs/study")] = None
+    """Directory of the study; given again with the same flags it resumes."""
+    shots: Annotated[Sequence[int], Option(metavar="K...")] = (10, 50, 100)
+    """Numbers of harmful examples, one finetune each."""
+    mixed: bool = False
+    """Add a finetune on the largest number of them and as many refusals."""
+    skip: int = 0
+    """Number of rows of the data to leave out first; they may be among the prompts."""
+    epochs: int = 5
+    """Number of passes over the examples."""
+    learning_rate: float = 5e-5
+    """Learning rate of AdamW in the first epoch."""
+    seed: Seed = 0
+    """Seed of the order of the examples, and of the first random direction."""
+    steps: Count = 10
+    """Number of steps from the model to each finetune."""
+
+
+class BenchOptions(Options):
+    """The options of `bench`."""
+
+    model: Annotated[shared.Model, Option(metavar="[MODEL]")] = Field(default="demo", kw_only=False)
+    prompts: shared.Prompts = "builtin:harmful"
+    limit: Count = 80
+    """Number of prompts, from the first."""
+    max_new_tokens: Count = 64
+    """Maximum number of tokens of an answer."""
+    alphas: Annotated[float | Sequence[float], Option(metavar="A,B,…")] = (-0.2, -0.1, 0.0, 0.1, 0.2)
+    """The points, along one random direction; 0 is the origin."""
+    sides: Annotated[str | Sequence[str], Option(metavar="NAME", flags=("--side",), default="all")] = ()
+    """Only this procedure, for example 'vllm, float32'; may be repeated."""
+    device: shared.Device = None
+    out: str | Path | None = None
+    """Directory of bench.json, bench.md and bench.png; nothing is written without it."""

@@ -1,0 +1,75 @@
+"""The options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from safescape.options.option import Option
+from safescape.survey import GUARDS
+
+__all__ = [
+    "JUDGES",
+    "BatchSize",
+    "ChatTemplate",
+    "Count",
+    "Device",
+    "GpusPerWorker",
+    "Labels",
+    "MaxRequests",
+    "Model",
+    "OptionalCount",
+    "Prompts",
+    "Rubric",
+    "SafeBelow",
+    "Seed",
+    "Tuned",
+]
+
+JUDGES = (
+    f"keyword, refusal, a guard model ({', '.join(GUARDS)}), hf:ID, openai:MODEL, package.module:object, or a panel: "
+    "majority(A,B), all(A,B)"
+)
+
+Count = Annotated[int, Field(ge=1)]
+OptionalCount = Annotated[int | None, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+Model = Annotated[str, Field(description="A model, as for scan.")]
+Tuned = Annotated[str, Field(description="Its finetune, as for scan.")]
+Prompts = Annotated[
+    str,
+    Field(
+        description="Harmful prompts: builtin:harmful, file.csv:column, file.jsonl:key, hf:dataset/id:split:column, or "
+        "a JailbreakBench artifact file."
+    ),
+    Option(metavar="SPEC"),
+]
+Device = Annotated[str | None, Field(description="cpu, cuda or cuda:NUMBER."), Option(default="the first GPU, if any")]
+GpusPerWorker = Annotated[
+    float | None,
+    Field(description="GPUs of each engine, or the share of one."),
+    Option(metavar="X", default="1 with cuda"),
+]
+Labels = Annotated[
+    str | None,
+    Field(description="Meaning of the labels of hf:ID, as in unsafe=complied."),
+    Option(metavar="LABEL=OUTCOME,…"),
+]
+Rubric = Annotated[
+    str | None,
+    Field(description="Rubric of openai:MODEL: strongreject, policy, or a text file."),
+    Option(metavar="NAME|FILE"),
+]
+MaxRequests = Annotated[int | None, Field(description="Maximum number of requests to openai:MODEL, retries included.")]
+BatchSize = Annotated[
+    int, Field(ge=1, description="Maximum number of answers decoded together; lower it when memory runs out.")
+]
+ChatTemplate = Annotated[str | Path | None, Field(description="Jinja file used instead of the tokenizer's template.")]
+SafeBelow = Annotated[
+    float,
+    Field(ge=0, lt=100, description="ASR in percent up to which a point counts as safe."),
+    Option(expected="a percentage from 0 to below 100"),
+]

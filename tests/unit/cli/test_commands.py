@@ -1,0 +1,95 @@
+"""What all commands share: `--verbose`, and what an interrupted command promises."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import safescape.cli.progress as progress_display
+from helpers.synthetic_runs import make_run, make_survey
+from safescape import Point
+from safescape.cli import app
+from safescape.measure import Progress
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every command with its flags."""
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for each in getattr(command, "commands", {name: command}).values():
+            yield name, [flag for parameter in each.params for flag in parameter.opts]
+
+
+def test_every_command_has_the_flag_verbose() -> None:
+    assert [name for name, flags in commands() if "--verbose" not in flags] == []
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    make_run(tmp_path / "run", make_survey(prompts=4, lines=1, steps=2)).close()
+    return tmp_path / "run"
+
+
+def test_verbose_prints_the_log_records_of_safescape_on_stderr(
+    run: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safescape import api
+
+    report = api.report
+
+    def logged(*args: object, **kwargs: object) -> object:
+        logging.getLogger("safescape.views").debug("drawing %s", "a picture")
+        logging.getLogger("elsewhere").debug("not ours")
+        return report(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(api, "report", logged)
+    assert typed("report", run) == 0
+    quiet = capsys.readouterr()
+    assert quiet.err == ""
+    assert typed("report", run, "--verbose") == 0
+    verbose = capsys.readouterr()
+    assert verbose.out == quiet.out
+    assert "DEBUG safescape.views: drawing a picture\n" in verbose.err
+    assert "not ours" not in verbose.err
+    assert typed("report", run) == 0
+    assert capsys.readouterr().err == "", "the next command is quiet again"
+
+
+@pytest.mark.parametrize(
+    ("command", "promise"),
+    [
+        ("bench", "interrupted; nothing is kept, the same command starts again"),
+        ("report", "interrupted; the run is kept, the same command writes its files"),
+        ("scan", "interrupted; finished points are kept, the same command resumes"),
+    ],
+)
+def test_an_interrupted_command_promises_what_it_keeps(
+    run: Path,
+    typed: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    promise: str,
+) -> None:
+    from safescape import api
+
+    monkeypatch.setattr(api, command, lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert typed(command, run) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.splitlines()[-1] == promise
+
+
+def test_scoring_by_the_origin_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_display.show_progress() as show:
+        show(Progress(2, 3, Point(0, (0.5,)), 10.0))
+        for scored in (1, 2, 3):
+            show(Progress(3, 3, None, None, scored))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["2/3 points, 0 s, line 1, α = +0.5: ASR 10 %", "3/3 points, 0 s, the origin scores the answers"]
