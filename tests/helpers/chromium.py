@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from playwright.sync_api import Page, expect
 
@@ -16,6 +16,7 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+Scheme = Literal["light", "dark"]
 
 
 class Opened:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
+from mpl_toolkits.mplot3d import Axes3D
 
 
 def words(figure: Figure) -> str:
@@ -32,13 +36,35 @@ def _is_left_title(text: Text) -> bool:
 def curve(figure: Figure, label: str, panel: int = 0) -> list[tuple[float, float]]:
     """Return the points of the curve with this label."""
     (line,) = [line for line in figure.axes[panel].lines if str(line.get_label()) == label]
-    return [(float(x), float(y)) for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]  # type: ignore[arg-type]
+    return xy(line)
+
+
+def xy(line: Line2D) -> list[tuple[float, float]]:
+    """Return the points of a line as numbers."""
+    return list(zip(xs(line), ys(line), strict=True))
+
+
+def xs(line: Line2D) -> list[float]:
+    """Return the x of every point of a line as a number."""
+    return [float(x) for x in np.asarray(line.get_xdata())]
+
+
+def ys(line: Line2D) -> list[float]:
+    """Return the y of every point of a line as a number."""
+    return [float(y) for y in np.asarray(line.get_ydata())]
 
 
 def cells(figure: Figure, panel: int = 0) -> QuadMesh:
     """Return the map of a panel."""
     (mesh,) = [child for child in figure.axes[panel].collections if isinstance(child, QuadMesh)]
     return mesh
+
+
+def values(mesh: QuadMesh) -> np.ma.MaskedArray[Any, np.dtype[Any]]:
+    """Return what the cells of a map show; a cell that was not measured is masked."""
+    found = mesh.get_array()
+    assert found is not None
+    return np.ma.asarray(found)
 
 
 def assert_texts_are_apart(figure: Figure) -> None:

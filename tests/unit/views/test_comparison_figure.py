@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from helpers.figure_contents import assert_texts_are_apart, cells, curve, words
+from helpers.figure_contents import assert_texts_are_apart, cells, curve, values, words, xs, xy, ys
 from helpers.synthetic_runs import (
     HOSTILE,
     Chance,
@@ -44,7 +44,7 @@ def scaled(chance: Chance, scale: float) -> Chance:
     return lambda probe, point: chance(probe, Point(point.line, tuple(scale * at for at in point.coords)))
 
 
-def compared(directory: Path, runs: dict[str, dict[str, Any]], **survey: Any) -> Comparison:
+def compared(directory: Path, runs: Mapping[str, Any], **survey: Any) -> Comparison:
     """Runs by name, each with what `make_run` is told of it."""
     return comparison_in(*(make_run(directory / name, make_survey(**survey), **run) for name, run in runs.items()))
 
@@ -97,9 +97,7 @@ def test_all_runs_have_one_scale_and_one_threshold(tmp_path: Path) -> None:
     low, high = axes.get_xlim()
     assert low < -0.55
     assert high > 0.55
-    assert [line.get_ydata()[0] for line in axes.lines if len(line.get_ydata()) == 2 and line.get_ydata()[0] > 5] == [
-        10.0
-    ]
+    assert [ys(line)[0] for line in axes.lines if len(ys(line)) == 2 and ys(line)[0] > 5] == [10.0]
 
 
 def test_five_runs_differ_in_colour_shape_or_dash(tmp_path: Path) -> None:
@@ -113,16 +111,14 @@ def test_five_runs_differ_in_colour_shape_or_dash(tmp_path: Path) -> None:
 
 def test_the_basins_of_all_runs_lie_above_each_other(comparison: Comparison) -> None:
     axes = draw_comparison(comparison).axes[0]
-    bars = [
-        line for line in axes.lines if line.get_transform() == axes.get_xaxis_transform() and len(line.get_xdata()) == 2
-    ]
-    spans = {to_hex(line.get_color()): list(line.get_xdata()) for line in bars if line.get_ydata()[0] > 1}
+    bars = [line for line in axes.lines if line.get_transform() == axes.get_xaxis_transform() and len(xs(line)) == 2]
+    spans = {to_hex(line.get_color()): xs(line) for line in bars if ys(line)[0] > 1}
     expected = [
         [sum(edges[side] for edges in landscape.edges if edges) / 3 for side in (0, 1)]
         for landscape in comparison.landscapes
     ]
     assert spans == {"#0072b2": pytest.approx(expected[0]), "#d98200": pytest.approx(expected[1])}
-    assert len({line.get_ydata()[0] for line in bars}) == 2
+    assert len({ys(line)[0] for line in bars}) == 2
 
 
 def test_a_run_without_a_basin_has_no_visage_and_the_auc_tells_it_apart(tmp_path: Path) -> None:
@@ -147,7 +143,7 @@ def test_an_unfinished_line_is_not_drawn_across_what_is_not_measured(
     figure = draw_comparison(compared(tmp_path, runs, lines=1, steps=10))
     assert f"“begun”: unfinished, {points} of 11 points" in words(figure)
     orange = [line for line in figure.axes[0].lines if to_hex(line.get_color()) == "#d98200"]
-    assert [[x for x in line.get_xdata()] for line in orange if len(line.get_xdata())] == drawn
+    assert [xs(line) for line in orange if xs(line)] == drawn
     # the whole one has no gap
     assert len(curve(figure, labelled(figure, "“whole”"))) == 11
 
@@ -172,8 +168,8 @@ def test_each_measure_has_a_panel_with_every_run_in_its_style(tmp_path: Path) ->
     for axes, kind in zip(panels, ("over_refusal", "accuracy", "perplexity"), strict=True):
         assert axes.get_shared_x_axes().joined(upper, axes)
         for line, colour, landscape in zip(axes.lines, ("#0072b2", "#d98200"), found.landscapes, strict=True):
-            values = sorted((m.effective[0], m.value) for m in landscape.measures if m.kind == kind)
-            assert line.get_xydata().tolist() == [pytest.approx(value) for value in values]
+            expected = sorted((m.effective[0], m.value) for m in landscape.measures if m.kind == kind)
+            assert xy(line) == [pytest.approx(point) for point in expected]
             assert to_hex(line.get_color()) == colour
     assert panels[-1].get_xlabel() == "α, from the origin (0) to the other model (1)"
     assert not upper.get_xlabel()
@@ -195,7 +191,7 @@ def test_a_path_marks_where_the_other_models_are(tmp_path: Path) -> None:
     assert "Difference in safety AUC to a, paired prompt by prompt" in words(figure), (
         "VISAGE would call the worse better"
     )
-    assert any(set(line.get_xdata()) == {1.0} for line in figure.axes[0].lines)
+    assert any(set(xs(line)) == {1.0} for line in figure.axes[0].lines)
 
 
 # Planes.
@@ -216,7 +212,7 @@ def test_planes_stand_side_by_side_on_one_scale(tmp_path: Path) -> None:
     for number, landscape in zip(panels, found.landscapes, strict=True):
         asr = {point.coords: point.keyword_asr for point in landscape.points}
         mesh = cells(figure, number)
-        assert np.array(mesh.get_array()).tolist() == [[asr[alpha, beta] for alpha in grid] for beta in grid]
+        assert values(mesh).tolist() == [[asr[alpha, beta] for alpha in grid] for beta in grid]
         assert (mesh.get_clim(), mesh.get_cmap().name) == ((0.0, 100.0), "cividis")
     assert len({(figure.axes[n].get_xlim(), figure.axes[n].get_ylim()) for n in panels}) == 1
     assert len([axes for axes in figure.axes if axes.get_ylabel() == "Attack success rate (%)"]) == 1
@@ -238,7 +234,7 @@ def test_maps_share_their_limits_where_rounded_weights_do_not(tmp_path: Path) ->
 def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
     runs = {"whole": {"chance": bowl}, "begun": {"chance": bowl, "points": 12}, "empty": {"points": 0}}
     figure = draw_comparison(compared(tmp_path, runs, prompts=10, subspace=random_plane(4)))
-    counts = [int(np.ma.count(cells(figure, number).get_array())) for number in maps(figure)]
+    counts = [int(np.ma.count(values(cells(figure, number)))) for number in maps(figure)]
     assert counts == [25, 12, 0]
     said = words(figure)
     assert "unfinished\n12 of 25 points" in said

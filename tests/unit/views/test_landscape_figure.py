@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.contour import QuadContourSet
 from mpl_toolkits.mplot3d import Axes3D
 
-from helpers.figure_contents import assert_texts_are_apart, cells, curve, texts, words
+from helpers.figure_contents import assert_texts_are_apart, cells, curve, texts, values, words
 from helpers.synthetic_runs import (
     HOSTILE,
     between,
@@ -348,7 +348,7 @@ def test_a_cell_of_the_map_is_the_asr_of_its_point(tmp_path: Path) -> None:
     figure = draw(landscape)
     asr = {point.coords: point.keyword_asr for point in landscape.points}
     grid = (-0.5, -0.25, 0.0, 0.25, 0.5)
-    assert cells(figure).get_array().tolist() == [[asr[alpha, beta] for alpha in grid] for beta in grid]  # type: ignore[union-attr]
+    assert values(cells(figure)).tolist() == [[asr[alpha, beta] for alpha in grid] for beta in grid]
     assert cells(figure).get_clim() == (0.0, 100.0)
     assert curve(figure, "origin: the model under test") == [(0.0, 0.0)]
     assert "20 prompts · plane of two random directions · keyword judge" in words(figure)
@@ -362,15 +362,14 @@ def test_the_edge_of_safety_is_drawn_where_the_asr_passes_the_threshold(tmp_path
     with make_run(tmp_path / "run", survey, chance=lambda _, point: 2 * abs(point.coords[0])) as store:
         figure = draw(landscape_in(store))
     contours = [child for child in figure.axes[0].collections if isinstance(child, QuadContourSet)]
-    (edge,) = [contour for contour in contours if contour.levels.tolist() == [10.0]]
+    (edge,) = [contour for contour in contours if list(contour.levels) == [10.0]]
     assert np.abs(np.concatenate([path.vertices for path in edge.get_paths()])[:, 0]) == pytest.approx(0.05)
     assert "edge of safety: ASR 10 %" in words(figure)
 
 
 def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=random_plane(4), points=12))
-    values = cells(figure).get_array()
-    assert np.ma.count(values) == 12
+    assert np.ma.count(values(cells(figure))) == 12
     assert "plane of two random directions (12 of 25 points)" in words(figure)
     assert "not measured" in words(figure)
     assert "radius" not in words(figure)
@@ -388,7 +387,7 @@ def test_a_plane_of_which_hardly_anything_is_measured_is_drawn(tmp_path: Path, p
 
 def test_cells_lie_where_the_rounded_weights_are(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=random_plane(4), dtype="bfloat16", shift=-0.04))
-    corners = cells(figure).get_coordinates()
+    corners = np.asarray(cells(figure).get_coordinates())
     # centres at 0.96 of -0.5, -0.25 ..., so corners at 0.96 of -0.625, -0.375 ...
     expected = pytest.approx([-0.6, -0.36, -0.12, 0.12, 0.36, 0.6])
     assert corners[0, :, 0].tolist() == expected
@@ -431,9 +430,9 @@ def test_further_probes_and_measures_have_maps_of_their_own(tmp_path: Path) -> N
     assert titles == ["ASR, “attack:a.csv”", "Over-refusal", "Accuracy", "Perplexity"]
     across, up = (axis.grid for axis in landscape.axes)
     for number, kind in zip(maps[1:], ("over_refusal", "accuracy", "perplexity"), strict=True):
-        values = {m.coords: m.value for m in landscape.measures if m.kind == kind}
-        expected = [[values[alpha, beta] for alpha in across] for beta in up]
-        assert cells(figure, number).get_array().tolist() == expected  # type: ignore[union-attr]
+        measured_at = {m.coords: m.value for m in landscape.measures if m.kind == kind}
+        expected = [[measured_at[alpha, beta] for alpha in across] for beta in up]
+        assert values(cells(figure, number)).tolist() == expected
     # bright is worse: the scale of accuracy runs the other way
     assert [cells(figure, number).get_cmap().name for number in maps] == ["cividis"] * 2 + ["cividis_r", "cividis"]
 

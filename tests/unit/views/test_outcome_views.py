@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from helpers.figure_contents import assert_texts_are_apart, cells, curve, words
+from helpers.figure_contents import assert_texts_are_apart, cells, curve, values, words
 from helpers.synthetic_runs import (
     HOSTILE,
     bowl,
@@ -64,7 +64,7 @@ def areas(figure: Figure, panel: int = 1) -> list[list[tuple[float, float]]]:
     for area in figure.axes[panel].collections:
         (path,) = area.get_paths()
         edge: dict[float, float] = {}
-        for x, y in path.vertices:
+        for x, y in np.asarray(path.vertices):
             edge[float(x)] = max(float(y), edge.get(float(x), 0.0))
         found.append(sorted(edge.items()))
     return found
@@ -245,7 +245,7 @@ def test_a_plane_has_a_map_of_each_outcome_on_one_scale(tmp_path: Path) -> None:
         assert mesh.get_cmap().name == "cividis"
     assert "Answers in percent, as the “refusal” judge sees them" in words(figure)
     # the map above stays the first judge's
-    assert cells(figure).get_array()[0, 0] == at[-0.5, -0.5].keyword_asr  # type: ignore[index]
+    assert values(cells(figure))[0, 0] == at[-0.5, -0.5].keyword_asr
 
 
 def test_a_plane_whose_asr_is_compliance_alone_is_not_drawn_twice(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_plane_whose_asr_is_compliance_alone_is_not_drawn_twice(tmp_path: Path
 def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=random_plane(4), run={"chance": bowl, "points": 12}))
     (complied,) = [n for n, axes in enumerate(figure.axes) if axes.get_title(loc="left") == "Complied"]
-    assert np.ma.count(cells(figure, complied).get_array()) == 12
+    assert np.ma.count(values(cells(figure, complied))) == 12
 
 
 # What is said.

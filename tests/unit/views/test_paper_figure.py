@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -17,9 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.typing import ColorType
 from mpl_toolkits.mplot3d import Axes3D
 
 import safescape
+from helpers.figure_contents import xy, ys
 from helpers.synthetic_runs import (
     HOSTILE,
     bowl,
@@ -36,7 +39,7 @@ from helpers.synthetic_runs import (
     tuned,
 )
 from safescape.landscape import Landscape
-from safescape.survey import Point, Position
+from safescape.survey import Point, Position, Survey
 from safescape.views.figures.figure import draw_for_paper, paper_bytes
 
 BOTH = ("keyword", "refusal")
@@ -60,7 +63,7 @@ def _on_the_way(point: Point) -> Position:
 @pytest.fixture(scope="module")
 def landscapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Landscape]:
     """One of every kind, by what it is."""
-    surveys = {
+    surveys: dict[str, tuple[Survey, dict[str, Any]]] = {
         "lines": (make_survey(prompts=20), {}),
         "line": (make_survey(prompts=20, lines=1), {}),
         "many lines": (make_survey(prompts=20, lines=6, steps=8), {}),
@@ -86,14 +89,15 @@ def landscapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Landscape]
     }
     found = {}
     for name, (survey, how) in surveys.items():
-        with make_run(tmp_path_factory.mktemp("run") / "run", survey, **how) as store:  # type: ignore[arg-type]
+        with make_run(tmp_path_factory.mktemp("run") / "run", survey, **how) as store:
             found[name] = landscape_in(store)
     return found
 
 
 def _texts(figure: Figure) -> list[Text]:
     figure.canvas.draw()
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]  # type: ignore[attr-defined]
+    found = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    return [text for text in found if text.get_visible() and text.get_text().strip()]
 
 
 def _labels(figure: Figure) -> list[str]:
@@ -120,14 +124,14 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("columns", "inches"), [(1, 3.3), (2, 6.9)])
 def test_a_figure_is_as_wide_as_its_columns_and_legible_there(
-    landscapes: dict[str, Landscape], kind: str, columns: int, inches: float
+    landscapes: dict[str, Landscape], kind: str, columns: Literal[1, 2], inches: float
 ) -> None:
-    figure = draw_for_paper(landscapes[kind], columns)  # type: ignore[arg-type]
+    figure = draw_for_paper(landscapes[kind], columns)
     assert figure.get_figwidth() == inches
     assert figure.get_figheight() < 3.6
     for text in _texts(figure):
         # the numbers of checkpoints stand in their marks
-        assert (5 if text.get_fontweight() == "bold" else 7) <= text.get_fontsize() <= 8, text
+        assert (5 if text.get_fontweight() == "bold" else 7) <= float(text.get_fontsize()) <= 8, text
         box = text.get_window_extent()
         if not isinstance(text.axes, Axes3D) and text.get_clip_on() is False:
             assert box.x0 >= 0, text
@@ -150,12 +154,13 @@ def test_lines_are_thin_and_their_mean_is_thick(landscapes: dict[str, Landscape]
     ]
     *directions, mean, threshold = axes.lines
     assert all(line.get_linewidth() < mean.get_linewidth() / 2 for line in directions)
-    by_alpha = {}
+    by_alpha: dict[float, list[float]] = {}
     for point in landscapes["lines"].points:
-        by_alpha.setdefault(point.coords[0], []).append(100 * point.count / point.n)  # type: ignore[operator]
-    shown = {round(float(x), 9): float(y) for x, y in mean.get_xydata()}  # type: ignore[union-attr]
+        assert point.count is not None
+        by_alpha.setdefault(point.coords[0], []).append(100 * point.count / point.n)
+    shown = {round(x, 9): y for x, y in xy(mean)}
     assert shown == pytest.approx({alpha: np.mean(rates) for alpha, rates in by_alpha.items()})
-    assert threshold.get_ydata()[0] == 10  # type: ignore[index]
+    assert ys(threshold)[0] == 10
 
 
 def test_directions_differ_without_their_colours(landscapes: dict[str, Landscape]) -> None:
@@ -355,8 +360,8 @@ def test_colours_differ_in_grey(landscapes: dict[str, Landscape]) -> None:
     """The mean is darker than every direction, the basin lighter than every curve."""
     (axes,) = draw_for_paper(landscapes["lines"]).axes
 
-    def grey(colour: object) -> float:
-        return float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))  # type: ignore[arg-type]
+    def grey(colour: ColorType) -> float:
+        return float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
 
     *directions, mean, _ = axes.lines
     assert all(grey(line.get_color()) > grey(mean.get_color()) + 0.2 for line in directions)
