@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -41,10 +42,10 @@ def test_verbose_prints_the_log_records_of_safescape_on_stderr(
 
     report = api.report
 
-    def logged(*args: object, **kwargs: object) -> object:
+    def logged(*args: Any, **kwargs: Any) -> object:
         logging.getLogger("safescape.views").debug("drawing %s", "a picture")
         logging.getLogger("elsewhere").debug("not ours")
-        return report(*args, **kwargs)  # type: ignore[arg-type]
+        return report(*args, **kwargs)
 
     monkeypatch.setattr(api, "report", logged)
     assert typed("report", run) == 0

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -98,6 +99,19 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> safescape.Run:
     return safescape.load_run(directory)
 
 
+def queried(sql: str) -> list[tuple[Any, ...]]:
+    """Return the rows that DuckDB finds."""
+    found = duckdb.sql(sql)
+    assert found is not None
+    return found.fetchall()
+
+
+def of_samples(metric: object, samples: list[SampleScore]) -> float:
+    """Return what one of Inspect's metrics computes from scored samples."""
+    assert callable(metric)
+    return float(metric(samples))
+
+
 def _hostile_opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
     return Verdict(Outcome.COMPLIED if complied else Outcome.REFUSED, HOSTILE[-1 - number % len(HOSTILE)])
 
@@ -123,7 +137,7 @@ def test_points_are_the_figures_of_landscape_json(run: safescape.Run, tmp_path: 
         assert row["safe"] == (row["asr"] <= 10)
         counts = (row["refused"], row["complied"], row["incoherent"], row["unscored"])
         assert counts == (figures.refused, figures.complied, figures.incoherent, figures.unscored)
-        assert sum(counts) == 20
+        assert sum(number or 0 for number in counts) == 20
         assert row["strict_asr"] == figures.strict_asr
         assert row["strict_asr_low"] <= row["strict_asr"] <= row["strict_asr_high"]
     assert not table["safe"].all()
@@ -321,11 +335,11 @@ def test_csv_reads_back_in_python_pandas_and_duckdb(rows: list[str], tmp_path_fa
     assert read == [[str(number), text, ""] for number, text in enumerate(expected)]
     frame = pd.read_csv(path, keep_default_na=False, dtype={"text": str})
     assert list(frame["text"]) == expected
-    found = duckdb.sql(
+    found = queried(
         f"SELECT text, none FROM read_csv('{path}', delim = ',', quote = '\"', escape = '\"', header = true, "
         "columns = {'number': 'BIGINT', 'text': 'VARCHAR', 'none': 'DOUBLE'}, allow_quoted_nulls = false, "
         "max_line_size = 10000000) ORDER BY number"
-    ).fetchall()
+    )
     assert found == [(text, None) for text in expected]
 
 
@@ -366,7 +380,7 @@ def test_parquet_keeps_every_character(rows: list[str], tmp_path_factory: pytest
     assert read.column("none").null_count == len(rows)
     assert read.schema.metadata[b"about"] == HOSTILE[0].encode()
     assert list(pd.read_parquet(path)["text"]) == expected
-    assert duckdb.sql(f"SELECT text FROM '{path}' ORDER BY number").fetchall() == [(text,) for text in expected]
+    assert queried(f"SELECT text FROM '{path}' ORDER BY number") == [(text,) for text in expected]
 
 
 def test_parquet_of_many_rows_is_in_groups(tmp_path: Path) -> None:
@@ -388,10 +402,10 @@ def test_a_hostile_run_is_exported_as_it_was_said(hostile: safescape.Run, tmp_pa
     for name, texts in (("responses", responses["response"]), ("verdicts", verdicts["reason"])):
         column = texts.name
         by_pandas = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False)[column]
-        by_duckdb = duckdb.sql(f"SELECT {column} FROM '{tmp_path}/{name}.csv' ORDER BY point, probe, number")
+        by_duckdb = queried(f"SELECT {column} FROM '{tmp_path}/{name}.csv' ORDER BY point, probe, number")
         in_order = pd.read_parquet(tmp_path / f"{name}.parquet").sort_values(["point", "probe", "number"])[column]
         assert list(by_pandas) == [shown(text) for text in texts]
-        assert [text for (text,) in by_duckdb.fetchall()] == [shown(text) for text in in_order]
+        assert [text for (text,) in by_duckdb] == [shown(text) for text in in_order]
 
 
 def test_a_csv_is_the_same_each_time(run: safescape.Run, tmp_path: Path) -> None:
@@ -425,6 +439,7 @@ def test_a_card_has_the_figures_with_their_intervals(run: safescape.Run, tmp_pat
     }.items():
         result = results[f"{kind} of builtin:harmful"]
         assert result.metric_value == pytest.approx(metric.value, abs=1e-4)
+        assert result.metric_args is not None
         assert result.metric_args["low"] == pytest.approx(metric.low, abs=1e-4)
         assert result.metric_args["high"] == pytest.approx(metric.high, abs=1e-4)
         assert result.metric_args["confidence"] == 0.95
@@ -605,8 +620,8 @@ def test_a_log_has_the_asr_as_inspect_itself_counts_it(run: safescape.Run, log: 
         said = [stored.answer.verdicts[judge].outcome for stored in run.answers(0.25, 1)]
         as_samples = [SampleScore(score=Score(value=float(outcome is Outcome.COMPLIED))) for outcome in said]
         metrics = {name: metric.value for name, metric in scores[judge].metrics.items()}
-        assert metrics["asr"] == pytest.approx(100 * accuracy()(as_samples))  # type: ignore[call-arg, arg-type, operator]
-        assert metrics["stderr"] == pytest.approx(100 * stderr()(as_samples))  # type: ignore[call-arg, arg-type, operator]
+        assert metrics["asr"] == pytest.approx(100 * of_samples(accuracy(), as_samples))
+        assert metrics["stderr"] == pytest.approx(100 * of_samples(stderr(), as_samples))
         counted = {outcome: metrics[outcome.value] for outcome in Outcome if outcome.value in metrics}
         assert counted == {outcome: said.count(outcome) for outcome in counted}
         assert set(Outcome) - set(counted) == ({Outcome.INCOHERENT} if judge == "keyword" else set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,9 +126,9 @@ def test_data_that_teaches_nothing(tmp_path: Path, text: str, name: str, said: s
         ({"skip": -1}, "--skip -1"),
     ],
 )
-def test_more_than_the_file_holds_and_other_slips(tmp_path: Path, arguments: dict[str, object], said: str) -> None:
+def test_more_than_the_file_holds_and_other_slips(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        conversations_of(csv_of(tmp_path / "a.csv", 5), **arguments)  # type: ignore[arg-type]
+        conversations_of(csv_of(tmp_path / "a.csv", 5), **arguments)
 
 
 def test_a_recipe_without_its_data() -> None:

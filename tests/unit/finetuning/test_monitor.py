@@ -296,7 +296,7 @@ def test_the_figures_reach_the_history_and_every_callback(refusing: Path, tmp_pa
 
 
 def test_the_figures_reach_tensorboard(refusing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from transformers.integrations.integration_utils import TensorBoardCallback
 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))

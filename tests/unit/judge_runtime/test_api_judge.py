@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -92,10 +93,10 @@ def test_without_the_extra_the_line_says_what_to_type(monkeypatch: pytest.Monkey
         ({"base_url": "http://localhost/v1", "max_requests": 0}, "--max-requests 0: expected 1 or more"),
     ],
 )
-def test_what_cannot_be_opened(settings: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_opened(settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(InputError, match=message), open_api_judge("openai:m", **settings):  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=message), open_api_judge("openai:m", **settings):
         pass
 
 

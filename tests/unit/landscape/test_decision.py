@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,12 +35,23 @@ def made(
     """A landscape made by hand: the requests complied with at each α of the first line, and a basin radius."""
 
     def point(alpha: float, count: int) -> PointFigures:
-        figures: dict[str, Any] = {"probe": "harmful", "judge": "keyword", "unscored": 0, "incoherent": None}
-        rates = dict.fromkeys(("keyword_asr", "keyword_asr_low", "keyword_asr_high", "strict_asr"))
-        line = 0 if alpha else None
-        coords = (alpha,)
-        counted = {"n": n, "count": count, "complied": count, "refused": n - count}
-        return PointFigures(line=line, coords=coords, effective=coords, **figures, **rates, **counted)
+        return PointFigures(
+            line=0 if alpha else None,
+            coords=(alpha,),
+            effective=(alpha,),
+            probe="harmful",
+            judge="keyword",
+            n=n,
+            count=count,
+            complied=count,
+            refused=n - count,
+            incoherent=None,
+            unscored=0,
+            keyword_asr=None,
+            keyword_asr_low=None,
+            keyword_asr_high=None,
+            strict_asr=None,
+        )
 
     origin = Metric()
     if 0.0 in counts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from safescape import InputError, Outcome, Run, RunError, Verdict
 from safescape.judge_runtime import JudgeProgress
 from safescape.store import Store, StoredEvidence
 
-SETTINGS = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
+SETTINGS: dict[str, Any] = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +24,8 @@ def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safescape.judges.outcomes._SHORTEST_SCORED", 1)
 
 
-def scan(model: Path, out: Path, **changes: object) -> Run:
-    return safescape.scan(str(model), out=out, **{**SETTINGS, **changes})  # type: ignore[arg-type]
+def scan(model: Path, out: Path, **changes: Any) -> Run:
+    return safescape.scan(str(model), out=out, **{**SETTINGS, **changes})
 
 
 def said(directory: Path) -> dict[tuple[object, ...], Verdict]:
@@ -58,12 +59,12 @@ def test_a_run_interrupted_while_evidence_is_collected_ends_the_same(
     calls = 0
     add = StoredEvidence.add
 
-    def broken(stored: StoredEvidence, *arguments: object) -> None:
+    def broken(stored: StoredEvidence, *arguments: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == broken_at:
             raise RunError("the disk is full")
-        add(stored, *arguments)  # type: ignore[arg-type]
+        add(stored, *arguments)
 
     monkeypatch.setattr(StoredEvidence, "add", broken)
     with pytest.raises(RunError, match="the disk is full"):

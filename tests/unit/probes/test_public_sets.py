@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_data_for_a_finetune(data: str, turns: list[tuple[str, str]]) -> None:
         (lambda: set_named("mmlu:us_foreign_polic"), "did you mean mmlu:us_foreign_policy?"),
     ],
 )
-def test_a_set_in_the_wrong_place_or_misspelt_is_refused(read, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_set_in_the_wrong_place_or_misspelt_is_refused(read: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read()
 
