@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -195,9 +196,9 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(
         ({"decay": 1.5}, "--decay 1.5"),
     ],
 )
-def test_slips(tiny_model: Path, data: str, tmp_path: Path, arguments: dict[str, object], said: str) -> None:
+def test_slips(tiny_model: Path, data: str, tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, **arguments)  # type: ignore[arg-type]
+        safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, **arguments)
     assert not list(tmp_path.glob("out/checkpoint*"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -100,7 +101,7 @@ def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path
     base = guards["strongreject"]
     torch.manual_seed(1)
     config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(str(tmp_path / "adapter"))
     merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter")
     merged.merge_and_unload().save_pretrained(tmp_path / "merged")
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "merged")
@@ -204,7 +205,7 @@ def test_guards_side_by_side_say_the_same(
 
     others = set(psutil.Process().children())
     # otherwise every call would start a cluster of its own
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         assert judge_exchanges(EXCHANGES, name, two, {}) == alone
         with store:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.data("advbench")
 def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(attacked: Path, tmp_path: Path) -> None:
     seen: list[Evaluation] = []
-    asked = {"prompts": "advbench", "limit": 40, "max_new_tokens": 24}
+    asked: dict[str, Any] = {"prompts": "advbench", "limit": 40, "max_new_tokens": 24}
     repaired = safescape.repair(
         "demo", f"demo+{attacked}", out=tmp_path / "repaired", on_evaluation=seen.append, **asked
     )
@@ -92,7 +93,7 @@ def settled_by(
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_checkpoint_is_saved_in_the_finetunes_files_and_loads(
-    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Literal["float32", "bfloat16"]
 ) -> None:
     base, tuned = pair
     settled_by(monkeypatch, lambda coords: coords[0] <= 0.5 and coords[1] <= 0.5)
@@ -222,9 +223,9 @@ def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[P
         ({"batch_size": 0}, "--batch-size 0"),
     ],
 )
-def test_slips(pair: tuple[Path, Path], tmp_path: Path, arguments: dict[str, object], said: str) -> None:
+def test_slips(pair: tuple[Path, Path], tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        safescape.repair(*map(str, pair), out=tmp_path / "out", **arguments)  # type: ignore[arg-type]
+        safescape.repair(*map(str, pair), out=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
 
 

@@ -13,13 +13,14 @@ import sys
 import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import safescape
 from helpers.run_contents import said
 
-TINY = {"limit": 6, "max_new_tokens": 24, "directions": 2, "steps": 4}
+TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 24, "directions": 2, "steps": 4}
 KILLS = 20
 
 
@@ -33,8 +34,8 @@ def processes() -> ForkServerContext:
     return context
 
 
-def scan(model: str, out: Path, settings: dict[str, int]) -> None:
-    safescape.scan(model, out=out, prompts="builtin:harmful", **settings)  # type: ignore[arg-type]
+def scan(model: str, out: Path, settings: dict[str, Any]) -> None:
+    safescape.scan(model, out=out, prompts="builtin:harmful", **settings)
 
 
 def finished(directory: Path) -> list[tuple[object, ...]]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import safescape
-from safescape import InputError, Run, RunError
+from safescape import InputError, PromptProbe, Run, RunError
 from safescape.measure.session import MeasuringSession
 from safescape.probes import load_prompts
 from safescape.store import Store
@@ -52,7 +52,9 @@ def test_the_run_directory_is_complete(scanned: Run) -> None:
     assert [p["line"] for p in document["points"]].count(None) == 1
     assert {p["n"] for p in document["points"]} == {6}
     survey = safescape.Survey.load(scanned.directory / "survey.json")
-    assert survey.probes[0].prompts == load_prompts("builtin:harmful", 6)
+    (harmful,) = survey.probes
+    assert isinstance(harmful, PromptProbe)
+    assert harmful.prompts == load_prompts("builtin:harmful", 6)
     assert survey.model_fingerprint.startswith("sha256:")
 
 

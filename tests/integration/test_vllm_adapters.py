@@ -99,7 +99,7 @@ def told(models: Models, kind: str) -> Said:
 
 def told_together(models: Models) -> tuple[Together, Together, list[str]]:
     """All in one batch; then one request after another; and what cannot be."""
-    found = []
+    found: list[Together] = []
     chats = chats_of(models.base)
     refused: list[str] = []
     for batch_size in (12, 1):
@@ -121,7 +121,7 @@ def told_together(models: Models) -> tuple[Together, Together, list[str]]:
             seen.extend(each.num_cached_tokens for each in given)
             return list(given)
 
-        engine._generate = seeing  # type: ignore[method-assign]
+        engine._generate = seeing  # type: ignore[method-assign, assignment]
         responses = engine.respond(twice * len(AWAY), max_new_tokens=16, stop=("e",))
         cached = list(seen)
         scored = engine.loglikelihood([(chat, " I cannot help with that.") for chat in chats * len(AWAY)])
@@ -199,7 +199,8 @@ def test_a_line_is_the_same_however_it_is_measured(models: Models, apart: Proces
     assert mine.points == theirs.points
     assert {measure.kind for measure in mine.measures} >= {"perplexity", "over_refusal"}
     for a, b in zip(mine.measures, theirs.measures, strict=True):
-        assert (a.probe, a.coords, a.value) == (b.probe, b.coords, pytest.approx(b.value, rel=1e-4))
+        assert (a.probe, a.coords) == (b.probe, b.coords)
+        assert a.value == pytest.approx(b.value, rel=1e-4)
     page = (tmp_path / "unmerged" / "report.html").read_text()
     assert "adapter unmerged: no weight moves, up to 3 points in one batch" in page
     assert "weights are moved" in (tmp_path / "merged" / "report.html").read_text()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -252,7 +252,7 @@ def test_without_the_extra_it_says_what_to_type(
         ({"tensor_parallel": 2}, "--tensor-parallel 2: expected --engine vllm"),
     ],
 )
-def test_what_cannot_be(tiny_model: Path, tmp_path: Path, given: dict[str, object], said: str) -> None:
+def test_what_cannot_be(tiny_model: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        safescape.scan(str(tiny_model), out=tmp_path / "run", **given)  # type: ignore[arg-type]
+        safescape.scan(str(tiny_model), out=tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
