@@ -8,6 +8,7 @@ from importlib.resources import files
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.chromium import Scheme
 from helpers.explorer_process import Viewed, viewing
 from helpers.synthetic_runs import bowl, four_outcomes, make_run, make_survey, random_plane
 
@@ -41,8 +42,8 @@ def found_on(page: Page) -> list[str]:
 @pytest.mark.parametrize(
     "path", ["", "run?run=lines", "run?run=begun", "run?run=plane", "run?run=none", "compare?run=lines&run=begun"]
 )
-def test_pages_can_be_used_by_everyone(browser: Browser, viewed: Viewed, path: str, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+def test_pages_can_be_used_by_everyone(browser: Browser, viewed: Viewed, path: str, scheme: Scheme) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     page.goto(viewed.address + path)
     if not path:
         expect(page.locator("#run-list")).to_contain_text("refuses 6 of 6")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from helpers.chromium import Opened
+from helpers.chromium import Opened, Scheme
 from helpers.synthetic_runs import (
     HOSTILE,
     bowl,
@@ -155,9 +155,9 @@ def test_planes_are_side_by_side_on_one_colour_scale(page: Page, planes: Path) -
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("which", ["five", "measured", "planes"])
 def test_it_fits_narrow_and_wide_in_light_and_dark(
-    browser: Browser, request: pytest.FixtureRequest, which: str, width: int, scheme: str
+    browser: Browser, request: pytest.FixtureRequest, which: str, width: int, scheme: Scheme
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     opened = Opened(page, request.getfixturevalue(which))
     assert page.evaluate("document.documentElement.scrollWidth") == width
     panel = page.locator(".panel").bounding_box()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -21,10 +22,9 @@ SHOTS = ["list", "compare", "top", "live", "surface", "dark", "narrow"]
 def pictures() -> ModuleType:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        import pictures
+        return import_module("pictures")
     finally:
         sys.path.pop(0)
-    return pictures
 
 
 @pytest.fixture(scope="module")

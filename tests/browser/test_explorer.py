@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from helpers import tiny_models
-from helpers.chromium import Opened
+from helpers.chromium import Opened, Scheme
 from helpers.explorer_process import Viewed, viewing
 from helpers.synthetic_runs import HOSTILE, bowl, four_outcomes, make_run, make_survey, random_plane
 from safescape.store import Store
@@ -305,9 +305,9 @@ def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("path", ["", "run?run=base", "run?run=plane", "run?run=none", "compare?run=base&run=tuned"])
 def test_pages_fit_narrow_and_wide_in_light_and_dark(
-    browser: Browser, viewed: Viewed, path: str, width: int, scheme: str
+    browser: Browser, viewed: Viewed, path: str, width: int, scheme: Scheme
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.goto(viewed.address + path)
     if page.locator("#plot").count():
         page.wait_for_selector("#plot[data-ready]")

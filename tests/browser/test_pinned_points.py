@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -13,8 +14,8 @@ from safescape.survey import Survey
 from safescape.views import render_page
 
 
-def write(directory: Path, survey: Survey, **run: object) -> Path:
-    with make_run(directory / "run", survey, opinion=four_outcomes, **run) as store:  # type: ignore[arg-type]
+def write(directory: Path, survey: Survey, **run: Any) -> Path:
+    with make_run(directory / "run", survey, opinion=four_outcomes, **run) as store:
         path = directory / "report.html"
         path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
     return path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from helpers.chromium import Opened
+from helpers.chromium import Opened, Scheme
 from helpers.synthetic_runs import (
     FINGERPRINT,
     HOSTILE,
@@ -37,8 +38,8 @@ class Report(Opened):
         return self.page.locator("#list details").all_inner_texts()
 
 
-def write(directory: Path, survey: Survey, **run: object) -> Path:
-    with make_run(directory / "run", survey, **run) as store:  # type: ignore[arg-type]
+def write(directory: Path, survey: Survey, **run: Any) -> Path:
+    with make_run(directory / "run", survey, **run) as store:
         path = directory / "report.html"
         path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
     return path
@@ -156,8 +157,8 @@ def test_the_policy_stops_scripts_and_requests(report: Report) -> None:
 
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_narrow_and_wide_in_light_and_dark(browser: Browser, written: Path, width: int, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+def test_it_fits_narrow_and_wide_in_light_and_dark(browser: Browser, written: Path, width: int, scheme: Scheme) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     report = Report(page, written)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     plot = page.locator("#plot").bounding_box()

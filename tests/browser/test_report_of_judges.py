@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from helpers.chromium import Opened
+from helpers.chromium import Opened, Scheme
 from helpers.synthetic_runs import (
     HOSTILE,
     bowl,
@@ -27,9 +28,9 @@ from safescape.views import render_page
 PANEL = "majority(keyword,refusal)"
 
 
-def write(directory: Path, survey: Survey, **run: object) -> Path:
-    given = {"opinion": four_outcomes, **run}
-    with make_run(directory / "run", survey, **given) as store:  # type: ignore[arg-type]
+def write(directory: Path, survey: Survey, **run: Any) -> Path:
+    given: dict[str, Any] = {"opinion": four_outcomes, **run}
+    with make_run(directory / "run", survey, **given) as store:
         path = directory / "report.html"
         path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
     return path
@@ -294,8 +295,8 @@ def test_what_judges_are_called_and_say_does_not_run(page: Page, tmp_path: Path)
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_it_fits_narrow_and_wide_light_and_dark(browser: Browser, three: Path, width: int, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+def test_it_fits_narrow_and_wide_light_and_dark(browser: Browser, three: Path, width: int, scheme: Scheme) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     report = Opened(page, three)
     to_start(page)
     page.locator("#list summary").first.click()
