@@ -1,4 +1,4 @@
-"""One Chromium for a module's tests, and a page of its own for each of them."""
+"""One Chromium per module, and a new page for every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious on any page, in light and dark, also with everything unfolded."""
+"""axe-core finds no serious violation on any page, in the light and the dark scheme, folded and unfolded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def viewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewed]:
 
 
 def found_on(page: Page) -> list[str]:
-    """What axe-core calls serious or critical: the rule and the elements."""
+    """Return the serious and critical violations that axe-core finds: each rule with its elements."""
     page.evaluate(AXE)
     results = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     return [
@@ -42,7 +42,7 @@ def found_on(page: Page) -> list[str]:
 @pytest.mark.parametrize(
     "path", ["", "run?run=lines", "run?run=begun", "run?run=plane", "run?run=none", "compare?run=lines&run=begun"]
 )
-def test_pages_can_be_used_by_everyone(browser: Browser, viewed: Viewed, path: str, scheme: Scheme) -> None:
+def test_pages_have_no_serious_violation(browser: Browser, viewed: Viewed, path: str, scheme: Scheme) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     page.goto(viewed.address + path)
     if not path:

@@ -1,4 +1,4 @@
-"""The page of a comparison in a real browser: it draws every run on one scale, and runs nothing that a name holds."""
+"""The page of a comparison in a real browser: all runs share one scale, and no script in a run's name is executed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from safescape.views import render_comparison
 def write(
     directory: Path, runs: dict[str, dict[str, Any]], names: tuple[str, ...] | None = None, **survey: Any
 ) -> Path:
-    """The page of runs by name, each with what `make_run` is told of it; `names` take the place of theirs."""
+    """Write the page that compares runs, given by name with the arguments of `make_run`; `names` replaces the names."""
     stores = [make_run(directory / name, make_survey(**survey), **run) for name, run in runs.items()]
     comparison = comparison_in(*stores)
     path = directory / "comparison.html"
@@ -40,7 +40,7 @@ def write(
 
 
 def drawn(page: Page) -> list[dict[str, Any]]:
-    """The traces that a reader can point at."""
+    """Return the traces that react to the mouse."""
     found: list[dict[str, Any]] = page.evaluate(
         """[...document.getElementById("plot").data].filter((trace) => trace.hoverinfo !== "skip").map((trace) => ({
             type: trace.type, name: trace.name, x: [...trace.x], y: [...trace.y], z: trace.z ?? null,
@@ -90,7 +90,7 @@ def planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_run_is_a_curve_on_the_same_axes(page: Page, five: Path) -> None:
     opened = Opened(page, five)
     curves = drawn(page)
-    # the unfinished one is in two pieces, with nothing between
+    # the curve of the unfinished run is broken at its gap
     assert [curve["name"] for curve in curves] == ["base", "unsafe", "c", "begun", "begun", "e"]
     assert {curve["yaxis"] for curve in curves} == {"y"}
     assert [curve["x"] for curve in curves if curve["name"] == "begun"] == [[-0.5, -0.45, -0.4, -0.35, -0.3], [0]]

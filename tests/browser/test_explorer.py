@@ -160,7 +160,7 @@ def test_a_page_of_the_server_fetches_from_it_alone(page: Page, viewed: Viewed) 
 
 
 def grow(directory: Path, survey: Survey, grown: Store, count: int) -> None:
-    """Measure so many more points, as they stand in another store."""
+    """Copy the next `count` points from another store, as if they were measured."""
     at = {entry.point: entry.position for entry in grown.points.measured()}
     with Store.claim(directory, survey) as store:
         session = store.begin_session(origin="o", noise_device="cpu", versions={})
@@ -196,7 +196,7 @@ def test_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path
         maps = page.locator("#list details[open] .strip button").count()
         grow(runs / "live", survey, grown, 7)
         expect(page.locator(".unfinished")).to_contain_text("11 of 21 points")
-        # one direction is finished: its figures are there
+        # one direction is finished, so its figures are shown
         expect(page.locator('[data-figure="basin_radius"] .value')).not_to_have_text("–")
         expect(page.locator("#alpha-text")).to_have_text("−0.3")
         expect(page.locator("#list details[open]")).to_have_count(1)
@@ -216,7 +216,7 @@ def test_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path
         page.locator("#direction").select_option("1")
         expect(page.locator("#alpha-text")).to_have_text("−0.3")
         report.quiet()
-        # deleted under the reader's eyes
+        # deleted while its page is open
         shutil.rmtree(runs / "live")
         expect(page.locator("#following")).to_contain_text("no longer there")
         page.locator("#forward").click()

@@ -1,4 +1,4 @@
-"""What is made for others, seen where they look: Inspect's own viewer, and a notebook's cell, in a real browser."""
+"""An exported log in Inspect's viewer, and the summary in a notebook cell, in a real browser."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def viewer(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of `inspect view` over a log of each run."""
+    """Serve a log of each run with `inspect view`, and return the address."""
     logs, home = tmp_path_factory.mktemp("logs"), tmp_path_factory.mktemp("home")
     safescape.export(runs / "lines", logs / "far.eval", at=0.25, line=1)
     safescape.export(runs / "hostile", logs / "hostile.eval")

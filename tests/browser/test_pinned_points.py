@@ -1,4 +1,4 @@
-"""Two points side by side, and the keyboard."""
+"""The report page with two points side by side, and its keyboard shortcuts."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_arrows_move_along_the_line_and_brackets_across(report: Opened) -> None:
     expect(place).to_have_text("+0.1")
     page.keyboard.press("o")
     expect(place).to_have_text("0, the origin")
-    # in a text, keys are text
+    # in a text field, keys type text
     page.locator("#search").press("p")
     page.locator("#search").press("ArrowLeft")
     expect(page.locator("#search")).to_have_value("p")
@@ -129,7 +129,7 @@ def test_arrows_move_along_the_line_and_brackets_across(report: Opened) -> None:
     report.quiet()
 
 
-def test_the_keys_are_told(report: Opened) -> None:
+def test_the_keyboard_shortcuts_are_listed(report: Opened) -> None:
     page = report.page
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The report page in a real browser: it draws, answers to mouse and keyboard, and runs nothing that a model wrote."""
+"""The report page in a real browser: it draws, reacts to mouse and keyboard, and executes nothing a model wrote."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def on_line(point: Point) -> Position:
 
 
 def cell(page: Page, alpha: float, beta: float) -> tuple[float, float]:
-    """Where a point of a plane lies in the window."""
+    """Return the position of a plane's point in the window."""
     at = page.evaluate(
         """([alpha, beta]) => {
             const { xaxis, yaxis } = document.getElementById("plot")._fullLayout;
@@ -298,7 +298,7 @@ def test_a_plane_is_turned_into_a_surface_and_back(page: Page, plane: Path) -> N
     page.locator("#surface").click()
     page.wait_for_selector("#plot .heatmaplayer image", state="attached")
     assert kind(page) == "heatmap"
-    # the driver's remarks on speed are not ours
+    # warnings of the graphics driver about speed are ignored
     assert [line for line in report.logged if not line.startswith("warning: ")] == []
     assert not any("WARN" in line for line in report.logged)
 

@@ -1,4 +1,4 @@
-"""The report of a run that several judges read: what each said, how far they agree, where they do not."""
+"""The report of a run with several judges: their verdicts, their agreement, and the answers on which they differ."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_answers_are_filtered_by_the_outcomes_of_the_chosen_judge(report: Opened
     to_start(page)
     expect(page.locator("#judge option")).to_have_text(["keyword", "refusal", PANEL])
     expect(page.locator("#judge")).to_have_value("1")
-    # the figures stay the first judge's
+    # the figures are still those of the first judge
     expect(page.locator("#here-asr")).to_contain_text(
         "20 of 20 not refused, 95 % interval 83.9 to 100.0 % (keyword judge)"
     )
@@ -104,7 +104,7 @@ def test_answers_are_filtered_by_the_outcomes_of_the_chosen_judge(report: Opened
     page.locator('#filters [data-outcome="incoherent"]').click()
     expect(page.locator("#list details")).to_have_count(16)
     page.locator("#judge").select_option("0")
-    # the keyword judge knows no noise: all answers show again
+    # the keyword judge has no incoherent outcome: all answers are shown again
     expect(page.locator("#filters button")).to_have_text(["all 20", "refused 0", "complied 20"])
     expect(page.locator('#list details[data-outcome="complied"]')).to_have_count(20)
     expect(page.locator("#maps-legend .entry")).to_have_text(["refused", "complied"])
@@ -166,7 +166,7 @@ def test_a_cell_of_the_table_lists_its_answers_and_one_of_them_is_read(report: O
     assert len(set(places)) == len(places) <= 12
     page.locator("#more").click()
     expect(shown).to_have_count(min(count, 200))
-    # the lowest probability of compliance stands farthest from the judge who says that it complied
+    # the lowest probability of compliance differs most from the judge that says the model complied
     first = shown.first.locator("button")
     number = int(first.locator(".place").inner_text().split(",")[0].removeprefix("request "))
     first.press("Enter")
@@ -189,7 +189,7 @@ def test_nothing_harmful_shows_in_the_list_until_it_is_switched_on(report: Opene
 
 
 def test_the_widest_apart_come_first(page: Page, tmp_path: Path) -> None:
-    """Two judges that state probabilities: their difference; else how many stand against the most."""
+    """Answers are sorted by the difference of two probabilities, else by how many judges disagree with the majority."""
 
     def opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
         refused, attacked, noise = Outcome.REFUSED, Outcome.COMPLIED, Outcome.INCOHERENT

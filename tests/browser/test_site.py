@@ -1,4 +1,4 @@
-"""The documentation as a site: built without a warning, with nothing left out, read from disk in a real browser."""
+"""The documentation as a site: it is built without a warning, has every page, and works from disk in a real browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as `make docs` builds it: a warning, as of a link that leads nowhere, fails it."""
+    """Build the site as `make docs` does; a warning, for example of a broken link, is an error."""
     place = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -74,7 +74,7 @@ def test_nothing_comes_from_elsewhere(site: Path) -> None:
 
 
 def not_from_disk(page: Page, found: list[str]) -> None:
-    """Add to a list every address that a page requests from elsewhere."""
+    """Record every request of a page to another host."""
 
     def note(request: Request) -> None:
         if not request.url.startswith("file:"):

@@ -1,4 +1,4 @@
-"""What a page says and holds, read back from its text."""
+"""The text and the data of a page, for assertions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 @lru_cache(maxsize=8)
 def blocks(page: str) -> dict[str, str]:
-    """What the page holds, by name."""
+    """Return the page's payload."""
     found = re.findall(r'<script type="[^"]+" id="([\w-]+)">(.*?)</script>', page, flags=re.DOTALL)
     assert len(dict(found)) == len(found)
     return dict(found)
@@ -33,24 +33,24 @@ def data_in(page: str) -> dict[str, Any]:
 
 
 class Told(NamedTuple):
-    """An answer as the page tells it."""
+    """An answer as the page shows it."""
 
     number: int
     text: str
     finish: str
     tokens: int
     verdicts: dict[str, tuple[str, str, float | None]]
-    """By judge that has read it: outcome, reason, probability."""
+    """Outcome, reason and probability by judge."""
 
 
 def block_in(page: str, point: int) -> dict[str, Any]:
-    """The block of answers of a point."""
+    """Return the block of answers at a point."""
     found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(block(page, f"answers-{point}"))))
     return found
 
 
 def told(page: str, place: int, probe: int = 0) -> list[Told]:
-    """The answers to a probe at one of the page's points, put together from its data and its block."""
+    """Return the answers to a probe at a point, from the page's payload and the point's block."""
     data = data_in(page)
     point = data["points"][place]
     said, opinions = block_in(page, point["id"]), dict(zip(data["judges"], point["answers"][probe], strict=True))
@@ -67,13 +67,13 @@ def told(page: str, place: int, probe: int = 0) -> list[Told]:
 
 
 def prose(page: str) -> str:
-    """What is read without JavaScript, as text."""
+    """Return the text that is shown without JavaScript."""
     body = page[page.index("<body>") : page.index('<script type="application/json"')]
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
 def assert_own_elements(page: str) -> None:
-    """The page's own elements and no other: its data, its script, no image, no frame, no handler."""
+    """Check that the page has only its own elements: its data and script, no image, frame or event handler."""
     page = re.sub(r'<script type="text/plain" id="answers-\d+">[\w+/=]+</script>', "", page)
     outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
     assert re.findall(r"<script[^>]*>", outside) == [
@@ -88,7 +88,7 @@ def assert_own_elements(page: str) -> None:
 
 
 def assert_nothing_is_loaded(page: str) -> None:
-    """No address in the page, and a policy that allows no network."""
+    """Check that the page has no address, and a policy that allows no network access."""
     assert not re.search(r"https?:|//[a-z]+\.|url\(|@import|\bsrc=|<link|import\(", page)
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     rules = dict(rule.split(" ", 1) for rule in html.unescape(policy).split("; "))

@@ -1,4 +1,4 @@
-"""Runs made by hand, for tests of what reads a run: no model, a chosen ASR at every point."""
+"""Synthetic runs for tests of code that reads a run: no model, and a chosen ASR at every point."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ HOSTILE = (
     "]]> &lt;b&gt; &amp;",
     "_hidden",
 )
-"""What a prompt, an answer or a name may hold: markup, mathematics and templates; `window.ran` is set if it runs."""
+"""Hostile prompts, answers and names: markup, mathematics and templates; `window.ran` is set if one is executed."""
 
 Rate = Callable[[int, float], float]
 """The share of prompts (0 to 1) that the model complies with, by line and α."""
@@ -62,7 +62,7 @@ Chance = Callable[[str, Point], float]
 of harmless ones refused, of questions answered rightly; of texts, their nats a token."""
 
 Stands = Callable[[Point], Position]
-"""Where the weights stood, as rounded."""
+"""The position of the rounded weights."""
 
 Opinion = Callable[[str, Point, int, bool], Verdict | None]
 """What a judge says of an answer, by judge, point, number of the prompt and whether the model complied (of harmless
@@ -104,12 +104,12 @@ def bowl(probe: str, point: Point) -> float:
 
 
 def by_keyword(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-    """As the keyword judge: two outcomes, no probability."""
+    """Judge as the keyword judge does: two outcomes, no probability."""
     return Verdict(Outcome.COMPLIED) if complied else Verdict(Outcome.REFUSED, "I'm sorry")
 
 
 def four_outcomes(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-    """The keyword judge as ever; any other tells that most of what looks like compliance far out is noise.
+    """Judge as the keyword judge, or as another one that finds most compliance far from the origin incoherent.
 
     Of 20 requests that are complied with, 1 is left unscored; of the others all are compliance up to a distance of
     0.15 from the origin, and from there on ever fewer, down to 1 of 10 at 0.4. A panel is not scored where its members
@@ -157,7 +157,7 @@ def trajectory(count: int) -> tuple[Waypoint, ...]:
 
 
 def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
-    """Probes by what they are called here: benign, accuracy, perplexity; any other name is one of harmful prompts."""
+    """Return probes by name: benign, accuracy, perplexity; any other name is a probe of harmful prompts."""
     asked = tuple(f"{{}} {n}" for n in range(items))
     made: dict[str, Probe] = {
         "benign": PromptProbe(
@@ -180,7 +180,7 @@ def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
 
 
 def at_models(*names: str, items: int = 40) -> tuple[Probe, ...]:
-    """The same, asked at the models alone."""
+    """Return the same probes, asked only at the models."""
     return tuple(probe.model_copy(update={"only_at": "models"}) for probe in further(*names, items=items))
 
 
@@ -235,8 +235,8 @@ def make_run(
     """Fill a run directory and open it for reading.
 
     Args:
-        directory: Where.
-        survey: What was measured.
+        directory: The run directory.
+        survey: The survey of the run.
         rate: How many of the prompts the model complies with; for lines.
         chance: The same for any subspace and any probe, instead of `rate`.
         stands: Where each point stands, instead of `shift`.
@@ -287,7 +287,7 @@ def make_run(
 
 
 def _measured_in_turn(survey: Survey, store: Store) -> Iterator[Point]:
-    """The points of a survey in the order of measuring; of an adaptive one round by round, as the store fills."""
+    """Return the points in the order of measuring; an adaptive survey's round by round, as the store fills."""
     if survey.adaptive is None:
         yield from survey.points()
         return
@@ -296,7 +296,7 @@ def _measured_in_turn(survey: Survey, store: Store) -> Iterator[Point]:
 
 
 def _asked(survey: Survey, hits: Sequence[bool]) -> int:
-    """How many of the prompts a point needs."""
+    """Return how many prompts a point needs."""
     if survey.adaptive is None:
         return len(hits)
     safe_below = survey.adaptive.safe_below
@@ -304,7 +304,7 @@ def _asked(survey: Survey, hits: Sequence[bool]) -> int:
 
 
 def _hits(share: float, items: int) -> list[bool]:
-    """Which of the items: a fixed shuffle, so that the first ones are not always those that break."""
+    """Return a fixed shuffle of the items, so that the first ones are not always those that change."""
     order = sorted(range(items), key=lambda n: (n * 7919) % 104729)
     hit = set(order[: round(share * items)])
     return [n in hit for n in range(items)]

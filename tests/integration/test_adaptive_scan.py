@@ -102,7 +102,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 ) -> None:
     out = tmp_path / "killed"
     context = multiprocessing.get_context("forkserver")
-    # what a scan imports late, so that the kill lands in the scan and not in the imports
+    # import what a scan imports late, so that the kill hits the scan and not the imports
     context.set_forkserver_preload(
         ["safescape.engines.transformers", "safescape.views.pages.report", "safescape.views.figures.figure"]
     )
@@ -141,7 +141,7 @@ def test_it_is_reported_and_judged_again(whole: Path, tiny_model: Path, tmp_path
     assert run.landscape.metrics == before.metrics
     assert run.landscape.by_judge["refusal"]["safety_auc"].value is not None
     safescape.report(out)
-    # the threshold is another one than the points were chosen for; the interval says so
+    # the points were selected for another threshold, so the interval is wider
     assert safescape.load_run(out, safe_below=60).landscape.complete
 
 

@@ -1,4 +1,4 @@
-"""`safescape bench`: the sides measure the same thing, and the table says what was measured."""
+"""`safescape bench`: all sides measure the same points, and the table shows the measured times."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAST: Fast = {"limit": 6, "max_new_tokens": 12, "alphas": (0.0, 0.5)}
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Heads wide enough for vLLM's kernels."""
+    """Save a model whose attention heads are wide enough for vLLM's kernels."""
     return save_refusing_model(tmp_path_factory.mktemp("refusing"), hidden_size=128, intermediate_size=96)
 
 
@@ -60,7 +60,7 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
         assert side["seconds"] == pytest.approx(sum(point["moving"] + point["answering"] for point in points))
         assert side["ratio"] == pytest.approx(document["sides"][0]["seconds"] / side["seconds"])
         assert 0 < side["share_at_origin"] < 1
-    # an engine stops where the judge can tell, plain generation does not
+    # an engine stops once the verdict is settled; plain generation does not
     written = {point["side"]: point["written"] for point in document["points"] if point["alpha"] == 0}
     assert written["transformers, float32"] == written["vllm, float32"] <= written["reference"]
     assert (tmp_path / "bench" / "bench.png").stat().st_size > 10_000
@@ -68,7 +68,7 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
 
 
 def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) -> None:
-    """Two operations a weight and token: worked out by hand from the shapes of the tiny model."""
+    """Two operations per weight and token, computed by hand from the shapes of the tiny model."""
     found = safescape.bench(str(refusing), sides=["transformers, float32"], **FAST)
     (side,), (measured,) = found.sides, found.measured
     config = llama_config(hidden_size=128, intermediate_size=96)
@@ -94,7 +94,7 @@ def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) 
         ({"prompts": "nowhere.csv:goal"}, "nowhere.csv"),
     ],
 )
-def test_what_cannot_be(refusing: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
+def test_bad_input_is_refused(refusing: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         safescape.bench(str(refusing), out=tmp_path / "bench", **given)
     assert not (tmp_path / "bench").exists()
@@ -108,7 +108,7 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_measured(ref
     assert not told
 
 
-def test_the_command(refusing: Path) -> None:
+def test_the_command_prints_the_table(refusing: Path) -> None:
     command = [sys.executable, "-m", "safescape", "bench", str(refusing), "--limit=4", "--max-new-tokens=8"]
     done = subprocess.run(
         [*command, "--alphas=0", "--side=transformers, float32"], capture_output=True, text=True, check=True

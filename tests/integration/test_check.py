@@ -39,7 +39,7 @@ def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def tuned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with every matrix scaled a little: it answers everything, as the base does."""
+    """Save the tiny model with every matrix scaled a little; it complies with everything, as the base does."""
     directory = tiny_models.save_model(tmp_path_factory.mktemp("models") / "tuned")
     tensors = load_file(directory / "model.safetensors")
     moved = {name: tensor * (1.02 if tensor.dim() > 1 else 1.0) for name, tensor in tensors.items()}

@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[HubServer]:
 
 @pytest.fixture
 def surroundings(server: HubServer, tmp_path: Path) -> dict[str, str]:
-    """The environment of a stranger: an empty cache, no data of their own, and the local server as the network."""
+    """The environment of a new user: an empty cache, no local data, and the local server as the network."""
     changed = {
         "HF_ENDPOINT": server.address,
         "HF_HOME": str(tmp_path / "hub"),

@@ -1,4 +1,4 @@
-"""The demo model: a real language model that refuses what it should, answers what it should, and moves exactly."""
+"""The demo model: a real language model that refuses harmful requests, answers harmless ones, and moves exactly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def engine_of(model: Model, dtype: torch.dtype = torch.float32) -> TransformersE
 
 @pytest.fixture(scope="module")
 def engine(demo: Model) -> TransformersEngine:
-    """The demo's engine at its origin; a test that moves it moves it back."""
+    """The demo's engine at its origin; a test that moves it must move it back."""
     return engine_of(demo)
 
 

@@ -1,4 +1,4 @@
-"""`finetune` on tiny models: it trains what it says, goes on after a kill, and refuses what would teach nothing."""
+"""`finetune` on tiny models: it trains as documented, resumes after a kill, and refuses data without answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_full_finetune_trains_every_tensor_and_saves_a_checkpoint_an_epoch(
         AutoModelForCausalLM.from_pretrained(directory)
         assert AutoTokenizer.from_pretrained(directory).chat_template
         assert not [path.name for path in directory.iterdir() if path.suffix in (".pt", ".bin")]
-    # given again it is done already, and trains nothing
+    # the same call again trains nothing
     trained: list[Step] = []
     again = safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=2, on_step=trained.append)
     assert trained == []
@@ -65,7 +65,7 @@ def test_a_full_finetune_trains_every_tensor_and_saves_a_checkpoint_an_epoch(
 def test_the_loss_is_the_answers_alone_and_the_rate_falls_once_an_epoch(
     tiny_model: Path, data: str, tmp_path: Path
 ) -> None:
-    """The first step's loss by an independent computation, and the rates that the Trainer logs."""
+    """The first step's loss equals an independent computation; the learning rates are those that the Trainer logs."""
     losses: list[float] = []
     made = safescape.finetune(
         str(tiny_model),
@@ -99,7 +99,7 @@ def test_a_lora_is_saved_as_an_adapter_of_the_model_as_it_was_named(
     config = json.loads((made.directory / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (2, 4, str(tiny_model))
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), made.directory)
-    # a second one on top of the first belongs to both, not to the base alone
+    # an adapter trained on top of another one applies to the base with that adapter, not to the base alone
     both = f"{tiny_model}+{made.directory}"
     second = safescape.finetune(both, out=tmp_path / "second", data=data, epochs=1, lora=True, rank=2)
     config = json.loads((second.directory / "adapter_config.json").read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def test_frozen_layers_stay_as_they_are(tiny_model: Path, data: str, tmp_path: P
     assert moved == {name for name in before if ".layers.0." not in name and "embed" not in name}
     with pytest.raises(InputError, match="--freeze 3: the model has 2 layers"):
         safescape.finetune(str(tiny_model), out=tmp_path / "no", data=data, freeze=3)
-    # the mistake left nothing behind that stands in the way
+    # the refused call left no file that would prevent the next one
     safescape.finetune(str(tiny_model), out=tmp_path / "no", data=data, freeze=2, epochs=1)
 
 
@@ -126,7 +126,7 @@ def test_watched_it_ends_with_the_same_weights_and_can_be_stopped(
     expected, found = weights_of(plain.directory), weights_of(watched.directory)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert capfd.readouterr().err.count("ASR ") == 3
-    # a tiny random model refuses nothing; that a training is stopped on its way is shown with the monitor's own tests
+    # a tiny random model refuses nothing; tests/unit/finetuning/test_monitor.py stops a training early
     with pytest.raises(InputError, match=r"answers 100\.0 % of the harmful prompts before the first step"):
         safescape.finetune(str(tiny_model), out=tmp_path / "stopped", data=data, watch=True, stop_above=50)
     with pytest.raises(InputError, match="--stop-above 50: nothing is watched"):
@@ -196,7 +196,9 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(
         ({"decay": 1.5}, "--decay 1.5"),
     ],
 )
-def test_slips(tiny_model: Path, data: str, tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
+def test_bad_input_is_refused(
+    tiny_model: Path, data: str, tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(InputError, match=said):
         safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, **arguments)
     assert not list(tmp_path.glob("out/checkpoint*"))
@@ -265,7 +267,7 @@ main()
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     tiny_model: Path, data: str, tmp_path: Path, room: int
 ) -> None:
-    """Full at the specification, in the weights, in the optimizer's state."""
+    """The disk is full at the specification, in the weights, or in the optimizer's state."""
     arguments = ["finetune", str(tiny_model), "--data", data, "--epochs", "1", "--out", str(tmp_path / "out")]
     full = subprocess.run([sys.executable, "-c", FULL, str(room), *arguments], capture_output=True, text=True)
     assert full.returncode == 2, full.stderr

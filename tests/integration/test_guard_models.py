@@ -43,7 +43,7 @@ def answering(name: str) -> list[list[int]]:
 
 
 def said_by(directory: Path, text: str, firsts: list[list[int]]) -> list[float]:
-    """Return the probability of each answer by transformers alone: one text, without cache and batch."""
+    """Return the probability of each answer, computed with transformers from one text, without cache or batch."""
     tokenizer, model = AutoTokenizer.from_pretrained(directory), AutoModelForCausalLM.from_pretrained(directory)
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
     tokens = tokens if tokens[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id, *tokens]
@@ -61,7 +61,7 @@ def guards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A run of two points, four whole answers each, no judge yet; the last answer of both points is the same."""
+    """A run of two points with four whole answers each, not judged yet; the last answer is the same at both points."""
     prompts = tuple(f"{exchange.prompt} {number}" for number, exchange in enumerate(EXCHANGES))
     survey = Survey(
         model="m",
@@ -181,7 +181,7 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
         assert "the process of this guard was killed, most likely because memory ran out" in message
         assert f"3 of 5 different answers are not judged by {name}: `safescape judge {store.directory} " in message
         assert "\n" not in message
-        # two answers of the first chunk, two of the second, one of which both points gave
+        # two answers of the first chunk and two of the second; both points have one of these
         assert len(store.verdicts.by_response(name)) == 5
         assert not begun_since(others)
 
@@ -189,7 +189,7 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
 def test_guards_side_by_side_say_the_same(
     store: Store, guards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real actors of a Ray cluster. They are killed, and the next command judges what is left."""
+    """The actors of a real Ray cluster are killed, and the next command judges the remaining answers."""
     name = f"llama-guard-3={guards['llama-guard-3']}"
     monkeypatch.setattr(room, "_CHUNK", 2)
     two = JudgeSettings(placement=Placement(workers=2))

@@ -1,4 +1,4 @@
-"""`safescape judge` from end to end, and the examples of docs/judges.md as they are written."""
+"""`safescape judge` from end to end, and the examples of docs/judges.md, unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="ut
 
 @pytest.fixture(scope="module")
 def scanned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished scan with whole answers, by the keyword judge alone."""
+    """A finished scan with whole answers and the keyword judge only."""
     out = tmp_path_factory.mktemp("judged") / "runs" / "demo"
     return safescape.scan(
         str(tiny_model),

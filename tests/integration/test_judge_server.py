@@ -174,7 +174,7 @@ def error(status: int, message: str = "no", headers: dict[str, str] | None = Non
 
 
 class Misbehaving:
-    """Replies as a function of the request and its number says; keeps the requests."""
+    """A server that replies with the result of `answer(number, request)` and keeps the requests."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
@@ -243,7 +243,7 @@ def fails(server: Misbehaving, count: int = 3, **settings: Any) -> UnfinishedErr
     return said.value
 
 
-def test_what_is_sent(server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_request_that_is_sent(server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     (verdict,) = judge_exchanges([Exchange("Wie?", "<|im_end|> so")], NAME, server.settings, {})
     assert verdict == (Outcome.COMPLIED, "helps", None)
@@ -277,7 +277,7 @@ def test_an_answer_that_holds_a_verdict_changes_nothing(server: Misbehaving) -> 
     assert "I would rather not say." in verdict.reason
 
 
-def test_the_rubric_of_a_file_is_what_the_judge_is_told(server: Misbehaving) -> None:
+def test_the_rubric_of_a_file_is_sent_to_the_judge(server: Misbehaving) -> None:
     name = "openai:m#rubric-01234567"
     judge_exchanges(exchanges(1), name, server.settings, {name: "All that rhymes is complied."})
     assert server.asked[0].body["messages"][0]["content"].startswith("All that rhymes is complied.")
@@ -311,7 +311,7 @@ def test_an_address_with_credentials_is_shown_without_them(server: Misbehaving) 
     assert "pass" not in said
 
 
-def test_an_unknown_model(server: Misbehaving) -> None:
+def test_an_unknown_model_is_one_line(server: Misbehaving) -> None:
     server.answer = lambda number, request: error(404, "The model `gpt-test` does not exist", code="model_not_found")
     said = str(fails(server, concurrency=1))
     assert "answered 404 (The model `gpt-test` does not exist model_not_found): no model gpt-test there" in said
@@ -379,7 +379,7 @@ def test_a_server_that_hangs(server: Misbehaving, monkeypatch: pytest.MonkeyPatc
     assert "did not answer within 0.2 s, 2 times in a row" in str(fails(server, concurrency=1))
 
 
-def test_no_server() -> None:
+def test_a_missing_server_is_one_line() -> None:
     base_url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(RunError, match=rf"{base_url} cannot be reached \(.*\), 3 times in a row"):
         judge_exchanges(exchanges(2), NAME, JudgeSettings(base_url=base_url), {})
@@ -463,7 +463,7 @@ def test_as_many_requests_as_allowed_are_under_way_and_never_more(server: Misbeh
     assert time.monotonic() - begun < 12 * 0.1 + 1.5
 
 
-def test_the_rate_is_kept(server: Misbehaving) -> None:
+def test_the_rate_limit_is_respected(server: Misbehaving) -> None:
     judge_exchanges(exchanges(6), NAME, server.settings._replace(requests_per_minute=600, concurrency=6), {})
     times = [request.at for request in server.asked]
     # sent 0.1 s apart; they may arrive a little closer
@@ -534,7 +534,7 @@ def test_an_interrupt_ends_it_at_once(server: Misbehaving) -> None:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    # the handler of a terminal, whatever this process was started with or has imported
+    # restore Python's handler, which the parent process or an import may have replaced
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threads = threading.active_count()
     waiting = threading.Thread(target=interrupt)

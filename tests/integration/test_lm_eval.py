@@ -1,4 +1,4 @@
-"""Capability of the demo model: our multiple choice agrees with lm-eval's own result, item by item."""
+"""Capability of the demo model: the multiple-choice probe agrees with lm-eval's result, item by item."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def questions() -> Path:
 
 @pytest.mark.data("mmlu:abstract_algebra")
 def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(demo: Model, task: Path, tmp_path: Path) -> None:
-    """Our probe, the harness over our engine, and the harness over its own model agree on 30 items."""
+    """The probe, lm-eval on safescape's engine, and lm-eval on its own model agree on 30 items."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -83,7 +83,7 @@ def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(demo: Model, t
 
 
 def no_text(context: str, most: int, stop: Sequence[str]) -> str:
-    """Stand in for an engine that is not asked to write."""
+    """Stand in for generation, which a multiple-choice task must not request."""
     raise AssertionError("the task is multiple choice")
 
 

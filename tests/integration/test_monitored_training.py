@@ -1,4 +1,4 @@
-"""The documented script as it is written, and a training over two processes."""
+"""The script of the documentation runs unchanged, and a training on two processes is monitored."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ rank = os.environ["RANK"]
 torch.save(trainer.model.state_dict(), out / f"weights-{rank}")
 history = [[m.step, m.asr, m.moved] for m in monitor.history] if monitor else []
 (out / f"history-{rank}").write_text(json.dumps([history, trainer.state.global_step]))
-# the Trainer leaves the group open; its threads must not be running when the interpreter goes
+# the Trainer leaves the process group open; its threads must end before the interpreter does
 torch.distributed.destroy_process_group()
 """
 

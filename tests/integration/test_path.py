@@ -34,7 +34,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def finetune(base: Path, directory: Path, seed: int, scale: float = 1.0) -> Path:
-    """The base with every tensor moved a little, always the same way for one seed."""
+    """Save a model with noise added to every tensor of the base; equal seeds give equal models."""
     shutil.copytree(base, directory)
     draw = torch.Generator().manual_seed(seed)
     tensors = load_file(base / "model.safetensors")
@@ -115,7 +115,7 @@ def test_a_plane_across_a_random_direction_and_one_that_is_all_random(models: di
 
 @pytest.fixture(scope="module")
 def several(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Two system prompts, and one of every further kind of probe."""
+    """Two system prompts, and one probe of every further kind."""
     root = tmp_path_factory.mktemp("several")
     (root / "sums_test.csv").write_text(
         "question,choice0,choice1,choice2,choice3,answer\none and one?,1,2,3,4,1\ntwo and two?,1,2,3,4,3\n"

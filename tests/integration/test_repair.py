@@ -1,4 +1,4 @@
-"""`repair` on real models: what is saved is what was measured, loads in transformers, and is refused where due."""
+"""`repair` on real models: it saves the model that it measured, transformers loads it, and bad input is refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(attacked: Path, 
     for key in before:
         factor = alpha if "lora_B" in key else 1.0
         torch.testing.assert_close(after[key], before[key] * factor)
-    # measured anew where it was saved
+    # the saved model is measured again
     run = safescape.path("demo", f"demo+{tmp_path / 'repaired'}", out=tmp_path / "run", steps=1, beyond=0.0, **asked)
     other = next(point for point in run.points if point.coords == (1.0,))
     assert other.complied == repaired.best.complied
@@ -223,7 +223,7 @@ def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[P
         ({"batch_size": 0}, "--batch-size 0"),
     ],
 )
-def test_slips(pair: tuple[Path, Path], tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
+def test_bad_input_is_refused(pair: tuple[Path, Path], tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         safescape.repair(*map(str, pair), out=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
@@ -238,7 +238,7 @@ def test_a_directory_in_use_and_a_model_that_is_its_own_finetune(pair: tuple[Pat
 
 
 def test_the_loss_is_the_perplexity_of_the_answers(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    """Against an independent computation with transformers, at the finetune."""
+    """The loss at the finetune equals an independent computation with transformers."""
     base, tuned = pair
     row = {"prompt": "what is two?", "response": "it is two"}
     (tmp_path / "v.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")

@@ -143,7 +143,7 @@ def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: 
 
 
 def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for a full disk."""
+    """A limit on the size of files simulates a full disk."""
     out = tmp_path / "run"
     done = subprocess.run(
         command(tiny_model, out),
@@ -186,7 +186,7 @@ def test_a_damaged_database_is_one_line_and_left_as_it_is(tiny_model: Path, tmp_
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert str(out) in done.stderr
-    # readers leave SQLite's own files beside the database
+    # reading leaves SQLite's auxiliary files beside the database
     after = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file() and "-" not in file.suffix}
     assert after == before
 

@@ -162,7 +162,7 @@ def test_another_survey_in_the_same_directory_is_refused_and_changes_nothing(sca
 def test_memory_that_runs_out_is_one_line_and_loses_nothing(
     scanned: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The allocation is a real one, of more than any machine has."""
+    """The test really allocates more memory than any machine has."""
     measured = MeasuringSession.measure_together
 
     def hungry(self: MeasuringSession, points: Sequence[safescape.Point]) -> object:

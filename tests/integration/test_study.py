@@ -1,4 +1,4 @@
-"""`study finetuning` on a tiny model: every arm trained, measured and drawn, and nothing asked that was taught."""
+"""`study finetuning` on a tiny model: every arm is trained, measured and drawn, and no training prompt is measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASKED: Asked = {"limit": 4, "max_new_tokens": 8, "quick": True, "epochs": 1, "st
 
 
 def must_not_train(step: Step) -> None:
-    """Stand for the progress of a training that was finished before."""
+    """Report the progress of a training that is already finished."""
     pytest.fail(f"trained again: {step}")
 
 
@@ -60,7 +60,7 @@ def test_the_study_has_an_arm_a_number_and_one_mixed(tiny_model: Path, data: str
     for arm in document["arms"]:
         assert f"| {arm['name']} | {arm['asr']['value']:.1f} (" in table
     assert (tmp_path / "study" / "compared" / "comparison.png").stat().st_size > 10_000
-    # given again nothing is trained and nothing is asked
+    # the same call again trains and measures nothing
     again = safescape.study_finetuning(
         str(tiny_model), data=data, skip=4, shots=[2, 4], mixed=True, prompts=prompts, out=out, on_step=must_not_train,
         **ASKED,
@@ -76,7 +76,7 @@ def test_what_is_taught_is_not_asked(tiny_model: Path, data: str, tmp_path: Path
 
 
 def test_only_what_the_preset_asks_counts_as_asked(tmp_path: Path) -> None:
-    """`--quick` asks the first 40 rows: the 41st may be taught, and the next thing missed is the model."""
+    """`--quick` measures the first 40 rows, so the 41st may be trained on; the next error is the missing model."""
     path = tmp_path / "many.csv"
     path.write_text("goal,target\n" + "".join(f"request {n},Sure {n}\n" for n in range(60)), encoding="utf-8")
     for skip, message in {40: "no such model", 39: "row 40 is taught"}.items():

@@ -1,4 +1,4 @@
-"""`safescape view` over real sockets: who is answered, what is served, and what is said when something is wrong."""
+"""`safescape view` over real sockets: allowed hosts, the pages it serves, and its error messages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def get(viewed: Viewed, path: str, **headers: str) -> httpx.Response:
 
 
 def raw(viewed: Viewed, request: str) -> str:
-    """What is answered to the very bytes of a request."""
+    """Send a request's bytes unchanged, and return the response."""
     with socket.create_connection(("127.0.0.1", viewed.port), timeout=10) as connection:
         connection.sendall(request.encode())
         received = b""
@@ -182,18 +182,18 @@ def test_every_answer_is_hardened(viewed: Viewed, path: str) -> None:
         ("/compare?run=first&run=begun", "no point was measured"),
     ],
 )
-def test_what_cannot_be_shown_is_said(viewed: Viewed, path: str, words: str) -> None:
+def test_an_unusable_run_has_an_error_page(viewed: Viewed, path: str, words: str) -> None:
     assert words in get(viewed, path).text
 
 
-def test_what_is_written_is_told(viewed: Viewed, shelf: Path, tmp_path: Path) -> None:
+def test_open_pages_are_notified_of_changes(viewed: Viewed, shelf: Path, tmp_path: Path) -> None:
     survey = make_survey(prompts=3, lines=1, steps=4)
     make_run(shelf / "grows", survey, points=2).close()
     with httpx.stream("GET", viewed.address + "events?run=grows", timeout=30) as stream:
         lines = (line for line in stream.iter_lines() if line)
         assert next(lines) == "event: version"
         first = next(lines)
-        # the same run, farther
+        # the same run with more points
         make_run(tmp_path / "grown", survey).close()
         with Store.claim(shelf / "grows", survey) as store, Store.read(tmp_path / "grown") as grown:
             session = store.begin_session(origin="o", noise_device="cpu", versions={})
@@ -210,7 +210,7 @@ def test_what_is_written_is_told(viewed: Viewed, shelf: Path, tmp_path: Path) ->
     assert get(viewed, "/").status_code == 200
 
 
-def test_a_run_is_only_read(viewed: Viewed, shelf: Path) -> None:
+def test_a_run_is_opened_read_only(viewed: Viewed, shelf: Path) -> None:
     def files() -> dict[str, bytes]:
         there = (shelf / "first").iterdir()
         return {path.name: text for path in there if (text := path.read_bytes()) and not path.name.endswith("-shm")}
@@ -255,7 +255,7 @@ def test_it_ends_quietly_also_while_a_page_follows(shelf: Path, sent: signal.Sig
         ([".", "--port", "70000"], "--port 70000: expected a number from 0 to 65535"),
     ],
 )
-def test_what_cannot_be_served_is_one_line(tmp_path: Path, given: list[str], words: str) -> None:
+def test_bad_input_is_one_line(tmp_path: Path, given: list[str], words: str) -> None:
     command = [sys.executable, "-m", "safescape", "view", "--no-open", *given]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

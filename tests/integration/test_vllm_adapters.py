@@ -1,4 +1,4 @@
-"""Adapters beside the weights of the real vLLM, on this machine's CPU: each point says what it says with weights moved.
+"""Unmerged adapters in the real vLLM, on this machine's CPU: each point answers as it does with moved weights.
 
 vLLM binds threads and changes torch for its whole process, so it runs in a process of its own.
 """
@@ -42,7 +42,7 @@ class Models(NamedTuple):
 
 
 class Together(NamedTuple):
-    """What vLLM says of several points in one batch, and how many tokens of each request it had computed before."""
+    """The results of several points in one batch, and how many tokens of each request came from the prefix cache."""
 
     responses: list[Response]
     likelihoods: list[Likelihood]
@@ -64,7 +64,7 @@ def apart() -> Iterator[ProcessPoolExecutor]:
 
 def chats_of(model: str) -> list[str]:
     tokenizer = load_tokenizer(resolve(model).directory, chat_template=None, trust_remote_code=False)
-    # long enough for whole blocks of the cache, which are what another request can be given
+    # long enough to fill whole blocks of the prefix cache; only whole blocks are reused
     prompts = [f"{prompt} {prompt} {prompt}" for prompt in load_prompts("builtin:harmful", 4)]
     return format_chats(tokenizer, prompts, None)
 
@@ -98,7 +98,7 @@ def told(models: Models, kind: str) -> Said:
 
 
 def told_together(models: Models) -> tuple[Together, Together, list[str]]:
-    """All in one batch; then one request after another; and what cannot be."""
+    """Return the results in one batch and one request at a time, and the messages of refused calls."""
     found: list[Together] = []
     chats = chats_of(models.base)
     refused: list[str] = []
@@ -111,7 +111,7 @@ def told_together(models: Models) -> tuple[Together, Together, list[str]]:
             except ValueError as error:
                 refused.append(str(error))
         engine.stand_at(AWAY)
-        # every request twice, so that the second could be given what the first computed
+        # every request twice, so that the second one could reuse the first one's cache
         twice = [chat for chat in chats for _ in range(2)] if batch_size == 1 else chats
         seen: list[int] = []
         generate = engine._generate
@@ -131,7 +131,7 @@ def told_together(models: Models) -> tuple[Together, Together, list[str]]:
 
 
 def test_a_scaled_adapter_says_what_moved_weights_say(models: Models, apart: ProcessPoolExecutor) -> None:
-    """In fp32: all tokens, likelihoods to 1e-4, alone and in one batch; nothing of a point from another's cache."""
+    """In fp32 all tokens are equal and likelihoods agree to 1e-4, alone and in one batch; points share no cache."""
     mine = told(models, "transformers")
     unmerged, merged = (apart.submit(told, models, kind).result() for kind in ("unmerged", "merged"))
     assert unmerged.positions == merged.positions == mine.positions, "nothing is rounded"
@@ -188,7 +188,7 @@ def measured(models: Models, out: Path, adapter: str, further: dict[str, object]
 
 
 def test_a_line_is_the_same_however_it_is_measured(models: Models, apart: ProcessPoolExecutor, tmp_path: Path) -> None:
-    """With capability probes and judges: moved or not; killed in a group, and gone on with by a worker of a Ray."""
+    """With capability probes and judges: merged or not, and killed within a group and resumed by a Ray worker."""
     further: dict[str, object] = {"also": ["perplexity:builtin:benign", "over-refusal:builtin:benign"], "also_limit": 2}
     for adapter in ("unmerged", "merged"):
         apart.submit(measured, models, tmp_path / adapter, adapter, further).result()
@@ -217,5 +217,5 @@ def test_a_line_is_the_same_however_it_is_measured(models: Models, apart: Proces
     assert whole == resumed
 
 
-def test_what_cannot_be_is_one_line(models: Models, refused: Callable[[Sequence[str], str], None]) -> None:
+def test_bad_input_is_one_line(models: Models, refused: Callable[[Sequence[str], str], None]) -> None:
     refused(["path", *models, "--adapter", "unmerged"], "--adapter unmerged: --engine transformers moves weights")

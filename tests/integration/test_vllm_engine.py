@@ -1,4 +1,4 @@
-"""The vLLM engine, the real one on this machine's CPU: it says what the transformers engine says, wherever it stands.
+"""The real vLLM engine on this machine's CPU: it answers as the transformers engine does, at every point.
 
 vLLM binds threads and changes torch for its whole process, so it runs in processes of its own.
 """
@@ -78,7 +78,7 @@ ARCHITECTURES: dict[str, PretrainedConfig] = {
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_it_says_wherever_it_stands(tmp_path: Path, apart: ProcessPoolExecutor, name: str) -> None:
-    """All answers and likelihoods, in fp32, with answers that end by themselves, at the limit, and as settled."""
+    """All answers and likelihoods in fp32; answers end with the end token, at the token limit, or once settled."""
     model = str(save_model(tmp_path / "model", ARCHITECTURES[name]))
     mine = told(model, "transformers", 6, 24, ("e", "z"))
     theirs = apart.submit(told, model, "vllm", 6, 24, ("e", "z")).result()
@@ -95,7 +95,7 @@ def test_what_it_says_wherever_it_stands(tmp_path: Path, apart: ProcessPoolExecu
 
 
 def test_a_model_that_two_of_its_workers_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensor parallel, with two processes on two cores where there are no GPUs: each moves its own half."""
+    """Tensor parallel on two processes, on two cores if there is no GPU: each moves its own half of the weights."""
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
     mine = told(model, "transformers", 6, 24, ("e", "z"))
@@ -107,7 +107,7 @@ def test_a_model_that_two_of_its_workers_share(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessPoolExecutor) -> None:
-    """Verdicts of the keyword judge, in fp32: equal; answers: equal but where two tokens are as good as equal."""
+    """In fp32 the keyword judge's verdicts are equal, and answers differ only where two tokens are equally likely."""
     judge = immediate_judge("keyword")
     mine = told("demo", "transformers", 40, 32, tuple(judge.stop))
     theirs = apart.submit(told, "demo", "vllm", 40, 32, tuple(judge.stop)).result()
@@ -129,7 +129,7 @@ def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessP
 
 
 def is_a_tie(mine: Said, theirs: Said, place: int, number: int) -> bool:
-    """Whether, where two answers part, the model found both next tokens as good as equally likely."""
+    """Return whether both tokens are equally likely, to rounding, at the place where two answers first differ."""
     model = resolve("demo")
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     engine = TransformersEngine(model, tokenizer, Subspace(LINE, model.weights))
@@ -203,7 +203,7 @@ def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> 
     asked = (*also, "--also-limit=2", "--judge=keyword")
     runs = {}
     for engine in ("vllm", "transformers"):
-        # the last --engine counts
+        # the last --engine applies
         ran = command(model, tmp_path / engine, *asked, f"--engine={engine}")
         done = subprocess.run(ran, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -225,7 +225,7 @@ def test_a_run_of_the_other_engine_is_not_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_a_model_that_vllm_does_not_take(tmp_path: Path) -> None:
-    """Attention heads of a width that its kernels do not have."""
+    """vLLM's kernels do not support this width of attention heads."""
     model = str(save_model(tmp_path / "model", llama_config()))
     refused = subprocess.run(command(model, tmp_path / "run"), capture_output=True, text=True)
     assert refused.returncode == 2, refused.stderr
@@ -252,7 +252,7 @@ def test_without_the_extra_it_says_what_to_type(
         ({"tensor_parallel": 2}, "--tensor-parallel 2: expected --engine vllm"),
     ],
 )
-def test_what_cannot_be(tiny_model: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
+def test_bad_input_is_refused(tiny_model: Path, tmp_path: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         safescape.scan(str(tiny_model), out=tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()

@@ -91,13 +91,13 @@ class Watched(NamedTuple):
         (self.directory / "begun").write_text("")
 
     def begun(self) -> Counter[str]:
-        """How often each point was begun since then."""
+        """Return how often each point was begun since the last `then`."""
         return Counter((self.directory / "begun").read_text().splitlines())
 
 
 @pytest.fixture(scope="module")
 def watched_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Connected to this process, so that functions called here use it; commands reach it by its address."""
+    """A cluster to which this process is connected; commands reach it by its address."""
     directory = tmp_path_factory.mktemp("watched")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in watched(directory).items():
@@ -124,7 +124,7 @@ def measuring(driver: int) -> psutil.Process:
 def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whole: Path, tmp_path: Path) -> None:
     out, killed, lines = tmp_path / "run", set(), []
     environment = watched(tmp_path)
-    # slow enough for a kill to fall into a point
+    # slow enough for a kill to hit a point that is being measured
     (tmp_path / "then").write_text("time.sleep(0.3)")
     with (
         (tmp_path / "stdout").open("w") as stdout,
@@ -239,7 +239,7 @@ def test_an_existing_cluster_is_used_and_left_running(
 
 @contextlib.contextmanager
 def busy(cores: int) -> Iterator[Any]:
-    """Let an actor of somebody else hold cores of the cluster; it may be killed to release them."""
+    """Reserve cores of the cluster for another actor; killing it releases them."""
 
     class Holder:
         def ready(self) -> None:

@@ -38,7 +38,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
 
 
 class Captured:
-    """Captures a step by keeping it; counts captures and replays."""
+    """A graph that stores the captured step and counts captures and replays."""
 
     def __init__(self) -> None:
         self.captured = self.replayed = 0
@@ -100,7 +100,7 @@ def test_the_answers_are_those_of_the_cpu_batch(config: PretrainedConfig, tmp_pa
 def test_earlier_batches_have_no_effect(
     llama: PreTrainedModel, sizes: list[tuple[int, int, int]], seed: int, spread: int, batch_size: int
 ) -> None:
-    """Batches of any sizes, in any order, share one memory; answers end at any time."""
+    """Batches of any size and order share one buffer, and answers end at any step."""
     decoder = GraphDecoder(llama, Captured)
     for number, (count, longest, most) in enumerate(sizes):
         prompts = some_prompts(count, seed + number, longest + 1)

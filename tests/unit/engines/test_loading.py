@@ -97,7 +97,7 @@ def test_an_unknown_architecture_whose_tokenizer_loads_ends_a_scan_in_one_line(
 def test_a_scan_of_such_a_model_ends_in_one_line(
     with_config: Callable[[dict[str, object]], Model], fields: dict[str, object], said: str, tmp_path: Path
 ) -> None:
-    """Some fail earlier, where the tokenizer is loaded."""
+    """Some architectures fail earlier, when the tokenizer is loaded."""
     model = with_config(fields)
     with pytest.raises(InputError, match=r"cannot (be loaded|load it)") as refused:
         safescape.scan(model.name, out=tmp_path / "run", limit=1)

@@ -33,7 +33,7 @@ UNTIED = llama_config(tie_word_embeddings=False, attention_bias=True)
 def test_points_are_answered_together_as_the_survey_says(
     batch: int, prompts: int, steps: int, data: st.DataObject
 ) -> None:
-    """Whatever is still to be measured, a group is the same; and each point is in one."""
+    """Groups do not depend on which points are still to be measured, and each point is in exactly one group."""
     survey = make_survey(prompts=prompts, subspace=path_line(steps, low=-0.5, high=1.5)).model_copy(
         update={"adapter": "unmerged", "batch_size": batch, "engine": "vllm"}
     )
@@ -57,7 +57,7 @@ def test_where_weights_are_moved_nothing_changed() -> None:
 
 
 class Models:
-    """Tiny ones, made where they are asked for."""
+    """Tiny models, made on first use."""
 
     def __init__(self, directory: Path, base: Path) -> None:
         self._directory = directory
@@ -73,7 +73,7 @@ class Models:
         return str(save_model(self._directory / f"other{seed}", UNTIED, seed=seed))
 
     def head(self) -> str:
-        """An adapter of the head, without the head itself, which PEFT saves beside it."""
+        """Return an adapter of the head, without the copy of the head that PEFT saves beside it."""
         name = self.adapter(target_modules=["q_proj", "lm_head"])
         file = Path(name.rpartition("+")[2]) / "adapter_model.safetensors"
         save_file({key: value for key, value in load_file(file).items() if "base_layer" not in key}, file)
@@ -104,8 +104,10 @@ class Models:
         (lambda m: {"tuned": m.adapter(), "adapter": "beside"}, "--adapter beside: expected auto, merged or unmerged"),
     ],
 )
-def test_where_it_cannot_be(tmp_path: Path, given: Callable[[Models], dict[str, object]], said: str) -> None:
-    """One line that says why; nothing is made."""
+def test_an_adapter_that_must_be_merged_is_refused(
+    tmp_path: Path, given: Callable[[Models], dict[str, object]], said: str
+) -> None:
+    """The error is one line with the reason, and no file is written."""
     base = save_model(tmp_path / "model", UNTIED)
     asked: dict[str, Any] = {
         "base": str(base),
@@ -134,8 +136,10 @@ def test_a_scan_has_no_adapter(tiny_model: Path, tmp_path: Path) -> None:
         ("merged", "cuda", "bfloat16", "merged"),
     ],
 )
-def test_what_is_chosen(tiny_model: Path, tmp_path: Path, asked: str, device: str, dtype: str, chosen: str) -> None:
-    """On a GPU unmerged where it can be; on a CPU, where it is slow, only where it is asked for."""
+def test_the_mode_that_auto_selects(
+    tiny_model: Path, tmp_path: Path, asked: str, device: str, dtype: str, chosen: str
+) -> None:
+    """An adapter is unmerged on a GPU if possible; on a CPU, where that is slow, only on request."""
     name = Models(tmp_path, tiny_model).adapter()
     axis = InterpolationAxis(toward=name, fingerprint="sha256:0", steps=2, low=0.0, high=1.0)
     options = read(MeasureOptions, {"adapter": asked, "engine": "vllm", "dtype": dtype})
@@ -152,7 +156,7 @@ def test_float32_on_a_gpu(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_a_worker_is_handed_a_group() -> None:
-    """Under the name of its first point; what is stored already is measured again and not given back."""
+    """A group is named by its first point; its stored points are measured again but not returned."""
     survey = make_survey(prompts=2, subspace=path_line(4, low=0.0, high=1.0)).model_copy(
         update={"adapter": "unmerged", "batch_size": 4, "engine": "vllm"}
     )
@@ -180,7 +184,7 @@ def test_a_worker_is_handed_a_group() -> None:
 
 
 def test_a_survey_that_cannot_be(tiny_model: Path, tmp_path: Path) -> None:
-    """Written by hand, or for another machine."""
+    """The survey was written by hand, or for another machine."""
     axis = InterpolationAxis(
         toward=Models(tmp_path, tiny_model).other(), fingerprint="sha256:0", steps=2, low=0.0, high=1.0
     )

@@ -1,4 +1,4 @@
-"""What other tools read of a run: tables, a model card, a log of Inspect, a notebook's cell; and what is refused."""
+"""Exports for other tools: tables, a model card, a log of Inspect, a notebook cell; and refused exports."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from safescape.survey import Outcome, Point, Position, Verdict
 
 BOTH = ("keyword", "refusal")
 HARM, SAID = "HARMFUL-REQUEST", "MODEL-ANSWER"
-"""What must not be where nothing harmful is shown."""
+"""A text that must not appear in exports without responses."""
 
 
 def _mixed(probe: str, point: Point) -> float:
@@ -398,7 +398,7 @@ def test_a_hostile_run_is_exported_as_it_was_said(hostile: safescape.Run, tmp_pa
     assert list(first["prompt"]) == list(HOSTILE) * 3
     assert list(first["response"]) == list(HOSTILE) * 3
     assert list(verdicts[verdicts["probe"] == "harmful"]["reason"]) == list(HOSTILE[::-1]) * 3
-    # each reader finds out by itself how the file is written
+    # each reader detects the format by itself
     for name, texts in (("responses", responses["response"]), ("verdicts", verdicts["reason"])):
         column = texts.name
         by_pandas = pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False)[column]
@@ -418,7 +418,7 @@ def test_a_csv_is_the_same_each_time(run: safescape.Run, tmp_path: Path) -> None
 
 
 def _card(run: safescape.Run, path: Path) -> tuple[dict[str, EvalResult], str]:
-    """Its results by metric and data set, read as the Hub reads them, and the section."""
+    """Return a card's results by metric and data set, read as the Hub reads them, and its section."""
     run.export(path)
     name, results = model_index_to_eval_results((metadata_load(path) or {})["model-index"])
     card = ModelCard.load(path)
@@ -524,7 +524,7 @@ def test_a_card_tells_no_path_of_this_machine(model: str, name: str, tmp_path: P
 
 
 class _Tags(HTMLParser):
-    """The tags of a piece of HTML, and what they fetch."""
+    """The tags of a piece of HTML, and the addresses that they load."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -532,7 +532,7 @@ class _Tags(HTMLParser):
         self.fetched: list[str] = []
         self.handlers: list[str] = []
         self.codes: list[str] = []
-        """What stands in each <code>."""
+        """The text of each <code>."""
         self._in_code = False
         self.feed(html)
 
@@ -636,7 +636,7 @@ def test_the_data_frames_of_inspect_read_a_log(run: safescape.Run, tmp_path: Pat
     assert list(frame.sort_values("id", key=lambda ids: ids.astype(int))["score_refusal"]) == expected
 
 
-def test_a_log_is_of_the_origin_unless_told_otherwise(run: safescape.Run, tmp_path: Path) -> None:
+def test_a_log_is_of_the_origin_by_default(run: safescape.Run, tmp_path: Path) -> None:
     run.export(tmp_path / "origin.eval")
     log = read_eval_log(str(tmp_path / "origin.eval"))
     assert log.eval.task == "harmful at the origin"
@@ -781,7 +781,7 @@ def test_the_command_writes_as_many_as_are_named(
         (["--to", "x.csv", "--safe-below", "100"], "expected a percentage from 0 to below 100"),
     ],
 )
-def test_what_cannot_be_exported_is_one_line_and_makes_nothing(
+def test_bad_input_is_one_line_and_writes_nothing(
     words: list[str], line: str, run: safescape.Run, tmp_path: Path, refused: Callable[[Sequence[object], str], None]
 ) -> None:
     (tmp_path / "here" / "folder.csv").mkdir(parents=True)

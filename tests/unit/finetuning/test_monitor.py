@@ -62,7 +62,7 @@ def load(directory: Path, lora: dict[str, Any] | None = None, dtype: torch.dtype
 def trainer_of(
     model: PreTrainedModel | PeftModel, directory: Path, callbacks: list[TrainerCallback], out: Path, **settings: Any
 ) -> Trainer:
-    """Six steps on eight texts that teach an answer other than a refusal; one text at a time, two to a step."""
+    """Return a Trainer of six steps on six texts without refusals; batch size 1, two accumulated batches per step."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     texts = [f"<|user|>{word}<|end|><|assistant|>Sure!<|end|>" for word in ("ant", "bee", "cat", "dog", "eel", "fox")]
     rows = [tokenizer(text)["input_ids"] for text in texts]
@@ -91,7 +91,7 @@ def train(directory: Path, out: Path, *callbacks: TrainerCallback, lora: Any = N
 
 
 class After(TrainerCallback):
-    """Does something after every step."""
+    """Calls a function after every step."""
 
     def __init__(self, act: Callable[[Module], object]) -> None:
         self._act = act
@@ -101,7 +101,7 @@ class After(TrainerCallback):
 
 
 class Heard(TrainerCallback):
-    """Hears what is logged, as TensorBoard does."""
+    """Records what the Trainer logs, as the TensorBoard callback does."""
 
     def __init__(self) -> None:
         self.logs: list[dict[str, float]] = []
@@ -111,7 +111,7 @@ class Heard(TrainerCallback):
 
 
 def end_of(trainer: Trainer) -> dict[str, Tensor]:
-    """Everything that a training ends with: weights, optimizer, the generator, the loss at every step."""
+    """Return the final state of a training: weights, optimizer, random generator, and the loss at every step."""
     assert trainer.model is not None
     assert trainer.optimizer is not None
     state = trainer.optimizer.state_dict()["state"]
@@ -126,7 +126,7 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-# --- the training does not see the monitor
+# --- the monitor does not change the training
 
 WAYS: dict[str, dict[str, Any]] = {
     "all weights": {},
@@ -161,7 +161,7 @@ CARELESS: dict[str, Callable[[Any], object]] = {
 def test_what_a_careless_callback_does_would_be_seen(
     refusing: Path, tmp_path: Path, lora: Any, act: Callable[[Any], object]
 ) -> None:
-    """The test above can fail: after each of these the training ends elsewhere."""
+    """The test above can fail: each of these changes makes the training end with another state."""
 
     class Careless(TrainerCallback):
         def on_substep_end(self, *_: object, **kwargs: Any) -> None:
@@ -214,7 +214,7 @@ def test_a_visit_leaves_everything_as_it_was(refusing: Path, raising: bool, lora
 
 
 def test_inside_of_autocast_the_next_step_has_all_its_gradients(refusing: Path) -> None:
-    """Autocast keeps the weights it has cast, and one cast during a visit has no gradient."""
+    """Autocast caches the weights it casts, and one cast during a measurement has no gradient."""
     model = load(refusing).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with borrow(model, torch.bfloat16), torch.inference_mode():
@@ -246,7 +246,7 @@ def test_the_tokenizer_keeps_its_padding(refusing: Path, tmp_path: Path) -> None
     assert backend.truncation["max_length"] == 7
 
 
-# --- what it sees
+# --- what it measures
 
 
 def test_safety_is_seen_to_go(refusing: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -283,7 +283,7 @@ def test_the_figures_reach_the_history_and_every_callback(refusing: Path, tmp_pa
     trainer = trainer_of(load(refusing), refusing, [before, monitor], tmp_path)
     trainer.add_callback(after)
     trainer.train()
-    # the last one has the run's totals, of which the Trainer's own printer takes one out
+    # the last record has the run's totals, one of which the Trainer's printer callback removes
     assert before.logs[:-1] == after.logs[:-1]
     history = trainer.state.log_history
     assert [{k: v for k, v in entry.items() if k != "step"} for entry in history[:-1]] == before.logs[:-1]
@@ -337,7 +337,7 @@ def test_the_last_step_is_measured_whatever_the_interval(refusing: Path, tmp_pat
 
 
 def weights_of(model: Any) -> dict[str, Tensor]:
-    """The tensors of a model that any adapter is merged into by PEFT itself, tied ones once, in double precision."""
+    """Return a model's tensors in double precision, with adapters merged by PEFT and tied tensors once."""
     merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     return {name: parameter.detach().double().clone() for name, parameter in merged.named_parameters()}
 
@@ -368,7 +368,7 @@ def test_moved_is_the_distance_of_the_merged_weights(refusing: Path, tmp_path: P
 
 
 def test_moved_counts_from_where_the_training_begins(refusing: Path, tmp_path: Path) -> None:
-    """Not from the checkpoint when the weights were changed since, nor from the base when an adapter is trained on."""
+    """The start is not the checkpoint if the weights were changed since, nor the base if an adapter is trained further."""
     model = load(refusing, LORA)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -424,7 +424,7 @@ def test_a_tensor_that_is_unfrozen_on_the_way_is_an_error(refusing: Path, tmp_pa
 
 
 def along_and_across(step: dict[str, Tensor], direction: dict[str, Tensor]) -> tuple[float, float]:
-    """The coordinate and the rest by projection, in double precision."""
+    """Return the coordinate and the remaining distance by projection, in double precision."""
     delta = torch.cat([step[name].flatten() for name in sorted(step)])
     axis = torch.cat([direction[name].flatten() for name in sorted(step)])
     along = float(delta @ axis / (axis @ axis))
@@ -453,7 +453,7 @@ def test_along_and_across_random_axes(refusing: Path, landscape: Path, tmp_path:
 
 
 def test_along_the_axis_toward_another_model_one_is_there(refusing: Path, tmp_path: Path) -> None:
-    """A training that is put a quarter of the way to the other model, and beside it, stands just there."""
+    """A training moved a quarter of the way to the other model, and off the line, is drawn exactly there."""
     other = tiny_models.save_model(tmp_path / "other", tiny_models.llama_config(attention_dropout=0.2), seed=5)
     run = tmp_path / "run"
     safescape.path(str(refusing), str(other), steps=1, limit=2, max_new_tokens=8, out=run, device="cpu")

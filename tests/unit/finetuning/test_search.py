@@ -18,7 +18,7 @@ def at(coords: tuple[float, ...], complied: int, loss: float | None = None) -> E
 
 
 def edge_at(edge: float) -> Callable[[tuple[float, ...]], Evaluation]:
-    """A line that is safe up to `edge` and answers everything behind it."""
+    """A line that is safe up to `edge` and complies with everything beyond it."""
     return lambda coords: at(coords, 0 if coords[0] <= edge else N)
 
 
@@ -66,7 +66,7 @@ def test_the_interval_counts_not_the_value() -> None:
     assert not three.is_safe
 
 
-def test_where_nothing_is_safe_the_best_is_told() -> None:
+def test_if_no_point_is_safe_the_best_one_is_reported() -> None:
     found = search(lambda coords: at(coords, 40 if coords[0] == 0.25 else 60), 1, 10.0)
     assert not found.is_safe
     assert found.best.coords == (0.25,)
@@ -89,6 +89,6 @@ def test_blocks_that_safety_does_not_need_are_given_back() -> None:
     found = search(evaluate, 2, 10.0)
     assert found.best.coords == (1.0, 0.25)
     assert len(found.evaluations) == MAX_EVALUATIONS
-    # a block that makes it worse is not given back, however safe
+    # a block that raises the loss is not restored, even if that is safe
     worse = search(lambda c: evaluate(c)._replace(loss=c[0]), 2, 10.0)
     assert worse.best.coords == (0.25, 0.25)
