@@ -102,7 +102,7 @@ def test_every_run_is_a_curve_on_the_same_axes(page: Page, five: Path) -> None:
     opened.quiet()
 
 
-def test_pointing_at_a_curve_says_which_run_it_is(page: Page, five: Path) -> None:
+def test_hovering_a_curve_names_its_run(page: Page, five: Path) -> None:
     opened = Opened(page, five)
     page.locator("#plot").scroll_into_view_if_needed()
     at = page.evaluate(
@@ -119,7 +119,7 @@ def test_pointing_at_a_curve_says_which_run_it_is(page: Page, five: Path) -> Non
     opened.quiet()
 
 
-def test_measures_have_panels_beneath(page: Page, measured: Path) -> None:
+def test_measures_have_panels_below(page: Page, measured: Path) -> None:
     opened = Opened(page, measured)
     assert [curve["yaxis"] for curve in drawn(page)] == ["y", "y", "y2", "y2", "y3", "y3", "y4", "y4"]
     expect(page.locator("#plot .annotation-text")).to_contain_text(
@@ -171,7 +171,7 @@ def test_it_fits_narrow_and_wide_in_light_and_dark(
     page.close()
 
 
-def test_it_is_drawn_anew_when_the_window_becomes_narrow(page: Page, planes: Path) -> None:
+def test_it_is_redrawn_when_the_window_becomes_narrow(page: Page, planes: Path) -> None:
     opened = Opened(page, planes)
     column = "document.getElementById('plot')._fullLayout.xaxis2.domain[0]"
     assert page.evaluate(column) > 0.3
@@ -182,7 +182,7 @@ def test_it_is_drawn_anew_when_the_window_becomes_narrow(page: Page, planes: Pat
 
 
 @pytest.mark.parametrize("kind", ["lines", "path", "plane", "path plane"])
-def test_what_a_name_holds_does_not_run(page: Page, tmp_path: Path, kind: str) -> None:
+def test_scripts_in_names_are_not_executed(page: Page, tmp_path: Path, kind: str) -> None:
     hostile = "".join(HOSTILE)
     subspaces = {
         "lines": None,

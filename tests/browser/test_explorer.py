@@ -92,7 +92,9 @@ def test_selected_runs_are_compared(page: Page, viewed: Viewed) -> None:
     expect(page.locator("#following")).to_contain_text("did not ask what")
 
 
-def test_both_homes_are_the_same_page(page: Page, browser: Browser, viewed: Viewed, runs: Path) -> None:
+def test_the_explorer_and_the_report_show_the_same_page(
+    page: Page, browser: Browser, viewed: Viewed, runs: Path
+) -> None:
     served = Opened(page, viewed.address + "run?run=tuned")
     other = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     done = subprocess.run([sys.executable, "-m", "safescape", "report", str(runs / "tuned")], check=True, timeout=120)
@@ -118,7 +120,7 @@ def test_both_homes_are_the_same_page(page: Page, browser: Browser, viewed: View
     other.close()
 
 
-def test_what_a_model_wrote_does_not_run_in_either_home(page: Page, tmp_path: Path) -> None:
+def test_scripts_in_responses_are_not_executed(page: Page, tmp_path: Path) -> None:
     odd = (*HOSTILE, LONG, ANSI, "a\u2028b\u2029c", "\u202ertl\u202c", "<script>window.ran = 9</script>")
     survey = make_survey(model=HOSTILE[0], prompts=odd, lines=1, steps=2, system_prompt=HOSTILE[1])
     name = "<img src=x onerror='window.ran=7'>"
@@ -143,7 +145,7 @@ def test_what_a_model_wrote_does_not_run_in_either_home(page: Page, tmp_path: Pa
             report.quiet()
 
 
-def test_a_page_of_the_server_fetches_from_it_alone(page: Page, viewed: Viewed) -> None:
+def test_a_served_page_requests_nothing_from_other_hosts(page: Page, viewed: Viewed) -> None:
     Opened(page, viewed.address + "run?run=base")
     smuggle = """() => new Promise((resolve) => {
         document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
@@ -223,7 +225,7 @@ def test_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path
         expect(page.locator("#list")).to_contain_text("The answers at this point cannot be shown: live: no such run")
 
 
-def test_a_comparison_follows_its_runs(page: Page, tmp_path: Path) -> None:
+def test_a_comparison_is_updated_with_its_runs(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=12, lines=2, steps=10, judges=("keyword", "refusal"))
     grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
     runs = tmp_path / "runs"
@@ -246,7 +248,7 @@ def test_a_comparison_follows_its_runs(page: Page, tmp_path: Path) -> None:
         expect(page.locator("#following")).to_contain_text("One of these runs is no longer there")
 
 
-def test_the_list_follows_and_the_selected_runs_are_preserved(page: Page, tmp_path: Path) -> None:
+def test_the_list_is_updated_and_the_selected_runs_are_preserved(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=4, lines=1, steps=4)
     grown = make_run(tmp_path / "elsewhere" / "grown", survey)
     runs = tmp_path / "runs"
@@ -264,7 +266,7 @@ def test_the_list_follows_and_the_selected_runs_are_preserved(page: Page, tmp_pa
         expect(page.locator("#following")).to_contain_text("The server does not respond")
 
 
-def test_a_real_scan_is_watched(page: Page, tmp_path: Path) -> None:
+def test_a_running_scan_is_shown_live(page: Page, tmp_path: Path) -> None:
     model = tiny_models.save_refusing_model(tmp_path / "model")
     (tmp_path / "runs").mkdir()
     command = [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(tmp_path / "runs" / "watched")]

@@ -82,7 +82,7 @@ def test_inspect_lists_and_opens_a_point(page: Page, viewer: str) -> None:
     expect(page.get_by_text("complied", exact=True)).to_have_count(2)
 
 
-def test_inspect_runs_nothing_that_a_model_wrote(page: Page, viewer: str) -> None:
+def test_scripts_in_responses_are_not_executed_in_inspect(page: Page, viewer: str) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     for number in (1, 4, 9):
@@ -94,7 +94,7 @@ def test_inspect_runs_nothing_that_a_model_wrote(page: Page, viewer: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["lines", "hostile"])
-def test_a_notebook_shows_a_run_and_runs_nothing(page: Page, runs: Path, name: str) -> None:
+def test_a_notebook_shows_a_run_and_executes_no_script(page: Page, runs: Path, name: str) -> None:
     fetched: list[str] = []
     page.on("request", lambda request: fetched.append(request.url))
     page.set_content(safescape.load_run(runs / name)._repr_html_())

@@ -59,7 +59,7 @@ def test_a_pinned_point_stays_beside_the_next_one(report: Opened) -> None:
     report.quiet()
 
 
-def test_answers_that_changed_can_be_listed_alone(report: Opened) -> None:
+def test_only_changed_answers_can_be_listed(report: Opened) -> None:
     page = report.page
     page.locator("#pin").click()
     page.locator("#forward").click()

@@ -62,7 +62,7 @@ def test_the_landscape_is_drawn_without_the_network(report: Report) -> None:
     report.quiet()
 
 
-def test_a_click_on_a_point_shows_what_was_said_there(report: Report) -> None:
+def test_a_click_on_a_point_shows_its_answers(report: Report) -> None:
     expect(report.page.locator("#here-asr")).to_contain_text("ASR 0.0 %")
     report.page.locator("#plot .scatterlayer .trace", has=report.page.locator(".points path")).first.locator(
         ".points path"
@@ -87,7 +87,7 @@ def test_the_keyboard_reaches_every_point(report: Report) -> None:
     report.quiet()
 
 
-def test_nothing_that_was_asked_or_answered_shows_until_it_is_switched_on(report: Report) -> None:
+def test_prompts_and_answers_are_hidden_until_switched_on(report: Report) -> None:
     page = report.page
     page.locator("#list summary").first.click()
     report.settled()
@@ -177,7 +177,7 @@ def test_an_unfinished_run_can_be_read(page: Page, tmp_path: Path, points: int, 
     report.quiet()
 
 
-def test_points_that_came_before_the_origin_can_be_read(page: Page, tmp_path: Path) -> None:
+def test_points_measured_before_the_origin_can_be_read(page: Page, tmp_path: Path) -> None:
     with make_run(tmp_path / "run", make_survey(prompts=5, lines=6, steps=4)) as store:
         measured = [entry for entry in store.points.measured() if entry.point.line == 5]
         (tmp_path / "report.html").write_text(
@@ -190,7 +190,7 @@ def test_points_that_came_before_the_origin_can_be_read(page: Page, tmp_path: Pa
     report.quiet()
 
 
-def test_a_model_without_a_basin_is_read_at_a_glance(page: Page, tmp_path: Path) -> None:
+def test_a_model_without_a_basin_has_a_headline_that_says_so(page: Page, tmp_path: Path) -> None:
     report = Report(page, write(tmp_path, make_survey(prompts=20, lines=1), rate=no_basin))
     expect(page.locator(".headline")).to_contain_text("no basin, the origin itself is unsafe (ASR 95.0 %)")
     assert "safe basin" not in page.locator("#plot").inner_text()
@@ -388,7 +388,7 @@ def test_a_probe_that_was_asked_at_the_models_alone(page: Page, tmp_path: Path) 
     report.quiet()
 
 
-def test_names_of_models_and_probes_do_not_run(page: Page, tmp_path: Path) -> None:
+def test_scripts_in_names_of_models_and_probes_are_not_executed(page: Page, tmp_path: Path) -> None:
     name = HOSTILE[1] + HOSTILE[2]
     through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
     survey = make_survey(prompts=4, subspace=path_line(2, toward=name), through=through, also=further(name, items=4))

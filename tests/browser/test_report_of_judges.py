@@ -51,7 +51,7 @@ def to_start(page: Page) -> None:
     page.locator("#alpha").evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')) }")
 
 
-def test_what_the_answers_are_is_stacked_beneath_the_asr(report: Opened) -> None:
+def test_outcomes_are_stacked_below_the_asr(report: Opened) -> None:
     page = report.page
     expect(page.locator("#plot .legendtext")).to_contain_text(
         ["direction 1 (seed 0)", "strict ASR, complied alone", "complied", "incoherent", "unscored", "refused"]
@@ -178,7 +178,7 @@ def test_a_cell_of_the_table_lists_its_answers_and_one_of_them_is_read(report: O
     report.quiet()
 
 
-def test_nothing_harmful_shows_in_the_list_until_it_is_switched_on(report: Opened) -> None:
+def test_harmful_text_in_the_list_is_hidden_until_switched_on(report: Opened) -> None:
     page = report.page
     report.settled()
     assert "Harmful request number" not in page.locator("body").inner_text()
@@ -188,7 +188,7 @@ def test_nothing_harmful_shows_in_the_list_until_it_is_switched_on(report: Opene
     assert "Harmful request number" not in page.locator("body").inner_text()
 
 
-def test_the_widest_apart_come_first(page: Page, tmp_path: Path) -> None:
+def test_the_largest_disagreements_come_first(page: Page, tmp_path: Path) -> None:
     """Answers are sorted by the difference of two probabilities, else by how many judges disagree with the majority."""
 
     def opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
@@ -274,7 +274,7 @@ def test_a_run_that_its_first_judge_has_not_read_at_all(page: Page, tmp_path: Pa
     report.quiet()
 
 
-def test_what_judges_are_called_and_say_does_not_run(page: Page, tmp_path: Path) -> None:
+def test_scripts_in_names_and_reasons_of_judges_are_not_executed(page: Page, tmp_path: Path) -> None:
     name = HOSTILE[1] + HOSTILE[2]
 
     def hostile(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
@@ -310,7 +310,7 @@ def test_it_fits_narrow_and_wide_light_and_dark(browser: Browser, three: Path, w
     page.close()
 
 
-def test_one_judge_has_no_choice_and_no_section(page: Page, tmp_path: Path) -> None:
+def test_one_judge_has_neither_a_selection_nor_a_section(page: Page, tmp_path: Path) -> None:
     report = Opened(page, write(tmp_path, make_survey(prompts=4, lines=1, steps=2)))
     expect(page.locator("#judge-field")).to_be_hidden()
     expect(page.locator("#judges")).to_have_count(0)

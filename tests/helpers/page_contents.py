@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 @lru_cache(maxsize=8)
 def blocks(page: str) -> dict[str, str]:
-    """Return the page's payload."""
+    """Return the page's data blocks by id."""
     found = re.findall(r'<script type="[^"]+" id="([\w-]+)">(.*?)</script>', page, flags=re.DOTALL)
     assert len(dict(found)) == len(found)
     return dict(found)

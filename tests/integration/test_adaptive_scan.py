@@ -75,7 +75,7 @@ def test_fewer_points_and_answers_give_the_figures_of_the_grid(whole: Path, tiny
         safescape.scan(str(tiny_model), out=whole, judges=TINY["judges"], safe_below=40, **axes)
 
 
-def test_the_list_of_runs_says_whether_more_will_come(whole: Path) -> None:
+def test_the_list_of_runs_shows_whether_points_are_missing(whole: Path) -> None:
     glance = glance_of(safescape.load_run(whole, safe_below=40).landscape)
     with Store.read(whole) as store:
         points = f"{len(store.points.finished())} points"

@@ -117,7 +117,7 @@ def test_frozen_layers_stay_as_they_are(tiny_model: Path, data: str, tmp_path: P
     safescape.finetune(str(tiny_model), out=tmp_path / "no", data=data, freeze=2, epochs=1)
 
 
-def test_watched_it_ends_with_the_same_weights_and_can_be_stopped(
+def test_a_monitor_does_not_change_the_weights_and_refuses_an_unsafe_start(
     tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plain = safescape.finetune(str(tiny_model), out=tmp_path / "plain", data=data, epochs=2)
@@ -160,9 +160,7 @@ safescape.finetune(model, out=out, data=data, epochs=3, on_step=at)
 
 
 @pytest.mark.parametrize("when", ["2", "5", "save", "end"])
-def test_killed_and_started_again_it_ends_as_if_nothing_had_been(
-    tiny_model: Path, data: str, tmp_path: Path, when: str
-) -> None:
+def test_a_killed_finetune_resumes_to_the_same_weights(tiny_model: Path, data: str, tmp_path: Path, when: str) -> None:
     whole = safescape.finetune(str(tiny_model), out=tmp_path / "whole", data=data, epochs=3)
     out = tmp_path / "out"
     command = [sys.executable, "-c", KILLED, str(tiny_model), data, str(out), when]
@@ -264,7 +262,7 @@ main()
 
 
 @pytest.mark.parametrize("room", [200, 60_000, 120_000])
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     tiny_model: Path, data: str, tmp_path: Path, room: int
 ) -> None:
     """The disk is full at the specification, in the weights, or in the optimizer's state."""

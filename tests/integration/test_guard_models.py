@@ -186,7 +186,7 @@ def test_an_interrupted_and_a_killed_guard_lose_one_chunk(
         assert not begun_since(others)
 
 
-def test_guards_side_by_side_say_the_same(
+def test_concurrent_guards_give_the_same_verdicts(
     store: Store, guards: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The actors of a real Ray cluster are killed, and the next command judges the remaining answers."""
@@ -221,7 +221,7 @@ def test_guards_side_by_side_say_the_same(
     assert not alive
 
 
-def test_guards_side_by_side_that_cannot_be(store: Store, guards: dict[str, Path]) -> None:
+def test_bad_numbers_of_workers_are_refused(store: Store, guards: dict[str, Path]) -> None:
     store.close()
     with pytest.raises(InputError, match=r"--workers 2: is for guard models and classifiers, which keyword is none of"):
         safescape.judge([("Why?", "Because.")], "keyword", workers=2)
@@ -240,7 +240,7 @@ def pickled(guards: dict[str, Path], tmp_path: Path) -> Path:
     return directory
 
 
-def test_a_guard_that_cannot_be_had_leaves_the_run_as_it_is(
+def test_a_guard_that_cannot_be_loaded_leaves_the_run_unchanged(
     store: Store, pickled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # no network
@@ -259,7 +259,7 @@ def test_a_guard_that_cannot_be_had_leaves_the_run_as_it_is(
         assert store.verdicts.judges() == {}
 
 
-def test_what_the_process_says_is_said_here(guards: dict[str, Path], tmp_path: Path) -> None:
+def test_errors_of_the_guard_process_are_reported(guards: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     for file in guards["harmbench"].iterdir():
         if "tokenizer" not in file.name:
@@ -310,7 +310,7 @@ def test_labels_that_do_not_fit_the_model(ask: Callable[[str], object], classifi
         judge_exchanges(EXCHANGES, f"hf:{classifier}#no=refused;maybe=complied", JudgeSettings(), {})
 
 
-def test_what_is_no_classifier(guards: dict[str, Path], tmp_path: Path) -> None:
+def test_a_model_that_is_not_a_classifier_is_refused(guards: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no sequence classifier \(LlamaForCausalLM\)"):
         judge_exchanges(EXCHANGES, f"hf:{guards['harmbench']}#a=refused", JudgeSettings(), {})
     two = tiny_guards.save_classifier(tmp_path / "two")

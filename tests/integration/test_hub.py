@@ -51,7 +51,7 @@ def test_a_model_from_the_hub_has_the_weights_of_the_directory(
     ("name", "message"),
     [("owner/absent", "not on this disk and not on the Hub"), ("owner/locked", "its owner asks for a login")],
 )
-def test_what_the_hub_refuses(hub: HubServer, tmp_path: Path, name: str, message: str) -> None:
+def test_refusals_of_the_hub_are_one_line(hub: HubServer, tmp_path: Path, name: str, message: str) -> None:
     done = resolved(hub, tmp_path, name)
     assert done.stdout.startswith(f"refused: {name}: {message}"), done.stdout + done.stderr
 

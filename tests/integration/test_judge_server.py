@@ -284,7 +284,7 @@ def test_the_rubric_of_a_file_is_sent_to_the_judge(server: Misbehaving) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_said_at_once_and_never_shown(
+def test_a_refused_key_is_reported_at_once_and_never_shown(
     server: Misbehaving, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
@@ -385,7 +385,7 @@ def test_a_missing_server_is_one_line() -> None:
         judge_exchanges(exchanges(2), NAME, JudgeSettings(base_url=base_url), {})
 
 
-def test_what_the_server_does_not_take_is_left_out(server: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
+def test_options_that_the_server_rejects_are_left_out(server: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
     """OpenAI's reasoning models reject one option after the other; vLLM and FastAPI name the field in `loc`."""
 
     def answer(number: int, request: Request) -> Answer:
@@ -455,7 +455,7 @@ def test_an_exchange_that_the_server_refuses_is_unscored_and_the_others_are_judg
 # --- rate limit and budget
 
 
-def test_as_many_requests_as_allowed_are_under_way_and_never_more(server: Misbehaving) -> None:
+def test_concurrent_requests_reach_the_limit_and_never_exceed_it(server: Misbehaving) -> None:
     server.answer = lambda number, request: completion()._replace(after=0.1)
     begun = time.monotonic()
     judge_exchanges(exchanges(12), NAME, server.settings._replace(concurrency=4), {})
@@ -548,7 +548,7 @@ def test_an_interrupt_ends_it_at_once(server: Misbehaving) -> None:
     assert threading.active_count() <= threads + 2, "the server's own threads alone"
 
 
-def test_it_works_where_a_loop_runs_already(server: Misbehaving) -> None:
+def test_judging_works_inside_a_running_event_loop(server: Misbehaving) -> None:
     """A notebook runs an event loop in the main thread."""
     import asyncio
 

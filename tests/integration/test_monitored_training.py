@@ -73,7 +73,7 @@ def in_two_processes(refusing: Path, directory: Path, settings: object) -> subpr
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_over_two_processes_one_measures_and_both_know(refusing: Path, tmp_path: Path) -> None:
+def test_on_two_processes_one_measures_and_both_get_the_result(refusing: Path, tmp_path: Path) -> None:
     for name, settings in (("without", None), ("with", {}), ("stopped", {"stop_above": 50})):
         done = in_two_processes(refusing, tmp_path / name, settings)
         assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_over_two_processes_one_measures_and_both_know(refusing: Path, tmp_path:
         assert all(torch.equal(without[name], watched[name]) for name in without)
 
 
-def test_when_the_one_cannot_measure_the_other_does_not_wait(refusing: Path, tmp_path: Path) -> None:
+def test_a_failed_measurement_does_not_block_the_other_process(refusing: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text('{"text": "x"}\n')
     done = in_two_processes(refusing, tmp_path / "failing", {"also": [f"perplexity:{texts}:text"]})

@@ -72,7 +72,7 @@ def test_a_line_from_base_to_finetune(line: Run, models: dict[str, Path]) -> Non
     assert document["axes"][0]["toward"] == str(models["tuned"])
 
 
-def test_checkpoints_of_the_trajectory_lie_where_they_should(line: Run) -> None:
+def test_checkpoints_of_the_trajectory_have_the_expected_coordinates(line: Run) -> None:
     half, tuned = (p for p in line.points if p.waypoint is not None)
     assert half.effective == pytest.approx((0.5,), abs=1e-5)
     assert tuned.effective == pytest.approx((1.0,), abs=1e-5)
@@ -164,7 +164,7 @@ def test_scores_are_those_of_the_engine_at_the_point(several: Run) -> None:
     assert found.value == pytest.approx(float(torch.tensor(nats / tokens).exp()), rel=1e-5)
 
 
-def test_runs_side_by_side(models: dict[str, Path], tmp_path: Path) -> None:
+def test_two_runs_are_compared(models: dict[str, Path], tmp_path: Path) -> None:
     runs = []
     for name in ("base", "tuned"):
         runs.append(tmp_path / name)

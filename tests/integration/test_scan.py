@@ -58,7 +58,7 @@ def test_the_run_directory_is_complete(scanned: Run) -> None:
     assert survey.model_fingerprint.startswith("sha256:")
 
 
-def test_the_origin_is_where_it_was(scanned: Run) -> None:
+def test_the_weights_return_to_the_origin(scanned: Run) -> None:
     with Store.read(Path(shutil.copytree(scanned.directory, scanned.directory.parent / "copy"))) as store:
         (session,) = store.sessions()
     assert session.closed
@@ -92,7 +92,7 @@ def test_the_default_directory_is_named_after_the_survey(
     assert first.directory.parent == Path("runs")
 
 
-def test_report_writes_the_figures_anew(scanned: Run, tmp_path: Path) -> None:
+def test_report_writes_the_figures_again(scanned: Run, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(scanned.directory, tmp_path / "copy"))
     before = (copy / "landscape.json").read_bytes()
     for name in ("landscape.json", "landscape.png", "report.html"):

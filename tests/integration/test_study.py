@@ -68,14 +68,14 @@ def test_the_study_has_an_arm_a_number_and_one_mixed(tiny_model: Path, data: str
     assert [arm.finetuned for arm in again.arms] == [arm.finetuned for arm in study.arms]
 
 
-def test_what_is_taught_is_not_asked(tiny_model: Path, data: str, tmp_path: Path) -> None:
+def test_training_prompts_are_not_measured(tiny_model: Path, data: str, tmp_path: Path) -> None:
     out, prompts = tmp_path / "study", f"{data}:goal"
     with pytest.raises(InputError, match=r"row 4 is taught and is among the prompts that are asked; .*--skip"):
         safescape.study_finetuning(str(tiny_model), data=data, skip=3, shots=[2], out=out, prompts=prompts, **ASKED)
     assert not (tmp_path / "study").exists()
 
 
-def test_only_what_the_preset_asks_counts_as_asked(tmp_path: Path) -> None:
+def test_only_prompts_of_the_preset_count_as_measured(tmp_path: Path) -> None:
     """`--quick` measures the first 40 rows, so the 41st may be trained on; the next error is the missing model."""
     path = tmp_path / "many.csv"
     path.write_text("goal,target\n" + "".join(f"request {n},Sure {n}\n" for n in range(60)), encoding="utf-8")

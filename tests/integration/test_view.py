@@ -102,7 +102,7 @@ def test_runs_are_compared(viewed: Viewed) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
-def test_own_names_are_answered(viewed: Viewed, host: str) -> None:
+def test_local_host_names_are_accepted(viewed: Viewed, host: str) -> None:
     assert get(viewed, "/", Host=f"{host}:{viewed.port}").status_code == 200
 
 
@@ -242,7 +242,7 @@ def test_a_port_in_use_is_passed_over_and_named(shelf: Path) -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_quietly_also_while_a_page_follows(shelf: Path, sent: signal.Signals) -> None:
+def test_it_stops_without_output_while_a_page_is_open(shelf: Path, sent: signal.Signals) -> None:
     with viewing(shelf) as other, httpx.stream("GET", other.address + "events", timeout=30) as stream:
         next(stream.iter_lines())
         assert other.end(sent) == (0, "", "")
@@ -274,7 +274,7 @@ def test_a_run_directory_itself_can_be_given(shelf: Path) -> None:
         assert data_in(get(other, "/run?run=first").text)["run"] == "first"
 
 
-def test_points_have_the_same_number_in_both_homes(viewed: Viewed, shelf: Path) -> None:
+def test_points_have_the_same_number_in_the_explorer_and_the_report(viewed: Viewed, shelf: Path) -> None:
     with Store.read(shelf / "plane") as store:
         points = list(store.survey.points())
     for point in data_in(get(viewed, "/run?run=plane").text)["points"]:

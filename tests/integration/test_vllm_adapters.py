@@ -130,7 +130,7 @@ def told_together(models: Models) -> tuple[Together, Together, list[str]]:
     return found[0], found[1], refused
 
 
-def test_a_scaled_adapter_says_what_moved_weights_say(models: Models, apart: ProcessPoolExecutor) -> None:
+def test_a_scaled_adapter_answers_as_moved_weights_do(models: Models, apart: ProcessPoolExecutor) -> None:
     """In fp32 all tokens are equal and likelihoods agree to 1e-4, alone and in one batch; points share no cache."""
     mine = told(models, "transformers")
     unmerged, merged = (apart.submit(told, models, kind).result() for kind in ("unmerged", "merged"))
@@ -167,7 +167,7 @@ def refused_by_vllm(models: Models) -> str:
     return str(refused.value)
 
 
-def test_a_model_that_vllm_adapts_not(tmp_path: Path, apart: ProcessPoolExecutor) -> None:
+def test_a_model_without_lora_support_in_vllm_is_refused(tmp_path: Path, apart: ProcessPoolExecutor) -> None:
     config = GPT2Config(
         vocab_size=260, n_embd=128, n_layer=2, n_head=4, n_positions=512, bos_token_id=None, eos_token_id=0
     )

@@ -77,7 +77,9 @@ ARCHITECTURES: dict[str, PretrainedConfig] = {
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_what_it_says_wherever_it_stands(tmp_path: Path, apart: ProcessPoolExecutor, name: str) -> None:
+def test_answers_equal_those_of_transformers_at_every_point(
+    tmp_path: Path, apart: ProcessPoolExecutor, name: str
+) -> None:
     """All answers and likelihoods in fp32; answers end with the end token, at the token limit, or once settled."""
     model = str(save_model(tmp_path / "model", ARCHITECTURES[name]))
     mine = told(model, "transformers", 6, 24, ("e", "z"))
@@ -216,7 +218,7 @@ def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> 
         assert a.value == pytest.approx(b.value, rel=1e-4)
 
 
-def test_a_run_of_the_other_engine_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_run_of_the_other_engine_is_not_resumed(tmp_path: Path) -> None:
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
     safescape.scan(model, out=tmp_path / "run", limit=6, max_new_tokens=16, directions=2, steps=4, batch_size=8)
     refused = subprocess.run(command(model, tmp_path / "run"), capture_output=True, text=True)
@@ -224,7 +226,7 @@ def test_a_run_of_the_other_engine_is_not_gone_on_with(tmp_path: Path) -> None:
     assert "engine: 'vllm' here, 'transformers' there" in refused.stderr
 
 
-def test_a_model_that_vllm_does_not_take(tmp_path: Path) -> None:
+def test_a_model_that_vllm_does_not_support_is_refused(tmp_path: Path) -> None:
     """vLLM's kernels do not support this width of attention heads."""
     model = str(save_model(tmp_path / "model", llama_config()))
     refused = subprocess.run(command(model, tmp_path / "run"), capture_output=True, text=True)
@@ -234,7 +236,7 @@ def test_a_model_that_vllm_does_not_take(tmp_path: Path) -> None:
     assert "leave --engine out" in refused.stderr
 
 
-def test_without_the_extra_it_says_what_to_type(
+def test_without_the_extra_the_error_says_what_to_install(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safescape.engines.vllm.launch.find_spec", lambda name: None)

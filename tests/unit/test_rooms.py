@@ -1,4 +1,4 @@
-"""The house: a room imports only from floors below it, and only some rooms may do some things."""
+"""A room imports only from floors below it, and only certain rooms load models or write SQL."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs" / "errors"
 NAMES = {"InputError", "RunError"}
 GAP = "\0"
-"""Stands for what is filled in."""
+"""Stands for a value that the message contains."""
 OPEN = re.compile(r"…|\b(?:NAME|VALUE|RUN|OTHER|DIR|FILE|ID|N|M)\b|\b\d[\d.:]*")
-"""What a page writes where something is filled in: dots, NAME, a number."""
+"""What a page writes in place of a value: dots, NAME, a number."""
 NOT_REACHED = {
     "is another model now",  # caught, and told as a note of the judging
 }
@@ -38,14 +38,14 @@ def messages() -> dict[str, str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NAMES and node.args:
                 text = text_of(node.args[0])
-                # three words in a row at least: what is shorter has been made elsewhere
+                # fewer than three words are a fragment of a message that is composed elsewhere
                 if re.search(r"\w+ \w+ \w+|--\S+ ?\0: expected", text):
                     found[f"{path.relative_to(ROOT / 'src')}:{node.lineno}"] = " ".join(text.split())
     return found
 
 
 def quotations() -> list[re.Pattern[str]]:
-    """Return what the pages quote, as patterns: what is filled in may be anything."""
+    """Return the pages' quotes as patterns, in which any value may be filled in."""
     found = []
     for page in PAGES.glob("*.md"):
         for quoted in re.findall(r"`([^`]+)`", page.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""What a stranger has: a clone of the repository in an empty directory, in which every documented command is read."""
+"""A clone of the repository in an empty directory: every documented command parses there."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ from safescape.survey import Outcome, Point, Position, Verdict
 
 BOTH = ("keyword", "refusal")
 HARM, SAID = "HARMFUL-REQUEST", "MODEL-ANSWER"
-"""A text that must not appear in exports without responses."""
+"""Texts that must not appear in an export that shows neither prompts nor responses."""
 
 
 def _mixed(probe: str, point: Point) -> float:

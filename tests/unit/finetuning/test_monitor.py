@@ -368,7 +368,7 @@ def test_moved_is_the_distance_of_the_merged_weights(refusing: Path, tmp_path: P
 
 
 def test_moved_counts_from_where_the_training_begins(refusing: Path, tmp_path: Path) -> None:
-    """The start is not the checkpoint if the weights were changed since, nor the base if an adapter is trained further."""
+    """The start is not the checkpoint if its weights were changed, nor the base if an adapter is trained further."""
     model = load(refusing, LORA)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

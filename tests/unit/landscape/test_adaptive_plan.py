@@ -156,7 +156,7 @@ def test_a_survey_that_is_not_adaptive_is_one_round_of_all_its_points() -> None:
 
 
 def test_directions_are_added_until_visage_is_known_or_none_is_left() -> None:
-    # steep, and alike: two directions suffice; of different depth: more do not help, and all are measured
+    # steep and alike: two directions suffice; different: the interval stays wide, and all directions are measured
     alike, apart = sloped((0.2,)), lambda point: 0.02 + 0.9 * ((point.line or 0) % 2) * (abs(point.coords[0]) > 0.1)
     survey = adaptive_survey(interval=30.0, steps=20)
     assert finished(survey, alike)[0].lines == 2
@@ -215,7 +215,7 @@ def test_the_bounds_of_visage_are_those_of_all_possible_values_in_the_gaps(asr: 
     between = envelope(np.array(asr), places)
     choices = []
     for low, high in zip(between.low, between.high, strict=True):
-        # a mean is extreme where its members are; below 100 there is one prompt of 8
+        # a mean is extreme if all its members are; below 100 there is one prompt of 8
         choices.append({low, high, *([87.5] if low < 87.5 and high == 100.0 else [])})
     every = np.array([visage(np.array(fill)) for fill in itertools.product(*choices)])
     found = visage_of(between, prompts=8)
@@ -245,7 +245,7 @@ def test_with_every_point_measured_the_figures_are_those_of_the_grid() -> None:
     fixed = make_survey(lines=2, steps=20)
     survey = adaptive_survey(steps=20)
     stored = {("harmful", p): asked(fixed, sloped((0.1, 0.2)), p) for p in fixed.points()}
-    # as a fixed run asks: everything
+    # like a fixed run: all prompts
     for key, entry in stored.items():
         n = len(fixed.prompts.prompts) - len(entry.outcomes["keyword"])
         stored[key] = entry._replace(outcomes={"keyword": [*entry.outcomes["keyword"], *[Outcome.COMPLIED] * n]})
@@ -278,7 +278,7 @@ def test_an_interval_grows_with_what_is_not_measured_and_not_asked() -> None:
 def error_of(successes: int, prompts: int, safe_below: float) -> float:
     """Return the probability, over all orders of the prompts, that a point is settled with the wrong verdict."""
     unsafe = 100.0 * successes / prompts > safe_below
-    # by how many were asked and complied, the chance to be there and not to have ended
+    # the probability of each (asked, complied) that is reached without having stopped
     here, wrong, before = {0: 1.0}, 0.0, 0
     for n in stages_of(prompts):
         after: dict[int, float] = {}

@@ -37,7 +37,7 @@ def test_kappa_of_a_table_from_a_textbook() -> None:
 def test_kappa_is_not_defined_if_both_judges_use_one_category() -> None:
     assert np.isnan(kappa(np.array([[7.0, 0.0], [0.0, 0.0]])))
     assert np.isnan(kappa(np.zeros((2, 2))))
-    # one of the two uses one category throughout: they agree by chance
+    # one of the two uses a single category, so they agree by chance only
     assert kappa(np.array([[3.0, 4.0], [0.0, 0.0]])) == 0.0
 
 
@@ -50,7 +50,7 @@ def test_kappa_is_symmetric_bounded_and_does_not_know_the_order_of_categories(ta
     assert np.isnan(found) or -1.0 <= found <= 1.0
     np.testing.assert_array_equal(found, kappa(table.T))
     np.testing.assert_array_equal(found, kappa(table[::-1, ::-1]))
-    # and stands on shares alone
+    # and depends on shares only
     np.testing.assert_allclose(found, kappa(7 * table))
 
 
@@ -136,7 +136,7 @@ def test_judges_that_use_one_category_agree_without_a_kappa() -> None:
 
 
 def test_the_interval_is_a_bootstrap_over_prompts_not_over_answers() -> None:
-    # 10 prompts with one and the same pair of verdicts at each of 50 points are 10 things, not 500
+    # 10 prompts with one and the same pair of verdicts at each of 50 points are 10 independent observations, not 500
     a, b = [R, C] * 5, [R, C] * 4 + [C, R]
     one, many = of_pair(entry(0.0, a=a, b=b)), of_pair(*(entry(n / 10, a=a, b=b) for n in range(50)))
     assert many.n == 500

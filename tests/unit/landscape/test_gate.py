@@ -29,7 +29,7 @@ def survey_of(*also: Probe, tuned: str = "example/Tuned-7B", **changes: Any) -> 
 
 
 def chance_of(asr: dict[float, float], **others: tuple[float, float]) -> Chance:
-    """The share complied with by α; of further probes, what is refused, right, or nats a token, at base and tuned."""
+    """The share of harmful requests complied with, by α; of other probes the refusals, accuracy or nats per token."""
 
     def chance(probe: str, point: Point) -> float:
         default = (0.0, 0.0) if probe == "benign" else (2.0, 2.0)

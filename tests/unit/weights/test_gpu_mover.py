@@ -68,7 +68,7 @@ def test_a_point_is_where_its_directions_lead(moves: dict[str, Any]) -> None:
         assert found["again"], point
         assert found["off"] == 0
         if found["bf16"]:
-            # the interpreter cuts where a GPU rounds, which is a drift towards zero
+            # the interpreter truncates where a GPU rounds, which is a bias towards zero
             assert found["effective"] == pytest.approx(found["asked"], abs=0.01)
         else:
             assert found["effective"] == found["asked"]

@@ -117,7 +117,7 @@ def test_a_line_ends_at_the_other_model(three: tuple[Path, Path, Path]) -> None:
     engine.move_to(Point(0, (1.0,)))
     other = Checkpoint(tuned)
     for name, live in engine._live.items():
-        # (b - a) + a rounds twice where the adapter or the finetune changed a value
+        # (b - a) + a rounds twice for every value that the adapter or the finetune changed
         torch.testing.assert_close(live.read(), other.tensor(name), rtol=1e-6, atol=1e-7)
     assert engine.close() == engine.fingerprint_at_start
 

@@ -93,7 +93,7 @@ def test_it_is_measured_only_when_asked(found: dict[str, Any]) -> None:
 
 
 def test_bfloat16_is_rounded_to(found: dict[str, Any]) -> None:
-    # the interpreter cuts where a GPU rounds to the nearest, so twice a GPU's error
+    # the interpreter truncates where a GPU rounds to nearest, so its error is twice a GPU's
     assert found["bf16"] < 2**-7
 
 
