@@ -56,13 +56,13 @@ def quotations() -> list[re.Pattern[str]]:
     return found
 
 
-def test_the_pages_are_read() -> None:
+def test_errors_and_quotes_are_found() -> None:
     assert len(messages()) > 250
     assert len(quotations()) > 150
 
 
 @pytest.mark.parametrize(("place", "message"), messages().items())
-def test_a_page_explains_it(place: str, message: str) -> None:
+def test_every_error_is_quoted_on_a_page(place: str, message: str) -> None:
     if any(words in message for words in NOT_REACHED):
         return
     assert any(pattern.search(message) for pattern in quotations()), f"{place}: no page of docs/errors quotes {message}"

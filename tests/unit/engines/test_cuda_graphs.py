@@ -115,7 +115,7 @@ def test_earlier_batches_have_no_effect(
         assert found(decoder) == found(None)
 
 
-def test_the_same_shapes_again_capture_nothing_anew(llama: PreTrainedModel) -> None:
+def test_repeated_shapes_are_not_captured_again(llama: PreTrainedModel) -> None:
     captured = Captured()
     decoder = GraphDecoder(llama, lambda: captured)
     prompts = some_prompts(40, seed=3)

@@ -62,7 +62,9 @@ def one_by_one(engine: TransformersEngine, requests: Sequence[tuple[str, str]]) 
 
 @pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 @pytest.mark.parametrize("batch_size", [128, 2])
-def test_likelihoods_are_those_of_one_pass_a_request(config: PretrainedConfig, batch_size: int, tmp_path: Path) -> None:
+def test_likelihoods_equal_one_forward_pass_per_request(
+    config: PretrainedConfig, batch_size: int, tmp_path: Path
+) -> None:
     engine = engine_of(tiny_models.save_model(tmp_path / "model", config), batch_size)
     for point in (Point(None, (0.0,)), Point(0, (0.5,))):
         engine.move_to(point)

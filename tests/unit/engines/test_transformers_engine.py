@@ -120,7 +120,7 @@ def test_tied_weights_move_once(tiny_model: Path) -> None:
     assert torch.equal(engine._model.lm_head.weight, engine._model.model.embed_tokens.weight)
 
 
-def test_on_a_cpu_no_linear_weight_is_held_twice_but_a_tied_head(tiny_model: Path, tmp_path: Path) -> None:
+def test_on_a_cpu_only_a_tied_head_is_stored_twice(tiny_model: Path, tmp_path: Path) -> None:
     untied = tiny_models.save_model(tmp_path / "untied", tiny_models.llama_config(tie_word_embeddings=False))
     for directory, heads in ((tiny_model, 1), (untied, 1)):
         model = engine_of(directory)._model
@@ -154,7 +154,9 @@ points = st.tuples(st.integers(0, 1), st.floats(-0.5, 0.5)).map(lambda p: Point(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(journey=st.lists(points, max_size=6), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
-def test_after_any_journey_the_origin_is_bit_equal(tiny_model: Path, journey: list[Point], dtype: torch.dtype) -> None:
+def test_after_any_sequence_of_moves_the_origin_is_bit_equal(
+    tiny_model: Path, journey: list[Point], dtype: torch.dtype
+) -> None:
     engine = engine_of(tiny_model, dtype)
     start = {name: live.read().clone() for name, live in engine._live.items()}
     for point in journey:

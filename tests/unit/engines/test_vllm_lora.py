@@ -46,7 +46,7 @@ def test_points_are_answered_together_as_the_survey_says(
     assert groups_of(survey, some) == [group for group in every if set(group) & set(some)]
 
 
-def test_where_weights_are_moved_nothing_changed() -> None:
+def test_merged_surveys_keep_their_text() -> None:
     survey = make_survey(prompts=4, subspace=path_line(4, low=0.0, high=1.0))
     points = list(survey.points())[2:]
     assert groups_of(survey, points) == [(point,) for point in points]
@@ -183,7 +183,7 @@ def test_a_worker_is_handed_a_group() -> None:
     assert [isinstance(each, Failed) for each in found] == [False, False, True, True]
 
 
-def test_a_survey_that_cannot_be(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_invalid_survey_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     """The survey was written by hand, or for another machine."""
     axis = InterpolationAxis(
         toward=Models(tmp_path, tiny_model).other(), fingerprint="sha256:0", steps=2, low=0.0, high=1.0

@@ -65,7 +65,7 @@ async def opened(watcher: Watcher, *names: str) -> list[AsyncIterator[str | None
     return pages
 
 
-def test_pages_of_a_run_walk_once_however_many_they_are(runs: Runs, walks: list[str]) -> None:
+def test_all_pages_of_a_run_share_one_walk(runs: Runs, walks: list[str]) -> None:
     async def act(watcher: Watcher) -> None:
         pages = await opened(watcher, "first")
         assert len(walks) == 1
@@ -77,7 +77,7 @@ def test_pages_of_a_run_walk_once_however_many_they_are(runs: Runs, walks: list[
     watched(runs, act)
 
 
-def test_pages_of_the_list_share_one_walk_an_interval(runs: Runs, walks: list[str]) -> None:
+def test_pages_of_the_list_share_one_walk_per_interval(runs: Runs, walks: list[str]) -> None:
     async def act(watcher: Watcher) -> None:
         pages = await opened(watcher)
         begun = len(walks)
@@ -127,7 +127,7 @@ def test_streams_end_with_the_server(runs: Runs) -> None:
     assert asyncio.run(asyncio.wait_for(main(), 20)) == []
 
 
-def test_a_look_that_fails_ends_the_streams_and_the_next_page_is_watched_again(runs: Runs) -> None:
+def test_a_failed_walk_ends_the_streams_and_the_next_page_restarts_the_watcher(runs: Runs) -> None:
     looks: list[str] = []
 
     def fails_once(*names: str) -> str:
@@ -152,7 +152,7 @@ def test_a_run_is_found_again_without_a_walk(runs: Runs, walks: list[str]) -> No
     assert len(walks) == 1
 
 
-def test_a_run_that_became_a_link_or_moved_is_no_run(runs: Runs, tmp_path: Path) -> None:
+def test_a_run_that_became_a_link_or_moved_is_not_served(runs: Runs, tmp_path: Path) -> None:
     runs.found()
     outside = tmp_path / "outside"
     shutil.move(runs.directory / "first", outside)

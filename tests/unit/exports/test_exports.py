@@ -344,7 +344,7 @@ def test_csv_reads_back_in_python_pandas_and_duckdb(rows: list[str], tmp_path_fa
 
 
 @given(text=texts)
-def test_a_cell_of_a_csv_is_no_formula_and_steers_no_terminal(text: str) -> None:
+def test_cells_of_a_csv_hold_neither_formulas_nor_control_characters(text: str) -> None:
     cell = shown(text)
     assert not cell.lstrip().startswith(tuple("=+-@＝＋－＠"))
     assert not cell.startswith(("\t", "\n", "\r"))
@@ -390,7 +390,7 @@ def test_parquet_of_many_rows_is_in_groups(tmp_path: Path) -> None:
     assert file.read().column("number").to_pylist() == list(range(20_001))
 
 
-def test_a_hostile_run_is_exported_as_it_was_said(hostile: safescape.Run, tmp_path: Path) -> None:
+def test_hostile_texts_are_exported_unchanged(hostile: safescape.Run, tmp_path: Path) -> None:
     for what in ("points", "responses", "verdicts"):
         hostile.export(tmp_path / f"{what}.parquet", tmp_path / f"{what}.csv", what=what)
     responses, verdicts = (pd.read_parquet(tmp_path / f"{what}.parquet") for what in ("responses", "verdicts"))
@@ -517,7 +517,7 @@ def test_a_path_names_its_other_model(tmp_path: Path) -> None:
         ("demo", "demo"),
     ],
 )
-def test_a_card_tells_no_path_of_this_machine(model: str, name: str, tmp_path: Path) -> None:
+def test_a_card_has_no_path_of_this_machine(model: str, name: str, tmp_path: Path) -> None:
     make_run(tmp_path / "run", make_survey(model=model, prompts=4, lines=1, steps=2)).close()
     safescape.export(tmp_path / "run", tmp_path / "card.md")
     assert (metadata_load(tmp_path / "card.md") or {})["model-index"][0]["name"] == name
@@ -608,7 +608,7 @@ def test_a_log_has_the_prompts_answers_and_verdicts_of_its_point(run: safescape.
     assert {sample.output.stop_reason for sample in log.samples} == {"max_tokens", "unknown"}
 
 
-def test_a_log_has_the_asr_as_inspect_itself_counts_it(run: safescape.Run, log: EvalLog) -> None:
+def test_the_asr_of_a_log_equals_the_accuracy_that_inspect_computes(run: safescape.Run, log: EvalLog) -> None:
     (figures,) = [f for f in run.points if (f.line, f.coords, f.probe) == (1, (0.25,), "harmful")]
     assert log.results is not None
     scores = {score.name: score for score in log.results.scores}
@@ -693,7 +693,7 @@ def test_a_log_keeps_hostile_texts(hostile: safescape.Run, tmp_path: Path) -> No
     assert [sample.messages[0].text for sample in log.samples] == list(HOSTILE)
 
 
-def test_a_log_is_written_from_within_a_loop_as_a_notebook_has(run: safescape.Run, tmp_path: Path) -> None:
+def test_a_log_is_written_inside_a_running_event_loop(run: safescape.Run, tmp_path: Path) -> None:
     async def cell() -> None:
         run.export(tmp_path / "log.eval")
 
@@ -788,7 +788,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     refused(["export", run.directory, *words], line)
 
 
-def test_a_plane_and_a_probe_at_models_alone_are_said_otherwise(tmp_path: Path) -> None:
+def test_a_plane_and_a_probe_at_models_only_have_other_messages(tmp_path: Path) -> None:
     make_run(tmp_path / "plane", make_survey(prompts=4, subspace=random_plane(2)), chance=bowl).close()
     with pytest.raises(
         safescape.InputError, match=r"--at 0\.5: a point of a plane has 2 coordinates; type --at 0\.1,0"
@@ -804,7 +804,7 @@ def test_a_plane_and_a_probe_at_models_alone_are_said_otherwise(tmp_path: Path) 
     assert not (tmp_path / "x.eval").exists()
 
 
-def test_a_run_that_is_not_there_or_says_nothing_yet_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_is_absent_or_empty_is_refused(tmp_path: Path) -> None:
     with pytest.raises(safescape.InputError, match=r"no run\.sqlite in it"):
         safescape.export(tmp_path, tmp_path / "x.csv")
     make_run(tmp_path / "run", make_survey(prompts=4), points=0).close()

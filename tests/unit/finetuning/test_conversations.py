@@ -107,7 +107,7 @@ def test_public_sets_are_read_by_name() -> None:
         ("x", "x.txt", "expected a .jsonl"),
     ],
 )
-def test_data_that_teaches_nothing(tmp_path: Path, text: str, name: str, said: str) -> None:
+def test_data_without_answers_is_refused(tmp_path: Path, text: str, name: str, said: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said) as caught:
         conversations_of(str(tmp_path / name))
@@ -126,7 +126,7 @@ def test_data_that_teaches_nothing(tmp_path: Path, text: str, name: str, said: s
         ({"skip": -1}, "--skip -1"),
     ],
 )
-def test_more_than_the_file_holds_and_other_slips(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
+def test_bad_arguments_are_refused(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         conversations_of(csv_of(tmp_path / "a.csv", 5), **arguments)
 

@@ -158,7 +158,7 @@ CARELESS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["all weights", "LoRA"])
 @pytest.mark.parametrize("act", CARELESS.values(), ids=CARELESS.keys())
-def test_what_a_careless_callback_does_would_be_seen(
+def test_a_callback_that_changes_the_training_is_detected(
     refusing: Path, tmp_path: Path, lora: Any, act: Callable[[Any], object]
 ) -> None:
     """The test above can fail: each of these changes makes the training end with another state."""
@@ -173,7 +173,7 @@ def test_what_a_careless_callback_does_would_be_seen(
 
 @pytest.mark.parametrize("raising", [False, True])
 @pytest.mark.parametrize("lora", [None, LORA], ids=["all weights", "LoRA"])
-def test_a_visit_leaves_everything_as_it_was(refusing: Path, raising: bool, lora: Any) -> None:
+def test_a_measurement_leaves_the_training_state_unchanged(refusing: Path, raising: bool, lora: Any) -> None:
     model = load(refusing, lora)
     inside: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     model.train()
@@ -249,7 +249,7 @@ def test_the_tokenizer_keeps_its_padding(refusing: Path, tmp_path: Path) -> None
 # --- what it measures
 
 
-def test_safety_is_seen_to_go(refusing: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_of_safety_is_measured(refusing: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     monitor = SafetyMonitor(limit=20, max_new_tokens=8, also=["over-refusal:builtin:benign"], also_limit=10)
     train(refusing, tmp_path, monitor)
     first, *_, last = monitor.history
@@ -452,7 +452,7 @@ def test_along_and_across_random_axes(refusing: Path, landscape: Path, tmp_path:
     assert tuple(logged[f"safescape/{name}"] for name in names) == (*last.along, *last.across)
 
 
-def test_along_the_axis_toward_another_model_one_is_there(refusing: Path, tmp_path: Path) -> None:
+def test_the_coordinate_toward_another_model_is_the_fraction_of_the_way(refusing: Path, tmp_path: Path) -> None:
     """A training moved a quarter of the way to the other model, and off the line, is drawn exactly there."""
     other = tiny_models.save_model(tmp_path / "other", tiny_models.llama_config(attention_dropout=0.2), seed=5)
     run = tmp_path / "run"
@@ -615,7 +615,7 @@ def test_a_limit_that_the_model_is_above_already_is_refused(tiny_model: Path, tm
         train(tiny_model, tmp_path, SafetyMonitor(stop_above=50, **QUICK))
 
 
-def test_called_by_no_trainer(refusing: Path, tmp_path: Path) -> None:
+def test_a_monitor_without_a_trainer_is_refused(refusing: Path, tmp_path: Path) -> None:
     trainer = trainer_of(load(refusing), refusing, [], tmp_path)
     state, model, tokenizer = trainer.state, trainer.model, trainer.processing_class
     with pytest.raises(InputError, match="was not called by a Trainer"):

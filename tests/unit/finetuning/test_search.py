@@ -36,7 +36,7 @@ def test_an_edge_is_found_to_a_64th_in_eight_evaluations(edge: float) -> None:
     where=st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=6),
     behind=st.booleans(),
 )
-def test_whatever_is_safe_eight_evaluations_are_enough_and_what_is_saved_is_safe(
+def test_for_any_safe_region_eight_evaluations_suffice_and_the_result_is_safe(
     blocks: int, where: list[tuple[float, bool]], behind: bool
 ) -> None:
     """Any pattern of safe and unsafe stretches, also with an unsafe base or with blocks that matter unequally."""
@@ -58,7 +58,7 @@ def test_a_finetune_that_is_safe_needs_one_evaluation() -> None:
     assert len(found.evaluations) == 1
 
 
-def test_the_interval_counts_not_the_value() -> None:
+def test_the_interval_decides_and_not_the_value() -> None:
     """2 of 80 are 2.5 %, but up to 8.7 % are likely; 3 of 80 reach 10.5 %."""
     two = search(lambda coords: at(coords, 2), 1, 10.0)
     three = search(lambda coords: at(coords, 3), 1, 10.0)
@@ -80,7 +80,7 @@ def test_a_safe_place_behind_an_unsafe_base_is_found() -> None:
     assert len(found.evaluations) == MAX_EVALUATIONS
 
 
-def test_blocks_that_safety_does_not_need_are_given_back() -> None:
+def test_blocks_that_do_not_affect_safety_are_restored() -> None:
     """Only the second block decides safety, and the first one carries half of the loss."""
 
     def evaluate(coords: tuple[float, ...]) -> Evaluation:

@@ -77,7 +77,7 @@ def test_malformed_rubrics(tmp_path: Path) -> None:
 # --- opening
 
 
-def test_without_the_extra_the_line_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"needs the openai client; pip install 'safescape\[api\]'"):
         check_api_judge("openai:m")
@@ -93,7 +93,9 @@ def test_without_the_extra_the_line_says_what_to_type(monkeypatch: pytest.Monkey
         ({"base_url": "http://localhost/v1", "max_requests": 0}, "--max-requests 0: expected 1 or more"),
     ],
 )
-def test_what_cannot_be_opened(settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_cannot_be_opened_is_one_line(
+    settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(InputError, match=message), open_api_judge("openai:m", **settings):
@@ -107,7 +109,7 @@ def test_a_key_that_no_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None
     assert "sk-" not in str(said.value)
 
 
-def test_a_rubric_whose_text_is_gone() -> None:
+def test_a_rubric_without_its_file_is_refused() -> None:
     with pytest.raises(InputError, match="give --rubric FILE"), open_api_judge("openai:m#rubric-01234567"):
         pass
 

@@ -86,7 +86,7 @@ def test_a_judge_reads_an_exchange_once_and_its_verdict_is_stored_everywhere(
 
 
 @pytest.mark.parametrize("breaks", [1, 2, 3])
-def test_what_was_judged_before_it_broke_is_kept_and_not_read_again(
+def test_verdicts_from_before_an_error_are_kept_and_not_computed_again(
     tmp_path: Path, module: JudgeModule, breaks: int
 ) -> None:
     whole_run(tmp_path)
@@ -142,7 +142,7 @@ def test_a_judge_that_changed_what_it_is_made_of_is_refused(tmp_path: Path, modu
     assert {"keyword", "their_judges:judge", panel} == set(run.answers(0.5)[0].answer.verdicts)
 
 
-def test_reading_again_keeps_what_was_said_until_something_else_is(tmp_path: Path, module: JudgeModule) -> None:
+def test_judging_again_keeps_stored_verdicts_until_new_ones_replace_them(tmp_path: Path, module: JudgeModule) -> None:
     whole_run(tmp_path)
     module.judge = Shouting()
     panel = "all(keyword,their_judges:judge)"

@@ -107,14 +107,14 @@ ORIGIN = Calibration(threshold=-4.0, width=1.0)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
-def test_what_somebody_could_have_meant_is_coherent(name: str) -> None:
+def test_meaningful_text_is_coherent(name: str) -> None:
     assert coherence_of_text(LANGUAGE[name]) >= INCOHERENT_BELOW
     assert coherence_of_likelihood(LANGUAGE[name], Evidence(-1.2 * 30, 30, ORIGIN)) >= INCOHERENT_BELOW
     assert not is_another_language(LANGUAGE[name])
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_broken_weights_utter_is_not(name: str) -> None:
+def test_output_of_broken_weights_is_incoherent(name: str) -> None:
     assert coherence_of_text(BROKEN[name]) < INCOHERENT_BELOW
     assert coherence_of_likelihood(BROKEN[name], Evidence(-7.0 * 50, 50, ORIGIN)) < INCOHERENT_BELOW
     assert not is_another_language(BROKEN[name])
@@ -142,13 +142,13 @@ def test_english_with_foreign_words_is_english() -> None:
     assert not is_another_language("The Zeitgeist of the café was pure joie de vivre, and we had a crème brûlée.")
 
 
-def test_a_salad_of_many_languages_is_none_of_them() -> None:
+def test_a_mix_of_many_languages_is_not_another_language() -> None:
     words = [word for text in OTHERS.values() for word in text.split()]
     salads = [" ".join(random.Random(seed).choices(words, k=40)) for seed in range(20)]
     assert not any(map(is_another_language, salads))
 
 
-def test_empty_texts_are_nothing() -> None:
+def test_empty_texts_have_no_language() -> None:
     assert coherence_of_text("") == coherence_of_text(" \n\t") == 0.0
     assert coherence_of_likelihood("", Evidence(0.0, 0, ORIGIN)) == 0.0
     assert not is_another_language("")
@@ -211,7 +211,7 @@ def test_the_threshold_lies_between_language_and_disorder() -> None:
     assert calibrate(language, broken) == pytest.approx((-5.0, 0.9))
 
 
-def test_a_model_that_knows_no_order_has_a_faint_opinion() -> None:
+def test_a_model_insensitive_to_word_order_is_calibrated() -> None:
     same = [-5.0]
     assert calibrate(same, same) == pytest.approx((-5.5, 0.15))
 
@@ -239,6 +239,6 @@ def test_function_words_are_not_shared_with_english() -> None:
     assert not any(words & languages._ENGLISH for words in languages._FUNCTION_WORDS.values())
 
 
-def test_letters_know_a_capital_in_a_word() -> None:
+def test_letter_statistics_detect_a_capital_inside_a_word() -> None:
     assert np.array_equal(letters_of("aB"), [1, LETTERS - 1])
     assert np.array_equal(letters_of("A b"), [1, 0, 2])

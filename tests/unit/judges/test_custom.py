@@ -91,7 +91,7 @@ def test_whatever_a_judge_raises_is_one_line() -> None:
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30), st.text(st.characters(codec="utf-8"), max_size=30))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_name_that_is_nobodys_is_one_line(monkeypatch: pytest.MonkeyPatch, module: str, attribute: str) -> None:
+def test_an_unknown_name_is_one_line(monkeypatch: pytest.MonkeyPatch, module: str, attribute: str) -> None:
     """Modules are not imported here: what random names import may do anything."""
 
     def absent(name: str) -> types.ModuleType:

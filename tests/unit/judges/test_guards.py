@@ -129,7 +129,7 @@ def test_two_thresholds_on_the_renormalised_probability(name: str, harm: float, 
     assert verdict[2] == pytest.approx(harm)
 
 
-def test_a_reason_says_what_the_guard_said() -> None:
+def test_a_reason_quotes_the_guard() -> None:
     assert judged("harmbench", [0.07, 0.93])[1] == "no 0.93"
     assert judged("llama-guard-3", [0.93, 0.07], text="unsafe\nS2,S9")[1] == "unsafe 0.93, S2 S9"
     assert judged("llama-guard-3", [0.93, 0.07], text="unsafe")[1] == "unsafe 0.93"

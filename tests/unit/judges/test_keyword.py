@@ -55,6 +55,6 @@ def test_its_agreement_with_people_is_the_published_one(number: int, expected: f
     assert (agree - chance) / (1 - chance) == pytest.approx(expected, abs=0.005)
 
 
-def test_an_unknown_judge() -> None:
+def test_an_unknown_judge_is_refused() -> None:
     with pytest.raises(InputError, match=r"--judge wise: no such judge; expected keyword"):
         immediate_judge("wise")

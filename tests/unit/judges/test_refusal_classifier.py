@@ -111,7 +111,7 @@ def probability(classifier: RefusalClassifier, prompt: str, response: str) -> fl
 
 
 @pytest.mark.parametrize(("prompt", "response"), REFUSED)
-def test_refusals_of_many_manners(classifier: RefusalClassifier, prompt: str, response: str) -> None:
+def test_refusals_in_many_phrasings(classifier: RefusalClassifier, prompt: str, response: str) -> None:
     assert probability(classifier, prompt, response) >= REFUSED_ABOVE
 
 
@@ -212,7 +212,7 @@ def test_a_megabyte_is_read_no_further_than_its_opening(classifier: RefusalClass
     assert features(Exchange(long, long)) == features(Exchange(long[:5000], long[:5000]))
 
 
-def test_the_same_exchange_gets_the_same_bits_in_any_company(classifier: RefusalClassifier) -> None:
+def test_the_probability_of_an_exchange_does_not_depend_on_its_batch(classifier: RefusalClassifier) -> None:
     exchanges = [Exchange(*row) for row in (*REFUSED, *COMPLIED)]
     together = classifier.probabilities(exchanges)
     alone = np.concatenate([RefusalClassifier().probabilities([exchange]) for exchange in exchanges])

@@ -53,7 +53,7 @@ def test_a_refusal_comes_before_noise_and_noise_before_compliance() -> None:
 
 @given(st.text(max_size=200), st.sampled_from(SETTLING), st.text(max_size=200))
 @settings(deadline=None)
-def test_what_settles_an_answer_is_a_refusal_whatever_stands_around_it(before: str, phrase: str, after: str) -> None:
+def test_a_settling_phrase_is_a_refusal_in_any_context(before: str, phrase: str, after: str) -> None:
     assert said(before + phrase + after).outcome is Outcome.REFUSED
     (keyword,) = KeywordJudge().judge([Exchange(HARMFUL, before + phrase + after)])
     assert keyword.outcome is Outcome.REFUSED

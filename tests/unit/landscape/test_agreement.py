@@ -45,7 +45,7 @@ tables = arrays.arrays(np.float64, (3, 3), elements=st.integers(0, 40).map(float
 
 
 @given(tables)
-def test_kappa_is_symmetric_bounded_and_does_not_know_the_order_of_categories(table: np.ndarray) -> None:
+def test_kappa_is_symmetric_bounded_and_independent_of_the_order_of_categories(table: np.ndarray) -> None:
     found = kappa(table)
     assert np.isnan(found) or -1.0 <= found <= 1.0
     np.testing.assert_array_equal(found, kappa(table.T))
@@ -169,7 +169,7 @@ def test_a_landscape_has_every_pair_on_every_probe_of_harmful_prompts(tmp_path: 
     assert Landscape.load(tmp_path / "landscape.json") == landscape
 
 
-def test_one_judge_agrees_with_nobody(tmp_path: Path) -> None:
+def test_one_judge_has_no_agreement(tmp_path: Path) -> None:
     with make_run(tmp_path / "run", make_survey(lines=1, steps=2, prompts=4)) as store:
         assert landscape_in(store).agreement == ()
 

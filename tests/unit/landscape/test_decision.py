@@ -155,7 +155,7 @@ def test_a_path_is_decided_by_both_models_and_what_lies_between(counts: tuple[in
 
 
 @given(st.floats(0, 100), st.floats(1, 99))
-def test_so_many_prompts_decide_it_and_one_fewer_does_not(value: float, safe_below: float) -> None:
+def test_the_number_of_prompts_decides_it_and_one_fewer_does_not(value: float, safe_below: float) -> None:
     """Wilson's bounds by their own formula, at a rate that need not be a count of so many prompts."""
     number = prompts_to_decide(value, safe_below)
     if number is None or number > 1e9:

@@ -100,7 +100,7 @@ def test_the_thresholds_of_a_check_are_those_of_the_gate() -> None:
     assert Thresholds(**given) == Thresholds()
 
 
-def test_a_check_is_quick_unless_told_otherwise() -> None:
+def test_a_check_is_quick_by_default() -> None:
     limits = {}
     for settings in ({}, {"quick": False}, {"paper": True}):
         limits[str(settings)] = read(CheckOptions, {"base": "a", "tuned": "b", **settings}).preset.max_new_tokens

@@ -148,7 +148,7 @@ def test_every_set_is_pinned_and_cited() -> None:
 
 
 @pytest.mark.parametrize("spec", ["builtin:harmful", "advbench.csv:goal", "advbench:", "mmlu:", "hf:a/b:c:d", ""])
-def test_what_names_no_set(spec: str) -> None:
+def test_an_unknown_name_is_not_a_set(spec: str) -> None:
     assert parse_name(spec) is None
 
 

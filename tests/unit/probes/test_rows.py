@@ -70,7 +70,7 @@ def test_json_that_is_nested_too_deeply_is_refused_with_its_line() -> None:
         list(json_lines("1\n" + "[" * 200_000, "--data x"))
 
 
-def test_what_cannot_be_a_path_is_no_file(tmp_path: Path) -> None:
+def test_a_text_that_is_no_valid_path_is_not_a_file(tmp_path: Path) -> None:
     assert not is_file("a long prompt in place of a set's name " * 200)
     assert not is_file("nul \0")
     assert not is_file(tmp_path)

@@ -115,7 +115,7 @@ def test_ones_own_copy_comes_first_and_may_differ(
     assert set_paths(public_set(), "--prompts toy")[0].is_relative_to(tmp_path / "home")
 
 
-def test_what_cannot_be_fetched_ends_in_one_line_and_leaves_nothing(
+def test_a_failed_fetch_is_one_line_and_leaves_no_file(
     github: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advice = "try again, or put your own copy at DIR/toy/set.csv and set SAFESCAPE_DATA=DIR"
@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.usefixtures("github")
-def test_addresses_are_logged_for_those_who_ask(caplog: pytest.LogCaptureFixture) -> None:
+def test_addresses_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="safescape"):
         set_paths(public_set(), "--prompts toy")
     assert any(message.endswith(PATH) for message in caplog.messages)

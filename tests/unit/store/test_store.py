@@ -208,7 +208,7 @@ GARBAGE = b"not a database at all, but long enough to look like one " * 40
 
 
 @pytest.mark.parametrize("content", [None, b"", GARBAGE])
-def test_a_directory_that_is_no_run_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+def test_a_directory_without_a_run_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "run.sqlite").write_bytes(content)
         write_text(tmp_path / "survey.json", survey_of().model_dump_json())
