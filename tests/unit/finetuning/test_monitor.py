@@ -21,6 +21,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForSeq2Seq,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -602,7 +603,8 @@ def test_models_that_cannot_be_watched_are_refused(
 
 def test_a_trainer_without_a_tokenizer_or_template_is_refused(refusing: Path, tmp_path: Path) -> None:
     trainer = trainer_of(load(refusing), refusing, [SafetyMonitor(**QUICK)], tmp_path)
-    trainer.processing_class.chat_template = None  # type: ignore[union-attr]
+    assert isinstance(trainer.processing_class, PreTrainedTokenizerBase)
+    trainer.processing_class.chat_template = None
     with pytest.raises(InputError, match="the tokenizer has no chat template"):
         trainer.train()
     trainer.callback_handler.processing_class = None

@@ -88,10 +88,10 @@ def test_on_any_line_the_plan_ends_and_the_edges_are_one_step_wide(values: list[
             assert distances[distances.index(unsafe[0]) - 1] == unsafe[0] - 1
 
 
-def test_a_flat_line_needs_only_its_coarse_points() -> None:
-    for asr in (0.0, 100.0):
-        found = plan_line(lambda place, asr=asr: asr, 50, safe_below=10.0, prompts=80)  # type: ignore[misc]
-        assert sorted(found.places) == [-25, -12, -6, 0, 6, 12, 25]
+@pytest.mark.parametrize("asr", [0.0, 100.0])
+def test_a_flat_line_needs_only_its_coarse_points(asr: float) -> None:
+    found = plan_line(lambda place: asr, 50, safe_below=10.0, prompts=80)
+    assert sorted(found.places) == [-25, -12, -6, 0, 6, 12, 25]
 
 
 # The plan of a survey.

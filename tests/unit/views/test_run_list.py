@@ -25,7 +25,7 @@ def test_a_verdict_is_told_in_words(tone: str, word: str) -> None:
 
 def test_each_state_has_a_colour_in_both_schemes_and_a_sign() -> None:
     style = STYLE.read_text(encoding="utf-8")
-    signs = {re.search(rf"^\.{tone} {{.*--sign: \"(.)\"", style, re.MULTILINE)[1] for tone in WORDS}  # type: ignore[index]
+    signs = {re.findall(rf"^\.{tone} {{.*--sign: \"(.)\"", style, re.MULTILINE)[0] for tone in WORDS}
     assert len(signs) == 3
     for tone in WORDS:
         assert len(re.findall(rf" --{tone}: #", style)) == 2
