@@ -271,7 +271,7 @@ def take(browser: Browser, address: str, shot: Shot, path: Path) -> None:
     )
     page.goto(address + shot.path)
     # the list has no plot; its verdicts come one by one
-    page.wait_for_selector("#plot[data-ready]" if shot.path else "#shelf")
+    page.wait_for_selector("#plot[data-ready]" if shot.path else "#run-list")
     page.wait_for_timeout(3000 if not shot.path else 500)
     shot.steps(page)
     page.screenshot(path=path)

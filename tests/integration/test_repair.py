@@ -258,6 +258,7 @@ def test_the_loss_is_the_perplexity_of_the_answers(pair: tuple[Path, Path], tmp_
     assert seen[0].loss == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.data("advbench")
 def test_an_adapter_that_repair_wrote_is_readable_by_peft(attacked: Path) -> None:
     config = json.loads((attacked / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["base_model_name_or_path"] == "demo"
