@@ -1,4 +1,4 @@
-"""`finetune` on tiny models: it trains what it says, goes on after a kill, and refuses what would teach nothing."""
+"""`finetune` on tiny models: it trains what it says, resumes after a kill, and refuses what would teach nothing."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_guards_side_by_side_say_the_same(
     try:
         assert judge_exchanges(EXCHANGES, name, two, {}) == alone
         with store:
-            with pytest.raises(RunError, match=r"an actor of this guard was lost .* goes on") as stopped:
+            with pytest.raises(RunError, match=r"an actor of this guard was lost .* resumes") as stopped:
                 judge_stored(store, [name], two, rubrics={}, on_progress=kill)
             assert "\n" not in str(stopped.value)
             assert killed
