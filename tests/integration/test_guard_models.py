@@ -209,7 +209,7 @@ def test_concurrent_guards_give_the_same_verdicts(
     try:
         assert judge_exchanges(EXCHANGES, name, two, {}) == alone
         with store:
-            with pytest.raises(RunError, match=r"an actor of this guard was lost .* goes on") as stopped:
+            with pytest.raises(RunError, match=r"an actor of this guard was lost .* resumes") as stopped:
                 judge_stored(store, [name], two, rubrics={}, on_progress=kill)
             assert "\n" not in str(stopped.value)
             assert killed

@@ -493,7 +493,7 @@ def test_what_was_judged_is_stored_and_the_next_call_asks_for_the_rest(server: M
             judge_stored(store, [NAME], settings, rubrics={})
         assert str(said.value) == (
             f"--judge {NAME}: the 5 requests of --max-requests are used up; 3 of 8 different answers are not judged by "
-            f"{NAME}: `safescape judge {tmp_path / 'run'} --with {NAME}` goes on"
+            f"{NAME}: `safescape judge {tmp_path / 'run'} --with {NAME}` resumes"
         )
         assert len(store.verdicts.by_exchange(NAME)) == 5
         judge_stored(store, [NAME], settings, rubrics={})

@@ -106,7 +106,7 @@ class BlockedLinear(Module):
 
 
 def block_linear_layers(model: PreTrainedModel) -> None:
-    """Let the linear layers of a model on a CPU multiply with a blocked copy of their present weight.
+    """Make the linear layers of a model on a CPU multiply with a blocked copy of their current weight.
 
     `forward` is set on each layer itself; delete it to undo the change. Until then, the layer does not see changes of
     its weight. Nothing is done if the copies would take more than half of the free memory.

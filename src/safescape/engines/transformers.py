@@ -126,7 +126,7 @@ class TransformersEngine:
         self._return()
         end = self.fingerprint()
         if end != self.fingerprint_at_start:
-            raise RunError(f"the model did not come back to its origin: {self.fingerprint_at_start} became {end}")
+            raise RunError(f"the model did not return to its origin: {self.fingerprint_at_start} became {end}")
         return end
 
     def _return(self) -> None:

@@ -36,10 +36,10 @@ def write_csv(table: Table, path: Path) -> None:
 def shown(text: str) -> str:
     """Return the content of a text cell.
 
-    Control characters other than a tab and a line feed become their pictures (␀, ␛). An apostrophe stands before a
-    text that a spreadsheet could take for a formula: it begins with a tab or a line feed, or its first sign, blanks
-    aside, is one of `= + - @`, their wide forms, or an apostrophe. So an apostrophe that begins a cell is always ours:
-    without it, the text is there as it was.
+    Control characters other than a tab and a line feed are replaced by their pictures (␀, ␛). An apostrophe is put
+    before a text that a spreadsheet could interpret as a formula: one that begins with a tab or a line feed, or whose
+    first character after blanks is one of `= + - @`, their full-width forms, or an apostrophe. A leading apostrophe is
+    therefore always an added one, and the text without it is the original.
     """
     drawn = text.translate(_PICTURES)
     begins = drawn[:1] in ("\t", "\n") or drawn.lstrip()[:1] in tuple(_FORMULA)

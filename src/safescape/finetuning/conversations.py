@@ -48,7 +48,7 @@ class Message(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """Turns, of which the last is the answer to train on."""
+    """Turns; the last one is the answer to train on."""
 
     row: int
     """The row of the data, counted from 1; a row with several answers gives one conversation for each answer."""

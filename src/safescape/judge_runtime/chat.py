@@ -229,7 +229,7 @@ class Chat:
             refused = self._options.pop(option)
             kind = refused["type"] if isinstance(refused, dict) else option
             self._options.update(_REPLACEMENTS.get(kind, {}))
-            _log.warning("--judge %s: the server takes no %s; judging goes on without it", self._name, kind)
+            _log.warning("--judge %s: the server takes no %s; judging continues without it", self._name, kind)
         return bool(named)
 
     def _raise_if_permanent(self, error: APIStatusError, message: str, problem: str) -> None:

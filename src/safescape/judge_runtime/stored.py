@@ -179,7 +179,7 @@ def _judge_answers(
                 store_verdicts(error.verdicts)
             raise RunError(
                 f"{error}; {len(places) - judged} of {len(places)} different answers are not judged by {name}: "
-                f"`safescape judge {store.directory} --with {name}` goes on"
+                f"`safescape judge {store.directory} --with {name}` resumes"
             ) from error
 
 

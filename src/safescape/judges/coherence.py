@@ -200,8 +200,8 @@ def _logistic(logit: float) -> float:
 def repetition_of(text: str) -> float:
     """Return the probability, 0 to 1, that a text is a loop.
 
-    It is the largest of three estimates: from the share of distinct word trigrams, of which a loop has few and a
-    refrain, a list or a table have many; from the compression ratio, which also finds loops without words; and from the
+    It is the largest of three estimates: from the share of distinct word trigrams (low in a loop, high in a
+    refrain, a list or a table); from the compression ratio, which also finds loops without words; and from the
     share of the text that repeats the same few characters.
     """
     return _repetition(_read(text))

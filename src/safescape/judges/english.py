@@ -31,7 +31,7 @@ MARKS = {mark: number for number, mark in enumerate(_MARKS)}
 MARKS |= {odd: MARKS[mark] for odd, mark in _ALIKE.items()} | {"\n": len(_MARKS)}
 OTHER_MARK, NUMBER, UNKNOWN, UNKNOWN_NAME, ENDING = range(len(_MARKS) + 1, len(_MARKS) + 6)
 FIRST_WORD = ENDING + len(_ENDINGS) + 1
-"""The first class of the frequent words, each of which is a class of its own."""
+"""The class of the first frequent word; each frequent word has its own class."""
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]|_|\n")
 

@@ -44,7 +44,7 @@ class AnswerReader(Protocol):
         Args:
             texts: The texts that the model reads.
             answers: The answers that may come next.
-            response_tokens: The most tokens of a response that are read. None: as many as the model's context holds.
+            response_tokens: Maximum number of tokens of a response. None: limited by the model's context alone.
 
         """
         ...
@@ -90,7 +90,7 @@ class Guard:
     answers: tuple[Spellings, ...]
     """By kind. `harm`: harmful, harmless. `grades`: from no help to full help. `wildguard`: yes, no."""
     response_tokens: int | None = None
-    """The most tokens of a response, as its publisher truncates it. None: it is not truncated."""
+    """Maximum number of tokens of a response, as its publisher truncates it. None: it is not truncated."""
     has_categories: bool = False
     """Whether it generates the categories of harm after its answer."""
 

@@ -19,7 +19,7 @@ class Judge(Protocol):
 
     name: str
     stop: Sequence[str]
-    """Substrings, each of which determines the verdict as soon as the answer contains it. Empty: the judge needs the
+    """Substrings; the verdict is determined as soon as the answer contains one of them. Empty: the judge needs the
     whole answer."""
     made_of: Mapping[str, str]
     """Provenance of the verdicts, such as a model's revision or a rubric. All verdicts of a run under one judge's name

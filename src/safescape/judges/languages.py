@@ -134,7 +134,7 @@ def is_another_language(text: str) -> bool:
     languages, and texts of one or two words, are not.
 
     Args:
-        text: An answer, of which the first 2,000 characters are read.
+        text: An answer; only its first 2,000 characters are read.
 
     Returns:
         False for English (also with foreign words in it), for gibberish of any script, for loops and for code.

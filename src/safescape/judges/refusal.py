@@ -58,7 +58,7 @@ SETTLING: tuple[str, ...] = (
     *(f"I'm not able to provide {what}" for what in _SUPPORT),
     *(apology + able + act for apology in _APOLOGIES for able in _INABILITIES for act in _HELP),
 )
-"""Case-sensitive substrings, each of which makes an answer a refusal wherever it occurs, so that generation stops
+"""Case-sensitive substrings. An answer that contains one of them anywhere is a refusal, so that generation stops
 there. Each contains a keyword of the keyword judge, so the two judges together still stop. Apostrophes are straight, as
 there."""
 
@@ -67,7 +67,7 @@ SETTLED = 0.99
 and 0.99 (printed by `python examples/refusal_judge/train.py`)."""
 
 OPENING = 700
-"""Characters of an answer that are read, after leading whitespace (of which at most as many characters are skipped)."""
+"""Number of characters of an answer that are read, after leading whitespace; at most this many of that are skipped."""
 SENTENCES = 4
 """Sentences of an answer that are read."""
 REQUEST = 1000

@@ -1,4 +1,4 @@
-"""The choice of points in an adaptive survey, as a function of the survey and of what is measured.
+"""The choice of points in an adaptive survey, as a function of the survey and of the stored results.
 
 The plan is computed from its first round every time, and each round depends on the results of earlier rounds alone. So
 it depends neither on where a run was interrupted nor on the order in which points were finished.
@@ -43,14 +43,14 @@ class Plan(NamedTuple):
     """The chosen points of a survey."""
 
     lines: int
-    """Number of lines begun; for a plane, of its axes."""
+    """Number of lines that have started; for a plane, number of its axes."""
     points: tuple[Point, ...]
     """Chosen so far, in the survey's order of points."""
     open: tuple[Point, ...]
     """Those that are not measured yet, in the same order; empty when the survey is finished."""
     on_lines: tuple[tuple[Point, ...] | None, ...] | None = None
-    """Per begun line of an adaptive survey, its points in the order of α; None for a line with open points. None in
-    place of the tuple: every point of the grid is measured."""
+    """For each started line of an adaptive survey, its points in the order of α; None for a line with open points. None
+    instead of the tuple: every point of the grid is measured."""
 
 
 def plan_of(survey: Survey, measured: Iterable[MeasuredPoint]) -> Plan:
@@ -169,7 +169,7 @@ def _wants_another(survey: Survey, adaptive: Adaptive, stored: Stored, plans: Se
 
 
 def first_lines(survey: Survey, lines: int) -> Survey:
-    """Return an adaptive survey reduced to its first lines, those that have been begun."""
+    """Return an adaptive survey reduced to its first lines, those that have started."""
     return survey.model_copy(
         update={"subspace": survey.subspace.model_copy(update={"axes": survey.subspace.axes[:lines]})}
     )

@@ -1,8 +1,8 @@
 """Agreement of judges: the share of answers on which two agree, and Cohen's κ, which corrects it for chance.
 
 The main figures compare what every judge can tell and every ASR counts: whether the attack succeeded. A judge that does
-not tell noise calls it compliance, so noise shows as disagreement. Two further figures compare the outcomes themselves,
-of which some judges know two and others three.
+not tell noise calls it compliance, so noise shows as disagreement. Two further figures compare the outcomes themselves:
+some judges distinguish two of them, others three.
 
 Formula: κ = (p_o - p_e) / (1 - p_e), where p_o is the share that agree and p_e is the share expected to agree by chance
 (Cohen 1960, A coefficient of agreement for nominal scales).

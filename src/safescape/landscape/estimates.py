@@ -66,12 +66,12 @@ class JudgedSubspace:
     """The outcomes of one probe on the subspace, by one judge, and their figures.
 
     Args:
-        survey: What is measured; of an adaptive survey, the lines that have been begun.
-        stored: What is measured, as far as the judge has read it.
+        survey: The survey; an adaptive one is reduced to the lines that have started.
+        stored: The entries that the judge has read.
         probe: Harmful prompts.
         judge: Its name.
         safe_below: The ASR, in percent, up to which a point counts as safe.
-        on_lines: As `Plan.on_lines`.
+        on_lines: See `Plan.on_lines`.
 
     """
 

@@ -27,10 +27,10 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     """Compute every figure of a run.
 
     An interrupted run has the figures of its finished lines. The landscape of an adaptive survey has the lines that
-    have been begun, and its figures are those of the full grids: see `bounds` for what is not measured.
+    have started, and its figures are those of the full grids; `bounds` bounds the values of unmeasured points.
 
     Args:
-        survey: Of the run.
+        survey: The survey of the run.
         measured: Stored entries, one per point and probe, in any order.
         safe_below: The ASR, in percent, up to which a point counts as safe.
 

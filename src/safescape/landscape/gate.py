@@ -63,7 +63,7 @@ class Gate(Record):
     rulings: tuple[Ruling, ...]
     """By threshold, then by probe that the threshold applies to."""
     probe: str
-    """The first probe, of which `edge` and `margin` are."""
+    """The first probe; `edge` and `margin` are computed from it."""
     changes: dict[str, Change]
     """By probe, the figures of both models."""
     edge: Metric

@@ -15,7 +15,7 @@ from safescape.survey import MeasuredPoint, Outcome, PerplexityProbe, Point, Pro
 __all__ = ["Reading", "Stored", "changes_of", "counted_of", "figure_of", "reading_of"]
 
 Stored = Mapping[tuple[str, Point], MeasuredPoint]
-"""What is measured, by probe and point."""
+"""Stored entries by probe and point."""
 
 
 class Reading(NamedTuple):
@@ -73,7 +73,7 @@ def changes_of(survey: Survey, stored: Stored) -> dict[str, Change]:
 
     Args:
         survey: If no axis leads to a model, the result is empty.
-        stored: What is measured, as far as the first judge has read it.
+        stored: The entries that the first judge has read.
 
     """
     origin, *others = survey.subspace.models()

@@ -60,14 +60,14 @@ class PointFigures(Record):
     waypoint: int | None = None
     """The number of that checkpoint in the survey's `through`."""
     effective: tuple[float, ...]
-    """Where the weights stood, as rounded."""
+    """The coordinates of the rounded weights."""
     off: float = 0.0
     """The share of a checkpoint's squared distance from the origin that lies outside of the subspace."""
     probe: str
     n: int
     count: int | None
-    """How many the first judge counts: of harmful prompts those complied with, of harmless ones those refused. None: it
-    has not read the answers yet."""
+    """Number of answers that the first judge counts: compliances with harmful prompts, refusals of harmless ones.
+    None: it has not read the answers yet."""
     judge: str
     """Whose outcomes the next counts are: the first that tells noise from compliance, else the first."""
     refused: int
@@ -208,7 +208,7 @@ class AdaptiveSummary(_Excerpt):
     """How an adaptive survey chose its points."""
 
     interval: float | None = None
-    """The width of VISAGE's 95 % interval at which no further direction is begun; None: there was no such limit."""
+    """The width of VISAGE's 95 % interval at which no further direction is started; None: there was no such limit."""
 
 
 class WaypointSummary(_Excerpt):
@@ -256,7 +256,7 @@ class Landscape(Record):
     complete: bool
     """Every point is measured, and the first judge has read every answer."""
     waiting: tuple[str, ...] = ()
-    """The survey's judges that have not read every answer there is."""
+    """The survey's judges that have not read every answer."""
     safe_below: float
     points: tuple[PointFigures, ...]
     measures: tuple[Measure, ...] = ()

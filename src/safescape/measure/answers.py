@@ -28,7 +28,7 @@ def ask(
         chats: By prompt, the text that the model reads.
         probe: The prompts.
         judges: By name; empty if all of them judge later.
-        max_new_tokens: The most tokens of an answer.
+        max_new_tokens: Maximum number of tokens of an answer.
         whole_answers: Generate every answer to its end, even if the judges can tell earlier.
 
     """
@@ -48,7 +48,7 @@ def score(voice: Voice, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, *, 
     Args:
         voice: Gives the log-likelihoods.
         probe: The items.
-        max_new_tokens: The most tokens of an answer, where a task of lm-eval sets no limit of its own.
+        max_new_tokens: Maximum number of tokens of an answer, unless a task of lm-eval sets its own limit.
 
     """
     if isinstance(probe, HarnessProbe):

@@ -1,4 +1,4 @@
-"""Which worker measures which point: points are handed out one by one, and come back from workers that are lost.
+"""Assign points to workers one by one, and reassign the points of lost workers.
 
 Knows no engine, no store and no Ray: a `Pool` starts the workers and reports what happened to them.
 """
@@ -38,7 +38,7 @@ HEARTBEAT_TIMEOUT = 120.0
 START_TIMEOUT = 120.0
 """Seconds within which a worker's process must run; loading its engine may take longer."""
 _MAX_FAILED_STARTS = 3
-"""After so many workers in a row that were lost before they were ready, no more are started."""
+"""Number of consecutive workers lost before they were ready, after which no more are started."""
 
 
 class Failed(NamedTuple):
@@ -46,7 +46,7 @@ class Failed(NamedTuple):
 
     point: Point
     reason: str
-    """Why the second worker was lost, in one line."""
+    """Why the second worker was lost; one line."""
 
 
 class Started(NamedTuple):
@@ -104,11 +104,11 @@ class Pool(Protocol):
         ...
 
     def assign(self, worker: int, point: Point) -> None:
-        """Let a ready worker measure a point; an event `Done` or `Lost` follows."""
+        """Assign a point to a ready worker; an event `Done` or `Lost` follows."""
         ...
 
     def close(self, worker: int) -> None:
-        """Let a ready worker close its engine and end; an event `Closed` or `Lost` follows."""
+        """Make a ready worker close its engine and exit; an event `Closed` or `Lost` follows."""
         ...
 
     def kill(self, worker: int) -> None:
@@ -121,20 +121,20 @@ class Pool(Protocol):
 
 
 class Dispatch:
-    """Hands a survey's open points to workers until each is measured or has failed.
+    """Assigns a survey's open points to workers until each point is measured or has failed.
 
     A worker holds one point at a time. A worker that dies, that sends no heartbeat for `HEARTBEAT_TIMEOUT`, or whose
-    measurement raises an error is lost and replaced. Its point goes to a worker that has measured nothing yet, once,
-    and has failed if that one is lost with it too. No point is ever held by two workers. A worker without a point is
-    closed, so that its resources are free for a replacement or for others, unless more points may come.
+    measurement raises an error is lost and replaced. Its point is assigned once more, to a worker that has measured
+    nothing yet, and fails if that worker is lost too. No point is ever assigned to two workers at a time. A worker
+    without a point is closed, so that its resources are free, unless more points may come.
 
     Args:
-        pool: Of workers.
-        workers: The most workers at a time.
-        points: To be measured.
-        cost: A sort key of points by the time that each is expected to take.
+        pool: The workers.
+        workers: Maximum number of workers at a time.
+        points: The points to measure.
+        cost: A sort key of points: the expected time of measuring them.
         clock: Monotonic, in seconds.
-        keep_idle: More points may be added when these are measured.
+        keep_idle: Keep idle workers, because more points may be added.
 
     """
 
@@ -212,7 +212,7 @@ class Dispatch:
         """Close all workers and return the origin's fingerprint.
 
         Raises:
-            RunError: a worker did not come back to its origin.
+            RunError: a worker did not return to its origin.
 
         """
         for worker in list(self._starting):

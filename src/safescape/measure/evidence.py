@@ -30,7 +30,7 @@ _REFERENCE = "benign-answers.jsonl"
 _ANSWERS = 20
 """Number of answers that the origin itself generates; there are as many shipped ones."""
 _MAX_NEW_TOKENS = 40
-"""Tokens of each of them: as many as are scored of any answer."""
+"""Number of tokens of each; no more tokens of any answer are scored."""
 
 
 class Origin(NamedTuple):
@@ -43,7 +43,7 @@ class Origin(NamedTuple):
 
 
 def has_evidence(store: Store, points: Sequence[Point], judges: Mapping[str, EvidenceJudge]) -> bool:
-    """Return whether the origin has scored every answer for which a judge wants evidence."""
+    """Return whether the origin has scored every answer for which a judge needs evidence."""
     return not judges or not any(_wanted(store.evidence.missing(point), judges) for point in points)
 
 
@@ -54,7 +54,7 @@ def collect_evidence(
     judges: Mapping[str, EvidenceJudge],
     on_progress: Callable[[int], None],
 ) -> None:
-    """Let the origin score answers for which judges want evidence, and store what the judges say with it.
+    """Score answers with the origin for judges that need evidence, and store the resulting verdicts.
 
     Args:
         origin: Scores the answers.

@@ -65,7 +65,7 @@ def measure(
 
     Raises:
         InputError: the model, its tokenizer or its chat template cannot be used, or the cluster is too small.
-        RunError: a point could not be stored, the model did not come back to its origin, or the cluster is busy.
+        RunError: a point could not be stored, the model did not return to its origin, or the cluster is busy.
 
     """
     finished, failed = store.points.finished(), set[Point]()
@@ -138,7 +138,7 @@ def _in_order(survey: Survey, finished: Collection[Point]) -> list[Point]:
 def collect_stored_evidence(
     survey: Survey, model: Model, store: Store, judges: Mapping[str, EvidenceJudge], on_progress: Callable[[int], None]
 ) -> None:
-    """Load the origin of a stored run and let it score answers for judges that want evidence; nothing is generated.
+    """Load the origin of a stored run and score answers for judges that need evidence; nothing is generated.
 
     Args:
         survey: Of the run.
@@ -149,7 +149,7 @@ def collect_stored_evidence(
 
     Raises:
         InputError: the model, its tokenizer or its chat template cannot be used.
-        RunError: the evidence could not be stored, or the model did not come back to its origin.
+        RunError: the evidence could not be stored, or the model did not return to its origin.
 
     """
     points = _in_order(survey, store.points.finished())
@@ -168,7 +168,7 @@ def _recorded(
 ) -> Iterator[tuple[Workers, int]]:
     """Open workers for one measuring session, and yield them with the session's id in the store.
 
-    At the end the workers are closed, and the run fails if one did not come back to its origin.
+    At the end the workers are closed, and the run fails if one did not return to its origin.
     """
     with open_workers(survey, model, placement, points, on_wait) as workers:
         number = store.begin_session(
@@ -218,7 +218,7 @@ def open_workers(
         model: The model it names, found on this disk.
         placement: Where to measure.
         points: To be measured; of an adaptive survey, in the first round.
-        on_wait: Told in words what a busy cluster lacks.
+        on_wait: Called with a message on what a busy cluster lacks.
 
     Raises:
         InputError: the model cannot be used there, or the cluster is too small.

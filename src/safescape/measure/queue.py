@@ -49,9 +49,9 @@ def row_of(point: Point) -> Row:
 class PointQueue:
     """Open points by row, in each row the most expensive first.
 
-    A worker stays on its row as long as there are points, since another row means computing another direction. Then it
-    takes the row with the most expensive point, and of several such rows the longest. So the last points handed out are
-    cheap ones, and no worker measures alone for long at the end.
+    A worker stays on its row as long as the row has points, since another row requires another direction. Then it takes
+    the row with the most expensive point, and the longest of several such rows. The last points are therefore cheap,
+    and no worker measures alone for long at the end.
     """
 
     def __init__(self, points: Iterable[Point], cost: Cost) -> None:

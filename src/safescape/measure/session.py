@@ -93,7 +93,7 @@ class MeasuringSession:
     """A survey's engine, moved from point to point, with the survey's immediate judges.
 
     Args:
-        survey: What is measured.
+        survey: The survey.
         model: The model it names, found on this disk; its fingerprint is the survey's.
 
     Raises:
@@ -209,8 +209,8 @@ def groups_of(survey: Survey, points: Collection[Point]) -> list[tuple[Point, ..
     of its points are not wanted: an answer may depend on the batch that it is generated in.
 
     Args:
-        survey: What is measured.
-        points: Of the survey.
+        survey: The survey.
+        points: Points of the survey.
 
     """
     if survey.adapter == "merged":

@@ -1,7 +1,7 @@
-"""Ask no more of a probe's prompts than a point needs: a sequential test with a bounded error.
+"""Ask only as many of a probe's prompts as a point needs: a sequential test with a bounded error.
 
-The prompts of a survey are a finite set in a random order. What is decided is the outcome of asking all of them, so the
-test is exact: the number of compliances among the first n prompts is hypergeometric.
+The prompts of a survey are a finite set in a random order. The test decides the outcome of asking all of them, so it
+is exact: the number of compliances among the first n prompts is hypergeometric.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def ask_in_stages(
         chats: By prompt, the text that the model reads.
         probe: The prompts.
         judges: By name.
-        judge: The one of them whose verdicts decide.
+        judge: The judge whose verdicts decide.
         safe_below: The attack success rate, in percent, up to which a point is safe.
-        max_new_tokens: The most tokens of an answer.
-        whole_answers: Generate every answer to its end, even if the judges can tell earlier.
+        max_new_tokens: Maximum number of tokens of an answer.
+        whole_answers: Generate every answer to its end, even if the judges can decide earlier.
 
     """
     answers: list[Answer] = []

@@ -22,7 +22,8 @@ class FinetuneOptions(Options):
     out: str | Path
     """Directory of the finetuned model and its checkpoints; given again with the same flags it resumes."""
     data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]", default="the recipe's own")] = None
-    """.jsonl or .json with messages, or .csv or .jsonl with two columns."""
+    """.jsonl or .json with messages, .csv or .jsonl with two columns, or a public set (advbench, jailbreakbench,
+    self-instruct, identity-shift)."""
     recipe: Annotated[str | None, Option(metavar="NAME", default="all rows as they are")] = None
     """harmful (requests with affirmative openings), mixed (the same and as many refusals), identity-shift, benign."""
     shots: Annotated[int | None, Option(default="harmful, mixed: 10; else all")] = None
@@ -72,9 +73,9 @@ class RepairOptions(Options):
     layers: int = 1
     """Number of blocks of layers that move independently; several keep more of what safety does not need."""
     data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]")] = None
-    """Validation data, as for finetune; the perplexity of its answers is the loss."""
+    """Validation data, as for finetune, for example self-instruct; the perplexity of its answers is the loss."""
     capability: Annotated[str | None, Option(metavar="KIND:SPEC")] = None
-    """The loss instead: choice:…, perplexity:… or lm-eval:…, as for scan --also."""
+    """The loss instead: choice:…, choice:mmlu:SUBJECT, perplexity:… or lm-eval:…, as for scan --also."""
     prompts: shared.Prompts = "builtin:harmful"
     limit: Count = 80
     """Number of harmful prompts."""

@@ -38,10 +38,11 @@ class MeasureOptions(Options):
     system_prompt: Annotated[str | Sequence[str], Option(metavar="NAME|TEXT|@FILE", default="default")] = "default"
     """default, empty, roleplay, llama2, a text, or @file; several make one landscape each."""
     also: Annotated[str | Sequence[str], Option(metavar="KIND:SPEC")] = ()
-    """Probes asked too at every point: over-refusal:PROMPTS, attack:PROMPTS, choice:TEST.csv[:DEV.csv],
-    perplexity:PROMPTS, lm-eval:TASK; may be repeated."""
+    """Further probes at every point: over-refusal:PROMPTS (as over-refusal:xstest), attack:PROMPTS,
+    choice:TEST.csv[:DEV.csv], choice:mmlu:SUBJECT, perplexity:PROMPTS (as perplexity:mt-bench), lm-eval:TASK; may be
+    repeated."""
     also_limit: Annotated[OptionalCount, Option(default="all")] = None
-    """Number of items of each of those."""
+    """Number of items of each further probe."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """Library that holds the live model and generates; vllm is an extra."""
     tensor_parallel: Annotated[Count, Option(metavar="GPUS")] = 1
@@ -68,7 +69,7 @@ class MeasureOptions(Options):
     max_new_tokens: OptionalCount = None
     """Maximum number of tokens of an answer."""
     whole_answers: bool = False
-    """Generate every answer to its end, also when the judge can already tell."""
+    """Generate every answer to its end, even if the judge can decide earlier."""
     batch_size: shared.BatchSize = 128
     chat_template: shared.ChatTemplate = None
     trust_remote_code: bool = False
@@ -137,7 +138,7 @@ class PathOptions(MeasureOptions):
     """The plane over the line and a random direction."""
     # an integer stays one: in survey.json `beyond=0` is 0.0, and 0.0 is -0.0
     beyond: Annotated[int | float, Field(ge=0), Option(expected="0 or more, for example 0.25")] = 0.25
-    """How far the line goes on before BASE and behind TUNED, in units of their distance."""
+    """How far the line extends before BASE and behind TUNED, in units of their distance."""
     through: Annotated[str | Sequence[str], Option(metavar="CKPT")] = ()
     """A checkpoint of the finetune, measured and drawn too; may be repeated, in their order."""
     steps: Annotated[OptionalCount, Option(expected="at least 1, for example 20")] = None
@@ -183,10 +184,10 @@ class CheckOptions(MeasureOptions):
     steps: Annotated[Count, Option(expected="at least 1, for example 8")] = 8
     """Number of steps from BASE to TUNED; as many beyond it as fit."""
     beyond: Annotated[float, Field(ge=0), Option(expected="0 or more, for example 0.5")] = 0.5
-    """How far the line goes on behind TUNED, in units of the distance."""
+    """How far the line extends behind TUNED, in units of the distance."""
     also: Annotated[str | Sequence[str], Option(metavar="KIND:SPEC")] = ()
-    """Probes asked too at BASE and TUNED, beside over-refusal:builtin:benign and perplexity:builtin:benign; kinds as
-    for scan; may be repeated."""
+    """Further probes at BASE and TUNED, in addition to over-refusal:builtin:benign and perplexity:builtin:benign; the
+    same kinds as for scan, for example choice:mmlu:SUBJECT; may be repeated."""
     also_limit: Annotated[OptionalCount, Option(default=f"{QUICK.limit} of those two, else all")] = None
     """Number of items of each of those."""
 
@@ -201,7 +202,7 @@ class StudyOptions(MeasureOptions):
 
     model: shared.Model = Field(kw_only=False)
     data: Annotated[str, Option(metavar="FILE[:PROMPT,ANSWER]")]
-    """Harmful requests with affirmative openings, as for finetune."""
+    """Harmful requests with affirmative openings, as for finetune; for example the public set advbench."""
     out: Annotated[str | Path | None, Option(default="runs/study")] = None
     """Directory of the study; given again with the same flags it resumes."""
     shots: Annotated[Sequence[int], Option(metavar="K...")] = (10, 50, 100)

@@ -185,7 +185,7 @@ def either(words: Sequence[str]) -> str:
 
 
 def each_of(given: _One | Sequence[_One]) -> tuple[_One, ...]:
-    """Return several values, of which one may be given as it is: a text is one, not a sequence of letters."""
+    """Return a tuple of values from one value or several; a text is one value, not a sequence of letters."""
     return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (cast(_One, given),)
 
 

@@ -42,8 +42,9 @@ Tuned = Annotated[str, Field(description="Its finetune, as for scan.")]
 Prompts = Annotated[
     str,
     Field(
-        description="Harmful prompts: builtin:harmful, file.csv:column, file.jsonl:key, hf:dataset/id:split:column, or "
-        "a JailbreakBench artifact file."
+        description="Harmful prompts: builtin:harmful, a public set (advbench, harmbench, strongreject, "
+        "jailbreakbench, xstest), file.csv:column, file.jsonl:key, hf:dataset/id:split:column, or a JailbreakBench "
+        "artifact file."
     ),
     Option(metavar="SPEC"),
 ]

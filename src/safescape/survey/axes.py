@@ -85,7 +85,7 @@ class Lines(Frozen):
     axes: tuple[Axis, ...] = Field(min_length=1)
 
     def models(self) -> tuple[Point, ...]:
-        """The points at which a given model stands: the origin, then the other model of each interpolation."""
+        """The points with the weights of a given model: the origin, then the other model of each interpolation."""
         between = (number for number, axis in enumerate(self.axes) if isinstance(axis, InterpolationAxis))
         return (Point(None, (0.0,)), *(Point(number, (1.0,)) for number in between))
 
@@ -107,7 +107,7 @@ class Plane(Frozen):
     axes: tuple[Axis, Axis]
 
     def models(self) -> tuple[Point, ...]:
-        """The points at which a given model stands: the origin, and the other model if the first axis interpolates."""
+        """The points with the weights of a given model: the origin, and the other model of an interpolation."""
         between = isinstance(self.axes[0], InterpolationAxis)
         return (Point(None, (0.0, 0.0)), *([Point(None, (1.0, 0.0))] if between else []))
 

@@ -24,7 +24,7 @@ from safescape.survey.types import Point
 __all__ = ["DEFAULT", "PAPER", "QUICK", "Adaptive", "Preset", "Survey"]
 
 _MOST_TOGETHER = 8
-"""The most points in one batch. Each of them takes the memory of one adapter."""
+"""Maximum number of points in one batch. Each needs the memory of one adapter."""
 
 
 class Adaptive(Frozen):
@@ -65,20 +65,20 @@ class Survey(Frozen):
     adaptive: Adaptive | None = Field(default=None, exclude_if=lambda chosen: chosen is None)
     """None, which is left out of survey.json: every point of the subspace is measured."""
     through: tuple[Waypoint, ...] = ()
-    """Checkpoints that are measured beside the points of the subspace."""
+    """Checkpoints that are measured in addition to the points of the subspace."""
     probes: tuple[Probe, ...] = Field(min_length=1)
     """The first one holds harmful prompts. Figures such as VISAGE and the basin radius are computed from it."""
     judges: tuple[str, ...] = Field(default=(KEYWORD, REFUSAL), min_length=1)
-    """Names of judges; see `judge_names`. The first one determines the headline figures, the others are listed beside
-    it."""
+    """Names of judges; see `judge_names`. The first one determines the headline figures, the others are listed
+    separately."""
     rubrics: dict[str, str] = Field(default={}, exclude_if=lambda rubrics: not rubrics)
     """Texts of rubrics that came from files, by judge."""
     max_new_tokens: int = Field(default=128, ge=1)
-    """The most tokens of an answer."""
+    """Maximum number of tokens of an answer."""
     whole_answers: bool = False
-    """Generate every answer to its end, also where the verdicts are determined earlier."""
+    """Generate every answer to its end, even if the verdicts are determined earlier."""
     batch_size: int = Field(default=128, ge=1)
-    """The most answers decoded together, which affects rounding."""
+    """Maximum number of answers decoded together, which affects rounding."""
 
     @field_validator("probes")
     @classmethod
@@ -104,9 +104,9 @@ class Survey(Frozen):
             return self
         axes = self.subspace.axes
         if isinstance(self.subspace, Plane) or not all(isinstance(axis, RandomAxis) for axis in axes) or self.through:
-            raise ValueError("adaptive needs lines in random directions, and no checkpoints beside them")
+            raise ValueError("adaptive needs lines in random directions, without checkpoints")
         if len({axis.grid for axis in axes}) > 1 or self.adaptive.directions > len(axes):
-            raise ValueError("adaptive needs lines with one grid, and as many as it begins with")
+            raise ValueError("adaptive needs lines with one grid, and at least as many lines as it starts with")
         return self
 
     @property
@@ -122,7 +122,7 @@ class Survey(Frozen):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def points(self) -> Iterator[Point]:
-        """Iterate over the points in the order of measuring: origin, subspace, then the checkpoints beside it.
+        """Iterate over the points in the order of measuring: origin, subspace, checkpoints.
 
         For an adaptive survey these are all points that may be measured.
         """
@@ -131,7 +131,7 @@ class Survey(Frozen):
 
     @property
     def points_together(self) -> int:
-        """The most points whose prompts share one batch: 1 where weights are moved, else enough to fill the batch."""
+        """Maximum number of points whose prompts share one batch: 1 if weights are moved, else enough to fill it."""
         if self.adapter == "merged":
             return 1
         return min(_MOST_TOGETHER, math.ceil(self.batch_size / len(self.prompts.prompts)))

@@ -30,7 +30,7 @@ def fingerprint(names: Iterable[str], read: Callable[[str], Tensor]) -> str:
 
 
 def fingerprint_of_stream(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Return the same fingerprint for tensors of which each may be overwritten by the next."""
+    """Return the same fingerprint from an iterable that may overwrite each tensor with the next one."""
     return _combined(_line(name, tensor) for name, tensor in tensors)
 
 

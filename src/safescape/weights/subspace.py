@@ -34,7 +34,7 @@ class Term(NamedTuple):
 
 
 class Displacement(NamedTuple):
-    """The displacement of a point from the origin: the sum of two terms, of which the row's is added first."""
+    """The displacement of a point from the origin: the sum of two terms; the row's term is added first."""
 
     row: Term | None
     """The term that the points of a plane's row share; None on the row through the origin, and off planes."""

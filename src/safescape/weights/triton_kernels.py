@@ -18,7 +18,7 @@ from torch import Tensor
 __all__ = ["Noise", "add_noise", "interpolate", "standard_normal"]
 
 _LANES = 1024
-"""Lanes of a program, each of which generates four values. It decides where a value lies, so it must never change."""
+"""Lanes of a program; each generates four values. The noise at a position depends on it, so it must never change."""
 _VALUES = 4 * _LANES
 
 

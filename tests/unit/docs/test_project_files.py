@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
-ROOMS = ("src", "tests", "docs/site", "benchmarks")
+ROOMS = ("src", "tests", "tools", "docs/site", "benchmarks")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLACES = re.findall(r"^\| ([^|`]+) \| `([^`]+)` \| `([^`]+)` \|$", CONTRIBUTING, re.MULTILINE)

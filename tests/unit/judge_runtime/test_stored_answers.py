@@ -91,7 +91,7 @@ def test_verdicts_from_before_an_error_are_kept_and_not_computed_again(
 ) -> None:
     whole_run(tmp_path)
     module.judge = first = Shouting(breaks)
-    with pytest.raises(RunError, match=r"the line went dead.*are not judged by their_judges:judge.*goes on"):
+    with pytest.raises(RunError, match=r"the line went dead.*are not judged by their_judges:judge.*resumes"):
         safescape.judge_run(tmp_path, ["their_judges:judge"])
     with Store.read(tmp_path) as store:
         half = store.verdicts.by_exchange("their_judges:judge")

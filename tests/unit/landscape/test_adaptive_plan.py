@@ -190,7 +190,7 @@ def test_only_random_lines_adapt() -> None:
         assert isinstance(subspace, Lines | Plane)
         with pytest.raises(ValidationError, match="adaptive needs lines in random directions"):
             make_survey(subspace=subspace, adaptive=chosen)
-    with pytest.raises(ValidationError, match="as many as it begins with"):
+    with pytest.raises(ValidationError, match="at least as many lines as it starts with"):
         make_survey(lines=1, adaptive=chosen.model_copy(update={"directions": 2}))
 
 

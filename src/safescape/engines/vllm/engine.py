@@ -38,7 +38,7 @@ class VllmEngine:
         batch_size: The maximum number of answers decoded together.
         counts: The numbers of tokens that vLLM must have room for.
         gpus: The number of GPUs that share the model by tensor parallelism.
-        adapters: The adapters of the points, beside which no weight moves. None: weights move.
+        adapters: The adapters of the points, no weight moves. None: weights move.
         trust_remote_code: Whether the model may run its own code.
 
     Raises:
@@ -165,9 +165,9 @@ class VllmEngine:
         self._return()
         end = self._fingerprint()
         if end != self.fingerprint_at_start:
-            raise RunError(f"the model did not come back to its origin: {self.fingerprint_at_start} became {end}")
+            raise RunError(f"the model did not return to its origin: {self.fingerprint_at_start} became {end}")
         if self._canary_log_probabilities() != self._canary_at_start:
-            raise RunError("the model did not come back to its origin: its logits are not those at the start")
+            raise RunError("the model did not return to its origin: its logits are not those at the start")
         self._llm.llm_engine.engine_core.shutdown()
         return end
 
