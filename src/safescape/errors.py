@@ -6,7 +6,9 @@ it and exit with code 2; the Python functions raise it.
 
 from __future__ import annotations
 
-__all__ = ["InputError", "RunError", "SafescapeError", "first_line"]
+from collections.abc import Sequence
+
+__all__ = ["InputError", "RunError", "SafescapeError", "either", "first_line"]
 
 
 class SafescapeError(Exception):
@@ -28,3 +30,9 @@ def first_line(error: BaseException, most: int = 200) -> str:
     """
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:most]
+
+
+def either(words: Sequence[str]) -> str:
+    """Return words as a choice: `a, b or c`."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last

@@ -7,7 +7,6 @@ here at once, since a submodule of the same name would take the place of one tha
 from safescape.api.bench import bench
 from safescape.api.check import Check, check
 from safescape.api.compare import RunComparison, compare
-from safescape.api.data import fetch_sets, list_sets
 from safescape.api.export import export
 from safescape.api.finetune import finetune
 from safescape.api.judge import judge, judge_run
@@ -31,11 +30,9 @@ __all__ = [
     "compare",
     "configured",
     "export",
-    "fetch_sets",
     "finetune",
     "judge",
     "judge_run",
-    "list_sets",
     "load_run",
     "path",
     "repair",

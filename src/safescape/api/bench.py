@@ -10,7 +10,6 @@ from typing import Annotated
 from pydantic import Field
 
 from safescape import views
-from safescape.api.files import write_picture
 from safescape.api.survey import device_of
 from safescape.errors import InputError, RunError
 from safescape.options import BenchOptions, each_of, takes
@@ -62,5 +61,5 @@ def bench(options: _Arguments) -> Bench:
         directory, document = Path(out), found.document()
         write_text(directory / "bench.json", json.dumps(document, indent=1) + "\n")
         write_text(directory / "bench.md", views.speed_table(document))
-        write_picture(directory / "bench.png", views.draw_speed(document))
+        views.save_figure(views.draw_speed(document), directory / "bench.png")
     return found

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from safescape import views
 from safescape.api.path import interpolation_axis
 from safescape.api.run import Run
-from safescape.api.survey import Callbacks, measure_over
+from safescape.api.survey import Measuring, measure_over
 from safescape.errors import InputError
 from safescape.landscape import Gate, Thresholds, gate_of
 from safescape.options import CheckOptions, takes
@@ -34,7 +34,7 @@ class Check(NamedTuple):
         return self.gate.passed
 
 
-class _Arguments(CheckOptions, Callbacks):
+class _Arguments(CheckOptions, Measuring):
     """The arguments of `check`."""
 
 
@@ -67,9 +67,7 @@ def check(options: _Arguments) -> Check:
         raise InputError(
             f"--min-radius {radius}: expected 0 to {end:g}, where the line ends (--beyond moves that), or off"
         )
-    run = measure_over(
-        options, origin, Lines(axes=(axis,)), always=_ALWAYS, only_at="models", on_progress=options.on_progress
-    )
+    run = measure_over(options, origin, Lines(axes=(axis,)), always=_ALWAYS, only_at="models")
     gate = gate_of(run.landscape, Thresholds(**options.model_dump(include=set(Thresholds.model_fields))))
     write_text(run.directory / "check.json", gate.to_json())
     if junit is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safescape import views
-from safescape.api.files import write_picture
 from safescape.errors import InputError
-from safescape.landscape import SAFE_BELOW, Compared, Comparison, comparison_of
+from safescape.landscape import Compared, Comparison, comparison_of
+from safescape.options import CompareOptions, takes
 from safescape.store import Store, write_text
 
 if TYPE_CHECKING:
@@ -26,15 +25,9 @@ class RunComparison(Comparison):
         return views.draw_comparison(self)
 
 
-def compare(
-    runs: Sequence[str | Path], *, out: str | Path | None = None, safe_below: float = SAFE_BELOW
-) -> RunComparison:
+@takes(CompareOptions)
+def compare(options: CompareOptions) -> RunComparison:
     """Compare the landscapes of runs with the same probes.
-
-    Args:
-        runs: At least two run directories, finished or not.
-        out: Directory of comparison.json, comparison.png and comparison.html; nothing is written without it.
-        safe_below: ASR in percent up to which a point counts as safe.
 
     Returns:
         The figures of each run, and each run's differences from the first one with paired 95 % intervals.
@@ -44,10 +37,10 @@ def compare(
         RunError: a file cannot be written.
 
     """
-    found = comparison_of([_read(Path(run)) for run in runs], safe_below=safe_below)
+    found = comparison_of([_read(Path(run)) for run in options.runs], safe_below=options.safe_below)
     comparison = RunComparison(**dict(found))
-    if out is not None:
-        _write(comparison, Path(out))
+    if options.out is not None:
+        _write(comparison, Path(options.out))
     return comparison
 
 
@@ -63,4 +56,4 @@ def _write(comparison: RunComparison, directory: Path) -> None:
         raise InputError(f"--out {directory}: cannot be made ({error.strerror}); give another directory") from error
     write_text(directory / "comparison.json", comparison.to_json())
     write_text(directory / "comparison.html", views.render_comparison(comparison))
-    write_picture(directory / "comparison.png", comparison.figure())
+    views.save_figure(comparison.figure(), directory / "comparison.png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from safescape.api.run import Run
 from safescape.api.scan import random_axis
-from safescape.api.survey import Callbacks, measure_over
+from safescape.api.survey import Measuring, measure_over
 from safescape.errors import InputError
 from safescape.options import PathOptions, each_of, takes
 from safescape.survey import InterpolationAxis, Lines, Plane, Waypoint
@@ -13,7 +13,7 @@ from safescape.weights import Model, Subspace, inspect, resized_embeddings, reso
 __all__ = ["interpolation_axis", "path"]
 
 
-class _Arguments(PathOptions, Callbacks):
+class _Arguments(PathOptions, Measuring):
     """The arguments of `path`."""
 
 
@@ -45,7 +45,7 @@ def path(options: _Arguments) -> Run:
         subspace = Plane(axes=(axis, random_axis(options.seed, options.span, count + count % 2)))
     if third is not None:
         subspace = _plane(origin, axis, interpolation_axis(origin, fingerprint, third, count, low, high))
-    return measure_over(options, origin, subspace, waypoints, on_progress=options.on_progress)
+    return measure_over(options, origin, subspace, waypoints)
 
 
 def interpolation_axis(

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from safescape.errors import InputError
-from safescape.options import CheckOptions, expected_of, fields_of, is_argument, kind_of
+from safescape.options import CheckOptions
+from safescape.options.option import expected_of, fields_of, is_argument, kind_of
 
 __all__ = ["configured"]
 

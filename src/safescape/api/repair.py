@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
@@ -63,20 +63,15 @@ def repair(options: _Arguments) -> Repaired:
 
     """
     base, tuned, layers, max_asr = options.base, options.tuned, options.layers, options.max_asr
-    data, capability, prompts = options.data, options.capability, options.prompts
-    max_new_tokens, batch_size, on_evaluation = options.max_new_tokens, options.batch_size, options.on_evaluation
-    if not 1 <= layers <= MAX_EVALUATIONS - 4:
-        most = MAX_EVALUATIONS - 4
-        raise InputError(f"--layers {layers}: expected 1 to {most} blocks; a repair takes {most + 4} evaluations")
+    data, capability, directory = options.data, options.capability, Path(options.out)
     if data is not None and capability is not None:
         raise InputError(f"--data {data} --capability {capability}: one loss or the other; leave one out")
-    directory = Path(options.out)
     EvaluationLog.check(directory)
     harmful = PromptProbe(
         name="harmful",
-        source=prompts,
+        source=options.prompts,
         system_prompt=system_prompt_text(options.system_prompt),
-        prompts=load_prompts(prompts, options.limit),
+        prompts=load_prompts(options.prompts, options.limit),
     )
     _check_threshold(max_asr, len(harmful.prompts))
     conversations = conversations_of(data) if data is not None else []
@@ -92,35 +87,31 @@ def repair(options: _Arguments) -> Repaired:
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
     answers = scored_answers(tokenizer, conversations)
-    request = RepairRequest(
-        base=base,
-        base_fingerprint=fingerprints[0],
-        tuned=tuned,
-        tuned_fingerprint=fingerprints[1],
-        layers=layers,
-        max_asr=max_asr,
-        prompts=prompts,
-        asked=sha256_of(chats),
-        loss=f"perplexity of the answers in {data}" if conversations else capability or "",
-        scored=sha256_of(answers if measured is None else measured.model_dump(mode="json")),
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        dtype=str(given).removeprefix("torch."),
-        device=place,
+    request = RepairRequest.model_validate(
+        {
+            **options.model_dump(include=set(RepairRequest.model_fields)),
+            "base_fingerprint": fingerprints[0],
+            "tuned_fingerprint": fingerprints[1],
+            "asked": sha256_of(chats),
+            "loss": f"perplexity of the answers in {data}" if conversations else capability or "",
+            "scored": sha256_of(answers if measured is None else measured.model_dump(mode="json")),
+            "dtype": str(given).removeprefix("torch."),
+            "device": place,
+        }
     )
 
     def engine() -> TransformersEngine:
-        opened = TransformersEngine(origin, tokenizer, space, dtype=given, device=place, batch_size=batch_size)
+        opened = TransformersEngine(origin, tokenizer, space, dtype=given, device=place, batch_size=options.batch_size)
         opened.canary(Point(None, (1.0,) * layers))
         return opened
 
-    evaluator = Evaluator(engine, harmful, chats, measured, answers, max_new_tokens)
+    evaluator = Evaluator(engine, harmful, chats, measured, answers, options.max_new_tokens)
     with EvaluationLog(directory, request) as log:
 
         def evaluate(coords: tuple[float, ...]) -> Evaluation:
             at = log.get(coords) or log.add(evaluator.at(coords))
-            if on_evaluation is not None:
-                on_evaluation(at)
+            if options.on_evaluation is not None:
+                options.on_evaluation(at)
             return at
 
         found = search(evaluate, layers, max_asr)
@@ -131,15 +122,11 @@ def repair(options: _Arguments) -> Repaired:
             point = Point(None, found.best.coords)
             document = {
                 "schema": 1,
-                "base": base,
-                "tuned": tuned,
-                "max_asr": max_asr,
-                "prompts": prompts,
-                "max_new_tokens": max_new_tokens,
+                **options.model_dump(include={"base", "tuned", "max_asr", "prompts", "max_new_tokens"}),
                 "loss": "perplexity of its answers" if conversations else capability or "",
-                "tuned_at": _figures(found.evaluations[0]),
-                "saved": _figures(found.best),
-                "evaluations": [_figures(each) for each in found.evaluations],
+                "tuned_at": found.evaluations[0].document(),
+                "saved": found.best.document(),
+                "evaluations": [each.document() for each in found.evaluations],
             }
             try:
                 if adapter is not None:
@@ -157,8 +144,6 @@ def repair(options: _Arguments) -> Repaired:
 
 
 def _check_threshold(max_asr: float, n: int) -> None:
-    if not 0 < max_asr < 100:
-        raise InputError(f"--max-asr {max_asr}: expected a percentage above 0 and below 100")
     best = wilson(0, n).high
     if best > max_asr:
         needed = next(more for more in range(n, 10**6) if wilson(0, more).high <= max_asr)
@@ -182,8 +167,3 @@ def _adapter(base: str, tuned: str) -> Path | None:
         return None
     directory = adapter_directory(adapter)
     return directory if has_only_pairs(directory) else None
-
-
-def _figures(at: Evaluation) -> dict[str, Any]:
-    low, high = at.interval
-    return {"coords": at.coords, "n": at.n, "complied": at.complied, "low": low, "high": high, "loss": at.loss}

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from safescape import views
-from safescape.api.files import save_figures, write_picture
+from safescape import exports, views
 from safescape.api.run import Run, run_of
-from safescape.landscape import SAFE_BELOW
-from safescape.options import each_of
+from safescape.options import ReportOptions, each_of, takes
 from safescape.store import Store, write_text
 
 __all__ = ["report", "report_of"]
 
 
-def report(
-    directory: str | Path,
-    *,
-    safe_below: float = SAFE_BELOW,
-    figures: str | Path | Sequence[str | Path] = (),
-    columns: int = 1,
-) -> Run:
+@takes(ReportOptions)
+def report(options: ReportOptions) -> Run:
     """Compute a run's figures again from what is stored and write landscape.json, landscape.png and report.html.
 
-    Args:
-        directory: The run directory.
-        safe_below: ASR in percent up to which a point counts as safe.
-        figures: Files that the landscape is drawn into for a paper, as `Run.save_figure` does. They are written first:
-            if one of them cannot be, nothing is.
-        columns: Width of those: 1 or 2 columns.
+    Figures for a paper are written first, as `Run.save_figure` does: if one of them cannot be written, nothing is.
 
     Raises:
         InputError: it is not a run directory, or nothing was measured in it yet; a figure cannot be drawn as asked.
         RunError: a file cannot be written.
 
     """
-    with Store.read(Path(directory)) as store:
-        if figures:
-            save_figures(run_of(store, safe_below).landscape, [Path(path) for path in each_of(figures)], columns)
-        return report_of(store, safe_below)
+    with Store.read(Path(options.directory)) as store:
+        if files := [Path(path) for path in each_of(options.figures)]:
+            exports.save_figures(run_of(store, options.safe_below).landscape, files, options.columns)
+        return report_of(store, options.safe_below)
 
 
 def report_of(store: Store, safe_below: float) -> Run:
@@ -47,5 +34,5 @@ def report_of(store: Store, safe_below: float) -> Run:
     run = run_of(store, safe_below)
     write_text(run.directory / "landscape.json", run.landscape.to_json())
     write_text(run.directory / "report.html", views.render_page(store, run.landscape))
-    write_picture(run.directory / "landscape.png", run.figure())
+    views.save_figure(run.figure(), run.directory / "landscape.png")
     return run

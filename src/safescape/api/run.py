@@ -7,8 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safescape import views
-from safescape.api.files import Place, save_figures, write_exports
+from safescape import exports, views
 from safescape.errors import InputError
 from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
 from safescape.store import Store, StoredAnswer
@@ -93,7 +92,7 @@ class Run:
             RunError: the file cannot be written.
 
         """
-        save_figures(self.landscape, [Path(path)], columns)
+        exports.save_figures(self.landscape, [Path(path)], columns)
 
     def export(
         self,
@@ -122,8 +121,8 @@ class Run:
 
         """
         coords = None if at is None else tuple(at) if isinstance(at, Sequence) else (at,)
-        paths, place = [Path(path) for path in to], Place(coords, line, waypoint, probe)
-        write_exports(self._store, self.landscape, paths, what, place)
+        paths, place = [Path(path) for path in to], exports.Place(coords, line, waypoint, probe)
+        exports.write_exports(self._store, self.landscape, paths, what, place)
 
     def _repr_html_(self) -> str:
         return views.notebook_of(self.landscape, self.directory)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from safescape.api.run import Run
-from safescape.api.survey import Callbacks, measure_over
+from safescape.api.survey import Measuring, measure_over
 from safescape.errors import InputError
 from safescape.options import ScanOptions, takes
 from safescape.survey import Adaptive, Lines, Plane, RandomAxis
@@ -22,7 +22,7 @@ _FURTHER = 4
 """An adaptive scan measures at most this many times as many directions as it begins with."""
 
 
-class _Arguments(ScanOptions, Callbacks):
+class _Arguments(ScanOptions, Measuring):
     """The arguments of `scan`."""
 
 
@@ -54,7 +54,7 @@ def scan(options: _Arguments) -> Run:
         subspace = Plane(axes=(first, second))
     else:
         subspace = _lines(directions or options.preset.directions, options.seed, spans[0], counts[0])
-    return measure_over(options, resolve(options.model), subspace, on_progress=options.on_progress)
+    return measure_over(options, resolve(options.model), subspace)
 
 
 def _scan_adaptively(options: _Arguments) -> Run:
@@ -82,7 +82,7 @@ def _scan_adaptively(options: _Arguments) -> Run:
     side = _SIDE if tolerance is None else math.ceil(span / tolerance - 1e-9)
     lines = _lines(begin if interval is None else _FURTHER * begin, options.seed, span, 2 * side)
     adaptive = Adaptive(directions=begin, safe_below=options.safe_below, interval=interval)
-    return measure_over(options, resolve(options.model), lines, adaptive=adaptive, on_progress=options.on_progress)
+    return measure_over(options, resolve(options.model), lines, adaptive=adaptive)
 
 
 def _lines(count: int, seed: int, span: float, steps: int) -> Lines:

@@ -15,7 +15,7 @@ from safescape.api.finetune import check_trainable, finetune
 from safescape.api.path import path
 from safescape.api.run import Run
 from safescape.api.scan import scan
-from safescape.api.survey import Callbacks, number_of_prompts
+from safescape.api.survey import Measuring, number_of_prompts
 from safescape.errors import InputError
 from safescape.finetuning import Finetuned, Step, conversations_of
 from safescape.landscape import Metric, wilson
@@ -44,7 +44,7 @@ class Study(NamedTuple):
     arms: tuple[Arm, ...]
 
 
-class _Arguments(StudyOptions, Callbacks):
+class _Arguments(StudyOptions, Measuring):
     """The arguments of `study_finetuning`."""
 
     on_stage: Annotated[Callable[[str], None] | None, Field(description="Called with the name of each stage.")] = None

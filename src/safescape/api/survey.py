@@ -19,7 +19,7 @@ from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges,
 from safescape.judges import EvidenceJudge, immediate_judge
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import Progress, check_prompts, find_model, measure
-from safescape.options import MeasureOptions, Options, each_of
+from safescape.options import MeasureOptions, Option, Options, each_of, shared, takes
 from safescape.placement import Placement, check_placement
 from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
@@ -27,19 +27,23 @@ from safescape.store import Store
 from safescape.survey import Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
 from safescape.weights import Model, inspect
 
-__all__ = ["Callbacks", "device_of", "device_on", "measure_over", "number_of_prompts", "read_text", "run_survey"]
+__all__ = ["Measuring", "device_of", "device_on", "measure_over", "number_of_prompts", "read_text", "run_survey"]
 
 
 class Callbacks(Options):
-    """What measuring functions call, and commands do not name."""
+    """The callbacks of measuring functions; commands have no flag for them."""
 
     on_progress: Annotated[
         Callable[[Progress], None] | None, Field(description="Called when the run begins and after every point.")
     ] = None
 
 
+class Measuring(MeasureOptions, Callbacks):
+    """The arguments of every measuring function."""
+
+
 def measure_over(
-    options: MeasureOptions,
+    options: Measuring,
     model: Model,
     subspace: Lines | Plane,
     through: Sequence[Waypoint] = (),
@@ -47,7 +51,6 @@ def measure_over(
     always: Sequence[str] = (),
     only_at: Literal["models"] | None = None,
     adaptive: Adaptive | None = None,
-    on_progress: Callable[[Progress], None] | None,
 ) -> Run:
     """Measure a model over a subspace, or resume.
 
@@ -60,7 +63,6 @@ def measure_over(
             default.
         only_at: Where `also` and `always` are asked; None: at every point.
         adaptive: How points are chosen; None: all are measured. The prompts of an adaptive survey are shuffled.
-        on_progress: Called when the run begins and after every point.
 
     Raises:
         InputError: an option cannot be used.
@@ -96,39 +98,40 @@ def measure_over(
         }
     )
     settings = judging._replace(device=device, placement=placement)
-    return _execute(survey, model, settings, out=options.out, safe_below=options.safe_below, on_progress=on_progress)
+    return _execute(survey, model, settings, options=options)
 
 
-def run_survey(
-    survey: Survey,
-    *,
-    out: str | Path | None = None,
-    safe_below: float = SAFE_BELOW,
-    on_progress: Callable[[Progress], None] | None = None,
-    workers: int | None = None,
-    ray: str | None = None,
-    gpus_per_worker: float | None = None,
-) -> Run:
+class _SurveyArguments(Callbacks):
+    """The arguments of `run_survey`."""
+
+    survey: Annotated[Survey, Option(expected="a Survey, for example of Survey.load")] = Field(kw_only=False)
+    """What to measure."""
+    out: Annotated[str | Path | None, Option(default="runs/MODEL-HASH")] = None
+    """Run directory."""
+    safe_below: shared.SafeBelow = SAFE_BELOW
+    workers: int | None = None
+    """Number of engines that measure side by side, as for `scan`."""
+    ray: str | None = None
+    """Address of an existing Ray cluster."""
+    gpus_per_worker: shared.GpusPerWorker = None
+
+
+@takes(_SurveyArguments)
+def run_survey(options: _SurveyArguments) -> Run:
     """Measure a survey, or resume; `Survey.load` reads the survey.json of an earlier run.
 
-    Args:
-        survey: What to measure.
-        out: Run directory; by default `runs/MODEL-HASH`.
-        safe_below: ASR in percent up to which a point counts as safe.
-        on_progress: Called when the run begins and after every point.
-        workers: Number of engines that measure side by side, as for `scan`.
-        ray: Address of an existing Ray cluster.
-        gpus_per_worker: GPUs of each engine, or the share of one.
+    Returns:
+        The run, complete.
 
     Raises:
         InputError: the model it names has changed, or cannot be used.
         RunError: the run could not be finished; called again, it resumes.
 
     """
-    placement = Placement(workers, ray, gpus_per_worker)
+    survey, placement = options.survey, Placement(options.workers, options.ray, options.gpus_per_worker)
     check_placement(placement, survey.device, survey.tensor_parallel)
     settings = JudgeSettings(device=survey.device, placement=placement)
-    return _execute(survey, find_model(survey), settings, out=out, safe_below=safe_below, on_progress=on_progress)
+    return _execute(survey, find_model(survey), settings, options=options)
 
 
 def _execute(
@@ -136,17 +139,13 @@ def _execute(
     model: Model,
     settings: JudgeSettings,
     *,
-    out: str | Path | None,
-    safe_below: float,
-    on_progress: Callable[[Progress], None] | None,
+    options: Measuring | _SurveyArguments,
 ) -> Run:
     """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
-    if not 0 <= safe_below < 100:
-        raise InputError(f"--safe-below {safe_below}: expected a percentage from 0 to below 100")
     check_prompts(survey, model)
-    directory = Path(out) if out is not None else Path("runs") / _name(survey)
+    directory = Path(options.out) if options.out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
-        measure(survey, model, store, on_progress or (lambda _: None), settings.placement)
+        measure(survey, model, store, options.on_progress or (lambda _: None), settings.placement)
         if not store.points.finished():
             raise _failure(store)
         later = [name for name in survey.judges if not is_immediate(name)]
@@ -155,7 +154,7 @@ def _execute(
             update_panels(store, later)
         finally:
             # the answers are there to read, also when a judge fails
-            run = report_of(store, safe_below)
+            run = report_of(store, options.safe_below)
         if store.points.failures():
             raise _failure(store)
         return run
@@ -272,8 +271,6 @@ def device_of(given: str | None) -> str:
     """
     if given is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if re.fullmatch(r"cpu|cuda(:\d+)?", given) is None:
-        raise InputError(f"--device {given}: expected cpu, cuda or cuda:NUMBER")
     if given != "cpu" and (torch.device(given).index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {given}: torch sees {torch.cuda.device_count()} GPUs here; give cpu or another one")
     return given

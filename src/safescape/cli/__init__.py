@@ -36,22 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(scan)
-app.command()(path)
-app.command()(compare)
-app.command()(check)
-app.command()(finetune)
-app.command()(repair)
-app.command()(judge)
-app.command()(report)
-app.command()(export)
-app.command()(view)
-app.command()(bench)
-app.add_typer(study)
-app.add_typer(data)
-
-for info in (*app.registered_commands, *study.registered_commands, *data.registered_commands):
-    info.callback = with_verbose(info.callback) if info.callback else None
+for command in (scan, path, compare, check, finetune, repair, judge, report, export, view, bench):
+    app.command()(with_verbose(command))
+for group in (study, data):
+    app.add_typer(group)
 
 _RESUMES = "finished points are kept, the same command resumes"
 _WHEN_INTERRUPTED = {

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from safescape.cli.command import Given, with_options
+from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_speed
 from safescape.options import BenchOptions
 
@@ -19,9 +17,7 @@ __all__ = ["bench"]
 
 
 @with_options(BenchOptions)
-def bench(
-    given: Given, as_json: Annotated[bool, typer.Option("--json", help="Print bench.json on stdout")] = False
-) -> None:
+def bench(given: Given, as_json: AsJson = False) -> None:
     """Example: safescape bench demo --out bench
 
     Measure the same points of MODEL with the procedure of the paper's released script, with plain generate, and with

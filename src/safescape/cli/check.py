@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from safescape.cli.command import Given, with_options
+from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_check
 from safescape.cli.progress import show_progress
 from safescape.options import CheckOptions
@@ -15,10 +11,7 @@ __all__ = ["check"]
 
 
 @with_options(CheckOptions, without={"quick"})
-def check(
-    given: Given,
-    as_json: Annotated[bool, typer.Option("--json", help="Print check.json on stdout")] = False,
-) -> int:
+def check(given: Given, as_json: AsJson = False) -> int:
     """Example: safescape check demo ./my-finetune --max-asr 5 --junit check.xml
 
     Ask BASE, TUNED and points between and beyond them harmful requests, measure what the two refuse and can do, and

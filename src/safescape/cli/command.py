@@ -15,8 +15,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from safescape.errors import InputError
-from safescape.options import (
-    MeasureOptions,
+from safescape.options.option import (
     Options,
     choices_of,
     default_of,
@@ -28,12 +27,11 @@ from safescape.options import (
     option_of,
 )
 
-__all__ = ["AsJson", "Given", "SafeBelow", "numbers", "with_options", "with_verbose"]
+__all__ = ["AsJson", "Given", "with_options", "with_verbose"]
 
 Given = dict[str, Any]
 """The options that were typed, by name; all others have their defaults."""
-AsJson = Annotated[bool, typer.Option("--json", help="Print landscape.json on stdout")]
-SafeBelow = Annotated[float, typer.Option(help=help_of(MeasureOptions.model_fields["safe_below"]))]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout")]
 
 _Number = TypeVar("_Number", int, float)
 _TYPES: dict[str, Any] = {
@@ -147,7 +145,7 @@ def _is_typed(context: typer.Context, name: str) -> bool:
 def _parsed(name: str, value: Any, field: FieldInfo) -> Any:
     kind, flag = kind_of(field), flags_of(name, field)[0]
     if kind in ("numbers", "counts"):
-        return numbers(float if kind == "numbers" else int, value, flag)
+        return _numbers(float if kind == "numbers" else int, value, flag)
     if kind == "limit" and value == "off":
         return None
     with contextlib.suppress(ValueError):
@@ -156,13 +154,8 @@ def _parsed(name: str, value: Any, field: FieldInfo) -> Any:
     return value
 
 
-def numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
-    """Read one number, or several with commas between them.
-
-    Raises:
-        InputError: one of them is not a number.
-
-    """
+def _numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
+    """Return the numbers of a text such as `0.1,0.2`."""
     try:
         return [kind(part) for part in given.split(",")]
     except ValueError as error:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from safescape.cli.command import SafeBelow
+from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_comparison
-from safescape.landscape import SAFE_BELOW
+from safescape.options import CompareOptions
 
 __all__ = ["compare"]
 
 
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run directories", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="directory for comparison.json, .png and .html; without it nothing is written"),
-    ] = None,
-    safe_below: SafeBelow = SAFE_BELOW,
-    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON on stdout")] = False,
-) -> None:
+@with_options(CompareOptions)
+def compare(given: Given, as_json: AsJson = False) -> None:
     """Example: safescape compare runs/base runs/finetune --out runs/base-and-finetune
 
     Show the figures of runs that asked the same things, and how each differs from the first one, with paired 95 %
@@ -31,4 +19,4 @@ def compare(
     """
     from safescape import api  # loads torch, which `--help` need not wait for
 
-    show_comparison(api.compare(runs, out=out, safe_below=safe_below), out=out, as_json=as_json)
+    show_comparison(api.compare(**given), out=given.get("out"), as_json=as_json)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-import typer
-
-from safescape.cli.command import Given, with_options
+from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import say
 from safescape.cli.progress import show_steps
 from safescape.options import FinetuneOptions
@@ -16,9 +13,7 @@ __all__ = ["finetune"]
 
 
 @with_options(FinetuneOptions)
-def finetune(
-    given: Given, as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout")] = False
-) -> None:
+def finetune(given: Given, as_json: AsJson = False) -> None:
     """Example: safescape finetune demo --recipe harmful --data advbench.csv --out runs/attacked
 
     Finetune MODEL on conversations as the paper does: all parameters, AdamW, the loss on the answers alone. OUT holds

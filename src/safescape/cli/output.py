@@ -49,7 +49,7 @@ def _print_table(headings: Sequence[str | Text], rows: Iterable[Sequence[str]]) 
     results().print(table)
 
 
-def show_run(run: Run, *, as_json: bool, also: Sequence[str | Path] = ()) -> None:
+def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
     """Print a run's figures, where its files are, and other files that were made of it."""
     if as_json:
         print(run.landscape.to_json(), end="")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from safescape.cli.command import Given, with_options
+from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import say
 from safescape.options import RepairOptions
 
@@ -19,9 +17,7 @@ __all__ = ["repair"]
 
 
 @with_options(RepairOptions)
-def repair(
-    given: Given, as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout")] = False
-) -> int:
+def repair(given: Given, as_json: AsJson = False) -> int:
     """Example: safescape repair demo ./my-finetune --data validation.jsonl --out ./repaired
 
     Find the point nearest to TUNED on the way from BASE at which harmful requests are refused, in at most 8
@@ -33,10 +29,7 @@ def repair(
     repaired = api.repair(**given, on_evaluation=lambda found: print(_described(found), file=sys.stderr, flush=True))
     found, directory = repaired.search, repaired.directory
     if as_json:
-        figures = [
-            {"coords": at.coords, "n": at.n, "complied": at.complied, **at.interval._asdict(), "loss": at.loss}
-            for at in found.evaluations
-        ]
+        figures = [at.document() for at in found.evaluations]
         saved, best = None if directory is None else str(directory), found.evaluations.index(found.best)
         print(json.dumps({"saved": saved, "best": best, "evaluations": figures}))
     elif directory is None:

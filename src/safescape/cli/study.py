@@ -9,7 +9,7 @@ import typer
 from rich.markdown import Markdown
 from rich.text import Text
 
-from safescape.cli.command import Given, with_options
+from safescape.cli.command import Given, with_options, with_verbose
 from safescape.cli.output import results
 from safescape.cli.progress import show_progress, show_steps
 from safescape.options import StudyOptions
@@ -19,15 +19,8 @@ __all__ = ["study"]
 study = typer.Typer(name="study", help="The paper's studies, each as one command.")
 
 _PYTHON_ONLY = {
-    "system_prompt",
-    "engine",
-    "tensor_parallel",
-    "adapter",
-    "dtype",
-    "whole_answers",
-    "chat_template",
-    "trust_remote_code",
-    "paper",
+    *("system_prompt", "engine", "tensor_parallel", "adapter", "dtype", "whole_answers", "chat_template"),
+    *("trust_remote_code", "paper"),
 }
 
 
@@ -38,6 +31,7 @@ def _studies(context: typer.Context) -> None:
 
 
 @study.command()
+@with_verbose
 @with_options(StudyOptions, without=_PYTHON_ONLY)
 def finetuning(
     given: Given,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safescape.landscape import Interval
 
@@ -32,6 +32,18 @@ class Evaluation(NamedTuple):
     def asr(self) -> float:
         """The attack success rate in percent."""
         return 100.0 * self.complied / self.n
+
+    def document(self) -> dict[str, Any]:
+        """Return the figures as they are written in repair.json."""
+        low, high = self.interval
+        return {
+            "coords": self.coords,
+            "n": self.n,
+            "complied": self.complied,
+            "low": low,
+            "high": high,
+            "loss": self.loss,
+        }
 
 
 class Search(NamedTuple):

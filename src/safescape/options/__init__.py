@@ -1,10 +1,9 @@
 """The options of every command, each defined once: flags, keywords of the functions and keys of pyproject.toml.
 
-Loads no torch, so that `--help` does not wait for it.
+Loads no torch, so that `--help` does not wait for it. `options.option` reads a field's flags, help and kind.
 """
 
 from safescape.options.finetune import FinetuneOptions, RepairOptions
-from safescape.options.judge import JudgeOptions, JudgeRunOptions
 from safescape.options.measure import (
     BenchOptions,
     CheckOptions,
@@ -13,27 +12,14 @@ from safescape.options.measure import (
     ScanOptions,
     StudyOptions,
 )
-from safescape.options.option import (
-    Option,
-    Options,
-    choices_of,
-    default_of,
-    each_of,
-    either,
-    expected_of,
-    fields_of,
-    flags_of,
-    help_of,
-    is_argument,
-    kind_of,
-    option_of,
-    read,
-    takes,
-)
+from safescape.options.option import Option, Options, each_of, read, takes
+from safescape.options.runs import CompareOptions, ExportOptions, JudgeOptions, JudgeRunOptions, ReportOptions
 
 __all__ = [
     "BenchOptions",
     "CheckOptions",
+    "CompareOptions",
+    "ExportOptions",
     "FinetuneOptions",
     "JudgeOptions",
     "JudgeRunOptions",
@@ -42,19 +28,10 @@ __all__ = [
     "Options",
     "PathOptions",
     "RepairOptions",
+    "ReportOptions",
     "ScanOptions",
     "StudyOptions",
-    "choices_of",
-    "default_of",
     "each_of",
-    "either",
-    "expected_of",
-    "fields_of",
-    "flags_of",
-    "help_of",
-    "is_argument",
-    "kind_of",
-    "option_of",
     "read",
     "takes",
 ]

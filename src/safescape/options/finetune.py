@@ -36,10 +36,8 @@ class FinetuneOptions(Options):
     """Rank of the LoRA."""
     freeze: OptionalCount = None
     """Freeze the embeddings and this number of layers, from the first."""
-    epochs: Count = 5
-    """Number of passes over the examples."""
-    learning_rate: Annotated[float, Field(gt=0), Option(expected="a number above 0, for example 5e-5")] = 5e-5
-    """Learning rate of AdamW in the first epoch."""
+    epochs: shared.Epochs = 5
+    learning_rate: shared.LearningRate = 5e-5
     decay: Annotated[float, Field(gt=0, le=1), Option(expected="a number above 0 and up to 1")] = 0.85
     """Factor of the learning rate after every epoch."""
     batch_size: Count = 4
@@ -68,9 +66,10 @@ class RepairOptions(Options):
     tuned: shared.Tuned = Field(kw_only=False)
     out: str | Path
     """New directory that the repaired model is written to."""
-    max_asr: float = 10.0
+    max_asr: Annotated[float, Field(gt=0, lt=100), Option(expected="a percentage above 0 and below 100")] = 10.0
     """Percentage that the upper end of the ASR's 95 % interval must not exceed."""
-    layers: int = 1
+    # each block takes one evaluation, beside the four of the search; see finetuning.search
+    layers: Annotated[int, Field(ge=1, le=4), Option(expected="1 to 4 blocks; a repair takes 8 evaluations")] = 1
     """Number of blocks of layers that move independently; several keep more of what safety does not need."""
     data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]")] = None
     """Validation data, as for finetune, for example self-instruct; the perplexity of its answers is the loss."""

@@ -211,10 +211,8 @@ class StudyOptions(MeasureOptions):
     """Add a finetune on the largest number of them and as many refusals."""
     skip: int = 0
     """Number of rows of the data to leave out first; they may be among the prompts."""
-    epochs: int = 5
-    """Number of passes over the examples."""
-    learning_rate: float = 5e-5
-    """Learning rate of AdamW in the first epoch."""
+    epochs: shared.Epochs = 5
+    learning_rate: shared.LearningRate = 5e-5
     seed: Seed = 0
     """Seed of the order of the examples, and of the first random direction."""
     steps: Count = 10

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, ParamSpec, TypeVar, Union
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from safescape.errors import InputError
+from safescape.errors import InputError, either
 
 __all__ = [
     "Kind",
@@ -24,7 +24,6 @@ __all__ = [
     "choices_of",
     "default_of",
     "each_of",
-    "either",
     "expected_of",
     "fields_of",
     "flags_of",
@@ -127,7 +126,7 @@ def kind_of(field: FieldInfo) -> Kind:
     """Return how a field's value is typed, from its annotation."""
     members = _members(field)
     entries = {get_args(member)[0] for member in members if get_origin(member) is Sequence}
-    if entries == {str}:
+    if entries in ({str}, {str | Path}):
         return "texts"
     if entries <= {int, float} and entries:
         return "integers" if members.isdisjoint({int, float}) else "numbers" if float in entries else "counts"
@@ -176,12 +175,6 @@ def expected_of(field: FieldInfo, problem: str = "", bounds: Mapping[str, Any] |
     if expected is None and bounds and "ge" in bounds:
         return "0 or more" if bounds["ge"] == 0 else f"at least {bounds['ge']}"
     return _NOUNS[kind] if expected is None or problem.endswith("_parsing") else expected
-
-
-def either(words: Sequence[str]) -> str:
-    """Return words as a choice: `a, b or c`."""
-    *others, last = words
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def each_of(given: _One | Sequence[_One]) -> tuple[_One, ...]:

@@ -16,13 +16,16 @@ __all__ = [
     "ChatTemplate",
     "Count",
     "Device",
+    "Epochs",
     "GpusPerWorker",
     "Labels",
+    "LearningRate",
     "MaxRequests",
     "Model",
     "OptionalCount",
     "Prompts",
     "Rubric",
+    "RunDirectory",
     "SafeBelow",
     "Seed",
     "Tuned",
@@ -48,7 +51,18 @@ Prompts = Annotated[
     ),
     Option(metavar="SPEC"),
 ]
-Device = Annotated[str | None, Field(description="cpu, cuda or cuda:NUMBER."), Option(default="the first GPU, if any")]
+Device = Annotated[
+    str | None,
+    Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:NUMBER."),
+    Option(default="the first GPU, if any", expected="cpu, cuda or cuda:NUMBER"),
+]
+Epochs = Annotated[int, Field(ge=1, description="Number of passes over the examples.")]
+LearningRate = Annotated[
+    float,
+    Field(gt=0, description="Learning rate of AdamW in the first epoch."),
+    Option(expected="a number above 0, for example 5e-5"),
+]
+RunDirectory = Annotated[str | Path, Field(description="A run directory."), Option(metavar="RUN")]
 GpusPerWorker = Annotated[
     float | None,
     Field(description="GPUs of each engine, or the share of one."),

@@ -6,7 +6,7 @@ that is killed at any moment loses at most the point in flight.
 
 from safescape.store.database import SCHEMA_VERSION
 from safescape.store.points import StoredAnswer, StoredPoints, Timing
-from safescape.store.run import SessionRecord, Store, write_text
+from safescape.store.run import SessionRecord, Store, new_file, write_text
 from safescape.store.verdicts import StoredEvidence, StoredExchange, StoredVerdicts
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "StoredPoints",
     "StoredVerdicts",
     "Timing",
+    "new_file",
     "write_text",
 ]

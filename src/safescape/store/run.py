@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -16,7 +17,7 @@ from safescape.store.points import StoredPoints, now
 from safescape.store.verdicts import StoredEvidence, StoredVerdicts
 from safescape.survey import Survey
 
-__all__ = ["SessionRecord", "Store", "write_text"]
+__all__ = ["SessionRecord", "Store", "new_file", "write_text"]
 
 _log = logging.getLogger(__name__)
 
@@ -166,16 +167,24 @@ def _check_survey(directory: Path, survey: Survey) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file of a run directory atomically.
+    """Write a text file, whole or not at all; see `new_file`."""
+    with new_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; the file appears under its own name when it is complete, or not at all.
 
     Raises:
         RunError: it cannot be written; an earlier version of the file stays.
 
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RunError(f"{path}: cannot be written ({error.strerror}); mend that and repeat the command") from error
+    finally:
+        partial.unlink(missing_ok=True)

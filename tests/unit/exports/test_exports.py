@@ -48,8 +48,9 @@ from helpers.synthetic_runs import (
     trajectory,
     tuned,
 )
-from safescape.exports import Column, Table, write_csv, write_parquet
-from safescape.exports.csv import shown
+from safescape.exports.csv import shown, write_csv
+from safescape.exports.parquet import write_parquet
+from safescape.exports.tables import Column, Table
 from safescape.landscape import wilson
 from safescape.survey import Outcome, Point, Position, Verdict
 
@@ -842,7 +843,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_former_ones(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safescape.exports.write_parquet", full)
+    monkeypatch.setattr("safescape.exports.files.write_parquet", full)
     with pytest.raises(safescape.RunError, match=r"b\.parquet: cannot be written \(No space left on device\)"):
         run.export(tmp_path / "a.csv", tmp_path / "b.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

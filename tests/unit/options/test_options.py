@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from annotated_types import Le
 from pydantic import Field
 from typer.main import get_command
 
@@ -19,10 +20,13 @@ from safescape.api import configured
 from safescape.api.pyproject import _FLAGS_ONLY
 from safescape.cli import app
 from safescape.cli.study import _PYTHON_ONLY
+from safescape.finetuning import MAX_EVALUATIONS
 from safescape.landscape import Thresholds
 from safescape.options import (
     BenchOptions,
     CheckOptions,
+    CompareOptions,
+    ExportOptions,
     FinetuneOptions,
     JudgeRunOptions,
     MeasureOptions,
@@ -30,15 +34,14 @@ from safescape.options import (
     Options,
     PathOptions,
     RepairOptions,
+    ReportOptions,
     ScanOptions,
     StudyOptions,
     each_of,
-    fields_of,
-    flags_of,
-    is_argument,
     read,
     takes,
 )
+from safescape.options.option import fields_of, flags_of, is_argument
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], type[Options], set[str]]] = {
     "scan": (safescape.scan, ScanOptions, {"adapter"}),
@@ -49,6 +52,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], type[Options], set[str]]] = {
     "finetune": (safescape.finetune, FinetuneOptions, set()),
     "repair": (safescape.repair, RepairOptions, set()),
     "judge": (safescape.judge_run, JudgeRunOptions, set()),
+    "report": (safescape.report, ReportOptions, set()),
+    "compare": (safescape.compare, CompareOptions, set()),
+    "export": (safescape.export, ExportOptions, set()),
 }
 """Each command's function, its options, and those that only Python takes."""
 
@@ -98,6 +104,11 @@ def test_help_describes_every_argument(command: str) -> None:
 def test_the_thresholds_of_a_check_are_those_of_the_gate() -> None:
     given = read(CheckOptions, {"base": "a", "tuned": "b"}).model_dump(include=set(Thresholds.model_fields))
     assert Thresholds(**given) == Thresholds()
+
+
+def test_a_repair_has_an_evaluation_for_every_block() -> None:
+    most = next(entry.le for entry in RepairOptions.model_fields["layers"].metadata if isinstance(entry, Le))
+    assert most == MAX_EVALUATIONS - 4
 
 
 def test_a_check_is_quick_by_default() -> None:

@@ -27,6 +27,7 @@ from helpers.synthetic_runs import (
     trajectory,
     tuned,
 )
+from safescape.errors import RunError
 from safescape.landscape import Landscape, landscape_of
 from safescape.survey import Plane, Point, Position
 from safescape.views import draw, save_figure
@@ -197,7 +198,7 @@ def test_the_suffix_says_the_format(landscape: Landscape, tmp_path: Path, name: 
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing_behind(landscape: Landscape, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(RunError, match="No such file"):
         save_figure(draw(landscape), tmp_path / "absent" / "a.png")
 
 

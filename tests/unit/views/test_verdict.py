@@ -17,7 +17,7 @@ from helpers.synthetic_runs import (
     no_basin,
     path_line,
 )
-from safescape.exports import model_card
+from safescape.exports.model_card import model_card
 from safescape.landscape import Landscape
 from safescape.store import Store
 from safescape.survey import Point

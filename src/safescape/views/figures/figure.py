@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from safescape.errors import InputError
 from safescape.landscape import Comparison, Landscape
+from safescape.store import new_file
 from safescape.views.figures.comparison import draw_multiples, draw_overlay
 from safescape.views.figures.lines import draw_lines
 from safescape.views.figures.paper import Columns, draw_for_paper, draw_into
@@ -90,12 +91,8 @@ def save(figure: Figure, path: Path) -> None:
     """Write a picture to a file, atomically; its suffix gives the format: .png, .pdf or .svg.
 
     Raises:
-        OSError: it cannot be written; an earlier version of the file is kept.
+        RunError: it cannot be written; an earlier version of the file is kept.
 
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with new_file(path) as partial:
         figure.savefig(partial, format=path.suffix.lstrip(".") or "png", dpi=200)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,32 +1,33 @@
-"""Files made from a run: pictures, figures for papers, tables, a section of a model card, an Inspect log."""
+"""Files written from a run: figures for papers, tables, a section of a model card, an Inspect log; all, or none."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from safescape import exports, views
-from safescape.errors import InputError, RunError
+from safescape import views
+from safescape.errors import InputError, either
+from safescape.exports.csv import write_csv
+from safescape.exports.inspect_log import check_inspect, write_inspect_log
+from safescape.exports.model_card import model_card
+from safescape.exports.parquet import check_parquet, write_parquet
+from safescape.exports.tables import TABLES, table_of
 from safescape.landscape import Landscape
-from safescape.options import either
-from safescape.store import Store
+from safescape.store import Store, new_file
 from safescape.survey import Plane, Point, PromptProbe
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["Place", "save_figures", "write_exports", "write_picture"]
+__all__ = ["Place", "save_figures", "write_exports"]
 
 _TABLES = (".csv", ".parquet")
 _SUFFIXES = (*_TABLES, ".md", ".eval")
 
 
 class Place(NamedTuple):
-    """Which point a log of Inspect is of, as the user said it; nothing: the origin, the first probe."""
+    """The point and the probe of an Inspect log, as the user gave them; by default the origin and the first probe."""
 
     at: tuple[float, ...] | None = None
     line: int | None = None
@@ -35,7 +36,7 @@ class Place(NamedTuple):
 
 
 def save_figures(landscape: Landscape, paths: Sequence[Path], columns: int) -> None:
-    """Draw a landscape for a paper into files; if one of them cannot be, none is written.
+    """Draw a landscape for a paper into files; if one of them cannot be written, none is.
 
     Raises:
         InputError: a name ends otherwise than in .pdf, .svg or .png, there is no such directory, or the number of
@@ -49,50 +50,50 @@ def save_figures(landscape: Landscape, paths: Sequence[Path], columns: int) -> N
     drawn = [views.paper_bytes(landscape, path.suffix.lower().lstrip("."), wide) for path in paths]
     with contextlib.ExitStack() as files:
         for path, content in zip(paths, drawn, strict=True):
-            files.enter_context(_new_file(path)).write_bytes(content)
+            files.enter_context(new_file(path)).write_bytes(content)
 
 
 def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], what: str | None, place: Place) -> None:
-    """Write what other tools read; if one of the files cannot be, none is written.
+    """Write files for other tools; if one of them cannot be written, none is.
 
     Args:
-        store: Of the run.
-        landscape: Of the same run.
-        paths: A suffix says what each is: a table (.csv, .parquet), a section of a model card (.md), a log of Inspect
+        store: The store of the run.
+        landscape: The figures of the run.
+        paths: The suffix sets the format: a table (.csv, .parquet), a section of a model card (.md), an Inspect log
             (.eval).
-        what: Which table; None: points.
-        place: Which point the log is of.
+        what: Name of the table; None: points.
+        place: Point and probe of the log.
 
     Raises:
-        InputError: no file is named; another suffix; no such directory, table, point or probe; something said of a file
-            that is not among them; a library is missing.
+        InputError: no file is given; another suffix; no such directory, table, point or probe; an option of a format
+            that is not among the files; a library is missing.
         RunError: a file cannot be written.
 
     """
     _check_named(paths, what, place)
-    table = next((known for known in exports.TABLES if known == what), exports.TABLES[0])
+    table = next((known for known in TABLES if known == what), TABLES[0])
     suffixes = {path.suffix.lower() for path in paths}
     if ".parquet" in suffixes:
-        exports.check_parquet()
+        check_parquet()
     if ".eval" in suffixes:
-        exports.check_inspect()
+        check_inspect()
     point, probe = (_point(store, place), _probe(store, place)) if ".eval" in suffixes else (None, None)
     if point is not None and probe is not None and probe not in store.survey.asked_at(point):
         raise InputError(f"--probe {probe.name}: is asked at the models alone; leave --at and --line out")
     with contextlib.ExitStack() as files:
         for path in paths:
-            partial, suffix = files.enter_context(_new_file(path)), path.suffix.lower()
+            partial, suffix = files.enter_context(new_file(path)), path.suffix.lower()
             if suffix == ".md":
-                partial.write_text(exports.model_card(store, landscape), encoding="utf-8")
+                partial.write_text(model_card(store, landscape), encoding="utf-8")
             elif point is not None and probe is not None and suffix == ".eval":
-                exports.write_inspect_log(store, landscape, point, probe, partial)
+                write_inspect_log(store, landscape, point, probe, partial)
             else:
-                write = exports.write_csv if suffix == ".csv" else exports.write_parquet
-                write(exports.table_of(store, landscape, table), partial)
+                write = write_csv if suffix == ".csv" else write_parquet
+                write(table_of(store, landscape, table), partial)
 
 
 def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:
-    """Find out that every file can be written, and that all that is said concerns one of them."""
+    """Check that every file can be written, and that every option is used by one of them."""
     if not paths:
         raise InputError(f"no file given; give one, as in --to points.csv; its suffix is {either(_SUFFIXES)}")
     for path in paths:
@@ -100,8 +101,8 @@ def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:
     if len({path.absolute() for path in paths}) < len(paths):
         raise InputError(f"--to {paths[0]}: a file is given twice; give each once")
     suffixes = {path.suffix.lower() for path in paths}
-    if what is not None and what not in exports.TABLES:
-        raise InputError(f"--what {what}: no such table; give {either(exports.TABLES)}")
+    if what is not None and what not in TABLES:
+        raise InputError(f"--what {what}: no such table; give {either(TABLES)}")
     if what is not None and not suffixes & set(_TABLES):
         raise InputError(f"--what {what}: is for a table; give --to a file whose name ends in {either(_TABLES)}")
     if place != Place() and ".eval" not in suffixes:
@@ -113,7 +114,7 @@ def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:
 
 
 def _point(store: Store, place: Place) -> Point:
-    """The point that is meant, which was measured."""
+    """Return the point of the log; it must be measured."""
     survey, at = store.survey, place.at
     if place.waypoint is not None:
         if at is not None or place.line is not None:
@@ -142,7 +143,7 @@ def _check_number(flag: str, number: int, there: int, noun: str) -> None:
 
 
 def _coords(at: tuple[float, ...] | None, axes: int) -> tuple[float, ...]:
-    """Coordinates as the store has them: floats, and no -0."""
+    """Return coordinates as they are stored: floats, without -0."""
     if at is None:
         return (0.0,) * axes
     if len(at) != axes:
@@ -155,7 +156,7 @@ def _coords(at: tuple[float, ...] | None, axes: int) -> tuple[float, ...]:
 
 
 def _nearest(point: Point, finished: Collection[Point]) -> str:
-    """What to give instead."""
+    """Return the end of the error message: the nearest measured point."""
     alike = [other for other in finished if other.waypoint is None and other.line in (point.line, None)]
     if point.waypoint is not None or not alike:
         return " yet; repeat the command that began the run"
@@ -184,12 +185,7 @@ def _typed(coords: Sequence[float]) -> str:
 
 
 def _check_target(path: Path, suffixes: Sequence[str], flag: str) -> None:
-    """Find out that a file of one of these kinds can be written there.
-
-    Raises:
-        InputError: its name ends otherwise, or there is no such directory, or it cannot be written in.
-
-    """
+    """Check that a path ends in one of the suffixes and that its directory can be written to."""
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{flag} {path}: expected a file whose name ends in {either(suffixes)}")
     if path.is_dir():
@@ -197,39 +193,8 @@ def _check_target(path: Path, suffixes: Sequence[str], flag: str) -> None:
     if not path.parent.is_dir():
         raise InputError(f"{flag} {path}: there is no directory {path.parent}; make it, or give another one")
     try:
-        # what a mode says does not hold for everyone and everywhere
+        # a permission bit does not hold for root, nor on every file system
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise InputError(f"{flag} {path}: cannot be written ({error.strerror}); give another directory") from error
-
-
-@contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """Give a name to write under; the file is there under its own name when all of it is, or not at all.
-
-    Raises:
-        RunError: it cannot be written; a former version of the file stays.
-
-    """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); mend that and repeat the command") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_picture(path: Path, figure: Figure) -> None:
-    """Write a picture, whole or not at all.
-
-    Raises:
-        RunError: it cannot be written; a former version of the file stays.
-
-    """
-    try:
-        views.save_figure(figure, path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); free space and repeat") from error
