@@ -39,8 +39,6 @@ from safescape.views.series.curves import Course, courses_of, mean_edges
 from safescape.views.series.layers import layers_of
 from safescape.views.text.words import heading_of
 
-__all__ = ["draw_multiples", "draw_overlay"]
-
 _LOW, _ABOVE = 0.92, 0.16  # inches, a panel of a measure and the space above it
 _BASIN = 0.065  # inches, from the basin of one run to the next
 _LARGEST, _GAP = 2.42, 0.24  # inches, the side of a map at most, and the space between two

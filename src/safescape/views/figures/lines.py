@@ -55,8 +55,6 @@ from safescape.views.series.curves import (
 from safescape.views.series.outcomes import Shares, seen_by, shares_of, strict_course
 from safescape.views.text.words import basin_of, measure_labels, printable, shortened, signed, title_of
 
-__all__ = ["ASR", "INTERVAL", "alpha_label", "asr_axes", "draw_asr", "draw_lines", "measure_scale", "paint_areas"]
-
 ASR = 2.46  # inches, the height of the panel of the ASR
 _OUTCOMES, _MEASURES, _WIDE = 1.2, 1.3, WIDTH - LEFT - RIGHT  # inches, the panels beneath it, and all their width
 _BASIN = "#e3efe9"

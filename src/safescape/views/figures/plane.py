@@ -38,8 +38,6 @@ from safescape.views.series.layers import Array, Layer, layers_of, mesh_of
 from safescape.views.series.outcomes import outcome_layers, seen_by
 from safescape.views.text.words import heading_of, measure_labels, printable
 
-__all__ = ["draw_bar", "draw_map", "draw_plane", "draw_surface"]
-
 _MAP = 2.42  # inches, the sides of the heat map
 _SMALL, _EVERY = 1.32, 2.14  # inches, the side of a small map, and from one to the next
 _CAPTION = 0.24  # inches, the line above the maps of the outcomes

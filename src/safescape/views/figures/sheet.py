@@ -18,26 +18,6 @@ from safescape.views.series.curves import extent_of, other_model
 from safescape.views.text.verdict import SHOWN, tone_of
 from safescape.views.text.words import counted, interval_text, judge_of, printable, shortened, subject_of, value_text
 
-__all__ = [
-    "CAPTION",
-    "LEFT",
-    "RIGHT",
-    "ROW",
-    "TITLE",
-    "WIDTH",
-    "dress",
-    "fit",
-    "head_height",
-    "heading",
-    "key_figures",
-    "legend",
-    "name_axes",
-    "place",
-    "sheet",
-    "strip",
-    "title",
-]
-
 WIDTH = 7.2  # a page of two columns
 LEFT, RIGHT, TITLE = 0.68, 0.76, 1.52  # around the panels
 ROW, CAPTION = 0.46, 0.22  # a row of key figures, and their caption

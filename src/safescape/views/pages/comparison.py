@@ -22,8 +22,6 @@ from safescape.views.text.provenance import limits_of
 from safescape.views.text.tables import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.text.words import heading_of, lead_of, plain, shortened, title_of
 
-__all__ = ["compose_comparison", "render_comparison"]
-
 
 def render_comparison(comparison: Comparison) -> str:
     """Return comparison.html for several runs, finished or not."""

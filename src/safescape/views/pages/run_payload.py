@@ -58,8 +58,6 @@ from safescape.views.text.words import (
     title_of,
 )
 
-__all__ = ["answers_at", "blocks_of", "payload_of"]
-
 
 def payload_of(store: Store, landscape: Landscape, name: str = "") -> RunPayload:
     """Return the data of a run's page; the server calls the run `name`."""

@@ -1,7 +1,4 @@
-"""A comparison in words that its picture and its page share: the names of the runs, and their differences.
-
-Imports no drawing library and chooses no colour.
-"""
+"""A comparison in words that its picture and its page share: the names of the runs, and their differences."""
 
 from __future__ import annotations
 
@@ -22,19 +19,6 @@ from safescape.views.text.words import (
     signed,
     subject_of,
 )
-
-__all__ = [
-    "Panel",
-    "between",
-    "difference_text",
-    "headline_differences",
-    "joined",
-    "listed",
-    "measured_in",
-    "names_of",
-    "panels_of",
-    "standing_of",
-]
 
 
 def names_of(comparison: Comparison) -> tuple[str, ...]:

@@ -1,7 +1,4 @@
-"""Tables of a run and of a comparison: probes, judges and models side by side, and every point.
-
-Plain text; callers escape it.
-"""
+"""Tables of a run and of a comparison: probes, judges and models side by side, and every point."""
 
 from __future__ import annotations
 
@@ -25,20 +22,6 @@ from safescape.views.text.words import (
     signed,
     value_text,
 )
-
-__all__ = [
-    "Table",
-    "agreement_of",
-    "capability_beside",
-    "capability_of",
-    "cell",
-    "differences_of",
-    "every_point_of",
-    "judges_of",
-    "points_of",
-    "probes_of",
-    "runs_of",
-]
 
 _FIGURES = {
     "origin_asr": "ASR at the origin %",
