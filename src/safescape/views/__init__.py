@@ -1,15 +1,8 @@
 """Pictures, pages and words of runs. Needs only the store and the landscape; never loads a model or opens a socket."""
 
-from safescape.views.figures.figure import (
-    PAPER_FORMATS,
-    columns_of,
-    draw,
-    draw_comparison,
-    draw_for_paper,
-    draw_into,
-    paper_bytes,
-)
+from safescape.views.figures.figure import PAPER_FORMATS, columns_of, draw, draw_comparison, paper_bytes
 from safescape.views.figures.figure import save as save_figure
+from safescape.views.figures.paper import draw_for_paper, draw_into
 from safescape.views.figures.speed import draw_speed
 from safescape.views.pages.comparison import compose_comparison, render_comparison
 from safescape.views.pages.document import Document, Home, plotly_source

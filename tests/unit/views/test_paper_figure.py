@@ -40,7 +40,7 @@ from helpers.synthetic_runs import (
 )
 from safescape.landscape import Landscape
 from safescape.survey import Point, Position, Survey
-from safescape.views.figures.figure import draw_for_paper, paper_bytes
+from safescape.views import draw_for_paper, paper_bytes
 
 BOTH = ("keyword", "refusal")
 

@@ -11,22 +11,10 @@ from matplotlib.ticker import LogLocator
 
 from safescape.landscape import Comparison
 from safescape.survey import InterpolationAxis
+from safescape.views.figures import sheet
 from safescape.views.figures.lines import ASR, INTERVAL, alpha_label, asr_axes, measure_scale
 from safescape.views.figures.marks import INK, SOFT, STYLES, Entry, draw_curve
 from safescape.views.figures.plane import draw_bar, draw_map
-from safescape.views.figures.sheet import (
-    LEFT,
-    RIGHT,
-    TITLE,
-    WIDTH,
-    fit,
-    head_height,
-    heading,
-    key_figures,
-    legend,
-    place,
-    sheet,
-)
 from safescape.views.series.contrast import (
     headline_differences,
     listed,
@@ -38,8 +26,6 @@ from safescape.views.series.contrast import (
 from safescape.views.series.curves import Course, courses_of, mean_edges
 from safescape.views.series.layers import layers_of
 from safescape.views.text.words import heading_of
-
-__all__ = ["draw_multiples", "draw_overlay"]
 
 _LOW, _ABOVE = 0.92, 0.16  # inches, a panel of a measure and the space above it
 _BASIN = 0.065  # inches, from the basin of one run to the next
@@ -54,7 +40,7 @@ def draw_overlay(comparison: Comparison) -> Figure:
     An unfinished run is drawn as far as it was measured; a run without a basin has no VISAGE and no radius.
     """
     landscapes, panels, names = comparison.landscapes, panels_of(comparison), names_of(comparison)
-    figure = sheet(TITLE + ASR)
+    figure = sheet.new_sheet(sheet.TITLE + ASR)
     axes = figure.add_subplot()
     asr_axes(axes, landscapes)
     band = min(0.15, 0.45 / len(names))  # the bands of many runs overlap
@@ -70,9 +56,9 @@ def draw_overlay(comparison: Comparison) -> Figure:
     basins = _basins(axes, comparison)
 
     lower, below = len(panels) * (_LOW + _ABOVE), 0.66 + 0.18 * len(found)
-    head = head_height(len(names) - 1) + _BASIN * max(0, basins - 2)
+    head = sheet.head_height(len(names) - 1) + _BASIN * max(0, basins - 2)
     figure.set_figheight(head + ASR + lower + below)
-    place(figure, axes, LEFT, below + lower, WIDTH - LEFT - RIGHT, ASR)
+    sheet.place(figure, axes, sheet.LEFT, below + lower, sheet.PANELS, ASR)
     shown = [axes]
     for row, panel in enumerate(panels, start=1):
         shown[-1].tick_params(labelbottom=False)
@@ -84,7 +70,7 @@ def draw_overlay(comparison: Comparison) -> Figure:
         low.yaxis.label.set_fontsize(8)
         for number, course in panel.courses:
             _curve(low, number, course, "_", band)
-        place(figure, low, LEFT, below + lower - row * (_LOW + _ABOVE), WIDTH - LEFT - RIGHT, _LOW)
+        sheet.place(figure, low, sheet.LEFT, below + lower - row * (_LOW + _ABOVE), sheet.PANELS, _LOW)
         shown.append(low)
     shown[-1].set_xlabel(alpha_label(landscapes), fontsize=9, color=INK, labelpad=5, parse_math=False)
     figure.align_ylabels(shown)
@@ -95,9 +81,9 @@ def draw_overlay(comparison: Comparison) -> Figure:
 def _finish(figure: Figure, comparison: Comparison, entries: Sequence[Entry], columns: int) -> None:
     """Set the legend and the title block."""
     caption, differences = headline_differences(comparison)
-    legend(figure, entries, columns)
-    heading(figure, listed(names_of(comparison), 60), measured_in(comparison))
-    key_figures(figure, differences, caption)
+    sheet.legend(figure, entries, columns)
+    sheet.heading(figure, listed(names_of(comparison), 60), measured_in(comparison))
+    sheet.key_figures(figure, differences, caption)
 
 
 def _curve(axes: Axes, number: int, course: Course, label: str, band: float) -> Entry:
@@ -146,8 +132,8 @@ def draw_multiples(comparison: Comparison) -> Figure:
     landscapes, names = comparison.landscapes, names_of(comparison)
     columns = 2 if len(names) in (2, 4) else 3
     rows = -(-len(names) // columns)
-    side = min(_LARGEST, (WIDTH - LEFT - _BAR - 0.1 - (columns - 1) * _GAP) / columns)
-    figure = sheet(TITLE + side)
+    side = min(_LARGEST, (sheet.WIDTH - sheet.LEFT - _BAR - 0.1 - (columns - 1) * _GAP) / columns)
+    figure = sheet.new_sheet(sheet.TITLE + side)
     maps = [figure.add_subplot() for _ in names]
     found: dict[str, Entry] = {}
     for axes, landscape in zip(maps, landscapes, strict=True):
@@ -161,18 +147,20 @@ def draw_multiples(comparison: Comparison) -> Figure:
 
     foot, every = 0.24 + 0.18 * -(-len(found) // 3) + 0.46, side + _NAMES + _BETWEEN
     tall, wide = rows * every - _NAMES - _BETWEEN, columns * (side + _GAP) - _GAP
-    figure.set_figheight(foot + tall + _NAMES + head_height(len(names) - 1) - 0.22)
+    figure.set_figheight(foot + tall + _NAMES + sheet.head_height(len(names) - 1) - 0.22)
     for number, axes in enumerate(maps):
         row, column = divmod(number, columns)
-        place(figure, axes, LEFT + column * (side + _GAP), foot + (rows - 1 - row) * every, side, side)
+        sheet.place(figure, axes, sheet.LEFT + column * (side + _GAP), foot + (rows - 1 - row) * every, side, side)
         axes.tick_params(labelbottom=number + columns >= len(names), labelleft=column == 0, labelsize=7.5, pad=2)
         _titled(figure, axes, side, names[number], standing_of(landscapes[number]))
-    draw_bar(figure, mesh, LEFT + wide + 0.12, foot, tall, "Attack success rate (%)")
+    draw_bar(figure, mesh, sheet.LEFT + wide + 0.12, foot, tall, "Attack success rate (%)")
     how: dict[str, Any] = {"fontsize": 8.5, "color": INK, "parse_math": False}
     height = figure.get_figheight()
-    figure.text((LEFT + wide / 2) / WIDTH, (foot - 0.42) / height, _axis_name(comparison, 0), ha="center", **how)
+    figure.text(
+        (sheet.LEFT + wide / 2) / sheet.WIDTH, (foot - 0.42) / height, _axis_name(comparison, 0), ha="center", **how
+    )
     how |= {"rotation": 90, "va": "center"}
-    figure.text(0.05 / WIDTH, (foot + tall / 2) / height, _axis_name(comparison, 1), **how)
+    figure.text(0.05 / sheet.WIDTH, (foot + tall / 2) / height, _axis_name(comparison, 1), **how)
     _finish(figure, comparison, list(found.values()), 3)
     return figure
 
@@ -192,7 +180,7 @@ def _titled(figure: Figure, axes: Axes, side: float, name: str, said: Sequence[s
             color=colour,
             parse_math=False,
         )
-        fit(figure, text, line, side)
+        sheet.fit(figure, text, line, side)
 
 
 def _axis_name(comparison: Comparison, place: int) -> str:

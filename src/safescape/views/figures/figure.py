@@ -16,19 +16,8 @@ from safescape.landscape import Comparison, Landscape
 from safescape.store import new_file
 from safescape.views.figures.comparison import draw_multiples, draw_overlay
 from safescape.views.figures.lines import draw_lines
-from safescape.views.figures.paper import Columns, draw_for_paper, draw_into
+from safescape.views.figures.paper import Columns, draw_for_paper
 from safescape.views.figures.plane import draw_plane
-
-__all__ = [
-    "PAPER_FORMATS",
-    "columns_of",
-    "draw",
-    "draw_comparison",
-    "draw_for_paper",
-    "draw_into",
-    "paper_bytes",
-    "save",
-]
 
 PAPER_FORMATS = ("pdf", "svg", "png")
 _DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}

@@ -11,26 +11,6 @@ from matplotlib.axes import Axes
 from safescape.landscape import Landscape
 from safescape.views.series.curves import Reading, Sample, origin_of, other_model, third_model, waypoints_of
 
-__all__ = [
-    "COMPLIED",
-    "FAINT",
-    "INK",
-    "MANY",
-    "PAPER",
-    "PICTURE",
-    "SOFT",
-    "STYLES",
-    "TONES",
-    "TRAJECTORY",
-    "Entry",
-    "Look",
-    "Style",
-    "draw_curve",
-    "draw_trajectory",
-    "mark_model",
-    "named_models",
-]
-
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 TRAJECTORY, COMPLIED = "#b5338a", "#c2500d"
 TONES = {"safe": "#00664b", "open": "#3b4252", "unsafe": "#b84a0a"}

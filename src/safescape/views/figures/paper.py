@@ -27,8 +27,6 @@ from safescape.views.series.curves import mean_edges
 from safescape.views.series.layers import Layer, layers_of
 from safescape.views.series.outcomes import outcome_layers, shares_of
 
-__all__ = ["COLUMN_WIDTHS", "Columns", "draw_for_paper", "draw_into"]
-
 Columns = Literal[1, 2]
 
 COLUMN_WIDTHS: dict[Columns, float] = {1: 3.3, 2: 6.9}

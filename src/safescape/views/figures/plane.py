@@ -20,25 +20,12 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from safescape.landscape import Landscape
 from safescape.survey import Outcome
-from safescape.views.figures.marks import (
-    FAINT,
-    INK,
-    PICTURE,
-    SOFT,
-    TRAJECTORY,
-    Entry,
-    Look,
-    draw_trajectory,
-    mark_model,
-    named_models,
-)
-from safescape.views.figures.sheet import LEFT, TITLE, WIDTH, dress, fit, legend, place, sheet, title
+from safescape.views.figures import marks
+from safescape.views.figures.sheet import LEFT, TITLE, WIDTH, dress, fit, legend, new_sheet, place, title
 from safescape.views.series.curves import WORST, waypoints_of
 from safescape.views.series.layers import Array, Layer, layers_of, mesh_of
 from safescape.views.series.outcomes import outcome_layers, seen_by
 from safescape.views.text.words import heading_of, measure_labels, printable
-
-__all__ = ["draw_bar", "draw_map", "draw_plane", "draw_surface"]
 
 _MAP = 2.42  # inches, the sides of the heat map
 _SMALL, _EVERY = 1.32, 2.14  # inches, the side of a small map, and from one to the next
@@ -57,15 +44,15 @@ def draw_plane(landscape: Landscape) -> Figure:
     first, *others = layers_of(landscape)
     # the share left unscored is on the page alone
     outcomes = [layer for layer in outcome_layers(landscape) if layer.kind != Outcome.UNSCORED]
-    figure = sheet(TITLE + _MAP)
+    figure = new_sheet(TITLE + _MAP)
     axes = figure.add_subplot()
     mesh, found = draw_map(axes, landscape, first)
     foot = 0.24 + 0.18 * -(-len(found) // 3)
     bottom = foot + _ROW * -(-len(others) // 3) + (_ROW + _CAPTION if outcomes else 0.0) + 0.5
     figure.set_figheight(bottom + _MAP + TITLE - 0.22)
     place(figure, axes, LEFT, bottom, _MAP, _MAP)
-    axes.set_xlabel(heading_of(0, landscape.axes), fontsize=8.5, color=INK, labelpad=4)
-    axes.set_ylabel(heading_of(1, landscape.axes), fontsize=8.5, color=INK, labelpad=3)
+    axes.set_xlabel(heading_of(0, landscape.axes), fontsize=8.5, color=marks.INK, labelpad=4)
+    axes.set_ylabel(heading_of(1, landscape.axes), fontsize=8.5, color=marks.INK, labelpad=3)
     draw_bar(figure, mesh, LEFT + _MAP + 0.1, bottom, _MAP, "Attack success rate (%)")
     surface = figure.add_subplot(projection="3d", computed_zorder=False)
     assert isinstance(surface, Axes3D)
@@ -75,7 +62,7 @@ def draw_plane(landscape: Landscape) -> Figure:
     if outcomes:
         down -= _CAPTION
         height = down / figure.get_figheight()
-        caption = figure.text(LEFT / WIDTH, height, "", fontsize=8.5, color=INK, parse_math=False)
+        caption = figure.text(LEFT / WIDTH, height, "", fontsize=8.5, color=marks.INK, parse_math=False)
         judge, shown = seen_by(landscape)
         fit(figure, caption, f"Answers in percent, as the “{judge}", WIDTH - LEFT - 0.2, f"” judge sees them{shown}")
         _small_maps(figure, landscape, [(layer, layer.kind) for layer in outcomes], down)
@@ -95,22 +82,26 @@ def _small_maps(figure: Figure, landscape: Landscape, named: Sequence[tuple[Laye
         left, down = LEFT + column * _EVERY, top - (row + 1) * _ROW + 0.28
         small = figure.add_subplot()
         shown = _draw_cells(small, landscape, layer)
-        _draw_contours(small, landscape, layer, PICTURE)
+        _draw_contours(small, landscape, layer, marks.PICTURE)
         place(figure, small, left, down, _SMALL, _SMALL)
         draw_bar(figure, shown, left + _SMALL + 0.06, down, _SMALL)
         small.tick_params(labelsize=6.5)
-        title = small.set_title("", fontsize=8, color=INK, loc="left", pad=4, parse_math=False)
+        title = small.set_title("", fontsize=8, color=marks.INK, loc="left", pad=4, parse_math=False)
         fit(figure, title, name[:1].upper() + name[1:], _EVERY - 0.3)
 
 
-def draw_map(axes: Axes, landscape: Landscape, layer: Layer, look: Look = PICTURE) -> tuple[QuadMesh, list[Entry]]:
+def draw_map(
+    axes: Axes, landscape: Landscape, layer: Layer, look: marks.Look = marks.PICTURE
+) -> tuple[QuadMesh, list[marks.Entry]]:
     """Draw a layer as a heat map with its contours, the models that have a name and the trajectory."""
     mesh = _draw_cells(axes, landscape, layer)
-    found = [mark_model(axes, s.x, s.y, marker, label, look) for s, marker, label in named_models(landscape)]
-    found += draw_trajectory(axes, landscape, look)
+    found = [
+        marks.mark_model(axes, s.x, s.y, marker, label, look) for s, marker, label in marks.named_models(landscape)
+    ]
+    found += marks.draw_trajectory(axes, landscape, look)
     found += _draw_contours(axes, landscape, layer, look)
     if np.isnan(layer.values).any():
-        found.append((Patch(color=FAINT, linewidth=0), "not measured"))
+        found.append((Patch(color=marks.FAINT, linewidth=0), "not measured"))
     return mesh, found
 
 
@@ -119,7 +110,7 @@ def _draw_cells(axes: Axes, landscape: Landscape, layer: Layer) -> QuadMesh:
     dress(axes)
     colours, norm = _scale(layer)
     known = np.ma.masked_invalid(layer.values)
-    axes.set_facecolor(FAINT if known.count() < known.size else "white")
+    axes.set_facecolor(marks.FAINT if known.count() < known.size else "white")
     x, y = (_corners(centres) for centres in mesh_of(landscape))
     mesh = axes.pcolormesh(x, y, known, cmap=colours, norm=norm, rasterized=True)
     axes.margins(0)
@@ -152,7 +143,7 @@ def _scale(layer: Layer) -> tuple[str, Normalize]:
     return ("cividis_r" if layer.kind == "accuracy" else "cividis"), norm
 
 
-def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: Look) -> list[Entry]:
+def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: marks.Look) -> list[marks.Entry]:
     """Draw where a rate passes the threshold, and two more levels; on paper with their labels instead of a legend."""
     known, safe_below = np.ma.masked_invalid(layer.values), landscape.safe_below
     if not known.count() or (layer.kind != "asr" and not look.paper):
@@ -161,25 +152,25 @@ def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: Look) -
     for place_, level in enumerate((safe_below, *(level for level in _LEVELS if level > safe_below))):
         if not known.min() <= level < known.max():
             continue
-        colour, width = (INK, look.contours[1]) if place_ else ("white", look.contours[0])
+        colour, width = (marks.INK, look.contours[1]) if place_ else ("white", look.contours[0])
         lines = axes.contour(*mesh_of(landscape), known, levels=[level], colors=colour, linewidths=width)
         if not place_:
-            lines.set_path_effects([withStroke(linewidth=width + 1.3, foreground=INK)])
+            lines.set_path_effects([withStroke(linewidth=width + 1.3, foreground=marks.INK)])
         if look.paper:
             _label(axes, lines, level, _ANGLES[place_], look.small)
         drawn.append(level)
     if look.paper:
         return []
-    found: list[Entry] = []
+    found: list[marks.Entry] = []
     edge, further = [level for level in drawn if level == safe_below], [level for level in drawn if level > safe_below]
     if edge:
         width = look.contours[0]
-        outline = [withStroke(linewidth=width + 1.3, foreground=INK)]
+        outline = [withStroke(linewidth=width + 1.3, foreground=marks.INK)]
         line = Line2D([], [], color="white", linewidth=width, path_effects=outline)
         found.append((line, f"edge of safety: ASR {safe_below:g} %"))
     if further:
         levels = " and ".join(f"{level:g} %" for level in further)
-        found.append((Line2D([], [], color=INK, linewidth=look.contours[1]), f"ASR {levels}"))
+        found.append((Line2D([], [], color=marks.INK, linewidth=look.contours[1]), f"ASR {levels}"))
     return found
 
 
@@ -193,7 +184,7 @@ def _label(axes: Axes, lines: QuadContourSet, level: float, angle: float, size: 
     across, up = (inner / (high - low)).T
     towards = across * np.cos(np.radians(angle)) + up * np.sin(np.radians(angle))
     nearest = inner[np.argmax(towards / np.hypot(across, up).clip(1e-9))]
-    for text in axes.clabel(lines, fmt=f"{level:g}", fontsize=size, colors=INK, manual=[tuple(nearest)]):
+    for text in axes.clabel(lines, fmt=f"{level:g}", fontsize=size, colors=marks.INK, manual=[tuple(nearest)]):
         text.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
         text.set_rotation(0)
 
@@ -210,8 +201,8 @@ def draw_bar(figure: Figure, mesh: QuadMesh, left: float, bottom: float, height:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
     else:
         bar.ax.yaxis.set_major_locator(MultipleLocator(25) if label else MaxNLocator(4))
-    bar.ax.tick_params(colors=SOFT, labelcolor=INK, labelsize=8 if label else 6.5, length=2, width=0.8)
-    bar.set_label(label, fontsize=8.5, color=INK, labelpad=3)
+    bar.ax.tick_params(colors=marks.SOFT, labelcolor=marks.INK, labelsize=8 if label else 6.5, length=2, width=0.8)
+    bar.set_label(label, fontsize=8.5, color=marks.INK, labelpad=3)
 
 
 def draw_surface(axes: Axes3D, layer: Layer, landscape: Landscape) -> None:
@@ -226,20 +217,20 @@ def draw_surface(axes: Axes3D, layer: Layer, landscape: Landscape) -> None:
     axes.set_xlim(x.min(), x.max())
     axes.set_ylim(y.min(), y.max())
     axes.set_zlim(0, 100)
-    for sample, marker, _ in named_models(landscape):
+    for sample, marker, _ in marks.named_models(landscape):
         axes.plot(
             *([value] for value in (sample.x, sample.y, sample.asr + 2)),
             marker=marker,
             markersize=6,
             markerfacecolor="white",
-            markeredgecolor=INK,
+            markeredgecolor=marks.INK,
             markeredgewidth=1.4,
             zorder=5,
         )
     if passed := waypoints_of(landscape):
         axes.plot(
             *zip(*((sample.x, sample.y, sample.asr + 2) for sample in passed), strict=True),
-            color=TRAJECTORY,
+            color=marks.TRAJECTORY,
             linewidth=1.2,
             marker="o",
             markersize=4.5,
@@ -250,10 +241,10 @@ def draw_surface(axes: Axes3D, layer: Layer, landscape: Landscape) -> None:
     axes.set_box_aspect((1, 1, 0.7), zoom=0.95)
     for axis, label in ((axes.xaxis, "α"), (axes.yaxis, "β"), (axes.zaxis, "ASR (%)")):
         axis.set_pane_color((1, 1, 1, 0))
-        axis.line.set_color(SOFT)
-        axis._axinfo["grid"].update(color=FAINT, linewidth=0.5)
+        axis.line.set_color(marks.SOFT)
+        axis._axinfo["grid"].update(color=marks.FAINT, linewidth=0.5)
         axis.set_major_locator(MaxNLocator(4, prune="lower" if label == "β" else None))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
-        axis.set_label_text(label, fontsize=8, color=INK)
+        axis.set_label_text(label, fontsize=8, color=marks.INK)
         axis.labelpad = -6
-    axes.tick_params(labelsize=6.5, labelcolor=INK, pad=-2)
+    axes.tick_params(labelsize=6.5, labelcolor=marks.INK, pad=-2)

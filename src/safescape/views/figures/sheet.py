@@ -18,28 +18,9 @@ from safescape.views.series.curves import extent_of, other_model
 from safescape.views.text.verdict import SHOWN, tone_of
 from safescape.views.text.words import counted, interval_text, judge_of, printable, shortened, subject_of, value_text
 
-__all__ = [
-    "CAPTION",
-    "LEFT",
-    "RIGHT",
-    "ROW",
-    "TITLE",
-    "WIDTH",
-    "dress",
-    "fit",
-    "head_height",
-    "heading",
-    "key_figures",
-    "legend",
-    "name_axes",
-    "place",
-    "sheet",
-    "strip",
-    "title",
-]
-
 WIDTH = 7.2  # a page of two columns
 LEFT, RIGHT, TITLE = 0.68, 0.76, 1.52  # around the panels
+PANELS = WIDTH - LEFT - RIGHT  # the width of the panels
 ROW, CAPTION = 0.46, 0.22  # a row of key figures, and their caption
 _FIGURES, _EVERY = 0.72, 2.05  # the top of the first key figure, and from one to the next
 _LEGEND: dict[str, Any] = {"loc": "lower left", "frameon": False, "fontsize": 8, "labelcolor": INK}
@@ -47,7 +28,7 @@ _LEGEND |= {"handlelength": 1.6, "columnspacing": 1.6, "borderpad": 0}
 _SIGNS = {"safe": "\N{CHECK MARK}", "open": "?", "unsafe": "\N{BALLOT X}"}
 
 
-def sheet(height: float) -> Figure:
+def new_sheet(height: float) -> Figure:
     """Return an empty figure on its own canvas: no display is needed and no global state kept."""
     figure = Figure(figsize=(WIDTH, height), facecolor="white")
     FigureCanvasAgg(figure)

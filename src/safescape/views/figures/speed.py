@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 
 from safescape.views.figures.marks import INK, SOFT
 
-__all__ = ["draw_speed"]
-
 
 def draw_speed(bench: Mapping[str, Any]) -> Figure:
     """Draw how long each side took, split into moving the weights and answering, from the contents of bench.json."""

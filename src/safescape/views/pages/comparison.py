@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from safescape.landscape import Comparison, Landscape
 from safescape.survey import InterpolationAxis
+from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose
-from safescape.views.pages.payload import (
-    ComparedLines,
-    ComparedMap,
-    ComparedPlanes,
-    ComparisonPayload,
-    ReadingData,
-    cells_of,
-    readings_of,
-)
 from safescape.views.series.contrast import listed, measured_in, names_of, panels_of
 from safescape.views.series.curves import Course, courses_of, origin_of, other_model, third_model
 from safescape.views.series.layers import layers_of
@@ -21,8 +13,6 @@ from safescape.views.text.findings import findings_of
 from safescape.views.text.provenance import limits_of
 from safescape.views.text.tables import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.text.words import heading_of, lead_of, plain, shortened, title_of
-
-__all__ = ["compose_comparison", "render_comparison"]
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -56,7 +46,7 @@ def compose_comparison(comparison: Comparison, home: Home = FILE) -> Document:
     )
 
 
-def _payload(comparison: Comparison) -> ComparisonPayload:
+def _payload(comparison: Comparison) -> payload.ComparisonPayload:
     landscapes = comparison.landscapes
     plane = landscapes[0].subspace == "plane"
     return {
@@ -67,11 +57,11 @@ def _payload(comparison: Comparison) -> ComparisonPayload:
     }
 
 
-def _lines(comparison: Comparison) -> ComparedLines:
+def _lines(comparison: Comparison) -> payload.ComparedLines:
     axes = [axis for landscape in comparison.landscapes for axis in landscape.axes]
 
-    def pieces(course: Course) -> list[list[ReadingData]]:
-        return [readings_of(piece) for piece in course.pieces]
+    def pieces(course: Course) -> list[list[payload.ReadingData]]:
+        return [payload.readings_of(piece) for piece in course.pieces]
 
     return {
         "scale": {
@@ -95,7 +85,7 @@ def _lines(comparison: Comparison) -> ComparedLines:
     }
 
 
-def _planes(comparison: Comparison) -> ComparedPlanes:
+def _planes(comparison: Comparison) -> payload.ComparedPlanes:
     landscapes = comparison.landscapes
     headings = [{heading_of(place, landscape.axes) for landscape in landscapes} for place in (0, 1)]
     return {
@@ -105,7 +95,7 @@ def _planes(comparison: Comparison) -> ComparedPlanes:
     }
 
 
-def _map(label: str, landscape: Landscape) -> ComparedMap:
+def _map(label: str, landscape: Landscape) -> payload.ComparedMap:
     models = (
         ("origin", origin_of(landscape)),
         ("other model", other_model(landscape)),
@@ -115,7 +105,7 @@ def _map(label: str, landscape: Landscape) -> ComparedMap:
         "label": label,
         "across": landscape.axes[0].grid,
         "up": landscape.axes[1].grid,
-        "values": cells_of(layers_of(landscape)[0].values),
+        "values": payload.cells_of(layers_of(landscape)[0].values),
         "marks": [
             {"label": name, "place": sample.effective, "asr": sample.asr}
             for name, sample in models

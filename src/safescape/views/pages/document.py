@@ -27,8 +27,6 @@ from plotly.offline import get_plotlyjs
 from safescape.views.pages.linker import linked
 from safescape.views.text.words import printable
 
-__all__ = ["FILE", "Document", "Home", "compose", "embedded", "plotly_source"]
-
 
 class Home(NamedTuple):
     """Where a page is read."""

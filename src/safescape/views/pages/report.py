@@ -20,8 +20,6 @@ from safescape.views.text.tables import agreement_of, capability_of, judges_of, 
 from safescape.views.text.verdict import verdict_of
 from safescape.views.text.words import all_judges_of, judge_of, lead_of, printable, subject_of
 
-__all__ = ["compose_page", "notebook_of", "render"]
-
 
 def render(store: Store, landscape: Landscape) -> str:
     """Return report.html for a run.

@@ -16,8 +16,6 @@ from safescape.views.pages.payload import NoticePayload
 from safescape.views.text.verdict import Verdict, verdict_of
 from safescape.views.text.words import counted
 
-__all__ = ["Glance", "Row", "compose_notice", "compose_run_list", "glance_of", "row_of"]
-
 
 class Glance(NamedTuple):
     """What the list shows of a landscape."""

@@ -14,64 +14,25 @@ from typing import Literal
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.store import Store
 from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe, Survey
+from safescape.views.pages import payload
 from safescape.views.pages.document import embedded
-from safescape.views.pages.payload import (
-    AgreementData,
-    AnswersBlock,
-    CourseData,
-    CurveData,
-    FigureData,
-    LayerData,
-    LinesData,
-    MarkData,
-    OpinionData,
-    PlaneData,
-    PointData,
-    RunPayload,
-    StackData,
-    cells_of,
-    readings_of,
-)
-from safescape.views.series.curves import (
-    WORST,
-    Course,
-    courses_of,
-    curves_of,
-    mean_edges,
-    mean_of,
-    measure_courses,
-    other_model,
-    places_of,
-    third_model,
-    waypoints_of,
-)
+from safescape.views.series import curves
 from safescape.views.series.layers import Array, layers_of, mesh_of
 from safescape.views.series.outcomes import finest_of, outcome_layers, seen_by, shares_of, strict_course
-from safescape.views.text.words import (
-    all_judges_of,
-    heading_of,
-    label_of,
-    measure_labels,
-    plain,
-    shortened,
-    signed,
-    title_of,
-)
-
-__all__ = ["answers_at", "blocks_of", "payload_of"]
+from safescape.views.text import words
 
 
-def payload_of(store: Store, landscape: Landscape, name: str = "") -> RunPayload:
+def payload_of(store: Store, landscape: Landscape, name: str = "") -> payload.RunPayload:
     """Return the data of a run's page; the server calls the run `name`."""
     probes = [probe for probe in store.survey.probes if isinstance(probe, PromptProbe)]
-    judges, finest, numbers = all_judges_of(landscape), finest_of(landscape), _numbers(store.survey)
+    judges, finest, numbers = words.all_judges_of(landscape), finest_of(landscape), _numbers(store.survey)
     here: dict[Point, dict[str, PointFigures]] = {}
     for figures in landscape.points:
         here.setdefault(_point(figures), {})[figures.probe] = figures
     place = {point: number for number, point in enumerate(here)}
     plane = landscape.subspace == "plane"
 
-    def point_data(point: Point, found: Mapping[str, PointFigures]) -> PointData:
+    def point_data(point: Point, found: Mapping[str, PointFigures]) -> payload.PointData:
         some = next(iter(found.values()))
         return {
             "id": numbers[point],
@@ -123,7 +84,7 @@ def answers_at(store: Store, point: Point) -> bytes:
         for probe in store.survey.probes
         if isinstance(probe, PromptProbe)
     ]
-    block: AnswersBlock = {
+    block: payload.AnswersBlock = {
         "judges": judges,
         "finishes": finishes,
         "texts": list(texts.places),
@@ -152,7 +113,7 @@ def _point(figures: PointFigures) -> Point:
     return Point(figures.line, figures.coords, figures.waypoint)
 
 
-def _figure(figures: PointFigures | None) -> FigureData | None:
+def _figure(figures: PointFigures | None) -> payload.FigureData | None:
     """None where the probe was not asked or the first judge has not read the answers."""
     if figures is None or figures.count is None:
         return None
@@ -161,10 +122,10 @@ def _figure(figures: PointFigures | None) -> FigureData | None:
     return {"n": figures.n, "count": figures.count, "value": value, "low": low, "high": high}
 
 
-def _opinions(store: Store, judges: Sequence[str], point: Point, probe: PromptProbe) -> list[OpinionData]:
+def _opinions(store: Store, judges: Sequence[str], point: Point, probe: PromptProbe) -> list[payload.OpinionData]:
     digits = {outcome: str(number) for number, outcome in enumerate(Outcome)}
     given = store.verdicts.at(point, probe.name)
-    found: list[OpinionData] = []
+    found: list[payload.OpinionData] = []
     for judge in judges:
         verdicts = [there.get(judge) for there in given]
         stated = [None if v is None or v.probability is None else round(v.probability, 4) for v in verdicts]
@@ -176,8 +137,8 @@ def _opinions(store: Store, judges: Sequence[str], point: Point, probe: PromptPr
 
 def _agreement(
     landscape: Landscape, judges: Sequence[str], probes: Sequence[str], points: Sequence[Point]
-) -> list[AgreementData]:
-    found: list[AgreementData] = []
+) -> list[payload.AgreementData]:
+    found: list[payload.AgreementData] = []
     for agreement in landscape.agreement:
         places = [_point(figures) for figures in landscape.points if figures.probe == agreement.probe]
         figures = zip(agreement.n_at, agreement.agree_at, agreement.kappa_at, strict=True)
@@ -193,10 +154,10 @@ def _agreement(
     return found
 
 
-def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[CurveData]:
+def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[payload.CurveData]:
     def curve(
         kind: Literal["line", "row", "checkpoints"], label: str, grid: Sequence[float], points: Iterable[Point]
-    ) -> CurveData:
+    ) -> payload.CurveData:
         return {"kind": kind, "label": label, "grid": grid, "points": [place.get(point) for point in points]}
 
     if landscape.subspace == "plane":
@@ -207,11 +168,11 @@ def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[CurveData]
         ]
     else:
         found = [
-            curve("line", label_of(line, axis), grid, (Point(line if a else None, (a,)) for a in grid))
+            curve("line", words.label_of(line, axis), grid, (Point(line if a else None, (a,)) for a in grid))
             for line, axis in enumerate(landscape.axes)
-            for grid in (places_of(landscape, line),)
+            for grid in (curves.places_of(landscape, line),)
         ]
-    if passed := waypoints_of(landscape):
+    if passed := curves.waypoints_of(landscape):
         numbers = [sample.waypoint or 0 for sample in passed]
         points = (Point(None, (), number) for number in numbers)
         found.append(curve("checkpoints", "checkpoints", [number + 1 for number in numbers], points))
@@ -219,41 +180,44 @@ def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[CurveData]
 
 
 def _short(beta: float) -> str:
-    return signed(beta, 4).rstrip("0").rstrip(".") if beta else "0"
+    return words.signed(beta, 4).rstrip("0").rstrip(".") if beta else "0"
 
 
-def _marks(landscape: Landscape, place: Mapping[Point, int]) -> list[MarkData]:
-    found: list[MarkData] = []
-    for label, sample in (("other model", other_model(landscape)), ("third model", third_model(landscape))):
+def _marks(landscape: Landscape, place: Mapping[Point, int]) -> list[payload.MarkData]:
+    found: list[payload.MarkData] = []
+    for label, sample in (
+        ("other model", curves.other_model(landscape)),
+        ("third model", curves.third_model(landscape)),
+    ):
         if sample is not None:
             line = 0 if landscape.subspace == "lines" and sample.waypoint is None else None
             found.append({"label": label, "point": place[Point(line, sample.coords, sample.waypoint)]})
     return found
 
 
-def _lines(landscape: Landscape) -> LinesData:
-    courses, measures = courses_of(landscape), measure_courses(landscape)
-    names = measure_labels((course.probe, course.kind) for course in measures)
+def _lines(landscape: Landscape) -> payload.LinesData:
+    courses, measures = curves.courses_of(landscape), curves.measure_courses(landscape)
+    names = words.measure_labels((course.probe, course.kind) for course in measures)
 
-    def course(given: Course, label: str) -> CourseData:
-        return {"kind": given.kind, "label": label, "readings": readings_of(given.readings)}
+    def course(given: curves.Course, label: str) -> payload.CourseData:
+        return {"kind": given.kind, "label": label, "readings": payload.readings_of(given.readings)}
 
     return {
         "scale": {
             "low": min(axis.low for axis in landscape.axes),
             "high": max(axis.high for axis in landscape.axes),
-            "title": title_of(landscape.axes[0]),
+            "title": words.title_of(landscape.axes[0]),
         },
         "between": isinstance(landscape.axes[0], InterpolationAxis),
-        "mean": readings_of(mean_of(curves_of(landscape))),
-        "edges": mean_edges(landscape),
-        "courses": [course(c, f"“{plain(c.probe)}”") for c in courses] if len(courses) > 1 else [],
+        "mean": payload.readings_of(curves.mean_of(curves.curves_of(landscape))),
+        "edges": curves.mean_edges(landscape),
+        "courses": [course(c, f"“{words.plain(c.probe)}”") for c in courses] if len(courses) > 1 else [],
         "measures": [course(c, names[c.probe]) for c in measures],
         "stack": _stack(landscape),
     }
 
 
-def _stack(landscape: Landscape) -> StackData | None:
+def _stack(landscape: Landscape) -> payload.StackData | None:
     """None where no judge tells noise from compliance."""
     pieces = shares_of(landscape)
     if not pieces:
@@ -261,17 +225,17 @@ def _stack(landscape: Landscape) -> StackData | None:
     judge, shown = seen_by(landscape)
     strict = strict_course(landscape)
     return {
-        "judge": plain(judge),
-        "shown": plain(shown, 60),
+        "judge": words.plain(judge),
+        "shown": words.plain(shown, 60),
         "pieces": [{"x": piece.x, "percent": {k.value: v for k, v in piece.percent.items()}} for piece in pieces],
-        "strict": [readings_of(piece) for piece in strict.pieces] if strict else [],
+        "strict": [payload.readings_of(piece) for piece in strict.pieces] if strict else [],
     }
 
 
-def _plane(landscape: Landscape) -> PlaneData:
+def _plane(landscape: Landscape) -> payload.PlaneData:
     first, *further = layers_of(landscape)
-    names = measure_labels((layer.probe, layer.kind) for layer in further if layer.kind != "asr")
-    judge = shortened(seen_by(landscape)[0], 40)
+    names = words.measure_labels((layer.probe, layer.kind) for layer in further if layer.kind != "asr")
+    judge = words.shortened(seen_by(landscape)[0], 40)
     # these stand in a <select>, which takes text, not markup
     layers = [
         (first, "ASR"),
@@ -280,15 +244,19 @@ def _plane(landscape: Landscape) -> PlaneData:
     ]
     alphas, betas = mesh_of(landscape)
 
-    def layer_data(kind: str, label: str, values: Array) -> LayerData:
-        return {"kind": kind, "label": label, "values": cells_of(values, WORST if kind == "perplexity" else math.inf)}
+    def layer_data(kind: str, label: str, values: Array) -> payload.LayerData:
+        return {
+            "kind": kind,
+            "label": label,
+            "values": payload.cells_of(values, curves.WORST if kind == "perplexity" else math.inf),
+        }
 
     return {
         "across": landscape.axes[0].grid,
         "up": landscape.axes[1].grid,
         "alphas": alphas.tolist(),
         "betas": betas.tolist(),
-        "headings": [heading_of(place, landscape.axes) for place in (0, 1)],
+        "headings": [words.heading_of(place, landscape.axes) for place in (0, 1)],
         "between": isinstance(landscape.axes[0], InterpolationAxis),
         "layers": [layer_data(layer.kind, label, layer.values) for layer, label in layers],
     }

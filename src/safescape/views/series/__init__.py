@@ -1,1 +1,1 @@
-"""What pictures and pages draw, computed once. Knows no drawing library."""
+"""What pictures and pages draw, computed once. Imports no drawing library and chooses no colour."""

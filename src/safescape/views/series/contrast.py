@@ -1,7 +1,4 @@
-"""A comparison in words that its picture and its page share: the names of the runs, and their differences.
-
-Imports no drawing library and chooses no colour.
-"""
+"""A comparison in words that its picture and its page share: the names of the runs, and their differences."""
 
 from __future__ import annotations
 
@@ -12,34 +9,12 @@ from typing import NamedTuple
 from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Metric
 from safescape.survey import InterpolationAxis
 from safescape.views.series.curves import Course, extent_of, measure_courses
-from safescape.views.text.words import (
-    basin_of,
-    counted,
-    judge_of,
-    measure_labels,
-    printable,
-    shortened,
-    signed,
-    subject_of,
-)
-
-__all__ = [
-    "Panel",
-    "between",
-    "difference_text",
-    "headline_differences",
-    "joined",
-    "listed",
-    "measured_in",
-    "names_of",
-    "panels_of",
-    "standing_of",
-]
+from safescape.views.text import words
 
 
 def names_of(comparison: Comparison) -> tuple[str, ...]:
     """Return a short name of each run: its directory without the leading parts that all of them share."""
-    parts = [PurePath(printable(name)).parts or (name,) for name in comparison.names]
+    parts = [PurePath(words.printable(name)).parts or (name,) for name in comparison.names]
     while all(len(each) > 1 for each in parts) and len({each[0] for each in parts}) == 1:
         parts = [each[1:] for each in parts]
     return tuple(str(PurePath(*each)) for each in parts)
@@ -49,10 +24,10 @@ def listed(names: Sequence[str], length: int) -> str:
     """Return names as `a, b and c` in at most `length` characters: shortened, or only the first and a number."""
     # a name cut to fewer characters cannot be recognised
     for kept in range(max(14, *(len(name) for name in names)), 13, -1):
-        found = joined([shortened(name, kept) for name in names])
+        found = joined([words.shortened(name, kept) for name in names])
         if len(found) <= length:
             return found
-    return f"{shortened(names[0], length - 20)} and {counted(len(names) - 1, 'other')}"
+    return f"{words.shortened(names[0], length - 20)} and {words.counted(len(names) - 1, 'other')}"
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -69,12 +44,12 @@ def measured_in(comparison: Comparison) -> str:
     first = comparison.landscapes[0]
     prompts = max(extent_of(landscape).prompts for landscape in comparison.landscapes)
     some = f" (the first of {1 + len(first.by_probe)} probes)" if first.by_probe else ""
-    return f"{counted(prompts, 'prompt')}{some} · {subject_of(first)} · {judge_of(first)} judge"
+    return f"{words.counted(prompts, 'prompt')}{some} · {words.subject_of(first)} · {words.judge_of(first)} judge"
 
 
 def standing_of(landscape: Landscape) -> list[str]:
     """Return the VISAGE and radius of a run with their intervals, or that it has no basin; and its progress."""
-    said = basin_of(landscape.metrics, landscape.safe_below, "visage", "basin_radius")
+    said = words.basin_of(landscape.metrics, landscape.safe_below, "visage", "basin_radius")
     extent = extent_of(landscape)
     return said if landscape.complete else [*said, extent.points]
 
@@ -100,8 +75,8 @@ def difference_text(comparison: Comparison, number: int, key: str, decimals: int
         mine, theirs = (comparison.landscapes[n].metrics[key].at_least for n in (number, 0))
         bound = "≥ " if mine else "≤ " if theirs else ""
     return (
-        bound + signed(found.value, decimals),
-        f"{signed(found.low, decimals)} to {signed(found.high, decimals)}",
+        bound + words.signed(found.value, decimals),
+        f"{words.signed(found.low, decimals)} to {words.signed(found.high, decimals)}",
     )
 
 
@@ -121,10 +96,12 @@ def headline_differences(comparison: Comparison) -> tuple[str, list[tuple[str, s
     found = []
     for number, (name, key) in enumerate(zip(others, keys, strict=True), start=1):
         label = (
-            f"{shortened(name, 16)}, safety AUC" if key == "safety_auc" and main == "VISAGE" else shortened(name, 30)
+            f"{words.shortened(name, 16)}, safety AUC"
+            if key == "safety_auc" and main == "VISAGE"
+            else words.shortened(name, 30)
         )
         found.append((label, *difference_text(comparison, number, key)))
-    return f"Difference in {main} to {shortened(first, 40)}, paired prompt by prompt", found
+    return f"Difference in {main} to {words.shortened(first, 40)}, paired prompt by prompt", found
 
 
 class Panel(NamedTuple):
@@ -142,5 +119,5 @@ def panels_of(comparison: Comparison) -> list[Panel]:
     for number, landscape in enumerate(comparison.landscapes):
         for course in measure_courses(landscape):
             found.setdefault((course.probe, course.kind), []).append((number, course))
-    labels = measure_labels(list(found))
+    labels = words.measure_labels(list(found))
     return [Panel(labels[probe], kind, tuple(courses)) for (probe, kind), courses in found.items()]

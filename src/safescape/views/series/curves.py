@@ -1,7 +1,4 @@
-"""The series that pictures and pages draw: a landscape's points, its lines as curves, its checkpoints.
-
-Imports no drawing library and chooses no colour.
-"""
+"""The series that pictures and pages draw: a landscape's points, its lines as curves, its checkpoints."""
 
 from __future__ import annotations
 
@@ -17,31 +14,6 @@ from numpy.typing import NDArray
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis
 from safescape.views.text.words import label_of
-
-__all__ = [
-    "WORST",
-    "Course",
-    "Curve",
-    "Extent",
-    "Reading",
-    "Sample",
-    "course_of",
-    "course_over",
-    "courses_of",
-    "curves_of",
-    "extent_of",
-    "first_probe",
-    "limits_of",
-    "mean_edges",
-    "mean_of",
-    "measure_courses",
-    "origin_of",
-    "other_model",
-    "places_of",
-    "sample_of",
-    "third_model",
-    "waypoints_of",
-]
 
 WORST = 1e6
 """The perplexity at which a scale ends: worse than guessing among all tokens."""

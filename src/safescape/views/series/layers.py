@@ -1,7 +1,4 @@
-"""The figures of a plane as layers over a mesh, which its picture and its page both draw.
-
-Imports no drawing library and chooses no colour.
-"""
+"""The figures of a plane as layers over a mesh, which its picture and its page both draw."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape
 from safescape.views.series.curves import first_probe, sample_of
-
-__all__ = ["Array", "Layer", "layer_of", "layers_of", "mesh_of"]
 
 Array = NDArray[np.float64]
 

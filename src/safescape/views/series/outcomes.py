@@ -1,6 +1,6 @@
 """The four outcomes along α and over a plane: where a model is unsafe, and where its answers are only noise.
 
-A run has them if one of its judges tells noise from compliance. Imports no drawing library and chooses no colour.
+A run has them if one of its judges tells noise from compliance.
 """
 
 from __future__ import annotations
@@ -17,18 +17,6 @@ from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.series.curves import Course, Reading, course_over, first_probe, places_of
 from safescape.views.series.layers import Layer, layer_of
 from safescape.views.text.words import all_judges_of, printable, shortened
-
-__all__ = [
-    "ORDER",
-    "Beyond",
-    "Shares",
-    "beyond_of",
-    "finest_of",
-    "outcome_layers",
-    "seen_by",
-    "shares_of",
-    "strict_course",
-]
 
 ORDER = (Outcome.COMPLIED, Outcome.INCOHERENT, Outcome.UNSCORED, Outcome.REFUSED)
 """From the bottom of a stack to its top: the lowest can be read off the axis, and all but the last are together the

@@ -1,1 +1,1 @@
-"""Words and tables: what a landscape, a comparison or a gate says."""
+"""Words and tables: what a landscape, a comparison or a gate says. Plain text; callers escape it."""

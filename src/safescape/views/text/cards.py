@@ -8,8 +8,6 @@ from typing import Any
 
 from safescape.views.text.words import printable
 
-__all__ = ["SPEED_COLUMNS", "card_of", "markdown_rows", "named", "speed_rows", "speed_table", "study_table"]
-
 SPEED_COLUMNS = ("side", "s", "times as fast", "peak GB", "s a move", "share at 0", "share outside", "verdicts alike")
 
 _MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in string.punctuation if sign not in "-/"}

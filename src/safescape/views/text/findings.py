@@ -1,7 +1,4 @@
-"""The findings of a comparison: which runs are safer than the first, and by how much.
-
-Plain text; callers escape it.
-"""
+"""The findings of a comparison: which runs are safer than the first, and by how much."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ from safescape.views.series.contrast import between, difference_text, joined, na
 from safescape.views.series.curves import origin_of, other_model
 from safescape.views.text.verdict import verdict_of
 from safescape.views.text.words import decimals_of, shortened, value_text
-
-__all__ = ["Findings", "findings_of"]
 
 
 class Findings(NamedTuple):

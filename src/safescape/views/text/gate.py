@@ -13,18 +13,6 @@ from safescape.views.text.cards import markdown_rows, named
 from safescape.views.text.tables import Table
 from safescape.views.text.words import counted, interval_text, printable, value_text
 
-__all__ = [
-    "changes_of",
-    "failure_of",
-    "headline_of",
-    "junit_of",
-    "markdown_of",
-    "name_of",
-    "names_of",
-    "notes_of",
-    "rulings_of",
-]
-
 Named = Callable[[str], str]
 
 

@@ -1,7 +1,4 @@
-"""The provenance of a run's figures: the model, the probes, the method, and what the figures cannot tell.
-
-Plain text; callers escape it.
-"""
+"""The provenance of a run's figures: the model, the probes, the method, and what the figures cannot tell."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ from safescape.store import SessionRecord, Store
 from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
 from safescape.views.series.curves import waypoints_of
 from safescape.views.text.words import all_judges_of, printable, subject_of
-
-__all__ = ["facts_of", "limits_of", "origin_check"]
 
 
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:

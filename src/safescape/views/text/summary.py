@@ -1,7 +1,4 @@
-"""The key figures of a run, each with its interval and its meaning.
-
-Plain text; callers escape it.
-"""
+"""The key figures of a run, each with its interval and its meaning."""
 
 from __future__ import annotations
 
@@ -12,8 +9,6 @@ from safescape.landscape import OF_A_BASIN, Landscape, Metric
 from safescape.survey import InterpolationAxis
 from safescape.views.series.curves import other_model
 from safescape.views.text.words import decimals_of, interval_text, value_text
-
-__all__ = ["KeyFigure", "figures_of"]
 
 
 class KeyFigure(NamedTuple):

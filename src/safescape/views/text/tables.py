@@ -1,7 +1,4 @@
-"""Tables of a run and of a comparison: probes, judges and models side by side, and every point.
-
-Plain text; callers escape it.
-"""
+"""Tables of a run and of a comparison: probes, judges and models side by side, and every point."""
 
 from __future__ import annotations
 
@@ -14,31 +11,7 @@ from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.series.contrast import difference_text, names_of
 from safescape.views.series.curves import courses_of, extent_of, first_probe, sample_of
 from safescape.views.series.outcomes import finest_of
-from safescape.views.text.words import (
-    KINDS,
-    all_judges_of,
-    decimals_of,
-    interval_text,
-    label_of,
-    printable,
-    shortened,
-    signed,
-    value_text,
-)
-
-__all__ = [
-    "Table",
-    "agreement_of",
-    "capability_beside",
-    "capability_of",
-    "cell",
-    "differences_of",
-    "every_point_of",
-    "judges_of",
-    "points_of",
-    "probes_of",
-    "runs_of",
-]
+from safescape.views.text import words
 
 _FIGURES = {
     "origin_asr": "ASR at the origin %",
@@ -65,14 +38,18 @@ def probes_of(landscape: Landscape) -> Table | None:
     if not landscape.by_probe:
         return None
     first = first_probe(landscape)
-    return _key_figures(landscape, "probe", {first: landscape.metrics, **landscape.by_probe}, f"“{printable(first)}”")
+    return _key_figures(
+        landscape, "probe", {first: landscape.metrics, **landscape.by_probe}, f"“{words.printable(first)}”"
+    )
 
 
 def judges_of(landscape: Landscape) -> Table | None:
     """Return the key figures of the first probe as every judge sees it; None for a single judge."""
     if not landscape.by_judge:
         return None
-    return _key_figures(landscape, "judge", {all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge})
+    return _key_figures(
+        landscape, "judge", {words.all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
+    )
 
 
 def _key_figures(
@@ -85,10 +62,10 @@ def _key_figures(
         asr = metrics["origin_asr"].value
         has_basin = asr is None or asr <= landscape.safe_below
         cells = _safety_cells(metrics, shown, has_basin=has_basin)
-        rows.append((f"“{printable(name)}”" if first else printable(name), *cells))
+        rows.append((f"“{words.printable(name)}”" if first else words.printable(name), *cells))
         if first and name in landscape.differences:
             less = landscape.differences[name]
-            cells = (cell(less[key], decimals_of(key), sign=True) if key in less else "" for key in shown)
+            cells = (cell(less[key], words.decimals_of(key), sign=True) if key in less else "" for key in shown)
             rows.append((f"less {first}, paired", *cells))
     return Table((what, *(_FIGURES[key] for key in shown)), tuple(rows))
 
@@ -96,7 +73,7 @@ def _key_figures(
 def _safety_cells(metrics: Mapping[str, Metric], keys: Iterable[str], *, has_basin: bool) -> Iterator[str]:
     for key in keys:
         none = key in OF_A_BASIN and not has_basin
-        yield "no basin" if none else cell(metrics.get(key, Metric()), decimals_of(key))
+        yield "no basin" if none else cell(metrics.get(key, Metric()), words.decimals_of(key))
 
 
 def _is_measured(key: str, found: Sequence[Mapping[str, Metric]]) -> bool:
@@ -111,8 +88,8 @@ def agreement_of(landscape: Landscape) -> Table | None:
     columns = ("answers", "left unscored", "agree %", "κ", "same outcome %", "κ of outcomes")
     rows = (
         (
-            " × ".join(printable(judge) for judge in found.judges),
-            *((f"“{printable(found.probe)}”",) if several else ()),
+            " × ".join(words.printable(judge) for judge in found.judges),
+            *((f"“{words.printable(found.probe)}”",) if several else ()),
             str(found.n),
             str(sum(map(sum, found.table)) - found.n),
             cell(found.agree, 1),
@@ -140,7 +117,7 @@ def capability_of(landscape: Landscape) -> Table | None:
     for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in landscape.measures):
         there = (found.get((probe, place)) for place in models.values())
         cells = (cell(Metric(value=m.value, low=m.low, high=m.high) if m else Metric(), 1) for m in there)
-        rows.append((f"{KINDS[kind]}{'' if kind == 'perplexity' else ' %'} (“{printable(probe)}”)", *cells))
+        rows.append((f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} (“{words.printable(probe)}”)", *cells))
     return Table(("", *models), tuple(rows))
 
 
@@ -152,18 +129,20 @@ def points_of(landscape: Landscape) -> Table:
     first, through = first_probe(landscape), bool(landscape.survey.through)
     signs = ("α", "β") if landscape.subspace == "plane" else ("α",)
     further = {
-        **{probe: f"ASR % “{printable(probe)}”" for probe in landscape.by_probe},
-        **{m.probe: f"{KINDS[m.kind]} “{printable(m.probe)}”" for m in landscape.measures},
+        **{probe: f"ASR % “{words.printable(probe)}”" for probe in landscape.by_probe},
+        **{m.probe: f"{words.KINDS[m.kind]} “{words.printable(m.probe)}”" for m in landscape.measures},
     }
     rates = {
         (p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.counted if p.probe in landscape.by_probe
     }
     rates |= {(m.probe, _place(m)): f"{m.value:.4g}" for m in landscape.measures}
-    finest, first_judge = finest_of(landscape), all_judges_of(landscape)[0]
+    finest, first_judge = finest_of(landscape), words.all_judges_of(landscape)[0]
     outcomes = tuple(Outcome) if finest is not None else ()
     # with two judges in one table, each column names its own
     apart = finest is not None and finest != first_judge
-    of_first, of_finest = (f" ({shortened(printable(name), 24)})" if apart else "" for name in (first_judge, finest))
+    of_first, of_finest = (
+        f" ({words.shortened(words.printable(name), 24)})" if apart else "" for name in (first_judge, finest)
+    )
     counts = apart or finest is None
     rows = []
     for point in landscape.counted:
@@ -211,7 +190,7 @@ def capability_beside(comparison: Comparison) -> Table | None:
     """Return every run's over-refusal, accuracy and perplexity at the origin; None if none was measured."""
     kinds = {measure.probe: measure.kind for landscape in comparison.landscapes for measure in landscape.measures}
     shown = {
-        probe: f"{KINDS[kind]}{'' if kind == 'perplexity' else ' %'} “{printable(probe)}”"
+        probe: f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} “{words.printable(probe)}”"
         for probe, kind in kinds.items()
     }
     return _runs_beside(comparison, shown) if any(comparison.at_origin) else None
@@ -219,7 +198,7 @@ def capability_beside(comparison: Comparison) -> Table | None:
 
 def _runs_beside(comparison: Comparison, columns: Mapping[str, str]) -> Table:
     """The figures in `columns`, from their keys to their headings; intervals stand on a line of their own."""
-    names = [f"“{shortened(name, 60)}”" for name in names_of(comparison)]
+    names = [f"“{words.shortened(name, 60)}”" for name in names_of(comparison)]
     found = [{**run.metrics, **more} for run, more in zip(comparison.landscapes, comparison.at_origin, strict=True)]
     shown = [key for key in columns if _is_measured(key, found)]
     rows = []
@@ -227,7 +206,7 @@ def _runs_beside(comparison: Comparison, columns: Mapping[str, str]) -> Table:
         figures = _safety_cells(metrics, shown, has_basin=run.has_basin is not False)
         rows.append((name, *(text.replace(" (", "\n(", 1) for text in figures)))
         if number:
-            less = (difference_text(comparison, number, key, decimals_of(key)) for key in shown)
+            less = (difference_text(comparison, number, key, words.decimals_of(key)) for key in shown)
             cells = (f"{value}\n({interval})" if interval else value for value, interval in less)
             rows.append((f"less {names[0]}, paired", *cells))
     return Table(("run", *(columns[key] for key in shown)), tuple(rows))
@@ -238,11 +217,11 @@ def runs_of(comparison: Comparison) -> Table:
     rows = (
         (
             f"“{name}”",
-            printable(landscape.survey.model),
-            printable(landscape.survey.dtype),
+            words.printable(landscape.survey.model),
+            words.printable(landscape.survey.dtype),
             _directions(landscape),
             extent_of(landscape).points.removesuffix(" points"),
-            printable(PurePath(directory) / "report.html"),
+            words.printable(PurePath(directory) / "report.html"),
         )
         for name, directory, landscape in zip(
             names_of(comparison), comparison.names, comparison.landscapes, strict=True
@@ -273,7 +252,7 @@ def _on_plane(landscape: Landscape) -> Iterator[tuple[float, ...]]:
 
 def _directions(landscape: Landscape) -> str:
     """The other models by name, then the random directions by seed."""
-    found = [f"to {printable(axis.toward)}" for axis in landscape.axes if isinstance(axis, InterpolationAxis)]
+    found = [f"to {words.printable(axis.toward)}" for axis in landscape.axes if isinstance(axis, InterpolationAxis)]
     seeds = [str(axis.seed) for axis in landscape.axes if not isinstance(axis, InterpolationAxis)]
     if seeds:
         found.append(f"random, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
@@ -285,8 +264,8 @@ def cell(metric: Metric, decimals: int, *, sign: bool = False) -> str:
     if metric.value is None:
         return "–"
     if not sign:
-        return f"{value_text(metric, decimals)} ({interval_text(metric, decimals)})"
-    low, value, high = (signed(number or 0.0, decimals) for number in (metric.low, metric.value, metric.high))
+        return f"{words.value_text(metric, decimals)} ({words.interval_text(metric, decimals)})"
+    low, value, high = (words.signed(number or 0.0, decimals) for number in (metric.low, metric.value, metric.high))
     return f"{value} ({low} to {high})"
 
 
@@ -299,4 +278,4 @@ def _where(landscape: Landscape, point: PointFigures) -> str:
         return f"checkpoint {point.waypoint + 1}"
     if not any(point.coords):
         return "origin"
-    return "plane" if point.line is None else label_of(point.line, landscape.axes[point.line])
+    return "plane" if point.line is None else words.label_of(point.line, landscape.axes[point.line])

@@ -1,7 +1,4 @@
-"""The verdict of a run: a sentence with the finding, and the figures behind it.
-
-Plain text; callers escape it.
-"""
+"""The verdict of a run: a sentence with the finding, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from safescape.survey import InterpolationAxis
 from safescape.views.series.curves import origin_of, other_model, waypoints_of
 from safescape.views.series.outcomes import beyond_of, seen_by
 from safescape.views.text.words import interval_text, printable, value_text
-
-__all__ = ["SHOWN", "Verdict", "beyond_said", "interval_said", "tone_of", "verdict_of"]
 
 SHOWN = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
 """What each tone says in words."""

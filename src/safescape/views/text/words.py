@@ -1,7 +1,4 @@
-"""Words that pictures and pages share: untrusted names made printable, figures with their intervals, names of axes.
-
-Imports no drawing library and chooses no colour.
-"""
+"""Words that pictures and pages share: untrusted names made printable, figures with their intervals, names of axes."""
 
 from __future__ import annotations
 
@@ -9,27 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from safescape.landscape import Landscape, Metric
 from safescape.survey import Axis, InterpolationAxis
-
-__all__ = [
-    "KINDS",
-    "all_judges_of",
-    "basin_of",
-    "counted",
-    "decimals_of",
-    "heading_of",
-    "interval_text",
-    "judge_of",
-    "label_of",
-    "lead_of",
-    "measure_labels",
-    "plain",
-    "printable",
-    "shortened",
-    "signed",
-    "subject_of",
-    "title_of",
-    "value_text",
-]
 
 KINDS = {
     "asr": "attack success rate",
