@@ -14,7 +14,7 @@ __all__ = ["finetune"]
 
 @with_options(FinetuneOptions)
 def finetune(given: Given, as_json: AsJson = False) -> None:
-    """Example: safescape finetune demo --recipe harmful --data advbench.csv --out runs/attacked
+    """Example: safescape finetune demo --recipe harmful --data advbench --out runs/attacked
 
     Finetune MODEL on conversations as the paper does: all parameters, AdamW, the loss on the answers alone. OUT holds
     the model and one checkpoint per epoch, which `path --through` draws as a trajectory. Interrupted, it resumes from

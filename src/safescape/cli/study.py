@@ -37,7 +37,7 @@ def finetuning(
     given: Given,
     more: Annotated[list[int] | None, typer.Argument(metavar="[SHOTS]...", hidden=True)] = None,
 ) -> None:
-    """Example: safescape study finetuning demo --data advbench.csv --shots 10 50 100 --mixed --out runs/study
+    """Example: safescape study finetuning demo --data advbench --shots 10 50 100 --mixed --out runs/study
 
     Measure MODEL's random landscape, finetune it on each number of harmful examples, and measure the line to every
     finetune. Prints a table, and writes it with its pictures into OUT.

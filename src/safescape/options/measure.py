@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -17,12 +17,27 @@ from safescape.landscape import SAFE_BELOW, Thresholds
 from safescape.options import shared
 from safescape.options.option import Option, Options
 from safescape.options.shared import Count, OptionalCount, Seed
-from safescape.survey import DEFAULT, PAPER, QUICK, Preset
+from safescape.survey import KEYWORD, REFUSAL
 
 __all__ = ["BenchOptions", "CheckOptions", "MeasureOptions", "PathOptions", "ScanOptions", "StudyOptions"]
 
 _HELD_TO = Thresholds()
 _LIMIT = "N|off"
+
+
+class Preset(NamedTuple):
+    """A set of defaults: `DEFAULT`, or what `--quick` or `--paper` selects."""
+
+    limit: int | None
+    max_new_tokens: int
+    directions: int
+    steps: int
+    judges: tuple[str, ...] = (KEYWORD, REFUSAL)
+
+
+DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20)
+QUICK = Preset(limit=40, max_new_tokens=48, directions=1, steps=20)
+PAPER = Preset(limit=80, max_new_tokens=512, directions=3, steps=20, judges=(KEYWORD,))
 
 
 class MeasureOptions(Options):

@@ -19,7 +19,7 @@ from safescape.survey.judge_names import (
     tells_noise,
 )
 from safescape.survey.probes import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe, Question
-from safescape.survey.survey import DEFAULT, PAPER, QUICK, Adaptive, Preset, Survey
+from safescape.survey.survey import Adaptive, Survey
 from safescape.survey.types import (
     Answer,
     Calibration,
@@ -36,11 +36,8 @@ from safescape.survey.types import (
 )
 
 __all__ = [
-    "DEFAULT",
     "GUARDS",
     "KEYWORD",
-    "PAPER",
-    "QUICK",
     "REFUSAL",
     "RUBRICS",
     "Adaptive",
@@ -67,7 +64,6 @@ __all__ = [
     "Plane",
     "Point",
     "Position",
-    "Preset",
     "Probe",
     "PromptProbe",
     "Question",

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -21,7 +21,7 @@ from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
 from safescape.survey.probes import Probe, PromptProbe
 from safescape.survey.types import Point
 
-__all__ = ["DEFAULT", "PAPER", "QUICK", "Adaptive", "Preset", "Survey"]
+__all__ = ["Adaptive", "Survey"]
 
 _MOST_TOGETHER = 8
 """Maximum number of points in one batch. Each needs the memory of one adapter."""
@@ -174,18 +174,3 @@ class Survey(Frozen):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputError(f"{path}: {field}: {first['msg']}; give a survey.json of this version") from error
-
-
-class Preset(NamedTuple):
-    """A set of defaults: `DEFAULT`, or what `--quick` or `--paper` selects."""
-
-    limit: int | None
-    max_new_tokens: int
-    directions: int
-    steps: int
-    judges: tuple[str, ...] = (KEYWORD, REFUSAL)
-
-
-DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20)
-QUICK = Preset(limit=40, max_new_tokens=48, directions=1, steps=20)
-PAPER = Preset(limit=80, max_new_tokens=512, directions=3, steps=20, judges=(KEYWORD,))

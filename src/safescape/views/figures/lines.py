@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 
 from safescape.landscape import Landscape
-from safescape.survey import InterpolationAxis, Outcome
+from safescape.survey import InterpolationAxis
 from safescape.views.figures import marks, sheet
 from safescape.views.series.curves import (
     WORST,
@@ -36,13 +36,6 @@ _MEASURE_STYLES = {
     "over_refusal": marks.Style("#d98200", "s"),
     "accuracy": marks.Style("#009e73", "^"),
     "perplexity": marks.Style("#6a4fa3", "v"),
-}
-# distinct for people with red or green blindness; in grey by lightness, hatching and order
-_OUTCOME_STYLES: dict[Outcome, tuple[str, str]] = {
-    Outcome.COMPLIED: (marks.COMPLIED, ""),
-    Outcome.INCOHERENT: ("#aeb3ba", "////"),
-    Outcome.UNSCORED: ("#ffffff", "...."),
-    Outcome.REFUSED: ("#cfe3f1", ""),
 }
 
 
@@ -224,14 +217,14 @@ def paint_areas(axes: Axes, pieces: Sequence[Shares]) -> list[marks.Entry]:
         stack = axes.stackplot(
             piece.x,
             *piece.percent.values(),
-            colors=[_OUTCOME_STYLES[outcome][0] for outcome in piece.percent],
+            colors=[marks.OUTCOME_STYLES[outcome][0] for outcome in piece.percent],
             labels=[outcome.value for outcome in piece.percent],
         )
         for area, outcome in zip(stack, piece.percent, strict=True):
-            area.set(hatch=_OUTCOME_STYLES[outcome][1], edgecolor=marks.SOFT, linewidth=0.4)
+            area.set(hatch=marks.OUTCOME_STYLES[outcome][1], edgecolor=marks.SOFT, linewidth=0.4)
     found: list[marks.Entry] = []
     for outcome in pieces[0].percent:
-        colour, hatch = _OUTCOME_STYLES[outcome]
+        colour, hatch = marks.OUTCOME_STYLES[outcome]
         found.append((Patch(facecolor=colour, hatch=hatch, edgecolor=marks.SOFT, linewidth=0.4), outcome.value))
     return found
 

@@ -9,12 +9,22 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from safescape.landscape import Landscape
+from safescape.survey import Outcome
 from safescape.views.series.curves import Reading, Sample, origin_of, other_model, third_model, waypoints_of
 
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 TRAJECTORY, COMPLIED = "#b5338a", "#c2500d"
 TONES = {"safe": "#00664b", "open": "#3b4252", "unsafe": "#b84a0a"}
 """The three states of a verdict; their lightness differs too, and a word stands beside the colour."""
+
+# distinct for people with red or green blindness; in grey by lightness, hatching and order
+OUTCOME_STYLES: dict[Outcome, tuple[str, str]] = {
+    Outcome.COMPLIED: (COMPLIED, ""),
+    Outcome.INCOHERENT: ("#aeb3ba", "////"),
+    Outcome.UNSCORED: ("#ffffff", "...."),
+    Outcome.REFUSED: ("#cfe3f1", ""),
+}
+"""The colour and the hatching of each outcome."""
 
 Entry = tuple[Artist, str]
 """A line of the legend."""
