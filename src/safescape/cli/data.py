@@ -24,7 +24,7 @@ data = typer.Typer(name="data", help="Public data sets by name: list them, fetch
 @data.callback(invoke_without_command=True)
 def _data(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is None:
-        list_sets(as_json)
+        list_sets(as_json=as_json, verbose=False)
 
 
 @data.command("list")
