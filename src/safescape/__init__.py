@@ -1,6 +1,5 @@
 """Measure how near a finetuned language model stands to losing its safety."""
 
-import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -73,9 +72,6 @@ __all__ = [
     "scan",
     "study_finetuning",
 ]
-
-# without a handler of the application's, or --verbose, nothing is printed
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = ("errors", "survey", "landscape", "api")
 """Searched in this order, so that only the functions of `api` wait for torch."""

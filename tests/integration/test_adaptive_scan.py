@@ -153,7 +153,7 @@ def test_it_is_reported_and_judged_again(whole: Path, tiny_model: Path, tmp_path
         (["--adaptive", "--dim", "2"], "--adaptive: seeks the edges of lines; leave out --dim 2"),
         (["--adaptive", "--steps", "20"], "--steps 20: --adaptive chooses its points; give --edge-tolerance"),
         (["--adaptive", "--edge-tolerance", "0"], "--edge-tolerance 0: expected a distance from 0.0005 to 0.125"),
-        (["--adaptive", "--edge-tolerance", "nan"], "--edge-tolerance nan: expected a distance"),
+        (["--adaptive", "--edge-tolerance", "nan"], "--edge-tolerance nan: expected a number"),
         (["--adaptive", "--edge-tolerance", "0.2"], "--edge-tolerance 0.2: expected a distance from 0.0005 to 0.125"),
         (["--adaptive", "--interval", "0"], "--interval 0: expected percentage points above 0"),
         (["--adaptive", "--interval", "5", "--directions", "1"], "--interval 5 with --directions 1: how directions"),

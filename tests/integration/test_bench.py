@@ -89,7 +89,7 @@ def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) 
         ({"limit": 0}, "--limit 0: expected"),
         ({"max_new_tokens": 0}, "--max-new-tokens 0: expected at least 1"),
         ({"alphas": ()}, "--alphas : expected numbers"),
-        ({"alphas": (0.0, float("nan"))}, "--alphas 0.0,nan: expected numbers"),
+        ({"alphas": (0.0, float("nan"))}, "--alphas 0.0,nan: expected a number"),
         ({"device": "abacus"}, "--device abacus: expected cpu"),
         ({"prompts": "nowhere.csv:goal"}, "nowhere.csv"),
     ],

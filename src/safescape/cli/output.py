@@ -63,7 +63,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
     said.append(interval_said(landscape))
     for judge in landscape.waiting:
-        said.append(f"{judge} has not read every answer: safescape judge {run.directory} --with {judge} goes on")
+        said.append(f"{judge} has not read every answer: safescape judge {run.directory} --with {judge} resumes")
     say(*filter(None, said))
     rows = [
         (title, *_cells(landscape.metrics[name], unit))

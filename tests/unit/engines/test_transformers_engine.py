@@ -207,7 +207,7 @@ def test_close_notices_weights_that_did_not_come_back(tiny_model: Path, monkeypa
     monkeypatch.setattr(TransformersEngine, "move_to", lambda self, point: Position((0.0,), 0.0))
     live = next(iter(engine._live.values()))
     live.write(live.read() + 1)
-    with pytest.raises(RunError, match="did not come back"):
+    with pytest.raises(RunError, match="did not return"):
         engine.close()
 
 

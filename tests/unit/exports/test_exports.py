@@ -768,7 +768,7 @@ def test_the_command_writes_as_many_as_are_named(
             ["--to", "x.csv", "--to", "x.eval", "--at", "0.2"],
             "nothing was measured there; the nearest measured point is --at 0.25",
         ),
-        (["--to", "x.eval", "--at", "nan"], "--at nan: nothing was measured there"),
+        (["--to", "x.eval", "--at", "nan"], "--at nan: expected a number"),
         (["--to", "x.eval", "--at", "x"], "--at x: expected a number, or several with commas between them"),
         (["--to", "x.eval", "--at", "0.25,0"], "a point of a line has 1 coordinate; type --at 0.1"),
         (["--to", "x.eval", "--at", "0.25", "--line", "2"], "--line 2: the run's lines are numbered from 0 to 1"),
