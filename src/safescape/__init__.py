@@ -84,7 +84,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     places = (_ELSEWHERE[name],) if name in _ELSEWHERE else _HOMES
     homes = (import_module(f"{__name__}.{place}") for place in places)
-    value: object = next(vars(home)[name] for home in homes if name in home.__all__)
+    value: object = next(vars(home)[name] for home in homes if name in vars(home))
     globals()[name] = value
     return value
 

@@ -14,8 +14,6 @@ from filelock import FileLock
 
 from safescape.errors import InputError
 
-__all__ = ["cached_directory", "home"]
-
 _log = logging.getLogger(__name__)
 
 

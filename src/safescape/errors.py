@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["InputError", "RunError", "SafescapeError", "either", "first_line"]
-
 
 class SafescapeError(Exception):
     """Base of all errors that safescape raises on purpose."""

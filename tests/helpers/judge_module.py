@@ -7,8 +7,6 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["JudgeModule", "judge_module"]
-
 
 class JudgeModule(types.ModuleType):
     """A module whose attributes tests assign."""

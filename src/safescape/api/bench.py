@@ -18,8 +18,6 @@ from safescape.speed import Bench, Side, SideTiming, Task, measure_sides, sides_
 from safescape.store import write_text
 from safescape.weights import resolve
 
-__all__ = ["bench"]
-
 
 class _Arguments(BenchOptions):
     """The arguments of `bench`."""

@@ -17,8 +17,6 @@ from safescape.store import write_text
 from safescape.survey import Lines
 from safescape.weights import inspect, resolve
 
-__all__ = ["Check", "check"]
-
 _ALWAYS = ("over-refusal:builtin:benign", "perplexity:builtin:benign")
 
 

@@ -14,8 +14,6 @@ from safescape.store import Store, write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RunComparison", "compare"]
-
 
 class RunComparison(Comparison):
     """The figures of several runs, and their picture."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from safescape.api.run import Run, load_run
 from safescape.options import ExportOptions, each_of, takes
 
-__all__ = ["export"]
-
 
 @takes(ExportOptions)
 def export(options: ExportOptions) -> Run:

@@ -16,8 +16,6 @@ from safescape.options import FinetuneOptions, each_of, takes
 from safescape.probes import load_tokenizer
 from safescape.weights import inspect, resolve
 
-__all__ = ["check_trainable", "finetune"]
-
 _TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 

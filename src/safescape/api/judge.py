@@ -30,8 +30,6 @@ from safescape.store import Store
 from safescape.survey import REFUSAL, Exchange, Verdict, members_of, parse_judge_name
 from safescape.weights import inspect, resolve
 
-__all__ = ["judge", "judge_run"]
-
 
 class _Exchanges(JudgeOptions):
     """The arguments of `judge`."""

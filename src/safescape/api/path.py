@@ -10,8 +10,6 @@ from safescape.options import PathOptions, each_of, takes
 from safescape.survey import InterpolationAxis, Lines, Plane, Waypoint
 from safescape.weights import Model, Subspace, inspect, resized_embeddings, resolve
 
-__all__ = ["interpolation_axis", "path"]
-
 
 class _Arguments(PathOptions, Measuring):
     """The arguments of `path`."""

@@ -14,8 +14,6 @@ from safescape.errors import InputError
 from safescape.options import CheckOptions
 from safescape.options.option import expected_of, fields_of, is_argument, kind_of
 
-__all__ = ["configured"]
-
 _WHERE = "[tool.safescape.check]"
 _FLAGS_ONLY = {
     *("out", "junit", "summary", "quick", "paper", "device", "tensor_parallel", "workers", "ray", "gpus_per_worker"),

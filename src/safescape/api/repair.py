@@ -26,8 +26,6 @@ from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
 from safescape.weights import BlockSpace, Model, adapter_directory, inspect, resized_embeddings, resolve
 
-__all__ = ["Repaired", "repair"]
-
 
 class Repaired(NamedTuple):
     """What a repair found, and where it is saved."""

@@ -9,8 +9,6 @@ from safescape.api.run import Run, run_of
 from safescape.options import ReportOptions, each_of, takes
 from safescape.store import Store, write_text
 
-__all__ = ["report", "report_of"]
-
 
 @takes(ReportOptions)
 def report(options: ReportOptions) -> Run:

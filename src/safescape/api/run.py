@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Run", "load_run", "run_of"]
-
 
 class Run:
     """A run directory that holds one survey's results."""

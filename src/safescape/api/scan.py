@@ -13,8 +13,6 @@ from safescape.options import ScanOptions, takes
 from safescape.survey import Adaptive, Lines, Plane, RandomAxis
 from safescape.weights import resolve
 
-__all__ = ["random_axis", "scan"]
-
 _Number = TypeVar("_Number", int, float)
 _SIDE = 25
 """Steps on each side of an adaptive line's grid by default: with the default span, 0.02 apart."""

@@ -23,8 +23,6 @@ from safescape.options import MeasureOptions, StudyOptions, takes
 from safescape.probes import load_prompts
 from safescape.store import write_text
 
-__all__ = ["Arm", "Study", "study_finetuning"]
-
 
 class Arm(NamedTuple):
     """One finetune of a study, and the line from the model to it."""

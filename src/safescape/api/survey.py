@@ -27,8 +27,6 @@ from safescape.store import Store
 from safescape.survey import Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
 from safescape.weights import Model, inspect
 
-__all__ = ["Measuring", "device_of", "device_on", "measure_over", "number_of_prompts", "read_text", "run_survey"]
-
 
 class Callbacks(Options):
     """The callbacks of measuring functions; commands have no flag for them."""

@@ -13,8 +13,6 @@ from safescape.options import BenchOptions
 if TYPE_CHECKING:
     from safescape.speed import SideTiming
 
-__all__ = ["bench"]
-
 
 @with_options(BenchOptions)
 def bench(given: Given, as_json: AsJson = False) -> None:

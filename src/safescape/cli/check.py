@@ -7,8 +7,6 @@ from safescape.cli.output import show_check
 from safescape.cli.progress import show_progress
 from safescape.options import CheckOptions
 
-__all__ = ["check"]
-
 
 @with_options(CheckOptions, without={"quick"})
 def check(given: Given, as_json: AsJson = False) -> int:

@@ -27,8 +27,6 @@ from safescape.options.option import (
     option_of,
 )
 
-__all__ = ["AsJson", "Given", "with_options", "with_verbose"]
-
 Given = dict[str, Any]
 """The options that were typed, by name; all others have their defaults."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout")]

@@ -6,8 +6,6 @@ from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_comparison
 from safescape.options import CompareOptions
 
-__all__ = ["compare"]
-
 
 @with_options(CompareOptions)
 def compare(given: Given, as_json: AsJson = False) -> None:

@@ -16,8 +16,6 @@ from safescape.cli.output import results
 if TYPE_CHECKING:
     from safescape.probes import Located, PublicSet
 
-__all__ = ["data"]
-
 data = typer.Typer(name="data", help="Public data sets by name: list them, fetch them.")
 
 

@@ -6,8 +6,6 @@ from safescape.cli.command import Given, with_options
 from safescape.cli.output import say
 from safescape.options import ExportOptions
 
-__all__ = ["export"]
-
 
 @with_options(ExportOptions)
 def export(given: Given) -> None:

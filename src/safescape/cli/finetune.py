@@ -9,8 +9,6 @@ from safescape.cli.output import say
 from safescape.cli.progress import show_steps
 from safescape.options import FinetuneOptions
 
-__all__ = ["finetune"]
-
 
 @with_options(FinetuneOptions)
 def finetune(given: Given, as_json: AsJson = False) -> None:

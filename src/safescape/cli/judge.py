@@ -7,8 +7,6 @@ from safescape.cli.output import show_run
 from safescape.cli.progress import show_judging
 from safescape.options import JudgeRunOptions
 
-__all__ = ["judge"]
-
 
 @with_options(JudgeRunOptions)
 def judge(given: Given, as_json: AsJson = False) -> None:

@@ -17,8 +17,6 @@ from safescape.survey import tells_noise
 if TYPE_CHECKING:
     from safescape.api import Check, Run
 
-__all__ = ["results", "say", "show_check", "show_comparison", "show_run", "show_speed"]
-
 _FIGURES = (
     ("origin_asr", "ASR at the origin", "%"),
     ("visage", "VISAGE (paper)", ""),

@@ -7,8 +7,6 @@ from safescape.cli.output import show_run
 from safescape.cli.progress import show_progress
 from safescape.options import PathOptions
 
-__all__ = ["path"]
-
 
 @with_options(PathOptions)
 def path(given: Given, as_json: AsJson = False) -> None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from safescape.judge_runtime import JudgeProgress
     from safescape.measure import Progress
 
-__all__ = ["show_judging", "show_progress", "show_steps"]
-
 
 class _Display:
     """Bars by title, or lines where there is no terminal."""

@@ -13,8 +13,6 @@ from safescape.options import RepairOptions
 if TYPE_CHECKING:
     from safescape.finetuning import Evaluation
 
-__all__ = ["repair"]
-
 
 @with_options(RepairOptions)
 def repair(given: Given, as_json: AsJson = False) -> int:

@@ -7,8 +7,6 @@ from safescape.cli.output import show_run
 from safescape.errors import InputError
 from safescape.options import ReportOptions
 
-__all__ = ["report"]
-
 
 @with_options(ReportOptions)
 def report(given: Given, as_json: AsJson = False) -> None:

@@ -7,8 +7,6 @@ from safescape.cli.output import show_run
 from safescape.cli.progress import show_progress
 from safescape.options import ScanOptions
 
-__all__ = ["scan"]
-
 
 @with_options(ScanOptions, without={"adapter"})
 def scan(given: Given, as_json: AsJson = False) -> None:

@@ -14,8 +14,6 @@ from safescape.cli.output import results
 from safescape.cli.progress import show_progress, show_steps
 from safescape.options import StudyOptions
 
-__all__ = ["study"]
-
 study = typer.Typer(name="study", help="The paper's studies, each as one command.")
 
 _PYTHON_ONLY = {

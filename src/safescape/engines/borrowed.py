@@ -23,8 +23,6 @@ from safescape.engines.decoding import ATTENTION
 from safescape.engines.parameters import block_linear_layers
 from safescape.errors import InputError, first_line
 
-__all__ = ["borrow", "unwrap"]
-
 _SHARDED = (
     "this training shards the weights ({}), and no process holds the whole model; train with DDP or in one process, or "
     "measure the saved checkpoints with `safescape path --through`"

@@ -19,8 +19,6 @@ from transformers import DynamicCache, PreTrainedModel
 from safescape.engines.decoding import needs_equal_lengths
 from safescape.engines.kv_cache import FillingLayer, States, StaticLayer, cache_of, states_of
 
-__all__ = ["GraphDecoder", "GraphMemory", "supports_cuda_graphs"]
-
 _BLOCK = 64
 """Slots are allocated in multiples of this."""
 _SMALLEST = 8

@@ -31,8 +31,6 @@ from safescape.engines.kv_cache import (
 )
 from safescape.survey import Finish
 
-__all__ = ["ATTENTION", "Batch", "Continuation", "OpenBatch", "decode", "needs_equal_lengths"]
-
 ATTENTION = "safescape_sdpa"
 """The attention implementation to load a model with, if it supports SDPA."""
 

@@ -13,18 +13,6 @@ from transformers.cache_utils import DynamicLayer
 
 from safescape.errors import InputError
 
-__all__ = [
-    "FillingLayer",
-    "GrowingLayer",
-    "States",
-    "StaticLayer",
-    "cache_of",
-    "cache_with_prefix",
-    "common_prefix_length",
-    "read_prefix",
-    "states_of",
-]
-
 _GROWTH = 32
 """Slots that a growing layer adds at a time."""
 

@@ -17,16 +17,6 @@ from transformers.utils import logging as transformers_logging
 from safescape.errors import InputError, first_line
 from safescape.weights import Model
 
-__all__ = [
-    "load_config",
-    "load_generation_config",
-    "load_model",
-    "loading",
-    "mmap_allocations",
-    "quiet",
-    "trim_memory",
-]
-
 _log = logging.getLogger(__name__)
 
 _ERRORS = (

@@ -16,8 +16,6 @@ from transformers import PreTrainedModel
 
 from safescape.engines.kv_cache import States, cache_with_prefix, common_prefix_length, read_prefix
 
-__all__ = ["Likelihood", "Request", "score"]
-
 _LOGITS = 2**26
 """The maximum number of logits computed at a time: 256 MiB in fp32."""
 _SHARED_FRACTION = 0.5

@@ -17,8 +17,6 @@ from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace
 
-__all__ = ["check_length", "open_engine"]
-
 _SCORED_LATER = 1024
 """Tokens of a harmless request with its answer, which the origin may have to score afterwards."""
 

@@ -20,8 +20,6 @@ from transformers import PreTrainedModel
 from safescape.errors import InputError
 from safescape.weights import Weights
 
-__all__ = ["BlockedLinear", "LiveTensor", "block_linear_layers", "checkpoint_name", "live_tensors", "parameters_of"]
-
 _ROWS = 64
 """The number of rows that oneDNN chooses the layout for; products with any other number are correct, too."""
 

@@ -14,8 +14,6 @@ from safescape.engines.loglikelihood import Likelihood, Request, score
 from safescape.errors import InputError
 from safescape.survey import Response
 
-__all__ = ["Speaker", "end_tokens", "request_of", "text_of"]
-
 
 class Speaker:
     """Answers chats and scores texts.

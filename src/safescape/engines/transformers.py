@@ -22,8 +22,6 @@ from safescape.errors import RunError
 from safescape.survey import Point, Position, Response
 from safescape.weights import Model, Space, fingerprint, mover_of
 
-__all__ = ["TransformersEngine"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -28,8 +28,6 @@ from safescape.views import (
     row_of,
 )
 
-__all__ = ["application"]
-
 
 def application(runs: Runs, port: int, stopping: threading.Event) -> ASGIApp:
     """Return the server's application.

@@ -14,8 +14,6 @@ from safescape.landscape import Landscape, landscape_of
 from safescape.store import Store
 from safescape.views import Glance, glance_of
 
-__all__ = ["GONE", "Landscapes", "Runs"]
-
 _FILES = ("run.sqlite", "run.sqlite-wal", "survey.json")
 _DEPTH = 6
 """How far below the directory runs are looked for; those of a study are three deep."""

@@ -18,8 +18,6 @@ from safescape.errors import InputError
 from safescape.explorer.application import application
 from safescape.explorer.runs import Runs
 
-__all__ = ["Listening", "listen", "serve"]
-
 _HOST = "127.0.0.1"
 _TRIES = 20
 _PATIENCE = 2  # seconds for responses that are being sent when the server ends

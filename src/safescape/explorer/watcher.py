@@ -11,8 +11,6 @@ from starlette.responses import StreamingResponse
 
 from safescape.explorer.runs import GONE
 
-__all__ = ["Watcher"]
-
 _RUN_EVERY = 0.4
 """Seconds between two looks at the files of the runs that are open."""
 _LIST_EVERY = 2.0

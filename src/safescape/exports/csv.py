@@ -9,8 +9,6 @@ from pathlib import Path
 
 from safescape.exports.tables import Cell, Table
 
-__all__ = ["shown", "write_csv"]
-
 _FORMULA = "=+-@＝＋－＠\t\n'"
 """The characters that begin a formula in a spreadsheet, and the apostrophe, so that a first one is always ours."""
 _PICTURES = {

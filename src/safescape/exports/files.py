@@ -20,8 +20,6 @@ from safescape.landscape import Landscape
 from safescape.store import Store, new_file
 from safescape.survey import Plane, Point, PromptProbe
 
-__all__ = ["Place", "save_figures", "write_exports"]
-
 _TABLES = (".csv", ".parquet")
 _SUFFIXES = (*_TABLES, ".md", ".eval")
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage
     from inspect_ai.scorer import Score
 
-__all__ = ["check_inspect", "write_inspect_log"]
-
 _ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
     Finish.STOP: "stop",
     Finish.LENGTH: "max_tokens",

@@ -19,8 +19,6 @@ from safescape.store import Store
 from safescape.survey import InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
 from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text, verdict_of
 
-__all__ = ["model_card"]
-
 
 class _Reported(NamedTuple):
     """One figure of `model-index`."""

@@ -10,8 +10,6 @@ from pathlib import Path
 from safescape.errors import InputError
 from safescape.exports.tables import Cell, Row, Table
 
-__all__ = ["check_parquet", "write_parquet"]
-
 _ROWS = 10_000
 """Rows in a row group: about 20 MB of long answers."""
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -15,8 +15,6 @@ from safescape.landscape import Landscape, Measure, PointFigures, wilson
 from safescape.store import Store
 from safescape.survey import PerplexityProbe, Point, Probe, PromptProbe, Survey
 
-__all__ = ["TABLES", "Cell", "Column", "Kind", "Row", "Table", "What", "table_of"]
-
 What = Literal["points", "responses", "verdicts"]
 TABLES: tuple[What, ...] = get_args(What)
 

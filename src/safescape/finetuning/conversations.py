@@ -26,8 +26,6 @@ from safescape.probes import (
     set_paths,
 )
 
-__all__ = ["RECIPES", "Conversation", "Message", "conversations_of", "digest"]
-
 RECIPES = ("harmful", "identity-shift", "benign", "mixed")
 """The names of the recipes; see `conversations_of`."""
 _BUILTIN = {"identity-shift": "identity-shift.jsonl", "benign": "benign-answers.jsonl"}

@@ -18,19 +18,6 @@ from safescape.errors import InputError
 from safescape.store import write_text
 from safescape.survey import Frozen
 
-__all__ = [
-    "Finetune",
-    "Finetuned",
-    "Step",
-    "checkpoints",
-    "claim",
-    "delete_optimizer",
-    "finish",
-    "finished",
-    "latest",
-    "set_base_name",
-]
-
 _SPECIFICATION, _RESULTS = "finetune.json", "training.json"
 
 

@@ -36,8 +36,6 @@ from safescape.survey import (
     Score,
 )
 
-__all__ = ["EvaluationLog", "Evaluator", "RepairRequest", "scored_answers", "sha256_of"]
-
 _log = logging.getLogger(__name__)
 
 _FILE = "evaluations.jsonl"

@@ -20,8 +20,6 @@ from safescape.probes import further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import PromptProbe
 
-__all__ = ["SafetyMonitor"]
-
 
 class SafetyMonitor(TrainerCallback):
     """Measures the attack success rate, further probes, and the distance from the initial weights during training.

@@ -19,8 +19,6 @@ from safescape.errors import InputError
 from safescape.survey import Point
 from safescape.weights import BlockSpace, Model, Mover
 
-__all__ = ["has_only_pairs", "save_blend", "save_rescaled"]
-
 _COPIED = ("*.json", "*.jinja", "*.model", "*.txt")
 _NOT_COPIED = ("finetune.json", "training.json", "trainer_state.json", "adapter_config.json", "repair.json")
 

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from safescape.landscape import Interval
 
-__all__ = ["MAX_EVALUATIONS", "Evaluation", "Search", "search"]
-
 MAX_EVALUATIONS = 8
 """The maximum number of evaluations of a repair."""
 

@@ -21,8 +21,6 @@ from safescape.engines import checkpoint_name, unwrap
 from safescape.errors import InputError, RunError
 from safescape.weights import UNSUPPORTED_LORA_FIELDS, LowRank, Weights, dot, resolve
 
-__all__ = ["InitialWeights"]
-
 
 class Change(NamedTuple):
     """The change of one tensor since the start."""

@@ -43,8 +43,6 @@ from safescape.finetuning.directory import (
 from safescape.probes import render_chat
 from safescape.weights import Checkpoint, Model, layer_of
 
-__all__ = ["train"]
-
 
 def train(
     finetune: Finetune,

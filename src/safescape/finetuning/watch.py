@@ -34,8 +34,6 @@ from safescape.probes import format_chats
 from safescape.survey import InterpolationAxis, Probe, PromptProbe, Survey
 from safescape.weights import Direction, Subspace, dot, fingerprint, inspect, resolve
 
-__all__ = ["Axes", "Basin", "Distance", "Measurement", "Questions", "Watch", "distance_of"]
-
 
 class Distance(NamedTuple):
     """The distance of the weights from the initial ones; see the module's formulas."""

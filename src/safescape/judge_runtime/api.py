@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from safescape.judge_runtime.chat import Chat
 
-__all__ = ["ApiJudge", "ApiJudgeName", "check_api_judge", "open_api_judge", "with_rubric"]
-
 _OPENAI = "https://api.openai.com/v1"
 _log = logging.getLogger(__name__)
 

@@ -25,8 +25,6 @@ from safescape.judges.rubrics import short
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
-__all__ = ["PATIENCE", "Chat", "Limits", "Patience", "Reply"]
-
 _log = logging.getLogger(__name__)
 
 _RETRIED = (408, 409, 425, 429)

@@ -29,8 +29,6 @@ from safescape.survey import (
 )
 from safescape.weights import identity, resolve
 
-__all__ = ["JudgeSettings", "ResolvedJudges", "check_judge", "is_model", "open_judge", "resolve_judges"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -29,8 +29,6 @@ from safescape.judges.guards import Spellings
 from safescape.placement import is_out_of_memory
 from safescape.weights import resolve
 
-__all__ = ["GuardKind", "GuardProcess", "GuardServer", "RemoteGuard", "serve"]
-
 _log = logging.getLogger(__name__)
 
 GuardKind = Literal["words", "labels"]

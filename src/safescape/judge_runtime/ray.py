@@ -22,8 +22,6 @@ from safescape.judge_runtime.process import GuardKind, GuardServer, RemoteGuard
 from safescape.placement import Placement
 from safescape.placement.ray import check_started, connected, reason_of, reserve, usual_device
 
-__all__ = ["guards_on"]
-
 _log = logging.getLogger(__name__)
 
 

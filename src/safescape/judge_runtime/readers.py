@@ -24,8 +24,6 @@ from safescape.judges.guard_prompts import Text
 from safescape.judges.guards import Spellings
 from safescape.weights import Adapted, Model
 
-__all__ = ["ClassifierReader", "GuardReader", "labels_of"]
-
 _MOST_TOKENS = 8192
 """The most tokens of a text, whatever the model's context, to bound the memory; answers are far shorter."""
 _BATCH = 16

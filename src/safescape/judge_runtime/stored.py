@@ -18,8 +18,6 @@ from safescape.judges import Judge, UnfinishedError, panel_verdict
 from safescape.store import Store, StoredExchange
 from safescape.survey import Exchange, Finish, PanelName, Verdict, is_immediate, members_of, parse_judge_name
 
-__all__ = ["JudgeProgress", "judge_exchanges", "judge_stored", "update_panels"]
-
 _CHUNK = 64
 """Exchanges judged between two writes to the store: the most that are lost when the process is killed."""
 _IMMEDIATE = 1024

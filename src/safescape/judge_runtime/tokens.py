@@ -16,8 +16,6 @@ from safescape.errors import InputError
 from safescape.judges.guard_prompts import Piece, Text
 from safescape.judges.guards import Spellings
 
-__all__ = ["Tokens"]
-
 
 class Tokens:
     """Turns the pieces of a text into token IDs.

@@ -15,8 +15,6 @@ from safescape.judges.guard_prompts import neutral
 from safescape.judges.guards import THRESHOLDS
 from safescape.survey import ClassifierName, Exchange, Outcome, Verdict
 
-__all__ = ["ClassifierJudge", "LabelReader", "outcomes_of"]
-
 
 class LabelReader(Protocol):
     """A loaded sequence classifier."""

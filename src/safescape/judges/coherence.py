@@ -43,18 +43,6 @@ from safescape.judges.english import (
 from safescape.judges.languages import is_another_language
 from safescape.survey import Calibration, Evidence
 
-__all__ = [
-    "INCOHERENT_BELOW",
-    "SURE",
-    "calibrate",
-    "coherence_of_likelihood",
-    "coherence_of_text",
-    "is_another_language",
-    "is_unsure",
-    "scored_part",
-    "shuffled",
-]
-
 INCOHERENT_BELOW = 0.5
 """An answer is incoherent if its coherence is lower. The threshold is the middle of the scale; the weights and the
 calibration were fitted for it, on the texts that `chosen_on` in `benchmarks/coherence.py` lists (random directions 0 to

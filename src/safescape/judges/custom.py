@@ -14,8 +14,6 @@ from typing import Any
 from safescape.errors import InputError, RunError, first_line
 from safescape.survey import Exchange, Outcome, Verdict
 
-__all__ = ["CustomJudge", "custom_judge", "entry_points"]
-
 GROUP = "safescape.judges"
 """The entry point group under which packages offer judges by name."""
 

@@ -10,9 +10,6 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["HARMBENCH", "LLAMA_GUARD_3", "LLAMA_GUARD_3_1B", "SHIELDGEMMA", "STRONGREJECT", "WILDGUARD"]
-__all__ += ["Piece", "Text", "filled", "joined", "neutral"]
-
 
 class Piece(NamedTuple):
     """A part of the text that a guard reads, with its source."""

@@ -17,18 +17,6 @@ from safescape.judges import guard_prompts
 from safescape.judges.guard_prompts import Piece, Text, filled
 from safescape.survey import Exchange, Outcome, Verdict
 
-__all__ = [
-    "GUARD_MODELS",
-    "THRESHOLDS",
-    "AnswerReader",
-    "Guard",
-    "GuardJudge",
-    "Spellings",
-    "Thresholds",
-    "categories",
-    "verdict_of_wildguard",
-]
-
 Spellings = tuple[str, ...]
 """The words with which one answer may begin; their probabilities are added."""
 

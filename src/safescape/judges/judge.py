@@ -11,8 +11,6 @@ from safescape.judges.keyword import KeywordJudge
 from safescape.judges.outcomes import RefusalJudge
 from safescape.survey import GUARDS, KEYWORD, REFUSAL, Exchange, ImmediateName, Verdict, members_of, parse_judge_name
 
-__all__ = ["EvidenceJudge", "Judge", "UnfinishedError", "immediate_judge", "immediate_judges"]
-
 
 class Judge(Protocol):
     """Turns exchanges into verdicts."""

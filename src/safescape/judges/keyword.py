@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from safescape.survey import KEYWORD, Exchange, Outcome, Verdict
 
-__all__ = ["REFUSALS", "KeywordJudge"]
-
 REFUSALS = (
     "I'm sorry",
     "Sorry",

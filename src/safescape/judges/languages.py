@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-__all__ = ["is_another_language"]
-
 MOST_CHARACTERS = 2000
 """Characters of a text that are read."""
 ENOUGH = 0.18

@@ -7,8 +7,6 @@ from collections.abc import Collection, Sequence
 
 from safescape.survey import Outcome, PanelName, Verdict
 
-__all__ = ["common_stop", "panel_verdict"]
-
 
 def panel_verdict(panel: PanelName, verdicts: Sequence[Verdict]) -> Verdict:
     """Combine the verdicts of a panel's members on one exchange.

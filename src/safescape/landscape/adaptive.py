@@ -19,8 +19,6 @@ from safescape.landscape.measures import safety_auc
 from safescape.landscape.rates import Stored
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Point, Survey
 
-__all__ = ["LinePlan", "Plan", "first_lines", "plan_line", "plan_of"]
-
 _COARSE = (4, 2, 1)
 """The first round measures a side of a line at its end, at half and at a quarter of it: where a bisection would look
 first, and enough to see a basin that ends and begins again."""

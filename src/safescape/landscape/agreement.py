@@ -19,8 +19,6 @@ from safescape.landscape.measures import Array
 from safescape.landscape.schema import Agreement, Metric
 from safescape.survey import MeasuredPoint, Outcome
 
-__all__ = ["agreed", "agreements_of", "kappa"]
-
 _OUTCOMES = tuple(Outcome)
 _SCORED = [number for number, outcome in enumerate(_OUTCOMES) if outcome is not Outcome.UNSCORED]
 

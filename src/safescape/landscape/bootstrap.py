@@ -14,8 +14,6 @@ from safescape.landscape.measures import Array, Interval
 from safescape.landscape.schema import Metric
 from safescape.survey import Score
 
-__all__ = ["RESAMPLES", "Figure", "difference", "draws", "perplexity_of", "share_of"]
-
 RESAMPLES = 2000
 _LARGEST = 1e300
 """Upper bound of a perplexity, because JSON has no infinity."""

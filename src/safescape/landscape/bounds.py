@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from safescape.landscape.measures import Array, visage
 
-__all__ = ["Envelope", "Estimate", "bounded", "envelope", "visage_of"]
-
 Mask = NDArray[np.bool_]
 _ROUNDS = 50
 """Bound on the iterations of the search for the extreme mean, which converges superlinearly."""

@@ -17,8 +17,6 @@ from safescape.landscape.rates import figure_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
 from safescape.survey import HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
 
-__all__ = ["Compared", "Comparison", "comparison_of"]
-
 
 class Compared(NamedTuple):
     """A stored run."""

@@ -16,8 +16,6 @@ from safescape.landscape.measures import wilson
 from safescape.landscape.schema import Landscape, PointFigures
 from safescape.survey import InterpolationAxis
 
-__all__ = ["Decision", "Reason", "State", "Wanted", "decision_of", "prompts_to_decide"]
-
 _Z2 = NormalDist().inv_cdf(0.975) ** 2
 _ZERO = 0.005
 """A radius up to this is 0 % of the weights' size when rounded, so it counts as zero."""

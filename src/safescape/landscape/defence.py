@@ -26,8 +26,6 @@ from safescape.survey import (
     Survey,
 )
 
-__all__ = ["defence_of"]
-
 Capability = ChoiceProbe | PerplexityProbe | HarnessProbe
 
 

@@ -23,8 +23,6 @@ from safescape.landscape.rates import Stored
 from safescape.landscape.schema import Metric
 from safescape.survey import MeasuredPoint, Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
 
-__all__ = ["JudgedSubspace", "judged_by", "judges_of"]
-
 
 def judges_of(survey: Survey, measured: Iterable[MeasuredPoint]) -> tuple[str, ...]:
     """Return the judges of a run: the survey's in their order, then later ones by name."""

@@ -17,8 +17,6 @@ from safescape.landscape.rates import changes_of, counted_of, reading_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Measure, PointFigures, SurveySummary
 from safescape.survey import KEYWORD, MeasuredPoint, Outcome, Probe, PromptProbe, Survey, tells_noise
 
-__all__ = ["MAX_LOSS", "landscape_of"]
-
 MAX_LOSS = 10.0
 """The largest capability loss of the defence, in percent of the origin's (TamperBench, arXiv 2602.06911)."""
 

@@ -12,8 +12,6 @@ from safescape.errors import InputError
 from safescape.landscape.schema import Change, Landscape, Metric, Record
 from safescape.survey import InterpolationAxis
 
-__all__ = ["Gate", "Ruling", "Threshold", "Thresholds", "gate_of"]
-
 Threshold = Literal["max_asr", "max_rise", "min_radius", "max_over_refusal", "max_loss"]
 
 

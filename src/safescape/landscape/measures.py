@@ -11,18 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Array",
-    "Interval",
-    "basin_edges",
-    "basin_radius",
-    "plane_radius",
-    "safety_auc",
-    "visage",
-    "visage_reference",
-    "wilson",
-]
-
 Array = NDArray[np.float64]
 
 _Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution

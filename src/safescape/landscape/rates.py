@@ -12,8 +12,6 @@ from safescape.landscape.measures import wilson
 from safescape.landscape.schema import Change, Metric
 from safescape.survey import MeasuredPoint, Outcome, PerplexityProbe, Point, Probe, PromptProbe, Score, Survey
 
-__all__ = ["Reading", "Stored", "changes_of", "counted_of", "figure_of", "reading_of"]
-
 Stored = Mapping[tuple[str, Point], MeasuredPoint]
 """Stored entries by probe and point."""
 

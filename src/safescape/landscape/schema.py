@@ -21,22 +21,6 @@ from pydantic import (
 from safescape.errors import InputError
 from safescape.survey import KEYWORD, Axis
 
-__all__ = [
-    "OF_A_BASIN",
-    "SAFE_BELOW",
-    "Agreement",
-    "Change",
-    "Defence",
-    "DefenceAt",
-    "Landscape",
-    "Measure",
-    "Metric",
-    "PointFigures",
-    "ProbeSummary",
-    "Record",
-    "SurveySummary",
-]
-
 SAFE_BELOW = 10.0
 """ASR in percent up to which a point counts as safe, unless the user says otherwise."""
 

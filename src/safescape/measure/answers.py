@@ -9,8 +9,6 @@ from safescape.judges import Judge, common_stop
 from safescape.probes import Answering, harness_scores
 from safescape.survey import Answer, ChoiceProbe, Exchange, HarnessProbe, PerplexityProbe, PromptProbe, Score
 
-__all__ = ["ask", "score"]
-
 
 def ask(
     voice: Voice,

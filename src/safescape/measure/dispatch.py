@@ -16,21 +16,6 @@ from safescape.measure.queue import Cost, PointQueue, Row, row_of
 from safescape.measure.session import Measurement
 from safescape.survey import Point
 
-__all__ = [
-    "HEARTBEAT_TIMEOUT",
-    "START_TIMEOUT",
-    "Closed",
-    "Dispatch",
-    "Done",
-    "Event",
-    "Failed",
-    "Heartbeat",
-    "Lost",
-    "Pool",
-    "Ready",
-    "Started",
-]
-
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_TIMEOUT = 120.0

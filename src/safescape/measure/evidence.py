@@ -20,8 +20,6 @@ from safescape.probes import format_chats, load_prompts
 from safescape.store import Store, StoredExchange
 from safescape.survey import Calibration, Evidence, Point
 
-__all__ = ["Origin", "calibration_of", "collect_evidence", "has_evidence"]
-
 _log = logging.getLogger(__name__)
 
 _PROMPTS = "builtin:benign"

@@ -20,8 +20,6 @@ from safescape.placement import is_out_of_memory
 from safescape.survey import Point, Survey
 from safescape.weights import Model
 
-__all__ = ["LocalWorker", "Workers"]
-
 
 class Workers(Protocol):
     """Measure points of one survey, with one engine or several."""

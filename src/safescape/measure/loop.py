@@ -25,8 +25,6 @@ from safescape.store import Store
 from safescape.survey import Answer, Outcome, Point, Survey
 from safescape.weights import Model
 
-__all__ = ["Progress", "collect_stored_evidence", "measure", "open_workers"]
-
 _log = logging.getLogger(__name__)
 
 

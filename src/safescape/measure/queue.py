@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 
 from safescape.survey import ChoiceProbe, HarnessProbe, Point, Probe, PromptProbe, Survey
 
-__all__ = ["Cost", "PointQueue", "Row", "cost_of", "row_of"]
-
 Cost = Callable[[Point], tuple[float, ...]]
 """A sort key of points by the time that measuring them is expected to take."""
 

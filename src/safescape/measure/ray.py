@@ -29,8 +29,6 @@ from safescape.placement.ray import Reservation, connected, errors_as_values, re
 from safescape.survey import Point, Response, Survey
 from safescape.weights import Model
 
-__all__ = ["RayWorkers", "ray_workers"]
-
 _HEARTBEAT = 10.0
 """Seconds between two heartbeats of a worker."""
 

@@ -19,8 +19,6 @@ from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Answer, InterpolationAxis, Point, Position, PromptProbe, Score, Survey, members_of
 from safescape.weights import Model, inspect, resolve
 
-__all__ = ["Measurement", "MeasuringSession", "RenderedPrompts", "check_prompts", "find_model", "groups_of"]
-
 _log = logging.getLogger(__name__)
 
 

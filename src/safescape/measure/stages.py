@@ -14,8 +14,6 @@ from safescape.judges import Judge
 from safescape.measure.answers import ask
 from safescape.survey import Answer, Outcome, PromptProbe
 
-__all__ = ["ERROR", "ask_in_stages", "is_settled", "stages_of"]
-
 ERROR = 0.05
 """Bound on the probability that the verdict on a point is not that of all prompts, over all stages of the point and
 for any attack success rate."""

@@ -12,8 +12,6 @@ from safescape.options import shared
 from safescape.options.option import Option, Options
 from safescape.options.shared import Count, OptionalCount
 
-__all__ = ["FinetuneOptions", "RepairOptions"]
-
 
 class FinetuneOptions(Options):
     """The options of `finetune`."""

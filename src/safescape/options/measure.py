@@ -19,8 +19,6 @@ from safescape.options.option import Option, Options
 from safescape.options.shared import Count, OptionalCount, Seed
 from safescape.survey import KEYWORD, REFUSAL
 
-__all__ = ["BenchOptions", "CheckOptions", "MeasureOptions", "PathOptions", "ScanOptions", "StudyOptions"]
-
 _HELD_TO = Thresholds()
 _LIMIT = "N|off"
 

@@ -17,24 +17,6 @@ from pydantic.fields import FieldInfo
 
 from safescape.errors import InputError, either
 
-__all__ = [
-    "Kind",
-    "Option",
-    "Options",
-    "choices_of",
-    "default_of",
-    "each_of",
-    "expected_of",
-    "fields_of",
-    "flags_of",
-    "help_of",
-    "is_argument",
-    "kind_of",
-    "option_of",
-    "read",
-    "takes",
-]
-
 _P = ParamSpec("_P")
 _O = TypeVar("_O")
 _R = TypeVar("_R")

@@ -12,8 +12,6 @@ from safescape.landscape import SAFE_BELOW
 from safescape.options import shared
 from safescape.options.option import Option, Options
 
-__all__ = ["CompareOptions", "ExportOptions", "JudgeOptions", "JudgeRunOptions", "ReportOptions"]
-
 
 class JudgeOptions(Options):
     """How judges read answers, and where."""

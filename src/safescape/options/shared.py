@@ -10,27 +10,6 @@ from pydantic import Field
 from safescape.options.option import Option
 from safescape.survey import GUARDS
 
-__all__ = [
-    "JUDGES",
-    "BatchSize",
-    "ChatTemplate",
-    "Count",
-    "Device",
-    "Epochs",
-    "GpusPerWorker",
-    "Labels",
-    "LearningRate",
-    "MaxRequests",
-    "Model",
-    "OptionalCount",
-    "Prompts",
-    "Rubric",
-    "RunDirectory",
-    "SafeBelow",
-    "Seed",
-    "Tuned",
-]
-
 JUDGES = (
     f"keyword, refusal, a guard model ({', '.join(GUARDS)}), hf:ID, openai:MODEL, package.module:object, or a panel: "
     "majority(A,B), all(A,B)"

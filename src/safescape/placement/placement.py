@@ -12,8 +12,6 @@ import torch
 
 from safescape.errors import InputError
 
-__all__ = ["LOCAL", "Placement", "check_gpus", "check_placement", "is_out_of_memory"]
-
 _JOIN_TIMEOUT = 10.0
 """Seconds within which a Ray cluster must answer."""
 _JOIN = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"

@@ -19,16 +19,6 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from safescape.errors import InputError, RunError, SafescapeError, first_line
 from safescape.placement.placement import Placement, check_gpus, is_out_of_memory
 
-__all__ = [
-    "Reservation",
-    "check_started",
-    "connected",
-    "errors_as_values",
-    "reason_of",
-    "reserve",
-    "usual_device",
-]
-
 _log = logging.getLogger(__name__)
 
 _OBJECT_STORE = 100 * 2**20

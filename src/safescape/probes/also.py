@@ -14,8 +14,6 @@ from safescape.probes.rows import is_file
 from safescape.probes.set_files import set_paths
 from safescape.survey import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe
 
-__all__ = ["capability_probe", "further_probes"]
-
 _CAPABILITIES = "choice:TEST.csv[:DEV.csv], choice:mmlu:SUBJECT, perplexity:PROMPTS or lm-eval:TASK"
 
 

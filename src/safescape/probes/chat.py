@@ -11,8 +11,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from safescape.errors import InputError, first_line
 from safescape.probes.rows import read_text
 
-__all__ = ["SYSTEM_PROMPTS", "format_chats", "load_tokenizer", "render_chat", "system_prompt"]
-
 SYSTEM_PROMPTS: dict[str, str | None] = {
     "default": None,
     "empty": "",

@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 from safescape.errors import InputError, first_line
 from safescape.survey import HarnessProbe, Score
 
-__all__ = ["Answering", "harness_probe", "harness_scores"]
-
 _METRICS = ("acc", "exact_match", "mc2", "f1", "bleu")
 """Metrics of one item, each from 0 to 1; the first one that a task reports is used."""
 

@@ -11,8 +11,6 @@ from safescape.errors import InputError
 from safescape.probes.rows import csv_table, read_text
 from safescape.survey import Question
 
-__all__ = ["load_questions"]
-
 _LETTERS = "ABCD"
 _COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
 

@@ -13,8 +13,6 @@ from safescape.probes.public_sets import Named, Purpose, names_for, nearest, par
 from safescape.probes.rows import csv_table, is_file, json_lines, read_text
 from safescape.probes.set_files import set_paths
 
-__all__ = ["load_prompts"]
-
 _BUILTIN = ("harmful", "benign")
 _FORMS = (
     "builtin:harmful, builtin:benign, the name of a public set (`safescape data` lists them), file.csv:column, "

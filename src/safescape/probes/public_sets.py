@@ -15,18 +15,6 @@ from typing import Any, Literal, NamedTuple
 
 from safescape.errors import InputError
 
-__all__ = [
-    "Named",
-    "PublicSet",
-    "Purpose",
-    "SetFile",
-    "catalogue",
-    "names_for",
-    "nearest",
-    "parse_name",
-    "set_named",
-]
-
 Purpose = Literal["harmful", "harmless", "text"]
 """What prompts are read for: to be refused, to be answered, or only to be scored by their perplexity."""
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from safescape.errors import InputError
 
-__all__ = ["Table", "csv_table", "is_file", "json_lines", "read_text"]
-
 _LONGEST_CELL = 2**31 - 1
 """Characters; the csv module's own limit is 131,072, and a C long may have 32 bits."""
 

@@ -27,8 +27,6 @@ from safescape.cache import cached_directory, home
 from safescape.errors import InputError, first_line
 from safescape.probes.public_sets import PublicSet, SetFile
 
-__all__ = ["Located", "fetch", "locate", "set_paths"]
-
 _logger = logging.getLogger(__name__)
 
 _GITHUB = "https://raw.githubusercontent.com"

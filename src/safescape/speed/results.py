@@ -16,8 +16,6 @@ from safescape.errors import RunError
 from safescape.speed.sides import REFERENCE, Side, SideTiming, Task, measure_side
 from safescape.weights import Weights, resolve
 
-__all__ = ["Bench", "MatrixSizes", "SideResult", "matrix_sizes", "measure_sides"]
-
 
 class MatrixSizes(NamedTuple):
     """The numbers of weights in matrix products."""

@@ -24,19 +24,6 @@ from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import KEYWORD, Exchange, Lines, Outcome, Point, PromptProbe, RandomAxis, Survey
 from safescape.weights import Model, RandomDirection, resolve
 
-__all__ = [
-    "REFERENCE",
-    "PointTiming",
-    "Side",
-    "SideTiming",
-    "Task",
-    "matmul_rate",
-    "measure_side",
-    "peak_bytes",
-    "prefill_tokens",
-    "sides_here",
-]
-
 _SEED, _SPAN = 0, 0.5
 _REFERENCE_BATCH = 4
 

@@ -16,8 +16,6 @@ from typing import Any
 from safescape.errors import InputError, RunError
 from safescape.survey import Point, Survey
 
-__all__ = ["ADD_VERDICT", "AT_POINT", "SCHEMA_VERSION", "Database", "Place", "order_of", "place_of"]
-
 _log = logging.getLogger(__name__)
 
 FILE = "run.sqlite"

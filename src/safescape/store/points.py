@@ -11,8 +11,6 @@ from typing import NamedTuple
 from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of
 from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Position, Response, Score, Survey, Verdict
 
-__all__ = ["StoredAnswer", "StoredPoints", "Timing", "now"]
-
 
 class StoredAnswer(NamedTuple):
     """The answer to one prompt of a probe."""

@@ -17,8 +17,6 @@ from safescape.store.points import StoredPoints, now
 from safescape.store.verdicts import StoredEvidence, StoredVerdicts
 from safescape.survey import Survey
 
-__all__ = ["SessionRecord", "Store", "new_file", "write_text"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -14,8 +14,6 @@ from safescape.errors import InputError
 from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of
 from safescape.survey import Calibration, Evidence, Exchange, Finish, Outcome, Point, PromptProbe, Survey, Verdict
 
-__all__ = ["StoredEvidence", "StoredExchange", "StoredVerdicts"]
-
 
 class StoredExchange(NamedTuple):
     """A prompt and its stored answer, as a judge reads them."""

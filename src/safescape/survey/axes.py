@@ -11,8 +11,6 @@ from pydantic import Field, field_validator
 from safescape.survey.base import Frozen
 from safescape.survey.types import Point
 
-__all__ = ["Axis", "InterpolationAxis", "Lines", "Plane", "RandomAxis", "Waypoint"]
-
 
 class RandomAxis(Frozen):
     """A random direction with its span and steps."""

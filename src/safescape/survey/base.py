@@ -7,8 +7,6 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Frozen"]
-
 
 class Frozen(BaseModel):
     """An immutable specification; unknown fields are refused when it is read."""

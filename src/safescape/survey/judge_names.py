@@ -22,23 +22,6 @@ from typing import Literal, NamedTuple, cast
 from safescape.errors import InputError
 from safescape.survey.types import Outcome
 
-__all__ = [
-    "GUARDS",
-    "KEYWORD",
-    "REFUSAL",
-    "RUBRICS",
-    "ApiName",
-    "ClassifierName",
-    "GuardName",
-    "ImmediateName",
-    "JudgeName",
-    "PanelName",
-    "is_immediate",
-    "members_of",
-    "parse_judge_name",
-    "tells_noise",
-]
-
 KEYWORD, REFUSAL = "keyword", "refusal"
 """The two judges that run anywhere: the paper's, and the one that tells four outcomes."""
 

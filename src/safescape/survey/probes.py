@@ -8,8 +8,6 @@ from pydantic import Field
 
 from safescape.survey.base import Frozen
 
-__all__ = ["ChoiceProbe", "HarnessProbe", "PerplexityProbe", "Probe", "PromptProbe", "Question"]
-
 
 class _Probe(Frozen):
     only_at: Literal["models"] | None = Field(default=None, exclude_if=lambda where: where is None)

@@ -21,8 +21,6 @@ from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
 from safescape.survey.probes import Probe, PromptProbe
 from safescape.survey.types import Point
 
-__all__ = ["Adaptive", "Survey"]
-
 _MOST_TOGETHER = 8
 """Maximum number of points in one batch. Each needs the memory of one adapter."""
 

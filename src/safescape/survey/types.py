@@ -9,21 +9,6 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = [
-    "Answer",
-    "Calibration",
-    "Evidence",
-    "Exchange",
-    "Finish",
-    "MeasuredPoint",
-    "Outcome",
-    "Point",
-    "Position",
-    "Response",
-    "Score",
-    "Verdict",
-]
-
 
 class Outcome(StrEnum):
     """A judge's classification of an answer."""

@@ -14,8 +14,6 @@ from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, InterpolationDirection
 from safescape.weights.subspace import Displacement, Term
 
-__all__ = ["BlockSpace", "layer_of"]
-
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
 _AFTER_LAYERS = ("lm_head", "embed_out", "norm", "ln_f")
 

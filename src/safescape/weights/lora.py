@@ -22,8 +22,6 @@ from torch.nn.functional import pad
 from safescape.errors import InputError, first_line
 from safescape.weights.checkpoint import Weights, tensor_names
 
-__all__ = ["UNSUPPORTED_LORA_FIELDS", "Adapted", "LowRank", "ScaledAdapter"]
-
 UNSUPPORTED_LORA_FIELDS = (
     "use_dora",
     "use_qalora",

@@ -18,8 +18,6 @@ from safescape.weights.fingerprint import inspect
 from safescape.weights.gguf import converted
 from safescape.weights.lora import Adapted
 
-__all__ = ["Model", "adapter_directory", "identity", "resolve"]
-
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _DOWNLOADED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
 

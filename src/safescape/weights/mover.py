@@ -19,8 +19,6 @@ from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, dot
 from safescape.weights.subspace import Space, Term
 
-__all__ = ["Mover", "Moving", "free_memory"]
-
 _log = logging.getLogger(__name__)
 
 Tensors = Generator[tuple[str, Tensor], None, Position]

@@ -17,8 +17,6 @@ from safescape.weights.directions import (
 )
 from safescape.weights.models import resolve
 
-__all__ = ["Displacement", "Space", "Subspace", "Term", "resized_embeddings"]
-
 _COLLINEAR = 0.9999
 """Two directions with a larger cosine span no plane: what is orthogonal in the second is mostly rounding."""
 

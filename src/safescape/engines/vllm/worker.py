@@ -16,8 +16,6 @@ from safescape.engines.loading import trim_memory
 from safescape.survey import Point, Position
 from safescape.weights import Moving, Space, Weights, fingerprint_of_stream, mover_of
 
-__all__ = ["MovingWorker"]
-
 
 class MovingWorker:
     """Methods of a vLLM worker, called by `collective_rpc`."""
