@@ -1,9 +1,8 @@
 """Prompt sets, public data sets, system prompts, chat formatting and capability tasks. Knows no weights."""
 
-from safescape.probes.also import capability_probe, further_probes
+from safescape.probes.also import capability_probe, further_probes, load_questions
 from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, load_tokenizer, render_chat, system_prompt
 from safescape.probes.lm_eval import Answering, harness_scores
-from safescape.probes.multiple_choice import load_questions
 from safescape.probes.prompts import load_prompts
 from safescape.probes.public_sets import Named, PublicSet, catalogue, nearest, parse_name, set_named
 from safescape.probes.rows import csv_table, is_file, json_lines, read_text

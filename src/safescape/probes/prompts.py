@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from safescape.errors import InputError, first_line
-from safescape.probes.public_sets import Named, Purpose, names_for, nearest, parse_name
+from safescape.probes.public_sets import Column, Named, Purpose, names_for, nearest, parse_name
 from safescape.probes.rows import csv_table, is_file, json_lines, read_text
 from safescape.probes.set_files import set_paths
 
@@ -73,17 +73,13 @@ def _builtin(name: str, given: str) -> Iterator[str]:
 
 
 def _from_public_set(named: Named, purpose: Purpose, given: str) -> Iterator[str]:
-    data, column = named
-    wanted = data.column(purpose)
-    if column is None and wanted is None:
+    data = named.data
+    wanted = data.column(purpose) if named.column is None else Column(named.column)
+    if wanted is None:
         kind = {"harmful": "harmful requests", "harmless": "harmless requests", "text": "prompts"}[purpose]
         choices = "choice:" + data.name if data.name.startswith("mmlu:") else ", ".join(names_for(purpose))
         raise InputError(f"{given}: holds {data.holds}, and no {kind}; expected {choices}, or NAME:COLUMN")
-    paths = set_paths(data, given)
-    if column is not None:
-        return _from_named_column(paths[0], column, given)
-    assert wanted is not None
-    return _from_named_column(paths[wanted.file], wanted.name, given, wanted.only)
+    return _from_named_column(set_paths(data, given)[wanted.file], wanted.name, given, wanted.only)
 
 
 def _from_file(spec: str, given: str) -> Iterator[str]:

@@ -11,11 +11,11 @@ import datetime
 import functools
 import hashlib
 import http.client
+import io
 import json
 import logging
 import os
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -138,10 +138,9 @@ def _sha256(path: Path) -> str | None:
 
 def _recorded(directory: Path) -> dict[str, dict[str, str]]:
     try:
-        found: dict[str, dict[str, str]] = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+        return dict(json.loads((directory / _RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return found
 
 
 @functools.cache
@@ -194,41 +193,32 @@ def _download(address: str, file: SetFile, given: str) -> bytes:
     _logger.info("fetching %s", address)
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS) as reply:
-            content: bytes = reply.read()
+            return bytes(reply.read())
     except urllib.error.HTTPError as error:
         reason = f"{error.code} {error.reason}"
     except urllib.error.URLError as error:
         reason = str(error.reason)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = first_line(error)
-    else:
-        return content
     raise InputError(f"{given}: {address} cannot be fetched ({reason}); {_own_copy(file)}")
 
 
-def _write_csv(parquet: bytes, target: Path, given: str) -> None:
+def _write_csv(content: bytes, target: Path, given: str) -> None:
     """Write multiple-choice questions as CSV with the columns question, choice0 to choice3, and answer (0 to 3)."""
     try:
-        import datasets
+        import pyarrow
+        from pyarrow import parquet
     except ImportError as error:
-        raise InputError(f"{given}: needs the datasets library; pip install 'safescape[hub]'") from error
-    shows_bars = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
+        raise InputError(f"{given}: needs pyarrow; pip install 'safescape[hub]'") from error
     try:
-        # beside the target, so that a full disk is met, and reported, where the set is kept
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            path = Path(folder) / "questions.parquet"
-            path.write_bytes(parquet)
-            rows = datasets.Dataset.from_parquet(str(path), cache_dir=folder, keep_in_memory=True)
-            with target.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(["question", *(f"choice{number}" for number in range(4)), "answer"])
-                writer.writerows([row["question"], *row["choices"], row["answer"]] for row in rows)
-    except (ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
+        questions = parquet.read_table(io.BytesIO(content)).to_pylist()
+        rows = [[row["question"], *row["choices"], row["answer"]] for row in questions]
+    except (pyarrow.ArrowException, ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(
             f"{given}: what the Hub sent holds no questions in MMLU's layout ({first_line(error)}); try again, or set "
             "SAFESCAPE_DATA to a directory with your own copy"
         ) from error
-    finally:
-        if shows_bars:
-            datasets.enable_progress_bars()
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["question", *(f"choice{number}" for number in range(4)), "answer"])
+        writer.writerows(rows)
