@@ -162,11 +162,13 @@ def noisy(text: str, tokens: int, draw: random.Random) -> Answer:
 OPENED = "() => document.querySelector('#list details') && document.querySelector('#plot[data-ready]')"
 MOVES = """async () => {
     const times = [];
-    for (const by of [...Array(8).fill(1), ...Array(16).fill(-1)]) {
+    const list = document.getElementById("list");
+    // within a row of 20 steps, from its middle
+    for (const key of [...Array(8).fill("ArrowRight"), ...Array(16).fill("ArrowLeft")]) {
+        const { point } = list.dataset;
         const began = performance.now();
-        step(by);
-        const id = String(state.point.id);
-        while ($("list").dataset.point !== id) await new Promise(requestAnimationFrame);
+        dispatchEvent(new KeyboardEvent("keydown", { key }));
+        while (list.dataset.point === point) await new Promise(requestAnimationFrame);
         // the frame in which it is painted, and the one after
         await new Promise(requestAnimationFrame);
         times.push(performance.now() - began);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import tempfile
 from collections.abc import Collection, Sequence
@@ -11,10 +12,9 @@ from typing import NamedTuple
 
 from safescape import views
 from safescape.errors import InputError, either
-from safescape.exports.csv import write_csv
-from safescape.exports.inspect_log import check_inspect, write_inspect_log
+from safescape.exports.inspect_log import write_inspect_log
 from safescape.exports.model_card import model_card
-from safescape.exports.parquet import check_parquet, write_parquet
+from safescape.exports.table_files import write_csv, write_parquet
 from safescape.exports.tables import TABLES, table_of
 from safescape.landscape import Landscape
 from safescape.store import Store, new_file
@@ -22,6 +22,8 @@ from safescape.survey import Plane, Point, PromptProbe
 
 _TABLES = (".csv", ".parquet")
 _SUFFIXES = (*_TABLES, ".md", ".eval")
+_NEEDS = {".parquet": ("pyarrow", "export", ".csv"), ".eval": ("inspect_ai.log", "inspect", ".parquet")}
+"""By format: the module that writes it, the extra that installs it, and a format that needs less."""
 
 
 class Place(NamedTuple):
@@ -71,10 +73,8 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
     _check_named(paths, what, place)
     table = next((known for known in TABLES if known == what), TABLES[0])
     suffixes = {path.suffix.lower() for path in paths}
-    if ".parquet" in suffixes:
-        check_parquet()
-    if ".eval" in suffixes:
-        check_inspect()
+    for suffix in _NEEDS.keys() & suffixes:
+        _check_library(suffix)
     point, probe = (_point(store, place), _probe(store, place)) if ".eval" in suffixes else (None, None)
     if point is not None and probe is not None and probe not in store.survey.asked_at(point):
         raise InputError(f"--probe {probe.name}: is asked at the models alone; leave --at and --line out")
@@ -88,6 +88,17 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
             else:
                 write = write_csv if suffix == ".csv" else write_parquet
                 write(table_of(store, landscape, table), partial)
+
+
+def _check_library(suffix: str) -> None:
+    module, extra, other = _NEEDS[suffix]
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--to …{suffix}: {error.name} is not installed; type pip install 'safescape[{extra}]', or give a "
+            f"{other} file"
+        ) from error
 
 
 def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:

@@ -13,7 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from safescape.errors import InputError
 from safescape.landscape import Landscape, reading_of
 from safescape.store import Store, StoredAnswer
 from safescape.survey import Finish, Outcome, Point, PromptProbe, Survey, Verdict, tells_noise
@@ -32,25 +31,10 @@ _ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
 """Inspect's word for why an answer ended; it has none for an answer that was cut once the judge could tell."""
 
 
-def check_inspect() -> None:
-    """Check that inspect-ai is installed.
-
-    Raises:
-        InputError: inspect-ai, or a package that it needs, is not installed.
-
-    """
-    try:
-        import inspect_ai.log  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--to …eval: {error.name} is not installed; type pip install 'safescape[inspect]', or give a .parquet file"
-        ) from error
-
-
 def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe, path: Path) -> None:
     """Write the answers to a probe at a point, with the verdicts of each judge.
 
-    A judge that has not read every answer there gets scores, but no metrics. Call `check_inspect` first.
+    A judge that has not read every answer there gets scores, but no metrics.
 
     Args:
         store: The store of the run.

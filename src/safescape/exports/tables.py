@@ -6,6 +6,7 @@ in the probe). All indices count from 0, as in landscape.json and in Python.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 
 from safescape.landscape import Landscape, Measure, PointFigures, wilson
 from safescape.store import Store
-from safescape.survey import PerplexityProbe, Point, Probe, PromptProbe, Survey
+from safescape.survey import PerplexityProbe, Point, Probe, PromptProbe
 
 What = Literal["points", "responses", "verdicts"]
 TABLES: tuple[What, ...] = get_args(What)
@@ -43,53 +44,25 @@ class Table(NamedTuple):
     """The survey and the version of safescape; without prompts and answers."""
 
 
-_PLACE = (
-    Column("point", "integer"),
-    Column("line", "integer"),
-    Column("waypoint", "integer"),
-    Column("alpha", "number"),
-    Column("beta", "number"),
-)
+def _columns(kind: Kind, names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind) for name in names.split())
+
+
+_PLACE = (*_columns("integer", "point line waypoint"), *_columns("number", "alpha beta"))
 _POINTS = (
     *_PLACE,
-    Column("effective_alpha", "number"),
-    Column("effective_beta", "number"),
-    Column("off", "number"),
-    Column("n", "integer"),
-    Column("judge", "text"),
-    Column("asr", "number"),
-    Column("asr_low", "number"),
-    Column("asr_high", "number"),
-    Column("safe", "flag"),
-    Column("outcomes_judge", "text"),
-    Column("refused", "integer"),
-    Column("complied", "integer"),
-    Column("incoherent", "integer"),
-    Column("unscored", "integer"),
-    Column("strict_asr", "number"),
-    Column("strict_asr_low", "number"),
-    Column("strict_asr_high", "number"),
+    *_columns("number", "effective_alpha effective_beta off"),
+    *_columns("integer", "n"),
+    *_columns("text", "judge"),
+    *_columns("number", "asr asr_low asr_high"),
+    *_columns("flag", "safe"),
+    *_columns("text", "outcomes_judge"),
+    *_columns("integer", "refused complied incoherent unscored"),
+    *_columns("number", "strict_asr strict_asr_low strict_asr_high"),
 )
-_RESPONSES = (
-    *_PLACE,
-    Column("probe", "text"),
-    Column("harmful", "flag"),
-    Column("number", "integer"),
-    Column("prompt", "text"),
-    Column("response", "text"),
-    Column("finish", "text"),
-    Column("tokens", "integer"),
-)
-_VERDICTS = (
-    *_PLACE,
-    Column("probe", "text"),
-    Column("harmful", "flag"),
-    Column("number", "integer"),
-    Column("judge", "text"),
-    Column("outcome", "text"),
-    Column("reason", "text"),
-    Column("probability", "number"),
-)
+_PROMPT = (*_PLACE, *_columns("text", "probe"), *_columns("flag", "harmful"), *_columns("integer", "number"))
+_RESPONSES = (*_PROMPT, *_columns("text", "prompt response finish"), *_columns("integer", "tokens"))
+_VERDICTS = (*_PROMPT, *_columns("text", "judge outcome reason"), *_columns("number", "probability"))
 
 
 def table_of(store: Store, landscape: Landscape, what: What) -> Table:
@@ -103,9 +76,12 @@ def table_of(store: Store, landscape: Landscape, what: What) -> Table:
     """
     about = _about(store, landscape)
     if what == "points":
-        further = _further(store.survey)
-        columns = tuple(Column(f"{probe}.{name}", kind) for probe, value in further.items() for name, kind in value)
-        return Table("points", (*_POINTS, *columns), _points(store, landscape, further), about)
+        further = [
+            Column(f"{probe.name}.{name}", "integer" if name == "n" else "number")
+            for probe in store.survey.probes[1:]
+            for name in (_kind(probe), "low", "high", "n")
+        ]
+        return Table("points", (*_POINTS, *further), _points(store, landscape), about)
     if what == "responses":
         return Table("responses", _RESPONSES, _responses(store), about)
     return Table("verdicts", _VERDICTS, _verdicts(store), about)
@@ -125,50 +101,35 @@ def _about(store: Store, landscape: Landscape) -> dict[str, str]:
     }
 
 
-_Further = Mapping[str, tuple[tuple[str, Kind], ...]]
-"""By probe, the columns (name, type) of its figure."""
-
-
-def _further(survey: Survey) -> _Further:
-    """The further probes in the order of the survey, with the columns of each."""
-    return {
-        probe.name: ((_kind(probe), "number"), ("low", "number"), ("high", "number"), ("n", "integer"))
-        for probe in survey.probes[1:]
-    }
-
-
 def _kind(probe: Probe) -> str:
     if isinstance(probe, PromptProbe):
         return "asr" if probe.harmful else "over_refusal"
     return "perplexity" if isinstance(probe, PerplexityProbe) else "accuracy"
 
 
-def _points(store: Store, landscape: Landscape, further: _Further) -> Iterator[Row]:
+def _points(store: Store, landscape: Landscape) -> Iterator[Row]:
+    survey = store.survey
     places: dict[Point, dict[str, PointFigures | Measure]] = {}
-    found: list[PointFigures | Measure] = [*landscape.points, *landscape.measures]
-    for figures in found:
+    for figures in itertools.chain[PointFigures | Measure](landscape.points, landscape.measures):
         point = Point(figures.line, figures.coords, figures.waypoint)
         places.setdefault(point, {})[figures.probe] = figures
-    judge = store.survey.judges[0]
-    for number, point in enumerate(store.survey.points()):
+    for number, point in enumerate(survey.points()):
         if there := places.get(point):
-            first = there.get(store.survey.prompts.name)
-            cells = _figures(first if isinstance(first, PointFigures) else None, judge, landscape.safe_below)
             effective = next(iter(there.values())).effective
-            off = first.off if isinstance(first, PointFigures) else None
-            others = (cell for probe in further for cell in _figure(there.get(probe)))
-            yield (*_place(number, point), *_two(effective), off, *cells, *others)
+            cells = _figures(there.get(survey.prompts.name), survey.judges[0], landscape.safe_below)
+            others = (cell for probe in survey.probes[1:] for cell in _figure(there.get(probe.name)))
+            yield (*_place(number, point), *_two(effective), *cells, *others)
 
 
-def _figures(figures: PointFigures | None, judge: str, safe_below: float) -> Row:
-    """The cells of the first probe, from `n` on."""
-    if figures is None:
-        return (None,) * (len(_POINTS) - len(_PLACE) - 3)
+def _figures(figures: PointFigures | Measure | None, judge: str, safe_below: float) -> Row:
+    """The cells of the first probe, from `off` on."""
+    if not isinstance(figures, PointFigures):
+        return (None,) * (len(_POINTS) - len(_PLACE) - 2)
     asr, low, high = _rate(figures.count, figures.n)
     safe = None if asr is None else asr <= safe_below
     strict = _rate(None if figures.strict_asr is None else figures.complied, figures.n)
     outcomes = (figures.judge, figures.refused, figures.complied, figures.incoherent, figures.unscored)
-    return (figures.n, judge, asr, low, high, safe, *outcomes, *strict)
+    return (figures.off, figures.n, judge, asr, low, high, safe, *outcomes, *strict)
 
 
 def _figure(figures: PointFigures | Measure | None) -> Row:
@@ -186,31 +147,29 @@ def _rate(count: int | None, n: int) -> tuple[float | None, float | None, float 
 
 
 def _responses(store: Store) -> Iterator[Row]:
-    for place, point, probe in _asked(store):
+    for asked, point, probe in _asked(store):
         for number, answer in store.points.answers(point, probe.name):
             said = answer.response
-            prompt = probe.prompts[number]
-            yield (*place, probe.name, probe.harmful, number, prompt, said.text, said.finish.value, said.tokens)
+            yield (*asked, number, probe.prompts[number], said.text, said.finish.value, said.tokens)
 
 
 def _verdicts(store: Store) -> Iterator[Row]:
     judges = tuple(store.verdicts.judges())
-    for place, point, probe in _asked(store):
+    for asked, point, probe in _asked(store):
         for number, verdicts in enumerate(store.verdicts.at(point, probe.name)):
             for judge in judges:
                 if (said := verdicts.get(judge)) is not None:
-                    row = (number, judge, said.outcome.value, said.reason, said.probability)
-                    yield (*place, probe.name, probe.harmful, *row)
+                    yield (*asked, number, judge, said.outcome.value, said.reason, said.probability)
 
 
 def _asked(store: Store) -> Iterator[tuple[Row, Point, PromptProbe]]:
-    """Yield every finished point with every probe of prompts that was asked there."""
+    """Yield every finished point with every probe of prompts that was asked there; first, the cells of both."""
     finished = store.points.finished()
     for number, point in enumerate(store.survey.points()):
         if point in finished:
             for probe in store.survey.asked_at(point):
                 if isinstance(probe, PromptProbe):
-                    yield _place(number, point), point, probe
+                    yield (*_place(number, point), probe.name, probe.harmful), point, probe
 
 
 def _place(number: int, point: Point) -> Row:

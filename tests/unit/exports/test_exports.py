@@ -48,8 +48,7 @@ from helpers.synthetic_runs import (
     trajectory,
     tuned,
 )
-from safescape.exports.csv import shown, write_csv
-from safescape.exports.parquet import write_parquet
+from safescape.exports.table_files import shown, write_csv, write_parquet
 from safescape.exports.tables import Column, Table
 from safescape.landscape import wilson
 from safescape.survey import Outcome, Point, Position, Verdict
@@ -821,7 +820,7 @@ def test_a_run_that_is_absent_or_empty_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "line"),
     [
-        ("pyarrow.parquet", "x.parquet", "pyarrow is not installed; type pip install 'safescape[export]'"),
+        ("pyarrow", "x.parquet", "pyarrow is not installed; type pip install 'safescape[export]'"),
         ("inspect_ai.log", "x.eval", "inspect_ai.log is not installed; type pip install 'safescape[inspect]'"),
     ],
 )
