@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -185,12 +185,7 @@ def use(page: Page, address: str) -> dict[str, float]:
     page.wait_for_function(OPENED)
     opened = time.perf_counter() - began
     times = page.evaluate(MOVES)
-    return {
-        "read, s": read,
-        "opens, s": opened,
-        "moves, ms": times[len(times) // 2],
-        "slowest move, ms": times[-1],
-    }
+    return {"read, s": read, "opens, s": opened, "moves, ms": times[len(times) // 2], "slowest move, ms": times[-1]}
 
 
 @contextmanager
@@ -205,13 +200,6 @@ def viewing(directory: Path) -> Iterator[str]:
         process.stdout.readline()
         yield f"http://127.0.0.1:{port}/run?run=run"
         process.terminate()
-
-
-def timed(what: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    began = time.perf_counter()
-    what()
-    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -232,20 +220,16 @@ def main() -> None:
         if not (directory / "run.sqlite").exists():
             make_run(directory, given.steps, given.prompts, given.tokens)
         report = directory / "report.html"
-
-        def write() -> None:
-            with Store.read(directory) as store:
-                landscape = landscape_of(store.survey, store.points.measured())
-                report.write_text(render_page(store, landscape), encoding="utf-8")
-
         with Store.read(directory) as store:
             texts = sum(
                 len(told.response.text) for p in store.survey.points() for _, told in store.points.answers(p, "harmful")
             )
-        print(f"{(given.steps + 1) ** 2} points, {given.prompts} answers each, {texts / MEGABYTE:.1f} MB of text")
-        print(f"written in {timed(write):.1f} s")
-        size = report.stat().st_size / MEGABYTE
-        say("report.html, MB", size)
+            print(f"{(given.steps + 1) ** 2} points, {given.prompts} answers each, {texts / MEGABYTE:.1f} MB of text")
+            began = time.perf_counter()
+            landscape = landscape_of(store.survey, store.points.measured())
+            report.write_text(render_page(store, landscape), encoding="utf-8")
+        print(f"written in {time.perf_counter() - began:.1f} s")
+        say("report.html, MB", report.stat().st_size / MEGABYTE)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox", "--disable-gpu"])
             with viewing(directory.parent) as served:
