@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import math
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,8 +59,8 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
     Args:
         store: The store of the run.
         landscape: The figures of the run.
-        paths: The suffix sets the format: a table (.csv, .parquet), a section of a model card (.md), an Inspect log
-            (.eval).
+        paths: The suffix of each sets its format: a table (.csv, .parquet), a section of a model card (.md), an Inspect
+            log (.eval).
         what: Name of the table; None: points.
         place: Point and probe of the log.
 
@@ -71,23 +71,23 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
 
     """
     _check_named(paths, what, place)
-    table = next((known for known in TABLES if known == what), TABLES[0])
     suffixes = {path.suffix.lower() for path in paths}
     for suffix in _NEEDS.keys() & suffixes:
         _check_library(suffix)
-    point, probe = (_point(store, place), _probe(store, place)) if ".eval" in suffixes else (None, None)
-    if point is not None and probe is not None and probe not in store.survey.asked_at(point):
-        raise InputError(f"--probe {probe.name}: is asked at the models alone; leave --at and --line out")
+    table = next((known for known in TABLES if known == what), TABLES[0])
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": lambda path: write_csv(table_of(store, landscape, table), path),
+        ".parquet": lambda path: write_parquet(table_of(store, landscape, table), path),
+        ".md": lambda path: path.write_text(model_card(store, landscape), encoding="utf-8"),
+    }
+    if ".eval" in suffixes:
+        point, probe = _point(store, place), _probe(store, place)
+        if probe not in store.survey.asked_at(point):
+            raise InputError(f"--probe {probe.name}: is asked at the models alone; leave --at and --line out")
+        writers[".eval"] = lambda path: write_inspect_log(store, landscape, point, probe, path)
     with contextlib.ExitStack() as files:
         for path in paths:
-            partial, suffix = files.enter_context(new_file(path)), path.suffix.lower()
-            if suffix == ".md":
-                partial.write_text(model_card(store, landscape), encoding="utf-8")
-            elif point is not None and probe is not None and suffix == ".eval":
-                write_inspect_log(store, landscape, point, probe, partial)
-            else:
-                write = write_csv if suffix == ".csv" else write_parquet
-                write(table_of(store, landscape, table), partial)
+            writers[path.suffix.lower()](files.enter_context(new_file(path)))
 
 
 def _check_library(suffix: str) -> None:
@@ -107,8 +107,8 @@ def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:
         raise InputError(f"no file given; give one, as in --to points.csv; its suffix is {either(_SUFFIXES)}")
     for path in paths:
         _check_target(path, _SUFFIXES, "--to")
-    if len({path.absolute() for path in paths}) < len(paths):
-        raise InputError(f"--to {paths[0]}: a file is given twice; give each once")
+        if sum(other.absolute() == path.absolute() for other in paths) > 1:
+            raise InputError(f"--to {path}: a file is given twice; give each once")
     suffixes = {path.suffix.lower() for path in paths}
     if what is not None and what not in TABLES:
         raise InputError(f"--what {what}: no such table; give {either(TABLES)}")

@@ -32,20 +32,9 @@ _ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
 
 
 def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe, path: Path) -> None:
-    """Write the answers to a probe at a point, with the verdicts of each judge.
+    """Write the answers to a probe at a measured point into an .eval file, with the verdicts of each judge.
 
     A judge that has not read every answer there gets scores, but no metrics.
-
-    Args:
-        store: The store of the run.
-        landscape: The figures of the same run.
-        point: A measured point.
-        probe: A probe that was asked there.
-        path: Its name ends in .eval.
-
-    Raises:
-        OSError: it cannot be written.
-
     """
     from inspect_ai.log import write_eval_log
 

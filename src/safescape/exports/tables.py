@@ -66,14 +66,7 @@ _VERDICTS = (*_PROMPT, *_columns("text", "judge outcome reason"), *_columns("num
 
 
 def table_of(store: Store, landscape: Landscape, what: What) -> Table:
-    """Return one of the tables of a run, in the order of the survey's points.
-
-    Args:
-        store: The store of the run; it must stay open while the rows are read.
-        landscape: The figures of the same run.
-        what: The name of the table.
-
-    """
+    """Return a table of a run, in the order of the survey's points. The store must stay open while rows are read."""
     about = _about(store, landscape)
     if what == "points":
         further = [

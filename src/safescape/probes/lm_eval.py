@@ -32,13 +32,7 @@ class Answering(NamedTuple):
 
 
 def harness_probe(spec: str, source: str, limit: int | None, *, flag: str = "--also") -> HarnessProbe:
-    """Return the probe of a task, after checking that the task exists.
-
-    Args:
-        spec: The probe's name.
-        source: A task's name, or a YAML file that defines one.
-        limit: The number of items, from the first; None for all.
-        flag: What the user gave it with, for the messages.
+    """Return the probe `spec` of the task `source`, a name or a YAML file, after checking that the task exists.
 
     Raises:
         InputError: lm-eval is not installed, or knows no such task.

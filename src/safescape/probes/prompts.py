@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from safescape.errors import InputError, first_line
-from safescape.probes.public_sets import Column, Named, Purpose, names_for, nearest, parse_name
+from safescape.probes.public_sets import Column, Named, Purpose, did_you_mean, names_for, parse_name
 from safescape.probes.rows import csv_table, is_file, json_lines, read_text
 from safescape.probes.set_files import set_paths
 
@@ -88,10 +88,7 @@ def _from_file(spec: str, given: str) -> Iterator[str]:
         name, _, column = spec.rpartition(":")
         path = Path(name)
     if not is_file(path):
-        near = nearest(spec)
-        raise InputError(
-            f"{given}: no such file or set; " + (f"did you mean {near}?" if near else f"expected {_FORMS}")
-        )
+        raise InputError(f"{given}: no such file or set; {did_you_mean(spec, f'expected {_FORMS}')}")
     if path.suffix == ".json":
         return _jailbreaks(read_text(path, given), column or "prompt", given)
     if column is None:

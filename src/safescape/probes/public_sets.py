@@ -94,9 +94,7 @@ def set_named(name: str) -> PublicSet:
     """
     if name in _sets():
         return _sets()[name]
-    near = nearest(name)
-    hint = f"did you mean {near}?" if near else "`safescape data` lists the names"
-    raise InputError(f"{name}: no such public set; {hint}")
+    raise InputError(f"{name}: no such public set; {did_you_mean(name, '`safescape data` lists the names')}")
 
 
 def parse_name(spec: str) -> Named | None:
@@ -108,9 +106,10 @@ def parse_name(spec: str) -> Named | None:
     return Named(sets[name], column) if name in sets and column else None
 
 
-def nearest(name: str) -> str | None:
-    """Return the name of a set that is spelt like `name`, if any."""
-    return next(iter(difflib.get_close_matches(name.lower(), _sets(), n=1)), None)
+def did_you_mean(name: str, otherwise: str) -> str:
+    """Return the end of a message that suggests a set spelt like `name`; `otherwise` if there is none."""
+    near = difflib.get_close_matches(name.lower(), _sets(), n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def names_for(purpose: Purpose) -> Sequence[str]:

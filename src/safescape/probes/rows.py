@@ -37,7 +37,7 @@ def read_text(path: Path, given: str, *, newline: str | None = None) -> str:
     Args:
         path: The file.
         given: What the user gave, flag included; every message begins with it.
-        newline: As for `open`: None translates every line ending to a line feed, an empty string keeps them.
+        newline: As for `open`: None translates line endings to a line feed, an empty string keeps them.
 
     Raises:
         InputError: the file cannot be opened, or is not UTF-8.

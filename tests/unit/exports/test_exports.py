@@ -758,7 +758,7 @@ def test_the_command_writes_as_many_as_are_named(
         (["--to", "good.csv", "--to", "none/x.csv"], "there is no directory none"),
         (["--to", "folder.csv"], "is a directory; give the name of a file"),
         (["--to", "/proc/x.csv"], "cannot be written"),
-        (["--to", "x.csv", "--to", "./x.csv"], "a file is given twice"),
+        (["--to", "y.csv", "--to", "x.csv", "--to", "./x.csv"], "--to x.csv: a file is given twice"),
         (["--to", "x.csv", "--what", "prompts"], "--what prompts: no such table; give points, responses or verdicts"),
         (["--to", "x.md", "--what", "points"], "--what points: is for a table"),
         (["--to", "x.csv", "--at", "0.25"], "--at 0.25: chooses the point of a log"),
