@@ -1,7 +1,7 @@
 """Exports for other tools: tables (CSV, Parquet), a section of a model card, a log for Inspect AI, figures for papers.
 
-Reads the store and uses the words of `views`; loads no model and opens no socket. Only this room imports
-inspect-ai.
+Reads the store and uses the words of `views`; loads no model and opens no socket. The only room that imports pyarrow
+and inspect-ai.
 """
 
 from safescape.exports.files import Place, save_figures, write_exports

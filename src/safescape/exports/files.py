@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from safescape import views
 from safescape.errors import InputError, either
-from safescape.exports.inspect_log import write_inspect_log
 from safescape.exports.model_card import model_card
 from safescape.exports.table_files import write_csv, write_parquet
 from safescape.exports.tables import TABLES, table_of
@@ -84,6 +83,9 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
         point, probe = _point(store, place), _probe(store, place)
         if probe not in store.survey.asked_at(point):
             raise InputError(f"--probe {probe.name}: is asked at the models alone; leave --at and --line out")
+        # only here: inspect-ai is optional
+        from safescape.exports.inspect_log import write_inspect_log
+
         writers[".eval"] = lambda path: write_inspect_log(store, landscape, point, probe, path)
     with contextlib.ExitStack() as files:
         for path in paths:

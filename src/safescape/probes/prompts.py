@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safescape.errors import InputError, first_line
 from safescape.probes.public_sets import Column, Named, Purpose, did_you_mean, names_for, parse_name
-from safescape.probes.rows import csv_table, is_file, json_lines, read_text
+from safescape.probes.rows import csv_table, datasets_library, is_file, json_lines, read_text
 from safescape.probes.set_files import set_paths
 
 _BUILTIN = ("harmful", "benign")
@@ -155,10 +155,7 @@ def _from_hub(spec: str, given: str) -> Iterator[str]:
         dataset, split, column = spec.rsplit(":", 2)
     except ValueError as error:
         raise InputError(f"{given}: expected hf:dataset/id:split:column") from error
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError(f"{given}: needs the datasets library; pip install 'safescape[hub]'") from error
+    datasets = datasets_library(given)
     try:
         rows = datasets.load_dataset(dataset, split=split)
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:

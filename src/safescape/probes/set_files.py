@@ -11,11 +11,11 @@ import datetime
 import functools
 import hashlib
 import http.client
-import io
 import json
 import logging
 import os
 import shutil
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -26,6 +26,7 @@ from huggingface_hub import constants, hf_hub_url
 from safescape.cache import cached_directory, home
 from safescape.errors import InputError, first_line
 from safescape.probes.public_sets import PublicSet, SetFile
+from safescape.probes.rows import datasets_library
 
 _logger = logging.getLogger(__name__)
 
@@ -203,22 +204,26 @@ def _download(address: str, file: SetFile, given: str) -> bytes:
     raise InputError(f"{given}: {address} cannot be fetched ({reason}); {_own_copy(file)}")
 
 
-def _write_csv(content: bytes, target: Path, given: str) -> None:
+def _write_csv(parquet: bytes, target: Path, given: str) -> None:
     """Write multiple-choice questions as CSV with the columns question, choice0 to choice3, and answer (0 to 3)."""
+    datasets = datasets_library(given)
+    shows_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
     try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError(f"{given}: needs pyarrow; pip install 'safescape[hub]'") from error
-    try:
-        questions = parquet.read_table(io.BytesIO(content)).to_pylist()
-        rows = [[row["question"], *row["choices"], row["answer"]] for row in questions]
-    except (pyarrow.ArrowException, ValueError, KeyError, TypeError, OSError) as error:
+        # beside the target, so that a full disk is met, and reported, where the set is kept
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            path = Path(folder) / "questions.parquet"
+            path.write_bytes(parquet)
+            rows = datasets.Dataset.from_parquet(str(path), cache_dir=folder, keep_in_memory=True)
+            with target.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["question", *(f"choice{number}" for number in range(4)), "answer"])
+                writer.writerows([row["question"], *row["choices"], row["answer"]] for row in rows)
+    except (ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
         raise InputError(
             f"{given}: what the Hub sent holds no questions in MMLU's layout ({first_line(error)}); try again, or set "
             "SAFESCAPE_DATA to a directory with your own copy"
         ) from error
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["question", *(f"choice{number}" for number in range(4)), "answer"])
-        writer.writerows(rows)
+    finally:
+        if shows_bars:
+            datasets.enable_progress_bars()
