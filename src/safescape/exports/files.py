@@ -13,8 +13,7 @@ from typing import NamedTuple
 from safescape import views
 from safescape.errors import InputError, either
 from safescape.exports.model_card import model_card
-from safescape.exports.table_files import write_csv, write_parquet
-from safescape.exports.tables import TABLES, table_of
+from safescape.exports.tables import TABLES, table_of, write_csv, write_parquet
 from safescape.landscape import Landscape
 from safescape.store import Store, new_file
 from safescape.survey import Plane, Point, PromptProbe

@@ -48,8 +48,7 @@ from helpers.synthetic_runs import (
     trajectory,
     tuned,
 )
-from safescape.exports.table_files import shown, write_csv, write_parquet
-from safescape.exports.tables import Column, Table
+from safescape.exports.tables import Column, Table, shown, write_csv, write_parquet
 from safescape.landscape import wilson
 from safescape.survey import Outcome, Point, Position, Verdict
 
