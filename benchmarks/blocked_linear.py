@@ -8,7 +8,7 @@ and the ratio.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -44,7 +44,7 @@ def compare(dtype: torch.dtype, rows: int, shape: tuple[int, int]) -> None:
     print(f"{str(dtype)[6:]:9} {rows:4} {shape[0]:>6}x{shape[1]:<5} {a:7.0f} {b:8.0f} {b / a:6.2f}", flush=True)
 
 
-def timed(layers: list[Callable[[torch.Tensor], torch.Tensor]], states: torch.Tensor) -> float:
+def timed(layers: Sequence[Callable[[torch.Tensor], torch.Tensor]], states: torch.Tensor) -> float:
     """Return the seconds for all layers once."""
     start = time.perf_counter()
     for layer in layers:

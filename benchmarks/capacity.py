@@ -206,7 +206,7 @@ def duration(seconds: float) -> str:
 
 
 def plan(measured: Mapping[str, Rates], kinds: tuple[str, ...] = tuple(GPUS)) -> str:
-    """Yield all tables."""
+    """Return all tables."""
     tables = [predicted(measured)]
     for kind in kinds:
         tables += [table(measured, kind), parts_of(measured, kind)]

@@ -32,13 +32,13 @@ from safescape.judges.coherence import (
     coherence_of_likelihood,
     coherence_of_text,
     features_of,
-    is_another_language,
     is_unsure,
     repetition_of,
     scored_part,
     shuffled,
 )
 from safescape.judges.english import tokens_of
+from safescape.judges.languages import is_another_language
 from safescape.landscape.measures import wilson
 from safescape.measure.evidence import Origin as RunOrigin
 from safescape.measure.evidence import calibration_of
@@ -281,7 +281,7 @@ def origin_answers(arguments: argparse.Namespace, origin: Origin) -> dict[str, l
                 for text in origin.answers([prompt for prompt in prompts if len(prompt) < 600], 96):
                     file.write(json.dumps({"set": name, **text._asdict()}) + "\n")
     found: dict[str, list[Text]] = {}
-    for row in rows(path):
+    for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
         if row["text"].strip():
             found.setdefault(row["set"], []).append(Text(row["prompt"], row["text"]))
     return found
@@ -302,11 +302,6 @@ def code() -> list[Text]:
     paths = [*sorted(Path(safescape.__file__).parent.rglob("*.py")), *sorted(library.glob("test/test_[a-e]*.py"))[:80]]
     texts = [path.read_text(encoding="utf-8", errors="ignore") for path in paths]
     return [Text("Write a piece of code.", text[500:1000]) for text in texts if len(text) > 1000]
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """Read a JSONL file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def many_scripts(seed: int) -> str:

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -162,11 +162,13 @@ def noisy(text: str, tokens: int, draw: random.Random) -> Answer:
 OPENED = "() => document.querySelector('#list details') && document.querySelector('#plot[data-ready]')"
 MOVES = """async () => {
     const times = [];
-    for (const by of [...Array(8).fill(1), ...Array(16).fill(-1)]) {
+    const list = document.getElementById("list");
+    // within a row of 20 steps, from its middle
+    for (const key of [...Array(8).fill("ArrowRight"), ...Array(16).fill("ArrowLeft")]) {
+        const { point } = list.dataset;
         const began = performance.now();
-        step(by);
-        const id = String(state.point.id);
-        while ($("list").dataset.point !== id) await new Promise(requestAnimationFrame);
+        dispatchEvent(new KeyboardEvent("keydown", { key }));
+        while (list.dataset.point === point) await new Promise(requestAnimationFrame);
         // the frame in which it is painted, and the one after
         await new Promise(requestAnimationFrame);
         times.push(performance.now() - began);
@@ -183,12 +185,7 @@ def use(page: Page, address: str) -> dict[str, float]:
     page.wait_for_function(OPENED)
     opened = time.perf_counter() - began
     times = page.evaluate(MOVES)
-    return {
-        "read, s": read,
-        "opens, s": opened,
-        "moves, ms": times[len(times) // 2],
-        "slowest move, ms": times[-1],
-    }
+    return {"read, s": read, "opens, s": opened, "moves, ms": times[len(times) // 2], "slowest move, ms": times[-1]}
 
 
 @contextmanager
@@ -203,13 +200,6 @@ def viewing(directory: Path) -> Iterator[str]:
         process.stdout.readline()
         yield f"http://127.0.0.1:{port}/run?run=run"
         process.terminate()
-
-
-def timed(what: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    began = time.perf_counter()
-    what()
-    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -230,20 +220,16 @@ def main() -> None:
         if not (directory / "run.sqlite").exists():
             make_run(directory, given.steps, given.prompts, given.tokens)
         report = directory / "report.html"
-
-        def write() -> None:
-            with Store.read(directory) as store:
-                landscape = landscape_of(store.survey, store.points.measured())
-                report.write_text(render_page(store, landscape), encoding="utf-8")
-
         with Store.read(directory) as store:
             texts = sum(
                 len(told.response.text) for p in store.survey.points() for _, told in store.points.answers(p, "harmful")
             )
-        print(f"{(given.steps + 1) ** 2} points, {given.prompts} answers each, {texts / MEGABYTE:.1f} MB of text")
-        print(f"written in {timed(write):.1f} s")
-        size = report.stat().st_size / MEGABYTE
-        say("report.html, MB", size)
+            print(f"{(given.steps + 1) ** 2} points, {given.prompts} answers each, {texts / MEGABYTE:.1f} MB of text")
+            began = time.perf_counter()
+            landscape = landscape_of(store.survey, store.points.measured())
+            report.write_text(render_page(store, landscape), encoding="utf-8")
+        print(f"written in {time.perf_counter() - began:.1f} s")
+        say("report.html, MB", report.stat().st_size / MEGABYTE)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox", "--disable-gpu"])
             with viewing(directory.parent) as served:

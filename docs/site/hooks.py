@@ -1,4 +1,4 @@
-"""What the site says of the commands and of the Python names, taken from the code whenever it is built."""
+"""Fill the reference pages of the site with the commands and the Python names, read from the code at each build."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINES = re.compile(r"\s*\n\s*")
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the commands and the names where a page asks for them."""
+    """Replace the comments `<!-- commands -->`, `<!-- functions -->` and so on of a page."""
     if "<!-- commands -->" in markdown:
         markdown = markdown.replace("<!-- commands -->", "\n".join(_commands(get_command(app), "safescape")))
     if "<!-- functions -->" in markdown:
@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def _commands(group: Any, above: str) -> Iterator[str]:
-    """Each command with what it does, its arguments and its options."""
+    """Yield the lines of each command: example, description, and the table of its arguments and options."""
     for name, command in sorted(group.commands.items()):
         called = f"{above} {name}"
         if hasattr(command, "commands"):
@@ -41,13 +41,13 @@ def _commands(group: Any, above: str) -> Iterator[str]:
         yield f"## {called}\n"
         yield f"```\n{example.removeprefix('Example: ')}\n```\n"
         yield f"{rest.strip()}\n"
-        yield "| typed | takes | for |\n|---|---|---|"
+        yield "| option | value | meaning |\n|---|---|---|"
         yield from map(_row, command.params)
         yield ""
 
 
 def _row(parameter: Any) -> str:
-    """One argument or option: how it is typed, what it takes, what it is for."""
+    """Return the table row of one argument or option."""
     is_option = parameter.param_type_name == "option"
     taken = parameter.metavar or getattr(parameter.type_descriptor.annotation, "__name__", "").lower()
     if is_option:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,6 +98,16 @@ def test_a_task_from_a_file_is_measured_at_every_point(tiny_model: Path, task: P
     probe = run.survey.probes[1]
     assert isinstance(probe, HarnessProbe)
     assert probe.definition is not None
+
+
+def test_a_survey_with_a_task_is_refused_in_one_line_where_lm_eval_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("lm_eval", "lm_eval.tasks"):
+        monkeypatch.setitem(sys.modules, name, None)
+    probe = HarnessProbe(name="lm-eval:task", source="task", task="task", folder=None, definition=None, limit=None)
+    with pytest.raises(InputError, match=r"^lm-eval:task: needs lm-eval; pip install 'safescape\[lm-eval\]'$"):
+        harness_scores(probe, Answering(lambda given: [], no_text, 8))
 
 
 @pytest.mark.parametrize(

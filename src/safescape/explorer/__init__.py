@@ -4,7 +4,6 @@ The server only reads: a run is opened read-only, nothing is written, and no req
 run, which is looked up among those that were found under the directory.
 """
 
-from safescape.explorer.application import application
-from safescape.explorer.server import Listening, listen, serve
+from safescape.explorer.server import listen, serve
 
-__all__ = ["Listening", "application", "listen", "serve"]
+__all__ = ["listen", "serve"]

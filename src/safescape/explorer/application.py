@@ -30,14 +30,7 @@ from safescape.views import (
 
 
 def application(runs: Runs, port: int, stopping: threading.Event) -> ASGIApp:
-    """Return the server's application.
-
-    Args:
-        runs: The runs that it shows.
-        port: The port on which it listens, as part of the host names that it answers to.
-        stopping: Set when the server ends, so that streams end too.
-
-    """
+    """Return the server's application; its event streams end when `stopping` is set."""
     explorer = _Explorer(runs, stopping)
     threading.Thread(target=explorer.prepare, daemon=True).start()
     routes = {

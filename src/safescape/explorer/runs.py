@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safescape.errors import InputError, SafescapeError, first_line
@@ -106,11 +106,9 @@ def version_of(place: Path) -> str:
     """Return a word that changes when something is written to a run: a commit writes to the log beside the database."""
     stamps = []
     for name in _FILES:
-        try:
+        with suppress(OSError):
             found = (place / name).stat()
-        except OSError:
-            continue
-        stamps.append(f"{found.st_ino:x}.{found.st_size:x}.{found.st_mtime_ns:x}")
+            stamps.append(f"{found.st_ino:x}.{found.st_size:x}.{found.st_mtime_ns:x}")
     return "-".join(stamps) or GONE
 
 

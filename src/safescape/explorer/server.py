@@ -20,7 +20,9 @@ from safescape.explorer.runs import Runs
 
 _HOST = "127.0.0.1"
 _TRIES = 20
-_PATIENCE = 2  # seconds for responses that are being sent when the server ends
+"""The number of ports to try."""
+_PATIENCE = 2
+"""Seconds for responses that are being sent when the server ends."""
 
 
 class Listening(NamedTuple):
@@ -71,21 +73,14 @@ def listen(directory: Path, port: int) -> Listening:
 
 
 def serve(listening: Listening, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until Ctrl-C or SIGTERM.
-
-    Args:
-        listening: What `listen` returned.
-        on_ready: Called once the server responds.
-
-    """
+    """Serve until Ctrl-C or SIGTERM; `on_ready` is called once the server responds."""
     asyncio.run(_serve(listening, on_ready))
 
 
 async def _serve(listening: Listening, on_ready: Callable[[], None]) -> None:
     stopping = threading.Event()
-    app = application(listening.runs, listening.port, stopping)
     config = uvicorn.Config(
-        app,
+        application(listening.runs, listening.port, stopping),
         log_level="warning",
         lifespan="off",
         access_log=False,

@@ -27,7 +27,7 @@ class Watcher:
 
     Args:
         list_version: Return the version of the list; walks the tree.
-        run_version: Return the version of some runs; looks at their files alone.
+        run_version: Return the version of some runs; looks only at their files.
         stopping: Set when the server ends; ends every stream.
         run_every: Seconds between two looks at open runs.
         list_every: Seconds between two looks at the list.

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from safescape import views
 from safescape.errors import InputError, either
-from safescape.exports.csv import write_csv
-from safescape.exports.inspect_log import check_inspect, write_inspect_log
 from safescape.exports.model_card import model_card
-from safescape.exports.parquet import check_parquet, write_parquet
-from safescape.exports.tables import TABLES, table_of
+from safescape.exports.tables import TABLES, table_of, write_csv, write_parquet
 from safescape.landscape import Landscape
 from safescape.store import Store, new_file
 from safescape.survey import Plane, Point, PromptProbe
 
 _TABLES = (".csv", ".parquet")
 _SUFFIXES = (*_TABLES, ".md", ".eval")
+_NEEDS = {".parquet": ("pyarrow", "export", ".csv"), ".eval": ("inspect_ai.log", "inspect", ".parquet")}
+"""By format: the module that writes it, the extra that installs it, and a format that needs less."""
 
 
 class Place(NamedTuple):
@@ -57,8 +57,8 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
     Args:
         store: The store of the run.
         landscape: The figures of the run.
-        paths: The suffix sets the format: a table (.csv, .parquet), a section of a model card (.md), an Inspect log
-            (.eval).
+        paths: The suffix of each sets its format: a table (.csv, .parquet), a section of a model card (.md), an Inspect
+            log (.eval).
         what: Name of the table; None: points.
         place: Point and probe of the log.
 
@@ -69,25 +69,37 @@ def write_exports(store: Store, landscape: Landscape, paths: Sequence[Path], wha
 
     """
     _check_named(paths, what, place)
-    table = next((known for known in TABLES if known == what), TABLES[0])
     suffixes = {path.suffix.lower() for path in paths}
-    if ".parquet" in suffixes:
-        check_parquet()
+    for suffix in _NEEDS.keys() & suffixes:
+        _check_library(suffix)
+    table = next((known for known in TABLES if known == what), TABLES[0])
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": lambda path: write_csv(table_of(store, landscape, table), path),
+        ".parquet": lambda path: write_parquet(table_of(store, landscape, table), path),
+        ".md": lambda path: path.write_text(model_card(store, landscape), encoding="utf-8"),
+    }
     if ".eval" in suffixes:
-        check_inspect()
-    point, probe = (_point(store, place), _probe(store, place)) if ".eval" in suffixes else (None, None)
-    if point is not None and probe is not None and probe not in store.survey.asked_at(point):
-        raise InputError(f"--probe {probe.name}: is asked at the models alone; leave --at and --line out")
+        point, probe = _point(store, place), _probe(store, place)
+        if probe not in store.survey.asked_at(point):
+            raise InputError(f"--probe {probe.name}: is asked at the models alone; leave --at and --line out")
+        # only here: inspect-ai is optional
+        from safescape.exports.inspect_log import write_inspect_log
+
+        writers[".eval"] = lambda path: write_inspect_log(store, landscape, point, probe, path)
     with contextlib.ExitStack() as files:
         for path in paths:
-            partial, suffix = files.enter_context(new_file(path)), path.suffix.lower()
-            if suffix == ".md":
-                partial.write_text(model_card(store, landscape), encoding="utf-8")
-            elif point is not None and probe is not None and suffix == ".eval":
-                write_inspect_log(store, landscape, point, probe, partial)
-            else:
-                write = write_csv if suffix == ".csv" else write_parquet
-                write(table_of(store, landscape, table), partial)
+            writers[path.suffix.lower()](files.enter_context(new_file(path)))
+
+
+def _check_library(suffix: str) -> None:
+    module, extra, other = _NEEDS[suffix]
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--to …{suffix}: {error.name} is not installed; type pip install 'safescape[{extra}]', or give a "
+            f"{other} file"
+        ) from error
 
 
 def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:
@@ -96,8 +108,8 @@ def _check_named(paths: Sequence[Path], what: str | None, place: Place) -> None:
         raise InputError(f"no file given; give one, as in --to points.csv; its suffix is {either(_SUFFIXES)}")
     for path in paths:
         _check_target(path, _SUFFIXES, "--to")
-    if len({path.absolute() for path in paths}) < len(paths):
-        raise InputError(f"--to {paths[0]}: a file is given twice; give each once")
+        if sum(other.absolute() == path.absolute() for other in paths) > 1:
+            raise InputError(f"--to {path}: a file is given twice; give each once")
     suffixes = {path.suffix.lower() for path in paths}
     if what is not None and what not in TABLES:
         raise InputError(f"--what {what}: no such table; give {either(TABLES)}")

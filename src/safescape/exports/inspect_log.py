@@ -1,6 +1,7 @@
 """One point of a run as a log of Inspect AI: a sample per prompt, a score per judge.
 
-The file is written by Inspect's own library, so its viewer and its data frames read it like any other log.
+The file is written by Inspect's own library, so its viewer and its data frames read it like any other log. inspect-ai
+is optional, so this module is imported only where a log is written.
 """
 
 from __future__ import annotations
@@ -11,18 +12,36 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from safescape.errors import InputError
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalLog,
+    EvalMetric,
+    EvalResults,
+    EvalSample,
+    EvalScore,
+    EvalSpec,
+    EvalStats,
+    write_eval_log,
+)
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    GenerateConfig,
+    ModelOutput,
+    ModelUsage,
+)
+from inspect_ai.scorer import Score
+
 from safescape.landscape import Landscape, reading_of
 from safescape.store import Store, StoredAnswer
 from safescape.survey import Finish, Outcome, Point, PromptProbe, Survey, Verdict, tells_noise
 from safescape.views import printable
-
-if TYPE_CHECKING:
-    from inspect_ai.log import EvalLog, EvalSample, EvalScore
-    from inspect_ai.model import ChatMessage
-    from inspect_ai.scorer import Score
 
 _ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
     Finish.STOP: "stop",
@@ -32,46 +51,15 @@ _ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
 """Inspect's word for why an answer ended; it has none for an answer that was cut once the judge could tell."""
 
 
-def check_inspect() -> None:
-    """Check that inspect-ai is installed.
-
-    Raises:
-        InputError: inspect-ai, or a package that it needs, is not installed.
-
-    """
-    try:
-        import inspect_ai.log  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--to …eval: {error.name} is not installed; type pip install 'safescape[inspect]', or give a .parquet file"
-        ) from error
-
-
 def write_inspect_log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe, path: Path) -> None:
-    """Write the answers to a probe at a point, with the verdicts of each judge.
+    """Write the answers to a probe at a measured point into an .eval file, with the verdicts of each judge.
 
-    A judge that has not read every answer there gets scores, but no metrics. Call `check_inspect` first.
-
-    Args:
-        store: The store of the run.
-        landscape: The figures of the same run.
-        point: A measured point.
-        probe: A probe that was asked there.
-        path: Its name ends in .eval.
-
-    Raises:
-        OSError: it cannot be written.
-
+    A judge that has not read every answer there gets scores, but no metrics.
     """
-    from inspect_ai.log import write_eval_log
-
     write_eval_log(_log(store, landscape, point, probe), path)
 
 
 def _log(store: Store, landscape: Landscape, point: Point, probe: PromptProbe) -> EvalLog:
-    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalResults, EvalSpec, EvalStats
-    from inspect_ai.model import GenerateConfig, ModelUsage
-
     survey, answers = store.survey, store.points.answers(point, probe.name)
     judges = [judge for judge in store.verdicts.judges() if any(judge in stored.answer.verdicts for stored in answers)]
     task = f"{probe.name} at {_where(point)}"
@@ -136,16 +124,6 @@ def _effective(landscape: Landscape, point: Point) -> list[float] | None:
 
 
 def _sample(survey: Survey, probe: PromptProbe, stored: StoredAnswer) -> EvalSample:
-    from inspect_ai.log import EvalSample
-    from inspect_ai.model import (
-        ChatCompletionChoice,
-        ChatMessageAssistant,
-        ChatMessageSystem,
-        ChatMessageUser,
-        ModelOutput,
-        ModelUsage,
-    )
-
     said = stored.answer.response
     asked: list[ChatMessage] = [ChatMessageUser(content=probe.prompts[stored.number], source="input")]
     if probe.system_prompt:
@@ -168,16 +146,12 @@ def _sample(survey: Survey, probe: PromptProbe, stored: StoredAnswer) -> EvalSam
 
 
 def _scored(verdict: Verdict, text: str) -> Score:
-    from inspect_ai.scorer import Score
-
     known = {} if verdict.probability is None else {"probability": verdict.probability}
     return Score(value=verdict.outcome.value, answer=text, explanation=verdict.reason or None, metadata=known or None)
 
 
 def _score(probe: PromptProbe, judge: str, answers: Sequence[StoredAnswer]) -> EvalScore:
     """The metrics of a judge: the rate in percent, its standard error and 95 % interval, the counts of outcomes."""
-    from inspect_ai.log import EvalMetric, EvalScore
-
     read = [stored.answer.verdicts[judge].outcome for stored in answers if judge in stored.answer.verdicts]
     figures: dict[str, float] = {}
     if len(read) == len(answers):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import metadata
-from typing import NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -20,21 +19,8 @@ from safescape.survey import InterpolationAxis, Probe, PromptProbe, RandomAxis, 
 from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text, verdict_of
 
 
-class _Reported(NamedTuple):
-    """One figure of `model-index`."""
-
-    kind: str
-    title: str
-    metric: Metric
-    probe: Probe
-
-
 def model_card(store: Store, landscape: Landscape) -> str:
     """Return a README.md: `model-index` as front matter, then a section that fits any model card.
-
-    Args:
-        store: The store of the run.
-        landscape: The figures of the same run.
 
     Raises:
         InputError: the origin is not measured, or the first judge has not read its answers: nothing can be said yet.
@@ -46,12 +32,12 @@ def model_card(store: Store, landscape: Landscape) -> str:
             "safescape judge it"
         )
     survey = store.survey
-    results = [_result(reported) for reported in _reported(survey, landscape)]
+    results = list(_results(survey, landscape))
     front = ModelCardData(model_name=_public(survey.model), tags=["safescape"], eval_results=results)
     return f"---\n{front.to_yaml()}\n---\n\n" + "\n".join(_section(survey, landscape)) + "\n"
 
 
-def _reported(survey: Survey, landscape: Landscape) -> Iterator[_Reported]:
+def _results(survey: Survey, landscape: Landscape) -> Iterator[EvalResult]:
     """Yield the figures that were measured and mean something for this model."""
     prompts, metrics = survey.prompts, landscape.metrics
     found = [("asr", "ASR at the origin (%)", metrics["origin_asr"])]
@@ -62,10 +48,10 @@ def _reported(survey: Survey, landscape: Landscape) -> Iterator[_Reported]:
     found.append(("safety_auc", "Safety AUC (%)", metrics["safety_auc"]))
     for kind, title, metric in found:
         if metric.value is not None:
-            yield _Reported(kind, title, metric, prompts)
+            yield _result(kind, title, metric, prompts)
     for probe, kind, metric in _further(survey, landscape):
         title = KINDS[kind].capitalize() + (" at the origin" if kind == "perplexity" else " at the origin (%)")
-        yield _Reported(kind, title, metric, probe)
+        yield _result(kind, title, metric, probe)
 
 
 def _further(survey: Survey, landscape: Landscape) -> Iterator[tuple[Probe, str, Metric]]:
@@ -79,13 +65,15 @@ def _further(survey: Survey, landscape: Landscape) -> Iterator[tuple[Probe, str,
             yield by_name[measure.probe], measure.kind, metric
 
 
-def _result(reported: _Reported) -> EvalResult:
-    kind, title, metric, probe = reported
+def _result(kind: str, title: str, metric: Metric, probe: Probe) -> EvalResult:
     source = probe.source.split(":")
     from_hub = source[0] == "hf" and len(source) > 1
-    known: dict[str, object] = {"confidence": 0.95, "low": _rounded(metric.low), "high": _rounded(metric.high)}
-    if metric.at_least:
-        known["at_least"] = True
+    known = {
+        "confidence": 0.95,
+        "low": _rounded(metric.low),
+        "high": _rounded(metric.high),
+        "at_least": metric.at_least or None,
+    }
     return EvalResult(
         task_type="text-generation",
         task_name="Safety under moved weights",

@@ -17,10 +17,10 @@ from safescape.errors import InputError
 from safescape.probes import (
     Named,
     csv_table,
+    did_you_mean,
     is_file,
     json_lines,
     load_prompts,
-    nearest,
     parse_name,
     read_text,
     set_paths,
@@ -115,9 +115,7 @@ def _read(data: str) -> Iterator[Conversation]:
         source, _, columns = data.rpartition(":")
     if columns is None:
         if not is_file(source):
-            near = nearest(data)
-            hint = f"did you mean {near}?" if near else f"expected {_FORMS}"
-            raise InputError(f"--data {data}: no such file or set; {hint}")
+            raise InputError(f"--data {data}: no such file or set; {did_you_mean(data, f'expected {_FORMS}')}")
         names = _names(Path(source))
         if names is None or "messages" in names:
             yield from _messages(Path(source))

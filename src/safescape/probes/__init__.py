@@ -1,11 +1,10 @@
 """Prompt sets, public data sets, system prompts, chat formatting and capability tasks. Knows no weights."""
 
-from safescape.probes.also import capability_probe, further_probes
+from safescape.probes.also import capability_probe, further_probes, load_questions
 from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, load_tokenizer, render_chat, system_prompt
 from safescape.probes.lm_eval import Answering, harness_scores
-from safescape.probes.multiple_choice import load_questions
 from safescape.probes.prompts import load_prompts
-from safescape.probes.public_sets import Named, PublicSet, catalogue, nearest, parse_name, set_named
+from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
 from safescape.probes.rows import csv_table, is_file, json_lines, read_text
 from safescape.probes.set_files import Located, fetch, locate, set_paths
 
@@ -18,6 +17,7 @@ __all__ = [
     "capability_probe",
     "catalogue",
     "csv_table",
+    "did_you_mean",
     "fetch",
     "format_chats",
     "further_probes",
@@ -28,7 +28,6 @@ __all__ = [
     "load_questions",
     "load_tokenizer",
     "locate",
-    "nearest",
     "parse_name",
     "read_text",
     "render_chat",

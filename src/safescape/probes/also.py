@@ -1,20 +1,23 @@
-"""Probes beside the harmful prompts, as `--also` names them."""
+"""Probes beside the harmful prompts, as `--also` names them, and the questions of multiple-choice tasks."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from safescape.errors import InputError
 from safescape.probes.lm_eval import harness_probe
-from safescape.probes.multiple_choice import load_questions
 from safescape.probes.prompts import load_prompts
 from safescape.probes.public_sets import parse_name
-from safescape.probes.rows import is_file
+from safescape.probes.rows import csv_table, is_file, read_text
 from safescape.probes.set_files import set_paths
-from safescape.survey import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe
+from safescape.survey import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe, Question
 
 _CAPABILITIES = "choice:TEST.csv[:DEV.csv], choice:mmlu:SUBJECT, perplexity:PROMPTS or lm-eval:TASK"
+_LETTERS = "ABCD"
+_COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
 
 
 def further_probes(specs: Sequence[str], limit: int | None, system_prompt: str | None) -> list[Probe]:
@@ -27,17 +30,25 @@ def further_probes(specs: Sequence[str], limit: int | None, system_prompt: str |
         system_prompt: The system prompt that the prompts among them are asked with.
 
     Raises:
-        InputError: a specification is none of these, or two have the same name.
+        InputError: a specification is none of these, or is given twice.
 
     """
     if limit is not None and limit < 1:
         raise InputError(f"--also-limit {limit}: expected at least 1 item")
     probes = [_probe(spec, limit, system_prompt) for spec in specs]
-    names = [probe.name for probe in probes]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"--also {name}: given twice; give each once")
+    for spec in specs:
+        if specs.count(spec) > 1:
+            raise InputError(f"--also {spec}: given twice; give each once")
     return probes
+
+
+def _probe(spec: str, limit: int | None, system_prompt: str | None) -> Probe:
+    kind, _, source = spec.partition(":")
+    if kind not in ("over-refusal", "attack") or not source:
+        return capability_probe(spec, limit)
+    is_attack = kind == "attack"
+    prompts = load_prompts(source, limit, flag=f"--also {kind}", purpose="harmful" if is_attack else "harmless")
+    return PromptProbe(name=spec, source=source, harmful=is_attack, system_prompt=system_prompt, prompts=prompts)
 
 
 def capability_probe(
@@ -69,15 +80,6 @@ def capability_probe(
     raise InputError(f"{flag} {spec}: no such probe; expected {also}{_CAPABILITIES}")
 
 
-def _probe(spec: str, limit: int | None, system_prompt: str | None) -> Probe:
-    kind, _, source = spec.partition(":")
-    if kind not in ("over-refusal", "attack") or not source:
-        return capability_probe(spec, limit)
-    is_attack = kind == "attack"
-    prompts = load_prompts(source, limit, flag=f"--also {kind}", purpose="harmful" if is_attack else "harmless")
-    return PromptProbe(name=spec, source=source, harmful=is_attack, system_prompt=system_prompt, prompts=prompts)
-
-
 def _test_and_shots(source: str, given: str) -> tuple[Path, Path | None]:
     """Return the file of the questions, and the file of the solved ones if there is one."""
     if source.startswith("mmlu:"):
@@ -90,3 +92,58 @@ def _test_and_shots(source: str, given: str) -> tuple[Path, Path | None]:
         return Path(source), None
     name, _, examples = source.rpartition(":")
     return Path(name), Path(examples)
+
+
+def load_questions(
+    test: Path, shots: Path | None = None, limit: int | None = None, *, flag: str = "--also choice"
+) -> tuple[Question, ...]:
+    """Return multiple-choice questions as MMLU asks them (Hendrycks et al. 2021), each independent of the others.
+
+    Args:
+        test: A CSV file with the columns question, choice0 to choice3, answer (0 to 3). Its name without `_test` is
+            the subject.
+        shots: A file of the same layout; all its rows precede every question, with their answers.
+        limit: The number of questions, from the first; None for all.
+        flag: What the user gave the files with, for the messages.
+
+    Raises:
+        InputError: a file is absent, lacks a column, or has a row without an answer.
+
+    """
+    subject = test.stem.removesuffix("_test").replace("_", " ")
+    context = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+    if shots is not None:
+        context += "".join(f"{row.text} {_LETTERS[row.answer]}\n\n" for row in _rows(shots, flag))
+    options = tuple(f" {letter}" for letter in _LETTERS)
+    return tuple(
+        Question(context=context + row.text, options=options, answer=row.answer)
+        for row in itertools.islice(_rows(test, flag), limit)
+    )
+
+
+class _Row(NamedTuple):
+    text: str
+    """The question with its lettered choices, up to where the answer follows."""
+    answer: int
+
+
+def _rows(path: Path, flag: str) -> list[_Row]:
+    given = f"{flag}:{path}"
+    # line endings inside a question are part of it
+    table = csv_table(read_text(path, given, newline=""))
+    if missing := [column for column in _COLUMNS if column not in table.columns]:
+        raise InputError(f"{given}: no column {missing[0]!r}; expected {', '.join(_COLUMNS)}")
+    rows = [_row(row, f"{given}: row {number}") for number, row in enumerate(table.rows, start=1)]
+    if not rows:
+        raise InputError(f"{given}: no questions in it; expected at least one")
+    return rows
+
+
+def _row(row: dict[str, str | None], given: str) -> _Row:
+    question, *choices, answer = (row[column] for column in _COLUMNS)
+    if question is None or not question.strip() or None in choices:
+        raise InputError(f"{given} lacks its question or a choice; fill or remove it")
+    if answer is None or answer.strip() not in ("0", "1", "2", "3"):
+        raise InputError(f"{given} has the answer {answer!r}; expected 0, 1, 2 or 3")
+    lines = [f"{letter}. {choice}" for letter, choice in zip(_LETTERS, choices, strict=True)]
+    return _Row("\n".join((question.strip(), *lines, "Answer:")), int(answer))

@@ -46,12 +46,7 @@ def system_prompt(given: str) -> str | None:
 
 
 def load_tokenizer(directory: Path, *, chat_template: str | None, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """Load a model's tokenizer.
-
-    Args:
-        directory: The model.
-        chat_template: A Jinja template that replaces the tokenizer's own; None keeps it.
-        trust_remote_code: Whether the tokenizer may run code that comes with the model.
+    """Load the tokenizer of a model's directory; `chat_template` (Jinja) replaces its own template.
 
     Raises:
         InputError: the tokenizer cannot be loaded, or has no chat template and none was given.
@@ -99,19 +94,16 @@ def render_chat(
         tokenizer: With a chat template.
         turns: Each with `role` and `content`.
         generation_prompt: Whether to add what precedes an answer.
-        advice: What to do if the template fails; the last part of the message.
-        given: What the user gave the conversation with; the first part of the message.
+        advice: What to do if the template fails; ends the message.
+        given: What the user gave the conversation with; begins the message.
 
     Raises:
         InputError: the chat template fails.
 
     """
+    conversation = [dict(turn) for turn in turns]
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns], add_generation_prompt=generation_prompt, tokenize=False
-            )
-        )
+        return str(tokenizer.apply_chat_template(conversation, add_generation_prompt=generation_prompt, tokenize=False))
     except Exception as error:
         # a template is a program that came with a model: besides Jinja's errors it raises any that Python has
         start = f"{given}: " if given else ""

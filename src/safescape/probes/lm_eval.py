@@ -32,13 +32,7 @@ class Answering(NamedTuple):
 
 
 def harness_probe(spec: str, source: str, limit: int | None, *, flag: str = "--also") -> HarnessProbe:
-    """Return the probe of a task, after checking that the task exists.
-
-    Args:
-        spec: The probe's name.
-        source: A task's name, or a YAML file that defines one.
-        limit: The number of items, from the first; None for all.
-        flag: What the user gave it with, for the messages.
+    """Return the probe `spec` of the task `source`, a name or a YAML file, after checking that the task exists.
 
     Raises:
         InputError: lm-eval is not installed, or knows no such task.
@@ -50,7 +44,7 @@ def harness_probe(spec: str, source: str, limit: int | None, *, flag: str = "--a
         path = Path(source)
         folder, task = str(path.parent.absolute()), _name_in(path, given)
         digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-    manager = _manager(folder)
+    manager = _manager(folder, given)
     if task not in manager.all_tasks:
         raise InputError(f"{given}: lm-eval knows no such task; `lm-eval ls tasks` lists them")
     return HarnessProbe(name=spec, source=source, task=task, folder=folder, definition=digest, limit=limit)
@@ -63,28 +57,27 @@ def harness_scores(probe: HarnessProbe, answering: Answering) -> list[Score]:
         InputError: the task cannot be loaded, or reports none of the known metrics per item.
 
     """
-    import lm_eval
-
     with _quiet():
         try:
+            manager = _manager(probe.folder, probe.name)
+            import lm_eval
+
             results = lm_eval.simple_evaluate(
                 model=_model(answering),
                 tasks=[probe.task],
                 limit=probe.limit,
-                task_manager=_manager(probe.folder),
+                task_manager=manager,
                 cache_requests=False,
                 bootstrap_iters=0,
                 log_samples=True,
                 verbosity="ERROR",
             )
         except (ValueError, OSError, KeyError, ImportError) as error:
-            raise InputError(
-                f"--also {probe.name}: lm-eval cannot load it ({first_line(error)}); check the task"
-            ) from error
+            raise InputError(f"{probe.name}: lm-eval cannot load it ({first_line(error)}); check the task") from error
     samples = [sample for task in sorted(results["samples"]) for sample in results["samples"][task]]
     metric = next((name for name in _METRICS if samples and name in samples[0]), None)
     if metric is None:
-        raise InputError(f"--also {probe.name}: gives none of {', '.join(_METRICS)} an item; choose another task")
+        raise InputError(f"{probe.name}: gives none of {', '.join(_METRICS)} an item; choose another task")
     return [Score(float(sample[metric]), 1) for sample in sorted(samples, key=lambda sample: sample["doc_id"])]
 
 
@@ -98,11 +91,11 @@ def _name_in(path: Path, given: str) -> str:
         raise InputError(f"{given}: defines no task ({first_line(error)}); give an lm-eval YAML file") from error
 
 
-def _manager(folder: str | None) -> Any:
+def _manager(folder: str | None, given: str) -> Any:
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:
-        raise InputError("--also lm-eval:TASK needs lm-eval; pip install 'safescape[lm-eval]'") from error
+        raise InputError(f"{given}: needs lm-eval; pip install 'safescape[lm-eval]'") from error
     with _quiet():
         # a task from a file needs none of the thousands that come with lm-eval, whose index takes seconds
         return TaskManager(include_path=folder, include_defaults=folder is None)

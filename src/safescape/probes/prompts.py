@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from safescape.errors import InputError, first_line
-from safescape.probes.public_sets import Named, Purpose, names_for, nearest, parse_name
-from safescape.probes.rows import csv_table, is_file, json_lines, read_text
+from safescape.probes.public_sets import Column, Named, Purpose, did_you_mean, names_for, parse_name
+from safescape.probes.rows import csv_table, datasets_library, is_file, json_lines, read_text
 from safescape.probes.set_files import set_paths
 
 _BUILTIN = ("harmful", "benign")
@@ -73,17 +73,13 @@ def _builtin(name: str, given: str) -> Iterator[str]:
 
 
 def _from_public_set(named: Named, purpose: Purpose, given: str) -> Iterator[str]:
-    data, column = named
-    wanted = data.column(purpose)
-    if column is None and wanted is None:
+    data = named.data
+    wanted = data.column(purpose) if named.column is None else Column(named.column)
+    if wanted is None:
         kind = {"harmful": "harmful requests", "harmless": "harmless requests", "text": "prompts"}[purpose]
         choices = "choice:" + data.name if data.name.startswith("mmlu:") else ", ".join(names_for(purpose))
         raise InputError(f"{given}: holds {data.holds}, and no {kind}; expected {choices}, or NAME:COLUMN")
-    paths = set_paths(data, given)
-    if column is not None:
-        return _from_named_column(paths[0], column, given)
-    assert wanted is not None
-    return _from_named_column(paths[wanted.file], wanted.name, given, wanted.only)
+    return _from_named_column(set_paths(data, given)[wanted.file], wanted.name, given, wanted.only)
 
 
 def _from_file(spec: str, given: str) -> Iterator[str]:
@@ -92,10 +88,7 @@ def _from_file(spec: str, given: str) -> Iterator[str]:
         name, _, column = spec.rpartition(":")
         path = Path(name)
     if not is_file(path):
-        near = nearest(spec)
-        raise InputError(
-            f"{given}: no such file or set; " + (f"did you mean {near}?" if near else f"expected {_FORMS}")
-        )
+        raise InputError(f"{given}: no such file or set; {did_you_mean(spec, f'expected {_FORMS}')}")
     if path.suffix == ".json":
         return _jailbreaks(read_text(path, given), column or "prompt", given)
     if column is None:
@@ -162,10 +155,7 @@ def _from_hub(spec: str, given: str) -> Iterator[str]:
         dataset, split, column = spec.rsplit(":", 2)
     except ValueError as error:
         raise InputError(f"{given}: expected hf:dataset/id:split:column") from error
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError(f"{given}: needs the datasets library; pip install 'safescape[hub]'") from error
+    datasets = datasets_library(given)
     try:
         rows = datasets.load_dataset(dataset, split=split)
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:

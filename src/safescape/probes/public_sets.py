@@ -1,7 +1,6 @@
 """The catalogue of public data sets that are used by name: what each one holds, where it is published, how it is cited.
 
-The catalogue is data/public_sets.toml, with MMLU's subjects added here. None of the sets ships with the package;
-`set_files` finds and fetches them.
+The catalogue is data/public_sets.toml. None of the sets ships with the package; `set_files` finds and fetches them.
 """
 
 from __future__ import annotations
@@ -9,9 +8,11 @@ from __future__ import annotations
 import difflib
 import functools
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal, NamedTuple
+
+from pydantic import TypeAdapter
 
 from safescape.errors import InputError
 
@@ -78,27 +79,10 @@ class Named(NamedTuple):
     column: str | None
 
 
-_MMLU = "Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding (arXiv 2009.03300)"
-_MMLU_REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
-_SUBJECTS = (  # noqa: SIM905, a list would take 57 lines
-    "abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology college_chemistry "
-    "college_computer_science college_mathematics college_medicine college_physics computer_security "
-    "conceptual_physics econometrics electrical_engineering elementary_mathematics formal_logic global_facts "
-    "high_school_biology high_school_chemistry high_school_computer_science high_school_european_history "
-    "high_school_geography high_school_government_and_politics high_school_macroeconomics high_school_mathematics "
-    "high_school_microeconomics high_school_physics high_school_psychology high_school_statistics "
-    "high_school_us_history high_school_world_history human_aging human_sexuality international_law jurisprudence "
-    "logical_fallacies machine_learning management marketing medical_genetics miscellaneous moral_disputes "
-    "moral_scenarios nutrition philosophy prehistory professional_accounting professional_law professional_medicine "
-    "professional_psychology public_relations security_studies sociology us_foreign_policy virology world_religions"
-).split()
-_ROWS = {"abstract_algebra": 105, "high_school_us_history": 209, "us_foreign_policy": 105}
-"""Of the subjects that the paper measures, test and dev together."""
-
-
 def catalogue() -> tuple[PublicSet, ...]:
-    """Return all sets by name, of MMLU the subjects that the paper measures."""
-    return tuple(sorted((*_sets(), *map(_subject, _ROWS)), key=lambda data: data.name))
+    """Return the sets in the order of their names; of MMLU, only the subjects whose number of rows is known."""
+    listed = (data for data in _sets().values() if data.rows is not None)
+    return tuple(sorted(listed, key=lambda data: data.name))
 
 
 def set_named(name: str) -> PublicSet:
@@ -108,67 +92,54 @@ def set_named(name: str) -> PublicSet:
         InputError: there is no such set; the message names the nearest one.
 
     """
-    found = parse_name(name)
-    if found is None or found.column is not None:
-        near = nearest(name)
-        hint = f"did you mean {near}?" if near else "`safescape data` lists the names"
-        raise InputError(f"{name}: no such public set; {hint}")
-    return found.data
+    if name in _sets():
+        return _sets()[name]
+    raise InputError(f"{name}: no such public set; {did_you_mean(name, '`safescape data` lists the names')}")
 
 
 def parse_name(spec: str) -> Named | None:
     """Return the set that `NAME`, `NAME:COLUMN` or `mmlu:SUBJECT` means; None if it means none."""
-    name, colon, rest = spec.partition(":")
-    if name == "mmlu":
-        return Named(_subject(rest), None) if rest in _SUBJECTS else None
-    data = next((data for data in _sets() if data.name == name), None)
-    if data is None or (colon and not rest):
-        return None
-    return Named(data, rest or None)
+    sets = _sets()
+    if spec in sets:
+        return Named(sets[spec], None)
+    name, _, column = spec.partition(":")
+    return Named(sets[name], column) if name in sets and column else None
 
 
-def nearest(name: str) -> str | None:
-    """Return the name of a set that is spelt like `name`, if any."""
-    names = [*(data.name for data in _sets()), *(f"mmlu:{subject}" for subject in _SUBJECTS)]
-    return next(iter(difflib.get_close_matches(name.lower(), names, n=1)), None)
+def did_you_mean(name: str, otherwise: str) -> str:
+    """Return the end of a message that suggests a set spelt like `name`; `otherwise` if there is none."""
+    near = difflib.get_close_matches(name.lower(), _sets(), n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def names_for(purpose: Purpose) -> Sequence[str]:
     """Return the names of the sets that hold prompts for a purpose."""
-    return [data.name for data in _sets() if data.column(purpose) is not None]
+    return [data.name for data in _sets().values() if data.column(purpose) is not None]
 
 
 @functools.cache
-def _sets() -> tuple[PublicSet, ...]:
+def _sets() -> dict[str, PublicSet]:
+    """Return all sets by name, each subject of MMLU among them."""
     text = (resources.files("safescape") / "data" / "public_sets.toml").read_text(encoding="utf-8")
-    return tuple(map(_set_of, tomllib.loads(text)["sets"]))
+    found = tomllib.loads(text)
+    sets = TypeAdapter(tuple[PublicSet, ...]).validate_python([*found["sets"], *_subjects(**found["mmlu"])])
+    return {data.name: data for data in sets}
 
 
-def _set_of(entry: Mapping[str, Any]) -> PublicSet:
-    columns = {key: _column_of(entry[key]) for key in ("harmful", "harmless") if key in entry}
-    return PublicSet(**{**entry, **columns, "files": tuple(SetFile(**file) for file in entry["files"])})
-
-
-def _column_of(entry: Mapping[str, Any]) -> Column:
-    return Column(entry["name"], tuple(entry["only"]) if "only" in entry else None, entry.get("file", 0))
-
-
-def _subject(subject: str) -> PublicSet:
-    return PublicSet(
-        name=f"mmlu:{subject}",
-        holds="multiple-choice questions, and five solved ones that precede each (five-shot)",
-        rows=_ROWS.get(subject),
-        licence="MIT",
-        citation=_MMLU,
-        files=tuple(
+def _subjects(
+    subjects: Sequence[str], rows: Mapping[str, int], repository: str, revision: str, **described: str
+) -> Iterator[dict[str, Any]]:
+    """Yield one set per subject of MMLU, each of two Parquet files without a published hash."""
+    for subject in subjects:
+        files = [
             SetFile(
                 f"mmlu/{subject}_{split}.csv",
-                "cais/mmlu",
-                _MMLU_REVISION,
+                repository,
+                revision,
                 f"{subject}/{split}-00000-of-00001.parquet",
-                None,
+                sha256=None,
                 on_hub=True,
             )
             for split in ("test", "dev")
-        ),
-    )
+        ]
+        yield {"name": f"mmlu:{subject}", "rows": rows.get(subject), "files": files, **described}

@@ -1,4 +1,4 @@
-"""Rows of CSV and JSON Lines files, read the same way wherever data is given."""
+"""Readers of data that the user names: CSV and JSON Lines files, and the `datasets` library for what is on the Hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safescape.errors import InputError
 
@@ -37,7 +37,7 @@ def read_text(path: Path, given: str, *, newline: str | None = None) -> str:
     Args:
         path: The file.
         given: What the user gave, flag included; every message begins with it.
-        newline: As for `open`: None translates every line ending to a line feed, an empty string keeps them.
+        newline: As for `open`: None translates line endings to a line feed, an empty string keeps them.
 
     Raises:
         InputError: the file cannot be opened, or is not UTF-8.
@@ -75,3 +75,17 @@ def json_lines(text: str, given: str) -> Iterator[tuple[int, object]]:
             yield number, json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{given}: line {number} is not JSON ({error}); mend or remove it") from error
+
+
+def datasets_library(given: str) -> Any:
+    """Return the module `datasets`, which is optional.
+
+    Raises:
+        InputError: it is not installed.
+
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise InputError(f"{given}: needs the datasets library; pip install 'safescape[hub]'") from error
+    return datasets

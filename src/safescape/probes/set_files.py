@@ -26,6 +26,7 @@ from huggingface_hub import constants, hf_hub_url
 from safescape.cache import cached_directory, home
 from safescape.errors import InputError, first_line
 from safescape.probes.public_sets import PublicSet, SetFile
+from safescape.probes.rows import datasets_library
 
 _logger = logging.getLogger(__name__)
 
@@ -138,10 +139,9 @@ def _sha256(path: Path) -> str | None:
 
 def _recorded(directory: Path) -> dict[str, dict[str, str]]:
     try:
-        found: dict[str, dict[str, str]] = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+        return dict(json.loads((directory / _RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return found
 
 
 @functools.cache
@@ -194,24 +194,19 @@ def _download(address: str, file: SetFile, given: str) -> bytes:
     _logger.info("fetching %s", address)
     try:
         with urllib.request.urlopen(address, timeout=_SECONDS) as reply:
-            content: bytes = reply.read()
+            return bytes(reply.read())
     except urllib.error.HTTPError as error:
         reason = f"{error.code} {error.reason}"
     except urllib.error.URLError as error:
         reason = str(error.reason)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = first_line(error)
-    else:
-        return content
     raise InputError(f"{given}: {address} cannot be fetched ({reason}); {_own_copy(file)}")
 
 
 def _write_csv(parquet: bytes, target: Path, given: str) -> None:
     """Write multiple-choice questions as CSV with the columns question, choice0 to choice3, and answer (0 to 3)."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError(f"{given}: needs the datasets library; pip install 'safescape[hub]'") from error
+    datasets = datasets_library(given)
     shows_bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

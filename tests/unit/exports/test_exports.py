@@ -48,9 +48,7 @@ from helpers.synthetic_runs import (
     trajectory,
     tuned,
 )
-from safescape.exports.csv import shown, write_csv
-from safescape.exports.parquet import write_parquet
-from safescape.exports.tables import Column, Table
+from safescape.exports.tables import Column, Table, shown, write_csv, write_parquet
 from safescape.landscape import wilson
 from safescape.survey import Outcome, Point, Position, Verdict
 
@@ -759,7 +757,7 @@ def test_the_command_writes_as_many_as_are_named(
         (["--to", "good.csv", "--to", "none/x.csv"], "there is no directory none"),
         (["--to", "folder.csv"], "is a directory; give the name of a file"),
         (["--to", "/proc/x.csv"], "cannot be written"),
-        (["--to", "x.csv", "--to", "./x.csv"], "a file is given twice"),
+        (["--to", "y.csv", "--to", "x.csv", "--to", "./x.csv"], "--to x.csv: a file is given twice"),
         (["--to", "x.csv", "--what", "prompts"], "--what prompts: no such table; give points, responses or verdicts"),
         (["--to", "x.md", "--what", "points"], "--what points: is for a table"),
         (["--to", "x.csv", "--at", "0.25"], "--at 0.25: chooses the point of a log"),
@@ -821,7 +819,7 @@ def test_a_run_that_is_absent_or_empty_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "line"),
     [
-        ("pyarrow.parquet", "x.parquet", "pyarrow is not installed; type pip install 'safescape[export]'"),
+        ("pyarrow", "x.parquet", "pyarrow is not installed; type pip install 'safescape[export]'"),
         ("inspect_ai.log", "x.eval", "inspect_ai.log is not installed; type pip install 'safescape[inspect]'"),
     ],
 )

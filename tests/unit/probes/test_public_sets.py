@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,9 +125,11 @@ def test_a_set_in_the_wrong_place_or_misspelt_is_refused(read: Callable[[], obje
 
 
 @pytest.mark.usefixtures("own")
-def test_a_capability_is_refused_under_the_flag_that_named_it() -> None:
+def test_a_capability_is_refused_under_the_flag_that_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert capability_probe("choice:mmlu:abstract_algebra", None, flag="--capability").name.startswith("choice:")
-    for spec in ("foo", "over-refusal:xstest", "choice:", "choice:nowhere.csv", "perplexity:nowhere.csv:x"):
+    specs = ("foo", "over-refusal:xstest", "choice:", "choice:nowhere.csv", "perplexity:nowhere.csv:x", "lm-eval:task")
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)  # as where lm-eval is not installed
+    for spec in specs:
         with pytest.raises(InputError, match=r"^--capability ") as caught:
             capability_probe(spec, None, flag="--capability")
         assert "--also" not in str(caught.value)
