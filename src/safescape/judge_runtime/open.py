@@ -16,7 +16,7 @@ from safescape.judge_runtime.api import check_api_judge, open_api_judge, with_ru
 from safescape.judge_runtime.process import GuardKind, GuardProcess, RemoteGuard
 from safescape.judge_runtime.readers import labels_of
 from safescape.judges import GUARD_MODELS, ClassifierJudge, GuardJudge, Judge, immediate_judge
-from safescape.judges.classifiers import outcomes_of
+from safescape.judges.guards import outcomes_of
 from safescape.placement import LOCAL, Placement
 from safescape.survey import (
     ApiName,

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from safescape.judges import languages
 from safescape.judges.coherence import (
     INCOHERENT_BELOW,
-    MOST_CHARACTERS,
     SCORED_CHARACTERS,
     calibrate,
     coherence_of_likelihood,
@@ -23,7 +22,7 @@ from safescape.judges.coherence import (
     shuffled,
 )
 from safescape.judges.english import LETTERS, letters_of
-from safescape.judges.languages import is_another_language
+from safescape.judges.languages import MOST_CHARACTERS, is_another_language
 from safescape.survey import Calibration, Evidence
 
 PROSE = (
