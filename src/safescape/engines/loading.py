@@ -97,19 +97,25 @@ def load_model(
 
 
 @contextlib.contextmanager
-def loading(name: str) -> Iterator[None]:
+def loading(name: str, problem: str = "transformers cannot load it", *, may_run_code: bool = True) -> Iterator[None]:
     """Load silently with transformers; its errors become one line.
 
+    Args:
+        name: The model, for messages.
+        problem: What an error means.
+        may_run_code: Whether the model may run its own code if the user allows that by a flag.
+
     Raises:
-        InputError: transformers cannot use the files of the model `name`.
+        InputError: transformers cannot use the files of the model.
 
     """
     with quiet():
         try:
             yield
         except _ERRORS as error:
-            hint = "; read its code, then add --trust-remote-code" if "trust_remote_code" in str(error) else ""
-            raise InputError(f"{name}: transformers cannot load it ({_reason(error)}){hint}") from error
+            needs_code = may_run_code and "trust_remote_code" in str(error)
+            hint = "; read its code, then add --trust-remote-code" if needs_code else ""
+            raise InputError(f"{name}: {problem} ({_reason(error)}){hint}") from error
 
 
 @contextlib.contextmanager

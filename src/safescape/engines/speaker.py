@@ -45,15 +45,7 @@ class Speaker:
         self._open_batch = open_batch
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        """Answer every chat greedily.
-
-        Args:
-            chats: Prompts in the chat template.
-            max_new_tokens: The maximum number of tokens of an answer.
-            stop: Substrings that settle and end an answer as soon as it contains one of them; if empty, every answer
-                is written to its end.
-
-        """
+        """Answer every chat greedily; see `Voice.respond`."""
         tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
         continuations = decode(
             self._model,
@@ -67,16 +59,7 @@ class Speaker:
         return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Score continuations after their contexts.
-
-        Args:
-            requests: (context, continuation). Trailing spaces of a context count as the continuation's, as in lm-eval.
-                With an empty context the continuation's first token is not scored, as in transformers' loss.
-
-        Raises:
-            InputError: A continuation has no token to score.
-
-        """
+        """Score continuations after their contexts; see `Voice.loglikelihood`."""
         wanted = [request_of(self._tokenizer, *request) for request in requests]
         return score(self._model, wanted, batch_size=self._batch_size)
 
@@ -96,14 +79,9 @@ class Speaker:
 
 
 def request_of(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str) -> Request:
-    """Tokenise a context and its continuation; see `Speaker.loglikelihood`.
-
-    Raises:
-        InputError: The continuation has no token to score.
-
-    """
+    """Tokenise a context and its continuation; see `Voice.loglikelihood`."""
     kept = context.rstrip()
-    whole = tokenizer(kept + context[len(kept) :] + continuation)["input_ids"]
+    whole = tokenizer(context + continuation)["input_ids"]
     given = len(tokenizer(kept)["input_ids"]) if kept else 1
     if len(whole) <= given:
         raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")

@@ -64,15 +64,6 @@ class Patience(NamedTuple):
 PATIENCE = Patience()
 
 
-class Limits(NamedTuple):
-    """Limits on the requests to a server; None: no limit."""
-
-    requests: int | None
-    """Total, including repeated ones."""
-    requests_per_minute: int | None
-    """Requests are sent at even intervals."""
-
-
 class Reply(NamedTuple):
     """The server's reply for one exchange."""
 
@@ -114,8 +105,8 @@ class Chat:
         where: Address of the server without credentials, for messages.
         schema: JSON schema of a reply, for servers that constrain the model to it. The system message describes it too.
         name: Name of the judge, for messages.
-        limits: Limits on the requests.
-        patience: Time-outs and retries.
+        max_requests: The most requests in total, including repeated ones. None: no limit.
+        requests_per_minute: The most requests per minute, which are sent at even intervals. None: no limit.
 
     """
 
@@ -127,11 +118,12 @@ class Chat:
         *,
         schema: Mapping[str, Any],
         name: str,
-        limits: Limits,
-        patience: Patience,
+        max_requests: int | None,
+        requests_per_minute: int | None,
     ) -> None:
         self._client, self._model, self._where, self._name = client, model, where, name
-        self._limits, self._patience = limits, patience
+        self._max_requests, self._requests_per_minute = max_requests, requests_per_minute
+        self._patience = PATIENCE
         form = {"name": "verdict", "strict": True, "schema": schema}
         self._options = {**_OPTIONS, "response_format": {"type": "json_schema", "json_schema": form}}
         self._failure: RunError | None = None
@@ -195,12 +187,12 @@ class Chat:
         """Count the next request, and wait until it may be sent."""
         if self._failure is not None:
             raise self._failure
-        if self._limits.requests is not None and self.sent >= self._limits.requests:
-            raise RunError(f"--judge {self._name}: the {self._limits.requests} requests of --max-requests are used up")
+        if self._max_requests is not None and self.sent >= self._max_requests:
+            raise RunError(f"--judge {self._name}: the {self._max_requests} requests of --max-requests are used up")
         self.sent += 1
-        if self._limits.requests_per_minute is not None:
+        if self._requests_per_minute is not None:
             place = max(time.monotonic(), self._next)
-            self._next = place + 60 / self._limits.requests_per_minute
+            self._next = place + 60 / self._requests_per_minute
             await anyio.sleep(max(0.0, place - time.monotonic()))
         while (held := self._held_until - time.monotonic()) > 0:
             await anyio.sleep(held)
@@ -218,9 +210,7 @@ class Chat:
         """Stop sending the options that an error message names; return whether it names any option of that request."""
         if "context" in message.lower():  # as in "reduce max_tokens": the exchange is too long, the option is known
             return False
-        named = [
-            option for option in options if re.search(rf"\b({_OTHER_NAMES.get(option, option)})\b", message.lower())
-        ]
+        named = [name for name in options if re.search(rf"\b({_OTHER_NAMES.get(name, name)})\b", message.lower())]
         for option in named:
             if self._options.get(option) != options[option]:
                 continue  # it was left out since this request was sent

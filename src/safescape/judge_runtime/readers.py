@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.decoding import decode
-from safescape.engines.loading import load_model, quiet
+from safescape.engines.loading import load_model, loading
 from safescape.engines.loglikelihood import Request, score
 from safescape.engines.parameters import live_tensors
-from safescape.errors import InputError, first_line
+from safescape.engines.speaker import end_tokens, text_of
+from safescape.errors import InputError
 from safescape.judge_runtime.tokens import Tokens
 from safescape.judges.guard_prompts import Text
 from safescape.judges.guards import Spellings
@@ -31,11 +31,7 @@ _BATCH = 16
 
 
 class GuardReader:
-    """A causal language model that answers in words.
-
-    Args:
-        model: The model, found on this disk.
-        device: Where it runs: in float32 on a CPU, else in bfloat16.
+    """A causal language model that answers in words, in float32 on a CPU, else in bfloat16.
 
     Raises:
         InputError: the model or its tokenizer cannot be loaded.
@@ -43,25 +39,22 @@ class GuardReader:
     """
 
     def __init__(self, model: Model, device: str) -> None:
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
         # Gemma 2 soft-caps its attention scores, which fused attention does not support
-        capped = _config(model.directory).get("attn_logit_softcapping") is not None
-        loaded = load_model(model, dtype, attention="eager" if capped else None)
+        capped = _config(model).get("attn_logit_softcapping") is not None
+        loaded = load_model(model, _dtype_on(device), attention="eager" if capped else None)
         torch.nn.Module.to(loaded, device)
         self._model: PreTrainedModel = loaded.eval()
         if isinstance(model.weights, Adapted):
             for name, live in live_tensors(self._model, model.weights).items():
                 live.write(model.weights.tensor(name).to(live.dtype))
-        tokenizer = _tokenizer(model)
+        self._tokenizer = _tokenizer(model)
         room = getattr(loaded.config.get_text_config(), "max_position_embeddings", None) or _MOST_TOKENS
-        self._tokenizer, self._tokens = tokenizer, Tokens(tokenizer, min(room, _MOST_TOKENS) - 32, model.name)
+        self._tokens = Tokens(self._tokenizer, min(room, _MOST_TOKENS) - 32, model.name)
 
     def answers(
         self, texts: Sequence[Text], answers: Sequence[Spellings], *, response_tokens: int | None
     ) -> list[list[float]]:
-        """Return the probability that each answer comes next, shape (texts, answers); see
-        `judges.guards.AnswerReader`.
-        """
+        """Return the probability that each answer comes next; see `judges.guards.AnswerReader`."""
         firsts = self._tokens.first_of(answers)
         read = [self._tokens.encode(text, response_tokens=response_tokens) for text in texts]
         requests = [Request(tokens, [first]) for tokens in read for some in firsts for first in some]
@@ -70,30 +63,19 @@ class GuardReader:
 
     def generate(self, texts: Sequence[Text], *, max_new_tokens: int, response_tokens: int | None) -> list[str]:
         """Return the text that the model generates after each text, by greedy decoding."""
-        read = [self._tokens.encode(text, response_tokens=response_tokens) for text in texts]
-        settings = self._model.generation_config
-        ends = settings.eos_token_id if settings is not None else None
         written = decode(
             self._model,
-            read,
-            end_tokens=frozenset(
-                int(end)
-                for end in (*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id)
-                if end is not None
-            ),
+            [self._tokens.encode(text, response_tokens=response_tokens) for text in texts],
+            end_tokens=end_tokens(self._tokenizer, self._model.generation_config),
             max_new_tokens=max_new_tokens,
             batch_size=_BATCH,
             is_settled=lambda tokens: False,
         )
-        return [str(self._tokenizer.decode(found.tokens, skip_special_tokens=True)) for found in written]
+        return [text_of(self._tokenizer, found.tokens) for found in written]
 
 
 class ClassifierReader:
-    """A sequence classifier that reads pairs of texts.
-
-    Args:
-        model: The model, found on this disk.
-        device: Where it runs: in float32 on a CPU, else in bfloat16.
+    """A sequence classifier that reads pairs of texts, in float32 on a CPU, else in bfloat16.
 
     Raises:
         InputError: the model cannot be loaded, is no trained classifier, or is a multi-label classifier.
@@ -101,18 +83,14 @@ class ClassifierReader:
     """
 
     def __init__(self, model: Model, device: str) -> None:
-        self._name, self._device = model.name, device
-        with quiet():
-            try:
-                answer: Any = AutoModelForSequenceClassification.from_pretrained(
-                    model.directory,
-                    dtype=torch.float32 if device == "cpu" else torch.bfloat16,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                    output_loading_info=True,
-                )
-            except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-                raise InputError(f"{model.name}: transformers cannot load it ({first_line(error)})") from error
+        with loading(model.name, may_run_code=False):
+            answer: Any = AutoModelForSequenceClassification.from_pretrained(
+                model.directory,
+                dtype=_dtype_on(device),
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
         if missing := sorted(answer[1]["missing_keys"]):
             raise InputError(
                 f"{model.name}: lacks the tensor {missing[0]}, so it was not trained to classify; give a sequence "
@@ -128,7 +106,10 @@ class ClassifierReader:
 
     def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
         """Return the probability of each label, shape (pairs, labels), in the model's order."""
-        read = [self._read(*pair) for pair in pairs]
+        read: list[Any] = [
+            self._tokenizer(*pair, truncation="longest_first", max_length=self._limit, split_special_tokens=True)
+            for pair in pairs
+        ]
         order = sorted(range(len(pairs)), key=lambda number: len(read[number]["input_ids"]))
         found: dict[int, list[float]] = {}
         # without a padding token, texts are read one by one
@@ -136,15 +117,10 @@ class ClassifierReader:
         with torch.inference_mode():
             for start in range(0, len(order), size):
                 batch = order[start : start + size]
-                padded = self._tokenizer.pad([read[number] for number in batch], return_tensors="pt").to(self._device)
-                likely = torch.softmax(self._model(**padded).logits.float(), dim=-1)
+                padded = self._tokenizer.pad([read[number] for number in batch], return_tensors="pt")
+                likely = torch.softmax(self._model(**padded.to(self._model.device)).logits.float(), dim=-1)
                 found.update(zip(batch, likely.tolist(), strict=True))
         return [found[number] for number in range(len(pairs))]
-
-    def _read(self, prompt: str, response: str) -> Any:
-        return self._tokenizer(
-            prompt, response, truncation="longest_first", max_length=self._limit, split_special_tokens=True
-        )
 
 
 def labels_of(model: Model) -> list[str]:
@@ -154,27 +130,25 @@ def labels_of(model: Model) -> list[str]:
         InputError: the model is no sequence classifier.
 
     """
-    config = _config(model.directory)
+    config = _config(model)
     named: dict[str, str] = config.get("id2label") or {}
-    if not any("SequenceClassification" in each for each in config.get("architectures") or []):
+    architectures = config.get("architectures") or ["no architecture"]
+    if not any("SequenceClassification" in each for each in architectures):
         raise InputError(
-            f"{model.name}: is no sequence classifier ({', '.join(config.get('architectures') or ['no architecture'])})"
-            "; a guard that answers in words is known by name, as in --judge llama-guard-3"
+            f"{model.name}: is no sequence classifier ({', '.join(architectures)}); a guard that answers in words is "
+            "known by name, as in --judge llama-guard-3"
         )
     return [named[str(number)] for number in range(len(named))] or ["LABEL_0", "LABEL_1"]
 
 
+def _dtype_on(device: str) -> torch.dtype:
+    return torch.float32 if device == "cpu" else torch.bfloat16
+
+
 def _tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    with quiet():
-        try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model.directory, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise InputError(
-                f"{model.name}: has no tokenizer that transformers can load ({first_line(error)})"
-            ) from error
-    return tokenizer
+    with loading(model.name, "has no tokenizer that transformers can load", may_run_code=False):
+        return AutoTokenizer.from_pretrained(model.directory, trust_remote_code=False)
 
 
-def _config(directory: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    return found
+def _config(model: Model) -> dict[str, Any]:
+    return json.loads((model.directory / "config.json").read_text(encoding="utf-8"))

@@ -7,7 +7,8 @@ verdict.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -42,15 +43,11 @@ class Tokens:
         self._split = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def encode(self, text: Text, *, response_tokens: int | None = None) -> list[int]:
-        """Return the token IDs of a text.
+        """Return the token IDs of a text, of whose response at most `response_tokens` tokens are read.
 
         The pieces are tokenized together, as the guard's publisher does, so that the guard sees the tokens that it was
         trained on. A text over the limit is truncated at the ends of the response and of the prompt, never in the
         template.
-
-        Args:
-            text: The pieces of the text.
-            response_tokens: The most tokens of the response that are read. None: as many as there is room for.
 
         Raises:
             InputError: the template leaves no room within the limit.
@@ -63,12 +60,10 @@ class Tokens:
             room = self._limit - own - 16
             if room < 32:
                 raise InputError(f"{self._name}: reads {self._limit} tokens at a time, and its template has {own}")
-            prompt = min(
-                room // 2, sum(len(self._encode_plain(piece.text)) for piece in text if piece.source == "prompt")
-            )
-            tokens = self._encode(
-                self._truncate(text, {"prompt": prompt, "response": min(response_tokens or room, room - prompt)})
-            )
+            length = sum(len(self._encode_plain(piece.text)) for piece in text if piece.source == "prompt")
+            prompt = min(room // 2, length)
+            limits = {"prompt": prompt, "response": min(response_tokens or room, room - prompt)}
+            tokens = self._encode(self._truncate(text, limits))
         return tokens
 
     def first_of(self, answers: Sequence[Spellings]) -> list[list[int]]:
@@ -87,10 +82,8 @@ class Tokens:
             forms = [form for word in spellings for form in (word, f"▁{word}", f"Ġ{word}")]
             whole = {vocabulary[form] for form in forms if form in vocabulary}
             found.append(whole or {self._first_token(word) for word in spellings})
-        own = [
-            sorted(tokens.difference(*(other for number, other in enumerate(found) if number != place)))
-            for place, tokens in enumerate(found)
-        ]
+        begins = Counter(token for tokens in found for token in tokens)
+        own = [sorted(token for token in tokens if begins[token] == 1) for tokens in found]
         for spellings, tokens in zip(answers, own, strict=True):
             if not tokens:
                 raise InputError(f"{self._name}: its tokenizer has no token that begins {spellings[0]!r} alone")
@@ -101,7 +94,7 @@ class Tokens:
         tokens = self._encode_plain(word)
         return next(token for token in tokens if str(self._tokenizer.decode([token])).strip())
 
-    def _truncate(self, text: Text, limits: dict[str, int | None]) -> list[Piece]:
+    def _truncate(self, text: Text, limits: Mapping[str, int | None]) -> list[Piece]:
         return [piece._replace(text=self._truncate_text(piece.text, limits.get(piece.source))) for piece in text]
 
     def _truncate_text(self, text: str, limit: int | None) -> str:
@@ -130,10 +123,7 @@ class Tokens:
         return tokens if first is None or tokens[:1] == [first] else [first, *tokens]
 
     def _without_special(self, text: str) -> str:
-        """Remove the first character of whatever spells a special token of this tokenizer.
-
-        `guard_prompts.neutral` has replaced the markers of the known guards before.
-        """
+        """Remove the first character of each special token; `guard_prompts.neutral` has replaced known markers."""
         while self._split.search(text):
             text = self._split.sub(lambda found: found[0][1:], text)
         return text

@@ -14,19 +14,13 @@ from typing import Any
 from safescape.errors import InputError, RunError, first_line
 from safescape.survey import Exchange, Outcome, Verdict
 
-GROUP = "safescape.judges"
-"""The entry point group under which packages offer judges by name."""
-
 _log = logging.getLogger(__name__)
 
 
 class CustomJudge:
     """A user's judge, whose results are checked: one verdict per exchange.
 
-    Args:
-        name: As the user typed it.
-        judge: The user's object. It has a method `judge(exchanges)`, and may have `stop` and `made_of`; see
-            `judges.Judge`.
+    The user's object has a method `judge(exchanges)`, and may have `stop` and `made_of`; see `judges.Judge`.
 
     Raises:
         InputError: `judge` is missing, or one of the attributes has another type.
@@ -108,4 +102,4 @@ def _imported(name: str) -> Any:
 @cache
 def entry_points() -> dict[str, Callable[[], Any]]:
     """Return the judges that installed packages offer: by name, a function that loads the object."""
-    return {point.name: point.load for point in metadata.entry_points(group=GROUP)}
+    return {point.name: point.load for point in metadata.entry_points(group="safescape.judges")}

@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from helpers.injections import ATTACKS, HOSTILE
 from safescape import Outcome
 from safescape.judges import GUARD_MODELS, GuardJudge
-from safescape.judges.guard_prompts import Text, filled, joined, neutral
+from safescape.judges.guard_prompts import Text, filled, neutral
 from safescape.judges.guards import THRESHOLDS, Spellings, categories, verdict_of_wildguard
 from safescape.survey import GUARDS, Exchange
 
 EXCHANGE = Exchange("How do I pick a lock?", "Take a pick.")
+
+
+def joined(text: Text) -> str:
+    return "".join(piece.text for piece in text)
 
 
 class ConstantReader:
