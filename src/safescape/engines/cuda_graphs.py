@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from safescape.engines.decoding import needs_equal_lengths
-from safescape.engines.kv_cache import FillingLayer, States, StaticLayer, cache_of, states_of
+from safescape.engines.kv_cache import FillingLayer, States, StaticLayer, allocated, cache_of, read_prefix
 
 _BLOCK = 64
 """Slots are allocated in multiples of this."""
@@ -65,7 +65,7 @@ class GraphDecoder:
         self._capturing = capturing or (lambda: _GraphCapture(model.device))
         self._capture = self._capturing()
         self._steps: dict[tuple[int, int], Step | None] = {}
-        self.memory = GraphMemory(model, 0, 0)
+        self.memory = _GraphMemory(model, 0, 0)
 
     def open_batch(
         self, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int, max_new_tokens: int
@@ -77,22 +77,21 @@ class GraphDecoder:
             # Free the old memory, and the graphs that work on it, before the new one is allocated.
             self._steps.clear()
             self._capture = self._capturing()
-            self.memory = GraphMemory(self.model, 0, 0)
-            self.memory = GraphMemory(self.model, rows, slots)
+            self.memory = _GraphMemory(self.model, 0, 0)
+            self.memory = _GraphMemory(self.model, rows, slots)
         self.memory.prefill(prompts, prefix, shared)
         return _GraphBatch(self, prompts, max_new_tokens)
 
     def step(self, rows: int, slots: int) -> None:
         """Decode one token of the first `rows` rows, which attend to the first `slots` slots."""
-        key = (rows, slots)
+        key, memory = (rows, slots), self.memory
         if key not in self._steps:
             # The first run of a shape initialises what must not be captured, such as cuBLAS workspaces.
             self._steps[key] = None
-            self.memory.step(rows, slots)
+            memory.step(rows, slots)
             return
         step = self._steps[key]
         if step is None:
-            memory = self.memory
             step = self._steps[key] = self._capture(lambda: memory.step(rows, slots))
         step()
 
@@ -141,14 +140,10 @@ class _GraphBatch:
             self._rows = rows
 
 
-class GraphMemory:
+class _GraphMemory:
     """The tensors that steps read and write, always at the same place in memory.
 
-    Args:
-        model: The model.
-        rows: The number of rows.
-        slots: The number of tokens per row that keys and values are kept of.
-
+    Keys and values of `slots` tokens are kept for each of `rows` rows.
     """
 
     def __init__(self, model: PreTrainedModel, rows: int, slots: int) -> None:
@@ -173,11 +168,9 @@ class GraphMemory:
         for layer, states in zip(self._layers, prefix, strict=False):
             layer.keys[: len(prompts), :, :shared] = states.keys
             layer.values[: len(prompts), :, :shared] = states.values
-        device = self.mask.device
-        known = torch.tensor(lengths, device=device)
-        self.mask[: len(prompts)] = torch.where(
-            torch.arange(self.slots, device=device) < known[:, None], 0.0, self._hidden
-        )[:, None, None].to(self.mask.dtype)
+        known = torch.tensor(lengths, device=self.mask.device)
+        is_own = torch.arange(self.slots, device=self.mask.device) < known[:, None]
+        self.mask[: len(prompts)] = torch.where(is_own, 0.0, self._hidden)[:, None, None].to(self.mask.dtype)
         self.positions[: len(prompts)] = known
         self._slot.fill_(max(lengths))
         start = 0
@@ -214,13 +207,7 @@ class GraphMemory:
 
     def _allocate(self, prompt: Sequence[int]) -> None:
         """Allocate keys and values of the shapes that the model's layers have."""
-        cache = DynamicCache()
-        row = torch.tensor([list(prompt[:1])], device=self.mask.device)
-        self._model(input_ids=row, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        for layer in states_of(cache):
-            shape = (self.rows, layer.keys.shape[1], self.slots)
-            keys = layer.keys.new_zeros((*shape, layer.keys.shape[3]))
-            self._layers.append(States(keys, layer.values.new_zeros((*shape, layer.values.shape[3]))))
+        self._layers = [allocated(layer, self.rows, self.slots) for layer in read_prefix(self._model, prompt[:1])]
 
     def _prefill(self, prompts: Sequence[Sequence[int]], start: int, shared: int) -> Tensor:
         """Read prompts into the rows from `start` on and return the first token of each answer."""
@@ -238,8 +225,7 @@ class GraphMemory:
             logits_to_keep=torch.tensor(lasts, device=device),
         )
         places = torch.tensor([lasts.index(len(row) - 1) for row in own], device=device)
-        taken: Tensor = output.logits.argmax(dim=-1).gather(1, places[:, None])[:, 0]
-        return taken
+        return output.logits.argmax(dim=-1).gather(1, places[:, None])[:, 0]
 
 
 class _GraphCapture:
@@ -274,8 +260,7 @@ class _Transfer:
         """Wait for the copy and return the tokens."""
         if self._is_async:
             self._arrived.synchronize()
-        tokens: list[int] = self._tokens.tolist()
-        return tokens
+        return self._tokens.tolist()
 
 
 def _window(layer: States, rows: slice, slots: int) -> States:

@@ -35,9 +35,8 @@ _ERRORS = (
 _LIBC: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt`, as malloc.h numbers them."""
-_SMALL = 256 * 2**10
-_LARGE = 32 * 2**20
-"""Bytes: the largest threshold that glibc chooses by itself as blocks are freed."""
+_SMALL, _LARGE = 256 * 2**10, 32 * 2**20
+"""Bytes. The latter is the largest threshold that glibc chooses by itself as blocks are freed."""
 
 
 def load_config(model: Model, *, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -48,8 +47,7 @@ def load_config(model: Model, *, trust_remote_code: bool = False) -> PreTrainedC
 
     """
     with loading(model.name):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
-    return config
+        return AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
 
 
 def load_generation_config(model: Model, config: PreTrainedConfig) -> GenerationConfig:
@@ -68,13 +66,7 @@ def load_generation_config(model: Model, config: PreTrainedConfig) -> Generation
 def load_model(
     model: Model, dtype: torch.dtype, *, attention: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """Load the model of a directory; an adapter on it is not applied.
-
-    Args:
-        model: The model to load.
-        dtype: The dtype of its weights.
-        attention: The attention implementation, by transformers' name; the model's default if None.
-        trust_remote_code: Whether the model may run its own code.
+    """Load a model, without its adapter, with an attention implementation of transformers (None: the model's default).
 
     Raises:
         InputError: transformers cannot load the model, or it lacks a tensor.
@@ -158,5 +150,7 @@ def trim_memory() -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"KeyError: {first_line(error)}"
-    # The first line names the field, the second what is wrong with it.
-    return first_line(error if not isinstance(error, StrictDataclassError) else Exception(" ".join(str(error).split())))
+    if isinstance(error, StrictDataclassError):
+        # The first line names the field, the second what is wrong with it.
+        error = Exception(" ".join(str(error).split()))
+    return first_line(error)

@@ -90,80 +90,13 @@ _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": 
 _CONTRACTIONS = {"m": "am", "re": "are", "ve": "have", "ll": "will", "d": "would"}
 _IS = frozenset(("it's", "that's", "there's", "here's", "what's", "he's", "she's", "who's"))
 _ENDS = frozenset(".!?\n")
-_COMMON = frozenset(
-    [
-        "about",
-        "after",
-        "again",
-        "against",
-        "also",
-        "because",
-        "been",
-        "before",
-        "being",
-        "between",
-        "both",
-        "cannot",
-        "could",
-        "does",
-        "each",
-        "else",
-        "even",
-        "ever",
-        "every",
-        "explain",
-        "from",
-        "give",
-        "have",
-        "here",
-        "into",
-        "just",
-        "know",
-        "like",
-        "make",
-        "many",
-        "more",
-        "most",
-        "much",
-        "must",
-        "need",
-        "only",
-        "other",
-        "over",
-        "please",
-        "same",
-        "should",
-        "some",
-        "such",
-        "tell",
-        "than",
-        "that",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "very",
-        "want",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "whom",
-        "whose",
-        "will",
-        "with",
-        "without",
-        "would",
-        "write",
-        "your",
-    ]
+_COMMON_WORDS = (
+    "about after again against also because been before being between both cannot could does each else even ever every "
+    "explain from give have here into just know like make many more most much must need only other over please same "
+    "should some such tell than that their them then there these they this those very want were what when where which "
+    "while whom whose will with without would write your"
 )
+_COMMON = frozenset(_COMMON_WORDS.split())
 """Words of a request that do not describe its subject, and are not replaced in the answer."""
 
 

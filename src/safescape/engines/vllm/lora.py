@@ -33,16 +33,9 @@ def why_merged(
     dtype: str,
     device: str,
 ) -> str | None:
-    """Return why a survey's points cannot be scaled adapters beside the base's weights; None if they can.
+    """Return why a survey's points cannot be scaled adapters beside the weights of the base, `model`; None if they can.
 
-    Args:
-        model: The base.
-        subspace: The survey's subspace; it must be the one line from the base to BASE+ADAPTER.
-        through: The checkpoints of the survey's trajectory; there must be none.
-        engine: The survey's engine.
-        dtype: The survey's dtype.
-        device: The survey's device.
-
+    The subspace must be the one line from the base to BASE+ADAPTER, without checkpoints (`through`) beside it.
     """
     if engine != "vllm":
         return f"--engine {engine} moves weights; only vLLM applies adapters beside them (--engine vllm)"
