@@ -2,9 +2,8 @@
 
 A step of a few dozen answers takes a GPU less time than Python needs to launch its kernels. A graph launches all of
 them at once, but is bound to one shape and one place of every tensor. So keys and values are kept in one block of
-memory for the lifetime of the engine, and one graph is captured for each number of rows and of slots. Both numbers
-take few values: rows are halved as answers end, and slots are added a block at a time. While Python looks at the
-tokens of a step, the next step runs.
+memory for the lifetime of the engine, and one graph is captured for each number of rows and of slots: rows are halved
+as answers end, slots are added a block at a time. While Python looks at the tokens of a step, the next step runs.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class GraphDecoder:
     """Holds the captured graphs and the memory that they work on.
 
     Args:
-        model: The model; its weights may change but must stay at their place in memory.
+        model: Its weights may change but must stay at their place in memory.
         capturing: Returns a function that captures steps; by default as CUDA graphs.
 
     """
@@ -164,7 +163,8 @@ class _GraphMemory:
         """Read prompts, sorted by length, after the prefix that they share; shorter ones are padded at their end."""
         lengths = [len(prompt) for prompt in prompts]
         if not self._layers:
-            self._allocate(prompts[0])
+            like = read_prefix(self._model, prompts[0][:1])
+            self._layers = [allocated(states, self.rows, self.slots) for states in like]
         for layer, states in zip(self._layers, prefix, strict=False):
             layer.keys[: len(prompts), :, :shared] = states.keys
             layer.values[: len(prompts), :, :shared] = states.values
@@ -173,11 +173,10 @@ class _GraphMemory:
         self.mask[: len(prompts)] = torch.where(is_own, 0.0, self._hidden)[:, None, None].to(self.mask.dtype)
         self.positions[: len(prompts)] = known
         self._slot.fill_(max(lengths))
-        start = 0
-        while start < len(prompts):
-            end = min(len(prompts), start + max(1, _PREFILL_TOKENS // (max(lengths) - shared)))
-            self.tokens[start:end] = self._prefill(prompts[start:end], start, shared)
-            start = end
+        together = max(1, _PREFILL_TOKENS // (max(lengths) - shared))
+        for start in range(0, len(prompts), together):
+            some = prompts[start : start + together]
+            self.tokens[start : start + len(some)] = self._prefill(some, start, shared)
 
     def step(self, rows: int, slots: int) -> None:
         """Read the tokens taken last and take the next ones."""
@@ -204,10 +203,6 @@ class _GraphMemory:
                 states[:count] = states.index_select(0, rows)
         for each in (self.tokens, self.positions, self.mask):
             each[:count] = each.index_select(0, rows)
-
-    def _allocate(self, prompt: Sequence[int]) -> None:
-        """Allocate keys and values of the shapes that the model's layers have."""
-        self._layers = [allocated(layer, self.rows, self.slots) for layer in read_prefix(self._model, prompt[:1])]
 
     def _prefill(self, prompts: Sequence[Sequence[int]], start: int, shared: int) -> Tensor:
         """Read prompts into the rows from `start` on and return the first token of each answer."""

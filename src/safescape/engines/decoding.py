@@ -160,13 +160,17 @@ class _Batch:
         logits: list[Tensor] = []
         start = 0
         while start < len(prompts):
+            # Prompts of one length are read together, after the shared prefix.
             end = start + lengths.count(lengths[start])
-            prefilled = _prefill(model, [prompt[shared:] for prompt in prompts[start:end]], prefix)
+            tokens = torch.tensor([list(prompt[shared:]) for prompt in prompts[start:end]], device=model.device)
+            cache = cache_with_prefix(prefix, end - start)
+            output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            logits.append(output.logits[:, -1])
+            read = states_of(cache)
             if start == 0:
-                self._layers = [GrowingLayer(states, len(prompts), longest) for states in prefilled.layers]
-            for layer, states in zip(self._layers, prefilled.layers, strict=True):
+                self._layers = [GrowingLayer(states, len(prompts), longest) for states in read]
+            for layer, states in zip(self._layers, read, strict=True):
                 layer.place(start, states)
-            logits.append(prefilled.logits)
             start = end
         self._cache = cache_of(self._layers)
         self._logits = torch.cat(logits)
@@ -197,20 +201,6 @@ class _Batch:
         )
         self._written += 1
         self._logits = output.logits[:, -1]
-
-
-class _Prefilled(NamedTuple):
-    logits: Tensor
-    """Shape (rows, vocabulary): the logits after each prompt."""
-    layers: list[States]
-
-
-def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States]) -> _Prefilled:
-    """Read prompts of one length after a shared prefix."""
-    tokens = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-    cache = cache_with_prefix(prefix, len(prompts))
-    output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return _Prefilled(output.logits[:, -1], states_of(cache))
 
 
 def _attention(

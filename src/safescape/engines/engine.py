@@ -63,12 +63,7 @@ class Engine(Voice, ABC):
         """Return logits or log-probabilities of fixed tokens."""
 
     def canary(self, point: Point) -> None:
-        """Check that moving works: logits must differ at `point`, not the origin, and be bit-equal after the return.
-
-        Raises:
-            RunError: They do not differ, or are not bit-equal.
-
-        """
+        """Raise RunError unless logits differ at `point`, not the origin, and are bit-equal after the return."""
         before = self._logits()
         self.move_to(point)
         away = self._logits()
@@ -81,12 +76,7 @@ class Engine(Voice, ABC):
             raise RunError("moving the weights away and back changed the logits: this model cannot be measured")
 
     def close(self) -> str:
-        """Return to the origin and return its fingerprint, which must equal `fingerprint_at_start`.
-
-        Raises:
-            RunError: It differs.
-
-        """
+        """Return to the origin and return its fingerprint; raise RunError if it differs from `fingerprint_at_start`."""
         self.move_to(self._origin)
         end = self.fingerprint()
         if end != self.fingerprint_at_start:

@@ -49,12 +49,7 @@ def cache_with_prefix(prefix: Sequence[States], rows: int) -> DynamicCache:
 
 
 def states_of(cache: DynamicCache) -> list[States]:
-    """Return the states of a cache, layer by layer.
-
-    Raises:
-        InputError: A layer caches something else than keys and values.
-
-    """
+    """Return the states of a cache, layer by layer; raise InputError if a layer caches anything but keys and values."""
     states = []
     for layer in cache.layers:
         if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
@@ -101,11 +96,7 @@ class FillingLayer(DynamicLayer):
 class GrowingLayer(FillingLayer):
     """A layer whose memory grows a block of slots at a time; DynamicLayer copies everything at each step.
 
-    Args:
-        like: States with the number of heads, width, dtype and device of the layer.
-        rows: The number of rows.
-        slots: The number of slots that prompts fill; see `place`.
-
+    Prompts fill its first `slots` slots; see `place`.
     """
 
     def __init__(self, like: States, rows: int, slots: int) -> None:
@@ -129,12 +120,9 @@ class GrowingLayer(FillingLayer):
 
 
 class StaticLayer(DynamicLayer):
-    """A cache layer of fixed shape for CUDA graphs: a tensor holds the next slot, and a mask hides the unused ones.
+    """A cache layer of fixed shape for CUDA graphs, which `update` returns whole; a mask hides the unused slots.
 
-    Args:
-        memory: Where keys and values are written; all of it is returned by `update`.
-        slot: Shape (1,): where the states of the next token go, in every row.
-
+    `slot`, of shape (1,), holds the slot of the next token's states in every row.
     """
 
     def __init__(self, memory: States, slot: Tensor) -> None:

@@ -40,23 +40,13 @@ _SMALL, _LARGE = 256 * 2**10, 32 * 2**20
 
 
 def load_config(model: Model, *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """Return a model's configuration.
-
-    Raises:
-        InputError: transformers does not know the architecture, or a field has no valid value.
-
-    """
+    """Return a model's configuration; raise InputError if transformers cannot use it."""
     with loading(model.name):
         return AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
 
 
 def load_generation_config(model: Model, config: PreTrainedConfig) -> GenerationConfig:
-    """Return the generation settings that transformers uses for a loaded model.
-
-    Raises:
-        InputError: generation_config.json cannot be read.
-
-    """
+    """Return the generation settings that transformers uses for a model; raise InputError if they are invalid."""
     with loading(model.name):
         if (model.directory / "generation_config.json").is_file():
             return GenerationConfig.from_pretrained(model.directory)
@@ -90,16 +80,9 @@ def load_model(
 
 @contextlib.contextmanager
 def loading(name: str, problem: str = "transformers cannot load it", *, may_run_code: bool = True) -> Iterator[None]:
-    """Load silently with transformers; its errors become one line.
+    """Load the model `name` silently with transformers, whose errors become an InputError of one line.
 
-    Args:
-        name: The model, for messages.
-        problem: What an error means.
-        may_run_code: Whether the model may run its own code if the user allows that by a flag.
-
-    Raises:
-        InputError: transformers cannot use the files of the model.
-
+    `problem` is what an error means. `may_run_code`: the user can allow the model's own code by a flag.
     """
     with quiet():
         try:

@@ -26,13 +26,9 @@ _ROWS = 64
 
 
 def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTensor]:
-    """Return the live tensors by the checkpoint's names: tied ones once, and no buffers or integer tensors.
+    """Return the live tensors of the model's parameters by the checkpoint's names; see `parameters_of`.
 
     Linear layers on a CPU are replaced by blocked ones.
-
-    Raises:
-        InputError: A parameter is not in the checkpoint under its own name, or has another shape there.
-
     """
     parameters = parameters_of(model, weights)
     holders: Counter[Tensor] = Counter()
@@ -122,7 +118,7 @@ def block_linear_layers(model: PreTrainedModel) -> None:
 
 
 def parameters_of(model: PreTrainedModel, weights: Weights) -> dict[str, Parameter]:
-    """Return a model's parameters by their names in a checkpoint of it.
+    """Return a model's parameters by their names in a checkpoint of it: tied ones once, and no buffers.
 
     Raises:
         InputError: A parameter is not in the checkpoint under its own name, or has another shape there.

@@ -1,7 +1,4 @@
-"""Answering chats and scoring texts with a live model: from text to token numbers and back.
-
-It does not know how the weights got their values; an engine may have moved them, or a Trainer may have trained them.
-"""
+"""Answering chats and scoring texts with a live model, whose weights an engine moved or a Trainer trained."""
 
 from __future__ import annotations
 
@@ -16,13 +13,9 @@ from safescape.survey import Response
 
 
 class Speaker:
-    """Answers chats and scores texts.
+    """Answers chats and scores texts with a causal language model in evaluation mode; keeps nothing between calls.
 
-    Args:
-        model: A causal language model in evaluation mode; nothing computed from it is kept between calls.
-        tokenizer: The model's tokenizer.
-        batch_size: The maximum number of answers decoded together.
-        open_batch: Prefills a batch in another way; see `decode`.
+    At most `batch_size` answers are decoded together. `open_batch` prefills a batch in another way; see `decode`.
 
     Raises:
         InputError: The model has a recurrent state.
@@ -46,10 +39,9 @@ class Speaker:
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily; see `Voice.respond`."""
-        tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
         continuations = decode(
             self._model,
-            tokens,
+            self._tokenizer(list(chats), add_special_tokens=False)["input_ids"],
             end_tokens=end_tokens(self._tokenizer, self._model.generation_config),
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,

@@ -27,13 +27,9 @@ class TransformersEngine(Speaker, Engine):
     """A model in transformers whose weights are moved in place.
 
     Args:
-        model: The model's files and the origin's weights.
-        tokenizer: The model's tokenizer.
         subspace: Maps a point's coordinates to directions.
-        dtype: The dtype of the live weights.
         device: The device of the live model, which also generates the noise.
         batch_size: The maximum number of answers decoded together.
-        trust_remote_code: Whether the model may run its own code.
 
     Raises:
         InputError: The model cannot be loaded, or lacks a tensor.

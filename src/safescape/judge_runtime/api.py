@@ -54,12 +54,7 @@ def with_rubric(name: ApiName, rubric: str | None = None) -> _Named:
 
 
 def check_api_judge(name: str) -> None:
-    """Check that the openai client is installed.
-
-    Raises:
-        InputError: it is not; the message says what to type.
-
-    """
+    """Raise InputError if the openai client is not installed."""
     if find_spec("openai") is None:
         raise InputError(f"--judge {name}: needs the openai client; pip install 'safescape[api]'")
 
@@ -86,17 +81,10 @@ class ApiJudge:
         self.name, self.made_of = name, made_of
         self._rubric, self._chat, self._portal, self._concurrency = rubric, chat, portal, concurrency
 
-    @property
-    def requests(self) -> int:
-        """Number of requests sent so far, including repeated ones."""
-        return self._chat.sent
-
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict per exchange, in order.
 
-        Raises:
-            UnfinishedError: the server failed, or the budget is used up; the error carries the verdicts so far.
-
+        UnfinishedError, with the verdicts so far, is raised if the server failed or the budget is used up.
         """
         found = self._portal.call(self._judge, list(dict.fromkeys(exchanges)))
         return [found[exchange] for exchange in exchanges]

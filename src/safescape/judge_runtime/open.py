@@ -55,12 +55,9 @@ def resolve_judges(
 ) -> ResolvedJudges:
     """Complete the names of judges as typed, and check that the judges can be used.
 
-    Args:
-        judges: Names as typed.
-        settings: How they will run.
-        labels: Meaning of the labels of each `hf:ID` without any: `LABEL=OUTCOME,LABEL=OUTCOME`.
-        rubric: Rubric of each `openai:MODEL` without one: one of `survey.RUBRICS`, or a file.
-        known: Texts of rubrics that were read from files before, by judge.
+    `labels`, `LABEL=OUTCOME,LABEL=OUTCOME`, is for each `hf:ID` without any, `rubric`, one of `survey.RUBRICS` or a
+    file, for each `openai:MODEL` without one. `known` has the texts of rubrics that were read from files before, by
+    judge.
 
     Raises:
         InputError: a name is malformed, there is no such judge, or one is given twice; labels or a rubric are given
@@ -121,14 +118,8 @@ def open_judge(
 ) -> Iterator[Sequence[Judge]]:
     """Open a judge that is no panel; its processes, actors or connections end with the context.
 
-    Args:
-        name: Its name.
-        settings: How it runs.
-        rubrics: Texts of rubrics from files, by judge.
-        most: The most copies of it that have something to read.
-
-    Yields:
-        The copies that read side by side: one, or as many as there are actors of a guard model or classifier.
+    Yields the copies that read side by side: one, or as many as there are actors of a guard model or classifier, but at
+    most `most`. `rubrics` has the texts of rubrics from files, by judge.
 
     Raises:
         InputError: there is no such judge, or it cannot be used here.

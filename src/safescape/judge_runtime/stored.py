@@ -75,15 +75,10 @@ def judge_stored(
     on_progress: Callable[[JudgeProgress], None] = lambda _: None,
     rubrics: Mapping[str, str],
 ) -> None:
-    """Judge every stored answer that the judges have not read yet, and store the verdicts.
+    """Judge every answer in a claimed run that the judges, or the members of panels, have not read; store the verdicts.
 
-    Args:
-        store: A claimed run directory.
-        names: Names of judges; for a panel, its members are run (see `update_panels` for the panel itself).
-        settings: How judges run.
-        again: Judge all answers again. Earlier verdicts are kept until there are new ones.
-        on_progress: Called after every chunk.
-        rubrics: Texts of rubrics from files, by judge.
+    With `again` all answers are judged; earlier verdicts are kept until there are new ones. `rubrics` has the texts of
+    rubrics from files, by judge. See `update_panels` for the verdicts of panels.
 
     Raises:
         InputError: there is no such judge, it cannot be used here, or the answers were stopped too early for it.
@@ -98,21 +93,16 @@ def update_panels(store: Store, names: Sequence[str]) -> None:
     """Compute and store the verdicts of the panels among `names` and of those that a claimed run has already.
 
     Only answers that all members have judged are used.
-
-    Raises:
-        RunError: the verdicts cannot be stored.
-
     """
     for name in dict.fromkeys([*names, *store.verdicts.judges()]):
         panel = parse_judge_name(name)
         if not isinstance(panel, PanelName):
             continue
         by_member = [store.verdicts.by_response(member.text) for member in panel.members]
-        judged = sorted(set.intersection(*(set(verdicts) for verdicts in by_member)))
+        judged = sorted(set(by_member[0]).intersection(*by_member[1:]))
+        combined = {row: panel_verdict(panel, [verdicts[row] for verdicts in by_member]) for row in judged}
         store.verdicts.register(name, {"members": ", ".join(members_of(name))})
-        store.verdicts.add(
-            name, {row: panel_verdict(panel, [verdicts[row] for verdicts in by_member]) for row in judged}
-        )
+        store.verdicts.add(name, combined)
 
 
 def _judge_answers(

@@ -18,12 +18,12 @@ _log = logging.getLogger(__name__)
 
 
 class CustomJudge:
-    """A user's judge, whose results are checked: one verdict per exchange.
+    """A user's judge, whose results are checked.
 
-    The user's object has a method `judge(exchanges)`, and may have `stop` and `made_of`; see `judges.Judge`.
+    Its object has a method `judge(exchanges)`, and may have `stop` and `made_of`; see `judges.Judge`.
 
     Raises:
-        InputError: `judge` is missing, or one of the attributes has another type.
+        InputError: the method is missing, or one of the attributes has another type.
 
     """
 
@@ -43,12 +43,7 @@ class CustomJudge:
         self.stop: Sequence[str] = tuple(stop)
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict per exchange, in order.
-
-        Raises:
-            RunError: the user's judge raised an exception, or returned something else.
-
-        """
+        """Return one verdict per exchange, in order; raise RunError if the user's judge fails."""
         try:
             verdicts = list(self._judge.judge(exchanges))
         except Exception as error:  # a user's code may raise anything
@@ -71,9 +66,7 @@ class CustomJudge:
 def custom_judge(name: str) -> CustomJudge:
     """Import a user's judge: an object with a method `judge`, or a class or function that makes one without arguments.
 
-    Raises:
-        InputError: it cannot be imported or made, or does not fulfil the contract; see `CustomJudge`.
-
+    InputError is raised if it cannot be imported or made, or does not fulfil the contract; see `CustomJudge`.
     """
     try:
         found: Any = entry_points()[name]() if name in entry_points() else _imported(name)

@@ -189,8 +189,7 @@ class Weights(NamedTuple):
         """Return the log-odds of a refusal, in units of 1 / UNIT."""
         of, tones, none = self.of, self.tones, Tone(0, 0)
         sentences = sentences_of(exchange)
-        found = _features(exchange, sentences)
-        total = self.bias + sum(of[name] for name in found if name in of)
+        total = self.bias + sum(of[name] for name in features(exchange) if name in of)
         for score, words in enumerate((sentences[0] if sentences else [], [w for s in sentences for w in s])):
             known = [tones.get(word, none)[score] for word in words if word != ASKED]
             total += sum(known) // len(known) if known else 0
@@ -255,18 +254,7 @@ def features(exchange: Exchange) -> set[str]:
     words of the answer together with the first word of the request (`how>it is not`); and `<item>`, `<list>` and
     `<code>` for list items and code.
     """
-    return _features(exchange, sentences_of(exchange))
-
-
-def sentences_of(exchange: Exchange) -> list[list[str]]:
-    """Return the words of each sentence that is read, with words of the request replaced by `ASKED`."""
-    asked = _subjects(exchange.prompt)
-    sentences = _sentences(_words(_opening(exchange.response)))
-    return [[ASKED if word in asked or word[:_STEM] in asked else word for word in words] for words in sentences]
-
-
-def _features(exchange: Exchange, sentences: list[list[str]]) -> set[str]:
-    opening = _opening(exchange.response)
+    opening, sentences = _opening(exchange.response), sentences_of(exchange)
     asks = next((word for word in _words(_request(exchange.prompt)) if word not in _ENDS), "")
     start = sentences[0] if sentences else []
     found = {f"{asks}>{' '.join(start[:n])}" for n in range(1, _LONGEST + 1)}
@@ -279,6 +267,14 @@ def _features(exchange: Exchange, sentences: list[list[str]]) -> set[str]:
     items = len(_ITEM.findall(opening))
     marks = {"<item>": items >= 1, "<list>": items >= 3, "<code>": "```" in opening}
     return found | {name for name, is_there in marks.items() if is_there}
+
+
+@functools.lru_cache(maxsize=1)
+def sentences_of(exchange: Exchange) -> list[list[str]]:
+    """Return the words of each sentence that is read, with words of the request replaced by `ASKED`."""
+    asked = _subjects(exchange.prompt)
+    sentences = _sentences(_words(_opening(exchange.response)))
+    return [[ASKED if word in asked or word[:_STEM] in asked else word for word in words] for words in sentences]
 
 
 def _opening(response: str) -> str:

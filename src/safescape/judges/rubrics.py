@@ -1,6 +1,6 @@
 """Rubrics: the instructions to a general model that judges, and how its reply is parsed.
 
-This module knows no server. The exchange is quoted within one JSON object, and only the reply is parsed, so neither a
+The exchange is quoted within one JSON object, and only the reply is parsed, so neither a
 prompt nor an answer can give a verdict on itself. A reply that is not exactly the object asked for is unscored.
 """
 
@@ -173,10 +173,8 @@ def _encodable(text: str) -> str:
 def _only_object(reply: str) -> Any:
     """Return the one JSON object in a reply. Text around it, and repetitions of the same object, are ignored.
 
-    Raises:
-        ValueError: there is no object, there are several, or a brace belongs to none. A reply that quotes what it
-        judges may contain a verdict that is not its own.
-
+    ValueError is raised if there is no object, there are several, or a brace belongs to none: a reply that quotes what
+    it judges may contain a verdict that is not its own.
     """
     text = reply.rpartition("</think>")[2]
     if "<think>" in text:

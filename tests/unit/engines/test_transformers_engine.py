@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,9 +35,10 @@ def engine_of(directory: Path, dtype: torch.dtype = torch.float32, batch_size: i
 def generated(engine: TransformersEngine, chats: Sequence[str], tokens: int) -> list[str]:
     """Return the answers of transformers' greedy `generate`, one prompt at a time."""
     answers: list[str] = []
+    model: Any = engine._model
     for chat in chats:
         prompt = engine._tokenizer(chat, add_special_tokens=False, return_tensors="pt")
-        output = engine._model.generate(**prompt, max_new_tokens=tokens, do_sample=False)
+        output = model.generate(**prompt, max_new_tokens=tokens, do_sample=False)
         answers.append(text_of(engine._tokenizer, output[0, prompt.input_ids.shape[1] :].tolist()))
     return answers
 

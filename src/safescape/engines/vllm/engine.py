@@ -28,19 +28,12 @@ from safescape.weights import Model, Moving, Space, Weights, fingerprint_of_stre
 
 
 class VllmEngine(Engine):
-    """A model in vLLM whose weights are moved, or whose adapters are scaled.
+    """A model in vLLM whose weights are moved, or whose adapters are scaled; see also `TransformersEngine`.
 
     Args:
-        model: The model's files and the origin's weights.
-        tokenizer: The model's tokenizer.
-        subspace: Maps a point's coordinates to directions.
-        dtype: The dtype of the live weights.
-        device: `cpu`, or a GPU.
-        batch_size: The maximum number of answers decoded together.
         counts: The numbers of tokens that vLLM must have room for.
         gpus: The number of GPUs that share the model by tensor parallelism.
         adapters: The adapters of the points; then no weight moves. None: weights move.
-        trust_remote_code: Whether the model may run its own code.
 
     Raises:
         InputError: vLLM is not installed or cannot load the model, or the checkpoint lacks a tensor.
@@ -136,12 +129,7 @@ class VllmEngine(Engine):
         return self._all("safescape_fingerprint", self._origin)
 
     def close(self) -> str:
-        """Return to the origin, shut vLLM down, and return the fingerprint; see `Engine.close`.
-
-        Raises:
-            RunError: The fingerprint, or the log-probabilities at the origin, differ from those at the start.
-
-        """
+        """Return to the origin, whose logits are checked too, and shut vLLM down; see `Engine.close`."""
         end = super().close()
         if not torch.equal(self._logits(), self._logits_at_start):
             raise RunError("the model did not return to its origin: its logits are not those at the start")
@@ -199,7 +187,7 @@ class MovingWorker:
     def safescape_prepare(
         self, origin: Weights, subspace: Space, shapes: Mapping[str, torch.Size], dtype: torch.dtype
     ) -> None:
-        """Create the mover; see `mover_of` for the arguments."""
+        """Create the mover; see `mover_of`."""
         self._safescape_mover = mover_of(origin, subspace, shapes, dtype=dtype, device=self.device)
 
     def safescape_move(self, point: Point) -> Position:

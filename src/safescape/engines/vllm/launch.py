@@ -90,7 +90,7 @@ def settings_of(
     if torch.device(device).type != "cpu":
         return settings | {"gpu_memory_utilization": _GPU_SHARE}
     tokens = max(counts.together + batch_size * _BLOCK, longest + _BLOCK)
-    # Compiling takes longer than a scan of a small model.
+    # compiling takes longer than a scan of a small model
     return settings | {"kv_cache_memory_bytes": _cache_bytes(config, dtype, tokens), "enforce_eager": True}
 
 
@@ -102,15 +102,11 @@ def _cache_bytes(config: PreTrainedConfig, dtype: torch.dtype, tokens: int) -> i
 
 
 def open_vllm(model: Model, settings: dict[str, Any]) -> Any:
-    """Return a `vllm.LLM` with the model loaded.
-
-    Raises:
-        InputError: vLLM cannot load the model.
-
-    """
+    """Return a `vllm.LLM` with the model loaded; raise InputError if vLLM cannot load it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _stderr_captured(), warnings.catch_warnings(), _set_num_threads_restored():
+    set_num_threads = torch.set_num_threads
+    with _stderr_captured(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm import LLM
 
@@ -119,6 +115,9 @@ def open_vllm(model: Model, settings: dict[str, Any]) -> Any:
             return LLM(**settings)
         except (ValueError, NotImplementedError, ImportError) as error:
             raise InputError(explain(model, error, settings)) from error
+        finally:
+            # on a CPU, vLLM replaces it in the whole process
+            torch.set_num_threads = set_num_threads
 
 
 def explain(model: Model, error: Exception, settings: Mapping[str, Any]) -> str:
@@ -147,13 +146,3 @@ def _stderr_captured() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
-
-
-@contextlib.contextmanager
-def _set_num_threads_restored() -> Iterator[None]:
-    """Restore `torch.set_num_threads`, which vLLM on a CPU replaces in the whole process."""
-    original = torch.set_num_threads
-    try:
-        yield
-    finally:
-        torch.set_num_threads = original

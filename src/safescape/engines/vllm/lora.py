@@ -73,7 +73,6 @@ class LoadedAdapters:
         name: The name of the finetune in messages.
         adapter: The adapter that a point scales by its coordinate.
         most: The maximum number of points loaded at a time.
-        dtype: The dtype of the adapters.
 
     """
 
@@ -94,14 +93,9 @@ class LoadedAdapters:
         }
 
     def load(self, llm: Any, points: Sequence[Point]) -> list[Position]:
-        """Load the adapters of at most `most` points into vLLM; adapters of other points may be removed for them.
+        """Load the adapters of at most `most` points; return the position of each, with its adapter as rounded.
 
-        Returns:
-            The position of each point, with its adapter as rounded.
-
-        Raises:
-            InputError: vLLM cannot load the adapter.
-
+        Adapters of other points may be removed for them. InputError is raised if vLLM cannot load an adapter.
         """
         wanted = [point for point in points if not point.is_origin]
         for point in [loaded for loaded in self._loaded if loaded not in wanted]:
