@@ -84,7 +84,7 @@ LETTERS = 65
 """Number of classes of characters."""
 PMI_STEP = TRIGRAM_STEP = 1 / 16
 """Resolution in nats at which the mutual information, and the surprisal of trigrams, are stored."""
-SPACE, NEWLINE = 0, 28
+_SPACE, _NEWLINE = 0, 28
 """The classes of blanks and of the newline."""
 
 _MARKS = ".,:;!?-'\"()[]{}=+*/\\#&%$@<>|_~^`"
@@ -93,8 +93,8 @@ _ENDINGS = ("ing", "ed", "ly", "ion", "s", "er", "al", "able", "ive", "ous", "y"
 
 MARKS = {mark: number for number, mark in enumerate(_MARKS)}
 MARKS |= {odd: MARKS[mark] for odd, mark in _ALIKE.items()} | {"\n": len(_MARKS)}
-OTHER_MARK, NUMBER, UNKNOWN, UNKNOWN_NAME, ENDING = range(len(_MARKS) + 1, len(_MARKS) + 6)
-FIRST_WORD = ENDING + len(_ENDINGS) + 1
+_OTHER_MARK, _NUMBER, _UNKNOWN, _UNKNOWN_NAME, _ENDING = range(len(_MARKS) + 1, len(_MARKS) + 6)
+FIRST_WORD = _ENDING + len(_ENDINGS) + 1
 """The class of the first frequent word; each frequent word has its own class."""
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]|_|\n")
@@ -245,7 +245,7 @@ class Features(NamedTuple):
 def features_of(text: str) -> Features:
     """Return the features of a text, each bounded, so that no single one outweighs all others."""
     _, tokens, characters = _read(text)
-    statistics, letters = english(), characters.astype(np.int64)
+    statistics, letters = _english(), characters.astype(np.int64)
     surprise = 3.0
     if len(letters) > 2:
         triples = _distinct((letters[:-2] * LETTERS + letters[1:-1]) * LETTERS + letters[2:])
@@ -257,9 +257,9 @@ def features_of(text: str) -> Features:
         pmi = statistics.pmi[_distinct(classes[:-1] * statistics.classes + classes[1:])]
         neighbours = float(pmi.mean()) * PMI_STEP
         clashes = float((pmi < -1 / PMI_STEP).mean())
-    words = int(np.count_nonzero(classes >= UNKNOWN))
-    visible = len(letters) - np.count_nonzero((letters == SPACE) | (letters == NEWLINE))
-    lengths = [len(token) for token, number in zip(tokens, numbers, strict=True) if number >= ENDING]
+    words = int(np.count_nonzero(classes >= _UNKNOWN))
+    visible = len(letters) - np.count_nonzero((letters == _SPACE) | (letters == _NEWLINE))
+    lengths = [len(token) for token, number in zip(tokens, numbers, strict=True) if number >= _ENDING]
     known = sum(lengths) / max(1, int(visible))
     variety = min(2.0, len(set(tokens)) / max(1, len(tokens)) ** 0.8)
     return Features(
@@ -299,8 +299,8 @@ def ending_of(word: str) -> int:
     """Return the class of a known word that is not frequent, which depends on its ending."""
     for number, ending in enumerate(_ENDINGS):
         if len(word) > len(ending) + 2 and word.endswith(ending):
-            return ENDING + number
-    return ENDING + len(_ENDINGS)
+            return _ENDING + number
+    return _ENDING + len(_ENDINGS)
 
 
 def class_of(token: str, number_of: dict[str, int]) -> int:
@@ -312,11 +312,11 @@ def class_of(token: str, number_of: dict[str, int]) -> int:
         return number
     first = token[0]
     if first.isalpha():
-        return UNKNOWN_NAME if first.isupper() else UNKNOWN
-    return NUMBER if first.isdigit() else OTHER_MARK
+        return _UNKNOWN_NAME if first.isupper() else _UNKNOWN
+    return _NUMBER if first.isdigit() else _OTHER_MARK
 
 
-class English(NamedTuple):
+class _English(NamedTuple):
     """The content of `english.npz`."""
 
     pmi: NDArray[np.int8]
@@ -330,25 +330,25 @@ class English(NamedTuple):
 
 
 @functools.cache
-def english() -> English:
+def _english() -> _English:
     """Load `english.npz`; the result is cached."""
     with resources.as_file(resources.files("safescape") / "data" / "english.npz") as path, np.load(path) as file:
         known = file["known"].tobytes().decode().split("\n")
         frequent = file["frequent"].tobytes().decode().split("\n")
         number_of = {word: ending_of(word) for word in known}
         number_of |= {word: FIRST_WORD + number for number, word in enumerate(frequent)} | MARKS
-        return English(file["pmi"].ravel(), len(file["pmi"]), file["trigrams"], number_of)
+        return _English(file["pmi"].ravel(), len(file["pmi"]), file["trigrams"], number_of)
 
 
 def _letter_table() -> NDArray[np.uint8]:
     table = np.full(0x2100, LETTERS - 2, dtype=np.uint8)
     table[0x80:0x250] = LETTERS - 3
     table[:0x80] = LETTERS - 4
-    table[[9, 13, 32]] = SPACE
+    table[[9, 13, 32]] = _SPACE
     for number in range(26):
         table[[ord("a") + number, ord("A") + number]] = 1 + number
     table[ord("0") : ord("9") + 1] = 27
-    table[ord("\n")] = NEWLINE
+    table[ord("\n")] = _NEWLINE
     for number, mark in enumerate(_MARKS):
         table[ord(mark)] = 29 + number
     for odd, mark in _ALIKE.items():
