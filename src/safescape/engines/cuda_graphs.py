@@ -31,7 +31,7 @@ Capture = Callable[[Step], Step]
 
 
 def supports_cuda_graphs(model: PreTrainedModel) -> bool:
-    """Whether a model is on a GPU and its step does the same work for any tokens, given mask and positions.
+    """Return whether a model is on a GPU and its step does the same work for any tokens, given mask and positions.
 
     Routed experts, rotary scaling by length, and layers with masks of their own do not.
     """

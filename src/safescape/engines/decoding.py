@@ -114,7 +114,7 @@ def decode(
 
 
 def needs_equal_lengths(model: PreTrainedModel) -> bool:
-    """Whether only prompts of equal length can be decoded together without changing the model's arithmetic.
+    """Return whether only prompts of equal length can be decoded together without changing the model's arithmetic.
 
     Rows of unequal length share a cache with a masked gap between prompt and answer. That is exact for full
     attention over given positions. A sliding window would count the gap, and so would a model that derives the

@@ -12,7 +12,7 @@ from safescape.engines.loading import load_config
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
 from safescape.engines.vllm.launch import TokenCounts
-from safescape.engines.vllm.lora import LoadedAdapters, adapters_of, why_merged
+from safescape.engines.vllm.lora import LoadedAdapters, why_merged
 from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace
@@ -48,12 +48,7 @@ def open_engine(
 def check_length(
     survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
 ) -> None:
-    """Check that the model's context is long enough for the survey.
-
-    Raises:
-        InputError: It is too short, or the model's configuration cannot be loaded.
-
-    """
+    """Raise InputError if the model's context is too short for the survey, or its configuration cannot be loaded."""
     config = load_config(model, trust_remote_code=survey.trust_remote_code)
     most = getattr(config.get_text_config(), "max_position_embeddings", None)
     needed = _token_counts(survey, tokenizer, chats).needed
@@ -70,7 +65,7 @@ def _adapters(survey: Survey, model: Model) -> LoadedAdapters | None:
     axis = survey.subspace.axes[0]
     if why is not None or not isinstance(axis, InterpolationAxis):
         raise InputError(f"the survey has its adapter unmerged: {why}")
-    return adapters_of(axis, survey.points_together, getattr(torch, survey.dtype))
+    return LoadedAdapters(axis, survey.points_together, getattr(torch, survey.dtype))
 
 
 def _token_counts(

@@ -95,12 +95,7 @@ def is_model(name: str) -> bool:
 
 
 def check_judge(name: str) -> None:
-    """Check that a judge or the members of a panel exist and are installed; guard models are not fetched yet.
-
-    Raises:
-        InputError: there is no such judge, or a package is missing; the message says what to type.
-
-    """
+    """Raise InputError if a judge or a member of a panel does not exist or is not installed; fetch no guard yet."""
     for member in members_of(name):
         match parse_judge_name(member):
             case ImmediateName():

@@ -84,12 +84,7 @@ def immediate_judge(name: str) -> Judge:
 
 
 def immediate_judges(names: Iterable[str]) -> dict[str, Judge]:
-    """Load the immediate judges among some judges and the members of panels, by name.
-
-    Raises:
-        InputError: a name is malformed, or there is no such judge.
-
-    """
+    """Load the immediate judges among some judges and the members of panels, by name; see `immediate_judge`."""
     members = dict.fromkeys(member for name in names for member in members_of(name))
     return {name: immediate_judge(name) for name in members if isinstance(parse_judge_name(name), ImmediateName)}
 

@@ -64,20 +64,16 @@ def why_merged(
 
 
 class LoadedAdapters:
-    """The adapters of a line's points that are loaded in vLLM.
+    """The adapters, loaded in vLLM, of at most `most` points of the line along an axis.
 
-    Every adapter gets a number and a name that were never used before, because vLLM identifies adapters, and the
-    prefixes cached for them, by these.
-
-    Args:
-        name: The name of the finetune in messages.
-        adapter: The adapter that a point scales by its coordinate.
-        most: The maximum number of points loaded at a time.
-
+    A point scales the adapter by its coordinate. Every scaled adapter gets a number and a name that were never used
+    before, because vLLM identifies adapters, and the prefixes cached for them, by these. `why_merged` must return None.
     """
 
-    def __init__(self, name: str, adapter: ScaledAdapter, most: int, dtype: torch.dtype) -> None:
-        self._name, self._adapter, self._most, self._dtype = name, adapter, most, dtype
+    def __init__(self, axis: InterpolationAxis, most: int, dtype: torch.dtype) -> None:
+        weights = resolve(axis.toward).weights
+        assert isinstance(weights, Adapted)
+        self._name, self._adapter, self._most, self._dtype = axis.toward, ScaledAdapter(weights), most, dtype
         self._loaded: dict[Point, _Loaded] = {}
         self._number = 0
 
@@ -131,10 +127,3 @@ class LoadedAdapters:
 class _Loaded(NamedTuple):
     request: Any
     position: Position
-
-
-def adapters_of(axis: InterpolationAxis, most: int, dtype: torch.dtype) -> LoadedAdapters:
-    """Return the adapters of the line along an axis, for which `why_merged` must return None."""
-    weights = resolve(axis.toward).weights
-    assert isinstance(weights, Adapted)
-    return LoadedAdapters(axis.toward, ScaledAdapter(weights), most, dtype)
