@@ -25,13 +25,7 @@ _NOT_ADAPTED = ("lm_head", "embed_out", "embed_tokens", "wte")
 
 
 def why_merged(
-    model: Model,
-    subspace: Lines | Plane,
-    through: Sequence[Waypoint],
-    *,
-    engine: str,
-    dtype: str,
-    device: str,
+    model: Model, subspace: Lines | Plane, through: Sequence[Waypoint], *, engine: str, dtype: str, device: str
 ) -> str | None:
     """Return why a survey's points cannot be scaled adapters beside the weights of the base, `model`; None if they can.
 
