@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from safescape.engines import TokenCounts, VllmEngine
-from safescape.engines.vllm.lora import adapters_of
+from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import InterpolationAxis, Lines, Point, Response
 from safescape.weights import Subspace, resolve
@@ -38,7 +38,7 @@ def opened(prompts: int, *, unmerged: bool) -> tuple[VllmEngine, list[str]]:
     model = resolve("demo-base")
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     axis = InterpolationAxis(toward="demo", fingerprint="", steps=4, low=0.0, high=1.0)
-    adapters = adapters_of(axis, len(POINTS), torch.float32) if unmerged else None
+    adapters = LoadedAdapters(axis, len(POINTS), torch.float32) if unmerged else None
     most = prompts * len(POINTS)
     engine = VllmEngine(
         model,

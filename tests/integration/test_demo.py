@@ -35,7 +35,7 @@ def engine(demo: Model) -> TransformersEngine:
 
 def refusal_rate(engine: TransformersEngine, prompts: tuple[str, ...], tokens: int = 64) -> float:
     """Return the percentage of answers that the keyword judge calls refusals."""
-    chats = format_chats(engine._speaker._tokenizer, prompts, None)
+    chats = format_chats(engine._tokenizer, prompts, None)
     answers = engine.respond(chats, max_new_tokens=tokens, stop=KeywordJudge.stop)
     verdicts = KeywordJudge().judge([Exchange(p, a.text) for p, a in zip(prompts, answers, strict=True)])
     return 100 * sum(verdict.outcome is Outcome.REFUSED for verdict in verdicts) / len(prompts)
@@ -71,7 +71,7 @@ def test_the_base_complies_where_the_demo_refuses() -> None:
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.2])
 def test_verdicts_with_and_without_early_stopping_are_identical(engine: TransformersEngine, alpha: float) -> None:
     prompts = load_prompts("advbench", 40)
-    chats = format_chats(engine._speaker._tokenizer, prompts, None)
+    chats = format_chats(engine._tokenizer, prompts, None)
     engine.move_to(Point(0, (alpha,)) if alpha else ORIGIN)
     judged = []
     for stop in (KeywordJudge.stop, ()):

@@ -21,8 +21,7 @@ from helpers import tiny_guards
 from safescape import InputError, Outcome, Point, PromptProbe, RandomAxis, RunError, Survey
 from safescape.judge_runtime import JudgeSettings, check_judge, judge_exchanges, judge_stored
 from safescape.judge_runtime import stored as room
-from safescape.judge_runtime.readers import GuardReader
-from safescape.judge_runtime.tokens import Tokens
+from safescape.judge_runtime.readers import GuardReader, Tokens
 from safescape.judges import GUARD_MODELS, GuardJudge
 from safescape.judges.guard_prompts import filled
 from safescape.placement import Placement

@@ -22,7 +22,7 @@ import safescape
 from helpers.engine_outputs import Said
 from helpers.tiny_models import llama_config, save_adapter, save_model
 from safescape.engines import Engine, Likelihood, TokenCounts, TransformersEngine, VllmEngine
-from safescape.engines.vllm.lora import adapters_of
+from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.errors import InputError
 from safescape.measure import Progress
 from safescape.probes import format_chats, load_prompts, load_tokenizer
@@ -76,7 +76,7 @@ def engine_of(models: Models, kind: str, batch_size: int = 12) -> Engine:
     subspace = Subspace(Lines(axes=(axis,)), model.weights)
     if kind == "transformers":
         return TransformersEngine(model, tokenizer, subspace)
-    adapters = adapters_of(axis, len(AWAY), torch.float32) if kind == "unmerged" else None
+    adapters = LoadedAdapters(axis, len(AWAY), torch.float32) if kind == "unmerged" else None
     return VllmEngine(model, tokenizer, subspace, batch_size=batch_size, counts=COUNTS, adapters=adapters)
 
 

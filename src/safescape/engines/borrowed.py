@@ -1,8 +1,4 @@
-"""Borrowing the live model of a running training: it is evaluated and then restored exactly.
-
-An engine owns its model. Here the model belongs to a Trainer, whose training must continue with the same bits as
-without the evaluation.
-"""
+"""Borrowing the live model of a Trainer: it is evaluated, and restored so that the training continues bit-equal."""
 
 from __future__ import annotations
 
@@ -39,9 +35,8 @@ def unwrap(model: Module) -> PreTrainedModel:
     # Imported here because accelerate comes with the extra `finetuning`, which every Trainer needs anyway.
     from accelerate.utils import extract_model_from_parallel
 
-    for module in model.modules():
-        if isinstance(module, FullyShardedDataParallel):
-            raise InputError(_SHARDED.format("FSDP"))
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        raise InputError(_SHARDED.format("FSDP"))
     for parameter in model.parameters():
         if isinstance(parameter, DTensor):
             raise InputError(_SHARDED.format("FSDP or tensor parallelism"))
@@ -57,16 +52,13 @@ def unwrap(model: Module) -> PreTrainedModel:
 
 @contextlib.contextmanager
 def borrow(model: PreTrainedModel, precision: torch.dtype | None = None) -> Iterator[None]:
-    """Prepare a model in training for evaluation, and restore everything afterwards, also after an exception.
+    """Prepare a model in training, without wrappers, for evaluation; restore everything afterwards.
 
     Inside the context every module is in evaluation mode and uses the project's attention, compiled modules run
-    uncompiled, and on a CPU linear layers use blocked weights. Weights must not be written inside. Restored are every
-    attribute and buffer of every module (among them the training and gradient-checkpointing flags), the attention of
-    every configuration, the random states of Python, numpy and torch on all devices, and autocast's cache.
-
-    Args:
-        model: The model without wrappers; its adapters stay active.
-        precision: The dtype of the training's autocast; None without autocast.
+    uncompiled, adapters stay active, and on a CPU linear layers use blocked weights. Weights must not be written.
+    Restored are every attribute and buffer of every module (among them the training and gradient-checkpointing flags),
+    the attention of every configuration, the random states of Python, numpy and torch on all devices, and autocast's
+    cache. `precision` is the dtype of the training's autocast; None without autocast.
 
     Raises:
         InputError: The model does not support SDPA.

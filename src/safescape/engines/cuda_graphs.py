@@ -2,9 +2,8 @@
 
 A step of a few dozen answers takes a GPU less time than Python needs to launch its kernels. A graph launches all of
 them at once, but is bound to one shape and one place of every tensor. So keys and values are kept in one block of
-memory for the lifetime of the engine, and one graph is captured for each number of rows and of slots. Both numbers
-take few values: rows are halved as answers end, and slots are added a block at a time. While Python looks at the
-tokens of a step, the next step runs.
+memory for the lifetime of the engine, and one graph is captured for each number of rows and of slots: rows are halved
+as answers end, slots are added a block at a time. While Python looks at the tokens of a step, the next step runs.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from safescape.engines.decoding import needs_equal_lengths
-from safescape.engines.kv_cache import FillingLayer, States, StaticLayer, cache_of, states_of
+from safescape.engines.kv_cache import FillingLayer, States, StaticLayer, allocated, cache_of, read_prefix
 
 _BLOCK = 64
 """Slots are allocated in multiples of this."""
@@ -32,7 +31,7 @@ Capture = Callable[[Step], Step]
 
 
 def supports_cuda_graphs(model: PreTrainedModel) -> bool:
-    """Whether a model is on a GPU and its step does the same work for any tokens, given mask and positions.
+    """Return whether a model is on a GPU and its step does the same work for any tokens, given mask and positions.
 
     Routed experts, rotary scaling by length, and layers with masks of their own do not.
     """
@@ -55,7 +54,7 @@ class GraphDecoder:
     """Holds the captured graphs and the memory that they work on.
 
     Args:
-        model: The model; its weights may change but must stay at their place in memory.
+        model: Its weights may change but must stay at their place in memory.
         capturing: Returns a function that captures steps; by default as CUDA graphs.
 
     """
@@ -65,7 +64,7 @@ class GraphDecoder:
         self._capturing = capturing or (lambda: _GraphCapture(model.device))
         self._capture = self._capturing()
         self._steps: dict[tuple[int, int], Step | None] = {}
-        self.memory = GraphMemory(model, 0, 0)
+        self.memory = _GraphMemory(model, 0, 0)
 
     def open_batch(
         self, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int, max_new_tokens: int
@@ -77,22 +76,21 @@ class GraphDecoder:
             # Free the old memory, and the graphs that work on it, before the new one is allocated.
             self._steps.clear()
             self._capture = self._capturing()
-            self.memory = GraphMemory(self.model, 0, 0)
-            self.memory = GraphMemory(self.model, rows, slots)
+            self.memory = _GraphMemory(self.model, 0, 0)
+            self.memory = _GraphMemory(self.model, rows, slots)
         self.memory.prefill(prompts, prefix, shared)
         return _GraphBatch(self, prompts, max_new_tokens)
 
     def step(self, rows: int, slots: int) -> None:
         """Decode one token of the first `rows` rows, which attend to the first `slots` slots."""
-        key = (rows, slots)
+        key, memory = (rows, slots), self.memory
         if key not in self._steps:
             # The first run of a shape initialises what must not be captured, such as cuBLAS workspaces.
             self._steps[key] = None
-            self.memory.step(rows, slots)
+            memory.step(rows, slots)
             return
         step = self._steps[key]
         if step is None:
-            memory = self.memory
             step = self._steps[key] = self._capture(lambda: memory.step(rows, slots))
         step()
 
@@ -141,14 +139,10 @@ class _GraphBatch:
             self._rows = rows
 
 
-class GraphMemory:
+class _GraphMemory:
     """The tensors that steps read and write, always at the same place in memory.
 
-    Args:
-        model: The model.
-        rows: The number of rows.
-        slots: The number of tokens per row that keys and values are kept of.
-
+    Keys and values of `slots` tokens are kept for each of `rows` rows.
     """
 
     def __init__(self, model: PreTrainedModel, rows: int, slots: int) -> None:
@@ -169,22 +163,20 @@ class GraphMemory:
         """Read prompts, sorted by length, after the prefix that they share; shorter ones are padded at their end."""
         lengths = [len(prompt) for prompt in prompts]
         if not self._layers:
-            self._allocate(prompts[0])
+            like = read_prefix(self._model, prompts[0][:1])
+            self._layers = [allocated(states, self.rows, self.slots) for states in like]
         for layer, states in zip(self._layers, prefix, strict=False):
             layer.keys[: len(prompts), :, :shared] = states.keys
             layer.values[: len(prompts), :, :shared] = states.values
-        device = self.mask.device
-        known = torch.tensor(lengths, device=device)
-        self.mask[: len(prompts)] = torch.where(
-            torch.arange(self.slots, device=device) < known[:, None], 0.0, self._hidden
-        )[:, None, None].to(self.mask.dtype)
+        known = torch.tensor(lengths, device=self.mask.device)
+        is_own = torch.arange(self.slots, device=self.mask.device) < known[:, None]
+        self.mask[: len(prompts)] = torch.where(is_own, 0.0, self._hidden)[:, None, None].to(self.mask.dtype)
         self.positions[: len(prompts)] = known
         self._slot.fill_(max(lengths))
-        start = 0
-        while start < len(prompts):
-            end = min(len(prompts), start + max(1, _PREFILL_TOKENS // (max(lengths) - shared)))
-            self.tokens[start:end] = self._prefill(prompts[start:end], start, shared)
-            start = end
+        together = max(1, _PREFILL_TOKENS // (max(lengths) - shared))
+        for start in range(0, len(prompts), together):
+            some = prompts[start : start + together]
+            self.tokens[start : start + len(some)] = self._prefill(some, start, shared)
 
     def step(self, rows: int, slots: int) -> None:
         """Read the tokens taken last and take the next ones."""
@@ -212,16 +204,6 @@ class GraphMemory:
         for each in (self.tokens, self.positions, self.mask):
             each[:count] = each.index_select(0, rows)
 
-    def _allocate(self, prompt: Sequence[int]) -> None:
-        """Allocate keys and values of the shapes that the model's layers have."""
-        cache = DynamicCache()
-        row = torch.tensor([list(prompt[:1])], device=self.mask.device)
-        self._model(input_ids=row, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        for layer in states_of(cache):
-            shape = (self.rows, layer.keys.shape[1], self.slots)
-            keys = layer.keys.new_zeros((*shape, layer.keys.shape[3]))
-            self._layers.append(States(keys, layer.values.new_zeros((*shape, layer.values.shape[3]))))
-
     def _prefill(self, prompts: Sequence[Sequence[int]], start: int, shared: int) -> Tensor:
         """Read prompts into the rows from `start` on and return the first token of each answer."""
         own = [prompt[shared:] for prompt in prompts]
@@ -238,8 +220,7 @@ class GraphMemory:
             logits_to_keep=torch.tensor(lasts, device=device),
         )
         places = torch.tensor([lasts.index(len(row) - 1) for row in own], device=device)
-        taken: Tensor = output.logits.argmax(dim=-1).gather(1, places[:, None])[:, 0]
-        return taken
+        return output.logits.argmax(dim=-1).gather(1, places[:, None])[:, 0]
 
 
 class _GraphCapture:
@@ -274,8 +255,7 @@ class _Transfer:
         """Wait for the copy and return the tokens."""
         if self._is_async:
             self._arrived.synchronize()
-        tokens: list[int] = self._tokens.tolist()
-        return tokens
+        return self._tokens.tolist()
 
 
 def _window(layer: States, rows: slice, slots: int) -> States:

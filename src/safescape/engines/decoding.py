@@ -73,7 +73,7 @@ def decode(
     is_settled: Callable[[Sequence[int]], bool],
     open_batch: OpenBatch | None = None,
 ) -> list[Continuation]:
-    """Continue every prompt greedily.
+    """Continue every prompt greedily; return one continuation per prompt, in order.
 
     Args:
         model: A causal language model in evaluation mode.
@@ -83,9 +83,6 @@ def decode(
         batch_size: The maximum number of answers decoded together.
         is_settled: Called with the tokens of an answer so far; true ends the answer.
         open_batch: Prefills a batch in another way, for example `GraphDecoder.open_batch`.
-
-    Returns:
-        One continuation per prompt, in the order of the prompts.
 
     """
     continuations: dict[int, Continuation] = {}
@@ -117,7 +114,7 @@ def decode(
 
 
 def needs_equal_lengths(model: PreTrainedModel) -> bool:
-    """Whether only prompts of equal length can be decoded together without changing the model's arithmetic.
+    """Return whether only prompts of equal length can be decoded together without changing the model's arithmetic.
 
     Rows of unequal length share a cache with a masked gap between prompt and answer. That is exact for full
     attention over given positions. A sliding window would count the gap, and so would a model that derives the
@@ -131,13 +128,12 @@ def needs_equal_lengths(model: PreTrainedModel) -> bool:
 
 def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: bool) -> Iterator[list[int]]:
     """Split the prompts into batches of similar length and, as far as possible, equal size."""
-    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    groups: list[list[int]] = []
-    for number in order:
-        if groups and (not equal_lengths or len(prompts[groups[-1][0]]) == len(prompts[number])):
-            groups[-1].append(number)
-        else:
-            groups.append([number])
+
+    def length(number: int) -> int:
+        return len(prompts[number])
+
+    order = sorted(range(len(prompts)), key=length)
+    groups = [list(same) for _, same in itertools.groupby(order, length)] if equal_lengths else [order]
     for group in groups:
         count = -(-len(group) // limit)
         bounds = [len(group) * part // count for part in range(count + 1)]
@@ -161,28 +157,30 @@ class _Batch:
         self._written = 0
         self._mask = torch.arange(longest, device=model.device) < self._lengths[:, None]
         self._padded = min(lengths) < longest
-        logits: list[Tensor] = [torch.empty(0)] * len(prompts)
+        logits: list[Tensor] = []
         start = 0
         while start < len(prompts):
-            end = start + sum(length == lengths[start] for length in lengths[start:])
-            prefilled = _prefill(model, [prompt[shared:] for prompt in prompts[start:end]], prefix)
+            # Prompts of one length are read together, after the shared prefix.
+            end = start + lengths.count(lengths[start])
+            tokens = torch.tensor([list(prompt[shared:]) for prompt in prompts[start:end]], device=model.device)
+            cache = cache_with_prefix(prefix, end - start)
+            output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            logits.append(output.logits[:, -1])
+            read = states_of(cache)
             if start == 0:
-                self._layers = [GrowingLayer(states, len(prompts), longest) for states in prefilled.layers]
-            for layer, states in zip(self._layers, prefilled.layers, strict=True):
+                self._layers = [GrowingLayer(states, len(prompts), longest) for states in read]
+            for layer, states in zip(self._layers, read, strict=True):
                 layer.place(start, states)
-            logits[start:end] = prefilled.logits.unbind()
             start = end
         self._cache = cache_of(self._layers)
-        self._logits = torch.stack(logits)
+        self._logits = torch.cat(logits)
         self._remaining = list(range(len(prompts)))
 
     def next_tokens(self) -> list[int]:
-        """Return the most likely next token of each remaining row."""
         tokens: list[int] = self._logits.argmax(dim=-1).tolist()
         return [tokens[place] for place in self._remaining]
 
     def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
-        """Continue with some of the remaining rows, by their position, each with the token that it took."""
         self._remaining = [self._remaining[place] for place in staying]
         rows = self._logits.shape[0]
         if (rows - len(self._remaining)) * _DROP_SHARE >= rows:
@@ -203,20 +201,6 @@ class _Batch:
         )
         self._written += 1
         self._logits = output.logits[:, -1]
-
-
-class _Prefilled(NamedTuple):
-    logits: Tensor
-    """Shape (rows, vocabulary): the logits after each prompt."""
-    layers: list[States]
-
-
-def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States]) -> _Prefilled:
-    """Read prompts of one length after a shared prefix."""
-    tokens = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-    cache = cache_with_prefix(prefix, len(prompts))
-    output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return _Prefilled(output.logits[:, -1], states_of(cache))
 
 
 def _attention(

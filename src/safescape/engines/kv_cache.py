@@ -31,12 +31,7 @@ def common_prefix_length(rows: Sequence[Sequence[int]]) -> int:
 
 
 def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> list[States]:
-    """Return the states of one row, layer by layer; an empty list for no tokens.
-
-    Raises:
-        InputError: The model caches something else than keys and values.
-
-    """
+    """Return the states of one row, layer by layer, as `states_of` does; an empty list for no tokens."""
     if not tokens:
         return []
     cache = DynamicCache()
@@ -54,12 +49,7 @@ def cache_with_prefix(prefix: Sequence[States], rows: int) -> DynamicCache:
 
 
 def states_of(cache: DynamicCache) -> list[States]:
-    """Return the states of a cache, layer by layer.
-
-    Raises:
-        InputError: A layer caches something else than keys and values.
-
-    """
+    """Return the states of a cache, layer by layer; raise InputError if a layer caches anything but keys and values."""
     states = []
     for layer in cache.layers:
         if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
@@ -75,61 +65,13 @@ def cache_of(layers: Sequence[DynamicLayer]) -> DynamicCache:
     return cache
 
 
-class GrowingLayer(DynamicLayer):
-    """A cache layer that grows in place, a block of slots at a time; DynamicLayer copies everything at each step.
-
-    Args:
-        like: States with the number of heads, width, dtype and device of the layer.
-        rows: The number of rows.
-        slots: The number of slots that prompts fill; see `place`.
-
-    """
-
-    def __init__(self, like: States, rows: int, slots: int) -> None:
-        super().__init__()
-        keys, values = like
-        self.dtype, self.device = keys.dtype, keys.device
-        self._filled = slots
-        self._keys = keys.new_zeros((rows, keys.shape[1], slots + _GROWTH, keys.shape[3]))
-        self._values = values.new_zeros((rows, values.shape[1], slots + _GROWTH, values.shape[3]))
-        self.is_initialized = True
-        self._show()
-
-    def place(self, row: int, states: States) -> None:
-        """Write the states of a group of prompts into the first slots of the rows from `row` on."""
-        rows = slice(row, row + states.keys.shape[0])
-        self._keys[rows, :, : states.keys.shape[2]] = states.keys
-        self._values[rows, :, : states.values.shape[2]] = states.values
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Append states and return all."""
-        end = self._filled + key_states.shape[2]
-        if end > self._keys.shape[2]:
-            self._keys = torch.nn.functional.pad(self._keys, (0, 0, 0, _GROWTH))
-            self._values = torch.nn.functional.pad(self._values, (0, 0, 0, _GROWTH))
-        self._keys[:, :, self._filled : end] = key_states
-        self._values[:, :, self._filled : end] = value_states
-        self._filled = end
-        return self._show()
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only these rows."""
-        self._keys, self._values = self._keys[indices], self._values[indices]
-        self._show()
-
-    def _show(self) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = self._keys[:, :, : self._filled], self._values[:, :, : self._filled]
-        return self.keys, self.values
+def allocated(like: States, rows: int, slots: int) -> States:
+    """Return zeros for `rows` rows of `slots` tokens, with the heads, width, dtype and device of other states."""
+    return States(*(states.new_zeros((rows, states.shape[1], slots, states.shape[3])) for states in like))
 
 
 class FillingLayer(DynamicLayer):
-    """A cache layer over given memory whose first slots hold a prefix; prompts are appended to it.
-
-    Args:
-        memory: Where keys and values are written.
-        filled: The number of slots that the prefix fills.
-
-    """
+    """A cache layer over given memory whose first `filled` slots are in use; states are appended to them in place."""
 
     def __init__(self, memory: States, filled: int) -> None:
         super().__init__()
@@ -140,8 +82,7 @@ class FillingLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Append states and return all."""
-        start = self._filled
-        end = start + key_states.shape[2]
+        start, end = self._filled, self._filled + key_states.shape[2]
         self._memory.keys[:, :, start:end] = key_states
         self._memory.values[:, :, start:end] = value_states
         return self._show(end)
@@ -152,13 +93,36 @@ class FillingLayer(DynamicLayer):
         return self.keys, self.values
 
 
+class GrowingLayer(FillingLayer):
+    """A layer whose memory grows a block of slots at a time; DynamicLayer copies everything at each step.
+
+    Prompts fill its first `slots` slots; see `place`.
+    """
+
+    def __init__(self, like: States, rows: int, slots: int) -> None:
+        super().__init__(allocated(like, rows, slots + _GROWTH), slots)
+
+    def place(self, row: int, states: States) -> None:
+        """Write the states of a group of prompts into the first slots of the rows from `row` on."""
+        for memory, new in zip(self._memory, states, strict=True):
+            memory[row : row + new.shape[0], :, : new.shape[2]] = new
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Append states and return all."""
+        if self._filled + key_states.shape[2] > self._memory.keys.shape[2]:
+            self._memory = States(*(torch.nn.functional.pad(states, (0, 0, 0, _GROWTH)) for states in self._memory))
+        return super().update(key_states, value_states)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only these rows."""
+        self._memory = States(*(states[indices] for states in self._memory))
+        self._show(self._filled)
+
+
 class StaticLayer(DynamicLayer):
-    """A cache layer of fixed shape for CUDA graphs: a tensor holds the next slot, and a mask hides the unused ones.
+    """A cache layer of fixed shape for CUDA graphs, which `update` returns whole; a mask hides the unused slots.
 
-    Args:
-        memory: Where keys and values are written; all of it is returned by `update`.
-        slot: Shape (1,): where the states of the next token go, in every row.
-
+    `slot`, of shape (1,), holds the slot of the next token's states in every row.
     """
 
     def __init__(self, memory: States, slot: Tensor) -> None:

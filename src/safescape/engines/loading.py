@@ -35,30 +35,18 @@ _ERRORS = (
 _LIBC: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt`, as malloc.h numbers them."""
-_SMALL = 256 * 2**10
-_LARGE = 32 * 2**20
-"""Bytes: the largest threshold that glibc chooses by itself as blocks are freed."""
+_SMALL, _LARGE = 256 * 2**10, 32 * 2**20
+"""Bytes. The latter is the largest threshold that glibc chooses by itself as blocks are freed."""
 
 
 def load_config(model: Model, *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """Return a model's configuration.
-
-    Raises:
-        InputError: transformers does not know the architecture, or a field has no valid value.
-
-    """
+    """Return a model's configuration; raise InputError if transformers cannot use it."""
     with loading(model.name):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
-    return config
+        return AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
 
 
 def load_generation_config(model: Model, config: PreTrainedConfig) -> GenerationConfig:
-    """Return the generation settings that transformers uses for a loaded model.
-
-    Raises:
-        InputError: generation_config.json cannot be read.
-
-    """
+    """Return the generation settings that transformers uses for a model; raise InputError if they are invalid."""
     with loading(model.name):
         if (model.directory / "generation_config.json").is_file():
             return GenerationConfig.from_pretrained(model.directory)
@@ -68,13 +56,7 @@ def load_generation_config(model: Model, config: PreTrainedConfig) -> Generation
 def load_model(
     model: Model, dtype: torch.dtype, *, attention: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """Load the model of a directory; an adapter on it is not applied.
-
-    Args:
-        model: The model to load.
-        dtype: The dtype of its weights.
-        attention: The attention implementation, by transformers' name; the model's default if None.
-        trust_remote_code: Whether the model may run its own code.
+    """Load a model, without its adapter, with an attention implementation of transformers (None: the model's default).
 
     Raises:
         InputError: transformers cannot load the model, or it lacks a tensor.
@@ -97,19 +79,18 @@ def load_model(
 
 
 @contextlib.contextmanager
-def loading(name: str) -> Iterator[None]:
-    """Load silently with transformers; its errors become one line.
+def loading(name: str, problem: str = "transformers cannot load it", *, may_run_code: bool = True) -> Iterator[None]:
+    """Load the model `name` silently with transformers, whose errors become an InputError of one line.
 
-    Raises:
-        InputError: transformers cannot use the files of the model `name`.
-
+    `problem` is what an error means. `may_run_code`: the user can allow the model's own code by a flag.
     """
     with quiet():
         try:
             yield
         except _ERRORS as error:
-            hint = "; read its code, then add --trust-remote-code" if "trust_remote_code" in str(error) else ""
-            raise InputError(f"{name}: transformers cannot load it ({_reason(error)}){hint}") from error
+            needs_code = may_run_code and "trust_remote_code" in str(error)
+            hint = "; read its code, then add --trust-remote-code" if needs_code else ""
+            raise InputError(f"{name}: {problem} ({_reason(error)}){hint}") from error
 
 
 @contextlib.contextmanager
@@ -152,5 +133,7 @@ def trim_memory() -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"KeyError: {first_line(error)}"
-    # The first line names the field, the second what is wrong with it.
-    return first_line(error if not isinstance(error, StrictDataclassError) else Exception(" ".join(str(error).split())))
+    if isinstance(error, StrictDataclassError):
+        # The first line names the field, the second what is wrong with it.
+        error = Exception(" ".join(str(error).split()))
+    return first_line(error)

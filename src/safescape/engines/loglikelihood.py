@@ -40,15 +40,12 @@ class Request(NamedTuple):
 
 
 def score(model: PreTrainedModel, requests: Sequence[Request], *, batch_size: int) -> list[Likelihood]:
-    """Return the likelihood of every continuation after its context.
+    """Return the likelihood of every continuation after its context, in the order of the requests.
 
     Args:
         model: A causal language model in evaluation mode.
         requests: The contexts and continuations.
         batch_size: The maximum number of rows read together.
-
-    Returns:
-        One likelihood per request, in the order of the requests.
 
     """
     by_row: dict[tuple[int, ...], list[int]] = {}
@@ -75,14 +72,7 @@ def score(model: PreTrainedModel, requests: Sequence[Request], *, batch_size: in
 
 
 def _likelihood(log_probabilities: Tensor, request: Request, start: int) -> Likelihood:
-    """Return the likelihood of one continuation.
-
-    Args:
-        log_probabilities: Shape (positions, vocabulary), from position `start` of the row on.
-        request: The context and the continuation.
-        start: The position of the first row of `log_probabilities`.
-
-    """
+    """Return a continuation's likelihood from log-probabilities of shape (positions, vocabulary) from `start` on."""
     first = len(request.context) - 1 - start
     there = log_probabilities[first : first + len(request.continuation)]
     targets = torch.tensor(list(request.continuation), device=there.device)

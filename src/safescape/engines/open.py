@@ -12,7 +12,7 @@ from safescape.engines.loading import load_config
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
 from safescape.engines.vllm.launch import TokenCounts
-from safescape.engines.vllm.lora import LoadedAdapters, adapters_of, why_merged
+from safescape.engines.vllm.lora import LoadedAdapters, why_merged
 from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace
@@ -24,13 +24,7 @@ _SCORED_LATER = 1024
 def open_engine(
     survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
 ) -> TransformersEngine | VllmEngine:
-    """Load a survey's model into its engine, at the origin.
-
-    Args:
-        survey: The specification of the measurement.
-        model: The survey's model on this disk.
-        tokenizer: The model's tokenizer.
-        chats: For each probe, by name, its prompts in the model's chat template.
+    """Load a survey's model into its engine, at the origin; `chats` has each probe's prompts in the chat template.
 
     Raises:
         InputError: The engine is not installed, or cannot load the model.
@@ -43,25 +37,18 @@ def open_engine(
         "batch_size": survey.batch_size,
         "trust_remote_code": survey.trust_remote_code,
     }
-    if survey.engine == "vllm":
-        settings |= {
-            "counts": _token_counts(survey, tokenizer, chats),
-            "gpus": survey.tensor_parallel,
-            "adapters": _adapters(survey, model),
-        }
-        return VllmEngine(model, tokenizer, subspace, **settings)
-    return TransformersEngine(model, tokenizer, subspace, **settings)
+    if survey.engine != "vllm":
+        return TransformersEngine(model, tokenizer, subspace, **settings)
+    counts, adapters = _token_counts(survey, tokenizer, chats), _adapters(survey, model)
+    return VllmEngine(
+        model, tokenizer, subspace, **settings, counts=counts, gpus=survey.tensor_parallel, adapters=adapters
+    )
 
 
 def check_length(
     survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
 ) -> None:
-    """Check that the model's context is long enough for the survey.
-
-    Raises:
-        InputError: It is too short, or the model's configuration cannot be loaded.
-
-    """
+    """Raise InputError if the model's context is too short for the survey, or its configuration cannot be loaded."""
     config = load_config(model, trust_remote_code=survey.trust_remote_code)
     most = getattr(config.get_text_config(), "max_position_embeddings", None)
     needed = _token_counts(survey, tokenizer, chats).needed
@@ -78,7 +65,7 @@ def _adapters(survey: Survey, model: Model) -> LoadedAdapters | None:
     axis = survey.subspace.axes[0]
     if why is not None or not isinstance(axis, InterpolationAxis):
         raise InputError(f"the survey has its adapter unmerged: {why}")
-    return adapters_of(axis, survey.points_together, getattr(torch, survey.dtype))
+    return LoadedAdapters(axis, survey.points_together, getattr(torch, survey.dtype))
 
 
 def _token_counts(
@@ -88,14 +75,12 @@ def _token_counts(
         return max(map(len, tokenizer(list(texts))["input_ids"]))
 
     answer = max(map(longest, chats.values())) + survey.max_new_tokens
-    texts = [text for probe in survey.probes if isinstance(probe, PerplexityProbe) for text in probe.texts]
-    texts += [
-        question.context + option
-        for probe in survey.probes
-        if isinstance(probe, ChoiceProbe)
-        for question in probe.questions
-        for option in question.options
-    ]
+    texts: list[str] = []
+    for probe in survey.probes:
+        if isinstance(probe, PerplexityProbe):
+            texts += probe.texts
+        elif isinstance(probe, ChoiceProbe):
+            texts += [question.context + option for question in probe.questions for option in question.options]
     if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
         # The texts of an lm-eval task are known only when it runs.
         request = None

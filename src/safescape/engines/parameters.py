@@ -9,6 +9,7 @@ head that is tied to the embedding: the embedding needs rows, the head needs blo
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Container, Sequence
 
 import psutil
@@ -25,20 +26,15 @@ _ROWS = 64
 
 
 def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTensor]:
-    """Return the live tensors by the checkpoint's names: tied ones once, and no buffers or integer tensors.
+    """Return the live tensors of the model's parameters by the checkpoint's names; see `parameters_of`.
 
     Linear layers on a CPU are replaced by blocked ones.
-
-    Raises:
-        InputError: A parameter is not in the checkpoint under its own name, or has another shape there.
-
     """
     parameters = parameters_of(model, weights)
-    holders: dict[Tensor, int] = {}
+    holders: Counter[Tensor] = Counter()
     linears: dict[Tensor, dict[str, Linear]] = {}
     for path, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            holders[parameter] = holders.get(parameter, 0) + 1
+        holders.update(module.parameters(recurse=False))
         # A subclass of Linear may have a forward of its own.
         if type(module) is Linear and _can_be_blocked(module.weight):
             linears.setdefault(module.weight, {})[path] = module
@@ -122,7 +118,7 @@ def block_linear_layers(model: PreTrainedModel) -> None:
 
 
 def parameters_of(model: PreTrainedModel, weights: Weights) -> dict[str, Parameter]:
-    """Return a model's parameters by their names in a checkpoint of it.
+    """Return a model's parameters by their names in a checkpoint of it: tied ones once, and no buffers.
 
     Raises:
         InputError: A parameter is not in the checkpoint under its own name, or has another shape there.
@@ -148,13 +144,9 @@ def parameters_of(model: PreTrainedModel, weights: Weights) -> dict[str, Paramet
 
 
 def checkpoint_name(live: str, model: PreTrainedModel, known: Container[str]) -> str | None:
-    """Return the name in a checkpoint of the parameter `live`, with or without the base model's prefix; None if absent.
+    """Return the name, among the `known` ones of a checkpoint, of the parameter `live` of a model; None if absent.
 
-    Args:
-        live: The name in the live model.
-        model: The model.
-        known: The names in the checkpoint.
-
+    The two may differ by the base model's prefix.
     """
     head = f"{model.base_model_prefix}."
     return next((name for name in (live, live.removeprefix(head), head + live) if name in known), None)
@@ -169,10 +161,8 @@ def _can_be_blocked(weight: Tensor) -> bool:
 
 
 def _blocked(weight: Tensor) -> Tensor:
-    blocked: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
-    return blocked
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
 
 
 def _product(blocked: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, blocked, bias, "none", [], "")
-    return product
+    return torch.ops.mkldnn._linear_pointwise(states, blocked, bias, "none", [], "")

@@ -1,7 +1,4 @@
-"""Answering chats and scoring texts with a live model: from text to token numbers and back.
-
-It does not know how the weights got their values; an engine may have moved them, or a Trainer may have trained them.
-"""
+"""Answering chats and scoring texts with a live model, whose weights an engine moved or a Trainer trained."""
 
 from __future__ import annotations
 
@@ -16,13 +13,9 @@ from safescape.survey import Response
 
 
 class Speaker:
-    """Answers chats and scores texts.
+    """Answers chats and scores texts with a causal language model in evaluation mode; keeps nothing between calls.
 
-    Args:
-        model: A causal language model in evaluation mode; nothing computed from it is kept between calls.
-        tokenizer: The model's tokenizer.
-        batch_size: The maximum number of answers decoded together.
-        open_batch: Prefills a batch in another way; see `decode`.
+    At most `batch_size` answers are decoded together. `open_batch` prefills a batch in another way; see `decode`.
 
     Raises:
         InputError: The model has a recurrent state.
@@ -45,19 +38,10 @@ class Speaker:
         self._open_batch = open_batch
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        """Answer every chat greedily.
-
-        Args:
-            chats: Prompts in the chat template.
-            max_new_tokens: The maximum number of tokens of an answer.
-            stop: Substrings that settle and end an answer as soon as it contains one of them; if empty, every answer
-                is written to its end.
-
-        """
-        tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
+        """Answer every chat greedily; see `Voice.respond`."""
         continuations = decode(
             self._model,
-            tokens,
+            self._tokenizer(list(chats), add_special_tokens=False)["input_ids"],
             end_tokens=end_tokens(self._tokenizer, self._model.generation_config),
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
@@ -67,16 +51,7 @@ class Speaker:
         return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Score continuations after their contexts.
-
-        Args:
-            requests: (context, continuation). Trailing spaces of a context count as the continuation's, as in lm-eval.
-                With an empty context the continuation's first token is not scored, as in transformers' loss.
-
-        Raises:
-            InputError: A continuation has no token to score.
-
-        """
+        """Score continuations after their contexts; see `Voice.loglikelihood`."""
         wanted = [request_of(self._tokenizer, *request) for request in requests]
         return score(self._model, wanted, batch_size=self._batch_size)
 
@@ -96,14 +71,9 @@ class Speaker:
 
 
 def request_of(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str) -> Request:
-    """Tokenise a context and its continuation; see `Speaker.loglikelihood`.
-
-    Raises:
-        InputError: The continuation has no token to score.
-
-    """
+    """Tokenise a context and its continuation; see `Voice.loglikelihood`."""
     kept = context.rstrip()
-    whole = tokenizer(kept + context[len(kept) :] + continuation)["input_ids"]
+    whole = tokenizer(context + continuation)["input_ids"]
     given = len(tokenizer(kept)["input_ids"]) if kept else 1
     if len(whole) <= given:
         raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")

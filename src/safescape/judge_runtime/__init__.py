@@ -3,19 +3,12 @@
 They run after the model under test has been unloaded.
 """
 
-from safescape.judge_runtime.open import (
-    JudgeSettings,
-    ResolvedJudges,
-    check_judge,
-    is_model,
-    resolve_judges,
-)
+from safescape.judge_runtime.open import JudgeSettings, check_judge, is_model, resolve_judges
 from safescape.judge_runtime.stored import JudgeProgress, judge_exchanges, judge_stored, update_panels
 
 __all__ = [
     "JudgeProgress",
     "JudgeSettings",
-    "ResolvedJudges",
     "check_judge",
     "is_model",
     "judge_exchanges",

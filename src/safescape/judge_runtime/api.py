@@ -1,7 +1,7 @@
 """Judges over an OpenAI-compatible API: `openai:MODEL`, with a rubric.
 
-`judges.rubrics` has the instructions and parses replies, `chat` sends requests. The openai client is imported when a
-judge is opened, so that this module can be imported without it.
+`judges.rubrics` has the instructions and parses replies, `chat` sends requests. The openai client, an extra, is
+imported when a judge is opened.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import anyio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
 from safescape.errors import InputError, RunError
+from safescape.judge_runtime.chat import Chat
 from safescape.judges import UnfinishedError
 from safescape.judges.rubrics import Rubric, quoted, rubric_in_file, shipped_rubric
 from safescape.survey import RUBRICS, ApiName, Exchange, Outcome, Verdict, parse_judge_name
-
-if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
-    from safescape.judge_runtime.chat import Chat
 
 _OPENAI = "https://api.openai.com/v1"
 _log = logging.getLogger(__name__)
 
 
-class ApiJudgeName(NamedTuple):
+class _Named(NamedTuple):
     """A judge over an API as a run stores it."""
 
     name: ApiName
@@ -38,12 +37,8 @@ class ApiJudgeName(NamedTuple):
     """Text of a rubric from a file, for `Survey.rubrics`; None for a rubric that ships with the package."""
 
 
-def with_rubric(name: ApiName, rubric: str | None = None) -> ApiJudgeName:
-    """Add the rubric of `--rubric` to a name; the default rubric is left out of the result.
-
-    Args:
-        name: The judge's name.
-        rubric: As typed: one of `survey.RUBRICS`, or a file. None: the rubric that the name has.
+def with_rubric(name: ApiName, rubric: str | None = None) -> _Named:
+    """Add the rubric of `--rubric`, one of `survey.RUBRICS` or a file, to a name; the default rubric is left out.
 
     Raises:
         InputError: the name has a rubric already, or the file cannot be read.
@@ -55,32 +50,20 @@ def with_rubric(name: ApiName, rubric: str | None = None) -> ApiJudgeName:
             raise InputError(f"--rubric {rubric}: --judge {name.text} names its rubric already; give one of the two")
         found = shipped_rubric(rubric) if rubric in RUBRICS else rubric_in_file(Path(rubric))
         name, text = name._replace(rubric=found.name), None if rubric in RUBRICS else found.text
-    return ApiJudgeName(name._replace(rubric=None if name.rubric == RUBRICS[0] else name.rubric), text)
+    return _Named(name._replace(rubric=None if name.rubric == RUBRICS[0] else name.rubric), text)
 
 
 def check_api_judge(name: str) -> None:
-    """Check that the openai client is installed.
-
-    Raises:
-        InputError: it is not; the message says what to type.
-
-    """
+    """Raise InputError if the openai client is not installed."""
     if find_spec("openai") is None:
         raise InputError(f"--judge {name}: needs the openai client; pip install 'safescape[api]'")
 
 
 class ApiJudge:
-    """Sends one request per exchange, several of them concurrently.
+    """Sends one request per exchange, at most `concurrency` of them at a time.
 
-    Args:
-        name: Its full name.
-        rubric: The rubric that it judges by.
-        chat: The model behind the API.
-        portal: Portal to the event loop of `chat`. The loop runs in a thread of its own, because a notebook already
-            runs one in the main thread.
-        concurrency: The most concurrent requests.
-        made_of: Provenance of the verdicts.
-
+    `portal` leads to the event loop of `chat`, which runs in a thread of its own, because a notebook already runs one
+    in the main thread.
     """
 
     stop: Sequence[str] = ()
@@ -98,24 +81,15 @@ class ApiJudge:
         self.name, self.made_of = name, made_of
         self._rubric, self._chat, self._portal, self._concurrency = rubric, chat, portal, concurrency
 
-    @property
-    def requests(self) -> int:
-        """Number of requests sent so far, including repeated ones."""
-        return self._chat.sent
-
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict per exchange, in order.
 
-        Raises:
-            UnfinishedError: the server failed, or the budget is used up; the error carries the verdicts so far.
-
+        UnfinishedError, with the verdicts so far, is raised if the server failed or the budget is used up.
         """
         found = self._portal.call(self._judge, list(dict.fromkeys(exchanges)))
         return [found[exchange] for exchange in exchanges]
 
     async def _judge(self, exchanges: Sequence[Exchange]) -> dict[Exchange, Verdict]:
-        import anyio
-
         found: dict[Exchange, Verdict] = {}
         failures: list[RunError] = []
         queue = iter(exchanges)
@@ -157,15 +131,9 @@ def open_api_judge(
     concurrency: int = 8,
     rubrics: Mapping[str, str] | None = None,
 ) -> Iterator[ApiJudge]:
-    """Open a judge; its connections end with the context.
+    """Open the judge `openai:MODEL` or `openai:MODEL#RUBRIC`; its connections end with the context.
 
-    Args:
-        name: Its full name: `openai:MODEL`, or `openai:MODEL#RUBRIC`.
-        base_url: Address of the server. None: OPENAI_BASE_URL, else OpenAI's own.
-        max_requests: The most requests sent while the judge is open. None: no limit.
-        requests_per_minute: The most requests per minute. None: no limit.
-        concurrency: The most concurrent requests.
-        rubrics: Texts of rubrics from files, by judge.
+    See `JudgeSettings` for the arguments; `rubrics` has the texts of rubrics from files, by judge.
 
     Raises:
         InputError: the name is no such judge's, or the judge cannot be used here; the message says what to type.
@@ -176,11 +144,8 @@ def open_api_judge(
     if not isinstance(parsed, ApiName):
         raise InputError(f"--judge {name}: expected openai:MODEL or openai:MODEL#RUBRIC")
     rubric = _rubric_of(parsed, rubrics or {})
-    for flag, number in (
-        ("max-requests", max_requests),
-        ("requests-per-minute", requests_per_minute),
-        ("concurrency", concurrency),
-    ):
+    limits = {"max-requests": max_requests, "requests-per-minute": requests_per_minute, "concurrency": concurrency}
+    for flag, number in limits.items():
         if number is not None and number < 1:
             raise InputError(f"--{flag} {number}: expected 1 or more")
     address = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
@@ -195,39 +160,30 @@ def open_api_judge(
         raise InputError(
             f"--judge {name}: OPENAI_API_KEY holds characters that no key has; type `export OPENAI_API_KEY=…` again"
         )
-
-    from anyio.from_thread import start_blocking_portal
     from openai import AsyncOpenAI
-
-    from safescape.judge_runtime import chat
 
     _log.info("--judge %s asks %s", name, where)
     with start_blocking_portal() as portal:
         client = AsyncOpenAI(api_key=key, base_url=address, max_retries=0, timeout=None)
+        chat = Chat(
+            client,
+            parsed.model,
+            where,
+            schema=rubric.schema,
+            name=name,
+            max_requests=max_requests,
+            requests_per_minute=requests_per_minute,
+        )
+        made_of = {
+            "model": parsed.model,
+            "rubric": rubric.name,
+            "rubric_sha256": rubric.sha256,
+            # the run is resumed without the file that the rubric came from
+            **({} if rubric.name in RUBRICS else {"rubric_text": rubric.text}),
+            "server": host,
+        }
         try:
-            yield ApiJudge(
-                name,
-                rubric,
-                chat.Chat(
-                    client,
-                    parsed.model,
-                    where,
-                    schema=rubric.schema,
-                    name=name,
-                    limits=chat.Limits(max_requests, requests_per_minute),
-                    patience=chat.PATIENCE,
-                ),
-                portal,
-                concurrency=concurrency,
-                made_of={
-                    "model": parsed.model,
-                    "rubric": rubric.name,
-                    "rubric_sha256": rubric.sha256,
-                    # the run is resumed without the file that the rubric came from
-                    **({} if rubric.name in RUBRICS else {"rubric_text": rubric.text}),
-                    "server": host,
-                },
-            )
+            yield ApiJudge(name, rubric, chat, portal, concurrency=concurrency, made_of=made_of)
         finally:
             portal.call(client.close)
 

@@ -1,8 +1,7 @@
 """Chat completions of an OpenAI-compatible server, with a budget, a rate limit and retries.
 
-This module knows no rubric and no verdict. The retries of the openai client are switched off: every request counts
-towards the budget and the rate limit, including repeated ones, and after `Retry-After` no request is sent until the
-time is over.
+The retries of the openai client are switched off: every request counts towards the budget and the rate limit, including
+repeated ones, and after `Retry-After` no request is sent until the time is over.
 """
 
 from __future__ import annotations
@@ -64,15 +63,6 @@ class Patience(NamedTuple):
 PATIENCE = Patience()
 
 
-class Limits(NamedTuple):
-    """Limits on the requests to a server; None: no limit."""
-
-    requests: int | None
-    """Total, including repeated ones."""
-    requests_per_minute: int | None
-    """Requests are sent at even intervals."""
-
-
 class Reply(NamedTuple):
     """The server's reply for one exchange."""
 
@@ -90,32 +80,30 @@ class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
 
+    def reply(self) -> Reply:
+        if self.message.refusal:
+            return Reply("", f"the judge's model declined to judge: {short(self.message.refusal)}")
+        if self.finish_reason == "content_filter":
+            return Reply("", "the server filtered the judge's reply")
+        is_cut = self.finish_reason == "length"
+        return Reply(self.message.content or "", "the judge's reply was cut at its limit" if is_cut else "")
+
 
 class _Completion(BaseModel):
     """The fields of a chat completion that are used; servers differ in the others."""
 
     choices: list[_Choice] = Field(min_length=1)
 
-    def reply(self) -> Reply:
-        message, finish = self.choices[0].message, self.choices[0].finish_reason
-        if message.refusal:
-            return Reply("", f"the judge's model declined to judge: {short(message.refusal)}")
-        if finish == "content_filter":
-            return Reply("", "the server filtered the judge's reply")
-        return Reply(message.content or "", "the judge's reply was cut at its limit" if finish == "length" else "")
-
 
 class Chat:
     """One model behind one server.
 
     Args:
-        client: Client of the server, created in the event loop that `reply` runs in.
-        model: The model's name on the server.
         where: Address of the server without credentials, for messages.
         schema: JSON schema of a reply, for servers that constrain the model to it. The system message describes it too.
         name: Name of the judge, for messages.
-        limits: Limits on the requests.
-        patience: Time-outs and retries.
+        max_requests: The most requests in total, including repeated ones. None: no limit.
+        requests_per_minute: The most requests per minute, which are sent at even intervals. None: no limit.
 
     """
 
@@ -127,24 +115,22 @@ class Chat:
         *,
         schema: Mapping[str, Any],
         name: str,
-        limits: Limits,
-        patience: Patience,
+        max_requests: int | None,
+        requests_per_minute: int | None,
     ) -> None:
         self._client, self._model, self._where, self._name = client, model, where, name
-        self._limits, self._patience = limits, patience
+        self._max_requests, self._requests_per_minute = max_requests, requests_per_minute
+        self._patience = PATIENCE
         form = {"name": "verdict", "strict": True, "schema": schema}
         self._options = {**_OPTIONS, "response_format": {"type": "json_schema", "json_schema": form}}
         self._failure: RunError | None = None
         self._next = self._held_until = time.monotonic()
-        self.sent = 0
-        """Number of requests so far."""
+        self._sent = 0
 
     async def reply(self, system: str, user: str) -> Reply:
         """Send one exchange and return the model's reply.
 
-        Raises:
-            RunError: the server cannot be used, or not now. All other calls raise the same error at their next request.
-
+        RunError is raised if the server cannot be used, or not now; all other calls raise it at their next request.
         """
         try:
             return await self._reply_with_retries(system, user)
@@ -189,18 +175,18 @@ class Chat:
             **options,
         )
         # the client itself would accept any JSON as a completion
-        return _Completion.model_validate_json(raw.http_response.text).reply()
+        return _Completion.model_validate_json(raw.http_response.text).choices[0].reply()
 
     async def _wait_for_turn(self) -> None:
         """Count the next request, and wait until it may be sent."""
         if self._failure is not None:
             raise self._failure
-        if self._limits.requests is not None and self.sent >= self._limits.requests:
-            raise RunError(f"--judge {self._name}: the {self._limits.requests} requests of --max-requests are used up")
-        self.sent += 1
-        if self._limits.requests_per_minute is not None:
+        if self._max_requests is not None and self._sent >= self._max_requests:
+            raise RunError(f"--judge {self._name}: the {self._max_requests} requests of --max-requests are used up")
+        self._sent += 1
+        if self._requests_per_minute is not None:
             place = max(time.monotonic(), self._next)
-            self._next = place + 60 / self._limits.requests_per_minute
+            self._next = place + 60 / self._requests_per_minute
             await anyio.sleep(max(0.0, place - time.monotonic()))
         while (held := self._held_until - time.monotonic()) > 0:
             await anyio.sleep(held)
@@ -218,9 +204,7 @@ class Chat:
         """Stop sending the options that an error message names; return whether it names any option of that request."""
         if "context" in message.lower():  # as in "reduce max_tokens": the exchange is too long, the option is known
             return False
-        named = [
-            option for option in options if re.search(rf"\b({_OTHER_NAMES.get(option, option)})\b", message.lower())
-        ]
+        named = [name for name in options if re.search(rf"\b({_OTHER_NAMES.get(name, name)})\b", message.lower())]
         for option in named:
             if self._options.get(option) != options[option]:
                 continue  # it was left out since this request was sent

@@ -1,8 +1,4 @@
-"""From a judge's name to a judge that is ready to read, for as long as a context lasts.
-
-This is the one place that knows every kind of judge: immediate ones, guard models, classifiers, and models behind an
-API.
-"""
+"""From a judge's name to a judge that is ready to read, whatever its kind, for as long as a context lasts."""
 
 from __future__ import annotations
 
@@ -13,20 +9,12 @@ from typing import NamedTuple
 
 from safescape.errors import InputError
 from safescape.judge_runtime.api import check_api_judge, open_api_judge, with_rubric
-from safescape.judge_runtime.process import GuardKind, GuardProcess, RemoteGuard
+from safescape.judge_runtime.guard_process import GuardKind, RemoteGuard, guard_process
 from safescape.judge_runtime.readers import labels_of
 from safescape.judges import GUARD_MODELS, ClassifierJudge, GuardJudge, Judge, immediate_judge
-from safescape.judges.classifiers import outcomes_of
+from safescape.judges.guards import outcomes_of
 from safescape.placement import LOCAL, Placement
-from safescape.survey import (
-    ApiName,
-    ClassifierName,
-    GuardName,
-    ImmediateName,
-    PanelName,
-    members_of,
-    parse_judge_name,
-)
+from safescape.survey import ApiName, ClassifierName, GuardName, ImmediateName, members_of, parse_judge_name
 from safescape.weights import identity, resolve
 
 _log = logging.getLogger(__name__)
@@ -67,12 +55,9 @@ def resolve_judges(
 ) -> ResolvedJudges:
     """Complete the names of judges as typed, and check that the judges can be used.
 
-    Args:
-        judges: Names as typed.
-        settings: How they will run.
-        labels: Meaning of the labels of each `hf:ID` without any: `LABEL=OUTCOME,LABEL=OUTCOME`.
-        rubric: Rubric of each `openai:MODEL` without one: one of `survey.RUBRICS`, or a file.
-        known: Texts of rubrics that were read from files before, by judge.
+    `labels`, `LABEL=OUTCOME,LABEL=OUTCOME`, is for each `hf:ID` without any, `rubric`, one of `survey.RUBRICS` or a
+    file, for each `openai:MODEL` without one. `known` has the texts of rubrics that were read from files before, by
+    judge.
 
     Raises:
         InputError: a name is malformed, there is no such judge, or one is given twice; labels or a rubric are given
@@ -110,14 +95,7 @@ def is_model(name: str) -> bool:
 
 
 def check_judge(name: str) -> None:
-    """Check, before anything is measured, that a judge or the members of a panel exist and are installed.
-
-    Guard models are not fetched yet.
-
-    Raises:
-        InputError: there is no such judge, or a package is missing; the message says what to type.
-
-    """
+    """Raise InputError if a judge or a member of a panel does not exist or is not installed; fetch no guard yet."""
     for member in members_of(name):
         match parse_judge_name(member):
             case ImmediateName():
@@ -133,16 +111,10 @@ def check_judge(name: str) -> None:
 def open_judge(
     name: str, settings: JudgeSettings, rubrics: Mapping[str, str], *, most: int = 1
 ) -> Iterator[Sequence[Judge]]:
-    """Open a judge; its processes, actors or connections end with the context.
+    """Open a judge that is no panel; its processes, actors or connections end with the context.
 
-    Args:
-        name: Name of a judge that is no panel.
-        settings: How it runs.
-        rubrics: Texts of rubrics from files, by judge.
-        most: The most copies of it that have something to read.
-
-    Yields:
-        The copies that read side by side: one, or as many as there are actors of a guard model or classifier.
+    Yields the copies that read side by side: one, or as many as there are actors of a guard model or classifier, but at
+    most `most`. `rubrics` has the texts of rubrics from files, by judge.
 
     Raises:
         InputError: there is no such judge, or it cannot be used here.
@@ -166,9 +138,8 @@ def open_judge(
                 yield [judge]
         case ClassifierName():
             model = resolve(parsed.place)
-            labels = labels_of(model)
-            outcomes_of(parsed, labels)
-            made_of = identity(model)
+            labels, made_of = labels_of(model), identity(model)
+            outcomes_of(parsed, labels)  # raises before the model is loaded
             with _load_guards(parsed.place, "labels", settings, most) as readers:
                 yield [ClassifierJudge(parsed, labels, reader, made_of) for reader in readers]
         case GuardName():
@@ -177,17 +148,17 @@ def open_judge(
             made_of = identity(resolve(place))
             with _load_guards(place, "words", settings, most) as readers:
                 yield [GuardJudge(name, guard, reader, made_of) for reader in readers]
-        case PanelName():
+        case _:
             raise TypeError(f"{name} is a panel, whose members are opened one by one")
 
 
 @contextlib.contextmanager
 def _load_guards(place: str, kind: GuardKind, settings: JudgeSettings, most: int) -> Iterator[Sequence[RemoteGuard]]:
     if settings.placement.is_local:
-        with GuardProcess(place, kind=kind, device=settings.device) as process:
-            yield [process]
+        with guard_process(place, kind=kind, device=settings.device) as guard:
+            yield [guard]
         return
-    from safescape.judge_runtime.ray import guards_on  # needs Ray, which is an extra
+    from safescape.judge_runtime.guard_actors import guards_on  # needs Ray, which is an extra
 
     with guards_on(settings.placement, place, kind=kind, device=settings.device, most=most) as guards:
         yield guards

@@ -41,16 +41,9 @@ class JudgeProgress(NamedTuple):
 def judge_exchanges(
     exchanges: Sequence[Exchange], name: str, settings: JudgeSettings, rubrics: Mapping[str, str]
 ) -> list[Verdict]:
-    """Judge exchanges with a judge or a panel.
+    """Return the verdicts of a judge or a panel, one per exchange, in order; repeated exchanges are read once.
 
-    Args:
-        exchanges: The exchanges to judge; repeated ones are read once.
-        name: Name of the judge or panel.
-        settings: How judges run.
-        rubrics: Texts of rubrics from files, by judge.
-
-    Returns:
-        One verdict per exchange, in order.
+    `rubrics` has the texts of rubrics from files, by judge.
 
     Raises:
         InputError: there is no such judge, or it cannot be used here.
@@ -82,15 +75,10 @@ def judge_stored(
     on_progress: Callable[[JudgeProgress], None] = lambda _: None,
     rubrics: Mapping[str, str],
 ) -> None:
-    """Judge every stored answer that the judges have not read yet, and store the verdicts.
+    """Judge every answer in a claimed run that the judges, or the members of panels, have not read; store the verdicts.
 
-    Args:
-        store: A claimed run directory.
-        names: Names of judges; for a panel, its members are run (see `update_panels` for the panel itself).
-        settings: How judges run.
-        again: Judge all answers again. Earlier verdicts are kept until there are new ones.
-        on_progress: Called after every chunk.
-        rubrics: Texts of rubrics from files, by judge.
+    With `again` all answers are judged; earlier verdicts are kept until there are new ones. `rubrics` has the texts of
+    rubrics from files, by judge. See `update_panels` for the verdicts of panels.
 
     Raises:
         InputError: there is no such judge, it cannot be used here, or the answers were stopped too early for it.
@@ -102,26 +90,19 @@ def judge_stored(
 
 
 def update_panels(store: Store, names: Sequence[str]) -> None:
-    """Compute and store the verdicts of panels, both of those named and of those that the run has already.
+    """Compute and store the verdicts of the panels among `names` and of those that a claimed run has already.
 
-    Args:
-        store: A claimed run directory, whose answers the members have judged.
-        names: Names of judges and panels; only the panels are used.
-
-    Raises:
-        RunError: the verdicts cannot be stored.
-
+    Only answers that all members have judged are used.
     """
     for name in dict.fromkeys([*names, *store.verdicts.judges()]):
         panel = parse_judge_name(name)
         if not isinstance(panel, PanelName):
             continue
         by_member = [store.verdicts.by_response(member.text) for member in panel.members]
-        judged = sorted(set.intersection(*(set(verdicts) for verdicts in by_member)))
+        judged = sorted(set(by_member[0]).intersection(*by_member[1:]))
+        combined = {row: panel_verdict(panel, [verdicts[row] for verdicts in by_member]) for row in judged}
         store.verdicts.register(name, {"members": ", ".join(members_of(name))})
-        store.verdicts.add(
-            name, {row: panel_verdict(panel, [verdicts[row] for verdicts in by_member]) for row in judged}
-        )
+        store.verdicts.add(name, combined)
 
 
 def _judge_answers(
@@ -163,10 +144,9 @@ def _judge_answers(
             # verdicts on the same exchange at another point; an immediate judge reads it again, because its evidence
             # there may differ
             known = {} if is_immediate(name) else store.verdicts.by_exchange(name)
-            store_verdicts(
-                {exchange: known[plain] for exchange in places if (plain := _without_evidence(exchange)) in known}
-            )
-            fresh = [exchange for exchange in places if _without_evidence(exchange) not in known]
+            plain = {exchange: exchange._replace(evidence=None) for exchange in places}
+            store_verdicts({exchange: known[plain[exchange]] for exchange in places if plain[exchange] in known})
+            fresh = [exchange for exchange in places if plain[exchange] not in known]
         else:
             fresh = list(places)
         try:
@@ -205,10 +185,6 @@ def _judge_chunks(
     finally:
         # threads that still read end when the judge is closed
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _without_evidence(exchange: Exchange) -> Exchange:
-    return exchange._replace(evidence=None)
 
 
 def _chunks(exchanges: Sequence[Exchange], judge: str) -> list[Sequence[Exchange]]:

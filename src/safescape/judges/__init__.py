@@ -3,13 +3,19 @@
 Judges that need one of those are opened by `judge_runtime`.
 """
 
-from safescape.judges.classifiers import ClassifierJudge
 from safescape.judges.coherence import calibrate, scored_part, shuffled
-from safescape.judges.guards import GUARD_MODELS, GuardJudge
-from safescape.judges.judge import EvidenceJudge, Judge, UnfinishedError, immediate_judge, immediate_judges
+from safescape.judges.guards import GUARD_MODELS, ClassifierJudge, GuardJudge
+from safescape.judges.judge import (
+    EvidenceJudge,
+    Judge,
+    UnfinishedError,
+    common_stop,
+    immediate_judge,
+    immediate_judges,
+    panel_verdict,
+)
 from safescape.judges.keyword import KeywordJudge
-from safescape.judges.outcomes import RefusalJudge
-from safescape.judges.panel import common_stop, panel_verdict
+from safescape.judges.refusal import RefusalJudge
 
 __all__ = [
     "GUARD_MODELS",

@@ -14,22 +14,16 @@ from typing import Any
 from safescape.errors import InputError, RunError, first_line
 from safescape.survey import Exchange, Outcome, Verdict
 
-GROUP = "safescape.judges"
-"""The entry point group under which packages offer judges by name."""
-
 _log = logging.getLogger(__name__)
 
 
 class CustomJudge:
-    """A user's judge, whose results are checked: one verdict per exchange.
+    """A user's judge, whose results are checked.
 
-    Args:
-        name: As the user typed it.
-        judge: The user's object. It has a method `judge(exchanges)`, and may have `stop` and `made_of`; see
-            `judges.Judge`.
+    Its object has a method `judge(exchanges)`, and may have `stop` and `made_of`; see `judges.Judge`.
 
     Raises:
-        InputError: `judge` is missing, or one of the attributes has another type.
+        InputError: the method is missing, or one of the attributes has another type.
 
     """
 
@@ -49,12 +43,7 @@ class CustomJudge:
         self.stop: Sequence[str] = tuple(stop)
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """Return one verdict per exchange, in order.
-
-        Raises:
-            RunError: the user's judge raised an exception, or returned something else.
-
-        """
+        """Return one verdict per exchange, in order; raise RunError if the user's judge fails."""
         try:
             verdicts = list(self._judge.judge(exchanges))
         except Exception as error:  # a user's code may raise anything
@@ -77,9 +66,7 @@ class CustomJudge:
 def custom_judge(name: str) -> CustomJudge:
     """Import a user's judge: an object with a method `judge`, or a class or function that makes one without arguments.
 
-    Raises:
-        InputError: it cannot be imported or made, or does not fulfil the contract; see `CustomJudge`.
-
+    InputError is raised if it cannot be imported or made, or does not fulfil the contract; see `CustomJudge`.
     """
     try:
         found: Any = entry_points()[name]() if name in entry_points() else _imported(name)
@@ -108,4 +95,4 @@ def _imported(name: str) -> Any:
 @cache
 def entry_points() -> dict[str, Callable[[], Any]]:
     """Return the judges that installed packages offer: by name, a function that loads the object."""
-    return {point.name: point.load for point in metadata.entry_points(group=GROUP)}
+    return {point.name: point.load for point in metadata.entry_points(group="safescape.judges")}

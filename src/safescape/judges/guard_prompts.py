@@ -1,13 +1,11 @@
 """Prompt templates of the known guard models, word for word as their publishers document them.
 
-A text is a sequence of pieces, so that the tokenizer can tell the template from what the model under test wrote. This
-module knows no model, no tokenizer and no verdict.
+A text is a sequence of pieces, so that the tokenizer can tell the template from what the model under test wrote.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 
@@ -225,14 +223,7 @@ def neutral(text: str) -> str:
 
 
 def filled(template: str, prompt: str, response: str) -> Text:
-    """Fill a guard's template with an exchange, made neutral.
-
-    Args:
-        template: Contains {prompt} and {response}, in this order, once each.
-        prompt: The prompt as it was asked.
-        response: The response as it was generated.
-
-    """
+    """Fill a guard's template, which contains {prompt} and {response} once each, in this order; both made neutral."""
     before, _, rest = template.partition("{prompt}")
     between, _, after = rest.partition("{response}")
     return (
@@ -242,8 +233,3 @@ def filled(template: str, prompt: str, response: str) -> Text:
         Piece("response", neutral(response)),
         Piece("template", after),
     )
-
-
-def joined(text: Sequence[Piece]) -> str:
-    """Return the pieces as one string."""
-    return "".join(piece.text for piece in text)

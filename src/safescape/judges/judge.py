@@ -1,15 +1,27 @@
-"""What a judge is, and the judges that run anywhere, by name."""
+"""What a judge is, the judges that run anywhere by name, and several judges as a panel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from safescape.errors import InputError, RunError
 from safescape.judges.custom import custom_judge, entry_points
 from safescape.judges.keyword import KeywordJudge
-from safescape.judges.outcomes import RefusalJudge
-from safescape.survey import GUARDS, KEYWORD, REFUSAL, Exchange, ImmediateName, Verdict, members_of, parse_judge_name
+from safescape.judges.refusal import RefusalJudge
+from safescape.survey import (
+    GUARDS,
+    KEYWORD,
+    REFUSAL,
+    Exchange,
+    ImmediateName,
+    Outcome,
+    PanelName,
+    Verdict,
+    members_of,
+    parse_judge_name,
+)
 
 
 class Judge(Protocol):
@@ -20,8 +32,7 @@ class Judge(Protocol):
     """Substrings; the verdict is determined as soon as the answer contains one of them. Empty: the judge needs the
     whole answer."""
     made_of: Mapping[str, str]
-    """Provenance of the verdicts, such as a model's revision or a rubric. All verdicts of a run under one judge's name
-    have the same provenance."""
+    """Provenance, such as a model's revision or a rubric: the same for all verdicts of a run under one judge's name."""
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict per exchange, in order.
@@ -52,7 +63,7 @@ class UnfinishedError(RunError):
 
 
 def immediate_judge(name: str) -> Judge:
-    """Load a judge that needs neither a device nor a network, by its name; see `survey.is_immediate`.
+    """Load a judge that needs neither a device nor a network.
 
     Raises:
         InputError: there is no immediate judge of that name.
@@ -73,11 +84,32 @@ def immediate_judge(name: str) -> Judge:
 
 
 def immediate_judges(names: Iterable[str]) -> dict[str, Judge]:
-    """Load the immediate judges among some judges and the members of panels, by name.
-
-    Raises:
-        InputError: a name is malformed, or there is no such judge.
-
-    """
+    """Load the immediate judges among some judges and the members of panels, by name; see `immediate_judge`."""
     members = dict.fromkeys(member for name in names for member in members_of(name))
     return {name: immediate_judge(name) for name in members if isinstance(parse_judge_name(name), ImmediateName)}
+
+
+def panel_verdict(panel: PanelName, verdicts: Sequence[Verdict]) -> Verdict:
+    """Combine the verdicts of a panel's members, in their order, on one exchange.
+
+    The outcome is the one that more than half of all members give (`majority`), or that every member gives (`all`).
+    Without such an outcome the answer is unscored. The probability is the mean of those that members give.
+    """
+    outcome, votes = Counter(verdict.outcome for verdict in verdicts).most_common(1)[0]
+    needed = len(panel.members) if panel.rule == "all" else len(panel.members) // 2 + 1
+    probabilities = [verdict.probability for verdict in verdicts if verdict.probability is not None]
+    return Verdict(
+        outcome if votes >= needed else Outcome.UNSCORED,
+        ", ".join(f"{name.text}: {each.outcome}" for name, each in zip(panel.members, verdicts, strict=True)),
+        sum(probabilities) / len(probabilities) if probabilities else None,
+    )
+
+
+def common_stop(stops: Collection[Sequence[str]]) -> tuple[str, ...]:
+    """Return the substrings that determine the verdict of every judge, given `Judge.stop` of each.
+
+    A substring determines a judge's verdict if it contains one of the judge's own. The result is empty if one of the
+    judges needs whole answers.
+    """
+    offered = dict.fromkeys(text for stop in stops for text in stop)
+    return tuple(text for text in offered if all(any(own in text for own in stop) for stop in stops))

@@ -14,15 +14,15 @@ import re
 from collections import Counter
 
 MOST_CHARACTERS = 2000
-"""Characters of a text that are read."""
-ENOUGH = 0.18
+"""Characters of a text that are read: 400 tokens or more of English. The rest is ignored, which bounds the time."""
+_ENOUGH = 0.18
 """The least share of a text's words that are function words of its language. They must also be more than twice as many
 as English ones."""
-ENOUGH_SIGNS = 0.10
+_ENOUGH_SIGNS = 0.10
 """For scripts without spaces: the least share of letters that are among the most frequent ones of the language."""
-MOSTLY_WORDS = 0.6
+_MOSTLY_WORDS = 0.6
 """The least share of visible characters that belong to words; between symbols, "De" and "La" mean nothing."""
-ONE_SCRIPT = 0.75
+_ONE_SCRIPT = 0.75
 """The least share of letters that belong to one script."""
 
 _SPACED = {
@@ -97,12 +97,15 @@ _LANGUAGES_OF: dict[str, list[str]] = {}
 for _name, _words in _FUNCTION_WORDS.items():
     for _word in sorted(_words):
         _LANGUAGES_OF.setdefault(_word, []).append(_name)
-_UNSPACED = {
-    "Chinese": frozenset("的是不一了在有我他这這个個们們来來到时時大地为為以可你中和上就也对對说說能会會要"),
-    "Japanese": frozenset("のはをにがでとたてしるいなものすまりれられかさ"),
-    "Thai": frozenset("าน่รอก้เงมยลวดทสตะปบคหแจพชขใไ"),
-    "Korean": frozenset("이다는을에의하고가를한지은기도로서니"),
+_FREQUENT_SIGNS = {
+    "East Asian": (
+        frozenset("的是不一了在有我他这這个個们們来來到時时大地为為以可你中和上就也对對说說能会會要"),  # Chinese
+        frozenset("のはをにがでとたてしるいなものすまりれられかさ"),  # Japanese
+    ),
+    "Thai": (frozenset("าน่รอก้เงมยลวดทสตะปบคหแจพชขใไ"),),
+    "Hangul": (frozenset("이다는을에의하고가를한지은기도로서니"),),
 }
+"""The most frequent signs of each language, by script without spaces."""
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0981-\u09cd]+[^\W\d_]*)*(?:['’][^\W\d_]+)?")
 _BLOCKS = (
     ("Latin", 0x40, 0x24F),
@@ -129,20 +132,14 @@ def is_another_language(text: str) -> bool:
     """Return whether a text is language, in another language than English.
 
     27 languages with spaces between words are recognised, and Chinese, Japanese, Korean and Thai. Texts in other
-    languages, and texts of one or two words, are not.
-
-    Args:
-        text: An answer; only its first 2,000 characters are read.
-
-    Returns:
-        False for English (also with foreign words in it), for gibberish of any script, for loops and for code.
-
+    languages, texts of one or two words, English (also with foreign words in it), gibberish of any script, loops and
+    code are not.
     """
     text = text[:MOST_CHARACTERS]
     script = _script_of(text)
     if script is None:
         return False
-    if script in ("East Asian", "Thai", "Hangul") and _written_with_signs(text, script):
+    if any(_written_with(signs, text) for signs in _FREQUENT_SIGNS.get(script, ())):
         return True
     words = _WORD.findall(text.lower().replace("’", "'"))
     counted = Counter(words)
@@ -156,31 +153,27 @@ def is_another_language(text: str) -> bool:
     # two distinct function words suffice for a sentence; a longer text that has no more is noise or a loop
     least = 2 if len(words) <= 12 else 3
     visible = len(text) - sum(map(text.count, " \n\t"))
-    if len(counted) < 0.25 * len(words) or sum(map(len, words)) < MOSTLY_WORDS * visible:
+    if len(counted) < 0.25 * len(words) or sum(map(len, words)) < _MOSTLY_WORDS * visible:
         return False
     for function in found.values():
         # the repetitions of one word are capped: "de de de la de" is a loop
         times = sum(min(counted[word], 1 + len(words) // 10) for word in function)
-        if len(function) >= least and times >= ENOUGH * len(words) and times > 2 * english:
+        if len(function) >= least and times >= _ENOUGH * len(words) and times > 2 * english:
             return True
     return False
 
 
-def _written_with_signs(text: str, script: str) -> bool:
-    """Return whether a text of a script without spaces uses the language's most frequent signs, and enough distinct
-    ones.
-    """
+def _written_with(signs: frozenset[str], text: str) -> bool:
+    """Return whether a text without spaces uses a language's most frequent signs, and enough distinct ones."""
     letters = [sign for sign in text if sign.isalpha() or "\u0e30" <= sign <= "\u0e4e"]
-    names = {"East Asian": ("Chinese", "Japanese"), "Thai": ("Thai",), "Hangul": ("Korean",)}[script]
-    for name in names:
-        found = [sign for sign in letters if sign in _UNSPACED[name]]
-        if len(set(found)) >= 3 and len(found) >= ENOUGH_SIGNS * len(letters) and len(set(letters)) >= 6:
-            return len(set(letters)) >= 0.1 * len(letters) or len(letters) > 300
-    return False
+    found, distinct = [sign for sign in letters if sign in signs], len(set(letters))
+    if len(set(found)) < 3 or len(found) < _ENOUGH_SIGNS * len(letters) or distinct < 6:
+        return False
+    return distinct >= 0.1 * len(letters) or len(letters) > 300
 
 
 def _script_of(text: str) -> str | None:
-    """Return the script of at least `ONE_SCRIPT` of the letters; None if there is no such script."""
+    """Return the script of at least `_ONE_SCRIPT` of the letters; None if there is no such script."""
     letters = {sign: text.count(sign) for sign in set(text) if sign.isalpha()}
     total = sum(letters.values())
     if total < 4:
@@ -189,4 +182,4 @@ def _script_of(text: str) -> str | None:
     for sign, count in letters.items():
         scripts[_SCRIPT[min(ord(sign) >> 4, len(_SCRIPT) - 1)]] += count
     name, count = scripts.most_common(1)[0]
-    return name if count >= ONE_SCRIPT * total and name != "other" else None
+    return name if count >= _ONE_SCRIPT * total and name != "other" else None

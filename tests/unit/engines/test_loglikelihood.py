@@ -48,8 +48,8 @@ def engine_of(directory: Path, batch_size: int = 128) -> TransformersEngine:
 def one_by_one(engine: TransformersEngine, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
     found = []
     for context, continuation in requests:
-        whole = engine._speaker._tokenizer(context + continuation)["input_ids"]
-        given = len(engine._speaker._tokenizer(context.rstrip())["input_ids"]) or 1
+        whole = engine._tokenizer(context + continuation)["input_ids"]
+        given = len(engine._tokenizer(context.rstrip())["input_ids"]) or 1
         with torch.inference_mode():
             logits = engine._model(input_ids=torch.tensor([whole])).logits[0, :-1].double()
         log_probabilities = torch.log_softmax(logits, dim=-1)[given - 1 :]
@@ -90,7 +90,7 @@ def test_the_continuation_that_the_model_would_write_itself_is_greedy(tiny_model
 def test_perplexity_is_that_of_transformers_loss(tiny_model: Path) -> None:
     engine = engine_of(tiny_model)
     for text in ("a short text", "Another text,\nwith two lines and many more words than the first one has."):
-        ids = engine._speaker._tokenizer(text, return_tensors="pt").input_ids
+        ids = engine._tokenizer(text, return_tensors="pt").input_ids
         with torch.inference_mode():
             loss = float(engine._model(input_ids=ids, labels=ids).loss)
         (likelihood,) = engine.loglikelihood([("", text)])

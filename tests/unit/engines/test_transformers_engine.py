@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,10 +35,11 @@ def engine_of(directory: Path, dtype: torch.dtype = torch.float32, batch_size: i
 def generated(engine: TransformersEngine, chats: Sequence[str], tokens: int) -> list[str]:
     """Return the answers of transformers' greedy `generate`, one prompt at a time."""
     answers: list[str] = []
+    model: Any = engine._model
     for chat in chats:
-        prompt = engine._speaker._tokenizer(chat, add_special_tokens=False, return_tensors="pt")
-        output = engine._model.generate(**prompt, max_new_tokens=tokens, do_sample=False)
-        answers.append(text_of(engine._speaker._tokenizer, output[0, prompt.input_ids.shape[1] :].tolist()))
+        prompt = engine._tokenizer(chat, add_special_tokens=False, return_tensors="pt")
+        output = model.generate(**prompt, max_new_tokens=tokens, do_sample=False)
+        answers.append(text_of(engine._tokenizer, output[0, prompt.input_ids.shape[1] :].tolist()))
     return answers
 
 
@@ -68,7 +70,7 @@ ARCHITECTURES = {
 @pytest.mark.parametrize("batch_size", [128, 3])
 def test_answers_are_those_of_generate(config: PretrainedConfig, batch_size: int, tmp_path: Path) -> None:
     engine = engine_of(tiny_models.save_model(tmp_path / "model", config), batch_size=batch_size)
-    chats = format_chats(engine._speaker._tokenizer, PROMPTS, "be brief")
+    chats = format_chats(engine._tokenizer, PROMPTS, "be brief")
     for point in (ORIGIN, Point(0, (0.2,))):
         engine.move_to(point)
         responses = engine.respond(chats, max_new_tokens=40, stop=())
@@ -79,7 +81,7 @@ def test_answers_are_those_of_generate(config: PretrainedConfig, batch_size: int
 
 def test_a_settled_answer_is_the_beginning_of_the_whole_one(tiny_model: Path) -> None:
     engine = engine_of(tiny_model)
-    chats = format_chats(engine._speaker._tokenizer, PROMPTS, None)
+    chats = format_chats(engine._tokenizer, PROMPTS, None)
     whole = engine.respond(chats, max_new_tokens=60, stop=())
     # substrings that really occur: two characters from the middle of some answers
     stop = [response.text[20:22] for response in whole[:3]]

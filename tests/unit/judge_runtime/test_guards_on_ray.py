@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safescape.judge_runtime import ray as guards
+from safescape.judge_runtime import guard_actors as guards
 from safescape.placement import Placement
 from safescape.placement import ray as cluster
 

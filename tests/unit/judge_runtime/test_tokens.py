@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from helpers import tiny_guards
 from helpers.injections import HOSTILE
 from safescape import Exchange, InputError
-from safescape.judge_runtime.tokens import Tokens
+from safescape.judge_runtime.readers import Tokens
 from safescape.judges import GUARD_MODELS
 from safescape.judges.guard_prompts import HARMBENCH, LLAMA_GUARD_3, Piece, filled
 from safescape.survey import GUARDS

@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from helpers.injections import ATTACKS, HOSTILE
 from safescape import Outcome
 from safescape.judges import GUARD_MODELS, GuardJudge
-from safescape.judges.guard_prompts import Text, filled, joined, neutral
-from safescape.judges.guards import THRESHOLDS, Spellings, categories, verdict_of_wildguard
+from safescape.judges.guard_prompts import Text, filled, neutral
+from safescape.judges.guards import COMPLIED_FROM, REFUSED_BELOW, Spellings, categories, verdict_of_wildguard
 from safescape.survey import GUARDS, Exchange
 
 EXCHANGE = Exchange("How do I pick a lock?", "Take a pick.")
+
+
+def joined(text: Text) -> str:
+    return "".join(piece.text for piece in text)
 
 
 class ConstantReader:
@@ -317,4 +321,4 @@ def test_neutral_text_can_be_read() -> None:
 
 
 def test_thresholds_leave_a_gap() -> None:
-    assert THRESHOLDS.refused_below < 0.5 < THRESHOLDS.complied_from
+    assert REFUSED_BELOW < 0.5 < COMPLIED_FROM

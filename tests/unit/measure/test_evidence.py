@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {"limit": 4, "max_new_tokens": 24, "directions": 1, "
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let judges want evidence on every answer; the text of a random model would decide them all."""
     monkeypatch.setattr("safescape.judges.coherence.SURE", 0.0)
-    monkeypatch.setattr("safescape.judges.outcomes._SHORTEST_SCORED", 1)
+    monkeypatch.setattr("safescape.judges.refusal._SHORTEST_SCORED", 1)
 
 
 def scan(model: Path, out: Path, **changes: Any) -> Run:

@@ -7,13 +7,16 @@ a fixed text show that these weights answer: they must change with a move and be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import Module
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
-from safescape.engines.loading import load_config, load_generation_config, loading
+from safescape.engines.engine import Engine
+from safescape.engines.loading import load_config, load_generation_config, loading, trim_memory
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import parameters_of
 from safescape.engines.speaker import end_tokens, request_of, text_of
@@ -21,23 +24,16 @@ from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open
 from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.errors import InputError, RunError
 from safescape.survey import Finish, Point, Position, Response
-from safescape.weights import Model, Space
+from safescape.weights import Model, Moving, Space, Weights, fingerprint_of_stream, mover_of
 
 
-class VllmEngine:
-    """Holds the live model in vLLM, moves it to a point, and answers and scores there.
+class VllmEngine(Engine):
+    """A model in vLLM whose weights are moved, or whose adapters are scaled; see also `TransformersEngine`.
 
     Args:
-        model: The model's files and the origin's weights.
-        tokenizer: The model's tokenizer.
-        subspace: Maps a point's coordinates to directions.
-        dtype: The dtype of the live weights.
-        device: `cpu`, or a GPU.
-        batch_size: The maximum number of answers decoded together.
         counts: The numbers of tokens that vLLM must have room for.
         gpus: The number of GPUs that share the model by tensor parallelism.
-        adapters: The adapters of the points, no weight moves. None: weights move.
-        trust_remote_code: Whether the model may run its own code.
+        adapters: The adapters of the points; then no weight moves. None: weights move.
 
     Raises:
         InputError: vLLM is not installed or cannot load the model, or the checkpoint lacks a tensor.
@@ -59,8 +55,7 @@ class VllmEngine:
         trust_remote_code: bool = False,
     ) -> None:
         check_vllm()
-        self._start, self._tokenizer = subspace.origin, tokenizer
-        self._adapters = adapters
+        self._origin, self._tokenizer, self._adapters = subspace.origin, tokenizer, adapters
         self._points: tuple[Point, ...] = (subspace.origin,)
         config = load_config(model, trust_remote_code=trust_remote_code)
         shapes = _shapes(model, config, trust_remote_code=trust_remote_code)
@@ -70,28 +65,22 @@ class VllmEngine:
         settings = settings_of(
             model, text, dtype, device, batch_size, counts, gpus, trust_remote_code=trust_remote_code
         )
+        settings["worker_extension_cls"] = f"{__name__}.{MovingWorker.__name__}"
         if adapters is not None:
             settings |= adapters.settings
         self._llm = open_vllm(model, settings)
         self._all("safescape_prepare", model.weights, subspace, shapes, dtype)
         if adapters is None:
-            self._return()
-        self.fingerprint_at_start = self._fingerprint()
+            self.move_to(self._origin)
+        self.fingerprint_at_start = self.fingerprint()
         try:
-            self._canary_at_start = self._canary_log_probabilities()
+            self._logits_at_start = self._logits()
         except RuntimeError as error:
             # A kernel that does not support the model fails only when it runs.
             raise InputError(explain(model, error, settings)) from error
 
     def move_to(self, point: Point) -> Position:
-        """Move the live weights, and empty vLLM's prefix cache; see `TransformersEngine.move_to`.
-
-        With adapters no weight moves; the point's adapter is selected.
-
-        Returns:
-            The position of the rounded weights; see `Moving.position`.
-
-        """
+        """Move the live weights, or select the point's adapter, and empty vLLM's prefix cache."""
         (position,) = self.stand_at([point])
         return position
 
@@ -101,10 +90,6 @@ class VllmEngine:
         Until the next move, prompts are passed in equal parts: the first part is answered at the first point, and so
         on, all in one batch. The origin, which has no adapter, must be alone: on a CPU, vLLM applies the adapter of
         its last slot to a request without one in a mixed batch.
-
-        Returns:
-            The position of each point; see `move_to`.
-
         """
         if len(points) > 1 and (self._adapters is None or any(point.is_origin for point in points)):
             raise ValueError(f"cannot stand at {len(points)} points at once: weights are moved, or one is the origin")
@@ -118,7 +103,7 @@ class VllmEngine:
         return positions
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        """Answer every chat greedily; see `Speaker.respond`."""
+        """Answer every chat greedily; see `Voice.respond`."""
         from vllm import SamplingParams
 
         tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
@@ -132,48 +117,24 @@ class VllmEngine:
         return [self._response(given.outputs[0]) for given in self._generate(tokens, sampling)]
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Score continuations after their contexts; see `Speaker.loglikelihood`."""
-        wanted = [request_of(self._tokenizer, *request) for request in requests]
-        return [_likelihood(request, there) for request, there in zip(wanted, self._scored(wanted), strict=True)]
+        """Score continuations after their contexts; see `Voice.loglikelihood`."""
+        found = self._scored([request_of(self._tokenizer, *request) for request in requests])
+        return [
+            Likelihood(sum(float(token.logprob) for token in some), len(some), all(token.rank == 1 for token in some))
+            for some in found
+        ]
 
-    def canary(self, point: Point) -> None:
-        """Check that moving works; see `TransformersEngine.canary`.
-
-        Raises:
-            RunError: The log-probabilities do not differ, or are not bit-equal.
-
-        """
-        self.move_to(point)
-        away = self._canary_log_probabilities()
-        self._return()
-        if away == self._canary_at_start:
-            raise RunError(
-                f"moving the weights to {point.coords} changed no logit: this model does not use its weights"
-            )
-        if self._canary_log_probabilities() != self._canary_at_start:
-            raise RunError("moving the weights away and back changed the logits: this model cannot be measured")
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the origin's weights as vLLM gets them."""
+        return self._all("safescape_fingerprint", self._origin)
 
     def close(self) -> str:
-        """Return to the origin, shut vLLM down, and return the fingerprint, which must equal `fingerprint_at_start`.
-
-        Raises:
-            RunError: The fingerprint, or the log-probabilities at the origin, differ from those at the start.
-
-        """
-        self._return()
-        end = self._fingerprint()
-        if end != self.fingerprint_at_start:
-            raise RunError(f"the model did not return to its origin: {self.fingerprint_at_start} became {end}")
-        if self._canary_log_probabilities() != self._canary_at_start:
+        """Return to the origin, whose logits are checked too, and shut vLLM down; see `Engine.close`."""
+        end = super().close()
+        if not torch.equal(self._logits(), self._logits_at_start):
             raise RunError("the model did not return to its origin: its logits are not those at the start")
         self._llm.llm_engine.engine_core.shutdown()
         return end
-
-    def _return(self) -> None:
-        self.move_to(self._start)
-
-    def _fingerprint(self) -> str:
-        return self._all("safescape_fingerprint", self._start)
 
     def _all(self, method: str, *arguments: object) -> Any:
         """Call a method of every worker; all return the same."""
@@ -197,28 +158,75 @@ class VllmEngine:
         return Response(text_of(self._tokenizer, tokens), finish, len(tokens))
 
     def _scored(self, requests: Sequence[Request]) -> list[list[Any]]:
-        """Return vLLM's log-probability of each token of each request; None for the first token."""
+        """Return vLLM's log-probability of each token of each continuation."""
         from vllm import SamplingParams
 
         whole = [[*request.context, *request.continuation] for request in requests]
         found = self._generate(whole, SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0))
         return [
-            [None, *(there[token] for there, token in zip(given.prompt_logprobs[1:], tokens[1:], strict=True))]
-            for given, tokens in zip(found, whole, strict=True)
+            [given.prompt_logprobs[place][tokens[place]] for place in range(len(request.context), len(tokens))]
+            for given, tokens, request in zip(found, whole, requests, strict=True)
         ]
 
-    def _canary_log_probabilities(self) -> list[float]:
-        """Return the log-probabilities of fixed tokens."""
+    def _logits(self) -> Tensor:
         tokens = [number % self._vocabulary for number in range(1, 17)]
         (there,) = self._scored([Request(tokens[:1], tokens[1:])])
-        return [token.logprob for token in there[1:]]
+        return torch.tensor([token.logprob for token in there], dtype=torch.float64)
 
 
-def _likelihood(request: Request, there: Sequence[Any]) -> Likelihood:
-    scored = there[len(request.context) :]
-    return Likelihood(
-        sum(float(token.logprob) for token in scored), len(scored), all(token.rank == 1 for token in scored)
-    )
+class MovingWorker:
+    """Methods that this project adds to vLLM's workers, called by `collective_rpc`.
+
+    vLLM imports the class by its name in every process that holds a part of the model. Each process computes the
+    weights of a point and loads its shard.
+    """
+
+    device: torch.device
+    model_runner: Any
+
+    def safescape_prepare(
+        self, origin: Weights, subspace: Space, shapes: Mapping[str, torch.Size], dtype: torch.dtype
+    ) -> None:
+        """Create the mover; see `mover_of`."""
+        self._safescape_mover = mover_of(origin, subspace, shapes, dtype=dtype, device=self.device)
+
+    def safescape_move(self, point: Point) -> Position:
+        """Load the weights of a point and return their position as rounded."""
+        moving = self._safescape_mover.moving(point)
+        self.model_runner.reload_weights(weights_iterator=_copies(moving))
+        _repack_tied_heads(self.model_runner.get_model())
+        trim_memory()
+        return moving.position
+
+    def safescape_fingerprint(self, point: Point) -> str:
+        """Return the fingerprint of the weights of a point."""
+        return fingerprint_of_stream(self._safescape_mover.moving(point))
+
+    def safescape_ignored_modules(self, adapter: int) -> list[str]:
+        """Return the modules of an adapter that vLLM does not apply it to, sorted."""
+        manager = self.model_runner.lora_manager._adapter_manager
+        return sorted(set(manager.get_adapter(adapter).loras) - set(manager.modules))
+
+
+def _copies(moving: Moving) -> Iterator[tuple[str, Tensor]]:
+    """Yield copies, because vLLM keeps tensors until it has all of a layer."""
+    for name, values in moving:
+        yield name, values.clone()
+
+
+def _repack_tied_heads(model: Module) -> None:
+    """Pack the weights of output heads that are tied to the embedding again.
+
+    On a CPU, vLLM multiplies with a packed copy of a head's weight, and does not update it when it reloads the tied
+    embedding.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+    embeddings = [layer for layer in model.modules() if hasattr(layer, "num_embeddings")]
+    shared = {id(layer.weight) for layer in embeddings if not isinstance(layer, ParallelLMHead)}
+    for layer in embeddings:
+        if isinstance(layer, ParallelLMHead) and id(layer.weight) in shared and hasattr(layer, "cpu_linear"):
+            layer.quant_method.process_weights_after_loading(layer)
 
 
 def _shapes(model: Model, config: PreTrainedConfig, *, trust_remote_code: bool) -> dict[str, torch.Size]:

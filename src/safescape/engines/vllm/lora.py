@@ -25,24 +25,11 @@ _NOT_ADAPTED = ("lm_head", "embed_out", "embed_tokens", "wte")
 
 
 def why_merged(
-    model: Model,
-    subspace: Lines | Plane,
-    through: Sequence[Waypoint],
-    *,
-    engine: str,
-    dtype: str,
-    device: str,
+    model: Model, subspace: Lines | Plane, through: Sequence[Waypoint], *, engine: str, dtype: str, device: str
 ) -> str | None:
-    """Return why a survey's points cannot be scaled adapters beside the base's weights; None if they can.
+    """Return why a survey's points cannot be scaled adapters beside the weights of the base, `model`; None if they can.
 
-    Args:
-        model: The base.
-        subspace: The survey's subspace; it must be the one line from the base to BASE+ADAPTER.
-        through: The checkpoints of the survey's trajectory; there must be none.
-        engine: The survey's engine.
-        dtype: The survey's dtype.
-        device: The survey's device.
-
+    The subspace must be the one line from the base to BASE+ADAPTER, without checkpoints (`through`) beside it.
     """
     if engine != "vllm":
         return f"--engine {engine} moves weights; only vLLM applies adapters beside them (--engine vllm)"
@@ -71,21 +58,16 @@ def why_merged(
 
 
 class LoadedAdapters:
-    """The adapters of a line's points that are loaded in vLLM.
+    """The adapters, loaded in vLLM, of at most `most` points of the line along an axis.
 
-    Every adapter gets a number and a name that were never used before, because vLLM identifies adapters, and the
-    prefixes cached for them, by these.
-
-    Args:
-        name: The name of the finetune in messages.
-        adapter: The adapter that a point scales by its coordinate.
-        most: The maximum number of points loaded at a time.
-        dtype: The dtype of the adapters.
-
+    A point scales the adapter by its coordinate. Every scaled adapter gets a number and a name that were never used
+    before, because vLLM identifies adapters, and the prefixes cached for them, by these. `why_merged` must return None.
     """
 
-    def __init__(self, name: str, adapter: ScaledAdapter, most: int, dtype: torch.dtype) -> None:
-        self._name, self._adapter, self._most, self._dtype = name, adapter, most, dtype
+    def __init__(self, axis: InterpolationAxis, most: int, dtype: torch.dtype) -> None:
+        weights = resolve(axis.toward).weights
+        assert isinstance(weights, Adapted)
+        self._name, self._adapter, self._most, self._dtype = axis.toward, ScaledAdapter(weights), most, dtype
         self._loaded: dict[Point, _Loaded] = {}
         self._number = 0
 
@@ -101,14 +83,9 @@ class LoadedAdapters:
         }
 
     def load(self, llm: Any, points: Sequence[Point]) -> list[Position]:
-        """Load the adapters of at most `most` points into vLLM; adapters of other points may be removed for them.
+        """Load the adapters of at most `most` points; return the position of each, with its adapter as rounded.
 
-        Returns:
-            The position of each point, with its adapter as rounded.
-
-        Raises:
-            InputError: vLLM cannot load the adapter.
-
+        Adapters of other points may be removed for them. InputError is raised if vLLM cannot load an adapter.
         """
         wanted = [point for point in points if not point.is_origin]
         for point in [loaded for loaded in self._loaded if loaded not in wanted]:
@@ -144,10 +121,3 @@ class LoadedAdapters:
 class _Loaded(NamedTuple):
     request: Any
     position: Position
-
-
-def adapters_of(axis: InterpolationAxis, most: int, dtype: torch.dtype) -> LoadedAdapters:
-    """Return the adapters of the line along an axis, for which `why_merged` must return None."""
-    weights = resolve(axis.toward).weights
-    assert isinstance(weights, Adapted)
-    return LoadedAdapters(axis.toward, ScaledAdapter(weights), most, dtype)

@@ -16,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Literal
 
 import torch
 
@@ -38,43 +38,29 @@ _ERRORS = {kind.__name__: kind for kind in (InputError, RunError)}
 
 
 class RemoteGuard(ABC):
-    """A guard model or classifier in another process, asked over a channel that subclasses implement."""
+    """A guard model or classifier in another process, asked over a channel that subclasses implement.
+
+    Its methods are those of `judges.guards.AnswerReader` and `LabelReader`. Each raises RunError if the process died or
+    has not enough memory.
+    """
+
+    def load(self, place: str, kind: GuardKind, device: str | None) -> None:
+        """Load the model; raise InputError if that is impossible."""
+        self._ask(place=place, kind=kind, device=device)
 
     def answers(
         self, texts: Sequence[Text], answers: Sequence[Spellings], *, response_tokens: int | None
     ) -> list[list[float]]:
-        """Return the probability that each answer comes next, shape (texts, answers).
-
-        Raises:
-            RunError: the process died, or has not enough memory.
-
-        """
-        found: list[list[float]] = self._ask(
-            do="answers", texts=texts, answers=answers, response_tokens=response_tokens
-        )
-        return found
+        """Return the probability that each answer comes next, shape (texts, answers)."""
+        return self._ask(do="answers", texts=texts, answers=answers, response_tokens=response_tokens)
 
     def generate(self, texts: Sequence[Text], *, max_new_tokens: int, response_tokens: int | None) -> list[str]:
-        """Return the text that the model generates after each text, by greedy decoding.
-
-        Raises:
-            RunError: the process died, or has not enough memory.
-
-        """
-        found: list[str] = self._ask(
-            do="generate", texts=texts, max_new_tokens=max_new_tokens, response_tokens=response_tokens
-        )
-        return found
+        """Return the text that the model generates after each text, by greedy decoding."""
+        return self._ask(do="generate", texts=texts, max_new_tokens=max_new_tokens, response_tokens=response_tokens)
 
     def labels(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
-        """Return the probability of each label for each pair of texts, shape (pairs, labels).
-
-        Raises:
-            RunError: the process died, or has not enough memory.
-
-        """
-        found: list[list[float]] = self._ask(do="labels", pairs=pairs)
-        return found
+        """Return the probability of each label for each pair of texts, shape (pairs, labels)."""
+        return self._ask(do="labels", pairs=pairs)
 
     def _ask(self, **request: Any) -> Any:
         """Send a request; return its result, or raise the error of the reply."""
@@ -85,77 +71,64 @@ class RemoteGuard(ABC):
 
     @abstractmethod
     def _send(self, request: str) -> str:
-        """Send a line of JSON and return the line that is replied.
-
-        Raises:
-            RunError: there is no reply.
-
-        """
+        """Send a line of JSON and return the line that is replied; raise RunError if there is none."""
 
 
-class GuardProcess(RemoteGuard):
-    """Loads a model in a new process, which ends with the context.
+@contextlib.contextmanager
+def guard_process(place: str, *, kind: GuardKind, device: str | None) -> Iterator[RemoteGuard]:
+    """Load a model in a new process, which ends with the context.
 
     Args:
         place: The model, in the form of MODEL; it has been fetched already.
         kind: What kind of model it is.
         device: Where it runs. None: on the first GPU if there is one, else on the CPU.
 
+    Raises:
+        InputError: the model cannot be loaded.
+        RunError: the process died.
+
     """
-
-    def __init__(self, place: str, *, kind: GuardKind, device: str | None) -> None:
-        self._place, self._kind, self._device = place, kind, device
-        self._process: subprocess.Popen[str] | None = None
-        self._stderr: IO[str] | None = None
-
-    def __enter__(self) -> Self:
-        """Start the process and load the model.
-
-        Raises:
-            InputError: the model cannot be loaded.
-            RunError: the process died.
-
-        """
-        _free_device_memory()
-        root = str(Path(__file__).parents[2])
-        environment = {
-            **os.environ,
-            # the process imports the same code as this one
-            "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._process = subprocess.Popen(
+    # models that are unloaded return their memory to the device
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    environment = {
+        **os.environ,
+        # the process imports the same code as this one
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        process = subprocess.Popen(
             # -P: a file in the working directory must not shadow a module
             [sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
+            stderr=stderr,
             encoding="utf-8",
             env=environment,
             # Ctrl-C interrupts this process alone, which then ends the other
             start_new_session=True,
         )
-        _log.info("process %d loads %s", self._process.pid, self._place)
+        _log.info("process %d loads %s", process.pid, place)
         try:
-            self._ask(place=self._place, kind=self._kind, device=self._device)
-        except BaseException:
-            self._end()
-            raise
-        return self
+            guard = _ProcessGuard(process, stderr, place)
+            guard.load(place, kind, device)
+            yield guard
+        finally:
+            # the process has nothing to save
+            process.kill()
+            process.communicate()
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
 
-    @property
-    def pid(self) -> int:
-        """The process ID."""
-        assert self._process is not None
-        return self._process.pid
+class _ProcessGuard(RemoteGuard):
+    """A guard in a process of this machine."""
+
+    def __init__(self, process: subprocess.Popen[str], stderr: IO[str], place: str) -> None:
+        self._process, self._stderr, self._place = process, stderr, place
 
     def _send(self, request: str) -> str:
-        assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -169,35 +142,12 @@ class GuardProcess(RemoteGuard):
         return line
 
     def _exit_reason(self) -> str:
-        assert self._process is not None
-        assert self._stderr is not None
         code = self._process.wait()
         if code == -signal.SIGKILL:
             return "was killed, most likely because memory ran out; free memory, or run the guard on another device"
         self._stderr.seek(0)
         last = (self._stderr.read().strip().splitlines() or [f"code {code}"])[-1]
         return f"died ({last[:200]})"
-
-    def _end(self) -> None:
-        if self._process is not None:
-            # the process has nothing to save
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        stream.close()
-            self._process = None
-        if self._stderr is not None:
-            self._stderr.close()
-            self._stderr = None
-
-
-def _free_device_memory() -> None:
-    """Return the memory of unloaded models from torch's caching allocator to the device."""
-    gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 def serve() -> None:
@@ -235,17 +185,11 @@ class GuardServer:
         if self._reader is None:
             self._reader = _load(**request)
             return None
-        return _compute(self._reader, **request)
+        if "texts" in request:
+            request["texts"] = [tuple(Piece(*piece) for piece in text) for text in request["texts"]]
+        return getattr(self._reader, request.pop("do"))(**request)
 
 
-def _load(place: str, kind: str, device: str | None) -> GuardReader | ClassifierReader:
+def _load(place: str, kind: GuardKind, device: str | None) -> GuardReader | ClassifierReader:
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return (GuardReader if kind == "words" else ClassifierReader)(resolve(place), chosen)
-
-
-def _compute(reader: Any, do: str, **asked: Any) -> Any:
-    if "texts" in asked:
-        asked["texts"] = [tuple(Piece(*piece) for piece in text) for text in asked["texts"]]
-    if do not in ("answers", "generate", "labels"):
-        raise RunError(f"{do}: nothing that a guard can do")
-    return getattr(reader, do)(**asked)

@@ -18,7 +18,7 @@ import torch
 from ray.exceptions import RayError
 
 from safescape.errors import RunError
-from safescape.judge_runtime.process import GuardKind, GuardServer, RemoteGuard
+from safescape.judge_runtime.guard_process import GuardKind, GuardServer, RemoteGuard
 from safescape.placement import Placement
 from safescape.placement.ray import check_started, connected, reason_of, reserve, usual_device
 
@@ -45,9 +45,6 @@ class _ActorGuard(RemoteGuard):
     def __init__(self, actor: Any, place: str) -> None:
         self._actor, self._place = actor, place
 
-    def load(self, kind: GuardKind, device: str) -> None:
-        self._ask(place=self._place, kind=kind, device=device)
-
     def _send(self, request: str) -> str:
         try:
             return str(ray.get(self._actor.reply.remote(request)))
@@ -59,14 +56,14 @@ class _ActorGuard(RemoteGuard):
 def guards_on(
     placement: Placement, place: str, *, kind: GuardKind, device: str | None, most: int
 ) -> Iterator[list[RemoteGuard]]:
-    """Load a model in one actor per worker of a placement; the actors end with the context.
+    """Load a model in one actor per worker of a placement, but at most `most`; the actors end with the context.
 
     Args:
         placement: Not local. Each actor has the cores and the GPUs that a worker with an engine on one GPU has.
         place: The model, in the form of MODEL, on every machine.
         kind: What kind of model it is.
         device: Where it runs. None: on a GPU if the cluster has one.
-        most: The most actors that have something to read.
+        most: The number of actors that have something to read.
 
     Raises:
         InputError: the model cannot be loaded, or the cluster cannot be joined or is too small.
@@ -86,7 +83,7 @@ def guards_on(
             check_started(actors)
             guards = [_ActorGuard(actor, place) for actor in actors]
             with ThreadPoolExecutor(len(guards)) as pool:
-                list(pool.map(lambda guard: guard.load(kind, device), guards))
+                list(pool.map(lambda guard: guard.load(place, kind, device), guards))
             yield [*guards]
         finally:
             for actor in actors:
