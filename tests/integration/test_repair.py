@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import safescape
 from helpers import tiny_models
 from safescape import InputError
-from safescape.finetuning import Evaluation, save
+from safescape.finetuning import Evaluation
 from safescape.finetuning.evaluator import Evaluator
 from safescape.landscape import Interval, wilson
-from safescape.weights import resolve
+from safescape.weights import blocks, resolve
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_a_repair_that_is_killed_while_it_saves_resumes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(save, "save_file", cut_short)
+        context.setattr(blocks, "save_file", cut_short)
         with pytest.raises(KeyboardInterrupt):
             safescape.repair(base, tuned, out=out)
     assert written

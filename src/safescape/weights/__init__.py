@@ -1,17 +1,14 @@
 """Weights on disk and their movement: checkpoints, adapters, directions, subspaces, movers, fingerprints."""
 
-from safescape.weights.blocks import BlockSpace, layer_of
-from safescape.weights.checkpoint import Checkpoint, Weights
+from safescape.weights.blocks import BlockSpace, has_only_pairs, layer_of, save_blend, save_rescaled
+from safescape.weights.checkpoint import Checkpoint, Weights, fingerprint, fingerprint_of_stream, inspect
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
-    OrthogonalDirection,
-    Products,
     RandomDirection,
     dot,
     products,
 )
-from safescape.weights.fingerprint import fingerprint, fingerprint_of_stream, inspect
 from safescape.weights.gpu_mover import mover_of
 from safescape.weights.lora import UNSUPPORTED_LORA_FIELDS, Adapted, LowRank, ScaledAdapter
 from safescape.weights.models import Model, adapter_directory, identity, resolve
@@ -30,8 +27,6 @@ __all__ = [
     "Model",
     "Mover",
     "Moving",
-    "OrthogonalDirection",
-    "Products",
     "RandomDirection",
     "ScaledAdapter",
     "Space",
@@ -42,6 +37,7 @@ __all__ = [
     "dot",
     "fingerprint",
     "fingerprint_of_stream",
+    "has_only_pairs",
     "identity",
     "inspect",
     "layer_of",
@@ -49,4 +45,6 @@ __all__ = [
     "products",
     "resized_embeddings",
     "resolve",
+    "save_blend",
+    "save_rescaled",
 ]

@@ -47,11 +47,9 @@ class Space(Protocol):
 
     def displacement(self, point: Point) -> Displacement:
         """Return the displacement of a point from the origin."""
-        ...
 
     def frame(self, point: Point) -> tuple[Direction, ...]:
         """Return the directions of a point's effective coordinates, in their order."""
-        ...
 
 
 class Subspace:
