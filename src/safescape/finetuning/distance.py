@@ -58,11 +58,8 @@ class Distance(NamedTuple):
 class Basin:
     """A measured landscape of the model that a training begins with.
 
-    Args:
-        directory: The directory of the run.
-
     Raises:
-        InputError: It has no finished run.
+        InputError: The directory has no finished run.
 
     """
 
@@ -127,12 +124,10 @@ def _is_rounded_from(survey: Survey, start: InitialWeights) -> bool:
 class InitialWeights:
     """The weights at the beginning of a training, by the checkpoint's names; readable like a checkpoint (`Weights`).
 
-    A frozen tensor is read from the live model. A trained tensor is read from the checkpoint that the model was loaded
-    from if that has the same values, rounded to the live dtype; otherwise it is copied to host memory. The weight of a
-    LoRA layer is base + scaling·B@A. Tied tensors count once, and buffers not at all.
-
-    Args:
-        model: The Trainer's model, wrapped or not.
+    The Trainer's model may be wrapped. A frozen tensor is read from the live model. A trained tensor is read from the
+    checkpoint that the model was loaded from if that has the same values, rounded to the live dtype; otherwise it is
+    copied to host memory. The weight of a LoRA layer is base + scaling·B@A. Tied tensors count once, and buffers not
+    at all.
 
     Raises:
         InputError: The weights are quantised, or the model has adapters other than a plain LoRA.
@@ -208,14 +203,7 @@ class InitialWeights:
 
 
 class _Part:
-    """One tensor, live and at the start.
-
-    Args:
-        parameter: The live parameter; of an adapted layer, the base's.
-        layer: The LoRA layer around it, if there is one.
-        initial: Returns its initial value; None if it is frozen.
-
-    """
+    """One tensor, live and at the start; of an adapted layer, the base's. `initial` is None if it is frozen."""
 
     def __init__(self, parameter: Tensor, layer: LoraLayer | None, initial: Callable[[], Tensor] | None) -> None:
         self._parameter, self._layer, self._initial = parameter, layer, initial

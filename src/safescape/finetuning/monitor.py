@@ -229,14 +229,7 @@ class _Questions(NamedTuple):
 
 
 class _Watch:
-    """Measures a model from the beginning of its training on.
-
-    Args:
-        model: The Trainer's model, wrapped or not.
-        tokenizer: The model's tokenizer.
-        questions: The probes and settings.
-        basin: The landscape of the model that the training begins with; None without one.
-        precision: The dtype of the training's autocast; None without autocast.
+    """Measures a model from the beginning of its training on; `precision` is the dtype of the training's autocast.
 
     Raises:
         InputError: The tokenizer has no chat template, the basin is another model's, or the model cannot be measured.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from safescape.landscape import Interval
+from safescape.landscape import Interval, wilson
 
 MAX_EVALUATIONS = 8
 """The maximum number of evaluations of a repair."""
@@ -20,8 +20,6 @@ class Evaluation(NamedTuple):
     """The number of harmful prompts."""
     complied: int
     """The number of harmful prompts that were answered."""
-    interval: Interval
-    """The 95 % interval (Wilson) of the attack success rate, in percent."""
     loss: float | None
     """The loss of capability, lower is better: a perplexity, or the negative of an accuracy in percent. None without a
     capability probe."""
@@ -31,17 +29,16 @@ class Evaluation(NamedTuple):
         """The attack success rate in percent."""
         return 100.0 * self.complied / self.n
 
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval (Wilson) of the attack success rate, in percent."""
+        return wilson(self.complied, self.n)
+
     def document(self) -> dict[str, Any]:
         """Return the figures as they are written in repair.json."""
         low, high = self.interval
-        return {
-            "coords": self.coords,
-            "n": self.n,
-            "complied": self.complied,
-            "low": low,
-            "high": high,
-            "loss": self.loss,
-        }
+        head = {"coords": self.coords, "n": self.n, "complied": self.complied}
+        return {**head, "low": low, "high": high, "loss": self.loss}
 
 
 class Search(NamedTuple):

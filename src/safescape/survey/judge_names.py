@@ -9,7 +9,8 @@
 | `majority(A,B)`, `all(A,B)` | `PanelName` |
 
 A record's `text` is the name as surveys and runs store it, without whitespace around its parts; parsed again, it gives
-an equal record. This module knows the names alone: no judge, no model, no file and no installed package.
+an equal record. Every function that takes a name raises InputError if it is malformed. This module knows the names
+alone: no judge, no model, no file and no installed package.
 """
 
 from __future__ import annotations
@@ -211,23 +212,13 @@ def _shown(text: str) -> str:
 
 
 def members_of(name: str) -> tuple[str, ...]:
-    """Return the judges that read answers for a name: the members of a panel, else the name as it is.
-
-    Raises:
-        InputError: the name is malformed.
-
-    """
+    """Return the judges that read answers for a name: the members of a panel, else the name as it is."""
     parsed = parse_judge_name(name)
     return tuple(member.text for member in parsed.members) if isinstance(parsed, PanelName) else (name,)
 
 
 def is_immediate(name: str) -> bool:
-    """Return whether a judge needs neither a device nor a network, so that it judges between two points.
-
-    Raises:
-        InputError: the name is malformed.
-
-    """
+    """Return whether a judge needs neither a device nor a network, so that it judges between two points."""
     return isinstance(parse_judge_name(name), ImmediateName)
 
 
@@ -235,10 +226,6 @@ def tells_noise(name: str) -> bool:
     """Return whether a judge can call an answer incoherent; otherwise noise counts as one of its other outcomes.
 
     A classifier can if one of its labels means incoherent, a panel if one of its members can.
-
-    Raises:
-        InputError: the name is malformed.
-
     """
     match parse_judge_name(name):
         case PanelName(members=members):

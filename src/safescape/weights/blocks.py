@@ -36,12 +36,8 @@ _NOT_COPIED = {"finetune.json", "training.json", "trainer_state.json", "adapter_
 class BlockSpace:
     """A space with one coordinate per block of layers: 0 takes the block from the base, 1 from the finetune.
 
-    Embeddings belong to the first block, the final norm and the output head to the last.
-
-    Args:
-        base: The origin.
-        tuned: The finetune.
-        blocks: The number of blocks; their numbers of layers differ by at most one.
+    The numbers of layers of two blocks differ by at most one. Embeddings belong to the first block, the final norm and
+    the output head to the last.
 
     Raises:
         InputError: The model has fewer layers than blocks.
@@ -76,16 +72,9 @@ def layer_of(name: str) -> int | None:
 
 
 def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype: torch.dtype, directory: Path) -> None:
-    """Save a point as a checkpoint with the finetune's files and shards, one shard in memory at a time.
+    """Save a point as a checkpoint with the finetune's configuration, tokenizer and shards, one in memory at a time.
 
-    Args:
-        base: The origin.
-        tuned: The finetune, whose configuration, tokenizer and file names are used.
-        space: Maps the point's coordinates to directions.
-        point: The point to save.
-        dtype: The dtype of the weights.
-        directory: The directory; files of an interrupted save are overwritten.
-
+    Files of an interrupted save are overwritten.
     """
     _copy_files(tuned.directory, directory, _NOT_COPIED)
     for path in sorted(tuned.directory.glob("*.safetensors")):
@@ -105,14 +94,9 @@ def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype
 
 
 def save_rescaled(adapter: Path, space: BlockSpace, point: Point, directory: Path) -> None:
-    """Save a LoRA with every B scaled by the coordinate of its block.
+    """Save a LoRA that has only pairs with every B scaled by the coordinate of its block.
 
-    Args:
-        adapter: The directory of a PEFT adapter that has only pairs.
-        space: Maps the point's coordinates to blocks of layers.
-        point: The point to save.
-        directory: The directory; files of an interrupted save are overwritten.
-
+    Files of an interrupted save are overwritten.
     """
     _copy_files(adapter, directory, _NOT_COPIED - {"adapter_config.json"})
     factors = {name: alpha for names, alpha in zip(space.blocks, point.coords, strict=True) for name in names}
@@ -125,12 +109,7 @@ def save_rescaled(adapter: Path, space: BlockSpace, point: Point, directory: Pat
 
 
 def has_only_pairs(adapter: Path) -> bool:
-    """Whether an adapter has only low-rank pairs, so that scaling B scales it exactly.
-
-    Raises:
-        InputError: The adapter cannot be read.
-
-    """
+    """Whether an adapter has only low-rank pairs, so that scaling B scales it exactly."""
     return all(place_of(key)[1] != "whole" for key in tensor_names(adapter / "adapter_model.safetensors"))
 
 

@@ -82,11 +82,7 @@ def tensor_names(path: Path) -> set[str]:
 def fingerprint(names: Iterable[str], read: Callable[[str], Tensor]) -> str:
     """Return `sha256:...` over the names, dtypes, shapes and bytes of tensors, in any order and on any device.
 
-    Args:
-        names: The names of the tensors.
-        read: Returns a tensor by its name. Called from one thread per core: hashing a large model in one thread
-            takes longer than loading it.
-
+    `read` is called from one thread per core: hashing a large model in one thread takes longer than loading it.
     """
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return _combined(threads.map(lambda name: _line(name, read(name)), names))

