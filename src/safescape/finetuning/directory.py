@@ -156,19 +156,19 @@ def claim(directory: Path, finetune: Finetune) -> None:
         write_text(path, finetune.model_dump_json(indent=1) + "\n")
 
 
-def finish(directory: Path, finetune: Finetune, losses: Sequence[float]) -> None:
+def finish(directory: Path, finetune: Finetune, losses: Sequence[float]) -> Finetuned:
     """Write the results of a training, given the loss of every step, and delete what only an unfinished one needs."""
-    each = finetune.steps_per_epoch
-    summary = {
-        "steps": len(losses),
-        "stopped_at": len(losses) if len(losses) < each * finetune.epochs else None,
-        "losses": [sum(part) / len(part) for at in range(0, len(losses), each) if (part := losses[at : at + each])],
-    }
+    each, steps = finetune.steps_per_epoch, len(losses)
+    epochs = [losses[start : start + each] for start in range(0, steps, each)]
+    stopped_at = steps if steps < each * finetune.epochs else None
+    means = [sum(epoch) / len(epoch) for epoch in epochs]
+    summary = {"steps": steps, "stopped_at": stopped_at, "losses": means}
     write_text(directory / _RESULTS, json.dumps(summary, indent=1) + "\n")
     for path in (directory, *checkpoints(directory)):
         delete_optimizer(path)
         # A pickle that the Trainer writes beside the weights and nothing reads.
         (path / "training_args.bin").unlink(missing_ok=True)
+    return Finetuned(directory, checkpoints(directory), steps, tuple(means), stopped_at)
 
 
 def finished(directory: Path) -> Finetuned | None:

@@ -91,10 +91,7 @@ def train(
             with written(directory):
                 trainer.save_model(str(directory))
             set_base_name(directory, model.name)
-        finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
-    ended = finished(directory)
-    assert ended is not None
-    return ended
+        return finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
 
 
 def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:

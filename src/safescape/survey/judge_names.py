@@ -104,11 +104,15 @@ class ApiName(NamedTuple):
         return f"openai:{self.model}" if self.rubric is None else f"openai:{self.model}#{self.rubric}"
 
 
+SingleName = ImmediateName | GuardName | ClassifierName | ApiName
+"""The name of a judge that reads answers itself."""
+
+
 class PanelName(NamedTuple):
     """Several judges that count as one."""
 
     rule: Literal["majority", "all"]
-    members: tuple[ImmediateName | GuardName | ClassifierName | ApiName, ...]
+    members: tuple[SingleName, ...]
     """Two or more, all different; no panel among them."""
 
     @property
@@ -117,8 +121,6 @@ class PanelName(NamedTuple):
         return f"{self.rule}({','.join(member.text for member in self.members)})"
 
 
-SingleName = ImmediateName | GuardName | ClassifierName | ApiName
-"""The name of a judge that reads answers itself."""
 JudgeName = SingleName | PanelName
 
 

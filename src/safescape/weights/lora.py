@@ -7,13 +7,13 @@ LoRA finetune, the point α is W + scaling·(αB)@A: the same base with an adapt
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig
+from peft.utils.other import get_pattern_key
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -129,7 +129,8 @@ class Adapted:
         return pair
 
     def _scaling(self, module: str, rank: int) -> float:
-        alpha = _value_for(self._config.alpha_pattern, module, self._config.lora_alpha)
+        patterns = self._config.alpha_pattern or {}
+        alpha = patterns.get(get_pattern_key(patterns, module), self._config.lora_alpha)
         return float(alpha / rank**0.5) if self._config.use_rslora else float(alpha / rank)
 
     def _keys_by_tensor(self, keys: set[str]) -> dict[str, dict[str, str]]:
@@ -224,14 +225,6 @@ def place_of(key: str) -> tuple[str, str]:
         if bare.endswith(suffix):
             return f"{bare.removesuffix(suffix)}.weight", role
     return bare.replace(".base_layer.", "."), "whole"
-
-
-def _value_for(pattern: Mapping[str, int] | None, module: str, default: int) -> int:
-    """Return the value of the first pattern that matches a module, as PEFT matches `rank_pattern`."""
-    for key, value in (pattern or {}).items():
-        if re.match(rf"(.*\.)?({key})$", module):
-            return value
-    return default
 
 
 def _lora_config(directory: Path) -> LoraConfig:
