@@ -130,7 +130,7 @@ class Adapted:
 
     def _scaling(self, module: str, rank: int) -> float:
         patterns = self._config.alpha_pattern or {}
-        alpha = patterns.get(get_pattern_key(patterns, module), self._config.lora_alpha)
+        alpha = patterns.get(get_pattern_key([*patterns], module), self._config.lora_alpha)
         return float(alpha / rank**0.5) if self._config.use_rslora else float(alpha / rank)
 
     def _keys_by_tensor(self, keys: set[str]) -> dict[str, dict[str, str]]:
