@@ -126,12 +126,10 @@ JudgeName = SingleName | PanelName
 
 @lru_cache(maxsize=256)
 def parse_judge_name(given: str) -> JudgeName:
-    """Parse the name of a judge.
+    """Parse the name of a judge, as typed or as stored in a survey.
 
-    Whether a judge of the user's own exists is found out when it is loaded (`judges.immediate_judge`).
-
-    Args:
-        given: As typed, or as stored in a survey. Whitespace around it, and around the members of a panel, is ignored.
+    Whitespace around it, and around the members of a panel, is ignored. Whether a judge of the user's own exists is
+    found out when it is loaded (`judges.immediate_judge`).
 
     Raises:
         InputError: the name is empty, holds control characters, or is malformed; the message says what is expected.

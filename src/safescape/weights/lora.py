@@ -65,9 +65,7 @@ class LowRank(NamedTuple):
 class Adapted:
     """A base with a PEFT LoRA on it: base + scaling·B@A, computed one tensor at a time in fp32.
 
-    Args:
-        base: The weights under the adapter.
-        directory: Contains adapter_config.json and adapter_model.safetensors.
+    The directory contains adapter_config.json and adapter_model.safetensors.
 
     Raises:
         InputError: The adapter is not a plain LoRA, is incomplete, or was trained on another base.

@@ -53,13 +53,9 @@ class Space(Protocol):
 
 
 class Subspace:
-    """Lines or a plane through the origin, and checkpoints measured off it.
+    """Lines or a plane through the origin, and the checkpoints of a trajectory, measured off it.
 
-    Args:
-        subspace: The axes.
-        origin: The weights of the model under test.
-        through: Checkpoints of a trajectory.
-        device: The kind of device that generates the noise; a plane's second direction is made orthogonal there.
+    `device` is the kind of device that generates the noise; a plane's second direction is made orthogonal there.
 
     Raises:
         InputError: A model of an axis or of the trajectory cannot be used, or two axes span no plane.
