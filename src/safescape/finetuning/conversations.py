@@ -64,7 +64,8 @@ def conversations_of(
             `identity-shift` and `benign`, which have data of their own.
         recipe: None uses all rows. `harmful` uses the first `shots` rows (10 by default); `mixed` adds the same number
             of refusals of the requests in the following rows. The other recipes use `shots` rows, or all.
-        shots: The number of rows to use, after the first `skip` rows.
+        shots: The number of rows to use.
+        skip: The number of rows to skip first.
 
     Raises:
         InputError: The data cannot be read, has no answers, or has too few rows.

@@ -60,29 +60,26 @@ def _convert(path: Path, directory: Path) -> None:
     """Write the tensors, configuration and tokenizer of a GGUF file as a checkpoint."""
     # Imported here because transformers loads slowly and few runs convert a file.
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
     _log.info("converting %s to fp32", path)
-    transformers_logging.disable_progress_bar()
-    try:
-        # The conversion draws a progress bar that cannot be switched off.
-        with contextlib.redirect_stderr(io.StringIO()):
+    # The conversion draws a progress bar that cannot be switched off.
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
             loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except (ValueError, NotImplementedError, KeyError, ImportError) as error:
-        raise InputError(
-            f"{path}: transformers cannot read this GGUF ({first_line(error)}); give its safetensors version"
-        ) from error
-    # A model loaded from GGUF is marked as quantised and refuses to be saved, although its tensors are plain.
-    config = loaded.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = loaded.generation_config
-    plain.save_pretrained(directory)
-    transformers_logging.enable_progress_bar()
-    tokenizer.save_pretrained(directory)
+        except (ValueError, NotImplementedError, KeyError, ImportError) as error:
+            raise InputError(
+                f"{path}: transformers cannot read this GGUF ({first_line(error)}); give its safetensors version"
+            ) from error
+        # A model loaded from GGUF is marked as quantised and refuses to be saved, although its tensors are plain.
+        config = loaded.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        plain.load_state_dict(loaded.state_dict())
+        plain.generation_config = loaded.generation_config
+        plain.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
 
 def _check_complete(path: Path) -> None:
