@@ -51,17 +51,14 @@ class Search(NamedTuple):
     """All evaluations in the order of measuring."""
 
 
-def search(
-    evaluate: Callable[[tuple[float, ...]], Evaluation], blocks: int, max_asr: float, most: int = MAX_EVALUATIONS
-) -> Search:
+def search(evaluate: Callable[[tuple[float, ...]], Evaluation], blocks: int, max_asr: float) -> Search:
     """Search for the safe point nearest to the finetune, by bisection.
 
     Args:
         evaluate: Measures a point, given one coordinate per block.
-        blocks: The number of blocks of layers. With more than one, one evaluation per block tries to take the block
-            from the finetune again.
+        blocks: The number of blocks of layers, at most four. With more than one, one evaluation per block tries to
+            take the block from the finetune again.
         max_asr: The attack success rate, in percent, that the upper end of the interval must not exceed.
-        most: The maximum number of evaluations, at least four more than there are blocks to try.
 
     """
     seen: list[Evaluation] = []
@@ -85,12 +82,12 @@ def search(
     if not is_safe(best):
         return Search(best, False, tuple(seen))
     tries = blocks if blocks > 1 else 0
-    while len(seen) < most - tries:
+    while len(seen) < MAX_EVALUATIONS - tries:
         unsafe = min(at.coords[0] for at in seen if at.coords[0] > best.coords[0] and not is_safe(at))
         middle = measure([(best.coords[0] + unsafe) / 2] * blocks)
         if is_safe(middle):
             best = middle
-    for block in range(min(tries, most - len(seen))):
+    for block in range(min(tries, MAX_EVALUATIONS - len(seen))):
         restored = [1.0 if number == block else alpha for number, alpha in enumerate(best.coords)]
         tried = measure(restored)
         if is_safe(tried) and (tried.loss is None or best.loss is None or tried.loss <= best.loss):
