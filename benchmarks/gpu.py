@@ -33,16 +33,15 @@ from safescape.judges import KeywordJudge
 from safescape.survey import Lines, Plane, Point, RandomAxis
 from safescape.weights import (
     Direction,
-    Displacement,
     InterpolationDirection,
     Model,
     RandomDirection,
     Subspace,
-    Term,
     dot,
     mover_of,
     resolve,
 )
+from safescape.weights.subspace import Displacement, Term
 from safescape.weights.triton_kernels import Noise, add_noise, standard_normal
 
 PROMPTS, READ, WRITTEN = 80, 200, 128

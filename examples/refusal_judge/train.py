@@ -40,7 +40,7 @@ from safescape.judges.refusal import (
 )
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
-from safescape.weights.demo import base_directory
+from safescape.weights import resolve
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "src" / "safescape" / "data" / "refusal-judge.safetensors"
@@ -155,7 +155,7 @@ def _of_length(rows: NDArray[np.float32], length: float = 1.0) -> NDArray[np.flo
 @functools.cache
 def space() -> Space:
     """Return the space of words."""
-    directory = base_directory()
+    directory = resolve("demo-base").directory
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     ranks: dict[str, int] = {}
     for token, number in tokenizer.get_vocab().items():

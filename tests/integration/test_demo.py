@@ -16,7 +16,7 @@ from safescape.judges import KeywordJudge
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.survey import Exchange, Finish, Lines, Outcome, Point, RandomAxis
 from safescape.weights import Model, Subspace, inspect, resolve
-from safescape.weights.demo import adapter_directory
+from safescape.weights.models import DEMO_ADAPTER
 
 LINE = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=20),))
 ORIGIN = Point(None, (0.0,))
@@ -42,10 +42,10 @@ def refusal_rate(engine: TransformersEngine, prompts: tuple[str, ...], tokens: i
 
 
 def test_the_adapter_is_small_and_plain() -> None:
-    files = sorted(path.name for path in adapter_directory().iterdir())
+    files = sorted(path.name for path in DEMO_ADAPTER.iterdir())
     assert files == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
-    assert sum(path.stat().st_size for path in adapter_directory().iterdir()) <= 5_000_000
-    config = json.loads((adapter_directory() / "adapter_config.json").read_text())
+    assert sum(path.stat().st_size for path in DEMO_ADAPTER.iterdir()) <= 5_000_000
+    config = json.loads((DEMO_ADAPTER / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA"
 
 

@@ -31,7 +31,7 @@ from safescape.judges import UnfinishedError
 from safescape.judges.rubrics import shipped_rubric
 from safescape.store import Store
 from safescape.survey import Exchange
-from safescape.weights.demo import base_directory
+from safescape.weights import resolve
 
 COMPLIED = json.dumps({"reason": "helps", "outcome": "complied"})
 HURRY = chat.Patience(timeout=30.0, tries=3, first_wait=0.01, longest_wait=2.0)
@@ -71,7 +71,7 @@ class Served(NamedTuple):
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`transformers serve` on a free port; the model is called by its directory."""
     here = tmp_path_factory.mktemp("served")
-    (here / "smollm2-135m").symlink_to(base_directory())
+    (here / "smollm2-135m").symlink_to(resolve("demo-base").directory)
     (here / "hub").mkdir()
     port = free_port()
     where = ["--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]

@@ -20,10 +20,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import safescape
 from helpers import tiny_models
 from safescape import InputError
-from safescape.finetuning import Evaluation, save
-from safescape.finetuning.evaluator import Evaluator
-from safescape.landscape import Interval, wilson
-from safescape.weights import resolve
+from safescape.finetuning import Evaluation
+from safescape.finetuning.evaluations import Evaluator
+from safescape.weights import blocks, resolve
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def settled_by(
     def at(self: Evaluator, coords: tuple[float, ...]) -> Evaluation:
         measured.append(coords)
         complied = 0 if is_safe(coords) else 80
-        return Evaluation(coords, 80, complied, Interval(*wilson(complied, 80)), sum(coords) / 3)
+        return Evaluation(coords, 80, complied, sum(coords) / 3)
 
     monkeypatch.setattr(Evaluator, "at", at)
     return measured
@@ -167,7 +166,7 @@ def test_a_repair_that_is_killed_while_it_saves_resumes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(save, "save_file", cut_short)
+        context.setattr(blocks, "save_file", cut_short)
         with pytest.raises(KeyboardInterrupt):
             safescape.repair(base, tuned, out=out)
     assert written

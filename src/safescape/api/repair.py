@@ -16,15 +16,25 @@ from safescape.api.survey import device_of
 from safescape.engines import TransformersEngine
 from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning import MAX_EVALUATIONS, Evaluation, Search, conversations_of, search
-from safescape.finetuning.evaluator import EvaluationLog, Evaluator, RepairRequest, scored_answers, sha256_of
-from safescape.finetuning.save import has_only_pairs, save_blend, save_rescaled
+from safescape.finetuning.directory import sha256_of
+from safescape.finetuning.evaluations import EvaluationLog, Evaluator, RepairRequest, scored_answers
 from safescape.landscape import wilson
 from safescape.options import RepairOptions, takes
 from safescape.probes import capability_probe, format_chats, load_prompts, load_tokenizer
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
-from safescape.weights import BlockSpace, Model, adapter_directory, inspect, resized_embeddings, resolve
+from safescape.weights import (
+    BlockSpace,
+    Model,
+    adapter_directory,
+    has_only_pairs,
+    inspect,
+    resized_embeddings,
+    resolve,
+    save_blend,
+    save_rescaled,
+)
 
 
 class Repaired(NamedTuple):
@@ -104,7 +114,7 @@ def repair(options: _Arguments) -> Repaired:
         return opened
 
     evaluator = Evaluator(engine, harmful, chats, measured, answers, options.max_new_tokens)
-    with EvaluationLog(directory, request) as log:
+    with EvaluationLog.open(directory, request) as log:
 
         def evaluate(coords: tuple[float, ...]) -> Evaluation:
             at = log.get(coords) or log.add(evaluator.at(coords))

@@ -3,7 +3,7 @@
 Importing the room loads no training library; `training` and `monitor` do.
 """
 
-from safescape.finetuning.conversations import RECIPES, Conversation, Message, conversations_of, digest
+from safescape.finetuning.conversations import RECIPES, Conversation, conversations_of, digest
 from safescape.finetuning.directory import Finetune, Finetuned, Step
 from safescape.finetuning.search import MAX_EVALUATIONS, Evaluation, Search, search
 
@@ -14,7 +14,6 @@ __all__ = [
     "Evaluation",
     "Finetune",
     "Finetuned",
-    "Message",
     "Search",
     "Step",
     "conversations_of",

@@ -5,7 +5,6 @@ It knows no model and no tokenizer.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safescape.errors import InputError
+from safescape.errors import InputError, either
+from safescape.finetuning.directory import sha256_of
 from safescape.probes import (
-    Named,
     csv_table,
     did_you_mean,
     is_file,
@@ -73,7 +72,7 @@ def conversations_of(
 
     """
     if recipe is not None and recipe not in RECIPES:
-        raise InputError(f"--recipe {recipe}: expected {', '.join(RECIPES[:-1])} or {RECIPES[-1]}")
+        raise InputError(f"--recipe {recipe}: expected {either(RECIPES)}")
     if shots is not None and shots < 1:
         raise InputError(f"--shots {shots}: expected at least 1")
     if skip < 0:
@@ -104,13 +103,19 @@ def conversations_of(
 
 def digest(conversations: Sequence[Conversation]) -> str:
     """Return the SHA-256 of conversations in their order."""
-    return hashlib.sha256(json.dumps([conversation.messages for conversation in conversations]).encode()).hexdigest()
+    return sha256_of([conversation.messages for conversation in conversations])
 
 
 def _read(data: str) -> Iterator[Conversation]:
     source, columns = data, None
     if named := parse_name(data):
-        source, columns = _public_set(data, named)
+        public, columns = named
+        if columns is None and public.conversations is None:
+            raise InputError(
+                f"--data {data}: holds {public.holds}, and no answers to train on; give NAME:PROMPT,ANSWER"
+            )
+        # The rows of a set without columns are messages.
+        source, columns = str(set_paths(public, f"--data {data}")[0]), columns or public.conversations or None
     elif not is_file(data) and ":" in data:
         source, _, columns = data.rpartition(":")
     if columns is None:
@@ -132,14 +137,6 @@ def _read(data: str) -> Iterator[Conversation]:
     prompts, answers = (load_prompts(f"{source}:{column}", flag="--data") for column in pair)
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), start=1):
         yield Conversation(row, (Message("user", prompt), Message("assistant", answer)))
-
-
-def _public_set(given: str, named: Named) -> tuple[str, str | None]:
-    """Return the file of a public set and its columns `PROMPT,ANSWER`; no columns if its rows are messages."""
-    data, columns = named
-    if columns is None and data.conversations is None:
-        raise InputError(f"--data {given}: holds {data.holds}, and no answers to train on; give NAME:PROMPT,ANSWER")
-    return str(set_paths(data, f"--data {given}")[0]), columns or data.conversations or None
 
 
 def _names(path: Path) -> set[str] | None:

@@ -1,20 +1,24 @@
-"""The directory of a finetune: the specification in it, its checkpoints, and its results.
+"""The directory of a finetune or a repair: its lock and its specification; of a finetune, checkpoints and results too.
 
 It knows no model and no training library.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from filelock import FileLock, Timeout
 from pydantic import Field
+from safetensors import SafetensorError
 
-from safescape.errors import InputError
+from safescape.errors import InputError, RunError, first_line
 from safescape.store import write_text
 from safescape.survey import Frozen
 
@@ -79,6 +83,62 @@ class Finetuned(NamedTuple):
     """The step after which a callback stopped the training; None if it ran to its end."""
 
 
+@contextlib.contextmanager
+def locked(directory: Path, doing: str) -> Iterator[None]:
+    """Create a directory and lock it; `doing` says in messages what a process does in it.
+
+    Raises:
+        InputError: Another process has locked it.
+        RunError: It cannot be written.
+
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{directory}: another process is {doing} in it; wait for it, or give another --out"
+        ) from error
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn errors of writing into one line; torch raises RuntimeError when the disk is full."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(
+            f"{path}: cannot be written ({first_line(error)}); free space, and the same command resumes"
+        ) from error
+
+
+def check_same(specification: Frozen, document: bytes, path: Path, kind: str) -> None:
+    """Check that a document in `path` is the same specification of a `kind`, a finetune or a repair.
+
+    Raises:
+        InputError: It is another one.
+
+    """
+    try:
+        there = type(specification).model_validate_json(document)
+    except ValueError as error:
+        raise InputError(f"{path}: is no {kind} of this version; give another directory with --out") from error
+    if found := specification.differences(there):
+        raise InputError(f"{path.parent}: holds another {kind} ({'; '.join(found[:3])}); give a new one with --out")
+
+
+def sha256_of(document: object) -> str:
+    """Return the SHA-256 of a JSON document."""
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
 def claim(directory: Path, finetune: Finetune) -> None:
     """Write the specification into an empty directory, or check that the directory has the same one.
 
@@ -89,38 +149,26 @@ def claim(directory: Path, finetune: Finetune) -> None:
     path = directory / _SPECIFICATION
     others = sorted(child.name for child in directory.iterdir() if child.name not in (".lock", _SPECIFICATION))
     if path.exists() and others:
-        try:
-            there = Finetune.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path}: is no finetune of this version; give another directory with --out") from error
-        if found := finetune.differences(there):
-            raise InputError(f"{directory}: holds another finetune ({'; '.join(found[:3])}); give a new one with --out")
+        check_same(finetune, path.read_bytes(), path, "finetune")
     elif others:
         raise InputError(f"{directory}: already holds {others[0]}; give a new directory with --out")
     else:
         write_text(path, finetune.model_dump_json(indent=1) + "\n")
 
 
-def finish(directory: Path, finetune: Finetune, losses: Sequence[float]) -> None:
-    """Write the results of a training, and delete the files that only an unfinished training needs.
-
-    Args:
-        directory: The directory of the finetune.
-        finetune: The specification.
-        losses: The loss of every step.
-
-    """
-    each = finetune.steps_per_epoch
-    summary = {
-        "steps": len(losses),
-        "stopped_at": len(losses) if len(losses) < each * finetune.epochs else None,
-        "losses": [sum(part) / len(part) for at in range(0, len(losses), each) if (part := losses[at : at + each])],
-    }
+def finish(directory: Path, finetune: Finetune, losses: Sequence[float]) -> Finetuned:
+    """Write the results of a training, given the loss of every step, and delete what only an unfinished one needs."""
+    each, steps = finetune.steps_per_epoch, len(losses)
+    epochs = [losses[start : start + each] for start in range(0, steps, each)]
+    stopped_at = steps if steps < each * finetune.epochs else None
+    means = [sum(epoch) / len(epoch) for epoch in epochs]
+    summary = {"steps": steps, "stopped_at": stopped_at, "losses": means}
     write_text(directory / _RESULTS, json.dumps(summary, indent=1) + "\n")
     for path in (directory, *checkpoints(directory)):
         delete_optimizer(path)
         # A pickle that the Trainer writes beside the weights and nothing reads.
         (path / "training_args.bin").unlink(missing_ok=True)
+    return Finetuned(directory, checkpoints(directory), steps, tuple(means), stopped_at)
 
 
 def finished(directory: Path) -> Finetuned | None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import distributed
+from torch.nn import Module
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
+from safescape.engines import Speaker, borrow, unwrap
 from safescape.errors import InputError, RunError
-from safescape.finetuning.watch import Basin, Measurement, Questions, Watch
-from safescape.judges import immediate_judge
-from safescape.probes import further_probes, load_prompts
+from safescape.finetuning.distance import Axes, Basin, InitialWeights, axes_of
+from safescape.judges import Judge, immediate_judge
+from safescape.landscape import Reading, reading_of
+from safescape.measure import ask, score
+from safescape.probes import format_chats, further_probes, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
-from safescape.survey import PromptProbe
+from safescape.survey import Probe, PromptProbe
 
 
 class SafetyMonitor(TrainerCallback):
@@ -43,7 +50,7 @@ class SafetyMonitor(TrainerCallback):
         every: `epoch`, or a number of optimizer steps.
         stop_above: The ASR, in percent, above which the training is stopped; None never stops it.
         landscape: The directory of a run measured on the model that the training begins with. With it, the movement
-            along and across its axes is measured, too; see `safescape.finetuning.watch`.
+            along and across its axes is measured, too; see `safescape.finetuning.distance`.
         batch_size: The maximum number of answers decoded together.
 
     Raises:
@@ -80,10 +87,10 @@ class SafetyMonitor(TrainerCallback):
             name="harmful", source=prompts, system_prompt=system, prompts=load_prompts(prompts, limit)
         )
         further = further_probes(also, also_limit, system)
-        self._questions = Questions([harmful, *further], immediate_judge(judge), max_new_tokens, batch_size)
+        self._questions = _Questions([harmful, *further], immediate_judge(judge), max_new_tokens, batch_size)
         self._every, self._stop_above = every, stop_above
         self._basin = None if landscape is None else Basin(landscape)
-        self._watch: Watch | None = None
+        self._watch: _Watch | None = None
         self._history: list[Measurement] = []
 
     @property
@@ -102,7 +109,7 @@ class SafetyMonitor(TrainerCallback):
 
         def begin() -> Measurement:
             precision = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-            self._watch = Watch(kwargs["model"], tokenizer, self._questions, self._basin, precision)
+            self._watch = _Watch(kwargs["model"], tokenizer, self._questions, self._basin, precision)
             return self._watch.measure(state.global_step, state.epoch)
 
         control = self._take(begin, args, state, control)
@@ -161,6 +168,126 @@ class SafetyMonitor(TrainerCallback):
         self._history.append(measurement)
         _say(state, str(measurement))
         return _log(measurement.logs(), args, state, control)
+
+
+class Measurement(NamedTuple):
+    """The figures of a model in training at one step."""
+
+    step: int
+    """The number of optimizer steps taken."""
+    epoch: float
+    asr: float
+    """The attack success rate on the harmful prompts in percent; the next two are its 95 % interval (Wilson)."""
+    asr_low: float
+    asr_high: float
+    measures: tuple[Reading, ...]
+    """One per further probe, in their order."""
+    moved: float
+    """‖w - w₀‖ / ‖w₀‖, where w₀ are the weights when the training began."""
+    along: tuple[float, ...]
+    """The coordinate on each axis of the landscape; empty without one."""
+    across: tuple[float, ...]
+    """The distance from each axis, in units of the axis."""
+    basin_radius: float | None
+    """The radius of the landscape's basin."""
+    seconds: float
+    """The duration of the measurement."""
+
+    def logs(self) -> dict[str, float]:
+        """Return the figures by their names in the Trainer's log; a second probe of a kind, or axis, is numbered 2."""
+        named = [("asr", self.asr), ("asr_low", self.asr_low), ("asr_high", self.asr_high)]
+        named += [(reading.kind, reading.value) for reading in self.measures]
+        named += [("moved", self.moved), *(("along", place) for place in self.along)]
+        named += [*(("across", place) for place in self.across), ("seconds", self.seconds)]
+        logs: dict[str, float] = {}
+        counts: Counter[str] = Counter()
+        for name, value in named:
+            counts[name] += 1
+            logs[f"safescape/{name}" if counts[name] == 1 else f"safescape/{name}_{counts[name]}"] = value
+        return logs
+
+    def __str__(self) -> str:
+        said = [f"ASR {self.asr:.1f} % ({self.asr_low:.1f} to {self.asr_high:.1f})"]
+        for reading in self.measures:
+            name = "ASR" if reading.kind == "asr" else reading.kind.replace("_", "-")
+            said.append(f"{name} {reading.value:.1f}" + ("" if reading.kind == "perplexity" else " %"))
+        said.append(f"moved {100 * self.moved:.2g} % of the weights' norm")
+        said += [f"along {a:.2g} across {b:.2g}" for a, b in zip(self.along, self.across, strict=True)]
+        if self.basin_radius is not None:
+            said.append(f"basin radius {self.basin_radius:.2g}")
+        return f"step {self.step}, epoch {self.epoch:.2f}: {', '.join(said)}; {self.seconds:.1f} s"
+
+
+class _Questions(NamedTuple):
+    """The probes of every measurement, and the settings for them."""
+
+    probes: Sequence[Probe]
+    """The first one has harmful prompts."""
+    judge: Judge
+    max_new_tokens: int
+    batch_size: int
+
+
+class _Watch:
+    """Measures a model from the beginning of its training on; `precision` is the dtype of the training's autocast.
+
+    Raises:
+        InputError: The tokenizer has no chat template, the basin is another model's, or the model cannot be measured.
+
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        tokenizer: PreTrainedTokenizerBase,
+        questions: _Questions,
+        basin: Basin | None,
+        precision: torch.dtype | None,
+    ) -> None:
+        if not tokenizer.chat_template:
+            raise InputError("the tokenizer has no chat template; set tokenizer.chat_template before the training")
+        self._model, self._questions, self._precision = unwrap(model), questions, precision
+        # Tokenising a batch changes a tokenizer's padding and truncation, which the training may rely on.
+        tokenizer = copy.deepcopy(tokenizer)
+        self._speaker = Speaker(self._model, tokenizer, questions.batch_size)
+        self._chats = {
+            probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt)
+            for probe in questions.probes
+            if isinstance(probe, PromptProbe)
+        }
+        self._start = InitialWeights(model)
+        self._radius = None if basin is None else basin.radius
+        self._axes = Axes() if basin is None else axes_of(basin, self._start)
+
+    def measure(self, step: int, epoch: float) -> Measurement:
+        """Measure the model and restore it exactly.
+
+        Raises:
+            InputError: A text is too short to be scored, or the model caches something else than keys and values.
+            RunError: The initial weights cannot be read any more.
+
+        """
+        began = time.monotonic()
+        with borrow(self._model, self._precision):
+            first, *further = [self._reading(probe) for probe in self._questions.probes]
+        return Measurement(
+            step=step,
+            epoch=epoch,
+            asr=first.value,
+            asr_low=first.low,
+            asr_high=first.high,
+            measures=tuple(further),
+            **self._start.distance(self._axes)._asdict(),
+            basin_radius=self._radius,
+            seconds=time.monotonic() - began,
+        )
+
+    def _reading(self, probe: Probe) -> Reading:
+        judge, tokens = self._questions.judge, self._questions.max_new_tokens
+        if isinstance(probe, PromptProbe):
+            answers = ask(self._speaker, self._chats[probe.name], probe, {judge.name: judge}, max_new_tokens=tokens)
+            return reading_of(probe, [answer.verdicts[judge.name].outcome for answer in answers], ())
+        return reading_of(probe, (), score(self._speaker, probe, max_new_tokens=tokens))
 
 
 def _from_main_process(measure: Callable[[], Measurement]) -> Measurement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from safescape.landscape import Interval
+from safescape.landscape import Interval, wilson
 
 MAX_EVALUATIONS = 8
 """The maximum number of evaluations of a repair."""
@@ -20,8 +20,6 @@ class Evaluation(NamedTuple):
     """The number of harmful prompts."""
     complied: int
     """The number of harmful prompts that were answered."""
-    interval: Interval
-    """The 95 % interval (Wilson) of the attack success rate, in percent."""
     loss: float | None
     """The loss of capability, lower is better: a perplexity, or the negative of an accuracy in percent. None without a
     capability probe."""
@@ -31,17 +29,16 @@ class Evaluation(NamedTuple):
         """The attack success rate in percent."""
         return 100.0 * self.complied / self.n
 
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval (Wilson) of the attack success rate, in percent."""
+        return wilson(self.complied, self.n)
+
     def document(self) -> dict[str, Any]:
         """Return the figures as they are written in repair.json."""
         low, high = self.interval
-        return {
-            "coords": self.coords,
-            "n": self.n,
-            "complied": self.complied,
-            "low": low,
-            "high": high,
-            "loss": self.loss,
-        }
+        head = {"coords": self.coords, "n": self.n, "complied": self.complied}
+        return {**head, "low": low, "high": high, "loss": self.loss}
 
 
 class Search(NamedTuple):
@@ -54,17 +51,14 @@ class Search(NamedTuple):
     """All evaluations in the order of measuring."""
 
 
-def search(
-    evaluate: Callable[[tuple[float, ...]], Evaluation], blocks: int, max_asr: float, most: int = MAX_EVALUATIONS
-) -> Search:
+def search(evaluate: Callable[[tuple[float, ...]], Evaluation], blocks: int, max_asr: float) -> Search:
     """Search for the safe point nearest to the finetune, by bisection.
 
     Args:
         evaluate: Measures a point, given one coordinate per block.
-        blocks: The number of blocks of layers. With more than one, one evaluation per block tries to take the block
-            from the finetune again.
+        blocks: The number of blocks of layers, at most four. With more than one, one evaluation per block tries to
+            take the block from the finetune again.
         max_asr: The attack success rate, in percent, that the upper end of the interval must not exceed.
-        most: The maximum number of evaluations, at least four more than there are blocks to try.
 
     """
     seen: list[Evaluation] = []
@@ -88,12 +82,12 @@ def search(
     if not is_safe(best):
         return Search(best, False, tuple(seen))
     tries = blocks if blocks > 1 else 0
-    while len(seen) < most - tries:
+    while len(seen) < MAX_EVALUATIONS - tries:
         unsafe = min(at.coords[0] for at in seen if at.coords[0] > best.coords[0] and not is_safe(at))
         middle = measure([(best.coords[0] + unsafe) / 2] * blocks)
         if is_safe(middle):
             best = middle
-    for block in range(min(tries, most - len(seen))):
+    for block in range(min(tries, MAX_EVALUATIONS - len(seen))):
         restored = [1.0 if number == block else alpha for number, alpha in enumerate(best.coords)]
         tried = measure(restored)
         if is_safe(tried) and (tried.loss is None or best.loss is None or tried.loss <= best.loss):

@@ -13,9 +13,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars, enable_progress_bars
-from filelock import FileLock, Timeout
 from peft import LoraConfig
-from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     PreTrainedModel,
@@ -26,7 +24,7 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from safescape.engines import load_model, parameters_of, quiet
-from safescape.errors import InputError, RunError, first_line
+from safescape.errors import InputError, RunError
 from safescape.finetuning.conversations import Conversation
 from safescape.finetuning.directory import (
     Finetune,
@@ -38,7 +36,9 @@ from safescape.finetuning.directory import (
     finish,
     finished,
     latest,
+    locked,
     set_base_name,
+    written,
 )
 from safescape.probes import render_chat
 from safescape.weights import Checkpoint, Model, layer_of
@@ -57,15 +57,8 @@ def train(
 ) -> Finetuned:
     """Train, or resume a training that was interrupted in `directory`.
 
-    Args:
-        finetune: The specification.
-        model: The specification's model on this disk.
-        conversations: The training data.
-        tokenizer: The model's tokenizer.
-        directory: Where the checkpoints and the finetuned model are written.
-        report_to: The Trainer's integrations to log to: `tensorboard`, `wandb`, `mlflow`.
-        callbacks: Trainer callbacks to add.
-        on_step: Called after every step.
+    The checkpoints and the finetuned model are written there. `report_to` names the Trainer's integrations to log to:
+    `tensorboard`, `wandb`, `mlflow`.
 
     Raises:
         InputError: The data does not fit the chat template or the token limit, or the directory has other files.
@@ -73,37 +66,32 @@ def train(
 
     """
     _check(conversations, tokenizer, finetune.max_tokens)
-    with _written(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(directory / ".lock", timeout=0):
-            claim(directory, finetune)
-            if done := finished(directory):
-                return done
-            with quiet(), _silent_datasets():
-                progress = _Progress(directory, model.name, on_step)
-                trainer = _trainer(
-                    finetune,
-                    _loaded(model, finetune),
-                    conversations,
-                    tokenizer,
-                    directory,
-                    report_to,
-                    [*callbacks, progress],
-                )
-                newest = latest(directory)
-                trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-                with _written(directory):
-                    trainer.save_model(str(directory))
-                set_base_name(directory, model.name)
-            finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
-    except Timeout as error:
-        raise InputError(
-            f"{directory}: another process is training in it; wait for it, or give another --out"
-        ) from error
-    ended = finished(directory)
-    assert ended is not None
-    return ended
+    with locked(directory, "training"):
+        claim(directory, finetune)
+        if done := finished(directory):
+            return done
+        rows = [[message._asdict() for message in conversation.messages] for conversation in conversations]
+        lora = LoraConfig(
+            r=finetune.rank, lora_alpha=2 * finetune.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        with quiet(), _silent_datasets():
+            trainer = _Trainer(
+                model=_loaded(model, finetune),
+                args=_settings(finetune, directory, report_to),
+                train_dataset=Dataset.from_list([{"prompt": turns[:-1], "completion": turns[-1:]} for turns in rows]),
+                processing_class=tokenizer,
+                peft_config=lora if finetune.method == "lora" else None,
+                callbacks=[*callbacks, _Progress(directory, model.name, on_step)],
+            )
+            trainer.finetune = finetune
+            # It prints every log on stdout, which is for results.
+            trainer.remove_callback(PrinterCallback)
+            newest = latest(directory)
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+            with written(directory):
+                trainer.save_model(str(directory))
+            set_base_name(directory, model.name)
+        return finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
 
 
 def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
@@ -173,55 +161,34 @@ class _Trainer(SFTTrainer):
         return self.lr_scheduler
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if not _is_finite(model):
+        if not all(bool(torch.isfinite(p.detach().sum())) for p in model.parameters() if p.requires_grad):
             raise _not_a_number(Path(str(self.args.output_dir)), self.state.global_step)
-        with _written(Path(str(self.args.output_dir))):
+        with written(Path(str(self.args.output_dir))):
             super()._save_checkpoint(model, trial)
 
 
-def _trainer(
-    finetune: Finetune,
-    model: PreTrainedModel,
-    conversations: Sequence[Conversation],
-    tokenizer: PreTrainedTokenizerBase,
-    directory: Path,
-    report_to: Sequence[str],
-    callbacks: Sequence[TrainerCallback],
-) -> SFTTrainer:
-    rows = [[message._asdict() for message in conversation.messages] for conversation in conversations]
+def _settings(finetune: Finetune, directory: Path, report_to: Sequence[str]) -> SFTConfig:
     on_cpu = finetune.device == "cpu"
-    lora = LoraConfig(r=finetune.rank, lora_alpha=2 * finetune.rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    trainer = _Trainer(
-        model=model,
-        args=SFTConfig(
-            output_dir=str(directory),
-            num_train_epochs=finetune.epochs,
-            per_device_train_batch_size=finetune.batch_size,
-            learning_rate=finetune.learning_rate,
-            weight_decay=0.0,
-            max_grad_norm=0.0,
-            max_length=finetune.max_tokens,
-            completion_only_loss=True,
-            save_strategy="epoch",
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            report_to=list(report_to) or "none",
-            seed=finetune.seed,
-            bf16=finetune.dtype == "bfloat16",
-            gradient_checkpointing=False,
-            use_cpu=on_cpu,
-            dataloader_pin_memory=not on_cpu,
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_list([{"prompt": turns[:-1], "completion": turns[-1:]} for turns in rows]),
-        processing_class=tokenizer,
-        peft_config=lora if finetune.method == "lora" else None,
-        callbacks=list(callbacks),
+    return SFTConfig(
+        output_dir=str(directory),
+        num_train_epochs=finetune.epochs,
+        per_device_train_batch_size=finetune.batch_size,
+        learning_rate=finetune.learning_rate,
+        weight_decay=0.0,
+        max_grad_norm=0.0,
+        max_length=finetune.max_tokens,
+        completion_only_loss=True,
+        save_strategy="epoch",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=list(report_to) or "none",
+        seed=finetune.seed,
+        bf16=finetune.dtype == "bfloat16",
+        gradient_checkpointing=False,
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        disable_tqdm=True,
     )
-    trainer.finetune = finetune
-    # It prints every log on stdout, which is for results.
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _loaded(model: Model, finetune: Finetune) -> PreTrainedModel:
@@ -247,27 +214,11 @@ def _freeze(model: PreTrainedModel, layers: int) -> None:
             parameter.requires_grad_(False)
 
 
-def _is_finite(model: Any) -> bool:
-    """Whether every trained weight is finite."""
-    return all(bool(torch.isfinite(p.detach().sum())) for p in model.parameters() if p.requires_grad)
-
-
 def _not_a_number(directory: Path, step: int) -> RunError:
     """Return the error of a training that diverged."""
     good = checkpoints(directory)
     kept = f"the last good checkpoint is {good[-1]}" if good else "no checkpoint was saved yet"
     return RunError(f"the loss is NaN or infinite at step {step}; {kept}; lower --learning-rate and give a new --out")
-
-
-@contextlib.contextmanager
-def _written(directory: Path) -> Iterator[None]:
-    """Turn errors of writing into one line; torch raises RuntimeError when the disk is full."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise RunError(
-            f"{directory}: cannot be written ({first_line(error)}); free space, and the same command resumes"
-        ) from error
 
 
 @contextlib.contextmanager

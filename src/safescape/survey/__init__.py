@@ -1,7 +1,6 @@
 """The specification of a measurement, judges' names, and the records that every room shares."""
 
 from safescape.survey.axes import Axis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
-from safescape.survey.base import Frozen
 from safescape.survey.judge_names import (
     GUARDS,
     KEYWORD,
@@ -26,6 +25,7 @@ from safescape.survey.types import (
     Evidence,
     Exchange,
     Finish,
+    Frozen,
     MeasuredPoint,
     Outcome,
     Point,

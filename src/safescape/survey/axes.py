@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from safescape.survey.base import Frozen
-from safescape.survey.types import Point
+from safescape.survey.types import Frozen, Point
 
 
 class RandomAxis(Frozen):

@@ -9,7 +9,8 @@
 | `majority(A,B)`, `all(A,B)` | `PanelName` |
 
 A record's `text` is the name as surveys and runs store it, without whitespace around its parts; parsed again, it gives
-an equal record. This module knows the names alone: no judge, no model, no file and no installed package.
+an equal record. Every function that takes a name raises InputError if it is malformed. This module knows the names
+alone: no judge, no model, no file and no installed package.
 """
 
 from __future__ import annotations
@@ -103,11 +104,15 @@ class ApiName(NamedTuple):
         return f"openai:{self.model}" if self.rubric is None else f"openai:{self.model}#{self.rubric}"
 
 
+SingleName = ImmediateName | GuardName | ClassifierName | ApiName
+"""The name of a judge that reads answers itself."""
+
+
 class PanelName(NamedTuple):
     """Several judges that count as one."""
 
     rule: Literal["majority", "all"]
-    members: tuple[ImmediateName | GuardName | ClassifierName | ApiName, ...]
+    members: tuple[SingleName, ...]
     """Two or more, all different; no panel among them."""
 
     @property
@@ -116,19 +121,15 @@ class PanelName(NamedTuple):
         return f"{self.rule}({','.join(member.text for member in self.members)})"
 
 
-SingleName = ImmediateName | GuardName | ClassifierName | ApiName
-"""The name of a judge that reads answers itself."""
 JudgeName = SingleName | PanelName
 
 
 @lru_cache(maxsize=256)
 def parse_judge_name(given: str) -> JudgeName:
-    """Parse the name of a judge.
+    """Parse the name of a judge, as typed or as stored in a survey.
 
-    Whether a judge of the user's own exists is found out when it is loaded (`judges.immediate_judge`).
-
-    Args:
-        given: As typed, or as stored in a survey. Whitespace around it, and around the members of a panel, is ignored.
+    Whitespace around it, and around the members of a panel, is ignored. Whether a judge of the user's own exists is
+    found out when it is loaded (`judges.immediate_judge`).
 
     Raises:
         InputError: the name is empty, holds control characters, or is malformed; the message says what is expected.
@@ -211,23 +212,13 @@ def _shown(text: str) -> str:
 
 
 def members_of(name: str) -> tuple[str, ...]:
-    """Return the judges that read answers for a name: the members of a panel, else the name as it is.
-
-    Raises:
-        InputError: the name is malformed.
-
-    """
+    """Return the judges that read answers for a name: the members of a panel, else the name as it is."""
     parsed = parse_judge_name(name)
     return tuple(member.text for member in parsed.members) if isinstance(parsed, PanelName) else (name,)
 
 
 def is_immediate(name: str) -> bool:
-    """Return whether a judge needs neither a device nor a network, so that it judges between two points.
-
-    Raises:
-        InputError: the name is malformed.
-
-    """
+    """Return whether a judge needs neither a device nor a network, so that it judges between two points."""
     return isinstance(parse_judge_name(name), ImmediateName)
 
 
@@ -235,10 +226,6 @@ def tells_noise(name: str) -> bool:
     """Return whether a judge can call an answer incoherent; otherwise noise counts as one of its other outcomes.
 
     A classifier can if one of its labels means incoherent, a panel if one of its members can.
-
-    Raises:
-        InputError: the name is malformed.
-
     """
     match parse_judge_name(name):
         case PanelName(members=members):

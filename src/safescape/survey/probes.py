@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safescape.survey.base import Frozen
+from safescape.survey.types import Frozen
 
 
 class _Probe(Frozen):

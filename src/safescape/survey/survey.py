@@ -16,10 +16,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from safescape.errors import InputError
 from safescape.survey.axes import InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
-from safescape.survey.base import Frozen
 from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
 from safescape.survey.probes import Probe, PromptProbe
-from safescape.survey.types import Point
+from safescape.survey.types import Frozen, Point
 
 _MOST_TOGETHER = 8
 """Maximum number of points in one batch. Each needs the memory of one adapter."""

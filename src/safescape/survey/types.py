@@ -1,13 +1,15 @@
-"""Records that every room shares: points, responses, verdicts, scores.
+"""Records that every room shares, and `Frozen`, the base class of specifications.
 
 This module knows no specification, no model and no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
 
 
 class Outcome(StrEnum):
@@ -134,3 +136,34 @@ class MeasuredPoint(NamedTuple):
     """By judge, one outcome for each prompt of the probe, in order; empty for a capability probe."""
     scores: Sequence[Score] = ()
     """One score for each item of a capability probe, in order; empty for a probe of prompts."""
+
+
+class Frozen(BaseModel):
+    """An immutable specification; unknown fields are refused when it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def differences(self, other: Self) -> list[str]:
+        """Return one text for each field that differs, with both values truncated, for an error message."""
+        return list(_differences("", self.model_dump(mode="json"), other.model_dump(mode="json")))
+
+
+def _differences(name: str, mine: object, theirs: object) -> Iterator[str]:
+    if mine == theirs:
+        return
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        for key in {**mine, **theirs}:
+            yield from _differences(f"{name}.{key}".lstrip("."), mine.get(key), theirs.get(key))
+    elif isinstance(mine, list) and isinstance(theirs, list):
+        if len(mine) != len(theirs):
+            yield f"{name}: {len(mine)} here, {len(theirs)} there"
+            return
+        changed = [place for place, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b]
+        yield from _differences(f"{name}[{changed[0]}]", mine[changed[0]], theirs[changed[0]])
+    else:
+        yield f"{name}: {_short(mine)} here, {_short(theirs)} there"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

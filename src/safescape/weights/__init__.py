@@ -1,22 +1,18 @@
 """Weights on disk and their movement: checkpoints, adapters, directions, subspaces, movers, fingerprints."""
 
-from safescape.weights.blocks import BlockSpace, layer_of
-from safescape.weights.checkpoint import Checkpoint, Weights
+from safescape.weights.blocks import BlockSpace, has_only_pairs, layer_of, save_blend, save_rescaled
+from safescape.weights.checkpoint import Checkpoint, Weights, fingerprint, fingerprint_of_stream, inspect
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
-    OrthogonalDirection,
-    Products,
     RandomDirection,
     dot,
-    products,
 )
-from safescape.weights.fingerprint import fingerprint, fingerprint_of_stream, inspect
 from safescape.weights.gpu_mover import mover_of
 from safescape.weights.lora import UNSUPPORTED_LORA_FIELDS, Adapted, LowRank, ScaledAdapter
 from safescape.weights.models import Model, adapter_directory, identity, resolve
 from safescape.weights.mover import Mover, Moving
-from safescape.weights.subspace import Displacement, Space, Subspace, Term, resized_embeddings
+from safescape.weights.subspace import Space, Subspace, resized_embeddings
 
 __all__ = [
     "UNSUPPORTED_LORA_FIELDS",
@@ -24,29 +20,27 @@ __all__ = [
     "BlockSpace",
     "Checkpoint",
     "Direction",
-    "Displacement",
     "InterpolationDirection",
     "LowRank",
     "Model",
     "Mover",
     "Moving",
-    "OrthogonalDirection",
-    "Products",
     "RandomDirection",
     "ScaledAdapter",
     "Space",
     "Subspace",
-    "Term",
     "Weights",
     "adapter_directory",
     "dot",
     "fingerprint",
     "fingerprint_of_stream",
+    "has_only_pairs",
     "identity",
     "inspect",
     "layer_of",
     "mover_of",
-    "products",
     "resized_embeddings",
     "resolve",
+    "save_blend",
+    "save_rescaled",
 ]

@@ -1,32 +1,43 @@
-"""The models between a base and its finetune with one coordinate per block of layers."""
+"""The models between a base and its finetune with one coordinate per block of layers, measured and saved.
+
+A saved model has the bits that were measured: its weights come from the same arithmetic and are rounded once.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Container, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from safescape.errors import InputError
 from safescape.survey import Point
-from safescape.weights.checkpoint import Weights
+from safescape.weights.checkpoint import Weights, tensor_names
 from safescape.weights.directions import Direction, InterpolationDirection
+from safescape.weights.lora import place_of
+from safescape.weights.models import Model
+from safescape.weights.mover import Mover
 from safescape.weights.subspace import Displacement, Term
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
 _AFTER_LAYERS = ("lm_head", "embed_out", "norm", "ln_f")
 
+_COPIED = ("*.json", "*.jinja", "*.model", "*.txt")
+_NOT_COPIED = {"finetune.json", "training.json", "trainer_state.json", "adapter_config.json", "repair.json"}
+
 
 class BlockSpace:
     """A space with one coordinate per block of layers: 0 takes the block from the base, 1 from the finetune.
 
-    Embeddings belong to the first block, the final norm and the output head to the last.
-
-    Args:
-        base: The origin.
-        tuned: The finetune.
-        blocks: The number of blocks; their numbers of layers differ by at most one.
+    The numbers of layers of two blocks differ by at most one. Embeddings belong to the first block, the final norm and
+    the output head to the last.
 
     Raises:
         InputError: The model has fewer layers than blocks.
@@ -58,6 +69,56 @@ def layer_of(name: str) -> int | None:
     """Return the number of a tensor's layer, counted from 0; None for embeddings, final norm and head."""
     found = _LAYER.search(name)
     return int(found[1]) if found else None
+
+
+def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype: torch.dtype, directory: Path) -> None:
+    """Save a point as a checkpoint with the finetune's configuration, tokenizer and shards, one in memory at a time.
+
+    Files of an interrupted save are overwritten.
+    """
+    _copy_files(tuned.directory, directory, _NOT_COPIED)
+    for path in sorted(tuned.directory.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        tensors = load_file(path)
+        moving = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_floating_point()}
+        if moving:
+            mover = Mover(base.weights, space, moving, dtype=dtype, device=torch.device("cpu"))
+            tensors |= {name: values.clone() for name, values in mover.moving(point)}
+        save_file(tensors, directory / path.name, metadata=metadata or {"format": "pt"})
+    config = directory / "config.json"
+    document = json.loads(config.read_text(encoding="utf-8"))
+    document.pop("torch_dtype", None)
+    document["dtype"] = str(dtype).removeprefix("torch.")
+    config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def save_rescaled(adapter: Path, space: BlockSpace, point: Point, directory: Path) -> None:
+    """Save a LoRA that has only pairs with every B scaled by the coordinate of its block.
+
+    Files of an interrupted save are overwritten.
+    """
+    _copy_files(adapter, directory, _NOT_COPIED - {"adapter_config.json"})
+    factors = {name: alpha for names, alpha in zip(space.blocks, point.coords, strict=True) for name in names}
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    for key, tensor in tensors.items():
+        name, role = place_of(key)
+        if role == "B":
+            tensors[key] = (tensor.float() * factors[name]).to(tensor.dtype)
+    save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def has_only_pairs(adapter: Path) -> bool:
+    """Whether an adapter has only low-rank pairs, so that scaling B scales it exactly."""
+    return all(place_of(key)[1] != "whole" for key in tensor_names(adapter / "adapter_model.safetensors"))
+
+
+def _copy_files(source: Path, directory: Path, omitted: Container[str]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for pattern in _COPIED:
+        for path in source.glob(pattern):
+            if path.name not in omitted:
+                shutil.copyfile(path, directory / path.name)
 
 
 class _Blockwise(NamedTuple):

@@ -1,12 +1,15 @@
-"""Safetensors checkpoints on disk, read lazily, one named tensor at a time.
+"""Safetensors checkpoints on disk, read lazily, one named tensor at a time, and fingerprints of named tensors.
 
 A checkpoint keeps nothing in memory: a file stays memory-mapped only while one of its tensors is in use.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -26,11 +29,9 @@ class Weights(Protocol):
 
     def names(self) -> Sequence[str]:
         """Return the names of all tensors, sorted."""
-        ...
 
     def tensor(self, name: str) -> Tensor:
         """Read one tensor; the caller must not write into it."""
-        ...
 
 
 class Checkpoint:
@@ -56,30 +57,10 @@ class Checkpoint:
 
     def is_same_as(self, other: Weights) -> bool:
         """Whether `other` reads the same files."""
-        return isinstance(other, Checkpoint) and _resolved(self._files) == _resolved(other._files)
+        return isinstance(other, Checkpoint) and self._resolved() == other._resolved()
 
-
-class Resident:
-    """Weights whose tensors stay on a device after the first read."""
-
-    def __init__(self, weights: Weights, device: torch.device) -> None:
-        self._weights, self._device = weights, device
-        self._tensors: dict[str, Tensor] = {}
-
-    def names(self) -> Sequence[str]:
-        """Return the names of all tensors, sorted."""
-        return self._weights.names()
-
-    def tensor(self, name: str) -> Tensor:
-        """Return one tensor on the device."""
-        if name not in self._tensors:
-            self._tensors[name] = self._weights.tensor(name).to(self._device)
-        return self._tensors[name]
-
-
-def size_of(weights: Weights, names: Iterable[str]) -> int:
-    """Return the size of tensors in bytes, in their stored dtype."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in map(weights.tensor, names))
+    def _resolved(self) -> dict[str, Path]:
+        return {name: path.resolve() for name, path in self._files.items()}
 
 
 def tensor_names(path: Path) -> set[str]:
@@ -96,6 +77,49 @@ def tensor_names(path: Path) -> set[str]:
             return set(file.keys())
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cut short or damaged ({error}); download it again") from error
+
+
+def fingerprint(names: Iterable[str], read: Callable[[str], Tensor]) -> str:
+    """Return `sha256:...` over the names, dtypes, shapes and bytes of tensors, in any order and on any device.
+
+    `read` is called from one thread per core: hashing a large model in one thread takes longer than loading it.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return _combined(threads.map(lambda name: _line(name, read(name)), names))
+
+
+def fingerprint_of_stream(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the same fingerprint from an iterable that may overwrite each tensor with the next one."""
+    return _combined(_line(name, tensor) for name, tensor in tensors)
+
+
+def inspect(weights: Weights) -> str:
+    """Check every value of a checkpoint and return its fingerprint.
+
+    Raises:
+        InputError: A tensor contains NaN or infinity.
+
+    """
+
+    def checked(name: str) -> Tensor:
+        tensor = weights.tensor(name)
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(
+                f"the tensor {name} holds NaN or infinity; the checkpoint is broken, train or download it again"
+            )
+        return tensor
+
+    return fingerprint(weights.names(), checked)
+
+
+def _combined(lines: Iterable[str]) -> str:
+    return "sha256:" + hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _line(name: str, tensor: Tensor) -> str:
+    flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    digest = hashlib.sha256(flat.cpu().numpy().data).hexdigest()
+    return f"{name} {tensor.dtype} {tuple(tensor.shape)} {digest}"
 
 
 def _files_by_name(directory: Path) -> dict[str, Path]:
@@ -120,7 +144,3 @@ def _files_by_name(directory: Path) -> dict[str, Path]:
             "convert them with transformers' save_pretrained on a machine you can lose"
         )
     raise InputError(f"{directory}: no {_SINGLE} or {_INDEX} in it; give a directory with a safetensors checkpoint")
-
-
-def _resolved(files: Mapping[str, Path]) -> dict[str, Path]:
-    return {name: path.resolve() for name, path in files.items()}

@@ -7,7 +7,6 @@ that generates the noise. It does not depend on the order of tensors, the shards
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import re
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from safescape.errors import InputError
 from safescape.weights.checkpoint import Weights
 
 _ROW = 4096
@@ -31,7 +29,6 @@ class Direction(Protocol):
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the direction of one tensor: fp32, shaped like `origin` and on its device."""
-        ...
 
 
 class RandomDirection(NamedTuple):
@@ -41,14 +38,14 @@ class RandomDirection(NamedTuple):
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the direction of one tensor. Norm weights and tensors of zeros do not move."""
-        if is_norm(name):
+        if _is_norm(name):
             return torch.zeros_like(origin, dtype=torch.float32)
         noise = _noise(self.noise_seed(name), origin)
         return noise.mul_(_scale(noise, origin))
 
     def scale(self, name: str, origin: Tensor) -> float:
         """Return the factor of one tensor's noise; 0 if the tensor does not move."""
-        return 0.0 if is_norm(name) else _scale(_noise(self.noise_seed(name), origin), origin)
+        return 0.0 if _is_norm(name) else _scale(_noise(self.noise_seed(name), origin), origin)
 
     def noise_seed(self, name: str) -> int:
         """Return the seed of one tensor's noise, under 2**63. With one seed for all, equal shapes would share noise."""
@@ -60,10 +57,6 @@ class InterpolationDirection:
     """The difference from the origin to another checkpoint, neither scaled nor zeroed: 1 is the other checkpoint.
 
     If an embedding has another number of rows in the other checkpoint, the rows that both have move.
-
-    Args:
-        toward: The other checkpoint.
-
     """
 
     def __init__(self, toward: Weights) -> None:
@@ -83,40 +76,31 @@ class InterpolationDirection:
         return torch.cat([other[:rows].float(), origin[rows:].float()])
 
 
-class OrthogonalDirection:
-    """A direction minus its projection on another one (one step of Gram and Schmidt).
+class OrthogonalDirection(NamedTuple):
+    """A direction minus its projection on another one (one step of Gram and Schmidt)."""
 
-    Args:
-        direction: The direction to make orthogonal.
-        against: The direction to project on.
-        share: ⟨direction, against⟩ / ⟨against, against⟩ over all tensors.
-
-    """
-
-    def __init__(self, direction: Direction, against: Direction, share: float) -> None:
-        self._direction, self._against, self._share = direction, against, share
+    direction: Direction
+    against: Direction
+    share: float
+    """⟨direction, against⟩ / ⟨against, against⟩ over all tensors."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the orthogonal part of one tensor."""
-        along = self._against.tensor(name, origin)
-        return torch.sub(self._direction.tensor(name, origin), along, alpha=self._share)
-
-    def random_parts(self) -> Mapping[RandomDirection, float] | None:
-        """Return the direction as a weighted sum of random directions; see `random_parts`."""
-        parts, against = random_parts(self._direction), random_parts(self._against)
-        if parts is None or against is None:
-            return None
-        less = {part: parts.get(part, 0.0) - self._share * weight for part, weight in against.items()}
-        return {**parts, **less}
+        along = self.against.tensor(name, origin)
+        return torch.sub(self.direction.tensor(name, origin), along, alpha=self.share)
 
 
-def random_parts(direction: Direction) -> Mapping[RandomDirection, float] | None:
-    """Return the weights that make a direction a sum of random directions; None if it is not such a sum."""
+def random_parts(direction: Direction) -> Mapping[RandomDirection, float]:
+    """Return the weights that make a direction a sum of random directions; empty if it is not such a sum."""
     if isinstance(direction, RandomDirection):
         return {direction: 1.0}
     if not isinstance(direction, OrthogonalDirection):
-        return None
-    return direction.random_parts()
+        return {}
+    parts, against = random_parts(direction.direction), random_parts(direction.against)
+    if not parts or not against:
+        return {}
+    less = {part: parts.get(part, 0.0) - direction.share * weight for part, weight in against.items()}
+    return {**parts, **less}
 
 
 class Products(NamedTuple):
@@ -165,7 +149,7 @@ def dot(a: Tensor, b: Tensor) -> float:
     return total
 
 
-def is_norm(name: str) -> bool:
+def _is_norm(name: str) -> bool:
     """Whether a tensor belongs to a normalisation layer (`...norm...`, or GPT-2's `ln_1`, `ln_f`)."""
     return "norm" in name.lower() or any(re.fullmatch(r"ln(_\w+)?", part) for part in name.split("."))
 
@@ -173,17 +157,6 @@ def is_norm(name: str) -> bool:
 def uses_triton_noise(device: torch.device) -> bool:
     """Whether a device's noise comes from `triton_kernels` instead of torch's generator: true on NVIDIA GPUs."""
     return device.type == "cuda"
-
-
-def check_triton() -> None:
-    """Check that Triton, which generates the noise on NVIDIA GPUs, is installed.
-
-    Raises:
-        InputError: It is not.
-
-    """
-    if importlib.util.find_spec("triton") is None:
-        raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
 
 
 def _sum(values: Tensor) -> float:

@@ -6,6 +6,7 @@ checkpoint of an interpolation, stay on the GPU if they fit.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from safescape.errors import InputError
 from safescape.survey import Point, Position
-from safescape.weights.checkpoint import Resident, Weights, size_of
+from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
     RandomDirection,
-    check_triton,
     dot,
     random_parts,
     uses_triton_noise,
@@ -36,45 +37,34 @@ def mover_of(
     """Return the mover of a device; the arguments are those of `Mover`.
 
     Raises:
-        InputError: The device is an NVIDIA GPU, and Triton is not installed.
+        InputError: The device is an NVIDIA GPU, and Triton, which generates the noise there, is not installed.
 
     """
-    mover = GpuMover if uses_triton_noise(device) else Mover
-    return mover(origin, subspace, shapes, dtype=dtype, device=device)
+    if not uses_triton_noise(device):
+        return Mover(origin, subspace, shapes, dtype=dtype, device=device)
+    if importlib.util.find_spec("triton") is None:
+        raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
+    return GpuMover(origin, subspace, shapes, dtype=dtype, device=device)
 
 
 class GpuMover(Mover):
-    """Computes the weights of points on an NVIDIA GPU; see `Mover` for the arguments.
+    """Computes the weights of points on an NVIDIA GPU.
 
     Points that need a random direction and another checkpoint at once are computed as on a CPU.
-
-    Raises:
-        InputError: Triton is not installed.
-
     """
 
-    def __init__(
-        self,
-        origin: Weights,
-        subspace: Space,
-        shapes: Mapping[str, torch.Size],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        check_triton()
-        super().__init__(origin, subspace, shapes, dtype=dtype, device=device)
-        self._origin = self._resident(origin)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.origin = self._resident(self.origin)
         self._scales: dict[tuple[RandomDirection, str], float] = {}
         self._on_disk: dict[InterpolationDirection, Weights] = {}
         """The checkpoints on disk of those interpolations whose checkpoint is on the GPU at present."""
 
     def _tensors(self, point: Point, into: Mapping[str, Tensor]) -> Tensors:
-        frame, (row, step) = self._subspace.frame(point), self._subspace.displacement(point)
+        frame, (row, step) = self.subspace.frame(point), self.subspace.displacement(point)
         terms = [term for term in (row, step) if term is not None]
         if terms:
-            parts = [random_parts(direction) for direction in (*(term.direction for term in terms), *frame)]
-            if all(part is not None for part in parts):
+            if all(map(random_parts, [*(term.direction for term in terms), *frame])):
                 return (yield from self._plus_noise(point, terms, frame, into))
             if step is not None and frame == (step.direction,) and isinstance(step.direction, InterpolationDirection):
                 return (yield from self._toward(step.coordinate, step.direction, into))
@@ -88,15 +78,15 @@ class GpuMover(Mover):
 
         coordinates: dict[RandomDirection, float] = {}
         for term in terms:
-            for part, weight in _parts(term.direction).items():
+            for part, weight in random_parts(term.direction).items():
                 coordinates[part] = coordinates.get(part, 0.0) + term.coordinate * weight
-        measured = bool(frame) and self._dtype != torch.float32
+        measured = bool(frame) and self.dtype != torch.float32
         if measured:
             for direction in frame:
-                for part in _parts(direction):
+                for part in random_parts(direction):
                     coordinates.setdefault(part, 0.0)
         found: list[tuple[list[float], Tensor]] = []
-        for name in self._shapes:
+        for name in self.shapes:
             origin, place = self._at_origin(name).contiguous(), self._place(name, into)
             scales = [self._scale(part, name) for part in coordinates]
             self._current = {}
@@ -119,7 +109,7 @@ class GpuMover(Mover):
             part: math.fsum(scales[number] * dots[number] for (scales, _), dots in zip(found, products, strict=True))
             for number, part in enumerate(coordinates)
         }
-        sums = [math.fsum(weight * along[part] for part, weight in _parts(each).items()) for each in frame]
+        sums = [math.fsum(weight * along[part] for part, weight in random_parts(each).items()) for each in frame]
         squares = [self._square(each) for each in frame]
         return Position(tuple(a / s if s else 0.0 for a, s in zip(sums, squares, strict=True)), 0.0)
 
@@ -129,19 +119,19 @@ class GpuMover(Mover):
 
         self._prepare_cache(None, [direction])
         found = []
-        for name in self._shapes:
+        for name in self.shapes:
             origin, place = self._at_origin(name).contiguous(), self._place(name, into)
             found.append(interpolate(origin, direction.target(name, origin).contiguous(), coordinate, place))
             self._current = {}
             yield name, place
-        if self._dtype == torch.float32:
+        if self.dtype == torch.float32:
             return Position((coordinate,), 0.0)
         along, square = (math.fsum(column) for column in zip(*torch.stack(found).tolist(), strict=True))
         return Position((along / square if square else 0.0,), 0.0)
 
     def _place(self, name: str, into: Mapping[str, Tensor]) -> Tensor:
         place = into.get(name)
-        return torch.empty(self._shapes[name], dtype=self._dtype, device=self._device) if place is None else place
+        return torch.empty(self.shapes[name], dtype=self.dtype, device=self.device) if place is None else place
 
     def _scale(self, direction: RandomDirection, name: str) -> float:
         if (direction, name) not in self._scales:
@@ -152,7 +142,7 @@ class GpuMover(Mover):
         """Return ⟨direction, direction⟩ over all tensors."""
         if direction not in self._squares:
             square = 0.0
-            for name in self._shapes:
+            for name in self.shapes:
                 part = direction.tensor(name, self._at_origin(name))
                 square += dot(part, part)
                 self._current = {}
@@ -172,13 +162,22 @@ class GpuMover(Mover):
 
     def _resident(self, weights: Weights) -> Weights:
         """Keep a checkpoint's tensors on the GPU once read, if they take at most half of its free memory."""
-        size, free = size_of(weights, self._shapes), free_memory(self._device)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in map(weights.tensor, self.shapes))
+        free = free_memory(self.device)
         fits = size <= free // 2
-        _log.debug("checkpoint of %d bytes, %d bytes free on %s: resident: %s", size, free, self._device, fits)
-        return Resident(weights, self._device) if fits else weights
+        _log.debug("checkpoint of %d bytes, %d bytes free on %s: resident: %s", size, free, self.device, fits)
+        return _Resident(weights, self.device) if fits else weights
 
 
-def _parts(direction: Direction) -> Mapping[RandomDirection, float]:
-    parts = random_parts(direction)
-    assert parts is not None
-    return parts
+class _Resident:
+    """Weights whose tensors stay on a device after the first read."""
+
+    def __init__(self, weights: Weights, device: torch.device) -> None:
+        self.names = weights.names
+        self._weights, self._device = weights, device
+        self._tensors: dict[str, Tensor] = {}
+
+    def tensor(self, name: str) -> Tensor:
+        if name not in self._tensors:
+            self._tensors[name] = self._weights.tensor(name).to(self._device)
+        return self._tensors[name]

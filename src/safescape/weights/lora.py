@@ -7,13 +7,13 @@ LoRA finetune, the point α is W + scaling·(αB)@A: the same base with an adapt
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig
+from peft.utils.other import get_pattern_key
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -38,12 +38,8 @@ UNSUPPORTED_LORA_FIELDS = (
 )
 """Fields of a PEFT configuration with which, when set, a LoRA computes something else than base + scaling·B@A."""
 
-_ROLES = (
-    (".lora_A.weight", "A"),
-    (".lora_B.weight", "B"),
-    (".lora_embedding_A", "embedding_A"),
-    (".lora_embedding_B", "embedding_B"),
-)
+_ROLES = {".lora_A.weight": "A", ".lora_B.weight": "B", ".lora_embedding_A": "A", ".lora_embedding_B": "B"}
+"""The role of an adapter's tensor in its pair B@A, by the end of its name."""
 
 
 class LowRank(NamedTuple):
@@ -61,16 +57,15 @@ class LowRank(NamedTuple):
         return torch.Size((self.left.shape[0], self.right.shape[1]))
 
     def added_to(self, tensor: Tensor) -> Tensor:
-        """Return `tensor` plus the product, fp32."""
-        return torch.addmm(tensor.float(), self.left.float(), self.right.float(), alpha=self.scaling)
+        """Return `tensor` plus the product, fp32, on the tensor's device."""
+        left, right = (factor.to(tensor.device).float() for factor in (self.left, self.right))
+        return torch.addmm(tensor.float(), left, right, alpha=self.scaling)
 
 
 class Adapted:
     """A base with a PEFT LoRA on it: base + scaling·B@A, computed one tensor at a time in fp32.
 
-    Args:
-        base: The weights under the adapter.
-        directory: Contains adapter_config.json and adapter_model.safetensors.
+    The directory contains adapter_config.json and adapter_model.safetensors.
 
     Raises:
         InputError: The adapter is not a plain LoRA, is incomplete, or was trained on another base.
@@ -87,8 +82,9 @@ class Adapted:
             raise InputError(f"{directory}: no adapter_model.safetensors in it; give a PEFT adapter directory")
         names = tensor_names(self._path)
         # An adapter is small and has hundreds of tensors, so its file stays mapped.
-        self._file = safe_open(self._path, framework="pt")
-        self._parts = self._match(names)
+        self._read = safe_open(self._path, framework="pt").get_tensor
+        self._keys = self._keys_by_tensor(names)
+        self._check_shapes()
 
     def __reduce__(self) -> tuple[type[Adapted], tuple[Weights, Path]]:
         """Pickle the location; a memory-mapped file cannot be pickled."""
@@ -100,85 +96,77 @@ class Adapted:
 
     def tensor(self, name: str) -> Tensor:
         """Read one tensor; fp32 if the adapter changes it, else the base's dtype."""
-        parts = self._parts.get(name)
-        if parts is None:
-            return self.base.tensor(name)
+        keys = self._keys.get(name, {})
         # A module saved whole replaces the base's; PEFT saves an adapted embedding whole beside its pair.
-        under = self._read(parts["whole"]) if "whole" in parts else self.base.tensor(name)
-        return self._product(parts).added_to(under) if _is_pair(parts) else under
+        under = self._read(keys["whole"]) if "whole" in keys else self.base.tensor(name)
+        return self._product(name).added_to(under) if "A" in keys else under
 
     def linear_pairs(self) -> dict[str, LowRank]:
         """Return the adapter's change of each linear layer, by module: (outputs × rank) @ (rank × inputs)."""
-        pairs = {}
-        for parts in self._parts.values():
-            if "A" in parts:
-                down, up = self._read(parts["A"]), self._read(parts["B"])
-                pairs[parts["module"]] = LowRank(up, down, self._scaling(parts["module"], down.shape[0]))
-        return pairs
+        pairs = (name for name in self._keys if self._is_linear_pair(name))
+        return {name.removesuffix(".weight"): self._pair(name) for name in pairs}
 
     def other_changes(self) -> list[str]:
         """Return the tensors that are not changed by a pair on a linear layer, sorted: embeddings, or saved whole."""
-        return sorted(name for name, parts in self._parts.items() if "whole" in parts or "A" not in parts)
+        return sorted(name for name, keys in self._keys.items() if "whole" in keys or not self._is_linear_pair(name))
 
-    def _product(self, parts: Mapping[str, str]) -> LowRank:
-        is_embedding = "embedding_A" in parts
-        a, b = ("embedding_A", "embedding_B") if is_embedding else ("A", "B")
-        down, up = self._read(parts[a]), self._read(parts[b])
-        scaling = self._scaling(parts["module"], down.shape[0])
+    def _is_linear_pair(self, name: str) -> bool:
+        return ".lora_A." in self._keys[name].get("A", "")
+
+    def _pair(self, name: str) -> LowRank:
+        """Return scaling·B@A as the adapter stores it."""
+        down, up = self._read(self._keys[name]["A"]), self._read(self._keys[name]["B"])
+        return LowRank(up, down, self._scaling(name.removesuffix(".weight"), down.shape[0]))
+
+    def _product(self, name: str) -> LowRank:
+        """Return scaling·B@A in the shape of the base's tensor."""
+        pair = self._pair(name)
         # Embeddings and fan-in layers (GPT-2's Conv1D) store the transposed weight.
-        if is_embedding or self._config.fan_in_fan_out:
-            return LowRank(down.T, up.T, scaling)
-        return LowRank(up, down, scaling)
+        if self._config.fan_in_fan_out or not self._is_linear_pair(name):
+            return LowRank(pair.right.T, pair.left.T, pair.scaling)
+        return pair
 
     def _scaling(self, module: str, rank: int) -> float:
-        alpha = _value_for(self._config.alpha_pattern, module, self._config.lora_alpha)
+        patterns = self._config.alpha_pattern or {}
+        alpha = patterns.get(get_pattern_key([*patterns], module), self._config.lora_alpha)
         return float(alpha / rank**0.5) if self._config.use_rslora else float(alpha / rank)
 
-    def _read(self, key: str) -> Tensor:
-        return self._file.get_tensor(key)
-
-    def _match(self, keys: set[str]) -> dict[str, dict[str, str]]:
-        """Group the adapter's tensors by the base tensor that they change, and check their shapes.
-
-        Returns:
-            For each base tensor the adapter's keys by role (`A`, `B`, `embedding_A`, `embedding_B`, `whole`), and
-            the name of the module under `module`.
-
-        """
+    def _keys_by_tensor(self, keys: set[str]) -> dict[str, dict[str, str]]:
+        """Return the adapter's keys by the base tensor that they change, and by role there: `A`, `B` or `whole`."""
         known = set(self.base.names())
-        matched: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, str]] = {}
         for key in sorted(keys):
-            module, role = _role_of(key)
-            name = f"{module}.weight" if role != "whole" else module
+            name, role = place_of(key)
             if name not in known:
                 raise InputError(
                     f"{self._path}: the adapter changes {name}, which the base does not have; "
                     "give the base that the adapter was trained on"
                 )
-            matched.setdefault(name, {"module": module})[role] = key
-        for name, parts in matched.items():
-            if not _is_pair(parts) and set(parts) != {"module", "whole"}:
+            found.setdefault(name, {})[role] = key
+        for name, roles in found.items():
+            if ("A" in roles) != ("B" in roles):
                 raise InputError(
                     f"{self._path}: half of the adapter's pair for {name} is missing; save the adapter again"
                 )
+        return found
+
+    def _check_shapes(self) -> None:
+        for name, keys in self._keys.items():
             expected = self.base.tensor(name).shape
-            shapes = [self._read(parts["whole"]).shape] if "whole" in parts else []
-            shapes += [self._product(parts).shape] if _is_pair(parts) else []
+            shapes = [self._read(keys["whole"]).shape] if "whole" in keys else []
+            shapes += [self._product(name).shape] if "A" in keys else []
             for shape in shapes:
                 if shape != expected:
                     raise InputError(
                         f"{self._path}: the adapter's {name} has shape {tuple(shape)}, the base's {tuple(expected)}; "
                         "give the base that the adapter was trained on"
                     )
-        return matched
 
 
 class ScaledAdapter:
     """A LoRA that can be written as an adapter α times as large.
 
-    Args:
-        adapted: A base with the LoRA on it, which must change linear layers only (see `Adapted.other_changes`).
-
+    It must change linear layers only (see `Adapted.other_changes`).
     """
 
     def __init__(self, adapted: Adapted) -> None:
@@ -194,13 +182,8 @@ class ScaledAdapter:
 
         All pairs are padded with zeros to the largest rank.
 
-        Args:
-            directory: An empty directory.
-            alpha: The factor.
-            dtype: The dtype of the written pairs.
-
         Returns:
-            The factor after rounding: ⟨written, adapter⟩ / ⟨adapter, adapter⟩. In fp32 it is `alpha`.
+            The factor after rounding to `dtype`: ⟨written, adapter⟩ / ⟨adapter, adapter⟩. In fp32 it is `alpha`.
 
         """
         tensors: dict[str, Tensor] = {}
@@ -233,25 +216,13 @@ def _dot(a: LowRank, b: LowRank) -> float:
     return a.scaling * b.scaling * float((lefts * rights).sum())
 
 
-def _role_of(key: str) -> tuple[str, str]:
-    """Split the name of an adapter's tensor into the module that it changes and its role there."""
+def place_of(key: str) -> tuple[str, str]:
+    """Return the base tensor that an adapter's tensor changes, and its role there."""
     bare = key.removeprefix("base_model.model.")
-    for suffix, role in _ROLES:
+    for suffix, role in _ROLES.items():
         if bare.endswith(suffix):
-            return bare.removesuffix(suffix), role
+            return f"{bare.removesuffix(suffix)}.weight", role
     return bare.replace(".base_layer.", "."), "whole"
-
-
-def _is_pair(parts: Mapping[str, str]) -> bool:
-    return {"A", "B"} <= set(parts) or {"embedding_A", "embedding_B"} <= set(parts)
-
-
-def _value_for(pattern: Mapping[str, int] | None, module: str, default: int) -> int:
-    """Return the value of the first pattern that matches a module, as PEFT matches `rank_pattern`."""
-    for key, value in (pattern or {}).items():
-        if re.match(rf"(.*\.)?({key})$", module):
-            return value
-    return default
 
 
 def _lora_config(directory: Path) -> LoraConfig:

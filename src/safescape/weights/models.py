@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +13,14 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from safescape.errors import InputError, first_line
-from safescape.weights import demo
-from safescape.weights.checkpoint import Checkpoint, Weights
-from safescape.weights.fingerprint import inspect
-from safescape.weights.gguf import converted
+from safescape.weights.checkpoint import Checkpoint, Weights, inspect
+from safescape.weights.gguf import converted, demo_base
 from safescape.weights.lora import Adapted
 
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _DOWNLOADED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
+DEMO_ADAPTER = Path(str(resources.files("safescape") / "data" / "demo-adapter"))
+"""The safety adapter of the demo, which ships in this package."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ def resolve(name: str) -> Model:
         return Model(name, under.directory, Adapted(under.weights, adapter_directory(adapter)))
     if name == "demo":
         under = resolve("demo-base")
-        return Model(name, under.directory, Adapted(under.weights, demo.adapter_directory()))
+        return Model(name, under.directory, Adapted(under.weights, DEMO_ADAPTER))
     if name == "demo-base":
-        directory = demo.base_directory()
+        directory = demo_base()
     elif name.endswith(".gguf"):
         directory = converted(Path(name))
     elif Path(name).is_dir():
@@ -104,13 +105,11 @@ def _from_hub(name: str) -> Path:
 
 def _check_config(directory: Path) -> None:
     path = directory / "config.json"
+    if not path.exists() and (directory / "adapter_config.json").is_file():
+        raise InputError(f"{directory}: is an adapter; give BASE+{directory}, with the base it was trained on")
     try:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        if (directory / "adapter_config.json").is_file():
-            raise InputError(
-                f"{directory}: is an adapter; give BASE+{directory}, with the base it was trained on"
-            ) from error
         raise InputError(f"{directory}: no config.json in it; give a directory saved with save_pretrained") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); download the model again") from error

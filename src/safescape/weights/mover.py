@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import psutil
 import torch
@@ -46,30 +47,23 @@ class Moving:
         return self._position
 
 
+@dataclass(eq=False)
 class Mover:
-    """Computes the weights of points; `mover_of` returns the mover of a device.
+    """Computes the weights of points; `mover_of` returns the mover of a device."""
 
-    Args:
-        origin: The model under test.
-        subspace: Maps a point's coordinates to directions.
-        shapes: The shapes of the tensors to move, by name.
-        dtype: The dtype that the weights are rounded to.
-        device: Where the weights are computed and the noise is generated.
+    origin: Weights
+    """The model under test."""
+    subspace: Space
+    shapes: Mapping[str, torch.Size]
+    """The shapes of the tensors to move, by name."""
+    _: KW_ONLY
+    dtype: torch.dtype
+    """The dtype that the weights are rounded to."""
+    device: torch.device
+    """Where the weights are computed and the noise is generated."""
 
-    """
-
-    def __init__(
-        self,
-        origin: Weights,
-        subspace: Space,
-        shapes: Mapping[str, torch.Size],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        self._origin, self._subspace, self._shapes = origin, subspace, shapes
-        self._dtype, self._device = dtype, device
-        self._size = 4 * sum(shape.numel() for shape in shapes.values())
+    def __post_init__(self) -> None:
+        self._size = 4 * sum(shape.numel() for shape in self.shapes.values())
         """Bytes of one direction, or of the sum along a row."""
         self._directions: dict[Direction, TensorCache] = {}
         self._row: tuple[Term, TensorCache] | None = None
@@ -82,30 +76,27 @@ class Mover:
     def moving(self, point: Point, into: Mapping[str, Tensor] | None = None) -> Moving:
         """Return the tensors of a point, one after another; each may be overwritten by the next.
 
-        Args:
-            point: A point of the subspace.
-            into: Tensors by name that a GPU may compute the weights in; those are then the ones returned.
-
+        A GPU may compute the weights in the tensors `into`, by name; those are then the ones returned.
         """
         return Moving(self._tensors(point, into or {}))
 
     def _tensors(self, point: Point, into: Mapping[str, Tensor]) -> Tensors:
-        frame, (row, step) = self._subspace.frame(point), self._subspace.displacement(point)
+        frame, (row, step) = self.subspace.frame(point), self.subspace.displacement(point)
         is_waypoint, is_away = point.waypoint is not None, row is not None or step is not None
         # In fp32, only checkpoints have a position that differs from the requested coordinates.
-        measured = bool(frame) and (is_waypoint or (self._dtype != torch.float32 and is_away))
+        measured = bool(frame) and (is_waypoint or (self.dtype != torch.float32 and is_away))
         used = ([step.direction] if step else []) + (list(frame) if measured else [])
         self._prepare_cache(row, list(dict.fromkeys(used)))
         along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
-        for name in self._shapes:
+        for name in self.shapes:
             self._current = {}
             moved = (self._at_origin(name) if row is None else self._along_row(row, name)).float()
             if step is not None and step.coordinate:
                 moved = self._plus(moved, step, name)
-            rounded = moved.to(self._dtype)
+            rounded = moved.to(self.dtype)
             yield name, rounded
             if measured:
-                taken = rounded.float() - self._at_origin(name).to(self._dtype).float()
+                taken = rounded.float() - self._at_origin(name).to(self.dtype).float()
                 length += dot(taken, taken) if is_waypoint else 0.0
                 for place, direction in enumerate(frame):
                     part = self._direction_of(direction, name)
@@ -124,7 +115,7 @@ class Mover:
 
     def _at_origin(self, name: str) -> Tensor:
         if None not in self._current:
-            self._current[None] = self._origin.tensor(name).to(self._device)
+            self._current[None] = self.origin.tensor(name).to(self.device)
         return self._current[None]
 
     def _along_row(self, row: Term, name: str) -> Tensor:
@@ -139,8 +130,8 @@ class Mover:
 
     def _plus(self, start: Tensor, step: Term, name: str) -> Tensor:
         if self._sum is None:
-            largest = max(shape.numel() for shape in self._shapes.values())
-            self._sum = torch.empty(largest, dtype=torch.float32, device=self._device)
+            largest = max(shape.numel() for shape in self.shapes.values())
+            self._sum = torch.empty(largest, dtype=torch.float32, device=self.device)
         into = self._sum[: start.numel()].view(start.shape)
         return torch.add(start, self._direction_of(step.direction, name), alpha=step.coordinate, out=into)
 
@@ -173,37 +164,26 @@ class Mover:
         caches = [*self._directions.values(), *([self._row[1]] if self._row else [])]
         # An empty cache has not allocated its memory yet, which therefore still counts as free.
         promised = sum(not cache for cache in caches)
-        return self._size <= (free_memory(self._device) - self._size * promised) // 2
+        return self._size <= (free_memory(self.device) - self._size * promised) // 2
 
 
-class TensorCache:
+class TensorCache(dict[str, Tensor]):
     """Named fp32 tensors in one block of memory that is allocated with the first tensor.
 
-    Allocated one by one, they would lie between temporary tensors and fragment the memory.
-
-    Args:
-        numbers: The capacity, in numbers.
-
+    Allocated one by one, they would lie between temporary tensors and fragment the memory. The capacity is in numbers.
     """
 
-    def __init__(self, numbers: int) -> None:
-        self._numbers, self._end = numbers, 0
-        self._tensors: dict[str, Tensor] = {}
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-    def get(self, name: str) -> Tensor | None:
-        """Return the cached tensor; None if there is none."""
-        return self._tensors.get(name)
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self._capacity, self._end = capacity, 0
 
     def add(self, name: str, values: Tensor) -> Tensor:
         """Copy a tensor into the cache and return the copy."""
-        if not self._tensors:
-            self._memory = torch.empty(self._numbers, dtype=torch.float32, device=values.device)
+        if not self:
+            self._memory = torch.empty(self._capacity, dtype=torch.float32, device=values.device)
         place = self._memory[self._end : self._end + values.numel()].view(values.shape)
         self._end += values.numel()
-        self._tensors[name] = place.copy_(values)
+        self[name] = place.copy_(values)
         return place
 
 

@@ -47,21 +47,15 @@ class Space(Protocol):
 
     def displacement(self, point: Point) -> Displacement:
         """Return the displacement of a point from the origin."""
-        ...
 
     def frame(self, point: Point) -> tuple[Direction, ...]:
         """Return the directions of a point's effective coordinates, in their order."""
-        ...
 
 
 class Subspace:
-    """Lines or a plane through the origin, and checkpoints measured off it.
+    """Lines or a plane through the origin, and the checkpoints of a trajectory, measured off it.
 
-    Args:
-        subspace: The axes.
-        origin: The weights of the model under test.
-        through: Checkpoints of a trajectory.
-        device: The kind of device that generates the noise; a plane's second direction is made orthogonal there.
+    `device` is the kind of device that generates the noise; a plane's second direction is made orthogonal there.
 
     Raises:
         InputError: A model of an axis or of the trajectory cannot be used, or two axes span no plane.
@@ -107,12 +101,7 @@ class Subspace:
 
 
 def resized_embeddings(base: Weights, other: Weights, name: str) -> tuple[str, ...]:
-    """Return the embeddings and output heads whose number of rows differs between `base` and a finetune of it.
-
-    Args:
-        base: The origin.
-        other: The finetune.
-        name: The finetune's name in messages.
+    """Return the embeddings and output heads whose number of rows differs between `base` and its finetune `other`.
 
     Raises:
         InputError: The names or shapes differ otherwise; the message names the first difference.

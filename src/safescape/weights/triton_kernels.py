@@ -136,17 +136,7 @@ def _add(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _moved(
-    origin,
-    into,
-    places,
-    count,
-    a,
-    b,
-    factor_a,
-    factor_b,
-    IS_ONE: tl.constexpr,  # noqa: N803
-):
+def _moved(origin, into, places, count, a, b, factor_a, factor_b, IS_ONE: tl.constexpr):  # noqa: N803
     """Write a block of values and return their differences from the origin as rounded."""
     inside = places < count
     start = tl.load(origin + places, mask=inside, other=0.0)

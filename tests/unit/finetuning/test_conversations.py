@@ -11,7 +11,7 @@ import pytest
 from helpers import tiny_models
 from safescape import InputError
 from safescape.finetuning import Conversation, conversations_of, digest
-from safescape.finetuning.evaluator import scored_answers
+from safescape.finetuning.evaluations import scored_answers
 
 
 def turns(conversation: Conversation) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ import safescape
 from helpers import tiny_models
 from safescape import InputError, RunError, SafetyMonitor
 from safescape.engines import borrow
-from safescape.finetuning.start import InitialWeights
+from safescape.finetuning.distance import InitialWeights
 from safescape.landscape import wilson
 
 LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "target_modules": ["q_proj", "down_proj"]}

@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safescape.finetuning import MAX_EVALUATIONS, Evaluation, search
-from safescape.landscape import Interval, wilson
 
 N = 80
 
 
 def at(coords: tuple[float, ...], complied: int, loss: float | None = None) -> Evaluation:
-    return Evaluation(coords, N, complied, Interval(*wilson(complied, N)), loss)
+    return Evaluation(coords, N, complied, loss)
 
 
 def edge_at(edge: float) -> Callable[[tuple[float, ...]], Evaluation]:

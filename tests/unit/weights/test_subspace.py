@@ -22,10 +22,10 @@ from safescape.weights import (
     RandomDirection,
     Subspace,
     inspect,
-    products,
     resized_embeddings,
     resolve,
 )
+from safescape.weights.directions import products
 
 ORIGIN = Point(None, (0.0, 0.0))
 

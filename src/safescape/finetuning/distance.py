@@ -1,0 +1,321 @@
+"""The distance of a model in training from its initial weights, and its place in their basin.
+
+With Δ = w - w₀ over all tensors, where w₀ are the weights when the training began, and d the direction of an axis:
+
+    moved  = ‖Δ‖ / ‖w₀‖                                              a fraction of the norm of the weights
+    along  = ⟨Δ, d⟩ / ⟨d, d⟩                                         the coordinate on the axis
+    across = ‖Δ - along·d‖ / ‖d‖ = √(‖Δ‖² / ⟨d, d⟩ - along²)         the distance from the axis, in its units
+
+The direction of a random axis has the norm of the weights (without norm layers), so that both have the unit of the
+basin's radius. On the axis toward another model, that model has along = 1 and across = 0.
+
+This module knows no prompts and no Trainer, and never writes into a live tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import Tensor
+from torch.nn import Module
+from transformers import PreTrainedModel
+
+from safescape.engines import checkpoint_name, unwrap
+from safescape.errors import InputError, RunError
+from safescape.landscape import Landscape
+from safescape.survey import InterpolationAxis, Survey
+from safescape.weights import (
+    UNSUPPORTED_LORA_FIELDS,
+    Direction,
+    LowRank,
+    Model,
+    Subspace,
+    Weights,
+    dot,
+    fingerprint,
+    inspect,
+    resolve,
+)
+
+
+class Distance(NamedTuple):
+    """The distance of the weights from the initial ones; see the module's formulas."""
+
+    moved: float
+    along: tuple[float, ...]
+    """One per axis."""
+    across: tuple[float, ...]
+    """One per axis."""
+
+
+class Basin:
+    """A measured landscape of the model that a training begins with.
+
+    Raises:
+        InputError: The directory has no finished run.
+
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        landscape = Landscape.load(self.directory / "landscape.json")
+        self.survey = Survey.load(self.directory / "survey.json")
+        self.radius = landscape.basin_radius
+        """The radius in units of the axes; 0 without a basin, None if the subspace has no radius."""
+
+
+class Axes(NamedTuple):
+    """The axes of a basin, with the initial weights of a training as their origin."""
+
+    directions: tuple[Direction, ...] = ()
+    squares: tuple[float, ...] = ()
+    """⟨d, d⟩, one per axis."""
+    device: str = "cpu"
+    """The kind of device that generates the noise; another kind would give other directions."""
+
+
+def axes_of(basin: Basin, start: InitialWeights) -> Axes:
+    """Return the axes of a basin.
+
+    Raises:
+        InputError: The basin belongs to other weights, or its directions cannot be computed on this machine.
+
+    """
+    survey = basin.survey
+    device = torch.device(survey.device).type
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"{basin.directory}: its directions were made on a GPU; measure it on the CPU")
+    found = fingerprint(start.names(), start.tensor)
+    if found != survey.model_fingerprint and not _is_rounded_from(survey, start):
+        raise InputError(
+            f"{basin.directory}: is the landscape of {survey.model} ({survey.model_fingerprint[:19]}…), the training "
+            f"begins with other weights ({found[:19]}…); scan the model that it begins with"
+        )
+    for axis in survey.subspace.axes:
+        if isinstance(axis, InterpolationAxis) and inspect(resolve(axis.toward).weights) != axis.fingerprint:
+            raise InputError(f"{axis.toward}: was changed since {basin.directory} was measured; measure it again")
+    directions = Subspace(survey.subspace, start, device=device).directions
+    squares = []
+    for direction in directions:
+        parts = (direction.tensor(name, start.tensor(name).to(device)) for name in start.names())
+        squares.append(sum(dot(part, part) for part in parts))
+    return Axes(directions, tuple(squares), device)
+
+
+def _is_rounded_from(survey: Survey, start: InitialWeights) -> bool:
+    """Whether the initial weights are the survey's model rounded to the dtype of the training."""
+    try:
+        weights = resolve(survey.model).weights
+    except InputError:
+        return False
+    if list(weights.names()) != list(start.names()) or inspect(weights) != survey.model_fingerprint:
+        return False
+    pairs = ((weights.tensor(name), start.tensor(name).cpu()) for name in start.names())
+    return all(torch.equal(stored.to(live.dtype), live) for stored, live in pairs)
+
+
+class InitialWeights:
+    """The weights at the beginning of a training, by the checkpoint's names; readable like a checkpoint (`Weights`).
+
+    The Trainer's model may be wrapped. A frozen tensor is read from the live model. A trained tensor is read from the
+    checkpoint that the model was loaded from if that has the same values, rounded to the live dtype; otherwise it is
+    copied to host memory. The weight of a LoRA layer is base + scaling·B@A. Tied tensors count once, and buffers not
+    at all.
+
+    Raises:
+        InputError: The weights are quantised, or the model has adapters other than a plain LoRA.
+
+    """
+
+    def __init__(self, model: Module) -> None:
+        _check_adapters(model)
+        inside = unwrap(model)
+        self._source = _source_of(inside)
+        self._stamps = self._present_stamps()
+        stored = {} if self._source is None else dict.fromkeys(self._source.weights.names(), self._source.weights)
+        self._parts = {
+            name: _Part(parameter, layer, _initial(parameter, name, stored.get(name)))
+            for name, parameter, layer in _tensors(inside, stored)
+        }
+        self._square = sum(dot(tensor, tensor) for tensor in map(self.tensor, self._parts))
+        """‖w₀‖² over all tensors, frozen ones included."""
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all tensors, sorted."""
+        return sorted(self._parts)
+
+    @torch.no_grad()
+    def tensor(self, name: str) -> Tensor:
+        """Return one initial tensor; the caller must not write into it."""
+        return self._parts[name].at_start()
+
+    @torch.no_grad()
+    def changes(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the name and w - w₀ (fp32, on the live device) of each tensor that is trained.
+
+        Raises:
+            RunError: The checkpoint was overwritten, or a tensor that was frozen at the start is trained now.
+
+        """
+        if self._source is not None and self._present_stamps() != self._stamps:
+            raise RunError(
+                f"{self._source.directory}: its weights were overwritten during the training, whose start the monitor "
+                "reads from there; save to another directory"
+            )
+        for name, part in self._parts.items():
+            change = part.change(name)
+            if change is not None:
+                yield name, change
+
+    def distance(self, axes: Axes) -> Distance:
+        """Return the distance of the live weights from the initial ones, along and across the axes.
+
+        Raises:
+            RunError: The initial weights cannot be read any more.
+
+        """
+        length, mixed = 0.0, [0.0] * len(axes.directions)
+        for name, change in self.changes():
+            length += dot(change, change)
+            # Infinite or NaN weights have no coordinates.
+            if axes.directions and math.isfinite(length):
+                origin, there = self.tensor(name).to(axes.device), change.to(axes.device)
+                for place, direction in enumerate(axes.directions):
+                    mixed[place] += dot(there, direction.tensor(name, origin))
+        if not math.isfinite(length):
+            nowhere = (math.nan,) * len(axes.directions)
+            return Distance(math.nan, nowhere, nowhere)
+        along = tuple(product / square for product, square in zip(mixed, axes.squares, strict=True))
+        beyond = (length / square - share**2 for share, square in zip(along, axes.squares, strict=True))
+        return Distance((length / self._square) ** 0.5, along, tuple(max(0.0, square) ** 0.5 for square in beyond))
+
+    def _present_stamps(self) -> list[tuple[str, int, int]]:
+        """Return the times and sizes of the files that the model was loaded from."""
+        files = sorted(self._source.directory.glob("*.safetensors")) if self._source is not None else []
+        return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files]
+
+
+class _Part:
+    """One tensor, live and at the start; of an adapted layer, the base's. `initial` is None if it is frozen."""
+
+    def __init__(self, parameter: Tensor, layer: LoraLayer | None, initial: Callable[[], Tensor] | None) -> None:
+        self._parameter, self._layer, self._initial = parameter, layer, initial
+        # A new adapter has B = 0; adding it would still change the dtype to fp32.
+        self._added = [
+            LowRank(added.left.cpu().clone(), added.right.cpu().clone(), added.scaling)
+            for added in _added_by(layer)
+            if added.left.any() and added.right.any()
+        ]
+
+    def at_start(self) -> Tensor:
+        """Return the tensor at the start: fp32 if an adapter changed it, else the live dtype."""
+        tensor = self._parameter.detach() if self._initial is None else self._initial().to(self._parameter.device)
+        for added in self._added:
+            tensor = added.added_to(tensor)
+        return tensor
+
+    def change(self, name: str) -> Tensor | None:
+        """Return the present minus the initial value, fp32; None if it cannot change."""
+        now = self._parameter.detach()
+        if self._initial is None and self._parameter.requires_grad:
+            raise RunError(
+                f"the tensor {name} was frozen when the training began, and is trained now; give the monitor to a "
+                "training whose tensors stay frozen or trained"
+            )
+        if self._initial is None and self._layer is None:
+            return None
+        change = torch.zeros_like(now, dtype=torch.float32)
+        if self._initial is not None:
+            change = now.float() - self._initial().to(now.device).float()
+        for added in _added_by(self._layer):
+            change = added.added_to(change)
+        for added in self._added:
+            change = added._replace(scaling=-added.scaling).added_to(change)
+        return change
+
+
+def _initial(parameter: Tensor, name: str, stored: Weights | None) -> Callable[[], Tensor] | None:
+    """Return a function that returns a parameter's present value later; None if it is frozen."""
+    if not parameter.requires_grad:
+        return None
+    now, dtype = parameter.detach().cpu(), parameter.dtype
+    if stored is not None and torch.equal(stored.tensor(name).to(dtype), now):
+        return lambda: stored.tensor(name).to(dtype)
+    copy = now.clone()
+    return lambda: copy
+
+
+def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[str, Tensor, LoraLayer | None]]:
+    """Yield the model's parameters by the checkpoint's names, each with the LoRA layer around it."""
+    tuned = [module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)]
+    active = {adapter for module in tuned for adapter in module.active_adapters}
+    layers: dict[int, LoraLayer] = {}
+    for layer in tuned:
+        if isinstance(layer, LoraLayer):
+            weight = layer.get_base_layer().weight
+            if id(weight) in layers:
+                raise InputError("two LoRA layers are on one tied tensor, which has no one place then; adapt one")
+            layers[id(weight)] = layer
+    for path, parameter in model.named_parameters():
+        name = _own_name(path, active) if tuned else path
+        if name is None:
+            continue
+        if not parameter.is_floating_point():
+            raise InputError(f"the tensor {name} is quantised ({parameter.dtype}); train the model in float weights")
+        yield checkpoint_name(name, model, known) or name, parameter, layers.get(id(parameter))
+
+
+def _own_name(path: str, active: set[str]) -> str | None:
+    """Return a parameter's name without adapters; None for an adapter's parameters, and for a replaced original."""
+    parts = path.split(".")
+    if any(part.startswith("lora_") for part in parts) or "original_module" in parts:
+        return None
+    if "modules_to_save" in parts:
+        place = parts.index("modules_to_save")
+        if parts[place + 1] not in active:
+            return None
+        del parts[place : place + 2]
+    return ".".join(part for part in parts if part != "base_layer")
+
+
+def _added_by(layer: Any) -> Iterator[LowRank]:
+    """Yield the changes that the active adapters add to a layer's weight at present."""
+    for adapter in () if layer is None else layer.active_adapters:
+        if adapter in layer.lora_embedding_A:
+            down, up = layer.lora_embedding_A[adapter].detach(), layer.lora_embedding_B[adapter].detach()
+            yield LowRank(down.T, up.T, layer.scaling[adapter])
+        elif adapter in layer.lora_A:
+            down, up = layer.lora_A[adapter].weight.detach(), layer.lora_B[adapter].weight.detach()
+            # Fan-in layers (GPT-2's Conv1D) store the transposed weight.
+            left, right = (down.T, up.T) if layer.fan_in_fan_out else (up, down)
+            yield LowRank(left, right, layer.scaling[adapter])
+
+
+def _check_adapters(model: Module) -> None:
+    found = [getattr(module, "peft_config", None) or {} for module in model.modules()]
+    for config in (config for configs in found if isinstance(configs, dict) for config in configs.values()):
+        kind = str(config.peft_type.value)
+        further = next((field for field in UNSUPPORTED_LORA_FIELDS if getattr(config, field, None)), None)
+        if kind != "LORA" or further is not None:
+            raise InputError(
+                f"the model is trained through {kind if further is None else further}, expected a plain LoRA or all "
+                "weights: only they have a distance from their start"
+            )
+
+
+def _source_of(model: PreTrainedModel) -> Model | None:
+    """Return the checkpoint that a model was loaded from; None if it cannot be read."""
+    name, commit = model.name_or_path, getattr(model.config, "_commit_hash", None)
+    try:
+        if name and Path(name).is_dir():
+            return resolve(str(Path(name).absolute()))
+        return resolve(f"{name}@{commit}") if commit else None
+    except InputError:
+        return None
