@@ -11,7 +11,6 @@ from safescape.api.export import export
 from safescape.api.finetune import finetune
 from safescape.api.judge import judge, judge_run
 from safescape.api.path import path
-from safescape.api.pyproject import configured
 from safescape.api.repair import Repaired, repair
 from safescape.api.report import report
 from safescape.api.run import Run, load_run
@@ -28,7 +27,6 @@ __all__ = [
     "bench",
     "check",
     "compare",
-    "configured",
     "export",
     "finetune",
     "judge",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from safescape.api.survey import device_of, read_text
+from safescape.api.survey import chat_template_of, device_of
 from safescape.errors import InputError
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
 from safescape.options import FinetuneOptions, each_of, takes
@@ -47,12 +47,9 @@ def finetune(options: _Arguments) -> Finetuned:
         raise InputError(f"--stop-above {options.stop_above:g}: nothing is watched; give --watch as well")
     device = check_trainable(options.device)
     conversations = conversations_of(options.data, options.recipe, shots=options.shots, skip=options.skip)
-    origin, template = resolve(options.model), options.chat_template
-    tokenizer = load_tokenizer(
-        origin.directory,
-        chat_template=None if template is None else read_text(Path(template), "--chat-template"),
-        trust_remote_code=False,
-    )
+    origin = resolve(options.model)
+    template = chat_template_of(options)
+    tokenizer = load_tokenizer(origin.directory, chat_template=template, trust_remote_code=False)
     specification = Finetune.model_validate(
         {
             **options.model_dump(include=set(Finetune.model_fields)),

@@ -80,8 +80,8 @@ def repair(options: _Arguments) -> Repaired:
     fingerprints = inspect(origin.weights), inspect(other.weights)
     if fingerprints[0] == fingerprints[1]:
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
-    given, adapter = _dtype(other, options.dtype), _adapter(base, tuned)
-    space, place = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
+    dtype, adapter = options.dtype or _dtype(other), _adapter(base, tuned)
+    space, device = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
     answers = scored_answers(tokenizer, conversations)
@@ -93,13 +93,15 @@ def repair(options: _Arguments) -> Repaired:
             "asked": sha256_of(chats),
             "loss": f"perplexity of the answers in {data}" if conversations else capability or "",
             "scored": sha256_of(answers if measured is None else measured.model_dump(mode="json")),
-            "dtype": str(given).removeprefix("torch."),
-            "device": place,
+            "dtype": dtype,
+            "device": device,
         }
     )
 
     def engine() -> TransformersEngine:
-        opened = TransformersEngine(origin, tokenizer, space, dtype=given, device=place, batch_size=options.batch_size)
+        opened = TransformersEngine(
+            origin, tokenizer, space, dtype=getattr(torch, dtype), device=device, batch_size=options.batch_size
+        )
         opened.canary(Point(None, (1.0,) * layers))
         return opened
 
@@ -130,13 +132,13 @@ def repair(options: _Arguments) -> Repaired:
                 if adapter is not None:
                     save_rescaled(adapter, space, point, directory)
                 else:
-                    save_blend(origin, other, space, point, given, directory)
+                    save_blend(origin, other, space, point, getattr(torch, dtype), directory)
             except (OSError, SafetensorError) as error:
                 raise RunError(
                     f"{directory}: cannot be written ({first_line(error)}); free space, and the same command resumes"
                 ) from error
             write_text(directory / "README.md", views.card_of(document))
-            # Written last: a directory with it is a finished repair.
+            # written last: a directory with it is a finished repair
             write_text(directory / "repair.json", json.dumps(document, indent=1) + "\n")
     return Repaired(directory if found.is_safe else None, adapter is not None, found)
 
@@ -151,11 +153,9 @@ def _check_threshold(max_asr: float, n: int) -> None:
         )
 
 
-def _dtype(tuned: Model, given: str | None) -> torch.dtype:
-    if given is None:
-        first = tuned.weights.tensor(tuned.weights.names()[0])
-        return torch.bfloat16 if first.dtype == torch.bfloat16 else torch.float32
-    return torch.bfloat16 if given == "bfloat16" else torch.float32
+def _dtype(tuned: Model) -> str:
+    first = tuned.weights.tensor(tuned.weights.names()[0])
+    return "bfloat16" if first.dtype == torch.bfloat16 else "float32"
 
 
 def _adapter(base: str, tuned: str) -> Path | None:

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_speed
 from safescape.options import BenchOptions
@@ -22,12 +23,11 @@ def bench(given: Given, as_json: AsJson = False) -> None:
     each engine, one after another, each in its own process: times, ratios, peak memory, and the share of the time that
     the machine's own matrix products would take.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
 
     def show(found: SideTiming) -> None:
         print(f"{found.side.name}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
 
-    found = api.bench(**given, on_side=show).document()
+    found = safescape.bench(**given, on_side=show).document()
     if as_json:
         print(json.dumps(found, indent=1))
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_check
 from safescape.cli.progress import show_progress
-from safescape.options import CheckOptions
+from safescape.options import CheckOptions, configured
 
 
 @with_options(CheckOptions, without={"quick"})
@@ -16,9 +17,7 @@ def check(given: Given, as_json: AsJson = False) -> int:
     exit with 1 if TUNED fails a threshold. The measured values are compared with the thresholds; with --strict, the
     worse ends of their intervals. Flags take precedence over the table tool.safescape.check of ./pyproject.toml.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
     with show_progress() as on_progress:
-        found = api.check(**{**api.configured(), **given}, on_progress=on_progress)
+        found = safescape.check(**{**configured(), **given}, on_progress=on_progress)
     show_check(found, as_json=as_json)
     return 0 if found.passed else 1

@@ -9,13 +9,13 @@ import logging
 import sys
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
 
-from safescape.errors import InputError
 from safescape.options.option import (
+    Kind,
     Options,
     choices_of,
     default_of,
@@ -31,7 +31,6 @@ Given = dict[str, Any]
 """The options that were typed, by name; all others have their defaults."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout")]
 
-_Number = TypeVar("_Number", int, float)
 _TYPES: dict[str, Any] = {
     "switch": bool,
     "count": int,
@@ -54,21 +53,15 @@ def with_options(
 
     """
     fields = {name: field for name, field in fields_of(options).items() if name not in without}
-    parameters = [
-        _keyword("context", typer.Context),
-        *(_parameter(name, field, options) for name, field in fields.items()),
-    ]
+    parameters = [_parameter(name, field, options) for name, field in fields.items()]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
 
         @functools.wraps(function)
-        def command(context: typer.Context, **values: Any) -> Any:
-            given = {name: values.pop(name) for name in fields}
-            typed = {
-                name: _parsed(name, value, fields[name]) for name, value in given.items() if _is_typed(context, name)
-            }
-            return function(typed, **values)
+        def command(**values: Any) -> Any:
+            typed = {name: value for name in fields if (value := values.pop(name)) is not None}
+            return function({name: _parsed(value, kind_of(fields[name])) for name, value in typed.items()}, **values)
 
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [*parameters, *(each.replace(kind=each.KEYWORD_ONLY) for each in own)]
@@ -114,48 +107,28 @@ def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty)
 
 
 def _parameter(name: str, field: FieldInfo, options: type[Options]) -> inspect.Parameter:
-    """One argument or flag, as Typer reads it from a signature."""
-    option, kind, words, value = option_of(field), kind_of(field), default_of(name, options), field.default
-    described = help_of(field) if words is None else f"{help_of(field)} [default: {words}]"
-    shown: dict[str, Any] = {"help": described.replace("[", "\\["), "metavar": option.metavar}
-    if kind == "choice":
-        shown["metavar"] = "|".join(choices_of(field))
-    if kind in ("texts", "integers", "limit"):
-        value = None
-    elif kind in ("numbers", "counts") and value is not None:
-        value = ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else f"{value:g}"
-    annotation = _TYPES.get(kind, str)
+    """One argument or flag, as Typer reads it from a signature; None where it is not typed."""
+    kind, said, words = kind_of(field), help_of(field), default_of(name, options)
+    said = (said if words is None else f"{said} [default: {words}]").replace("[", "\\[")
+    flags = flags_of(name, field)
     if is_argument(field):
-        (shown["metavar"],) = flags_of(name, field)
-        info = typer.Argument(**shown, show_default=False)
+        info = typer.Argument(help=said, metavar=flags[0])
     else:
-        info = typer.Option(*flags_of(name, field), **shown, show_default=words is None)
+        metavar = "|".join(choices_of(field)) if kind == "choice" else option_of(field).metavar
+        info = typer.Option(*flags, help=said, metavar=metavar)
+    annotation = _TYPES.get(kind, str)
     if field.is_required():
         return _keyword(name, Annotated[annotation, info])
-    return _keyword(name, Annotated[annotation | None if value is None else annotation, info], value)
+    return _keyword(name, Annotated[annotation | None, info], None)
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _parsed(name: str, value: Any, field: FieldInfo) -> Any:
-    kind, flag = kind_of(field), flags_of(name, field)[0]
+def _parsed(value: Any, kind: Kind) -> Any:
+    """A value as its model takes it; what does not fit is refused there."""
     if kind in ("numbers", "counts"):
-        return _numbers(float if kind == "numbers" else int, value, flag)
-    if kind == "limit" and value == "off":
-        return None
-    with contextlib.suppress(ValueError):
-        # what is not a number is refused with all other values that do not fit
-        return float(value) if kind == "limit" else value
+        return value.split(",") if "," in value else value
+    if kind == "limit":
+        if value == "off":
+            return None
+        with contextlib.suppress(ValueError):
+            return float(value)
     return value
-
-
-def _numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
-    """Return the numbers of a text such as `0.1,0.2`."""
-    try:
-        return [kind(part) for part in given.split(",")]
-    except ValueError as error:
-        word = "a whole number" if kind is int else "a number"
-        raise InputError(f"{flag} {given}: expected {word}, or several with commas between them") from error

@@ -15,7 +15,7 @@ from safescape.landscape import OF_A_BASIN, Comparison, Metric
 from safescape.survey import tells_noise
 
 if TYPE_CHECKING:
-    from safescape.api import Check, Run
+    from safescape import Check, Run
 
 _FIGURES = (
     ("origin_asr", "ASR at the origin", "%"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+import safescape
 import safescape.cli.progress as progress_display
 from helpers.synthetic_runs import make_run, make_survey
 from safescape import Point
@@ -38,16 +39,14 @@ def run(tmp_path: Path) -> Path:
 def test_verbose_prints_the_log_records_of_safescape_on_stderr(
     run: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from safescape import api
-
-    report = api.report
+    report = safescape.report
 
     def logged(*args: Any, **kwargs: Any) -> object:
         logging.getLogger("safescape.views").debug("drawing %s", "a picture")
         logging.getLogger("elsewhere").debug("not ours")
         return report(*args, **kwargs)
 
-    monkeypatch.setattr(api, "report", logged)
+    monkeypatch.setattr(safescape, "report", logged)
     assert typed("report", run) == 0
     quiet = capsys.readouterr()
     assert quiet.err == ""
@@ -76,9 +75,7 @@ def test_an_interrupted_command_promises_what_it_keeps(
     command: str,
     promise: str,
 ) -> None:
-    from safescape import api
-
-    monkeypatch.setattr(api, command, lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(safescape, command, lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
     before = signal.getsignal(signal.SIGINT)
     try:
         assert typed(command, run) == 130

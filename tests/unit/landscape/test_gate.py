@@ -12,8 +12,8 @@ from markdown_it import MarkdownIt
 
 from helpers.synthetic_runs import Chance, at_models, between, landscape_in, make_run, make_survey, path_line
 from safescape import InputError, Point, Survey
-from safescape.api import configured
 from safescape.landscape import Gate, Landscape, Thresholds, gate_of, landscape_of
+from safescape.options import configured
 from safescape.survey import Probe
 from safescape.views import junit_of, markdown_of
 from safescape.views.text.gate import changes_of, failure_of, headline_of, notes_of, rulings_of

@@ -16,8 +16,6 @@ from typer.main import get_command
 
 import safescape
 from safescape import InputError
-from safescape.api import configured
-from safescape.api.pyproject import _FLAGS_ONLY
 from safescape.cli import app
 from safescape.cli.study import _PYTHON_ONLY
 from safescape.finetuning import MAX_EVALUATIONS
@@ -37,11 +35,13 @@ from safescape.options import (
     ReportOptions,
     ScanOptions,
     StudyOptions,
+    configured,
     each_of,
     read,
     takes,
 )
 from safescape.options.option import fields_of, flags_of, is_argument
+from safescape.options.pyproject import _FLAGS_ONLY
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], type[Options], set[str]]] = {
     "scan": (safescape.scan, ScanOptions, {"adapter"}),
