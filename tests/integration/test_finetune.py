@@ -279,7 +279,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(
 def test_a_tracker_that_is_not_installed(
     tiny_model: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["safescape.api.finetune"], "find_spec", lambda name: None)
+    monkeypatch.setattr("safescape.api.finetune.find_spec", lambda name: None)
     with pytest.raises(InputError, match="--report-to mlflow: is not installed; pip install mlflow"):
         safescape.finetune(str(tiny_model), data=data, out=tmp_path / "out", report_to=["mlflow"])
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from safescape import views
 from safescape.api.survey import device_of
@@ -22,7 +19,8 @@ from safescape.weights import resolve
 class _Arguments(BenchOptions):
     """The arguments of `bench`."""
 
-    on_side: Annotated[Callable[[SideTiming], None] | None, Field(description="Called after each procedure.")] = None
+    on_side: Callable[[SideTiming], None] | None = None
+    """Called after each procedure."""
 
 
 @takes(_Arguments)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from safescape.api.survey import chat_template_of, device_of
 from safescape.errors import InputError
@@ -23,8 +21,10 @@ class _Arguments(FinetuneOptions):
     """The arguments of `finetune`."""
 
     # of transformers' TrainerCallback, which takes seconds to import
-    callbacks: Annotated[Sequence[Any], Field(description="Callbacks of the Trainer, such as a SafetyMonitor.")] = ()
-    on_step: Annotated[Callable[[Step], None] | None, Field(description="Called after every step.")] = None
+    callbacks: Sequence[Any] = ()
+    """Callbacks of the Trainer, such as a SafetyMonitor."""
+    on_step: Callable[[Step], None] | None = None
+    """Called after every step."""
 
 
 @takes(_Arguments)
@@ -36,14 +36,14 @@ def finetune(options: _Arguments) -> Finetuned:
         RunError: the loss became NaN; the last good checkpoint stays.
 
     """
-    freeze, report_to, watch = options.freeze, each_of(options.report_to), options.watch
+    freeze, report_to = options.freeze, each_of(options.report_to)
     if options.lora and freeze is not None:
         raise InputError(f"--lora --freeze {freeze}: one or the other; a LoRA trains no layer as such")
     if unknown := [tracker for tracker in report_to if tracker not in _TRACKERS]:
         raise InputError(f"--report-to {unknown[0]}: expected {', '.join(_TRACKERS)}")
     if absent := [tracker for tracker in report_to if find_spec(tracker) is None]:
         raise InputError(f"--report-to {absent[0]}: is not installed; pip install {absent[0]}")
-    if options.stop_above is not None and not watch:
+    if options.stop_above is not None and not options.watch:
         raise InputError(f"--stop-above {options.stop_above:g}: nothing is watched; give --watch as well")
     device = check_trainable(options.device)
     conversations = conversations_of(options.data, options.recipe, shots=options.shots, skip=options.skip)
@@ -68,7 +68,7 @@ def finetune(options: _Arguments) -> Finetuned:
     except ModuleNotFoundError as error:
         raise InputError(f"finetuning needs {error.name}; pip install 'safescape[finetuning]'") from error
     callbacks = [*options.callbacks]
-    if watch:
+    if options.watch:
         from safescape.finetuning.monitor import SafetyMonitor
 
         callbacks.append(SafetyMonitor(prompts=options.prompts, stop_above=options.stop_above))

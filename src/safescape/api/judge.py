@@ -31,18 +31,16 @@ from safescape.survey import REFUSAL, Exchange, Verdict, members_of, parse_judge
 class _Exchanges(JudgeOptions):
     """The arguments of `judge`."""
 
-    exchanges: Annotated[Iterable[tuple[str, str]], SkipValidation, Field(description="(prompt, response) pairs.")] = (
-        Field(kw_only=False)
-    )
+    exchanges: Annotated[Iterable[tuple[str, str]], SkipValidation] = Field(kw_only=False)
+    """(prompt, response) pairs."""
     judge: Annotated[str, Field(description=f"{JUDGES}.")] = Field(default=REFUSAL, kw_only=False)
 
 
 class _StoredAnswers(JudgeRunOptions):
     """The arguments of `judge_run`."""
 
-    on_progress: Annotated[
-        Callable[[JudgeProgress], None] | None, Field(description="Called as the answers are judged.")
-    ] = None
+    on_progress: Callable[[JudgeProgress], None] | None = None
+    """Called as the answers are judged."""
 
 
 @takes(_Exchanges)
@@ -82,9 +80,8 @@ def judge_run(options: _StoredAnswers) -> Run:
     directory, report, settings = Path(options.directory), options.on_progress or (lambda _: None), settings_of(options)
     with Store.read(directory) as store:
         survey, known = store.survey, store.verdicts.rubrics()
-    names, rubrics = resolve_judges(
-        each_of(options.judges), settings, labels=options.labels, rubric=options.rubric, known=known
-    )
+    given = each_of(options.judges)
+    names, rubrics = resolve_judges(given, settings, labels=options.labels, rubric=options.rubric, known=known)
     _check_actors(names, settings)
     if options.panel is not None:
         names = (*names, parse_judge_name(f"{options.panel}({','.join(names)})").text)

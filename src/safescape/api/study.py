@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import Field
+from typing import Any, NamedTuple
 
 from safescape import views
 from safescape.api.compare import compare
@@ -45,8 +43,10 @@ class Study(NamedTuple):
 class _Arguments(StudyOptions, Measuring):
     """The arguments of `study_finetuning`."""
 
-    on_stage: Annotated[Callable[[str], None] | None, Field(description="Called with the name of each stage.")] = None
-    on_step: Annotated[Callable[[Step], None] | None, Field(description="Called after every step of training.")] = None
+    on_stage: Callable[[str], None] | None = None
+    """Called with the name of each stage."""
+    on_step: Callable[[Step], None] | None = None
+    """Called after every step of training."""
 
 
 @takes(_Arguments)

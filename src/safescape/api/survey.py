@@ -31,9 +31,8 @@ from safescape.weights import Model, inspect
 class Callbacks(Options):
     """The callbacks of measuring functions; commands have no flag for them."""
 
-    on_progress: Annotated[
-        Callable[[Progress], None] | None, Field(description="Called when the run begins and after every point.")
-    ] = None
+    on_progress: Callable[[Progress], None] | None = None
+    """Called when the run begins and after every point."""
 
 
 class Measuring(MeasureOptions, Callbacks):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import safescape
 from safescape.cli.command import AsJson, Given, with_options
-from safescape.cli.output import show_speed
+from safescape.cli.output import say, show_table
 from safescape.options import BenchOptions
 
 if TYPE_CHECKING:
@@ -30,5 +30,10 @@ def bench(given: Given, as_json: AsJson = False) -> None:
     found = safescape.bench(**given, on_side=show).document()
     if as_json:
         print(json.dumps(found, indent=1))
-    else:
-        show_speed(found, out=given.get("out"))
+        return
+    from safescape import views  # loads the drawing libraries, which `--help` need not wait for
+
+    say(found["machine"])
+    show_table(views.SPEED_COLUMNS, views.speed_rows(found))
+    if out := given.get("out"):
+        say(*(out / file for file in ("bench.md", "bench.png", "bench.json")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -216,14 +217,9 @@ def takes(options: Callable[_P, _O]) -> Callable[[Callable[[_O], _R]], Callable[
                 raise TypeError(f"{function.__name__}() {error}") from None
             return function(read(model, given))
 
-        doc, rest = inspect.getdoc(function) or "", ""
-        for section in ("\n\nReturns:", "\n\nRaises:"):
-            if section in doc:
-                doc, found, after = doc.partition(section)
-                rest = found + after
-                break
+        head, *rest = re.split(r"\n\n(?=Returns:|Raises:)", inspect.getdoc(function) or "", maxsplit=1)
         called.__signature__ = signature  # type: ignore[attr-defined]
-        called.__doc__ = f"{doc}\n\nArgs:\n{described}{rest}\n"
+        called.__doc__ = "\n\n".join([head, f"Args:\n{described}", *rest]) + "\n"
         return called
 
     return decorate

@@ -1,4 +1,4 @@
-"""What all commands share: `--verbose`, and what an interrupted command promises."""
+"""Behaviour of all commands: `--verbose`, progress, and the message of an interrupted command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from safescape.measure import Progress
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Every command with its flags."""
+    """Yield the name of every command with its flags; a group's name for each of its commands."""
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         for each in getattr(command, "commands", {name: command}).values():
             yield name, [flag for parameter in each.params for flag in parameter.opts]
@@ -56,7 +56,7 @@ def test_verbose_prints_the_log_records_of_safescape_on_stderr(
     assert "DEBUG safescape.views: drawing a picture\n" in verbose.err
     assert "not ours" not in verbose.err
     assert typed("report", run) == 0
-    assert capsys.readouterr().err == "", "the next command is quiet again"
+    assert capsys.readouterr().err == "", "the next command logs nothing"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_verbose_prints_the_log_records_of_safescape_on_stderr(
         ("scan", "interrupted; finished points are kept, the same command resumes"),
     ],
 )
-def test_an_interrupted_command_promises_what_it_keeps(
+def test_an_interrupted_command_says_what_is_kept(
     run: Path,
     typed: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
@@ -84,7 +84,7 @@ def test_an_interrupted_command_promises_what_it_keeps(
     assert capsys.readouterr().err.splitlines()[-1] == promise
 
 
-def test_scoring_by_the_origin_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scoring_by_the_origin_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_display.show_progress() as show:
         show(Progress(2, 3, Point(0, (0.5,)), 10.0))
         for scored in (1, 2, 3):
