@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safescape.api.survey import chat_template_of, device_of
-from safescape.errors import InputError
+from safescape.errors import InputError, either
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
 from safescape.options import FinetuneOptions, each_of, takes
 from safescape.probes import load_tokenizer
@@ -40,7 +40,7 @@ def finetune(options: _Arguments) -> Finetuned:
     if options.lora and freeze is not None:
         raise InputError(f"--lora --freeze {freeze}: one or the other; a LoRA trains no layer as such")
     if unknown := [tracker for tracker in report_to if tracker not in _TRACKERS]:
-        raise InputError(f"--report-to {unknown[0]}: expected {', '.join(_TRACKERS)}")
+        raise InputError(f"--report-to {unknown[0]}: expected {either(_TRACKERS)}")
     if absent := [tracker for tracker in report_to if find_spec(tracker) is None]:
         raise InputError(f"--report-to {absent[0]}: is not installed; pip install {absent[0]}")
     if options.stop_above is not None and not options.watch:

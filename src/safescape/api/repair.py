@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError
 
 from safescape import views
 from safescape.api.survey import device_of
 from safescape.engines import TransformersEngine
 from safescape.errors import InputError, RunError, first_line
-from safescape.finetuning import MAX_EVALUATIONS, Evaluation, Search, conversations_of, search
+from safescape.finetuning import Evaluation, Search, conversations_of, search
 from safescape.finetuning.evaluator import EvaluationLog, Evaluator, RepairRequest, scored_answers, sha256_of
 from safescape.finetuning.save import has_only_pairs, save_blend, save_rescaled
 from safescape.landscape import wilson
@@ -45,10 +44,8 @@ class Repaired(NamedTuple):
 class _Arguments(RepairOptions):
     """The arguments of `repair`."""
 
-    on_evaluation: Annotated[
-        Callable[[Evaluation], None] | None,
-        Field(description=f"Called after each of at most {MAX_EVALUATIONS} evaluations, also those that are stored."),
-    ] = None
+    on_evaluation: Callable[[Evaluation], None] | None = None
+    """Called after each evaluation; when a repair is resumed, also after those that are stored."""
 
 
 @takes(_Arguments)

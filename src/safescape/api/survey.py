@@ -28,15 +28,11 @@ from safescape.survey import Adaptive, Lines, Plane, Probe, PromptProbe, Survey,
 from safescape.weights import Model, inspect
 
 
-class Callbacks(Options):
-    """The callbacks of measuring functions; commands have no flag for them."""
+class Measuring(MeasureOptions):
+    """The arguments of every measuring function; commands have no flag for a callback."""
 
     on_progress: Callable[[Progress], None] | None = None
     """Called when the run begins and after every point."""
-
-
-class Measuring(MeasureOptions, Callbacks):
-    """The arguments of every measuring function."""
 
 
 def measure_over(
@@ -94,7 +90,7 @@ def measure_over(
     return _execute(survey, model, settings, options=options)
 
 
-class _SurveyArguments(Callbacks):
+class _SurveyArguments(Options):
     """The arguments of `run_survey`."""
 
     survey: Annotated[Survey, Option(expected="a Survey, for example of Survey.load")] = Field(kw_only=False)
@@ -107,6 +103,8 @@ class _SurveyArguments(Callbacks):
     ray: str | None = None
     """Address of an existing Ray cluster."""
     gpus_per_worker: shared.GpusPerWorker = None
+    on_progress: Callable[[Progress], None] | None = None
+    """Called when the run begins and after every point."""
 
 
 @takes(_SurveyArguments)
@@ -279,8 +277,13 @@ def chat_template_of(options: MeasureOptions | FinetuneOptions) -> str | None:
     """Return the text of the chat template that is given as a file; None if none is.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or is empty.
 
     """
     path = options.chat_template
-    return None if path is None else read_text(Path(path), f"--chat-template {path}")
+    if path is None:
+        return None
+    text = read_text(Path(path), f"--chat-template {path}")
+    if not text.strip():
+        raise InputError(f"--chat-template {path}: is empty; give a Jinja template")
+    return text

@@ -88,7 +88,8 @@ def _run() -> int:
     except SafescapeError as error:
         message = str(error)
     except typer.TyperException as error:
-        message = f"{error.format_message().rstrip('.')}; see `safescape --help`"
+        said = error.format_message().rstrip(".")
+        message = f"{said}{' See' if said.endswith('?') else '; see'} `safescape --help`"
     except BrokenPipeError:
         # the reader of our output has left; what is measured is stored
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,32 +14,15 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
-from safescape.options.option import (
-    Kind,
-    Options,
-    choices_of,
-    default_of,
-    fields_of,
-    flags_of,
-    help_of,
-    is_argument,
-    kind_of,
-    option_of,
-)
+from safescape.options import Options, option
 
 Given = dict[str, Any]
 """The options that were typed, by name; all others have their defaults."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout")]
 
-_TYPES: dict[str, Any] = {
-    "switch": bool,
-    "count": int,
-    "number": float,
-    "integers": list[int],
-    "texts": list[str],
-    "file": Path,
-}
-"""Of all other kinds the text is parsed here."""
+_TYPES: dict[str, Any] = {"switch": bool, "integers": list[str], "texts": list[str], "file": Path}
+"""Of all other kinds the text is parsed here, so that every error of a value has the same words."""
+_NUMBERS: dict[str, type[int | float]] = {"count": int, "number": float, "limit": float}
 
 
 def with_options(
@@ -52,7 +35,7 @@ def with_options(
         without: Fields that only the function in Python takes.
 
     """
-    fields = {name: field for name, field in fields_of(options).items() if name not in without}
+    fields = {name: field for name, field in option.fields_of(options).items() if name not in without}
     parameters = [_parameter(name, field, options) for name, field in fields.items()]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,8 +43,11 @@ def with_options(
 
         @functools.wraps(function)
         def command(**values: Any) -> Any:
-            typed = {name: value for name in fields if (value := values.pop(name)) is not None}
-            return function({name: _parsed(value, kind_of(fields[name])) for name, value in typed.items()}, **values)
+            typed = {}
+            for name, field in fields.items():
+                if (value := values.pop(name)) is not None:
+                    typed[name] = _parsed(value, option.kind_of(field))
+            return function(typed, **values)
 
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [*parameters, *(each.replace(kind=each.KEYWORD_ONLY) for each in own)]
@@ -108,13 +94,17 @@ def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty)
 
 def _parameter(name: str, field: FieldInfo, options: type[Options]) -> inspect.Parameter:
     """One argument or flag, as Typer reads it from a signature; None where it is not typed."""
-    kind, said, words = kind_of(field), help_of(field), default_of(name, options)
+    kind, said, words = option.kind_of(field), option.help_of(field), option.default_of(name, options)
     said = (said if words is None else f"{said} [default: {words}]").replace("[", "\\[")
-    flags = flags_of(name, field)
-    if is_argument(field):
+    flags = option.flags_of(name, field)
+    if option.is_argument(field):
         info = typer.Argument(help=said, metavar=flags[0])
     else:
-        metavar = "|".join(choices_of(field)) if kind == "choice" else option_of(field).metavar
+        metavar = option.option_of(field).metavar
+        if kind == "choice":
+            metavar = "|".join(option.choices_of(field))
+        elif metavar is None and kind in _NUMBERS:
+            metavar = f"<{_NUMBERS[kind].__name__}>"
         info = typer.Option(*flags, help=said, metavar=metavar)
     annotation = _TYPES.get(kind, str)
     if field.is_required():
@@ -122,13 +112,12 @@ def _parameter(name: str, field: FieldInfo, options: type[Options]) -> inspect.P
     return _keyword(name, Annotated[annotation | None, info], None)
 
 
-def _parsed(value: Any, kind: Kind) -> Any:
+def _parsed(value: Any, kind: option.Kind) -> Any:
     """A value as its model takes it; what does not fit is refused there."""
     if kind in ("numbers", "counts"):
         return value.split(",") if "," in value else value
-    if kind == "limit":
-        if value == "off":
-            return None
-        with contextlib.suppress(ValueError):
-            return float(value)
+    if kind == "limit" and value == "off":
+        return None
+    with contextlib.suppress(ValueError):
+        return _NUMBERS[kind](value) if kind in _NUMBERS else value
     return value

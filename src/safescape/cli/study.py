@@ -34,7 +34,7 @@ def _studies(context: typer.Context) -> None:
 @with_options(StudyOptions, without=_PYTHON_ONLY)
 def finetuning(
     given: Given,
-    more: Annotated[list[int] | None, typer.Argument(metavar="[SHOTS]...", hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[SHOTS]...", hidden=True)] = None,
 ) -> None:
     """Example: safescape study finetuning demo --data advbench --shots 10 50 100 --mixed --out runs/study
 

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-_PORT = 8712
+from safescape.errors import InputError
 
 
 def view(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Directory of the runs")] = Path("runs"),
-    port: Annotated[int, typer.Option(help="First port to try on this machine; 0: any free port")] = _PORT,
+    port: Annotated[str, typer.Option(metavar="N", help="First port to try; 0: any free port")] = "8712",
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser")] = True,
 ) -> None:
     """Example: safescape view runs
@@ -23,7 +23,9 @@ def view(
     """
     from safescape.explorer import listen, serve  # loads the drawing libraries, which `--help` need not wait for
 
-    listening = listen(directory, port)
+    if not port.isdecimal():
+        raise InputError(f"--port {port}: expected a number from 0 to 65535")
+    listening = listen(directory, int(port))
     if listening.taken:
         _say(f"port {listening.taken[0]} is in use; took {listening.port}")
     number = len(listening.runs.found())

@@ -89,7 +89,7 @@ class MeasureOptions(Options):
     batch_size: shared.BatchSize = 128
     chat_template: shared.ChatTemplate = None
     trust_remote_code: bool = False
-    """Let the model run its own code."""
+    """Allow the model to run its own code."""
     safe_below: shared.SafeBelow = SAFE_BELOW
     quick: Annotated[
         bool,
@@ -187,7 +187,7 @@ class CheckOptions(MeasureOptions):
     )
     """Capability that TUNED may lose, percent of BASE's: accuracy falls, or perplexity rises."""
     strict: bool = False
-    """Hold the worse end of each 95 % interval against its threshold."""
+    """Compare the worse end of each 95 % interval with its threshold."""
     junit: str | Path | None = None
     """File that the result is written to as JUnit XML."""
     summary: str | Path | None = None

@@ -60,8 +60,7 @@ def configured(path: Path = Path("pyproject.toml")) -> dict[str, Any]:
             raise InputError(f"{path}: {_WHERE} {key}: given twice, with - and with _; give it once")
         given[name] = None if kind_of(field) == "limit" and value == "off" else value
         if not _is_allowed(given[name], field):
-            shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-            raise InputError(f"{path}: {_WHERE} {key} = {shown}: expected {_expected(field)}")
+            raise InputError(f"{path}: {_WHERE} {key} = {value!r:.60}: expected {_expected(field)}")
     return given
 
 

@@ -115,6 +115,13 @@ def test_an_error_of_a_capability_names_the_flag_capability(tmp_path: Path) -> N
         safescape.repair("demo", "demo-base", out=tmp_path / "out", capability="foo")
 
 
+def test_an_empty_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jinja").write_text("\n")
+    with pytest.raises(InputError, match=r"--chat-template .*empty.jinja: is empty; give a Jinja template"):
+        safescape.scan(str(tiny_model), chat_template=tmp_path / "empty.jinja", limit=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "device"),
     [({"device": "cpu"}, "cpu"), ({}, "cuda"), ({"device": "cuda"}, "cuda"), ({"device": "cpu", "ray": "auto"}, "cpu")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,26 @@ def test_an_interrupted_command_says_what_is_kept(
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.splitlines()[-1] == promise
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scan", "demo", "--limit", "1.5"], "--limit 1.5: expected a whole number"),
+        (["path", "demo", "demo-base", "--span", "wide"], "--span wide: expected a number"),
+        (
+            ["scan", "demo", "--steps", "4,x"],
+            "--steps 4,x: expected a whole number, or several with",
+        ),
+        (["study", "finetuning", "demo", "--data", "x", "--shots", "10", "x"], "--shots 10,x: expected whole numbers"),
+        (["view", "--port", "x"], "--port x: expected a number from 0 to 65535"),
+        (["data", "lst"], "No such command 'lst'. Did you mean 'list'? See `safescape --help`"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_one_line(
+    refused: Callable[[Sequence[object], str], None], words: list[str], message: str
+) -> None:
+    refused(words, message)
 
 
 def test_scoring_by_the_origin_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
