@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
@@ -70,6 +71,8 @@ def with_verbose(function: Callable[..., Any]) -> Callable[..., Any]:
     command.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), _keyword("verbose", flag, False)]
     )
+    # one line per paragraph, which the terminal wraps
+    command.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or "")
     return command
 
 
