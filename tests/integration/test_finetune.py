@@ -296,7 +296,10 @@ def test_a_tracker_that_is_not_installed(
         (["repair", "{model}", "{model}", "--limit", "3", "--out", "o"], "give at least 35 with --limit"),
         (["repair", "{model}", "--out", "o"], "Missing argument 'TUNED'"),
         (["study", "finetuning", "{model}", "--data", "none.csv", "--out", "o"], "no such file"),
-        (["study", "finetuning", "{model}", "--data", "{data}", "--shots", "2", "x", "--out", "o"], "'[SHOTS]...'"),
+        (
+            ["study", "finetuning", "{model}", "--data", "{data}", "--shots", "2", "x", "--out", "o"],
+            "--shots 2,x: expected",
+        ),
         (["study", "swimming"], "No such command 'swimming'"),
     ],
 )
