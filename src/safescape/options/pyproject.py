@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from safescape.errors import InputError
 from safescape.options.measure import CheckOptions
-from safescape.options.option import expected_of, fields_of, is_argument, kind_of
+from safescape.options.option import expected_of, fields_of, is_argument, kind_of, read
 
 _WHERE = "[tool.safescape.check]"
 _FLAGS_ONLY = {
@@ -61,11 +61,15 @@ def configured(path: Path = Path("pyproject.toml")) -> dict[str, Any]:
         given[name] = None if kind_of(field) == "limit" and value == "off" else value
         if not _is_allowed(given[name], field):
             raise InputError(f"{path}: {_WHERE} {key} = {value!r:.60}: expected {_expected(field)}")
+    try:
+        read(CheckOptions, {"base": "", "tuned": "", **given})
+    except InputError as error:
+        raise InputError(f"{path}: {_WHERE}: {error}") from error
     return given
 
 
 def _is_allowed(value: object, field: FieldInfo) -> bool:
-    """Whether a value is of the field's type; its bounds are checked with those of the flags."""
+    """Whether a value is of the field's type."""
     if kind_of(field) == "texts" and isinstance(value, str):
         return isinstance(field.default, str)
     try:
