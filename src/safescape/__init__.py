@@ -73,17 +73,28 @@ __all__ = [
     "study_finetuning",
 ]
 
-_HOMES = ("errors", "survey", "landscape", "api")
-"""Searched in this order, so that only the functions of `api` wait for torch."""
-_ELSEWHERE = {"SafetyMonitor": "finetuning.monitor"}
-"""It waits for transformers' Trainer, which no function of `api` needs, and needs nothing that `api` draws with."""
+_COMMANDS = ("bench", "check", "compare", "export", "finetune", "judge", "path", "repair", "report", "scan")
+"""Each in `api`, in the file of its name."""
+_MODULES = {
+    **{name: f"api.{name}" for name in _COMMANDS},
+    "Check": "api.check",
+    "Run": "api.run",
+    "RunComparison": "api.compare",
+    "SafetyMonitor": "finetuning.monitor",
+    "judge_run": "api.judge",
+    "load_run": "api.run",
+    "run_survey": "api.survey",
+    "study_finetuning": "api.study",
+}
+"""Loaded on first access, so that a name waits for no library that it does not need."""
+_ROOMS = ("errors", "survey", "landscape")
+"""Searched for all other names."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    places = (_ELSEWHERE[name],) if name in _ELSEWHERE else _HOMES
-    homes = (import_module(f"{__name__}.{place}") for place in places)
+    homes = (import_module(f"{__name__}.{place}") for place in ([_MODULES[name]] if name in _MODULES else _ROOMS))
     value: object = next(vars(home)[name] for home in homes if name in vars(home))
     globals()[name] = value
     return value

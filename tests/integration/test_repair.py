@@ -184,7 +184,7 @@ def test_a_finished_repair_answers_without_a_model_and_another_one_is_refused(
     first = safescape.repair(base, tuned, out=out)
     before = files_of(out)
     measured.clear()
-    monkeypatch.setattr(sys.modules["safescape.api.repair"], "TransformersEngine", None)
+    monkeypatch.setattr("safescape.api.repair.TransformersEngine", None)
     seen: list[Evaluation] = []
     again = safescape.repair(base, tuned, out=out, on_evaluation=seen.append)
     assert again == first

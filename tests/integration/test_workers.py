@@ -284,7 +284,7 @@ def test_the_guards_of_a_survey_run_where_it_is_measured(
 ) -> None:
     out = Path(shutil.copytree(whole, tmp_path / "run"))
     given: list[JudgeSettings] = []
-    monkeypatch.setattr(sys.modules["safescape.api.survey"], "judge_stored", lambda *args, **_: given.append(args[2]))
+    monkeypatch.setattr("safescape.api.survey.judge_stored", lambda *args, **_: given.append(args[2]))
     safescape.run_survey(safescape.Survey.load(out / "survey.json"), out=out, workers=2)
     assert given == [JudgeSettings(device="cpu", placement=Placement(2))]
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from safescape import views
 from safescape.api.survey import device_of
 from safescape.errors import InputError, RunError
 from safescape.options import BenchOptions, each_of, takes
 from safescape.probes import load_prompts
-from safescape.speed import Bench, Side, SideTiming, Task, measure_sides, sides_here
+from safescape.speed import Bench, SideTiming, Task, measure_sides, sides_here
 from safescape.store import write_text
 from safescape.weights import resolve
 
@@ -22,7 +19,8 @@ from safescape.weights import resolve
 class _Arguments(BenchOptions):
     """The arguments of `bench`."""
 
-    on_side: Annotated[Callable[[SideTiming], None] | None, Field(description="Called after each procedure.")] = None
+    on_side: Callable[[SideTiming], None] | None = None
+    """Called after each procedure."""
 
 
 @takes(_Arguments)
@@ -37,7 +35,8 @@ def bench(options: _Arguments) -> Bench:
         RunError: a procedure's process died, or a file cannot be written.
 
     """
-    out, sides, alphas = options.out, each_of(options.sides), each_of(options.alphas)
+    sides, alphas = each_of(options.sides), each_of(options.alphas)
+    directory = None if options.out is None else Path(options.out)
     here = {side.name: side for side in sides_here()}
     for name in sides:
         if name not in here:
@@ -47,16 +46,16 @@ def bench(options: _Arguments) -> Bench:
     resolve(options.model)
     count = len(load_prompts(options.prompts, options.limit))
     task = Task(options.model, options.prompts, count, options.max_new_tokens, alphas, device_of(options.device))
-    chosen: list[Side] = [here[name] for name in sides] or list(here.values())
-    if out is not None:
-        # said now, not after minutes of measuring
+    chosen = [here[name] for name in sides] or list(here.values())
+    if directory is not None:
+        # an error is raised now, not after minutes of measuring
         try:
-            Path(out).mkdir(parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
+            raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
     found = measure_sides(task, chosen, options.on_side or (lambda _: None))
-    if out is not None:
-        directory, document = Path(out), found.document()
+    if directory is not None:
+        document = found.document()
         write_text(directory / "bench.json", json.dumps(document, indent=1) + "\n")
         write_text(directory / "bench.md", views.speed_table(document))
         views.save_figure(views.draw_speed(document), directory / "bench.png")

@@ -55,7 +55,7 @@ def check(options: _Arguments) -> Check:
     """
     junit, summary = (None if file is None else Path(file) for file in (options.junit, options.summary))
     for flag, file in (("--junit", junit), ("--summary", summary)):
-        # said now, not after minutes of measuring
+        # an error is raised now, not after minutes of measuring
         if file is not None and (not file.parent.is_dir() or file.is_dir()):
             raise InputError(f"{flag} {file}: no file can be there; give a file in a directory that exists")
     origin = resolve(options.base)
@@ -71,13 +71,9 @@ def check(options: _Arguments) -> Check:
     if junit is not None:
         write_text(junit, views.junit_of(gate))
     if summary is not None:
-        write_text(summary, _earlier(summary) + views.markdown_of(gate))
+        # the steps of a CI job share one file
+        shared = os.environ.get("GITHUB_STEP_SUMMARY")
+        is_shared = shared and summary.exists() and summary.samefile(shared)
+        earlier = summary.read_text(encoding="utf-8") if is_shared else ""
+        write_text(summary, earlier + views.markdown_of(gate))
     return Check(run, gate)
-
-
-def _earlier(file: Path) -> str:
-    """The summary that earlier steps of a CI job wrote into the same file."""
-    shared = os.environ.get("GITHUB_STEP_SUMMARY")
-    if shared and file.exists() and file.samefile(shared):
-        return file.read_text(encoding="utf-8")
-    return ""

@@ -35,23 +35,18 @@ def compare(options: CompareOptions) -> RunComparison:
         RunError: a file cannot be written.
 
     """
-    found = comparison_of([_read(Path(run)) for run in options.runs], safe_below=options.safe_below)
-    comparison = RunComparison(**dict(found))
+    runs = []
+    for run in options.runs:
+        with Store.read(Path(run)) as store:
+            runs.append(Compared(str(Path(run)), store.survey, list(store.points.measured())))
+    comparison = RunComparison(**dict(comparison_of(runs, safe_below=options.safe_below)))
     if options.out is not None:
-        _write(comparison, Path(options.out))
+        directory = Path(options.out)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {directory}: cannot be made ({error.strerror}); give another directory") from error
+        write_text(directory / "comparison.json", comparison.to_json())
+        write_text(directory / "comparison.html", views.render_comparison(comparison))
+        views.save_figure(comparison.figure(), directory / "comparison.png")
     return comparison
-
-
-def _read(directory: Path) -> Compared:
-    with Store.read(directory) as store:
-        return Compared(str(directory), store.survey, list(store.points.measured()))
-
-
-def _write(comparison: RunComparison, directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {directory}: cannot be made ({error.strerror}); give another directory") from error
-    write_text(directory / "comparison.json", comparison.to_json())
-    write_text(directory / "comparison.html", views.render_comparison(comparison))
-    views.save_figure(comparison.figure(), directory / "comparison.png")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from safescape.api.survey import device_of, read_text
-from safescape.errors import InputError
+from safescape.api.survey import chat_template_of, device_of
+from safescape.errors import InputError, either
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
 from safescape.options import FinetuneOptions, each_of, takes
 from safescape.probes import load_tokenizer
@@ -23,8 +21,10 @@ class _Arguments(FinetuneOptions):
     """The arguments of `finetune`."""
 
     # of transformers' TrainerCallback, which takes seconds to import
-    callbacks: Annotated[Sequence[Any], Field(description="Callbacks of the Trainer, such as a SafetyMonitor.")] = ()
-    on_step: Annotated[Callable[[Step], None] | None, Field(description="Called after every step.")] = None
+    callbacks: Sequence[Any] = ()
+    """Callbacks of the Trainer, such as a SafetyMonitor."""
+    on_step: Callable[[Step], None] | None = None
+    """Called after every step."""
 
 
 @takes(_Arguments)
@@ -36,23 +36,20 @@ def finetune(options: _Arguments) -> Finetuned:
         RunError: the loss became NaN; the last good checkpoint stays.
 
     """
-    freeze, report_to, watch = options.freeze, each_of(options.report_to), options.watch
+    freeze, report_to = options.freeze, each_of(options.report_to)
     if options.lora and freeze is not None:
         raise InputError(f"--lora --freeze {freeze}: one or the other; a LoRA trains no layer as such")
     if unknown := [tracker for tracker in report_to if tracker not in _TRACKERS]:
-        raise InputError(f"--report-to {unknown[0]}: expected {', '.join(_TRACKERS)}")
+        raise InputError(f"--report-to {unknown[0]}: expected {either(_TRACKERS)}")
     if absent := [tracker for tracker in report_to if find_spec(tracker) is None]:
         raise InputError(f"--report-to {absent[0]}: is not installed; pip install {absent[0]}")
-    if options.stop_above is not None and not watch:
+    if options.stop_above is not None and not options.watch:
         raise InputError(f"--stop-above {options.stop_above:g}: nothing is watched; give --watch as well")
     device = check_trainable(options.device)
     conversations = conversations_of(options.data, options.recipe, shots=options.shots, skip=options.skip)
-    origin, template = resolve(options.model), options.chat_template
-    tokenizer = load_tokenizer(
-        origin.directory,
-        chat_template=None if template is None else read_text(Path(template), "--chat-template"),
-        trust_remote_code=False,
-    )
+    origin = resolve(options.model)
+    template = chat_template_of(options)
+    tokenizer = load_tokenizer(origin.directory, chat_template=template, trust_remote_code=False)
     specification = Finetune.model_validate(
         {
             **options.model_dump(include=set(Finetune.model_fields)),
@@ -71,7 +68,7 @@ def finetune(options: _Arguments) -> Finetuned:
     except ModuleNotFoundError as error:
         raise InputError(f"finetuning needs {error.name}; pip install 'safescape[finetuning]'") from error
     callbacks = [*options.callbacks]
-    if watch:
+    if options.watch:
         from safescape.finetuning.monitor import SafetyMonitor
 
         callbacks.append(SafetyMonitor(prompts=options.prompts, stop_above=options.stop_above))

@@ -10,7 +10,7 @@ from pydantic import Field, SkipValidation
 
 from safescape.api.report import report_of
 from safescape.api.run import Run
-from safescape.api.survey import device_on
+from safescape.api.survey import settings_of
 from safescape.errors import InputError
 from safescape.judge_runtime import (
     JudgeProgress,
@@ -21,31 +21,26 @@ from safescape.judge_runtime import (
     resolve_judges,
     update_panels,
 )
-from safescape.judges import EvidenceJudge, immediate_judges
-from safescape.measure import collect_stored_evidence, has_evidence
+from safescape.measure import collect_stored_evidence
 from safescape.options import JudgeOptions, JudgeRunOptions, each_of, takes
 from safescape.options.shared import JUDGES
-from safescape.placement import Placement, check_placement
 from safescape.store import Store
 from safescape.survey import REFUSAL, Exchange, Verdict, members_of, parse_judge_name
-from safescape.weights import inspect, resolve
 
 
 class _Exchanges(JudgeOptions):
     """The arguments of `judge`."""
 
-    exchanges: Annotated[Iterable[tuple[str, str]], SkipValidation, Field(description="(prompt, response) pairs.")] = (
-        Field(kw_only=False)
-    )
+    exchanges: Annotated[Iterable[tuple[str, str]], SkipValidation] = Field(kw_only=False)
+    """(prompt, response) pairs."""
     judge: Annotated[str, Field(description=f"{JUDGES}.")] = Field(default=REFUSAL, kw_only=False)
 
 
 class _StoredAnswers(JudgeRunOptions):
     """The arguments of `judge_run`."""
 
-    on_progress: Annotated[
-        Callable[[JudgeProgress], None] | None, Field(description="Called as the answers are judged.")
-    ] = None
+    on_progress: Callable[[JudgeProgress], None] | None = None
+    """Called as the answers are judged."""
 
 
 @takes(_Exchanges)
@@ -61,7 +56,7 @@ def judge(options: _Exchanges) -> list[Verdict]:
         RunError: the judge failed.
 
     """
-    settings = _settings(options)
+    settings = settings_of(options)
     (name,), rubrics = resolve_judges([options.judge], settings, labels=options.labels, rubric=options.rubric)
     _check_actors([name], settings)
     pairs = [_exchange(number, pair) for number, pair in enumerate(options.exchanges)]
@@ -82,12 +77,11 @@ def judge_run(options: _StoredAnswers) -> Run:
     """
     if not options.judges:
         raise InputError("no judge given; give one, as in --with refusal")
-    directory, report, settings = Path(options.directory), options.on_progress or (lambda _: None), _settings(options)
+    directory, report, settings = Path(options.directory), options.on_progress or (lambda _: None), settings_of(options)
     with Store.read(directory) as store:
         survey, known = store.survey, store.verdicts.rubrics()
-    names, rubrics = resolve_judges(
-        each_of(options.judges), settings, labels=options.labels, rubric=options.rubric, known=known
-    )
+    given = each_of(options.judges)
+    names, rubrics = resolve_judges(given, settings, labels=options.labels, rubric=options.rubric, known=known)
     _check_actors(names, settings)
     if options.panel is not None:
         names = (*names, parse_judge_name(f"{options.panel}({','.join(names)})").text)
@@ -95,19 +89,11 @@ def judge_run(options: _StoredAnswers) -> Run:
         try:
             judge_stored(store, names, settings, again=options.again, rubrics=rubrics, on_progress=report)
             if not options.text_only:
-                _weigh(store, names, report)
+                collect_stored_evidence(store, names, report)
             update_panels(store, names)
         finally:
             run = report_of(store, options.safe_below)
         return run
-
-
-def _settings(options: JudgeOptions) -> JudgeSettings:
-    placement = Placement(options.workers, options.ray, options.gpus_per_worker)
-    device = device_on(placement, options.device)
-    check_placement(placement, device)
-    limits = options.model_dump(include={"base_url", "max_requests", "requests_per_minute", "concurrency"})
-    return JudgeSettings(device=device, placement=placement, **limits)
 
 
 def _check_actors(names: Sequence[str], settings: JudgeSettings) -> None:
@@ -125,24 +111,3 @@ def _exchange(number: int, pair: object) -> Exchange:
         case [str(prompt), str(response), *_]:
             return Exchange(prompt, response)
     raise InputError(f"exchange {number}: {pair!r:.80}; expected a pair of texts, (prompt, response)")
-
-
-def _weigh(store: Store, judges: Sequence[str], report: Callable[[JudgeProgress], None]) -> None:
-    """Let the origin score the answers for the judges that use it, or report that it cannot be loaded."""
-    survey = store.survey
-    by_name = immediate_judges(judges)
-    weighers = {name: judge for name, judge in by_name.items() if isinstance(judge, EvidenceJudge)}
-    finished = store.points.finished()
-    points = [point for point in survey.points() if point in finished]
-    if has_evidence(store, points, weighers):
-        return
-    try:
-        model = resolve(survey.model)
-        if inspect(model.weights) != survey.model_fingerprint:
-            raise InputError(f"{survey.model} is another model now")
-    except InputError as error:
-        report(JudgeProgress(REFUSAL, note=f"reads the text alone, as the origin is gone: {error}"))
-        return
-    collect_stored_evidence(
-        survey, model, store, weighers, lambda done: report(JudgeProgress(REFUSAL, done, len(points), "points"))
-    )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError
 
 from safescape import views
 from safescape.api.survey import device_of
 from safescape.engines import TransformersEngine
 from safescape.errors import InputError, RunError, first_line
-from safescape.finetuning import MAX_EVALUATIONS, Evaluation, Search, conversations_of, search
+from safescape.finetuning import Evaluation, Search, conversations_of, search
 from safescape.finetuning.directory import sha256_of
 from safescape.finetuning.evaluations import EvaluationLog, Evaluator, RepairRequest, scored_answers
 from safescape.landscape import wilson
@@ -55,10 +54,8 @@ class Repaired(NamedTuple):
 class _Arguments(RepairOptions):
     """The arguments of `repair`."""
 
-    on_evaluation: Annotated[
-        Callable[[Evaluation], None] | None,
-        Field(description=f"Called after each of at most {MAX_EVALUATIONS} evaluations, also those that are stored."),
-    ] = None
+    on_evaluation: Callable[[Evaluation], None] | None = None
+    """Called after each evaluation; when a repair is resumed, also after those that are stored."""
 
 
 @takes(_Arguments)
@@ -90,8 +87,8 @@ def repair(options: _Arguments) -> Repaired:
     fingerprints = inspect(origin.weights), inspect(other.weights)
     if fingerprints[0] == fingerprints[1]:
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
-    given, adapter = _dtype(other, options.dtype), _adapter(base, tuned)
-    space, place = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
+    dtype, adapter = options.dtype or _dtype(other), _adapter(base, tuned)
+    space, device = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
     answers = scored_answers(tokenizer, conversations)
@@ -103,13 +100,15 @@ def repair(options: _Arguments) -> Repaired:
             "asked": sha256_of(chats),
             "loss": f"perplexity of the answers in {data}" if conversations else capability or "",
             "scored": sha256_of(answers if measured is None else measured.model_dump(mode="json")),
-            "dtype": str(given).removeprefix("torch."),
-            "device": place,
+            "dtype": dtype,
+            "device": device,
         }
     )
 
     def engine() -> TransformersEngine:
-        opened = TransformersEngine(origin, tokenizer, space, dtype=given, device=place, batch_size=options.batch_size)
+        opened = TransformersEngine(
+            origin, tokenizer, space, dtype=getattr(torch, dtype), device=device, batch_size=options.batch_size
+        )
         opened.canary(Point(None, (1.0,) * layers))
         return opened
 
@@ -140,13 +139,13 @@ def repair(options: _Arguments) -> Repaired:
                 if adapter is not None:
                     save_rescaled(adapter, space, point, directory)
                 else:
-                    save_blend(origin, other, space, point, given, directory)
+                    save_blend(origin, other, space, point, getattr(torch, dtype), directory)
             except (OSError, SafetensorError) as error:
                 raise RunError(
                     f"{directory}: cannot be written ({first_line(error)}); free space, and the same command resumes"
                 ) from error
             write_text(directory / "README.md", views.card_of(document))
-            # Written last: a directory with it is a finished repair.
+            # written last: a directory with it is a finished repair
             write_text(directory / "repair.json", json.dumps(document, indent=1) + "\n")
     return Repaired(directory if found.is_safe else None, adapter is not None, found)
 
@@ -161,11 +160,9 @@ def _check_threshold(max_asr: float, n: int) -> None:
         )
 
 
-def _dtype(tuned: Model, given: str | None) -> torch.dtype:
-    if given is None:
-        first = tuned.weights.tensor(tuned.weights.names()[0])
-        return torch.bfloat16 if first.dtype == torch.bfloat16 else torch.float32
-    return torch.bfloat16 if given == "bfloat16" else torch.float32
+def _dtype(tuned: Model) -> str:
+    first = tuned.weights.tensor(tuned.weights.names()[0])
+    return "bfloat16" if first.dtype == torch.bfloat16 else "float32"
 
 
 def _adapter(base: str, tuned: str) -> Path | None:

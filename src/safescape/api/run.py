@@ -56,11 +56,8 @@ class Run:
 
         Args:
             ax: Axes that the ASR is drawn into, in the style for papers; the rest of their figure is not changed.
-            columns: Width of a figure for a paper: 1 column (3.3 inches) or 2 (6.9 inches). `save_figure` writes such
-                a figure with embedded fonts.
-
-        Returns:
-            The figure of `ax`, or a new one: with `columns` one for a paper, else the run directory's picture.
+            columns: Width of a new figure for a paper, 1 column (3.3 inches) or 2 (6.9 inches), as `save_figure`
+                writes it; without it and `ax`, the run directory's picture is drawn.
 
         Raises:
             InputError: `columns` is not 1 or 2, or is given together with `ax`, or `ax` belongs to no figure.
@@ -101,16 +98,7 @@ class Run:
         waypoint: int | None = None,
         probe: str | None = None,
     ) -> None:
-        """Write files for other tools; all of them, or none.
-
-        Args:
-            to: Files; the suffix sets the format: .csv or .parquet, a table; .md, a section of a model card with its
-                `model-index`; .eval, an Inspect log.
-            what: Table to write: points (the default), responses or verdicts.
-            at: Point of the log: α on a line, or (α, β) on a plane; by default the origin.
-            line: Line of that point, from 0; by default the first.
-            waypoint: Number of a checkpoint, from 0, instead of a point.
-            probe: Name of the log's probe of prompts; by default the first.
+        """Write files for other tools; all of them, or none. The arguments are those of `safescape.export`.
 
         Raises:
             InputError: no file is given, or one cannot be written as asked; no such table, point or probe; pyarrow

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import Field
+from typing import Any, NamedTuple
 
 from safescape import views
 from safescape.api.compare import compare
@@ -15,7 +13,7 @@ from safescape.api.finetune import check_trainable, finetune
 from safescape.api.path import path
 from safescape.api.run import Run
 from safescape.api.scan import scan
-from safescape.api.survey import Measuring, number_of_prompts
+from safescape.api.survey import Measuring
 from safescape.errors import InputError
 from safescape.finetuning import Finetuned, Step, conversations_of
 from safescape.landscape import Metric, wilson
@@ -45,8 +43,10 @@ class Study(NamedTuple):
 class _Arguments(StudyOptions, Measuring):
     """The arguments of `study_finetuning`."""
 
-    on_stage: Annotated[Callable[[str], None] | None, Field(description="Called with the name of each stage.")] = None
-    on_step: Annotated[Callable[[Step], None] | None, Field(description="Called after every step of training.")] = None
+    on_stage: Callable[[str], None] | None = None
+    """Called with the name of each stage."""
+    on_step: Callable[[Step], None] | None = None
+    """Called after every step of training."""
 
 
 @takes(_Arguments)
@@ -69,7 +69,7 @@ def study_finetuning(options: _Arguments) -> Study:
         raise InputError("--shots: expected at least one number")
     if options.mixed:
         plan.append((f"{max(shots)} harmful + {max(shots)} refusals", "mixed", max(shots)))
-    asked = set(load_prompts(options.prompts, number_of_prompts(options)))
+    asked = set(load_prompts(options.prompts, options.limit or options.preset.limit))
     for _, recipe, k in plan:
         for row, messages in conversations_of(data, recipe, shots=k, skip=skip):
             if any(message.content in asked for message in messages):
@@ -80,32 +80,22 @@ def study_finetuning(options: _Arguments) -> Study:
     # the GPUs of a Ray cluster are not those of this machine, which trains
     is_elsewhere = options.ray is not None and options.device != "cpu"
     device = check_trainable(None if is_elsewhere else options.device)
-    measuring = {name: getattr(options, name) for name in (*MeasureOptions.model_fields, "on_progress")}
+    measuring = options.model_dump(include={*MeasureOptions.model_fields, "on_progress"})
+    training = options.model_dump(include={"data", "skip", "epochs", "learning_rate", "seed", "on_step"})
     on_stage = options.on_stage or (lambda stage: None)
     on_stage("random landscape before")
     before = scan(model, **{**measuring, "seed": options.seed, "out": directory / "before"})
     arms = []
     for name, recipe, k in plan:
         on_stage(f"finetune: {name}")
-        made = finetune(
-            model,
-            out=directory / f"{recipe}-{k}",
-            data=data,
-            recipe=recipe,
-            shots=k,
-            skip=skip,
-            epochs=options.epochs,
-            learning_rate=options.learning_rate,
-            seed=options.seed,
-            device=device,
-            on_step=options.on_step,
-        )
+        out = directory / f"{recipe}-{k}"
+        made = finetune(model, **{**training, "recipe": recipe, "shots": k, "device": device, "out": out})
         on_stage(f"landscape to it: {name}")
-        through, out = [str(checkpoint) for checkpoint in made.checkpoints], directory / f"path-{recipe}-{k}"
-        line = {**measuring, "steps": options.steps, "through": through, "out": out}
-        arms.append(Arm(name, made, path(model, str(made.directory), **line)))
+        line = {**measuring, "steps": options.steps, "out": directory / f"path-{recipe}-{k}"}
+        run = path(model, str(made.directory), through=[str(each) for each in made.checkpoints], **line)
+        arms.append(Arm(name, made, run))
     study = Study(directory, before, tuple(arms))
-    document = _document(model, study)
+    document = _document(study)
     write_text(directory / "study.json", json.dumps(document, indent=1) + "\n")
     write_text(directory / "study.md", views.study_table(document))
     if len(arms) > 1:
@@ -113,12 +103,13 @@ def study_finetuning(options: _Arguments) -> Study:
     return study
 
 
-def _document(model: str, study: Study) -> dict[str, Any]:
-    metrics = study.before.landscape.metrics
+def _document(study: Study) -> dict[str, Any]:
+    """The content of study.json."""
+    metrics, survey = study.before.landscape.metrics, study.before.survey
     return {
         "schema": 1,
-        "model": model,
-        "prompts": study.before.survey.prompts.source,
+        "model": survey.model,
+        "prompts": survey.prompts.source,
         "before": {
             "asr": _asr(study.before, 0.0),
             "visage": _metric(metrics["visage"]),

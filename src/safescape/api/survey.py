@@ -19,25 +19,20 @@ from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges,
 from safescape.judges import EvidenceJudge, immediate_judge
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import Progress, check_prompts, find_model, measure
-from safescape.options import MeasureOptions, Option, Options, each_of, shared, takes
+from safescape.options import FinetuneOptions, JudgeOptions, MeasureOptions, Option, Options, each_of, shared, takes
 from safescape.placement import Placement, check_placement
-from safescape.probes import further_probes, load_prompts
+from safescape.probes import further_probes, load_prompts, read_text
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import Store
 from safescape.survey import Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
 from safescape.weights import Model, inspect
 
 
-class Callbacks(Options):
-    """The callbacks of measuring functions; commands have no flag for them."""
+class Measuring(MeasureOptions):
+    """The arguments of every measuring function; commands have no flag for a callback."""
 
-    on_progress: Annotated[
-        Callable[[Progress], None] | None, Field(description="Called when the run begins and after every point.")
-    ] = None
-
-
-class Measuring(MeasureOptions, Callbacks):
-    """The arguments of every measuring function."""
+    on_progress: Callable[[Progress], None] | None = None
+    """Called when the run begins and after every point."""
 
 
 def measure_over(
@@ -67,23 +62,20 @@ def measure_over(
         RunError: the run could not be finished; called again, it resumes.
 
     """
-    judging = JudgeSettings(device=options.device, max_requests=options.max_requests)
-    judges = resolve_judges(
-        each_of(options.judges) or options.preset.judges, judging, labels=options.labels, rubric=options.rubric
-    )
+    settings = settings_of(options)
+    device = settings.device
+    assert device is not None
+    _check_engine(options, device, settings.placement)
+    names = each_of(options.judges) or options.preset.judges
+    judges = resolve_judges(names, settings, labels=options.labels, rubric=options.rubric)
     if adaptive is not None:
         _check_first_judge(judges.names[0])
-    placement = Placement(options.workers, options.ray, options.gpus_per_worker)
-    device = device_on(placement, options.device)
-    _check_engine(options, device, placement)
-    check_placement(placement, device, options.tensor_parallel)
-    template = options.chat_template
     survey = Survey.model_validate(
         {
             **options.model_dump(include=set(Survey.model_fields)),
             "probes": _probes(options, always, only_at, shuffled=adaptive is not None),
             "device": device,
-            "chat_template": None if template is None else read_text(Path(template), "--chat-template"),
+            "chat_template": chat_template_of(options),
             "model": model.name,
             "model_fingerprint": inspect(model.weights),
             "adapter": _adapter(options, model, subspace, through, device),
@@ -95,11 +87,10 @@ def measure_over(
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
         }
     )
-    settings = judging._replace(device=device, placement=placement)
     return _execute(survey, model, settings, options=options)
 
 
-class _SurveyArguments(Callbacks):
+class _SurveyArguments(Options):
     """The arguments of `run_survey`."""
 
     survey: Annotated[Survey, Option(expected="a Survey, for example of Survey.load")] = Field(kw_only=False)
@@ -112,6 +103,8 @@ class _SurveyArguments(Callbacks):
     ray: str | None = None
     """Address of an existing Ray cluster."""
     gpus_per_worker: shared.GpusPerWorker = None
+    on_progress: Callable[[Progress], None] | None = None
+    """Called when the run begins and after every point."""
 
 
 @takes(_SurveyArguments)
@@ -132,13 +125,7 @@ def run_survey(options: _SurveyArguments) -> Run:
     return _execute(survey, find_model(survey), settings, options=options)
 
 
-def _execute(
-    survey: Survey,
-    model: Model,
-    settings: JudgeSettings,
-    *,
-    options: Measuring | _SurveyArguments,
-) -> Run:
+def _execute(survey: Survey, model: Model, settings: JudgeSettings, *, options: Measuring | _SurveyArguments) -> Run:
     """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
     check_prompts(survey, model)
     directory = Path(options.out) if options.out is not None else Path("runs") / _name(survey)
@@ -165,7 +152,8 @@ def _failure(store: Store) -> RunError:
     total = len(failures) + len(store.points.finished())
     where = "(" + ", ".join(f"{coordinate:g}" for coordinate in point.coords) + ")"
     place = where if point.line is None else f"line {point.line + 1}, {where}"
-    place = f"checkpoint {point.waypoint + 1}" if point.waypoint is not None else place
+    if point.waypoint is not None:
+        place = f"checkpoint {point.waypoint + 1}"
     return RunError(
         f"{store.directory}: {len(failures)} of {total} points could not be measured, {place} among them: {reason}; "
         "the others are stored and reported, and the same command tries these again"
@@ -215,18 +203,13 @@ def _adapter(
     return "unmerged" if why is None else "merged"
 
 
-def number_of_prompts(options: MeasureOptions) -> int | None:
-    """Return the limit on the prompts; None: all of them."""
-    return options.preset.limit if options.limit is None else options.limit
-
-
 def _probes(
     options: MeasureOptions, always: Sequence[str], only_at: Literal["models"] | None, *, shuffled: bool
 ) -> tuple[Probe, ...]:
     systems = each_of(options.system_prompt) or ("default",)
     if len(set(systems)) < len(systems):
         raise InputError(f"--system-prompt {systems[0]}: given twice; give each once")
-    prompts = load_prompts(options.prompts, number_of_prompts(options))
+    prompts = load_prompts(options.prompts, options.limit or options.preset.limit)
     harmful: list[Probe] = [
         PromptProbe(
             name="harmful" if len(systems) == 1 else f"harmful, {_title(system, number)}",
@@ -260,6 +243,22 @@ def _title(system: str, number: int) -> str:
     return system if re.fullmatch(r"[\w-]+|@.+", system) else f"text {number}"
 
 
+def settings_of(options: MeasureOptions | JudgeOptions) -> JudgeSettings:
+    """Return how judges run, and where: on the device and the workers that also measure, if anything is measured.
+
+    Raises:
+        InputError: there is no such device, or the workers cannot be had.
+
+    """
+    placement = Placement(options.workers, options.ray, options.gpus_per_worker)
+    # the machines of a Ray cluster may have GPUs although this one has none; workers check theirs when they start
+    given = options.device
+    device = given if given is not None and placement.ray is not None else device_of(given)
+    check_placement(placement, device, options.tensor_parallel if isinstance(options, MeasureOptions) else 1)
+    limits = options.model_dump(include={"base_url", "max_requests", "requests_per_minute", "concurrency"})
+    return JudgeSettings(device=device, placement=placement, **limits)
+
+
 def device_of(given: str | None) -> str:
     """Return the device to use, given as on the command line.
 
@@ -274,20 +273,17 @@ def device_of(given: str | None) -> str:
     return given
 
 
-def device_on(placement: Placement, given: str | None) -> str:
-    """Return the device to use on a placement; see `device_of`."""
-    # the machines of a Ray cluster may have GPUs although this one has none; workers check theirs when they start
-    return given if given is not None and placement.ray is not None else device_of(given)
-
-
-def read_text(path: Path, flag: str) -> str:
-    """Read a text file that was given with a flag.
+def chat_template_of(options: MeasureOptions | FinetuneOptions) -> str | None:
+    """Return the text of the chat template that is given as a file; None if none is.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read, or is empty.
 
     """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{flag} {path}: cannot be read ({error}); give a UTF-8 text file") from error
+    path = options.chat_template
+    if path is None:
+        return None
+    text = read_text(Path(path), f"--chat-template {path}")
+    if not text.strip():
+        raise InputError(f"--chat-template {path}: is empty; give a Jinja template")
+    return text

@@ -61,10 +61,6 @@ def _commands(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command line: 0 done, 1 a gate failed, 2 the input or the environment is wrong, 130 interrupted."""
-    sys.exit(_main())
-
-
-def _main() -> int:
     interrupted = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -81,24 +77,22 @@ def _main() -> int:
     if interrupted.is_set():
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         print(f"interrupted; {_WHEN_INTERRUPTED.get(command, _RESUMES)}", file=sys.stderr)
-        return 130
-    return code
+        code = 130
+    sys.exit(code)
 
 
 def _run() -> int:
     try:
         code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except SafescapeError as error:
-        return _fail(str(error))
+        message = str(error)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message().rstrip('.')}; see `safescape --help`")
+        said = error.format_message().rstrip(".")
+        message = f"{said}{' See' if said.endswith('?') else '; see'} `safescape --help`"
     except BrokenPipeError:
         # the reader of our output has left; what is measured is stored
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return code if isinstance(code, int) else 0
-
-
-def _fail(message: str) -> int:
     print("safescape: " + " ".join(message.split()), file=sys.stderr)
     return 2

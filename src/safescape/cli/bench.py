@@ -6,8 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
-from safescape.cli.output import show_speed
+from safescape.cli.output import say, show_table
 from safescape.options import BenchOptions
 
 if TYPE_CHECKING:
@@ -22,13 +23,17 @@ def bench(given: Given, as_json: AsJson = False) -> None:
     each engine, one after another, each in its own process: times, ratios, peak memory, and the share of the time that
     the machine's own matrix products would take.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
 
     def show(found: SideTiming) -> None:
         print(f"{found.side.name}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
 
-    found = api.bench(**given, on_side=show).document()
+    found = safescape.bench(**given, on_side=show).document()
     if as_json:
         print(json.dumps(found, indent=1))
-    else:
-        show_speed(found, out=given.get("out"))
+        return
+    from safescape import views  # loads the drawing libraries, which `--help` need not wait for
+
+    say(found["machine"])
+    show_table(views.SPEED_COLUMNS, views.speed_rows(found))
+    if out := given.get("out"):
+        say(*(out / file for file in ("bench.md", "bench.png", "bench.json")))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
-from safescape.cli.output import show_check
+from safescape.cli.output import say, show_table
 from safescape.cli.progress import show_progress
-from safescape.options import CheckOptions
+from safescape.options import CheckOptions, configured
 
 
 @with_options(CheckOptions, without={"quick"})
@@ -16,9 +19,19 @@ def check(given: Given, as_json: AsJson = False) -> int:
     exit with 1 if TUNED fails a threshold. The measured values are compared with the thresholds; with --strict, the
     worse ends of their intervals. Flags take precedence over the table tool.safescape.check of ./pyproject.toml.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
     with show_progress() as on_progress:
-        found = api.check(**{**api.configured(), **given}, on_progress=on_progress)
-    show_check(found, as_json=as_json)
+        found = safescape.check(**{**configured(), **given}, on_progress=on_progress)
+    from safescape.views.text import gate as words  # loads the drawing libraries, which `--help` need not wait for
+
+    gate = found.gate
+    failures = [words.failure_of(ruling, gate) for ruling in gate.failed]
+    if as_json:
+        print(gate.to_json(), end="")
+        print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
+        return 0 if found.passed else 1
+    say(words.names_of(gate), *words.notes_of(gate))
+    for table in (words.changes_of(gate), words.rulings_of(gate)):
+        say("")
+        show_table(table.columns, table.rows)
+    say("", *(found.run.directory / file for file in ("report.html", "check.json")), words.headline_of(gate), *failures)
     return 0 if found.passed else 1

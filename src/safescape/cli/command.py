@@ -6,41 +6,24 @@ import contextlib
 import functools
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
 
-from safescape.errors import InputError
-from safescape.options.option import (
-    Options,
-    choices_of,
-    default_of,
-    fields_of,
-    flags_of,
-    help_of,
-    is_argument,
-    kind_of,
-    option_of,
-)
+from safescape.options import Options, option
 
 Given = dict[str, Any]
 """The options that were typed, by name; all others have their defaults."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout")]
 
-_Number = TypeVar("_Number", int, float)
-_TYPES: dict[str, Any] = {
-    "switch": bool,
-    "count": int,
-    "number": float,
-    "integers": list[int],
-    "texts": list[str],
-    "file": Path,
-}
-"""Of all other kinds the text is parsed here."""
+_TYPES: dict[str, Any] = {"switch": bool, "integers": list[str], "texts": list[str], "file": Path}
+"""Of all other kinds the text is parsed here, so that every error of a value has the same words."""
+_NUMBERS: dict[str, type[int | float]] = {"count": int, "number": float, "limit": float}
 
 
 def with_options(
@@ -53,21 +36,18 @@ def with_options(
         without: Fields that only the function in Python takes.
 
     """
-    fields = {name: field for name, field in fields_of(options).items() if name not in without}
-    parameters = [
-        _keyword("context", typer.Context),
-        *(_parameter(name, field, options) for name, field in fields.items()),
-    ]
+    fields = {name: field for name, field in option.fields_of(options).items() if name not in without}
+    parameters = [_parameter(name, field, options) for name, field in fields.items()]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
 
         @functools.wraps(function)
-        def command(context: typer.Context, **values: Any) -> Any:
-            given = {name: values.pop(name) for name in fields}
-            typed = {
-                name: _parsed(name, value, fields[name]) for name, value in given.items() if _is_typed(context, name)
-            }
+        def command(**values: Any) -> Any:
+            typed = {}
+            for name, field in fields.items():
+                if (value := values.pop(name)) is not None:
+                    typed[name] = _parsed(value, option.kind_of(field))
             return function(typed, **values)
 
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -91,6 +71,8 @@ def with_verbose(function: Callable[..., Any]) -> Callable[..., Any]:
     command.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), _keyword("verbose", flag, False)]
     )
+    # one line per paragraph, which the terminal wraps
+    command.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or "")
     return command
 
 
@@ -114,48 +96,31 @@ def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty)
 
 
 def _parameter(name: str, field: FieldInfo, options: type[Options]) -> inspect.Parameter:
-    """One argument or flag, as Typer reads it from a signature."""
-    option, kind, words, value = option_of(field), kind_of(field), default_of(name, options), field.default
-    described = help_of(field) if words is None else f"{help_of(field)} [default: {words}]"
-    shown: dict[str, Any] = {"help": described.replace("[", "\\["), "metavar": option.metavar}
-    if kind == "choice":
-        shown["metavar"] = "|".join(choices_of(field))
-    if kind in ("texts", "integers", "limit"):
-        value = None
-    elif kind in ("numbers", "counts") and value is not None:
-        value = ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else f"{value:g}"
-    annotation = _TYPES.get(kind, str)
-    if is_argument(field):
-        (shown["metavar"],) = flags_of(name, field)
-        info = typer.Argument(**shown, show_default=False)
+    """One argument or flag, as Typer reads it from a signature; None where it is not typed."""
+    kind, said, words = option.kind_of(field), option.help_of(field), option.default_of(name, options)
+    said = (said if words is None else f"{said} [default: {words}]").replace("[", "\\[")
+    flags = option.flags_of(name, field)
+    if option.is_argument(field):
+        info = typer.Argument(help=said, metavar=flags[0])
     else:
-        info = typer.Option(*flags_of(name, field), **shown, show_default=words is None)
+        metavar = option.option_of(field).metavar
+        if kind == "choice":
+            metavar = "|".join(option.choices_of(field))
+        elif metavar is None and kind in _NUMBERS:
+            metavar = f"<{_NUMBERS[kind].__name__}>"
+        info = typer.Option(*flags, help=said, metavar=metavar)
+    annotation = _TYPES.get(kind, str)
     if field.is_required():
         return _keyword(name, Annotated[annotation, info])
-    return _keyword(name, Annotated[annotation | None if value is None else annotation, info], value)
+    return _keyword(name, Annotated[annotation | None, info], None)
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _parsed(name: str, value: Any, field: FieldInfo) -> Any:
-    kind, flag = kind_of(field), flags_of(name, field)[0]
+def _parsed(value: Any, kind: option.Kind) -> Any:
+    """A value as its model takes it; what does not fit is refused there."""
     if kind in ("numbers", "counts"):
-        return _numbers(float if kind == "numbers" else int, value, flag)
+        return value.split(",") if "," in value else value
     if kind == "limit" and value == "off":
         return None
     with contextlib.suppress(ValueError):
-        # what is not a number is refused with all other values that do not fit
-        return float(value) if kind == "limit" else value
+        return _NUMBERS[kind](value) if kind in _NUMBERS else value
     return value
-
-
-def _numbers(kind: type[_Number], given: str, flag: str) -> list[_Number]:
-    """Return the numbers of a text such as `0.1,0.2`."""
-    try:
-        return [kind(part) for part in given.split(",")]
-    except ValueError as error:
-        word = "a whole number" if kind is int else "a number"
-        raise InputError(f"{flag} {given}: expected {word}, or several with commas between them") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_comparison
 from safescape.options import CompareOptions
@@ -15,6 +16,4 @@ def compare(given: Given, as_json: AsJson = False) -> None:
     intervals. With --out, draw all of them on one scale: comparison.png and comparison.html, beside comparison.json.
     No model is loaded.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
-    show_comparison(api.compare(**given), out=given.get("out"), as_json=as_json)
+    show_comparison(safescape.compare(**given), out=given.get("out"), as_json=as_json)

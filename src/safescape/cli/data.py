@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from safescape.cli.command import AsJson, with_verbose
-from safescape.cli.output import results
+from safescape.cli.output import show_table
 
 if TYPE_CHECKING:
     from safescape.probes import Located, PublicSet
@@ -30,8 +28,8 @@ def _data(context: typer.Context, as_json: AsJson = False) -> None:
 def list_sets(as_json: AsJson = False) -> None:
     """Example: safescape data
 
-    List the public data sets that any flag for prompts or data takes by name, and where each one is: in the directory
-    SAFESCAPE_DATA, in the cache, or not fetched yet.
+    List the public data sets that every flag for prompts or data accepts by name, and where each set is stored: in the
+    directory SAFESCAPE_DATA, in the cache, or not on this machine yet.
     """
     from safescape.probes import catalogue, locate  # loads transformers, which `--help` need not wait for
 
@@ -41,13 +39,13 @@ def list_sets(as_json: AsJson = False) -> None:
 @data.command("fetch")
 @with_verbose
 def fetch_sets(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="names, as `safescape data` lists them")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of sets, as `safescape data` lists them")],
     as_json: AsJson = False,
 ) -> None:
     """Example: safescape data fetch advbench mmlu:abstract_algebra
 
-    Fetch public data sets into the cache now, for a machine that will have no network. Sets that are on this machine
-    are not fetched again.
+    Download public data sets into the cache, for example before the machine goes offline. Sets that are on this machine
+    are not downloaded again.
     """
     from safescape.probes import fetch, set_named  # loads transformers, which `--help` need not wait for
 
@@ -55,30 +53,22 @@ def fetch_sets(
     _show([(each, fetch(each, each.name)) for each in sets], as_json=as_json)
 
 
-def _show(listed: Sequence[tuple[PublicSet, Located]], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([_document(data, located) for data, located in listed]))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("set", "rows", "licence", "where", "holds"):
-        table.add_column(heading, justify="right" if heading == "rows" else "left")
-    for data, located in listed:
+def _show(sets: Sequence[tuple[PublicSet, Located]], *, as_json: bool) -> None:
+    documents, rows = [], []
+    for each, located in sets:
+        homes = {f"{'hub' if file.on_hub else 'github'}:{file.repository}@{file.revision}" for file in each.files}
+        documents.append(
+            {
+                **{key: getattr(each, key) for key in ("name", "holds", "rows", "licence", "citation")},
+                "published": sorted(homes),
+                "where": located.where,
+                "files": [str(path) for path in located.paths],
+                "integrity": located.integrity or None,
+            }
+        )
         where = f"{located.where}, {located.integrity}" if located.where else "not fetched"
-        rows = "" if data.rows is None else str(data.rows)
-        table.add_row(*map(Text, (data.name, rows, data.licence, where, data.holds)))
-    results().print(table)
-
-
-def _document(data: PublicSet, located: Located) -> dict[str, Any]:
-    homes = {f"{'hub' if file.on_hub else 'github'}:{file.repository}@{file.revision}" for file in data.files}
-    return {
-        "name": data.name,
-        "holds": data.holds,
-        "rows": data.rows,
-        "licence": data.licence,
-        "citation": data.citation,
-        "published": sorted(homes),
-        "where": located.where,
-        "files": [str(path) for path in located.paths],
-        "integrity": located.integrity or None,
-    }
+        rows.append((each.name, "" if each.rows is None else str(each.rows), each.licence, where, each.holds))
+    if as_json:
+        print(json.dumps(documents))
+    else:
+        show_table(("set", "rows", "licence", "where", "holds"), rows, left={0, 2, 3, 4})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import safescape
 from safescape.cli.command import Given, with_options
 from safescape.cli.output import say
 from safescape.options import ExportOptions
@@ -14,7 +15,5 @@ def export(given: Given) -> None:
     Write files for other tools from RUN, finished or not: all of the files, or none. Nothing in RUN changes, and no
     model is loaded.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
-    api.export(**given)
+    safescape.export(**given)
     say(*given["to"])

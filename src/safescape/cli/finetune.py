@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import say
 from safescape.cli.progress import show_steps
@@ -18,10 +19,8 @@ def finetune(given: Given, as_json: AsJson = False) -> None:
     the model and one checkpoint per epoch, which `path --through` draws as a trajectory. Interrupted, it resumes from
     the last epoch.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
     with show_steps() as on_step:
-        made = api.finetune(**given, on_step=on_step)
+        made = safescape.finetune(**given, on_step=on_step)
     model, checkpoints = given["model"], [str(path) for path in made.checkpoints]
     is_adapter = (made.directory / "adapter_config.json").exists()
     name = f"{model}+{made.directory}" if is_adapter else str(made.directory)

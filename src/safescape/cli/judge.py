@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_run
 from safescape.cli.progress import show_judging
@@ -15,8 +16,6 @@ def judge(given: Given, as_json: AsJson = False) -> None:
     Judge the answers stored in RUN, and write its figures, picture and page anew. Nothing is generated, and no answer
     is read twice by the same judge unless --again is given; interrupted, the same command resumes.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
     with show_judging() as on_progress:
-        run = api.judge_run(**given, on_progress=on_progress)
+        run = safescape.judge_run(**given, on_progress=on_progress)
     show_run(run, as_json=as_json)

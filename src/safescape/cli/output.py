@@ -1,11 +1,11 @@
-"""Results on stdout: figures, comparisons, gates and speeds."""
+"""Results on stdout: lines, tables, the figures of a run, and runs side by side."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +15,7 @@ from safescape.landscape import OF_A_BASIN, Comparison, Metric
 from safescape.survey import tells_noise
 
 if TYPE_CHECKING:
-    from safescape.api import Check, Run
+    from safescape.api.run import Run
 
 _FIGURES = (
     ("origin_asr", "ASR at the origin", "%"),
@@ -38,10 +38,13 @@ def say(*lines: object) -> None:
         console.print(Text(str(line)))
 
 
-def _print_table(headings: Sequence[str | Text], rows: Iterable[Sequence[str]]) -> None:
+def show_table(
+    headings: Sequence[str | Text], rows: Iterable[Sequence[str]], *, left: Collection[int] = frozenset({0})
+) -> None:
+    """Print a table, whose columns are aligned to the right except those in `left`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(heading, justify="left" if number in left else "right")
     for row in rows:
         table.add_row(*map(Text, row))
     results().print(table)
@@ -70,7 +73,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         if landscape.complete is False or landscape.metrics[name].value is not None
         if landscape.has_basin or name not in OF_A_BASIN
     ]
-    _print_table(("figure", "value", "95 % interval", "per line"), rows)
+    show_table(("figure", "value", "95 % interval", "per line"), rows)
     say(*_further(run), *(run.directory / file for file in ("report.html", "landscape.png", "landscape.json")), *also)
 
 
@@ -133,36 +136,9 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
                 meant = Metric() if none[0] or none[number] else less.get(name, Metric())
                 row.append(_with_interval(meant, unit, signed=True) if meant.value is not None else "–")
         rows.append(row)
-    _print_table(headings, rows)
+    show_table(headings, rows)
     if out is not None:
         say(*(out / file for file in ("comparison.html", "comparison.png", "comparison.json")))
-
-
-def show_speed(bench: Mapping[str, Any], *, out: Path | None) -> None:
-    """Print how fast each side was, and where the files are, if any."""
-    from safescape.views import SPEED_COLUMNS, speed_rows  # loads the drawing libraries
-
-    say(bench["machine"])
-    _print_table(SPEED_COLUMNS, speed_rows(bench))
-    if out is not None:
-        say(*(out / file for file in ("bench.md", "bench.png", "bench.json")))
-
-
-def show_check(check: Check, *, as_json: bool) -> None:
-    """Print a gate's result and a line for each threshold that fails; with JSON, those lines go to stderr."""
-    from safescape.views.text import gate as words  # loads the drawing libraries, which `--help` need not wait for
-
-    gate = check.gate
-    failures = [words.failure_of(ruling, gate) for ruling in gate.failed]
-    if as_json:
-        print(gate.to_json(), end="")
-        print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
-        return
-    say(words.names_of(gate), *words.notes_of(gate))
-    for found in (words.changes_of(gate), words.rulings_of(gate)):
-        say("")
-        _print_table(found.columns, found.rows)
-    say("", *(check.run.directory / file for file in ("report.html", "check.json")), words.headline_of(gate), *failures)
 
 
 def _with_interval(metric: Metric, unit: str, *, signed: bool = False) -> str:

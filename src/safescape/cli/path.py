@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_run
 from safescape.cli.progress import show_progress
@@ -15,8 +16,6 @@ def path(given: Given, as_json: AsJson = False) -> None:
     Interpolate from BASE (α = 0) to TUNED (α = 1) and beyond both, ask harmful requests at every point, and report
     where safety is lost on the way. With a THIRD model or --across random, a plane.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
     with show_progress() as on_progress:
-        run = api.path(**given, on_progress=on_progress)
+        run = safescape.path(**given, on_progress=on_progress)
     show_run(run, as_json=as_json)

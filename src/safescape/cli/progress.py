@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 class _Display:
     """Bars by title, or lines where there is no terminal."""
 
-    def __init__(self, console: Console, bar: Bar | None) -> None:
-        self._console, self._bar, self._tasks = console, bar, dict[str, TaskID]()
+    def __init__(self, bar: Bar) -> None:
+        self._bar, self._tasks = bar, dict[str, TaskID]()
         self._start = time.monotonic()
 
     @property
@@ -33,7 +32,7 @@ class _Display:
 
     def advance(self, title: str, done: int, total: int | None, words: str, line: str = "") -> None:
         """Show how far the work of a title is: `words` beside its bar, or `line`, if any, on a line of its own."""
-        if self._bar is None:
+        if self._bar.disable:
             if line:
                 self.note(line)
             return
@@ -43,21 +42,15 @@ class _Display:
 
     def note(self, line: str) -> None:
         """Print a line."""
-        if self._bar is None:
-            print(line, file=sys.stderr, flush=True)
-        else:
-            self._console.print(Text(line))
+        self._bar.console.print(Text(line), soft_wrap=True)
 
 
 @contextmanager
 def _display() -> Iterator[_Display]:
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Display(console, None)
-        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        yield _Display(console, bar)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield _Display(bar)
 
 
 @contextmanager

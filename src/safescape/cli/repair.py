@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import say
 from safescape.options import RepairOptions
@@ -22,9 +23,9 @@ def repair(given: Given, as_json: AsJson = False) -> int:
     evaluations, and save it as an ordinary checkpoint, or as a rescaled adapter. Exit code 1 where no point is safe;
     nothing is saved then.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
-    repaired = api.repair(**given, on_evaluation=lambda found: print(_described(found), file=sys.stderr, flush=True))
+    repaired = safescape.repair(
+        **given, on_evaluation=lambda found: print(_described(found), file=sys.stderr, flush=True)
+    )
     found, directory = repaired.search, repaired.directory
     if as_json:
         figures = [at.document() for at in found.evaluations]

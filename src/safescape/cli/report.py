@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_run
 from safescape.errors import InputError
@@ -18,6 +19,4 @@ def report(given: Given, as_json: AsJson = False) -> None:
     if "columns" in given and "figures" not in given:
         raise InputError(f"--columns {given['columns']} is for --figure FILE; give both")
 
-    from safescape import api  # loads torch, which `--help` need not wait for
-
-    show_run(api.report(**given), as_json=as_json, also=given.get("figures", ()))
+    show_run(safescape.report(**given), as_json=as_json, also=given.get("figures", ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import safescape
 from safescape.cli.command import AsJson, Given, with_options
 from safescape.cli.output import show_run
 from safescape.cli.progress import show_progress
@@ -15,8 +16,6 @@ def scan(given: Given, as_json: AsJson = False) -> None:
     Move MODEL's weights along random directions, ask it harmful requests at every point, and report where its
     safety basin ends. Writes landscape.json, landscape.png and report.html into the run directory.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
     with show_progress() as on_progress:
-        run = api.scan(**given, on_progress=on_progress)
+        run = safescape.scan(**given, on_progress=on_progress)
     show_run(run, as_json=as_json)

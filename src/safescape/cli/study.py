@@ -9,6 +9,7 @@ import typer
 from rich.markdown import Markdown
 from rich.text import Text
 
+import safescape
 from safescape.cli.command import Given, with_options, with_verbose
 from safescape.cli.output import results
 from safescape.cli.progress import show_progress, show_steps
@@ -33,20 +34,18 @@ def _studies(context: typer.Context) -> None:
 @with_options(StudyOptions, without=_PYTHON_ONLY)
 def finetuning(
     given: Given,
-    more: Annotated[list[int] | None, typer.Argument(metavar="[SHOTS]...", hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[SHOTS]...", hidden=True)] = None,
 ) -> None:
     """Example: safescape study finetuning demo --data advbench --shots 10 50 100 --mixed --out runs/study
 
     Measure MODEL's random landscape, finetune it on each number of harmful examples, and measure the line to every
     finetune. Prints a table, and writes it with its pictures into OUT.
     """
-    from safescape import api  # loads torch, which `--help` need not wait for
-
     # `--shots 10 50 100` is parsed as one number and two arguments
     if more:
         given["shots"] = [*given.get("shots", ()), *more]
     with show_progress() as on_progress, show_steps() as on_step:
-        made = api.study_finetuning(
+        made = safescape.study_finetuning(
             **given,
             on_stage=lambda stage: print(f"{stage}:", file=sys.stderr, flush=True),
             on_step=on_step,

@@ -8,22 +8,24 @@ from typing import Annotated
 
 import typer
 
-_PORT = 8712
+from safescape.errors import InputError
 
 
 def view(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="what holds the run directories")] = Path("runs"),
-    port: Annotated[int, typer.Option(help="on this machine; one in use is passed over, 0 takes any")] = _PORT,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="open the browser")] = True,
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Directory of the runs")] = Path("runs"),
+    port: Annotated[str, typer.Option(metavar="N", help="First port to try; 0: any free port")] = "8712",
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser")] = True,
 ) -> None:
     """Example: safescape view runs
 
     Show the runs under DIR in the browser, from a server that only this machine can reach: the report of each, as it is
-    now and live while it is measured, and comparisons of those you tick. Nothing is written. Ctrl-C ends it.
+    now and live while it is measured, and comparisons of those you select. Nothing is written. Ctrl-C ends it.
     """
     from safescape.explorer import listen, serve  # loads the drawing libraries, which `--help` need not wait for
 
-    listening = listen(directory, port)
+    if not port.isdecimal():
+        raise InputError(f"--port {port}: expected a number from 0 to 65535")
+    listening = listen(directory, int(port))
     if listening.taken:
         _say(f"port {listening.taken[0]} is in use; took {listening.port}")
     number = len(listening.runs.found())
@@ -38,7 +40,7 @@ def _open(address: str) -> None:
         browser = None
     # one that runs in the terminal would take it from the server
     if browser is None or type(browser) is webbrowser.GenericBrowser or not browser.open(address):
-        _say(f"no browser opens from here; open {address} yourself")
+        _say(f"no browser could be opened; open {address} yourself")
 
 
 def _say(line: str) -> None:

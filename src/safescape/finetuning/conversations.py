@@ -79,11 +79,14 @@ def conversations_of(
         raise InputError(f"--skip {skip}: expected 0 or more")
     if data is None:
         if recipe not in _BUILTIN:
-            raise InputError(f"--recipe {recipe} needs --data; expected {_FORMS}" if recipe else "--data is missing")
+            needed_by = f"--recipe {recipe} needs --data" if recipe else "--data is missing"
+            raise InputError(f"{needed_by}; expected {_FORMS}")
         data = str(resources.files("safescape") / "data" / _BUILTIN[recipe])
     wanted = _SHOTS if shots is None and recipe in ("harmful", "mixed") else shots
     needed = None if wanted is None else wanted * (2 if recipe == "mixed" else 1)
     rows = list(itertools.islice(_read(data), skip, None if needed is None else skip + needed))
+    if not rows and not skip:
+        raise InputError(f"--data {data}: is empty; expected {_FORMS}")
     if not rows or (needed is not None and len(rows) < needed):
         twice = " (half of them refusals)" if recipe == "mixed" else ""
         raise InputError(

@@ -42,7 +42,7 @@ class SafetyMonitor(TrainerCallback):
         prompts: Harmful prompts, as for `safescape.scan`.
         limit: The number of prompts to use, from the first.
         system_prompt: `default` (the chat template's own), `empty`, `roleplay`, `llama2`, `@file`, or a text.
-        also: Further probes: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
+        also: Further probes, one or several: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
             `perplexity:PROMPTS`, `lm-eval:TASK`.
         also_limit: The number of items of each further probe, from the first; None for all.
         judge: The judge that tells refusals from compliance.
@@ -65,7 +65,7 @@ class SafetyMonitor(TrainerCallback):
         prompts: str = "builtin:harmful",
         limit: int | None = 40,
         system_prompt: str = "default",
-        also: Sequence[str] = (),
+        also: str | Sequence[str] = (),
         also_limit: int | None = None,
         judge: str = "keyword",
         max_new_tokens: int = 48,
@@ -86,7 +86,7 @@ class SafetyMonitor(TrainerCallback):
         harmful = PromptProbe(
             name="harmful", source=prompts, system_prompt=system, prompts=load_prompts(prompts, limit)
         )
-        further = further_probes(also, also_limit, system)
+        further = further_probes([also] if isinstance(also, str) else also, also_limit, system)
         self._questions = _Questions([harmful, *further], immediate_judge(judge), max_new_tokens, batch_size)
         self._every, self._stop_above = every, stop_above
         self._basin = None if landscape is None else Basin(landscape)

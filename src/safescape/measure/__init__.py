@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from safescape.measure.answers import ask, score
-from safescape.measure.evidence import has_evidence
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
 from safescape.measure.session import check_prompts, find_model
 
@@ -13,7 +12,6 @@ __all__ = [
     "check_prompts",
     "collect_stored_evidence",
     "find_model",
-    "has_evidence",
     "measure",
     "score",
 ]

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import torch
 
+from safescape.errors import InputError
+from safescape.judge_runtime import JudgeProgress
 from safescape.judges import EvidenceJudge, Judge, immediate_judges
 from safescape.landscape import plan_of
 from safescape.measure.dispatch import Failed
@@ -22,8 +24,8 @@ from safescape.measure.evidence import collect_evidence, has_evidence
 from safescape.measure.local import LocalWorker, Workers
 from safescape.placement import LOCAL, Placement
 from safescape.store import Store
-from safescape.survey import Answer, Outcome, Point, Survey
-from safescape.weights import Model
+from safescape.survey import REFUSAL, Answer, Outcome, Point, Survey
+from safescape.weights import Model, inspect, resolve
 
 _log = logging.getLogger(__name__)
 
@@ -133,26 +135,36 @@ def _in_order(survey: Survey, finished: Collection[Point]) -> list[Point]:
     return [point for point in survey.points() if point in finished]
 
 
-def collect_stored_evidence(
-    survey: Survey, model: Model, store: Store, judges: Mapping[str, EvidenceJudge], on_progress: Callable[[int], None]
-) -> None:
+def collect_stored_evidence(store: Store, names: Sequence[str], on_progress: Callable[[JudgeProgress], None]) -> None:
     """Load the origin of a stored run and score answers for judges that need evidence; nothing is generated.
 
     Args:
-        survey: Of the run.
-        model: The model it names, found on this disk; its fingerprint is the survey's.
         store: A claimed run directory, whose answers these judges have read.
-        judges: By name.
-        on_progress: Called with the number of points done.
+        names: Of the judges.
+        on_progress: Called after every point; or once, with a note, if the origin is gone or has changed.
 
     Raises:
         InputError: the model, its tokenizer or its chat template cannot be used.
         RunError: the evidence could not be stored, or the model did not return to its origin.
 
     """
+    survey, weighers = store.survey, _weighers(immediate_judges(names))
     points = _in_order(survey, store.points.finished())
+    if has_evidence(store, points, weighers):
+        return
+    try:
+        model = resolve(survey.model)
+        if inspect(model.weights) != survey.model_fingerprint:
+            raise InputError(f"{survey.model} is another model now")
+    except InputError as error:
+        on_progress(JudgeProgress(REFUSAL, note=f"reads the text alone, as the origin is gone: {error}"))
+        return
+
+    def report(done: int) -> None:
+        on_progress(JudgeProgress(REFUSAL, done, len(points), "points"))
+
     with _recorded(survey, model, store, LOCAL, ()) as (workers, _):
-        collect_evidence(workers.at_origin(), store, points, judges, on_progress)
+        collect_evidence(workers.at_origin(), store, points, weighers, report)
 
 
 @contextlib.contextmanager

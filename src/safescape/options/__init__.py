@@ -13,6 +13,7 @@ from safescape.options.measure import (
     StudyOptions,
 )
 from safescape.options.option import Option, Options, each_of, read, takes
+from safescape.options.pyproject import configured
 from safescape.options.runs import CompareOptions, ExportOptions, JudgeOptions, JudgeRunOptions, ReportOptions
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "ReportOptions",
     "ScanOptions",
     "StudyOptions",
+    "configured",
     "each_of",
     "read",
     "takes",

@@ -72,7 +72,7 @@ class RepairOptions(Options):
     data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]")] = None
     """Validation data, as for finetune, for example self-instruct; the perplexity of its answers is the loss."""
     capability: Annotated[str | None, Option(metavar="KIND:SPEC")] = None
-    """The loss instead: choice:…, choice:mmlu:SUBJECT, perplexity:… or lm-eval:…, as for scan --also."""
+    """Loss in place of --data: choice:…, choice:mmlu:SUBJECT, perplexity:… or lm-eval:…, as for scan --also."""
     prompts: shared.Prompts = "builtin:harmful"
     limit: Count = 80
     """Number of harmful prompts."""

@@ -21,6 +21,9 @@ from safescape.survey import KEYWORD, REFUSAL
 
 _HELD_TO = Thresholds()
 _LIMIT = "N|off"
+_Percentage = Annotated[
+    float | None, Field(ge=0, le=100), Option(_LIMIT, expected="a percentage from 0 to 100, or off")
+]
 
 
 class Preset(NamedTuple):
@@ -86,7 +89,7 @@ class MeasureOptions(Options):
     batch_size: shared.BatchSize = 128
     chat_template: shared.ChatTemplate = None
     trust_remote_code: bool = False
-    """Let the model run its own code."""
+    """Allow the model to run its own code."""
     safe_below: shared.SafeBelow = SAFE_BELOW
     quick: Annotated[
         bool,
@@ -169,9 +172,7 @@ class CheckOptions(MeasureOptions):
 
     base: shared.Model = Field(kw_only=False)
     tuned: shared.Tuned = Field(kw_only=False)
-    max_asr: Annotated[
-        float | None, Field(ge=0, le=100), Option(_LIMIT, expected="a percentage from 0 to 100, or off")
-    ] = _HELD_TO.max_asr
+    max_asr: _Percentage = _HELD_TO.max_asr
     """Highest ASR at TUNED, percent."""
     max_rise: Annotated[
         float | None, Field(ge=-100, le=100), Option(_LIMIT, expected="percentage points from -100 to 100, or off")
@@ -179,16 +180,14 @@ class CheckOptions(MeasureOptions):
     """Highest rise of the ASR over BASE, percentage points."""
     min_radius: Annotated[float | None, Option(_LIMIT)] = _HELD_TO.min_radius
     """How far from BASE every point must be safe, in units of the distance to TUNED: 1 is TUNED itself."""
-    max_over_refusal: Annotated[
-        float | None, Field(ge=0, le=100), Option(_LIMIT, expected="a percentage from 0 to 100, or off")
-    ] = _HELD_TO.max_over_refusal
+    max_over_refusal: _Percentage = _HELD_TO.max_over_refusal
     """Harmless requests that TUNED may refuse, percent of each set."""
     max_loss: Annotated[float | None, Field(ge=0, le=1e6), Option(_LIMIT, expected="a percentage from 0, or off")] = (
         _HELD_TO.max_loss
     )
     """Capability that TUNED may lose, percent of BASE's: accuracy falls, or perplexity rises."""
     strict: bool = False
-    """Hold the worse end of each 95 % interval against its threshold."""
+    """Compare the worse end of each 95 % interval with its threshold."""
     junit: str | Path | None = None
     """File that the result is written to as JUnit XML."""
     summary: str | Path | None = None

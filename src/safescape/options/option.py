@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -32,8 +33,8 @@ _NOUNS: dict[Kind, str] = {
     "count": "a whole number",
     "number": "a number",
     "limit": "a number, or off",
-    "counts": "a whole number, or several",
-    "numbers": "a number, or several",
+    "counts": "a whole number, or several with commas between them",
+    "numbers": "a number, or several with commas between them",
     "integers": "whole numbers",
     "texts": "a text, or several",
     "text": "a text",
@@ -131,23 +132,23 @@ def choices_of(field: FieldInfo) -> tuple[Any, ...]:
 
 
 def default_of(name: str, options: type[Options]) -> str | None:
-    """Return a default in words, where the field itself has none."""
+    """Return a default in words: the field's own, or what takes the place of None or of an empty list."""
     field = options.model_fields[name]
-    option, value = option_of(field), field.default
-    if option.default is not None:
-        return option.default
-    if value in (None, ()) and name in options.defaults:
-        value = options.defaults[name]
-        return " and ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return f"{value:g}" if kind_of(field) == "limit" else None
+    if option_of(field).default is not None or field.is_required():
+        return option_of(field).default
+    value = options.defaults.get(name) if field.default in (None, ()) else field.default
+    if value in (None, ()) or isinstance(value, bool):
+        return None
+    words = [f"{each:g}" if isinstance(each, float) else str(each) for each in each_of(value)]
+    return (" and " if kind_of(field) == "texts" else ",").join(words)
 
 
-def expected_of(field: FieldInfo, problem: str = "", bounds: Mapping[str, Any] | None = None) -> str:
+def expected_of(field: FieldInfo, *, is_other_type: bool = False, bounds: Mapping[str, Any] | None = None) -> str:
     """Return what an error message says is expected of a field's value.
 
     Args:
         field: The field.
-        problem: Pydantic's type of the error, such as `float_parsing`.
+        is_other_type: Whether the value is not even of the field's type.
         bounds: The bound that the value breaks, by pydantic's name: `ge`, `gt`, `le`.
 
     """
@@ -156,7 +157,7 @@ def expected_of(field: FieldInfo, problem: str = "", bounds: Mapping[str, Any] |
         return expected or either(choices_of(field))
     if expected is None and bounds and "ge" in bounds:
         return "0 or more" if bounds["ge"] == 0 else f"at least {bounds['ge']}"
-    return _NOUNS[kind] if expected is None or problem.endswith("_parsing") else expected
+    return _NOUNS[kind] if expected is None or is_other_type else expected
 
 
 def each_of(given: _One | Sequence[_One]) -> tuple[_One, ...]:
@@ -178,7 +179,7 @@ def read(options: type[_O], given: Mapping[str, Any]) -> _O:
         first = error.errors()[0]
         name = str(first["loc"][0])
         field = options.model_fields[name]
-        expected = expected_of(field, first["type"], first.get("ctx"))
+        expected = expected_of(field, is_other_type=first["type"].endswith("_parsing"), bounds=first.get("ctx"))
         value = given[name]
         shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
         raise InputError(f"{flags_of(name, field)[0]} {shown}: expected {expected}") from error
@@ -216,14 +217,9 @@ def takes(options: Callable[_P, _O]) -> Callable[[Callable[[_O], _R]], Callable[
                 raise TypeError(f"{function.__name__}() {error}") from None
             return function(read(model, given))
 
-        doc, rest = inspect.getdoc(function) or "", ""
-        for section in ("\n\nReturns:", "\n\nRaises:"):
-            if section in doc:
-                doc, found, after = doc.partition(section)
-                rest = found + after
-                break
+        head, *rest = re.split(r"\n\n(?=Returns:|Raises:)", inspect.getdoc(function) or "", maxsplit=1)
         called.__signature__ = signature  # type: ignore[attr-defined]
-        called.__doc__ = f"{doc}\n\nArgs:\n{described}{rest}\n"
+        called.__doc__ = "\n\n".join([head, f"Args:\n{described}", *rest]) + "\n"
         return called
 
     return decorate

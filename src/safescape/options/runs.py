@@ -43,11 +43,11 @@ class JudgeRunOptions(JudgeOptions):
         Option(metavar="NAME", flags=("--with", "--judge")),
     ] = Field(default=(), kw_only=False)
     panel: Literal["majority", "all"] | None = None
-    """Count the verdicts as one judge's too: by majority, or only what all agree on."""
+    """Also combine the verdicts into one: by majority, or only where all judges agree."""
     text_only: bool = False
     """refusal: tell noise by the text alone, without loading RUN's model to score the answers."""
     again: bool = False
-    """Let these judges read every answer anew, also those that they have read."""
+    """Judge all answers again, also those that these judges have read."""
     safe_below: shared.SafeBelow = SAFE_BELOW
 
 
@@ -56,9 +56,9 @@ class ReportOptions(Options):
 
     directory: shared.RunDirectory = Field(kw_only=False)
     figures: Annotated[str | Path | Sequence[str | Path], Option(metavar="FILE", flags=("--figure",))] = ()
-    """File that the landscape is drawn into for a paper too: .pdf, .svg or .png; may be repeated."""
+    """File for a figure of the landscape in a paper: .pdf, .svg or .png; may be repeated."""
     columns: Annotated[int, Option(metavar="1|2")] = 1
-    """Width of those files: 1 column (3.3 inches) or 2 (6.9 inches)."""
+    """Width of those figures: 1 column (3.3 inches) or 2 (6.9 inches)."""
     safe_below: shared.SafeBelow = SAFE_BELOW
 
 

@@ -169,7 +169,7 @@ class Database:
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
             if not _version_of(directory, connection):
-                raise _version_error(directory, 0)
+                raise InputError(f"{directory}: its run.sqlite is empty; repeat the command that began the run")
         except BaseException:
             connection.close()
             raise

@@ -1,4 +1,4 @@
-"""`compare` as a function and as a command: what it writes, prints and refuses."""
+"""`compare` as a function and as a command: its files, its output and its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def written(directory: Path, **rates: Rate) -> list[Path]:
-    """Run directories, each named and closed."""
+    """Write one run directory per keyword, which names it and gives its attack success rates."""
     for name, rate in rates.items():
         make_run(directory / name, make_survey(prompts=10, lines=1, steps=4), rate=rate).close()
     return [directory / name for name in rates]
@@ -30,7 +30,7 @@ def written(directory: Path, **rates: Rate) -> list[Path]:
 
 @pytest.fixture
 def compare(monkeypatch: pytest.MonkeyPatch, typed: Callable[..., int]) -> Callable[..., int]:
-    """Type `safescape compare` in a wide terminal."""
+    """Run `safescape compare` with a terminal of 300 columns, and return its exit code."""
     monkeypatch.setenv("COLUMNS", "300")
     return lambda *words: typed("compare", *words)
 
@@ -55,8 +55,8 @@ def test_without_out_nothing_is_written(
     assert sorted(path.name for path in runs[0].parent.rglob("*.*") if "sqlite-" not in path.name) == before
 
 
-def test_out_gets_figures_picture_and_page(runs: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "made" / "on the way"
+def test_out_receives_figures_picture_and_page(runs: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "created" / "with parents"
     comparison = safescape.compare(runs, out=out)
     assert sorted(path.name for path in out.iterdir()) == FILES
     assert (out / "comparison.json").read_text(encoding="utf-8") == comparison.to_json()
@@ -67,7 +67,7 @@ def test_out_gets_figures_picture_and_page(runs: list[Path], tmp_path: Path) -> 
     assert contents(out) == before
 
 
-def test_what_is_returned_has_the_figures_and_draws_itself(runs: list[Path]) -> None:
+def test_the_result_has_the_figures_and_draws_them(runs: list[Path]) -> None:
     comparison = safescape.compare(runs)
     assert isinstance(comparison, Comparison)
     assert comparison.names == tuple(map(str, runs))
@@ -77,7 +77,7 @@ def test_what_is_returned_has_the_figures_and_draws_itself(runs: list[Path]) -> 
     assert legend[1] == "“unsafe”: no basin (origin at 90.0 %)"
 
 
-def test_the_command_prints_the_table_and_where_the_files_lie(
+def test_the_command_prints_the_table_and_the_paths_of_the_files(
     runs: list[Path], tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare(*runs, "--out", tmp_path / "out") == 0
@@ -86,12 +86,12 @@ def test_the_command_prints_the_table_and_where_the_files_lie(
         str(tmp_path / "out" / f"comparison.{suffix}") for suffix in ("html", "png", "json")
     ]
     assert "less the first" in "\n".join(table)
-    # without a basin there is no VISAGE, nor a difference in it
+    # a run without a basin has no VISAGE, and so no difference in VISAGE
     (visage,) = [line for line in table if line.startswith("VISAGE (paper)")]
     assert visage.split("no basin")[1].strip() == "–"
 
 
-def test_json_is_what_is_written(
+def test_json_prints_the_content_of_comparison_json(
     runs: list[Path], tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare(*runs, "--out", tmp_path, "--json") == 0
@@ -100,7 +100,7 @@ def test_json_is_what_is_written(
     assert json.loads(printed)["names"] == [str(run) for run in runs]
 
 
-def test_runs_of_which_not_everything_is_measured_are_compared(
+def test_unfinished_runs_are_compared(
     tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     survey = make_survey(prompts=4, lines=1, steps=2, also=further("accuracy", items=4))
@@ -115,7 +115,7 @@ def test_runs_of_which_not_everything_is_measured_are_compared(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
 
 
-def test_a_place_that_cannot_hold_files_is_refused(
+def test_an_out_that_cannot_be_created_is_refused(
     runs: list[Path], tmp_path: Path, compare: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")

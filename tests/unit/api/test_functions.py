@@ -1,10 +1,9 @@
-"""The functions of the commands: single values, devices, placement, and files that are written together."""
+"""Functions of the commands: one text in place of a list, devices, workers, and files that are written together."""
 
 from __future__ import annotations
 
 import errno
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,13 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize(("given", "stored"), [(1, 1.0), (0, 0.0), (-1, -1.0), (-0.0, 0.0), ([1], (1.0,))])
-def test_answers_at_a_whole_number(run: Run, given: float, stored: float) -> None:
+def test_coordinates_may_be_integers(run: Run, given: float, stored: float) -> None:
     assert len(run.answers(given, line=1)) == 4
     assert run.answers(given, line=1) == run.answers(stored, line=1)
 
 
 class StopError(Exception):
-    """Raised in place of the work."""
+    """Raised in place of measuring or training."""
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ class StopError(Exception):
         ({"system_prompt": ["empty"]}, ("keyword", "refusal"), [], []),
     ],
 )
-def test_one_text_is_one_judge_one_probe_one_checkpoint(
+def test_path_takes_one_text_in_place_of_a_list(
     tiny_model: Path,
     tuned: Path,
     tmp_path: Path,
@@ -72,7 +71,7 @@ def test_one_text_is_one_judge_one_probe_one_checkpoint(
         surveys.append(survey)
         raise StopError
 
-    monkeypatch.setattr(sys.modules["safescape.api.survey"], "_execute", execute)
+    monkeypatch.setattr("safescape.api.survey._execute", execute)
     if "through" in settings:
         settings = {"through": str(tuned)}
     with pytest.raises(StopError):
@@ -84,7 +83,7 @@ def test_one_text_is_one_judge_one_probe_one_checkpoint(
     assert survey.prompts.system_prompt == ("" if "system_prompt" in settings else None)
 
 
-def test_other_lists_take_one_text_too(run: Run, tmp_path: Path) -> None:
+def test_other_functions_take_one_text_in_place_of_a_list(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--report-to nowhere: expected tensorboard"):
         safescape.finetune("demo", out=tmp_path / "out", report_to="nowhere")
     with pytest.raises(InputError, match="--side nowhere: no such side here"):
@@ -98,7 +97,7 @@ def test_other_lists_take_one_text_too(run: Run, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tuned(tiny_model: Path, tmp_path: Path) -> Path:
-    """The tiny model with its matrices scaled."""
+    """A copy of the tiny model whose matrices are multiplied by 1.02."""
     directory = Path(shutil.copytree(tiny_model, tmp_path / "tuned"))
     tensors = load_file(directory / "model.safetensors")
     moved = {name: tensor * (1.02 if tensor.dim() > 1 else 1.0) for name, tensor in tensors.items()}
@@ -106,14 +105,21 @@ def tuned(tiny_model: Path, tmp_path: Path) -> Path:
     return directory
 
 
-def test_a_capability_that_is_none_is_refused_under_its_own_flag(tmp_path: Path) -> None:
-    """`repair` has no flag `--also`."""
+def test_an_error_of_a_capability_names_the_flag_capability(tmp_path: Path) -> None:
+    """`repair` has no flag `--also`, although `scan --also` takes the same probes."""
     for spec in ("foo", "choice:nowhere.csv", "perplexity:nowhere.csv:text", "lm-eval:no-such-task"):
         with pytest.raises(InputError) as refused:
             safescape.repair("demo", "demo-base", out=tmp_path / "out", capability=spec)
         assert "--also" not in str(refused.value)
     with pytest.raises(InputError, match=r"^--capability foo: no such probe"):
         safescape.repair("demo", "demo-base", out=tmp_path / "out", capability="foo")
+
+
+def test_an_empty_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jinja").write_text("\n")
+    with pytest.raises(InputError, match=r"--chat-template .*empty.jinja: is empty; give a Jinja template"):
+        safescape.scan(str(tiny_model), chat_template=tmp_path / "empty.jinja", limit=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -132,20 +138,19 @@ def test_a_study_trains_on_the_device_that_it_measures_on(
         given.update(options)
         raise StopError
 
-    study = sys.modules["safescape.api.study"]
-    monkeypatch.setattr(study, "scan", lambda model, **options: None)
-    monkeypatch.setattr(study, "finetune", finetune)
+    monkeypatch.setattr("safescape.api.study.scan", lambda model, **options: None)
+    monkeypatch.setattr("safescape.api.study.finetune", finetune)
     with pytest.raises(StopError):
         safescape.study_finetuning("demo", data=str(tmp_path / "data.csv"), shots=[1], out=tmp_path / "s", **settings)
     assert given["device"] == device
 
 
-def test_a_study_on_a_gpu_that_the_trainer_cannot_choose_is_refused_before_it_measures(
+def test_a_study_on_the_second_gpu_is_refused_before_it_measures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     (tmp_path / "data.csv").write_text("goal,target\na request,Sure thing\n")
-    monkeypatch.setattr(sys.modules["safescape.api.study"], "scan", pytest.fail)
+    monkeypatch.setattr("safescape.api.study.scan", pytest.fail)
     with pytest.raises(InputError, match="--device cuda:1: the Trainer takes the first GPU"):
         safescape.study_finetuning("demo", data=str(tmp_path / "data.csv"), shots=[1], device="cuda:1")
 
@@ -159,10 +164,10 @@ def test_a_study_on_a_gpu_that_the_trainer_cannot_choose_is_refused_before_it_me
         (1, {"workers": 2}, 1.0),
     ],
 )
-def test_workers_of_a_survey_are_given_the_gpus_that_share_its_model(
+def test_each_worker_of_run_survey_reserves_the_gpus_of_one_model(
     monkeypatch: pytest.MonkeyPatch, gpus: int, settings: dict[str, Any], each: float
 ) -> None:
-    """Guard models run where the survey is measured."""
+    """Guard models are placed on the same workers as the survey."""
     checked: list[float] = []
     given: list[JudgeSettings] = []
 
@@ -172,10 +177,9 @@ def test_workers_of_a_survey_are_given_the_gpus_that_share_its_model(
     def execute(survey: Survey, model: object, judging: JudgeSettings, **kwargs: object) -> None:
         given.append(judging)
 
-    module = sys.modules["safescape.api.survey"]
-    monkeypatch.setattr(module, "_execute", execute)
-    monkeypatch.setattr(module, "check_placement", check_placement)
-    monkeypatch.setattr(module, "find_model", lambda survey: None)
+    monkeypatch.setattr("safescape.api.survey._execute", execute)
+    monkeypatch.setattr("safescape.api.survey.check_placement", check_placement)
+    monkeypatch.setattr("safescape.api.survey.find_model", lambda survey: None)
     survey = make_survey(prompts=2, lines=1, steps=2)
     survey = survey.model_copy(update={"engine": "vllm", "tensor_parallel": gpus, "device": "cuda"})
     safescape.run_survey(survey, **settings)
@@ -186,7 +190,7 @@ def test_workers_of_a_survey_are_given_the_gpus_that_share_its_model(
 
 
 @pytest.mark.parametrize("write", [safescape.report, safescape.export])
-def test_a_disk_that_fills_at_the_second_file_leaves_the_first_as_it_was(
+def test_if_the_disk_is_full_at_the_second_file_the_first_one_is_unchanged(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Run]
 ) -> None:
     figures = write is safescape.report
@@ -194,7 +198,7 @@ def test_a_disk_that_fills_at_the_second_file_leaves_the_first_as_it_was(
     files[0].write_text("earlier")
     whole: dict[str, Callable[..., int]] = {"write_bytes": Path.write_bytes, "write_text": Path.write_text}
 
-    def filling(name: str) -> Callable[..., int]:
+    def failing(name: str) -> Callable[..., int]:
         def write_some(path: Path, content: Any, **kwargs: Any) -> int:
             if path.name.startswith(".b."):
                 whole[name](path, content[:10], **kwargs)
@@ -205,7 +209,7 @@ def test_a_disk_that_fills_at_the_second_file_leaves_the_first_as_it_was(
 
     before = {path.name for path in run.directory.iterdir()}
     for name in whole:
-        monkeypatch.setattr(Path, name, filling(name))
+        monkeypatch.setattr(Path, name, failing(name))
     with pytest.raises(RunError, match=r"b\.(svg|md): cannot be written \(No space left on device\)"):
         write(run.directory, **({"figures": files} if figures else {"to": files}))
     assert files[0].read_text() == "earlier"
@@ -213,7 +217,7 @@ def test_a_disk_that_fills_at_the_second_file_leaves_the_first_as_it_was(
     assert {path.name for path in run.directory.iterdir()} == before
 
 
-def test_the_survey_has_every_option_of_its_name() -> None:
-    """What a survey and the options both name is passed on without being listed."""
+def test_survey_and_options_name_the_same_settings_alike() -> None:
+    """Options that are also fields of the survey are copied by name."""
     shared = set(MeasureOptions.model_fields) & set(Survey.model_fields)
     assert shared >= {"engine", "tensor_parallel", "adapter", "dtype", "batch_size", "whole_answers", "judges"}

@@ -1,16 +1,17 @@
-"""What all commands share: `--verbose`, and what an interrupted command promises."""
+"""Behaviour of all commands: `--verbose`, progress, and the message of an interrupted command."""
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
+import safescape
 import safescape.cli.progress as progress_display
 from helpers.synthetic_runs import make_run, make_survey
 from safescape import Point
@@ -19,7 +20,7 @@ from safescape.measure import Progress
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Every command with its flags."""
+    """Yield the name of every command with its flags; a group's name for each of its commands."""
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         for each in getattr(command, "commands", {name: command}).values():
             yield name, [flag for parameter in each.params for flag in parameter.opts]
@@ -38,16 +39,14 @@ def run(tmp_path: Path) -> Path:
 def test_verbose_prints_the_log_records_of_safescape_on_stderr(
     run: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from safescape import api
-
-    report = api.report
+    report = safescape.report
 
     def logged(*args: Any, **kwargs: Any) -> object:
         logging.getLogger("safescape.views").debug("drawing %s", "a picture")
         logging.getLogger("elsewhere").debug("not ours")
         return report(*args, **kwargs)
 
-    monkeypatch.setattr(api, "report", logged)
+    monkeypatch.setattr(safescape, "report", logged)
     assert typed("report", run) == 0
     quiet = capsys.readouterr()
     assert quiet.err == ""
@@ -57,7 +56,7 @@ def test_verbose_prints_the_log_records_of_safescape_on_stderr(
     assert "DEBUG safescape.views: drawing a picture\n" in verbose.err
     assert "not ours" not in verbose.err
     assert typed("report", run) == 0
-    assert capsys.readouterr().err == "", "the next command is quiet again"
+    assert capsys.readouterr().err == "", "the next command logs nothing"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_verbose_prints_the_log_records_of_safescape_on_stderr(
         ("scan", "interrupted; finished points are kept, the same command resumes"),
     ],
 )
-def test_an_interrupted_command_promises_what_it_keeps(
+def test_an_interrupted_command_says_what_is_kept(
     run: Path,
     typed: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
@@ -76,9 +75,7 @@ def test_an_interrupted_command_promises_what_it_keeps(
     command: str,
     promise: str,
 ) -> None:
-    from safescape import api
-
-    monkeypatch.setattr(api, command, lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(safescape, command, lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
     before = signal.getsignal(signal.SIGINT)
     try:
         assert typed(command, run) == 130
@@ -87,7 +84,27 @@ def test_an_interrupted_command_promises_what_it_keeps(
     assert capsys.readouterr().err.splitlines()[-1] == promise
 
 
-def test_scoring_by_the_origin_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scan", "demo", "--limit", "1.5"], "--limit 1.5: expected a whole number"),
+        (["path", "demo", "demo-base", "--span", "wide"], "--span wide: expected a number"),
+        (
+            ["scan", "demo", "--steps", "4,x"],
+            "--steps 4,x: expected a whole number, or several with",
+        ),
+        (["study", "finetuning", "demo", "--data", "x", "--shots", "10", "x"], "--shots 10,x: expected whole numbers"),
+        (["view", "--port", "x"], "--port x: expected a number from 0 to 65535"),
+        (["data", "lst"], "No such command 'lst'. Did you mean 'list'? See `safescape --help`"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_one_line(
+    refused: Callable[[Sequence[object], str], None], words: list[str], message: str
+) -> None:
+    refused(words, message)
+
+
+def test_scoring_by_the_origin_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_display.show_progress() as show:
         show(Progress(2, 3, Point(0, (0.5,)), 10.0))
         for scored in (1, 2, 3):

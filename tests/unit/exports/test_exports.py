@@ -850,7 +850,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_former_ones(
 
 _ON_A_FULL_DISK = """
 import resource, signal, sys
-import safescape.api
+import safescape.api.export
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else it ends the process
 resource.setrlimit(resource.RLIMIT_FSIZE, (32768, 32768))  # the database's shared memory needs as much
 for name in ("x.csv", "x.parquet", "x.eval"):

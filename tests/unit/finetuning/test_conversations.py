@@ -131,10 +131,16 @@ def test_bad_arguments_are_refused(tmp_path: Path, arguments: dict[str, Any], sa
         conversations_of(csv_of(tmp_path / "a.csv", 5), **arguments)
 
 
+def test_data_without_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"a\.jsonl: is empty; expected a \.jsonl or \.json with messages"):
+        conversations_of(str(tmp_path / "a.jsonl"))
+
+
 def test_a_recipe_without_its_data() -> None:
     with pytest.raises(InputError, match="--recipe harmful needs --data"):
         conversations_of(None, "harmful")
-    with pytest.raises(InputError, match="--data is missing"):
+    with pytest.raises(InputError, match=r"--data is missing; expected a \.jsonl"):
         conversations_of(None)
 
 

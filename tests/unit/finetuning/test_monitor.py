@@ -536,6 +536,12 @@ def test_a_landscape_toward_a_model_that_was_changed_is_refused(refusing: Path, 
         train(refusing, tmp_path, SafetyMonitor(landscape=run, **QUICK))
 
 
+@pytest.mark.parametrize("also", ["over-refusal:builtin:benign", ["over-refusal:builtin:benign"]])
+def test_one_text_is_one_further_probe(also: str | list[str]) -> None:
+    monitor = SafetyMonitor(also=also, also_limit=2, **QUICK)
+    assert [probe.name for probe in monitor._questions.probes] == ["harmful", "over-refusal:builtin:benign"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -548,6 +554,7 @@ def test_a_landscape_toward_a_model_that_was_changed_is_refused(refusing: Path, 
         ({"limit": 0}, "--limit 0"),
         ({"prompts": "builtin:none"}, "no such set"),
         ({"also": ["chess:1"]}, "no such probe"),
+        ({"also": "chess:1"}, "--also chess:1: no such probe"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"landscape": "nowhere"}, r"nowhere/landscape\.json: cannot be read .* give a run directory"),

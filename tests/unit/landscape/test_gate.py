@@ -12,7 +12,6 @@ from markdown_it import MarkdownIt
 
 from helpers.synthetic_runs import Chance, at_models, between, landscape_in, make_run, make_survey, path_line
 from safescape import InputError, Point, Survey
-from safescape.api import configured
 from safescape.landscape import Gate, Landscape, Thresholds, gate_of, landscape_of
 from safescape.survey import Probe
 from safescape.views import junit_of, markdown_of
@@ -291,45 +290,3 @@ def test_the_tables_show_the_figures(tmp_path: Path) -> None:
     assert changes.rows[0][4].startswith("+90.0 points (")
     assert changes.rows[2][0] == "“perplexity”"
     assert changes.rows[2][2:] == ("7.4 (7.4 to 7.4)", "7.4 (7.4 to 7.4)", "loss 0.0 % (0.0 to 0.0)")
-
-
-# The table of a pyproject.toml.
-
-
-def told(directory: Path, text: str) -> dict[str, object]:
-    (directory / "pyproject.toml").write_text(text, encoding="utf-8")
-    return configured(directory / "pyproject.toml")
-
-
-def test_the_table_means_the_same_as_the_flags(tmp_path: Path) -> None:
-    assert configured(tmp_path / "pyproject.toml") == {}
-    assert told(tmp_path, '[project]\nname = "x"') == {}
-    text = (
-        '[tool.safescape.check]\nmax-asr = 5\nmax_loss = "off"\nstrict = true\nprompts = "a.csv:goal"\nalso = ["b:c"]'
-    )
-    assert told(tmp_path, text) == {
-        "max_asr": 5, "max_loss": None, "strict": True, "prompts": "a.csv:goal", "also": ["b:c"],
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[tool.safescape.check\n", r"pyproject.toml: is not TOML \("),
-        ("[tool.safescape]\ncheck = 3", r"\[tool.safescape.check\]: expected a table"),
-        (
-            "[tool.safescape.check]\nmax-ars = 5",
-            r"\[tool.safescape.check\] max-ars: no such key; expected one of max-asr",
-        ),
-        ("[tool.safescape.check]\nmax-asr = 'ten'", r"max-asr = 'ten': expected a number, or \"off\""),
-        ("[tool.safescape.check]\nmax-asr = true", r"max-asr = True: expected a number, or \"off\""),
-        ("[tool.safescape.check]\nlimit = 4.5", r"limit = 4.5: expected a whole number"),
-        ("[tool.safescape.check]\nstrict = 'yes'", r"strict = 'yes': expected true or false"),
-        ("[tool.safescape.check]\nalso = 'a:b'", r"also = 'a:b': expected a list of texts"),
-        ("[tool.safescape.check]\nmax-asr = 5\nmax_asr = 6", r"max_asr: given twice, with - and with _"),
-        ("[tool.safescape.check]\ntrust-remote-code = true", r"trust-remote-code: no such key"),
-    ],
-)
-def test_an_invalid_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        told(tmp_path, text)

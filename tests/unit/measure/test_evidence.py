@@ -106,7 +106,7 @@ def test_text_only_does_not_look_for_the_model(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan(tiny_model, tmp_path / "run", whole_answers=True, judges=["keyword"])
-    monkeypatch.setattr(sys.modules["safescape.api.judge"], "resolve", None)
+    monkeypatch.setattr(sys.modules["safescape.measure.loop"], "resolve", None)
     safescape.judge_run(tmp_path / "run", ["refusal"], text_only=True)
     assert any(verdict.reason.endswith("by its text") for verdict in said(tmp_path / "run").values())
 

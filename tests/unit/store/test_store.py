@@ -212,7 +212,7 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path, content: bytes | N
     if content is not None:
         (tmp_path / "run.sqlite").write_bytes(content)
         write_text(tmp_path / "survey.json", survey_of().model_dump_json())
-    with pytest.raises(InputError, match=r"no run\.sqlite|not a run's database|has version 0"):
+    with pytest.raises(InputError, match=r"no run\.sqlite|not a run's database|run\.sqlite is empty; repeat"):
         Store.read(tmp_path)
 
 

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from safescape.errors import InputError
-from safescape.options import CheckOptions
-from safescape.options.option import expected_of, fields_of, is_argument, kind_of
+from safescape.options.measure import CheckOptions
+from safescape.options.option import expected_of, fields_of, is_argument, kind_of, read
 
 _WHERE = "[tool.safescape.check]"
 _FLAGS_ONLY = {
@@ -53,21 +53,23 @@ def configured(path: Path = Path("pyproject.toml")) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for key, value in found.items():
         word = key.replace("_", "-")
-        if word not in _FIELDS:
+        name, field = word.replace("-", "_"), _FIELDS.get(word)
+        if field is None:
             raise InputError(f"{path}: {_WHERE} {key}: no such key; expected one of {', '.join(_FIELDS)}")
-        if word.replace("-", "_") in given:
+        if name in given:
             raise InputError(f"{path}: {_WHERE} {key}: given twice, with - and with _; give it once")
-        field = _FIELDS[word]
-        value = None if kind_of(field) == "limit" and value == "off" else value
-        if not _is_allowed(value, field):
-            shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-            raise InputError(f"{path}: {_WHERE} {key} = {shown}: expected {_expected(field)}")
-        given[word.replace("-", "_")] = value
+        given[name] = None if kind_of(field) == "limit" and value == "off" else value
+        if not _is_allowed(given[name], field):
+            raise InputError(f"{path}: {_WHERE} {key} = {value!r:.60}: expected {_expected(field)}")
+    try:
+        read(CheckOptions, {"base": "", "tuned": "", **given})
+    except InputError as error:
+        raise InputError(f"{path}: {_WHERE}: {error}") from error
     return given
 
 
 def _is_allowed(value: object, field: FieldInfo) -> bool:
-    """Whether a value is of the field's type; its bounds are checked with those of the flags."""
+    """Whether a value is of the field's type."""
     if kind_of(field) == "texts" and isinstance(value, str):
         return isinstance(field.default, str)
     try:
@@ -83,6 +85,4 @@ def _expected(field: FieldInfo) -> str:
             return 'a number, or "off"'
         case "texts":
             return "a text, or a list of texts" if isinstance(field.default, str) else "a list of texts"
-        case "number" | "count":
-            return "a whole number" if kind_of(field) == "count" else "a number"
-    return expected_of(field)
+    return expected_of(field, is_other_type=True)
