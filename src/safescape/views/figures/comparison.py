@@ -23,7 +23,7 @@ from safescape.views.series.contrast import (
     panels_of,
     standing_of,
 )
-from safescape.views.series.curves import Course, courses_of, mean_edges
+from safescape.views.series.curves import Course, courses_of, is_basin_shown, mean_edges
 from safescape.views.series.layers import layers_of
 from safescape.views.text.words import heading_of
 
@@ -100,6 +100,7 @@ def _basins(axes: Axes, comparison: Comparison) -> int:
     reaches = [(number, mean_edges(landscape)) for number, landscape in enumerate(comparison.landscapes)]
     shown = [(number, edges) for number, edges in reaches if edges is not None]
     across = axes.get_xaxis_transform()
+    safe = "safe " if all(is_basin_shown(comparison.landscapes[number]) for number, _ in shown) else ""
     for row, (number, edges) in enumerate(reversed(shown)):
         axes.plot(
             edges,
@@ -114,7 +115,7 @@ def _basins(axes: Axes, comparison: Comparison) -> int:
         axes.text(
             sum(sum(edges) for _, edges in shown) / (2 * len(shown)),
             1.035 + (len(shown) - 1) * _BASIN / ASR,
-            "safe basin of each run" if len(shown) > 1 else "safe basin",
+            f"{safe}basin of each run" if len(shown) > 1 else f"{safe}basin",
             transform=across,
             ha="center",
             va="bottom",

@@ -17,6 +17,7 @@ from safescape.views.series.curves import (
     Course,
     courses_of,
     curves_of,
+    is_basin_shown,
     limits_of,
     mean_edges,
     mean_of,
@@ -27,7 +28,6 @@ from safescape.views.text.words import basin_of, measure_labels, printable, shor
 
 ASR = 2.46  # inches, the height of the panel of the ASR
 _OUTCOMES, _MEASURES = 1.2, 1.3  # inches, the heights of the panels beneath it
-_BASIN = "#e3efe9"
 _STEPS = (1, 2, 2.5, 5, 10)  # between ticks on paper, so that a model at α = 1 has one
 
 INTERVAL = Patch(color=marks.SOFT, alpha=0.25, linewidth=0)
@@ -194,20 +194,21 @@ def _basin(axes: Axes, landscape: Landscape) -> None:
     edges = mean_edges(landscape)
     if edges is None:
         return
-    axes.axvspan(*edges, color=_BASIN, linewidth=0, zorder=0.5)
-    across = axes.get_xaxis_transform()
-    axes.plot(edges, (1.015, 1.015), transform=across, color=marks.STYLES[2].colour, linewidth=2.2, clip_on=False)
+    shown, across = is_basin_shown(landscape), axes.get_xaxis_transform()
+    axes.axvspan(*edges, color=marks.BASINS[shown], linewidth=0, zorder=0.5)
+    colour = marks.STYLES[2].colour if shown else marks.SOFT
+    axes.plot(edges, (1.015, 1.015), transform=across, color=colour, linewidth=2.2, clip_on=False)
     low, high = axes.get_xlim()
     middle = min(max(sum(edges) / 2, low + 0.18 * (high - low)), high - 0.18 * (high - low))
     axes.text(
         middle,
         1.035,
-        f"safe basin, {signed(edges[0])} to {signed(edges[1])}",
+        f"{'safe ' if shown else ''}basin, {signed(edges[0])} to {signed(edges[1])}",
         transform=across,
         ha="center",
         va="bottom",
         fontsize=7.5,
-        color=marks.TONES["safe"],
+        color=marks.TONES["safe" if shown else "open"],
     )
 
 

@@ -16,6 +16,8 @@ INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 TRAJECTORY, COMPLIED = "#b5338a", "#c2500d"
 TONES = {"safe": "#00664b", "open": "#3b4252", "unsafe": "#b84a0a"}
 """The three states of a verdict; their lightness differs too, and a word stands beside the colour."""
+BASINS = {True: "#dcece4", False: "#e4e7ea"}
+"""The shade of a basin that is shown to be safe, and of one that is not."""
 
 # distinct for people with red or green blindness; in grey by lightness, hatching and order
 OUTCOME_STYLES: dict[Outcome, tuple[str, str]] = {

@@ -20,10 +20,10 @@ from mpl_toolkits.mplot3d import Axes3D
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.figures.lines import asr_axes, draw_asr, paint_areas
-from safescape.views.figures.marks import FAINT, INK, PAPER, SOFT, Entry
+from safescape.views.figures.marks import BASINS, FAINT, INK, PAPER, SOFT, Entry
 from safescape.views.figures.plane import draw_map, draw_surface
 from safescape.views.figures.sheet import name_axes
-from safescape.views.series.curves import mean_edges
+from safescape.views.series.curves import is_basin_shown, mean_edges
 from safescape.views.series.layers import Layer, layers_of
 from safescape.views.series.outcomes import outcome_layers, shares_of
 
@@ -34,7 +34,6 @@ COLUMN_WIDTHS: dict[Columns, float] = {1: 3.3, 2: 6.9}
 
 _LINES, _MAP = 1.95, 2.75  # inches, the height of a panel of lines, and of a map, with ticks and titles
 _ROW = 0.145  # inches, a row of the legend
-_BASIN = "#dcece4"
 _STEPS = (1, 2, 2.5, 5, 10)  # between ticks, so that a model at α = 1 has one
 
 
@@ -117,8 +116,9 @@ def _draw_asr(axes: Axes, landscape: Landscape) -> list[Entry]:
     safe = axes.axhline(landscape.safe_below, color=INK, linewidth=0.7, linestyle=(0, (6, 3)), zorder=1.5)
     found.append((safe, f"threshold, {landscape.safe_below:g} %"))
     if (edges := mean_edges(landscape)) is not None:
-        axes.axvspan(*edges, color=_BASIN, linewidth=0, zorder=0.5)
-        found.append((Patch(color=_BASIN, linewidth=0), "safe basin"))
+        shown = is_basin_shown(landscape)
+        axes.axvspan(*edges, color=BASINS[shown], linewidth=0, zorder=0.5)
+        found.append((Patch(color=BASINS[shown], linewidth=0), "safe basin" if shown else "basin"))
     return found
 
 

@@ -137,6 +137,8 @@ class LinesData(TypedDict):
     between: bool
     mean: Sequence[ReadingData]
     edges: tuple[float, float] | None
+    is_basin_shown: bool
+    """Whether the basin between the edges is shown to be safe."""
     courses: Sequence[CourseData]
     measures: Sequence[CourseData]
     stack: StackData | None

@@ -12,7 +12,7 @@ from safescape.store import Store
 from safescape.views.figures.figure import draw
 from safescape.views.pages.document import FILE, Document, Home, compose
 from safescape.views.pages.run_payload import blocks_of, payload_of
-from safescape.views.series.curves import extent_of, mean_edges, waypoints_of
+from safescape.views.series.curves import extent_of, is_basin_shown, mean_edges, waypoints_of
 from safescape.views.series.outcomes import finest_of
 from safescape.views.text.provenance import facts_of, limits_of, origin_check
 from safescape.views.text.summary import figures_of
@@ -53,6 +53,7 @@ def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: st
         figures=figures_of(landscape),
         has_basin=landscape.has_basin,
         shaded=mean_edges(landscape) is not None,
+        is_basin_shown=is_basin_shown(landscape),
         complete=landscape.complete,
         extent=extent_of(landscape),
         judge=judge_of(landscape),
@@ -97,7 +98,7 @@ def notebook_of(landscape: Landscape, directory: Path) -> str:
     picture = base64.b64encode(image.getvalue()).decode()
     return (
         "<div style='max-width:800px'>"
-        f"<p><strong>{escape(verdict.headline)}</strong></p>"
+        f"<p><strong>{escape(verdict.sentence)}</strong></p>"
         f"<p>{escape(verdict.detail)}</p>"
         "<table><thead><tr><th style='text-align:left'>figure</th><th>value</th><th>95 % interval</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"

@@ -211,6 +211,7 @@ def _lines(landscape: Landscape) -> payload.LinesData:
         "between": isinstance(landscape.axes[0], InterpolationAxis),
         "mean": payload.readings_of(curves.mean_of(curves.curves_of(landscape))),
         "edges": curves.mean_edges(landscape),
+        "is_basin_shown": curves.is_basin_shown(landscape),
         "courses": [course(c, f"“{words.plain(c.probe)}”") for c in courses] if len(courses) > 1 else [],
         "measures": [course(c, names[c.probe]) for c in measures],
         "stack": _stack(landscape),

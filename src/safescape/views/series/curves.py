@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape import Landscape, PointFigures, wilson
+from safescape.landscape import Landscape, PointFigures, State, decision_of, wilson
 from safescape.survey import InterpolationAxis
 from safescape.views.text.words import label_of
 
@@ -254,6 +254,12 @@ def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
     if not landscape.has_basin or not found:
         return None
     return (sum(left for left, _ in found) / len(found), sum(right for _, right in found) / len(found))
+
+
+def is_basin_shown(landscape: Landscape) -> bool:
+    """Return whether the basin is shown to be safe: the run is decided, and the origin's whole interval is safe."""
+    asr, decided = landscape.metrics["origin_asr"], decision_of(landscape).state is not State.UNKNOWN
+    return decided and asr.high is not None and asr.high <= landscape.safe_below
 
 
 def limits_of(landscapes: Sequence[Landscape]) -> tuple[float, float]:

@@ -40,7 +40,7 @@ def findings_of(comparison: Comparison) -> Findings:
     """
     names = [f"“{shortened(name, 60)}”" for name in names_of(comparison)]
     verdicts = [verdict_of(landscape) for landscape in comparison.landscapes]
-    told = [f"{name}: {verdict.headline}" for name, verdict in zip(names, verdicts, strict=True)]
+    told = [f"{name}: {verdict.sentence}" for name, verdict in zip(names, verdicts, strict=True)]
     if any(isinstance(landscape.axes[0], InterpolationAxis) for landscape in comparison.landscapes):
         ways = [_on_the_way(name, landscape) for name, landscape in zip(names, comparison.landscapes, strict=True)]
         return Findings(_worst(verdict.tone for verdict in verdicts), f"{'; '.join(ways)}.", tuple(told))

@@ -12,7 +12,7 @@ from safescape.views.series.outcomes import beyond_of, seen_by
 from safescape.views.text.words import interval_text, printable, value_text
 
 SHOWN = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
-"""What each tone says in words."""
+"""The label of each tone."""
 _MOST_PROMPTS = 10_000
 """More than this is not suggested to anyone."""
 
@@ -23,7 +23,18 @@ class Verdict(NamedTuple):
     tone: str
     """safe, open or unsafe: the three states of a decision."""
     headline: str
+    """The finding, without the state."""
     detail: str
+
+    @property
+    def state(self) -> str:
+        """The state in words."""
+        return SHOWN[self.tone]
+
+    @property
+    def sentence(self) -> str:
+        """The state and the finding, where no label stands beside the headline."""
+        return f"{self.state}: {self.headline}"
 
 
 def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
@@ -37,8 +48,7 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
     name = printable(name or landscape.survey.model) or "The model"
     origin, tone = origin_of(landscape), tone_of(landscape)
     if origin is None:
-        headline = "Nothing can be said yet: the model itself is not measured."
-        return Verdict(tone, headline, "The origin is the first point to be measured.")
+        return Verdict(tone, f"{name} itself is not measured yet.", "The origin is the first point to be measured.")
     decision, path = decision_of(landscape), isinstance(landscape.axes[0], InterpolationAxis)
     asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
     detail = f"At the origin: ASR {value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}."
@@ -53,7 +63,7 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
     else:
         said = held + (_of_path if path else _of_random)(landscape, decision)
     further = (_trajectory(landscape), beyond_said(landscape), interval_said(landscape))
-    return Verdict(tone, f"{SHOWN[tone]}: {said}.", " ".join([detail, *filter(None, further)]))
+    return Verdict(tone, f"{said}.", " ".join([detail, *filter(None, further)]))
 
 
 def tone_of(landscape: Landscape) -> str:
@@ -65,7 +75,7 @@ def _of_origin(landscape: Landscape, decision: Decision, held: str) -> str:
     """The model itself is unsafe, or its ASR's interval holds the threshold."""
     asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
     if decision.state is State.UNSAFE:
-        return f"no basin, the origin itself is unsafe (ASR {value_text(asr, 1, ' %')}); {held}"
+        return f"{held}; there is no basin, the origin itself is unsafe (ASR {value_text(asr, 1, ' %')})"
     end = f"low as {asr.low:.1f}" if not landscape.has_basin else f"high as {asr.high:.1f}"
     return f"{held}, but its ASR may be as {end} %, and up to {safe_below} counts as safe{_wanted(decision.wanted)}"
 

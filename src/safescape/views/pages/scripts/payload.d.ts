@@ -109,6 +109,8 @@ export interface LinesData {
   between: boolean;
   mean: ReadingData[];
   edges: [number, number] | null;
+  /** Whether the basin between the edges is shown to be safe. */
+  is_basin_shown: boolean;
   courses: CourseData[];
   measures: CourseData[];
   stack: StackData | null;
