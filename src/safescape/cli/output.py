@@ -140,10 +140,10 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
 
 def show_speed(bench: Mapping[str, Any], *, out: Path | None) -> None:
     """Print how fast each side was, and where the files are, if any."""
-    from safescape.views import SPEED_COLUMNS, speed_rows  # loads the drawing libraries
+    from safescape.views import speed_table  # loads the drawing libraries
 
     say(bench["machine"])
-    _print_table(SPEED_COLUMNS, speed_rows(bench))
+    _print_table(*speed_table(bench))
     if out is not None:
         say(*(out / file for file in ("bench.md", "bench.png", "bench.json")))
 

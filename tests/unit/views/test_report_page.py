@@ -151,7 +151,7 @@ def test_a_finished_run_does_not_say_unfinished(store: Store) -> None:
 
 def test_an_origin_that_did_not_come_back_is_called_out(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_survey(), origin_at_close="sha256:other")
-    assert "THE WEIGHTS DID NOT COME BACK" in prose(page_of(run))
+    assert "THE WEIGHTS AT THE END DIFFER FROM THE ORIGIN" in prose(page_of(run))
 
 
 def test_provenance_is_complete(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_provenance_is_complete(tmp_path: Path) -> None:
         "Be kind. Always.",
         "up to 128 new tokens",
         "torch 2.9.1",
-        "the weights came back bit-equal",
+        "the weights at the end equal the origin, bit for bit",
         str(run.directory),
         "κ = 0.87 on GPT-4's answers, 0.75 on Llama 2's, and 0.19 on Mistral-Instruct's",
         "Gibberish contains none of them, so it counts as compliance",
@@ -398,9 +398,11 @@ def test_measures_lie_beneath_the_curves_and_in_a_table(tmp_path: Path) -> None:
     for shown, kind in zip(data_in(page)["lines"]["measures"], ("over_refusal", "accuracy", "perplexity"), strict=True):
         found = sorted((m.coords[0], m.value) for m in landscape.measures if m.kind == kind and m.waypoint is None)
         assert shown["kind"] == kind
-        assert [(r["x"], r["value"]) for r in shown["readings"]] == [pytest.approx(reading) for reading in found]
+        assert [(r["x"], r["value"]) for piece in shown["pieces"] for r in piece] == [
+            pytest.approx(reading) for reading in found
+        ]
     # 0.62 of 40 questions at the origin, 0.46 at the other model, 0.58 at the checkpoint
-    assert "accuracy % (“accuracy”) 62.5 (47.0 to 75.8) 45.0 (30.7 to 60.2) 57.5 (42.2 to 71.5)" in prose(page)
+    assert "accuracy % “accuracy” 62.5 (47.0 to 75.8) 45.0 (30.7 to 60.2) 57.5 (42.2 to 71.5)" in prose(page)
 
 
 def test_the_table_has_every_point_with_all_that_was_measured(tmp_path: Path) -> None:

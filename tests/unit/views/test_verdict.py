@@ -34,7 +34,7 @@ from safescape.views import (
 )
 from safescape.views.figures.marks import BASINS
 from safescape.views.series.curves import is_basin_shown
-from safescape.views.text.findings import findings_of
+from safescape.views.text.comparison import findings_of
 from safescape.views.text.verdict import SHOWN
 
 

@@ -15,11 +15,12 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
+from math import isfinite
 from typing import NamedTuple
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -70,22 +71,23 @@ def compose(
     """
     plotly, source = _plotly() if plots else None, linked(script)
     policy = _policy(home, _hash(source.encode()), *([plotly.source_hash] if plotly else []))
-    text = (
-        _environment()
-        .get_template(template)
-        .render(
-            policy=policy,
-            served=home.served,
-            version=home.version,
-            style=Markup(_style()),
-            script=Markup(source),
-            plotly=Markup(plotly.compressed) if plotly and not home.served else None,
-            blocks=((number, Markup(base64.b64encode(block).decode())) for number, block in blocks),
-            data=Markup(embedded(data)),
-            **values,
-        )
+    text = rendered(
+        template,
+        policy=policy,
+        served=home.served,
+        version=home.version,
+        script=Markup(source),
+        plotly=Markup(plotly.compressed) if plotly and not home.served else None,
+        blocks=((number, Markup(base64.b64encode(block).decode())) for number, block in blocks),
+        data=Markup(embedded(data)),
+        **values,
     )
     return Document(text, policy)
+
+
+def rendered(template: str, **values: object) -> str:
+    """Return a template with its variables set; strings in them are escaped."""
+    return _environment().get_template(template).render(**values)
 
 
 @cache
@@ -121,9 +123,22 @@ def _hash(source: bytes) -> str:
 
 
 def embedded(data: object) -> str:
-    """Return JSON for a data block: it cannot end the block, open a comment, or fail to encode."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Return JSON for a data block: it cannot end the block, open a comment, or fail to encode.
+
+    A named tuple becomes an object, an array a list with null for what is not finite.
+    """
+    text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return re.sub("[<>&\u007f-\u009f\u2028\u2029\ud800-\udfff]", lambda sign: f"\\u{ord(sign[0]):04x}", text)
+
+
+def _plain(data: object) -> object:
+    if isinstance(data, np.ndarray):
+        return [_plain(row) for row in data] if data.ndim > 1 else [v if isfinite(v) else None for v in data.tolist()]
+    if isinstance(data, tuple) and hasattr(data, "_asdict"):
+        data = data._asdict()
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def _legible(value: object) -> str:
@@ -144,8 +159,3 @@ def _environment() -> Environment:
     environment.filters["printable"] = printable
     environment.filters["legible"] = _legible
     return environment
-
-
-@cache
-def _style() -> str:
-    return (files("safescape.views.pages") / "templates" / "document.css").read_text(encoding="utf-8")

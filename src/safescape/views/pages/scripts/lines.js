@@ -55,7 +55,8 @@ function directionTraces() {
 }
 
 function probeTraces() {
-  return linesData().courses.flatMap(({ label, readings }, number) => {
+  return linesData().courses.flatMap(({ label, pieces }, number) => {
+    const readings = pieces.flat();
     const style = styleOf(number);
     // the curve of a single line leads to its points; a mean has none
     const along = number === 0 && lines.length === 1 ? lines[0].steps.map(({ point }) => point) : [];
@@ -129,7 +130,8 @@ const symbols = { over_refusal: "square", accuracy: "triangle-up", perplexity: "
 
 function measureTraces() {
   const { measures } = linesData();
-  return measures.flatMap(({ kind, label, readings }, number) => {
+  return measures.flatMap(({ kind, label, pieces }, number) => {
+    const readings = pieces.flat();
     const isPerplexity = kind === "perplexity";
     const [axis, unit] = isPerplexity ? ["y3", ""] : ["y2", " %"];
     const isFirst = measures.findIndex((other) => other.kind === kind) === number;
@@ -188,7 +190,7 @@ export function layoutOfLines() {
     });
   }
   const axis = axisStyle();
-  const perplexities = drawn.filter(({ kind }) => kind === "perplexity").flatMap(({ readings }) => readings);
+  const perplexities = drawn.filter(({ kind }) => kind === "perplexity").flatMap(({ pieces }) => pieces.flat());
   const legend = measures && stack ? -0.6 / 7 : measures || stack ? -0.6 / 5 : narrow ? -0.24 : -0.2;
   return {
     ...over, shapes, annotations, legend: legendAt(legend),
