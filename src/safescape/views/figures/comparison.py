@@ -132,15 +132,7 @@ def _titled(figure: Figure, axes: Axes, side: float, name: str, said: Sequence[s
     """Set the name of a run above its map and, beneath it, its figures, one per line."""
     texts = [(name, 8.5, "bold", INK), *((line, 7.0, "normal", SOFT) for line in said)]
     for number, (content, size, weight, colour) in enumerate(texts):
-        text = axes.annotate(
-            "",
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, 27 - 10.5 * number),
-            textcoords="offset points",
-            fontsize=size,
-            fontweight=weight,
-            color=colour,
-            parse_math=False,
-        )
+        place: dict[str, Any] = {"xytext": (0, 27 - 10.5 * number), "textcoords": "offset points"}
+        look: dict[str, Any] = {"fontsize": size, "fontweight": weight, "color": colour, "parse_math": False}
+        text = axes.annotate("", (0, 1), xycoords="axes fraction", **place, **look)
         sheet.fit(figure, text, content, side)

@@ -18,10 +18,7 @@ from safescape.views.figures.plane import draw_plane
 
 
 def draw(landscape: Landscape) -> Figure:
-    """Draw a landscape: lines as curves over α, a plane as a heat map and a surface.
-
-    The figure has its own canvas. It is 7.2 inches wide and about 5 high, higher where more was measured.
-    """
+    """Draw a landscape, 7.2 inches wide: lines as curves over α, a plane as a heat map and a surface."""
     return draw_plane(landscape) if landscape.subspace == "plane" else draw_lines(landscape)
 
 

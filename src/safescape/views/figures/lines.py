@@ -79,17 +79,10 @@ def asr_axes(axes: Axes, landscapes: Sequence[Landscape], look: marks.Look = mar
         return
     safe_below = landscapes[0].safe_below
     axes.axhline(safe_below, color=marks.SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
-    axes.annotate(
-        f"unsafe\nabove {safe_below:g} %",
-        (1, safe_below),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=7,
-        color=marks.SOFT,
-        linespacing=1.15,
-    )
+    place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+    font: dict[str, Any] = {"fontsize": 7, "color": marks.SOFT, "linespacing": 1.15}
+    text = f"unsafe\nabove {safe_below:g} %"
+    axes.annotate(text, (1, safe_below), xycoords=("axes fraction", "data"), **place, **font)
 
 
 def alpha_label(landscapes: Sequence[Landscape]) -> str:

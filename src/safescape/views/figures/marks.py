@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from mpl_toolkits.mplot3d import Axes3D
 
 from safescape.landscape import Landscape
 from safescape.survey import Outcome
@@ -138,6 +139,7 @@ def draw_models(
 
     `place` returns where a point is drawn: two coordinates, or three on a surface, which has no numbers.
     """
+    is_surface = isinstance(axes, Axes3D)  # its layout counts marks that are not clipped
     named = named_models(landscape)
     if look.paper and landscape.subspace == "lines" and "other model" not in named:
         named = {}  # all lines of a paper's random directions meet at the origin
@@ -154,7 +156,7 @@ def draw_models(
             markeredgewidth=1.9 * look.marks,
             label=label,
             zorder=5,
-            clip_on=False,
+            clip_on=is_surface,
         )
         found.append((mark, label))
     passed = waypoints_of(landscape)
@@ -171,12 +173,11 @@ def draw_models(
         markeredgewidth=0.9 * look.marks,
         label=label,
         zorder=6,
-        clip_on=False,
+        clip_on=is_surface,
     )
     how: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontweight": "bold", "color": "white"}
-    for sample in passed:
-        x, y, *height = place(sample)
-        if not height:
-            number = str(1 + (sample.waypoint or 0))
-            axes.annotate(number, (x, y), fontsize=look.number, zorder=7, annotation_clip=False, **how)
+    for sample in [] if is_surface else passed:
+        x, y = place(sample)
+        number = str(1 + (sample.waypoint or 0))
+        axes.annotate(number, (x, y), fontsize=look.number, zorder=7, annotation_clip=False, **how)
     return [*found, (line, label)]

@@ -1,12 +1,10 @@
-"""The landscape as a figure for a paper: legible at the width of one column, or of two, in colour and in grey.
-
-It has no title and names no model: a caption does.
-"""
+"""The landscape as a figure for a paper, legible in one column or two, in colour and in grey, without a title."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -37,17 +35,16 @@ _DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Da
 _EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "safescape"}
 _LINES, _MAP = 1.95, 2.75  # inches, the height of a panel of lines, and of a map, with ticks and titles
 _ROW = 0.145  # inches, a row of the legend
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": PAPER.small, "labelcolor": INK, "borderpad": 0}
+_LEGEND |= {"handlelength": 2.4, "handletextpad": 0.5, "columnspacing": 1.2, "labelspacing": 0.3, "borderaxespad": 0.2}
 
 
 def draw_for_paper(landscape: Landscape, columns: int = 1) -> Figure:
     """Draw a landscape on a sheet of its own, whatever the caller's matplotlib style.
 
     One column shows the ASR. If a judge tells noise from compliance, two columns show the outcomes beside it: over α
-    stacked, on a plane the share of compliance. On a plane without such a judge they show the surface.
-
-    Args:
-        landscape: The figures of a run with at least one point.
-        columns: 1 for 3.3 inches, 2 for 6.9.
+    stacked, on a plane the share of compliance. On a plane without such a judge they show the surface. At least one
+    point must be measured.
 
     Raises:
         InputError: `columns` is not 1 or 2.
@@ -92,20 +89,7 @@ def _legend(figure: Figure, found: Sequence[Entry], columns: int) -> int:
     if not found:
         return 0
     columns = min(columns, len(found))
-    shown = figure.legend(
-        *zip(*found, strict=True),
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=PAPER.small,
-        labelcolor=INK,
-        handlelength=2.4,
-        handletextpad=0.5,
-        columnspacing=1.2,
-        labelspacing=0.3,
-        borderpad=0,
-        borderaxespad=0.2,
-    )
+    shown = figure.legend(*zip(*found, strict=True), loc="outside lower center", ncols=columns, **_LEGEND)
     for text in shown.get_texts():
         text.set_parse_math(False)
     return -(-len(found) // columns)

@@ -42,15 +42,9 @@ def place(figure: Figure, axes: Axes, left: float, bottom: float, width: float, 
 
 
 def stack(figure: Figure, panels: Sequence[tuple[Axes, float, float]], head: float, foot: float, label: str) -> None:
-    """Put panels beneath each other and set the height of the sheet.
+    """Put panels beneath each other, between a head and a foot, and set the height of the sheet.
 
-    Args:
-        figure: The sheet.
-        panels: From the uppermost: (panel, its height, the space above it).
-        head: The height of what is above the panels.
-        foot: The height of what is below them.
-        label: The title of the α axis that they share.
-
+    `panels` has (panel, its height, the space above it) from the uppermost; `label` is the title of their α axis.
     """
     bottom = foot + sum(height + above for _, height, above in panels)
     figure.set_figheight(head + bottom)

@@ -69,15 +69,17 @@ def compose(
         values: The template's variables. Strings in them are escaped.
 
     """
-    plotly, source = _plotly() if plots else None, linked(script)
-    policy = _policy(home, _hash(source.encode()), *([plotly.source_hash] if plotly else []))
+    source = linked(script)
+    policy = _policy(home, _hash(source.encode()), *([_plotly_hash()] if plots else []))
+    # a file holds plotly compressed: a quarter of the size, and no line of four megabytes
+    plotly = Markup(base64.b64encode(plotly_source()).decode()) if plots and not home.served else None
     text = rendered(
         template,
         policy=policy,
         served=home.served,
         version=home.version,
         script=Markup(source),
-        plotly=Markup(plotly.compressed) if plotly and not home.served else None,
+        plotly=plotly,
         blocks=((number, Markup(base64.b64encode(block).decode())) for number, block in blocks),
         data=Markup(embedded(data)),
         **values,
@@ -93,19 +95,12 @@ def rendered(template: str, **values: object) -> str:
 @cache
 def plotly_source() -> bytes:
     """Return plotly, gzip-compressed, for a server to send; a page's policy allows this very script."""
-    return base64.b64decode(_plotly().compressed)
-
-
-class _Plotly(NamedTuple):
-    compressed: str
-    """gzip in base64: a quarter of the size, and no line of four megabytes in the file."""
-    source_hash: str
+    return gzip.compress(get_plotlyjs().encode(), 9, mtime=0)
 
 
 @cache
-def _plotly() -> _Plotly:
-    source = get_plotlyjs().encode()
-    return _Plotly(base64.b64encode(gzip.compress(source, 9, mtime=0)).decode(), _hash(source))
+def _plotly_hash() -> str:
+    return _hash(get_plotlyjs().encode())
 
 
 def _policy(home: Home, *hashes: str) -> str:

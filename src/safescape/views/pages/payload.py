@@ -108,7 +108,6 @@ class LinesData(TypedDict):
     """What is drawn of a run over lines."""
 
     scale: ScaleData
-    between: bool
     mean: Sequence[Reading]
     edges: tuple[float, float] | None
     is_basin_shown: bool
@@ -126,7 +125,6 @@ class PlaneData(TypedDict):
     alphas: Sequence[Sequence[float]]
     betas: Sequence[Sequence[float]]
     headings: Sequence[str]
-    between: bool
     layers: Sequence[Layer]
 
 
@@ -147,6 +145,8 @@ class RunPayload(TypedDict):
     safe_below: float
     rounded: bool
     """Whether the weights are of a dtype that rounds moves."""
+    between: bool
+    """Whether the first axis leads to another model."""
     lines: LinesData | None
     plane: PlaneData | None
     """Exactly one of `lines` and `plane` is given."""

@@ -15,7 +15,7 @@ from typing import Literal
 
 from safescape.landscape import Landscape, PointFigures
 from safescape.store import Store
-from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe, Survey
+from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe
 from safescape.views.figures.figure import draw
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose, embedded, rendered
@@ -32,15 +32,7 @@ def render(store: Store, landscape: Landscape) -> str:
 
 
 def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: str = "") -> Document:
-    """Return the page of a run.
-
-    Args:
-        store: The run, for the answers and the provenance.
-        landscape: Its figures; points that are not in it are not on the page.
-        home: Where the page is read.
-        name: The name by which the server knows the run.
-
-    """
+    """Return the page of a run, which a server calls `name`. Points that are not in `landscape` are not on it."""
     return compose(
         "report.html.j2",
         "report.js",
@@ -89,7 +81,7 @@ def notebook_of(landscape: Landscape, directory: Path) -> str:
 
 def _payload(store: Store, landscape: Landscape, name: str) -> payload.RunPayload:
     probes = [probe for probe in store.survey.probes if isinstance(probe, PromptProbe)]
-    judges, finest, numbers = words.all_judges_of(landscape), finest_of(landscape), _numbers(store.survey)
+    judges, finest, numbers = words.all_judges_of(landscape), finest_of(landscape), _numbers(store)
     here: dict[Point, dict[str, PointFigures]] = {}
     for figures in landscape.points:
         here.setdefault(_point(figures), {})[figures.probe] = figures
@@ -120,6 +112,7 @@ def _payload(store: Store, landscape: Landscape, name: str) -> payload.RunPayloa
         "marks": _marks(landscape, place),
         "safe_below": landscape.safe_below,
         "rounded": store.survey.dtype != "float32",
+        "between": isinstance(landscape.axes[0], InterpolationAxis),
         "lines": None if plane else _lines(landscape),
         "plane": _plane(landscape) if plane else None,
     }
@@ -127,7 +120,7 @@ def _payload(store: Store, landscape: Landscape, name: str) -> payload.RunPayloa
 
 def _blocks(store: Store, landscape: Landscape) -> Iterator[tuple[int, bytes]]:
     """The number and the block of answers of each point."""
-    numbers = _numbers(store.survey)
+    numbers = _numbers(store)
     for point in dict.fromkeys(_point(figures) for figures in landscape.points):
         yield numbers[point], answers_at(store, point)
 
@@ -165,8 +158,8 @@ def answers_at(store: Store, point: Point) -> bytes:
     return gzip.compress(embedded(block).encode(), 9, mtime=0)
 
 
-def _numbers(survey: Survey) -> dict[Point, int]:
-    return {point: number for number, point in enumerate(survey.points())}
+def _numbers(store: Store) -> dict[Point, int]:
+    return {point: number for number, point in enumerate(store.survey.points())}
 
 
 def _point(figures: PointFigures) -> Point:
@@ -251,7 +244,6 @@ def _lines(landscape: Landscape) -> payload.LinesData:
     courses = [c._replace(label=f"“{words.plain(c.probe)}”") for c in curves.courses_of(landscape)]
     return {
         "scale": payload.scale_of(landscape.axes),
-        "between": isinstance(landscape.axes[0], InterpolationAxis),
         "mean": curves.mean_of(curves.curves_of(landscape)),
         "edges": curves.mean_edges(landscape),
         "is_basin_shown": curves.is_basin_shown(landscape),
@@ -281,7 +273,6 @@ def _plane(landscape: Landscape) -> payload.PlaneData:
         "alphas": alphas.tolist(),
         "betas": betas.tolist(),
         "headings": [words.heading_of(place, landscape.axes) for place in (0, 1)],
-        "between": isinstance(landscape.axes[0], InterpolationAxis),
         # their labels stand in a <select>, which takes text, not markup
         "layers": [first, *outcomes, *further],
     }

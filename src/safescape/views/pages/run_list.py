@@ -76,15 +76,9 @@ def compose_run_list(place: Path, rows: Sequence[Row], version: str) -> Document
 
 
 def compose_notice(title: str, headline: str, detail: str, *, run: str | None = None, version: str = "") -> Document:
-    """Return a page that says why there is no other one.
+    """Return a page that says why what was asked for cannot be shown.
 
-    Args:
-        title: The name of what was asked for.
-        headline: Why it cannot be shown.
-        detail: What to do.
-        run: A run whose page this becomes when its first point is measured.
-        version: The version of that run.
-
+    It becomes the page of `run`, if given, when its first point is measured; `version` is the version of that run.
     """
     data, home = NoticePayload(run=run), Home(served=True, version=version)
     texts = {"title": title, "headline": headline, "detail": detail}

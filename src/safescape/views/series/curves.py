@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, wilson
 from safescape.survey import InterpolationAxis
-from safescape.views.text.words import label_of, measure_labels, printable
+from safescape.views.text.words import label_of, measure_labels, quoted
 
 Array = NDArray[np.float64]
 
@@ -175,10 +175,7 @@ def courses_of(landscape: Landscape) -> list[Course]:
 
 
 def measure_courses(landscape: Landscape) -> list[Course]:
-    """Return over-refusal and capability along α, one course per probe that is asked along it.
-
-    A perplexity ends at `WORST`, as its scale does.
-    """
+    """Return over-refusal and capability along α, one course per probe that is asked along it."""
     measures = _measures(landscape)
     labels = measure_labels((m.probe, m.kind) for m in measures)
     courses = []
@@ -220,12 +217,8 @@ def course_over(landscape: Landscape, probe: str, kind: str, lines: Sequence[Map
 def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
     """Return the mean over lines at every α where one has a reading; of a perplexity, the geometric mean.
 
-    Args:
-        probe: The name of the probe.
-        kind: As in `Course`.
-        lines: The readings of each line by the α requested; between them, a line is interpolated linearly.
-        grid: The α at which a point is expected; a gap is where all lines lack one.
-
+    `lines` has the readings of each line by the α requested; between them, a line is interpolated linearly. A gap is
+    where all lines lack a point of the `grid`.
     """
     places, grid = sorted(set().union(*lines)), sorted(grid)
     between = enumerate(pairwise(places), start=1)
@@ -239,14 +232,15 @@ def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], g
 
 def layers_of(landscape: Landscape) -> list[Layer]:
     """Return the layers of the probes asked all over a plane: the ASR of each, then each measure."""
-    first, apart, measures = first_probe(landscape), landscape.survey.only_at_models, _measures(landscape)
-    found: dict[tuple[str, str], list[tuple[tuple[float, ...], float]]] = {(first, "asr"): []}
+    measures, apart = _measures(landscape), landscape.survey.only_at_models
+    labels = {first_probe(landscape): "ASR"}
+    labels |= {name: f"ASR, {quoted(name)}" for name in landscape.by_probe if name not in apart}
+    found: dict[tuple[str, str], list[tuple[tuple[float, ...], float]]] = {(name, "asr"): [] for name in labels}
     for point in landscape.counted:
-        if point.waypoint is None and point.probe not in apart:
-            found.setdefault((point.probe, "asr"), []).append((point.coords, sample_of(point).asr))
+        if point.waypoint is None and point.probe in labels:
+            found[point.probe, "asr"].append((point.coords, sample_of(point).asr))
     for measure in measures:
         found.setdefault((measure.probe, measure.kind), []).append((measure.coords, measure.value))
-    labels = {first: "ASR", **{name: f"ASR, “{printable(name)}”" for name in landscape.by_probe}}
     labels |= measure_labels((measure.probe, measure.kind) for measure in measures)
     return [layer_of(landscape, probe, kind, values, labels[probe]) for (probe, kind), values in found.items()]
 

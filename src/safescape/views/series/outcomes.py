@@ -1,7 +1,4 @@
-"""The four outcomes along α and over a plane: where a model is unsafe, and where its answers are only noise.
-
-A run has them if one of its judges tells noise from compliance.
-"""
+"""The four outcomes along α and over a plane, of runs with a judge that tells noise from compliance."""
 
 from __future__ import annotations
 

@@ -10,14 +10,9 @@ from xml.etree import ElementTree
 
 from safescape.landscape import Change, Gate, Metric, Ruling
 from safescape.views.text.tables import Table
-from safescape.views.text.words import counted, interval_text, named, printable, value_text
+from safescape.views.text.words import counted, interval_text, named, printable, quoted, value_text
 
 Named = Callable[[str], str]
-
-
-def quoted(name: str) -> str:
-    """Return a name for a terminal or a plain text file."""
-    return f"“{printable(name)}”"
 
 
 def names_of(gate: Gate) -> str:

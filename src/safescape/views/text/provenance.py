@@ -8,7 +8,7 @@ from safescape.landscape import Landscape
 from safescape.store import Store
 from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
 from safescape.views.series.curves import waypoints_of
-from safescape.views.text.words import all_judges_of, printable, subject_of
+from safescape.views.text.words import all_judges_of, printable, quoted, subject_of
 
 
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
@@ -113,7 +113,7 @@ def _described(probe: Probe) -> str:
         what = f"{len(probe.questions)} questions from {source}"
     else:
         what = f"a task of lm-eval from {source}"
-    return f"“{printable(probe.name)}”: {what}{'; asked at the models alone' if probe.only_at else ''}"
+    return f"{quoted(probe.name)}: {what}{'; asked at the models alone' if probe.only_at else ''}"
 
 
 def subjects_of(landscape: Landscape) -> set[str]:

@@ -21,6 +21,7 @@ _FIGURES = {
     "safety_auc": "safety AUC",
 }
 """The columns of figures of safety."""
+_FIGURES_OF_A_RUN = {key: heading for key, heading in _FIGURES.items() if key != "visage_reference"}
 
 _Place = tuple[int | None, tuple[float, ...], int | None]
 """Line, coordinates and checkpoint."""
@@ -71,30 +72,24 @@ def probes_of(landscape: Landscape) -> Table | None:
     if not landscape.by_probe:
         return None
     found = {first_probe(landscape): landscape.metrics, **landscape.by_probe}
-    return _of_a_run(landscape, "probe", found, "“{}”", landscape.differences)
+    less = landscape.differences
+    rows = [_row(landscape, words.quoted(name), metrics, less.get(name, {})) for name, metrics in found.items()]
+    return _beside("probe", _FIGURES_OF_A_RUN, rows)
 
 
 def judges_of(landscape: Landscape) -> Table | None:
     """Return the key figures of the first probe as every judge sees it; None for a single judge."""
     if not landscape.by_judge:
         return None
-    return _of_a_run(landscape, "judge", {words.all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge})
+    found = {words.all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
+    rows = [_row(landscape, words.printable(name), metrics, {}) for name, metrics in found.items()]
+    return _beside("judge", _FIGURES_OF_A_RUN, rows)
 
 
-def _of_a_run(
-    landscape: Landscape,
-    what: str,
-    found: Mapping[str, Mapping[str, Metric]],
-    quotes: str = "{}",
-    differences: Mapping[str, Mapping[str, Metric]] | None = None,
-) -> Table:
-    rows = []
-    for name, metrics in found.items():
-        asr, less = metrics["origin_asr"].value, (differences or {}).get(name, {})
-        texts = {key: words.cell(metric, words.decimals_of(key), sign=True) for key, metric in less.items()}
-        has_basin = asr is None or asr <= landscape.safe_below
-        rows.append(_Row(quotes.format(words.printable(name)), metrics, has_basin, texts))
-    return _beside(what, {key: _FIGURES[key] for key in _FIGURES if key != "visage_reference"}, rows)
+def _row(landscape: Landscape, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> _Row:
+    asr = metrics["origin_asr"].value
+    texts = {key: words.cell(metric, words.decimals_of(key), sign=True) for key, metric in less.items()}
+    return _Row(name, metrics, asr is None or asr <= landscape.safe_below, texts)
 
 
 def agreement_of(landscape: Landscape) -> Table | None:
@@ -106,7 +101,7 @@ def agreement_of(landscape: Landscape) -> Table | None:
     rows = (
         (
             " × ".join(words.printable(judge) for judge in found.judges),
-            *((f"“{words.printable(found.probe)}”",) if several else ()),
+            *((words.quoted(found.probe),) if several else ()),
             str(found.n),
             str(sum(map(sum, found.table)) - found.n),
             words.cell(found.agree),
@@ -138,7 +133,7 @@ def capability_of(landscape: Landscape) -> Table | None:
 
 
 def _measure(probe: str, kind: str) -> str:
-    return f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} “{words.printable(probe)}”"
+    return f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} {words.quoted(probe)}"
 
 
 def points_of(landscape: Landscape) -> Table:
@@ -149,8 +144,8 @@ def points_of(landscape: Landscape) -> Table:
     first, through = first_probe(landscape), bool(landscape.survey.through)
     signs = ("α", "β") if landscape.subspace == "plane" else ("α",)
     further = {
-        **{probe: f"ASR % “{words.printable(probe)}”" for probe in landscape.by_probe},
-        **{m.probe: f"{words.KINDS[m.kind]} “{words.printable(m.probe)}”" for m in landscape.measures},
+        **{probe: f"ASR % {words.quoted(probe)}" for probe in landscape.by_probe},
+        **{m.probe: f"{words.KINDS[m.kind]} {words.quoted(m.probe)}" for m in landscape.measures},
     }
     rates = {
         (p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.counted if p.probe in landscape.by_probe

@@ -38,13 +38,7 @@ class Verdict(NamedTuple):
 
 
 def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
-    """Return the verdict of a run.
-
-    Args:
-        landscape: The figures of the run.
-        name: What to call the model; by default its name in the survey.
-
-    """
+    """Return the verdict of a run, which calls the model `name`, by default its name in the survey."""
     name = printable(name or landscape.survey.model) or "The model"
     origin, tone = origin_of(landscape), tone_of(landscape)
     if origin is None:

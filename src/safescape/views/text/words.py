@@ -24,6 +24,11 @@ def printable(value: object) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
+def quoted(name: object) -> str:
+    """Return an untrusted name in quotation marks, for a terminal or a plain text file."""
+    return f"“{printable(name)}”"
+
+
 def named(name: str) -> str:
     """Return an untrusted name as Markdown that shows it unchanged."""
     return f"<code>{printable(name).translate(_MARKUP)}</code>"

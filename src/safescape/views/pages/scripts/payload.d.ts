@@ -129,7 +129,6 @@ export interface ScaleData {
 /** What is drawn of a run over lines. */
 export interface LinesData {
   scale: ScaleData;
-  between: boolean;
   mean: Reading[];
   edges: [number, number] | null;
   /** Whether the basin between the edges is shown to be safe. */
@@ -146,7 +145,6 @@ export interface PlaneData {
   alphas: number[][];
   betas: number[][];
   headings: string[];
-  between: boolean;
   layers: Layer[];
 }
 
@@ -166,6 +164,8 @@ export interface RunPayload {
   safe_below: number;
   /** Whether the weights are of a dtype that rounds moves. */
   rounded: boolean;
+  /** Whether the first axis leads to another model. */
+  between: boolean;
   lines: LinesData | null;
   /** Exactly one of `lines` and `plane` is given. */
   plane: PlaneData | null;
