@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safescape.landscape import Landscape
 from safescape.store import Store
@@ -81,7 +81,7 @@ def compose_notice(title: str, headline: str, detail: str, *, run: str | None = 
     It becomes the page of `run`, if given, when its first point is measured; `version` is the version of that run.
     """
     data, home = NoticePayload(run=run), Home(served=True, version=version)
-    texts = {"title": title, "headline": headline, "detail": detail}
+    texts: dict[str, Any] = {"title": title, "headline": headline, "detail": detail}
     return compose("notice.html.j2", "notice.js", data, home=home, plots=False, **texts)
 
 

@@ -65,7 +65,7 @@ def shares_of(landscape: Landscape) -> list[Shares]:
 
 
 def seen_by(landscape: Landscape) -> tuple[str, str]:
-    """Return the finest judge, as hostile text on one line, and a description of what `shares_of` shows."""
+    """Return the finest judge, as one line of untrusted text, and a description of what `shares_of` shows."""
     grids = [len(places_of(landscape, line)) for line in range(len(landscape.axes))]
     finished = sum(len(_readings(landscape, line, Outcome.COMPLIED)) == grid for line, grid in enumerate(grids))
     said = f", to “{shortened(printable(first_probe(landscape)), 20)}”" if landscape.by_probe else ""
