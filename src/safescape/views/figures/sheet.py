@@ -157,12 +157,11 @@ def _measured(landscape: Landscape) -> str:
 def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:
     """(label, value, interval) of the figures of the title block."""
     found = {figure.key: figure for figure in figures_of(landscape)}
+    if landscape.subspace == "plane" and landscape.metrics["basin_radius"].value is None:
+        found.pop("basin_radius", None)
     shown = [found[key] for key in ("visage", "basin_radius", "origin_asr", "other_asr") if key in found]
-    sign = "" if landscape.subspace == "plane" else " |α|"
-    return [
-        (figure.label + (sign if figure.key == "basin_radius" else ""), figure.value, figure.interval)
-        for figure in shown[:3]
-    ]
+    sign = {} if landscape.subspace == "plane" else {"basin_radius": " |α|"}
+    return [(figure.label + sign.get(figure.key, ""), figure.value, figure.interval) for figure in shown[:3]]
 
 
 def fit(figure: Figure, text: Text, content: str, inches: float, after: str = "") -> None:
