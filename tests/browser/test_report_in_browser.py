@@ -58,7 +58,7 @@ def report(page: Page, written: Path) -> Report:
 def test_the_landscape_is_drawn_without_the_network(report: Report) -> None:
     assert report.page.locator("#plot .scatterlayer .trace").count() >= 5
     expect(report.page.locator("#plot .legendtext")).to_contain_text(["direction 1 (seed 0)"])
-    expect(report.page.locator("#plot .annotation-text")).to_contain_text(["unsafe", "safe basin"])
+    expect(report.page.locator("#plot .annotation-text")).to_contain_text(["unsafe", "basin, "])
     report.quiet()
 
 
