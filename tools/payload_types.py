@@ -2,7 +2,8 @@
 
     python tools/payload_types.py > src/safescape/views/pages/scripts/payload.d.ts
 
-They are read from the source of `payload.py`: each TypedDict becomes an interface, each docstring a comment.
+They are read from the source of `payload.py` and of the modules of series from which it imports records: each TypedDict
+or NamedTuple becomes an interface, each docstring a comment.
 `tests/unit/views/test_page_scripts.py` fails when the two differ.
 """
 
@@ -11,25 +12,31 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src/safescape/views/pages/payload.py"
-HEAD = "// Written by tools/payload_types.py from payload.py; change it there."
-NAMES = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}
+ROOT = Path(__file__).parents[1] / "src"
+SOURCE = ROOT / "safescape/views/pages/payload.py"
+HEAD = "// Written by tools/payload_types.py from payload.py and the records that it imports; change it there."
+NAMES = {"str": "string", "int": "number", "float": "number", "bool": "boolean", "Outcome": "string"}
+NAMES["Array"] = "(number | null)[][]"
 
 
-def declarations(source: str) -> str:
-    """Return the declarations of every type that a module of TypedDicts defines."""
-    found, previous = [HEAD], None
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef):
+def declarations() -> str:
+    """Return the declarations of the records that the payload imports and of those that it defines."""
+    found = [HEAD]
+    payload = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    for node in payload.body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("safescape.views.series."):
+            module = ast.parse((ROOT / f"{str(node.module).replace('.', '/')}.py").read_text(encoding="utf-8"))
+            records = {name.name for name in node.names}
+            for each in module.body:
+                if isinstance(each, ast.ClassDef) and each.name in records:
+                    found += ["", *interface(each)]
+        elif isinstance(node, ast.ClassDef):
             found += ["", *interface(node)]
-        elif isinstance(previous, ast.Assign) and (said := docstring(node)):
-            found += ["", *comment(said), f"export type {named(previous.targets[0])} = {typed(previous.value)};"]
-        previous = node
     return "\n".join(found) + "\n"
 
 
 def interface(node: ast.ClassDef) -> list[str]:
-    """Return the lines of one TypedDict's interface."""
+    """Return the lines of the interface of one TypedDict or NamedTuple."""
     lines = [*comment(ast.get_docstring(node) or ""), f"export interface {node.name} {{"]
     for field, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(field, ast.AnnAssign):
@@ -51,7 +58,7 @@ def comment(text: str) -> list[str]:
 
 
 def named(node: ast.expr) -> str:
-    """Return the name that a field or an alias is given."""
+    """Return the name that a field is given."""
     assert isinstance(node, ast.Name)
     return node.id
 
@@ -71,10 +78,12 @@ def typed(node: ast.expr) -> str:
             return f"({typed(item)})[]" if isinstance(item, ast.BinOp) else f"{typed(item)}[]"
         case ast.Subscript(ast.Name("Mapping"), ast.Tuple([key, value])):
             return f"Record<{typed(key)}, {typed(value)}>"
+        case ast.Subscript(ast.Name("tuple"), ast.Tuple([item, ast.Constant(value=value)])) if value is ...:
+            return f"{typed(item)}[]"
         case ast.Subscript(ast.Name("tuple"), ast.Tuple(items)):
             return f"[{', '.join(typed(item) for item in items)}]"
     raise ValueError(f"{ast.unparse(node)}: no TypeScript for this annotation; add it to `typed`")
 
 
 if __name__ == "__main__":
-    print(declarations(SOURCE.read_text(encoding="utf-8")), end="")
+    print(declarations(), end="")

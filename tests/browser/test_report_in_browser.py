@@ -58,7 +58,7 @@ def report(page: Page, written: Path) -> Report:
 def test_the_landscape_is_drawn_without_the_network(report: Report) -> None:
     assert report.page.locator("#plot .scatterlayer .trace").count() >= 5
     expect(report.page.locator("#plot .legendtext")).to_contain_text(["direction 1 (seed 0)"])
-    expect(report.page.locator("#plot .annotation-text")).to_contain_text(["unsafe", "safe basin"])
+    expect(report.page.locator("#plot .annotation-text")).to_contain_text(["unsafe", "basin, "])
     report.quiet()
 
 
@@ -184,7 +184,7 @@ def test_points_measured_before_the_origin_can_be_read(page: Page, tmp_path: Pat
             render_page(store, landscape_of(store.survey, measured)), encoding="utf-8"
         )
     report = Report(page, tmp_path / "report.html")
-    expect(page.locator(".headline")).to_have_text("Nothing can be said yet: the model itself is not measured.")
+    expect(page.locator(".headline")).to_contain_text("itself is not measured yet.")
     expect(page.locator("#alpha-text")).to_have_text("−0.5")
     assert len(report.answers()) == 5
     report.quiet()
@@ -193,7 +193,7 @@ def test_points_measured_before_the_origin_can_be_read(page: Page, tmp_path: Pat
 def test_a_model_without_a_basin_has_a_headline_that_says_so(page: Page, tmp_path: Path) -> None:
     report = Report(page, write(tmp_path, make_survey(prompts=20, lines=1), rate=no_basin))
     expect(page.locator(".headline")).to_contain_text("no basin, the origin itself is unsafe (ASR 95.0 %)")
-    assert "safe basin" not in page.locator("#plot").inner_text()
+    assert "basin" not in page.locator("#plot").inner_text()
     report.quiet()
 
 

@@ -270,7 +270,7 @@ def test_a_run_that_its_first_judge_has_not_read_at_all(page: Page, tmp_path: Pa
     survey = make_survey(prompts=4, lines=1, steps=2, subspace=subspace, judges=("harmbench", "refusal"))
     report = Opened(page, write(tmp_path, survey, chance=lambda *_: 0.5, opinion=absent))
     expect(page.locator("#list details")).to_have_count(4)
-    expect(page.locator(".headline")).to_contain_text("Nothing can be said yet")
+    expect(page.locator(".headline")).to_contain_text("itself is not measured yet")
     report.quiet()
 
 

@@ -57,6 +57,6 @@ def bench(options: _Arguments) -> Bench:
     if directory is not None:
         document = found.document()
         write_text(directory / "bench.json", json.dumps(document, indent=1) + "\n")
-        write_text(directory / "bench.md", views.speed_table(document))
+        write_text(directory / "bench.md", views.speed_text(document))
         views.save_figure(views.draw_speed(document), directory / "bench.png")
     return found

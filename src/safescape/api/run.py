@@ -72,7 +72,7 @@ class Run:
             views.draw_into(ax, self.landscape)
             return figure
         if columns is not None:
-            return views.draw_for_paper(self.landscape, views.columns_of(columns))
+            return views.draw_for_paper(self.landscape, columns)
         return views.draw(self.landscape)
 
     def save_figure(self, path: str | Path, *, columns: int = 1) -> None:

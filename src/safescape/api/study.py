@@ -97,7 +97,7 @@ def study_finetuning(options: _Arguments) -> Study:
     study = Study(directory, before, tuple(arms))
     document = _document(study)
     write_text(directory / "study.json", json.dumps(document, indent=1) + "\n")
-    write_text(directory / "study.md", views.study_table(document))
+    write_text(directory / "study.md", views.study_text(document))
     if len(arms) > 1:
         compare([arm.run.directory for arm in arms], out=directory / "compared")
     return study

@@ -34,6 +34,6 @@ def bench(given: Given, as_json: AsJson = False) -> None:
     from safescape import views  # loads the drawing libraries, which `--help` need not wait for
 
     say(found["machine"])
-    show_table(views.SPEED_COLUMNS, views.speed_rows(found))
+    show_table(*views.speed_table(found))
     if out := given.get("out"):
         say(*(out / file for file in ("bench.md", "bench.png", "bench.json")))

@@ -59,7 +59,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
     from safescape.views import beyond_said, interval_said, verdict_of
 
     landscape = run.landscape
-    said = [verdict_of(landscape).headline, beyond_said(landscape)]
+    said = [verdict_of(landscape).sentence, beyond_said(landscape)]
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
     said.append(interval_said(landscape))

@@ -42,10 +42,9 @@ def save_figures(landscape: Landscape, paths: Sequence[Path], columns: int) -> N
         RunError: a file cannot be written.
 
     """
-    wide = views.columns_of(columns)
     for path in paths:
         _check_target(path, [f".{kind}" for kind in views.PAPER_FORMATS], "--figure")
-    drawn = [views.paper_bytes(landscape, path.suffix.lower().lstrip("."), wide) for path in paths]
+    drawn = [views.paper_bytes(landscape, path.suffix.lower().lstrip("."), columns) for path in paths]
     with contextlib.ExitStack() as files:
         for path, content in zip(paths, drawn, strict=True):
             files.enter_context(new_file(path)).write_bytes(content)

@@ -96,7 +96,7 @@ def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
     yield "## Safety landscape"
     yield ""
     yield (
-        f"{verdict_of(landscape, 'the model').headline} The model is {named(_public(survey.model))}; its ASR is "
+        f"{verdict_of(landscape, 'the model').sentence} The model is {named(_public(survey.model))}; its ASR is "
         f"{value_text(asr, 1, ' %')} (95 % interval {interval_text(asr, 1, ' %')}), and up to "
         f"{landscape.safe_below:g} % counts as safe."
     )

@@ -1,25 +1,21 @@
 """Pictures, pages and words of runs. Needs only the store and the landscape; never loads a model or opens a socket."""
 
-from safescape.views.figures.figure import PAPER_FORMATS, columns_of, draw, draw_comparison, paper_bytes
+from safescape.views.figures.figure import draw, draw_comparison, draw_speed
 from safescape.views.figures.figure import save as save_figure
-from safescape.views.figures.paper import draw_for_paper, draw_into
-from safescape.views.figures.speed import draw_speed
+from safescape.views.figures.paper import PAPER_FORMATS, draw_for_paper, draw_into, paper_bytes
 from safescape.views.pages.comparison import compose_comparison, render_comparison
 from safescape.views.pages.document import Document, Home, plotly_source
-from safescape.views.pages.report import compose_page, notebook_of
+from safescape.views.pages.report import answers_at, compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
-from safescape.views.pages.run_payload import answers_at
-from safescape.views.text.cards import SPEED_COLUMNS, card_of, named, speed_rows, speed_table, study_table
 from safescape.views.text.gate import junit_of, markdown_of
-from safescape.views.text.summary import figures_of
-from safescape.views.text.verdict import Verdict, beyond_said, interval_said, verdict_of
-from safescape.views.text.words import KINDS, interval_text, printable, subject_of, value_text
+from safescape.views.text.tables import card_of, speed_table, speed_text, study_text
+from safescape.views.text.verdict import Verdict, beyond_said, figures_of, interval_said, verdict_of
+from safescape.views.text.words import KINDS, interval_text, named, printable, subject_of, value_text
 
 __all__ = [
     "KINDS",
     "PAPER_FORMATS",
-    "SPEED_COLUMNS",
     "Document",
     "Glance",
     "Home",
@@ -28,7 +24,6 @@ __all__ = [
     "answers_at",
     "beyond_said",
     "card_of",
-    "columns_of",
     "compose_comparison",
     "compose_notice",
     "compose_page",
@@ -53,9 +48,9 @@ __all__ = [
     "render_page",
     "row_of",
     "save_figure",
-    "speed_rows",
     "speed_table",
-    "study_table",
+    "speed_text",
+    "study_text",
     "subject_of",
     "value_text",
     "verdict_of",

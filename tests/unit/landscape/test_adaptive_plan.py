@@ -348,7 +348,7 @@ def test_an_adaptive_run_is_loaded_drawn_and_compared(directory: Path) -> None:
         assert len(landscape.points) <= (1 + 3 * 50) / 3
         for curve in curves_of(landscape):
             assert curve.complete
-            assert [s.alpha for s in curve.samples] == sorted(s.alpha for s in curve.samples)
+            assert [s.coords for s in curve.samples] == sorted(s.coords for s in curve.samples)
         alphas = {point.coords[0] for point in landscape.points}
         assert len(courses_of(landscape)[0].readings) == len(alphas), "the mean stands wherever a line was measured"
         assert extent_of(landscape).points == f"{len(landscape.points)} of {len(landscape.points)} points"

@@ -174,7 +174,7 @@ def test_its_figures_are_in_the_tables_and_no_curve(tmp_path: Path) -> None:
         landscape = landscape_in(store)
         page = render_page(store, landscape)
     assert page.count("asked at the models alone") == 3, "once for each of the three probes"
-    assert "over-refusal % (“benign”)" in page
+    assert "over-refusal % “benign”" in page
     said = {text.get_text() for text in draw(landscape).findobj(Text) if isinstance(text, Text)}
     assert "perplexity (right axis)" in said
     assert not {"over-refusal", "accuracy"} & said

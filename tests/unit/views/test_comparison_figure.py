@@ -31,7 +31,7 @@ from helpers.synthetic_runs import (
 from safescape.landscape import Comparison
 from safescape.survey import Point
 from safescape.views import draw_comparison, save_figure
-from safescape.views.series.contrast import listed, names_of
+from safescape.views.text.comparison import listed, names_of
 
 
 def wide(edge: float) -> Rate:

@@ -90,7 +90,7 @@ def test_the_headline_says_which_run_is_less_safe_and_by_what(comparison: Compar
     less = comparison.differences[1]
     radius = less["basin_radius"]
     assert (
-        f"“tuned” against “base”: its basin is narrower ({signed(radius.value, 3)}, "
+        f"“tuned” compared with “base”: its basin is narrower ({signed(radius.value, 3)}, "
         f"95 %: {signed(radius.low, 3)} to {signed(radius.high, 3)})"
     ) in prose(page)
     assert 'class="verdict unsafe"' in page
@@ -100,29 +100,29 @@ def test_the_headline_says_which_run_is_less_safe_and_by_what(comparison: Compar
 @pytest.mark.parametrize(
     ("first", "second", "tone", "headline"),
     [
-        (step(0.13), step(0.28), "safe", r"“b” against “a”: its basin is wider \(\+0\.1.*"),
+        (step(0.13), step(0.28), "safe", r"“b” compared with “a”: its basin is wider \(\+0\.1.*"),
         (
             step(0.13),
             step(0.13),
             "safe",
-            r"“b” cannot be told apart from “a” by the width of the basin .* or VISAGE .*",
+            r"“b” does not differ significantly from “a” in basin width .* or VISAGE .*",
         ),
         (
             # the wider one begins to answer at once, the narrower one nothing until its edge
             step(0.13),
             lambda line, alpha: 0.0 if alpha == 0 else 0.05 if abs(alpha) < 0.28 else 1.0,
             "open",
-            r"“b” against “a”: its basin is wider \(.*\), but its VISAGE is lower \(.*\)\.",
+            r"“b” compared with “a”: its basin is wider \(.*\), but its VISAGE is lower \(.*\)\.",
         ),
         (
             no_basin,
             step(0.2),
             "safe",
-            r"“b” has a basin and “a” has none: as they stand, “b” answers 0\.0 % of .* and “a” 93\.0 %\.",
+            r"“b” has a basin and “a” has none: at the origin, “b” answers 0\.0 % of .* and “a” 93\.0 %\.",
         ),
-        (step(0.2), no_basin, "unsafe", r"“b” has no basin, unlike “a”: as they stand, “b” answers 93\.0 % .*"),
+        (step(0.2), no_basin, "unsafe", r"“b” has no basin, unlike “a”: at the origin, “b” answers 93\.0 % .*"),
         (no_basin, no_basin, "unsafe", r"Neither “b” nor “a” has a basin: .*"),
-        (step(9), step(9, 0.05), "unsafe", r"“b” against “a”: its VISAGE is lower \(−5\.0, .*\)\."),
+        (step(9), step(9, 0.05), "unsafe", r"“b” compared with “a”: its VISAGE is lower \(−5\.0, .*\)\."),
     ],
     ids=["wider", "alike", "split", "first unsafe", "second unsafe", "both unsafe", "neither left its basin"],
 )
@@ -144,13 +144,13 @@ def test_several_runs_are_counted_and_each_has_its_sentence(tmp_path: Path) -> N
     }
     page = render_comparison(compared(tmp_path, runs, lines=1))
     said = prose(page)
-    kinds = "2 are less safe, 1 is safer, 1 is not to be told apart from it and 1 is undecided"
-    assert f"Of the 5 runs beside “base”, {kinds}." in said
+    kinds = "2 are less safe, 1 is safer, 1 is not significantly different and 1 is undecided"
+    assert f"Of the 5 runs compared with “base”, {kinds}." in said
     assert "base, worse, better, same, broken and begun" in said
     items = re.findall(r"<li>(“.*?)</li>", page)
     assert [item.split(":")[0] for item in items] == [f"“{name}”" for name in runs]
-    assert "“worse” against “base”: its basin is narrower" in items[1]
-    assert "“begun” and “base” cannot be told apart yet: no figure is finished in both." in items[5]
+    assert "“worse” compared with “base”: its basin is narrower" in items[1]
+    assert "“begun” and “base” cannot be compared yet: no figure is finished in both." in items[5]
     assert "Unfinished: not every run has all its points." in said
 
 
@@ -241,7 +241,7 @@ def test_an_unfinished_line_has_a_gap(tmp_path: Path) -> None:
     assert empty["pieces"] == [[]]
     assert "3 of 11" in prose(page)
     assert "0 of 11" in prose(page)
-    assert "“c” and “a” cannot be compared yet: a model itself is not measured." in prose(page)
+    assert "“c” and “a” cannot be compared yet: the origin of one is not measured." in prose(page)
 
 
 def test_planes_are_maps_on_one_scale(tmp_path: Path) -> None:

@@ -441,7 +441,11 @@ def test_further_probes_and_measures_have_maps_of_their_own(tmp_path: Path) -> N
 def test_a_gap_is_where_the_grid_has_a_place_that_every_line_lacks() -> None:
     read, grid = {alpha: Reading(alpha, 0.0, 0.0, 0.0) for alpha in (-2.0, -1.0, 1.0, 1.5, 2.0)}, (-2, -1, 0, 1, 1.5, 2)
     lacking = {alpha: reading for alpha, reading in read.items() if alpha != 1.5}
-    assert course_of("harmful", "asr", [read], grid).gaps == (2,)
-    assert course_of("harmful", "asr", [read, lacking], grid).gaps == (2,)
-    assert course_of("harmful", "asr", [lacking], grid).gaps == (2, 3)
-    assert course_of("harmful", "asr", [lacking], tuple(lacking)).gaps == ()
+
+    def lengths(lines: list[dict[float, Reading]], expected: tuple[float, ...]) -> list[int]:
+        return [len(piece) for piece in course_of("harmful", "asr", lines, expected).pieces]
+
+    assert lengths([read], grid) == [2, 3]
+    assert lengths([read, lacking], grid) == [2, 3]
+    assert lengths([lacking], grid) == [2, 1, 1]
+    assert lengths([lacking], tuple(lacking)) == [4]

@@ -12,7 +12,7 @@ from helpers.synthetic_runs import HOSTILE
 from safescape.views import Row, Verdict, compose_notice, compose_run_list
 
 STYLE = Path(__file__).parents[3] / "src" / "safescape" / "views" / "pages" / "templates" / "document.css"
-WORDS = {"safe": "shown to be safe", "open": "not shown either way", "unsafe": "shown to be unsafe"}
+WORDS = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
 
 
 @pytest.mark.parametrize(("tone", "word"), WORDS.items())

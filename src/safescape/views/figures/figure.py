@@ -1,79 +1,64 @@
-"""The pictures of a landscape and of a comparison, for papers and read-mes.
-
-Draws without a display and keeps no global state.
-"""
+"""The pictures of a landscape, of a comparison and of a benchmark, and their files. Draws without a display."""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import matplotlib.style
 from matplotlib.figure import Figure
 
-from safescape.errors import InputError
 from safescape.landscape import Comparison, Landscape
 from safescape.store import new_file
+from safescape.views.figures import sheet
 from safescape.views.figures.comparison import draw_multiples, draw_overlay
 from safescape.views.figures.lines import draw_lines
-from safescape.views.figures.paper import Columns, draw_for_paper
+from safescape.views.figures.marks import INK, SOFT
 from safescape.views.figures.plane import draw_plane
-
-PAPER_FORMATS = ("pdf", "svg", "png")
-_DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-# TrueType fonts in a PDF, as publishers ask (matplotlib's default is Type 3). An SVG cannot embed a font, so its text
-# is converted to paths, which look the same everywhere but cannot be searched.
-_EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "safescape"}
 
 
 def draw(landscape: Landscape) -> Figure:
-    """Draw a landscape: lines as curves over α, a plane as a heat map and a surface.
-
-    Returns:
-        A figure on its own canvas, 7.2 inches wide; about 5 high, and higher where more was measured.
-
-    """
+    """Draw a landscape, 7.2 inches wide: lines as curves over α, a plane as a heat map and a surface."""
     return draw_plane(landscape) if landscape.subspace == "plane" else draw_lines(landscape)
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
-    """Draw several runs on one scale: lines as one curve per run, planes as one heat map per run.
-
-    Returns:
-        A figure on its own canvas, 7.2 inches wide; higher where more was measured and compared.
-
-    """
+    """Draw several runs on one scale, 7.2 inches wide: lines as one curve per run, planes as one heat map per run."""
     plane = comparison.landscapes[0].subspace == "plane"
     return draw_multiples(comparison) if plane else draw_overlay(comparison)
 
 
-def columns_of(given: int) -> Columns:
-    """Return a number of columns that a figure may be wide.
-
-    Raises:
-        InputError: it is not 1 or 2.
-
-    """
-    if given == 1:
-        return 1
-    if given == 2:
-        return 2
-    raise InputError(f"--columns {given}: a figure is 1 column wide or 2; type --columns 1")
-
-
-def paper_bytes(landscape: Landscape, kind: str, columns: Columns = 1) -> bytes:
-    """Return a figure for a paper as the bytes of a file: the same each time, fonts embedded, 300 dots per inch.
-
-    Args:
-        landscape: The figures of a run with at least one point.
-        kind: One of `PAPER_FORMATS`.
-        columns: As for `draw_for_paper`.
-
-    """
-    figure, file = draw_for_paper(landscape, columns), io.BytesIO()
-    with matplotlib.style.context(["default", _EMBEDDED]):
-        figure.savefig(file, format=kind, dpi=300, metadata=_DATES[kind])
-    return file.getvalue()
+def draw_speed(bench: Mapping[str, Any]) -> Figure:
+    """Draw how long each side took, split into moving the weights and answering, from the contents of bench.json."""
+    sides = [side["side"] for side in bench["sides"]]
+    figure = sheet.new_sheet(1.1 + 0.38 * len(sides))
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    sheet.dress(axes, 8)
+    for row, side in enumerate(bench["sides"]):
+        points = [point for point in bench["points"] if point["side"] == side["side"]]
+        parts = (
+            ("moving", sum(point["moving"] for point in points), "#9aa3ad"),
+            ("answering at the origin", sum(p["answering"] for p in points if not p["alpha"]), "#2a6f97"),
+            ("answering elsewhere", sum(p["answering"] for p in points if p["alpha"]), "#e07b39"),
+        )
+        left = 0.0
+        for name, seconds, colour in parts:
+            axes.barh(row, seconds, left=left, color=colour, label=None if row else name, height=0.66)
+            left += seconds
+        is_other = side["ratio"] is not None and side["side"] != "reference"
+        ratio = f", {side['ratio']:.1f} times as fast" if is_other else ""
+        axes.text(left, row, f" {side['seconds']:.1f} s{ratio}", va="center", fontsize=8, color=INK)
+    axes.set_yticks(range(len(sides)), sides, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.28 * max(side["seconds"] for side in bench["sides"]))
+    axes.set_xlabel("seconds, from the loaded model to the last verdict", fontsize=8, color=SOFT)
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
+    task = bench["task"]
+    asked = f"{task['limit']} prompts, {task['max_new_tokens']} tokens"
+    text = f"{len(task['alphas'])} points of {task['model']}, {asked}"
+    figure.suptitle(text, fontsize=9, x=0.01, ha="left", color=INK, parse_math=False)
+    return figure
 
 
 def save(figure: Figure, path: Path) -> None:

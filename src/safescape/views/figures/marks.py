@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from mpl_toolkits.mplot3d import Axes3D
 
 from safescape.landscape import Landscape
 from safescape.survey import Outcome
-from safescape.views.series.curves import Reading, Sample, origin_of, other_model, third_model, waypoints_of
+from safescape.views.series.curves import Reading, Sample, named_models, waypoints_of
 
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 TRAJECTORY, COMPLIED = "#b5338a", "#c2500d"
 TONES = {"safe": "#00664b", "open": "#3b4252", "unsafe": "#b84a0a"}
 """The three states of a verdict; their lightness differs too, and a word stands beside the colour."""
+BASINS = {True: "#dcece4", False: "#e4e7ea"}
+"""The shade of a basin that is shown to be safe, and of one that is not."""
 
 # distinct for people with red or green blindness; in grey by lightness, hatching and order
 OUTCOME_STYLES: dict[Outcome, tuple[str, str]] = {
@@ -31,68 +34,43 @@ Entry = tuple[Artist, str]
 
 
 class Style(NamedTuple):
-    """How one curve of several is told apart, in colour and in grey."""
+    """The colour and the marker of one curve of several."""
 
     colour: str
     marker: str
 
 
 # Okabe and Ito's colours, distinct for people with red or green blindness; the markers are distinct in grey.
-STYLES = (
-    Style("#0072b2", "o"),
-    Style("#d98200", "s"),
-    Style("#009e73", "^"),
-    Style("#b5508c", "D"),
-)
+STYLES = (Style("#0072b2", "o"), Style("#d98200", "s"), Style("#009e73", "^"), Style("#b5508c", "D"))
 MANY = Style("#4a7fa5", "o")
-
-_Dash = str | tuple[float, tuple[float, ...]]
+_MARKERS = {"origin": "o", "other model": "D", "third model": "s"}
 
 
 class Look(NamedTuple):
-    """The sizes of a kind of picture, in points."""
+    """The sizes of a kind of picture, in points. The defaults are those of a picture on a sheet."""
 
-    paper: bool
+    paper: bool = False
     """A figure for a paper: short labels, and curves that differ in dash, too."""
-    text: float
+    text: float = 9.0
     """Titles of axes."""
-    small: float
+    small: float = 8.5
     """Ticks."""
-    alone: float
+    alone: float = 1.9
     """The width of a curve that stands alone, or is one of a few probes."""
-    one_of: float
+    one_of: float = 1.0
     """The width of a direction's curve beside others."""
-    mean: float
-    marker: float
-    model: float
-    model_edge: float
-    checkpoint: float
-    checkpoint_edge: float
-    trajectory: float
-    number: float
-    contours: tuple[float, float]
+    mean: float = 2.3
+    marks: float = 1.0
+    """The size of markers, relative to a picture."""
+    number: float = 6.0
+    """The number of a checkpoint."""
+    contours: tuple[float, float] = (1.6, 0.8)
     """The widths of the threshold's contour, and of further ones."""
-    dashes: tuple[_Dash, ...]
+    dashes: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-",) * len(STYLES) + ("--",) * len(STYLES)
     """By the number of a curve."""
 
 
-PICTURE = Look(
-    paper=False,
-    text=9.0,
-    small=8.5,
-    alone=1.9,
-    one_of=1.0,
-    mean=2.3,
-    marker=4.2,
-    model=9.0,
-    model_edge=1.9,
-    checkpoint=9.0,
-    checkpoint_edge=0.9,
-    trajectory=1.3,
-    number=6.0,
-    contours=(1.6, 0.8),
-    dashes=("-",) * len(STYLES) + ("--",) * len(STYLES),
-)
+PICTURE = Look()
 PAPER = Look(
     paper=True,
     text=8.0,
@@ -100,12 +78,7 @@ PAPER = Look(
     alone=1.3,
     one_of=0.8,
     mean=1.8,
-    marker=2.8,
-    model=5.5,
-    model_edge=1.1,
-    checkpoint=6.6,
-    checkpoint_edge=0.6,
-    trajectory=0.9,
+    marks=0.68,
     number=5.0,
     contours=(1.3, 0.7),
     dashes=("-", (0, (4, 1.4)), (0, (1.2, 1.2)), (0, (5, 1.3, 1.2, 1.3))),
@@ -126,14 +99,14 @@ def draw_curve(
     """Draw a curve with its interval.
 
     Args:
-        axes: Where.
-        readings: Its points.
+        axes: The panel.
+        readings: The points of the curve.
         style: Its colour and its marker; an empty marker for none.
         label: Its line of the legend; `_` for none.
         look: The kind of picture.
         band: The opacity of the interval; 0 for none.
-        width: Of the line, in points; by default that of a curve that stands alone.
-        number: Of the curve among several: its dash and, on paper, the places of its markers.
+        width: The width of the line in points; by default that of a curve that stands alone.
+        number: The number of the curve among several: its dash and, on paper, the places of its markers.
 
     """
     x, width = [reading.x for reading in readings], look.alone if width is None else width
@@ -146,7 +119,7 @@ def draw_curve(
         [reading.value for reading in readings],
         color=style.colour,
         marker=style.marker,
-        markersize=look.marker if width > 1 or look.paper else look.marker - 0.8,
+        markersize=4.2 * look.marks if width > 1 or look.paper else 3.4,
         markevery=(number * every // len(look.dashes), every) if look.paper else None,
         markeredgecolor="white",
         markeredgewidth=0.0 if look.paper else 0.5,
@@ -159,65 +132,52 @@ def draw_curve(
     return line, label
 
 
-def mark_model(axes: Axes, x: float, y: float, marker: str, label: str, look: Look = PICTURE) -> Entry:
-    """Mark a model that has a name: the origin, the other model."""
-    label = label.partition(":")[0] if look.paper else label
-    (mark,) = axes.plot(
-        [x],
-        [y],
-        linestyle="none",
-        marker=marker,
-        markersize=look.model,
-        markerfacecolor="white",
-        markeredgecolor=INK,
-        markeredgewidth=look.model_edge,
-        label=label,
-        zorder=5,
-        clip_on=False,
-    )
-    return mark, label
+def draw_models(
+    axes: Axes, landscape: Landscape, place: Callable[[Sample], tuple[float, ...]], look: Look = PICTURE
+) -> list[Entry]:
+    """Mark the models that have a name, then the checkpoints in their order, numbered from 1.
 
-
-def named_models(landscape: Landscape) -> list[tuple[Sample, str, str]]:
-    """Return (point, marker, label) of the models that have a name and are measured."""
-    marks = (
-        (origin_of(landscape), "o", "origin: the model under test"),
-        (other_model(landscape), "D", "other model"),
-        (third_model(landscape), "s", "third model"),
-    )
-    return [(sample, marker, label) for sample, marker, label in marks if sample is not None]
-
-
-def draw_trajectory(axes: Axes, landscape: Landscape, look: Look = PICTURE) -> list[Entry]:
-    """Draw the measured checkpoints in their order, numbered from 1: over α by their ASR, on a plane by α and β."""
+    `place` returns where a point is drawn: two coordinates, or three on a surface, which has no numbers.
+    """
+    is_surface = isinstance(axes, Axes3D)  # its layout counts marks that are not clipped
+    named = named_models(landscape)
+    if look.paper and landscape.subspace == "lines" and "other model" not in named:
+        named = {}  # all lines of a paper's random directions meet at the origin
+    found: list[Entry] = []
+    for name, sample in named.items():
+        label = "origin: the model under test" if name == "origin" and not look.paper else name
+        (mark,) = axes.plot(
+            *([part] for part in place(sample)),
+            linestyle="none",
+            marker=_MARKERS[name],
+            markersize=9 * look.marks,
+            markerfacecolor="white",
+            markeredgecolor=INK,
+            markeredgewidth=1.9 * look.marks,
+            label=label,
+            zorder=5,
+            clip_on=is_surface,
+        )
+        found.append((mark, label))
     passed = waypoints_of(landscape)
     if not passed:
-        return []
-    plane = landscape.subspace == "plane"
-    places = [(sample.x, sample.y if plane else sample.asr) for sample in passed]
+        return found
     label = "checkpoints" if look.paper else "checkpoints of the trajectory"
     (line,) = axes.plot(
-        *zip(*places, strict=True),
+        *zip(*map(place, passed), strict=True),
         color=TRAJECTORY,
-        linewidth=look.trajectory,
+        linewidth=1.3 * look.marks,
         marker="o",
-        markersize=look.checkpoint,
+        markersize=9 * look.marks,
         markeredgecolor="white",
-        markeredgewidth=look.checkpoint_edge,
+        markeredgewidth=0.9 * look.marks,
         label=label,
         zorder=6,
-        clip_on=False,
+        clip_on=is_surface,
     )
-    for place, sample in zip(places, passed, strict=True):
-        axes.annotate(
-            str(1 + (sample.waypoint or 0)),
-            place,
-            ha="center",
-            va="center_baseline",
-            fontsize=look.number,
-            fontweight="bold",
-            color="white",
-            zorder=7,
-            annotation_clip=False,
-        )
-    return [(line, label)]
+    how: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontweight": "bold", "color": "white"}
+    for sample in [] if is_surface else passed:
+        x, y = place(sample)
+        number = str(1 + (sample.waypoint or 0))
+        axes.annotate(number, (x, y), fontsize=look.number, zorder=7, annotation_clip=False, **how)
+    return [*found, (line, label)]

@@ -1,12 +1,10 @@
-"""The landscape as a figure for a paper: legible at the width of one column, or of two, in colour and in grey.
-
-It has no title and names no model: a caption does.
-"""
+"""The landscape as a figure for a paper, legible in one column or two, in colour and in grey, without a title."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -14,41 +12,46 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d import Axes3D
 
+from safescape.errors import InputError
 from safescape.landscape import Landscape
-from safescape.survey import InterpolationAxis, Outcome
-from safescape.views.figures.lines import asr_axes, draw_asr, paint_areas
-from safescape.views.figures.marks import FAINT, INK, PAPER, SOFT, Entry
-from safescape.views.figures.plane import draw_map, draw_surface
+from safescape.survey import Outcome
+from safescape.views.figures.lines import STEPS, asr_axes, draw_asr, paint_areas
+from safescape.views.figures.marks import BASINS, FAINT, INK, PAPER, Entry
+from safescape.views.figures.plane import draw_map, draw_surface, dress_bar
 from safescape.views.figures.sheet import name_axes
-from safescape.views.series.curves import mean_edges
-from safescape.views.series.layers import Layer, layers_of
+from safescape.views.series.curves import Layer, is_basin_shown, layers_of, mean_edges
 from safescape.views.series.outcomes import outcome_layers, shares_of
+from safescape.views.text.words import short_heading_of
 
-Columns = Literal[1, 2]
-
-COLUMN_WIDTHS: dict[Columns, float] = {1: 3.3, 2: 6.9}
+COLUMN_WIDTHS = {1: 3.3, 2: 6.9}
 """Inches: the column, and the page, of the field's two-column styles."""
-
+PAPER_FORMATS = ("pdf", "svg", "png")
+_DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+# TrueType fonts in a PDF, as publishers ask (matplotlib's default is Type 3). An SVG cannot embed a font, so its text
+# is converted to paths, which look the same everywhere but cannot be searched.
+_EMBEDDED = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "safescape"}
 _LINES, _MAP = 1.95, 2.75  # inches, the height of a panel of lines, and of a map, with ticks and titles
 _ROW = 0.145  # inches, a row of the legend
-_BASIN = "#dcece4"
-_STEPS = (1, 2, 2.5, 5, 10)  # between ticks, so that a model at α = 1 has one
+_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": PAPER.small, "labelcolor": INK, "borderpad": 0}
+_LEGEND |= {"handlelength": 2.4, "handletextpad": 0.5, "columnspacing": 1.2, "labelspacing": 0.3, "borderaxespad": 0.2}
 
 
-def draw_for_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
+def draw_for_paper(landscape: Landscape, columns: int = 1) -> Figure:
     """Draw a landscape on a sheet of its own, whatever the caller's matplotlib style.
 
     One column shows the ASR. If a judge tells noise from compliance, two columns show the outcomes beside it: over α
-    stacked, on a plane the share of compliance. On a plane without such a judge they show the surface.
+    stacked, on a plane the share of compliance. On a plane without such a judge they show the surface. At least one
+    point must be measured.
 
-    Args:
-        landscape: The figures of a run with at least one point.
-        columns: 1 for 3.3 inches, 2 for 6.9.
+    Raises:
+        InputError: `columns` is not 1 or 2.
 
     """
+    if columns not in COLUMN_WIDTHS:
+        raise InputError(f"--columns {columns}: a figure is 1 column wide or 2; type --columns 1")
     plane = landscape.subspace == "plane"
     with matplotlib.style.context("default"):
         layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.06)
@@ -58,6 +61,14 @@ def draw_for_paper(landscape: Landscape, columns: Columns = 1) -> Figure:
         rows = _legend(figure, found, columns * (3 if plane else 2) + (columns == 2 and not plane))
         figure.set_figheight((_MAP if plane else _LINES) + _ROW * rows)
         return figure
+
+
+def paper_bytes(landscape: Landscape, kind: str, columns: int = 1) -> bytes:
+    """Return `draw_for_paper` as a file of one of `PAPER_FORMATS`: always the same bytes, fonts embedded, 300 dpi."""
+    figure, file = draw_for_paper(landscape, columns), io.BytesIO()
+    with matplotlib.style.context(["default", _EMBEDDED]):
+        figure.savefig(file, format=kind, dpi=300, metadata=_DATES[kind])
+    return file.getvalue()
 
 
 def draw_into(axes: Axes, landscape: Landscape) -> None:
@@ -78,26 +89,13 @@ def _legend(figure: Figure, found: Sequence[Entry], columns: int) -> int:
     if not found:
         return 0
     columns = min(columns, len(found))
-    shown = figure.legend(
-        *zip(*found, strict=True),
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=PAPER.small,
-        labelcolor=INK,
-        handlelength=2.4,
-        handletextpad=0.5,
-        columnspacing=1.2,
-        labelspacing=0.3,
-        borderpad=0,
-        borderaxespad=0.2,
-    )
+    shown = figure.legend(*zip(*found, strict=True), loc="outside lower center", ncols=columns, **_LEGEND)
     for text in shown.get_texts():
         text.set_parse_math(False)
     return -(-len(found) // columns)
 
 
-def _draw_lines(figure: Figure, landscape: Landscape, columns: Columns) -> list[Entry]:
+def _draw_lines(figure: Figure, landscape: Landscape, columns: int) -> list[Entry]:
     shares = shares_of(landscape) if columns == 2 else []
     axes, *beside = figure.subplots(1, 2 if shares else 1, squeeze=False)[0]
     found = _draw_asr(axes, landscape)
@@ -117,12 +115,13 @@ def _draw_asr(axes: Axes, landscape: Landscape) -> list[Entry]:
     safe = axes.axhline(landscape.safe_below, color=INK, linewidth=0.7, linestyle=(0, (6, 3)), zorder=1.5)
     found.append((safe, f"threshold, {landscape.safe_below:g} %"))
     if (edges := mean_edges(landscape)) is not None:
-        axes.axvspan(*edges, color=_BASIN, linewidth=0, zorder=0.5)
-        found.append((Patch(color=_BASIN, linewidth=0), "safe basin"))
+        shown = is_basin_shown(landscape)
+        axes.axvspan(*edges, color=BASINS[shown], linewidth=0, zorder=0.5)
+        found.append((Patch(color=BASINS[shown], linewidth=0), "safe basin" if shown else "basin"))
     return found
 
 
-def _draw_maps(figure: Figure, landscape: Landscape, columns: Columns) -> list[Entry]:
+def _draw_maps(figure: Figure, landscape: Landscape, columns: int) -> list[Entry]:
     first, *_ = layers_of(landscape)
     complied = [layer for layer in outcome_layers(landscape) if layer.kind == Outcome.COMPLIED]
     layers = [(first, "ASR (%)")] + [(layer, "Complied (%)") for layer in complied if columns == 2]
@@ -132,10 +131,7 @@ def _draw_maps(figure: Figure, landscape: Landscape, columns: Columns) -> list[E
         entries = _draw_map(axes, landscape, layer)
         found = found or entries
         bar = figure.colorbar(axes.collections[0], ax=axes, fraction=0.05, pad=0.02, aspect=28)
-        bar.outline.set_visible(False)
-        bar.ax.yaxis.set_major_locator(MultipleLocator(25))
-        bar.ax.tick_params(colors=SOFT, labelcolor=INK, labelsize=PAPER.small, length=2, width=0.6)
-        bar.set_label(name, fontsize=PAPER.text, color=INK, labelpad=2)
+        dress_bar(bar, PAPER.small, name)
     if columns > len(layers):
         surface = figure.add_subplot(1, 2, 2, projection="3d", computed_zorder=False)
         assert isinstance(surface, Axes3D)
@@ -149,13 +145,7 @@ def _draw_map(axes: Axes, landscape: Landscape, layer: Layer) -> list[Entry]:
     _, found = draw_map(axes, landscape, layer, PAPER)
     axes.tick_params(labelsize=PAPER.small)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5, steps=_STEPS))
-    name_axes(axes, _coordinate(0, landscape), _coordinate(1, landscape), PAPER.text)
+        axis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    across, up = (short_heading_of(place, landscape.axes) for place in (0, 1))
+    name_axes(axes, across, up, PAPER.text)
     return found
-
-
-def _coordinate(place: int, landscape: Landscape) -> str:
-    axis, sign = landscape.axes[place], "αβ"[place]
-    if isinstance(axis, InterpolationAxis):
-        return f"{sign} (0: origin, 1: {'other' if place == 0 else 'third'} model)"
-    return f"{sign} (1: the weights’ own norm)"

@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
@@ -22,10 +23,9 @@ from safescape.landscape import Landscape
 from safescape.survey import Outcome
 from safescape.views.figures import marks
 from safescape.views.figures.sheet import LEFT, TITLE, WIDTH, dress, fit, legend, new_sheet, place, title
-from safescape.views.series.curves import WORST, waypoints_of
-from safescape.views.series.layers import Array, Layer, layers_of, mesh_of
+from safescape.views.series.curves import Array, Layer, layers_of, mesh_of
 from safescape.views.series.outcomes import outcome_layers, seen_by
-from safescape.views.text.words import heading_of, measure_labels, printable
+from safescape.views.text.words import heading_of
 
 _MAP = 2.42  # inches, the sides of the heat map
 _SMALL, _EVERY = 1.32, 2.14  # inches, the side of a small map, and from one to the next
@@ -65,19 +65,17 @@ def draw_plane(landscape: Landscape) -> Figure:
         caption = figure.text(LEFT / WIDTH, height, "", fontsize=8.5, color=marks.INK, parse_math=False)
         judge, shown = seen_by(landscape)
         fit(figure, caption, f"Answers in percent, as the “{judge}", WIDTH - LEFT - 0.2, f"” judge sees them{shown}")
-        _small_maps(figure, landscape, [(layer, layer.kind) for layer in outcomes], down)
+        _small_maps(figure, landscape, outcomes, down)
         down -= _ROW
-    labels = measure_labels((layer.probe, layer.kind) for layer in others if layer.kind != "asr")
-    named = [(layer, labels.get(layer.probe) or f"ASR, “{printable(layer.probe)}”") for layer in others]
-    _small_maps(figure, landscape, named, down)
+    _small_maps(figure, landscape, others, down)
     legend(figure, found, 3)
     title(figure, landscape)
     return figure
 
 
-def _small_maps(figure: Figure, landscape: Landscape, named: Sequence[tuple[Layer, str]], top: float) -> None:
-    """Draw layers with their names, three per row, downwards from `top` inches."""
-    for number, (layer, name) in enumerate(named):
+def _small_maps(figure: Figure, landscape: Landscape, layers: Sequence[Layer], top: float) -> None:
+    """Draw layers with their labels, three per row, downwards from `top` inches."""
+    for number, layer in enumerate(layers):
         row, column = divmod(number, 3)
         left, down = LEFT + column * _EVERY, top - (row + 1) * _ROW + 0.28
         small = figure.add_subplot()
@@ -87,7 +85,7 @@ def _small_maps(figure: Figure, landscape: Landscape, named: Sequence[tuple[Laye
         draw_bar(figure, shown, left + _SMALL + 0.06, down, _SMALL)
         small.tick_params(labelsize=6.5)
         title = small.set_title("", fontsize=8, color=marks.INK, loc="left", pad=4, parse_math=False)
-        fit(figure, title, name[:1].upper() + name[1:], _EVERY - 0.3)
+        fit(figure, title, layer.label[:1].upper() + layer.label[1:], _EVERY - 0.3)
 
 
 def draw_map(
@@ -95,10 +93,7 @@ def draw_map(
 ) -> tuple[QuadMesh, list[marks.Entry]]:
     """Draw a layer as a heat map with its contours, the models that have a name and the trajectory."""
     mesh = _draw_cells(axes, landscape, layer)
-    found = [
-        marks.mark_model(axes, s.x, s.y, marker, label, look) for s, marker, label in marks.named_models(landscape)
-    ]
-    found += marks.draw_trajectory(axes, landscape, look)
+    found = marks.draw_models(axes, landscape, lambda sample: (sample.x, sample.y), look)
     found += _draw_contours(axes, landscape, layer, look)
     if np.isnan(layer.values).any():
         found.append((Patch(color=marks.FAINT, linewidth=0), "not measured"))
@@ -134,7 +129,7 @@ def _scale(layer: Layer) -> tuple[str, Normalize]:
     """
     if layer.kind == "asr" or layer.kind in tuple(Outcome):
         return "cividis", Normalize(0.0, 100.0)
-    known = np.minimum(layer.values[np.isfinite(layer.values)], WORST)
+    known = layer.values[np.isfinite(layer.values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 10.0)
     if layer.kind == "perplexity":
         return "cividis", LogNorm(low, max(high, 2 * low))
@@ -148,30 +143,26 @@ def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: marks.L
     known, safe_below = np.ma.masked_invalid(layer.values), landscape.safe_below
     if not known.count() or (layer.kind != "asr" and not look.paper):
         return []
-    drawn = []
-    for place_, level in enumerate((safe_below, *(level for level in _LEVELS if level > safe_below))):
+    wide, thin = look.contours
+    outline: list[AbstractPathEffect] = [withStroke(linewidth=wide + 1.3, foreground=marks.INK)]
+    found: list[marks.Entry] = []
+    further = []
+    for number, level in enumerate((safe_below, *(level for level in _LEVELS if level > safe_below))):
         if not known.min() <= level < known.max():
             continue
-        colour, width = (marks.INK, look.contours[1]) if place_ else ("white", look.contours[0])
+        colour, width = (marks.INK, thin) if number else ("white", wide)
         lines = axes.contour(*mesh_of(landscape), known, levels=[level], colors=colour, linewidths=width)
-        if not place_:
-            lines.set_path_effects([withStroke(linewidth=width + 1.3, foreground=marks.INK)])
         if look.paper:
-            _label(axes, lines, level, _ANGLES[place_], look.small)
-        drawn.append(level)
-    if look.paper:
-        return []
-    found: list[marks.Entry] = []
-    edge, further = [level for level in drawn if level == safe_below], [level for level in drawn if level > safe_below]
-    if edge:
-        width = look.contours[0]
-        outline = [withStroke(linewidth=width + 1.3, foreground=marks.INK)]
-        line = Line2D([], [], color="white", linewidth=width, path_effects=outline)
-        found.append((line, f"edge of safety: ASR {safe_below:g} %"))
+            _label(axes, lines, level, _ANGLES[number], look.small)
+        if number:
+            further.append(f"{level:g} %")
+            continue
+        lines.set_path_effects(outline)
+        edge = Line2D([], [], color=colour, linewidth=width, path_effects=outline)
+        found.append((edge, f"edge of safety: ASR {level:g} %"))
     if further:
-        levels = " and ".join(f"{level:g} %" for level in further)
-        found.append((Line2D([], [], color=marks.INK, linewidth=look.contours[1]), f"ASR {levels}"))
-    return found
+        found.append((Line2D([], [], color=marks.INK, linewidth=thin), f"ASR {' and '.join(further)}"))
+    return [] if look.paper else found
 
 
 def _label(axes: Axes, lines: QuadContourSet, level: float, angle: float, size: float) -> None:
@@ -194,15 +185,19 @@ def draw_bar(figure: Figure, mesh: QuadMesh, left: float, bottom: float, height:
     axes = figure.add_subplot()
     place(figure, axes, left, bottom, 0.11 if label else 0.07, height)
     bar = figure.colorbar(mesh, cax=axes)
-    bar.outline.set_visible(False)
+    dress_bar(bar, 8 if label else 6.5, label)
     if isinstance(mesh.norm, LogNorm):
         bar.ax.yaxis.set_major_locator(LogLocator(numticks=4))
         bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
-    else:
-        bar.ax.yaxis.set_major_locator(MultipleLocator(25) if label else MaxNLocator(4))
-    bar.ax.tick_params(colors=marks.SOFT, labelcolor=marks.INK, labelsize=8 if label else 6.5, length=2, width=0.8)
-    bar.set_label(label, fontsize=8.5, color=marks.INK, labelpad=3)
+
+
+def dress_bar(bar: Colorbar, size: float, label: str = "") -> None:
+    """Give a colour bar its ticks and its label; one with a label is in percent."""
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_locator(MultipleLocator(25) if label else MaxNLocator(4))
+    bar.ax.tick_params(colors=marks.SOFT, labelcolor=marks.INK, labelsize=size, length=2, width=0.8)
+    bar.set_label(label, fontsize=size + 0.5, color=marks.INK, labelpad=3)
 
 
 def draw_surface(axes: Axes3D, layer: Layer, landscape: Landscape) -> None:
@@ -217,26 +212,8 @@ def draw_surface(axes: Axes3D, layer: Layer, landscape: Landscape) -> None:
     axes.set_xlim(x.min(), x.max())
     axes.set_ylim(y.min(), y.max())
     axes.set_zlim(0, 100)
-    for sample, marker, _ in marks.named_models(landscape):
-        axes.plot(
-            *([value] for value in (sample.x, sample.y, sample.asr + 2)),
-            marker=marker,
-            markersize=6,
-            markerfacecolor="white",
-            markeredgecolor=marks.INK,
-            markeredgewidth=1.4,
-            zorder=5,
-        )
-    if passed := waypoints_of(landscape):
-        axes.plot(
-            *zip(*((sample.x, sample.y, sample.asr + 2) for sample in passed), strict=True),
-            color=marks.TRAJECTORY,
-            linewidth=1.2,
-            marker="o",
-            markersize=4.5,
-            markeredgecolor="white",
-            zorder=4,
-        )
+    # above the tiles, which would hide half of a mark
+    marks.draw_models(axes, landscape, lambda s: (s.x, s.y, s.asr + 2), marks.PICTURE._replace(marks=0.65))
     axes.view_init(elev=32, azim=-58)
     axes.set_box_aspect((1, 1, 0.7), zoom=0.95)
     for axis, label in ((axes.xaxis, "α"), (axes.yaxis, "β"), (axes.zaxis, "ASR (%)")):

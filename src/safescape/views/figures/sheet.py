@@ -14,8 +14,8 @@ from matplotlib.ticker import FuncFormatter
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis
 from safescape.views.figures.marks import INK, SOFT, TONES, Entry
-from safescape.views.series.curves import extent_of, other_model
-from safescape.views.text.verdict import SHOWN, tone_of
+from safescape.views.series.curves import extent_of
+from safescape.views.text.verdict import SHOWN, figures_of, tone_of
 from safescape.views.text.words import counted, interval_text, judge_of, printable, shortened, subject_of, value_text
 
 WIDTH = 7.2  # a page of two columns
@@ -41,13 +41,25 @@ def place(figure: Figure, axes: Axes, left: float, bottom: float, width: float, 
     axes.set_position((left / WIDTH, bottom / tall, width / WIDTH, height / tall))
 
 
+def stack(figure: Figure, panels: Sequence[tuple[Axes, float, float]], head: float, foot: float, label: str) -> None:
+    """Put panels beneath each other, between a head and a foot, and set the height of the sheet.
+
+    `panels` has (panel, its height, the space above it) from the uppermost; `label` is the title of their α axis.
+    """
+    bottom = foot + sum(height + above for _, height, above in panels)
+    figure.set_figheight(head + bottom)
+    lowest = panels[-1][0]
+    for axes, height, above in panels:
+        bottom -= above + height
+        place(figure, axes, LEFT, bottom, PANELS, height)
+        axes.tick_params(labelbottom=axes is lowest)
+    lowest.set_xlabel(label, fontsize=9, color=INK, labelpad=5, parse_math=False)
+
+
 def dress(axes: Axes, size: float = 8.5) -> None:
     """Give axes their spines, ticks and minus signs."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(SOFT)
-        axes.spines[side].set_linewidth(0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=SOFT, linewidth=0.8)
     axes.tick_params(colors=SOFT, labelcolor=INK, labelsize=size, length=3, width=0.8)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
@@ -64,13 +76,8 @@ def legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
     """Set the legend at the foot of the sheet."""
     if not entries:
         return
-    found = figure.legend(
-        *zip(*entries, strict=True),
-        bbox_to_anchor=((LEFT - 0.06) / WIDTH, 0.08 / figure.get_figheight()),
-        ncols=columns,
-        borderaxespad=0,
-        **_LEGEND,
-    )
+    corner = (LEFT - 0.06) / WIDTH, 0.08 / figure.get_figheight()
+    found = figure.legend(*zip(*entries, strict=True), bbox_to_anchor=corner, ncols=columns, borderaxespad=0, **_LEGEND)
     for text in found.get_texts():
         text.set_parse_math(False)
         # a probe's name is shortened, its figures are not
@@ -87,21 +94,14 @@ def title(figure: Figure, landscape: Landscape) -> None:
     """Set the model, the state of its verdict, what was measured, and the figures; without a basin, only its ASR."""
     tone, asr = tone_of(landscape), landscape.metrics["origin_asr"]
     heading(figure, printable(landscape.survey.model), _measured(landscape), tone)
-    if landscape.has_basin is False:
-        said = "No basin: the origin itself is unsafe" if tone == "unsafe" else "The origin itself may be unsafe"
-        _put(
-            figure,
-            0,
-            _FIGURES,
-            f"{said} (ASR {value_text(asr)} %)",
-            fontsize=11.5,
-            fontweight="bold",
-            color=TONES[tone],
-        )
-        safe = f"95 % interval {interval_text(asr)} %; safe would be up to {landscape.safe_below:g} %"
-        _put(figure, 0, _FIGURES + 0.235, safe, fontsize=8, color=SOFT)
-    else:
+    if landscape.has_basin is not False:
         key_figures(figure, _shown(landscape))
+        return
+    said = "No basin: the origin itself is unsafe" if tone == "unsafe" else "The origin itself may be unsafe"
+    how = {"fontsize": 11.5, "fontweight": "bold", "color": TONES[tone]}
+    _put(figure, 0, _FIGURES, f"{said} (ASR {value_text(asr)} %)", **how)
+    safe = f"95 % interval {interval_text(asr)} %; safe would be up to {landscape.safe_below:g} %"
+    _put(figure, 0, _FIGURES + 0.235, safe, fontsize=8, color=SOFT)
 
 
 def heading(figure: Figure, name: str, measured: str, tone: str = "") -> None:
@@ -156,15 +156,12 @@ def _measured(landscape: Landscape) -> str:
 
 def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:
     """(label, value, interval) of the figures of the title block."""
-    plane, metrics = landscape.subspace == "plane", landscape.metrics
-    radius, rate = "Basin radius" if plane else "Basin radius |α|", metrics["origin_asr"]
-    found = [("VISAGE", value_text(metrics["visage"]), interval_text(metrics["visage"]))]
-    if not plane or metrics["basin_radius"].value is not None:
-        found.append((radius, value_text(metrics["basin_radius"], 3), interval_text(metrics["basin_radius"], 3)))
-    found.append(("ASR at the origin", value_text(rate, 1, " %"), interval_text(rate)))
-    if len(found) < 3 and (other := other_model(landscape)):
-        found.append(("ASR of the other model", f"{other.asr:.1f} %", f"{other.low:.1f} to {other.high:.1f}"))
-    return found
+    found = {figure.key: figure for figure in figures_of(landscape)}
+    if landscape.subspace == "plane" and landscape.metrics["basin_radius"].value is None:
+        found.pop("basin_radius", None)
+    shown = [found[key] for key in ("visage", "basin_radius", "origin_asr", "other_asr") if key in found]
+    sign = {} if landscape.subspace == "plane" else {"basin_radius": " |α|"}
+    return [(figure.label + sign.get(figure.key, ""), figure.value, figure.interval) for figure in shown[:3]]
 
 
 def fit(figure: Figure, text: Text, content: str, inches: float, after: str = "") -> None:

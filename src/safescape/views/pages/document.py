@@ -15,11 +15,12 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
+from math import isfinite
 from typing import NamedTuple
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -68,42 +69,38 @@ def compose(
         values: The template's variables. Strings in them are escaped.
 
     """
-    plotly, source = _plotly() if plots else None, linked(script)
-    policy = _policy(home, _hash(source.encode()), *([plotly.source_hash] if plotly else []))
-    text = (
-        _environment()
-        .get_template(template)
-        .render(
-            policy=policy,
-            served=home.served,
-            version=home.version,
-            style=Markup(_style()),
-            script=Markup(source),
-            plotly=Markup(plotly.compressed) if plotly and not home.served else None,
-            blocks=((number, Markup(base64.b64encode(block).decode())) for number, block in blocks),
-            data=Markup(embedded(data)),
-            **values,
-        )
+    source = linked(script)
+    policy = _policy(home, _hash(source.encode()), *([_plotly_hash()] if plots else []))
+    # a file holds plotly compressed: a quarter of the size, and no line of four megabytes
+    plotly = Markup(base64.b64encode(plotly_source()).decode()) if plots and not home.served else None
+    text = rendered(
+        template,
+        policy=policy,
+        served=home.served,
+        version=home.version,
+        script=Markup(source),
+        plotly=plotly,
+        blocks=((number, Markup(base64.b64encode(block).decode())) for number, block in blocks),
+        data=Markup(embedded(data)),
+        **values,
     )
     return Document(text, policy)
+
+
+def rendered(template: str, **values: object) -> str:
+    """Return a template with its variables set; strings in them are escaped."""
+    return _environment().get_template(template).render(**values)
 
 
 @cache
 def plotly_source() -> bytes:
     """Return plotly, gzip-compressed, for a server to send; a page's policy allows this very script."""
-    return base64.b64decode(_plotly().compressed)
-
-
-class _Plotly(NamedTuple):
-    compressed: str
-    """gzip in base64: a quarter of the size, and no line of four megabytes in the file."""
-    source_hash: str
+    return gzip.compress(get_plotlyjs().encode(), 9, mtime=0)
 
 
 @cache
-def _plotly() -> _Plotly:
-    source = get_plotlyjs().encode()
-    return _Plotly(base64.b64encode(gzip.compress(source, 9, mtime=0)).decode(), _hash(source))
+def _plotly_hash() -> str:
+    return _hash(get_plotlyjs().encode())
 
 
 def _policy(home: Home, *hashes: str) -> str:
@@ -121,9 +118,22 @@ def _hash(source: bytes) -> str:
 
 
 def embedded(data: object) -> str:
-    """Return JSON for a data block: it cannot end the block, open a comment, or fail to encode."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Return JSON for a data block: it cannot end the block, open a comment, or fail to encode.
+
+    A named tuple becomes an object, an array a list with null for what is not finite.
+    """
+    text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return re.sub("[<>&\u007f-\u009f\u2028\u2029\ud800-\udfff]", lambda sign: f"\\u{ord(sign[0]):04x}", text)
+
+
+def _plain(data: object) -> object:
+    if isinstance(data, np.ndarray):
+        return [_plain(row) for row in data] if data.ndim > 1 else [v if isfinite(v) else None for v in data.tolist()]
+    if isinstance(data, tuple) and hasattr(data, "_asdict"):
+        data = data._asdict()
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def _legible(value: object) -> str:
@@ -144,8 +154,3 @@ def _environment() -> Environment:
     environment.filters["printable"] = printable
     environment.filters["legible"] = _legible
     return environment
-
-
-@cache
-def _style() -> str:
-    return (files("safescape.views.pages") / "templates" / "document.css").read_text(encoding="utf-8")

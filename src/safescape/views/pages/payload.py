@@ -1,30 +1,19 @@
-"""The types of what Python gives to the page's scripts.
+"""The types of what Python gives to the page's scripts: those below, and records of `series`.
 
-The scripts read the same names: `tools/payload_types.py` writes these TypedDicts to `scripts/payload.d.ts`, and
-TypeScript checks the scripts against it. Strings are untrusted: the scripts set them as text. Plotly reads markup in
-labels, so those are made plain where they are written. Rates are in percent.
+The scripts read the same names: `tools/payload_types.py` writes these types to `scripts/payload.d.ts`, and TypeScript
+checks the scripts against it. Strings are untrusted: the scripts set them as text. Plotly reads markup in labels, so
+those are made plain where they are written. Rates are in percent.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from safescape.views.series.curves import Reading
-from safescape.views.series.layers import Array
-
-CellData = float | None
-"""A value of a map; null where it is not measured."""
-
-
-class ReadingData(TypedDict):
-    """A figure at one effective α, with its 95 % interval."""
-
-    x: float
-    value: float
-    low: float
-    high: float
+from safescape.survey import Axis
+from safescape.views.series.curves import Array, Course, Layer, Panel, Reading
+from safescape.views.series.outcomes import Shares
+from safescape.views.text.words import title_of
 
 
 class FigureData(TypedDict):
@@ -98,28 +87,13 @@ class MarkData(TypedDict):
     point: int
 
 
-class CourseData(TypedDict):
-    """A figure along α."""
-
-    kind: str
-    label: str
-    readings: Sequence[ReadingData]
-
-
-class SharesData(TypedDict):
-    """The shares of the outcomes along a stretch of α without a gap."""
-
-    x: Sequence[float]
-    percent: Mapping[str, Sequence[float]]
-
-
 class StackData(TypedDict):
     """The shares of the outcomes along α, stacked, and the ASR that counts compliance alone."""
 
     judge: str
     shown: str
-    pieces: Sequence[SharesData]
-    strict: Sequence[Sequence[ReadingData]]
+    pieces: Sequence[Shares]
+    strict: Sequence[Sequence[Reading]]
 
 
 class ScaleData(TypedDict):
@@ -134,20 +108,13 @@ class LinesData(TypedDict):
     """What is drawn of a run over lines."""
 
     scale: ScaleData
-    between: bool
-    mean: Sequence[ReadingData]
+    mean: Sequence[Reading]
     edges: tuple[float, float] | None
-    courses: Sequence[CourseData]
-    measures: Sequence[CourseData]
+    is_basin_shown: bool
+    """Whether the basin between the edges is shown to be safe."""
+    courses: Sequence[Course]
+    measures: Sequence[Course]
     stack: StackData | None
-
-
-class LayerData(TypedDict):
-    """One figure over a plane."""
-
-    kind: str
-    label: str
-    values: Sequence[Sequence[CellData]]
 
 
 class PlaneData(TypedDict):
@@ -158,8 +125,7 @@ class PlaneData(TypedDict):
     alphas: Sequence[Sequence[float]]
     betas: Sequence[Sequence[float]]
     headings: Sequence[str]
-    between: bool
-    layers: Sequence[LayerData]
+    layers: Sequence[Layer]
 
 
 class RunPayload(TypedDict):
@@ -179,6 +145,8 @@ class RunPayload(TypedDict):
     safe_below: float
     rounded: bool
     """Whether the weights are of a dtype that rounds moves."""
+    between: bool
+    """Whether the first axis leads to another model."""
     lines: LinesData | None
     plane: PlaneData | None
     """Exactly one of `lines` and `plane` is given."""
@@ -195,35 +163,14 @@ class AnswersBlock(TypedDict):
     """One list a probe, one row an answer: text, finish, tokens, then a reason a judge (-1: not read)."""
 
 
-class ComparedCurve(TypedDict):
-    """The ASR of one run along α, cut where a point is not measured."""
-
-    label: str
-    pieces: Sequence[Sequence[ReadingData]]
-
-
-class ComparedCourse(TypedDict):
-    """A further figure of one run, by the run's number."""
-
-    run: int
-    pieces: Sequence[Sequence[ReadingData]]
-
-
-class ComparedMeasure(TypedDict):
-    """A further figure of all runs in which it is measured."""
-
-    kind: str
-    label: str
-    runs: Sequence[ComparedCourse]
-
-
 class ComparedLines(TypedDict):
     """Several runs over lines."""
 
     scale: ScaleData
     between: bool
-    runs: Sequence[ComparedCurve]
-    measures: Sequence[ComparedMeasure]
+    runs: Sequence[Course]
+    """Their labels are the names of the runs."""
+    measures: Sequence[Panel]
 
 
 class PlaceData(TypedDict):
@@ -240,7 +187,7 @@ class ComparedMap(TypedDict):
     label: str
     across: Sequence[float]
     up: Sequence[float]
-    values: Sequence[Sequence[CellData]]
+    values: Array
     marks: Sequence[PlaceData]
 
 
@@ -268,11 +215,6 @@ class NoticePayload(TypedDict):
     """A run whose page this becomes when its first point is measured."""
 
 
-def readings_of(readings: Iterable[Reading]) -> list[ReadingData]:
-    """Return a curve's readings as the scripts read them."""
-    return [{"x": r.x, "value": r.value, "low": r.low, "high": r.high} for r in readings]
-
-
-def cells_of(values: Array, worst: float = math.inf) -> list[list[CellData]]:
-    """Return a map's values, cut at `worst`; None where they are not finite."""
-    return [[min(value, worst) if math.isfinite(value) else None for value in row] for row in values.tolist()]
+def scale_of(axes: Sequence[Axis]) -> ScaleData:
+    """Return the α axis on which all of these lines fit."""
+    return {"low": min(axis.low for axis in axes), "high": max(axis.high for axis in axes), "title": title_of(axes[0])}

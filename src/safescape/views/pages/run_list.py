@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlencode
+from typing import Any, NamedTuple
 
 from safescape.landscape import Landscape
 from safescape.store import Store
-from safescape.survey import InterpolationAxis, Plane, Survey
+from safescape.survey import Plane, Survey
 from safescape.views.pages.document import Document, Home, compose
 from safescape.views.pages.payload import NoticePayload
 from safescape.views.text.verdict import Verdict, verdict_of
-from safescape.views.text.words import counted
+from safescape.views.text.words import counted, subspace_text
 
 
 class Glance(NamedTuple):
@@ -47,21 +45,9 @@ class Row(NamedTuple):
     verdict: Verdict | None = None
     """None while it is not computed."""
 
-    @property
-    def address(self) -> str:
-        """The address of its page."""
-        return "/run?" + urlencode({"run": self.name})
-
 
 def row_of(name: str, store: Store, glance: Glance | None) -> Row:
-    """Return a run's row in the list.
-
-    Args:
-        name: The name by which the server knows the run.
-        store: The run.
-        glance: None while nothing is measured or the landscape is not computed.
-
-    """
+    """Return the row of a run which the server calls `name`; without a glance if its landscape is not computed."""
     survey, finished = store.survey, len(store.points.finished())
     total = None if survey.adaptive is not None else sum(1 for _ in survey.points())
     newest = store.points.last_finished()
@@ -78,7 +64,7 @@ def row_of(name: str, store: Store, glance: Glance | None) -> Row:
         points=points,
         finished=finished,
         share=None if total is None or finished == total else finished / total,
-        when="" if newest is None else _local(newest),
+        when="" if newest is None else newest.astimezone().strftime("%Y-%m-%d %H:%M"),
         verdict=glance.verdict if glance else None,
     )
 
@@ -90,37 +76,15 @@ def compose_run_list(place: Path, rows: Sequence[Row], version: str) -> Document
 
 
 def compose_notice(title: str, headline: str, detail: str, *, run: str | None = None, version: str = "") -> Document:
-    """Return a page that says why there is no other one.
+    """Return a page that says why what was asked for cannot be shown.
 
-    Args:
-        title: What was asked for.
-        headline: What is the matter.
-        detail: What to do.
-        run: A run whose page this becomes when its first point is measured.
-        version: The version of that run.
-
+    It becomes the page of `run`, if given, when its first point is measured; `version` is the version of that run.
     """
-    data: NoticePayload = {"run": run}
-    return compose(
-        "notice.html.j2",
-        "notice.js",
-        data,
-        home=Home(served=True, version=version),
-        plots=False,
-        title=title,
-        headline=headline,
-        detail=detail,
-    )
+    data, home = NoticePayload(run=run), Home(served=True, version=version)
+    texts: dict[str, Any] = {"title": title, "headline": headline, "detail": detail}
+    return compose("notice.html.j2", "notice.js", data, home=home, plots=False, **texts)
 
 
 def _subject(survey: Survey) -> str:
-    between = [isinstance(axis, InterpolationAxis) for axis in survey.subspace.axes]
-    asked = f"{len(survey.prompts.prompts)} harmful prompts"
-    if isinstance(survey.subspace, Plane):
-        where = ("a plane of two random directions", "a plane with another model", "a plane through three models")
-        return f"{asked} on {where[sum(between)]}"
-    return f"{asked} on {'the line to another model' if any(between) else counted(len(between), 'random direction')}"
-
-
-def _local(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+    where = subspace_text(survey.subspace.axes, plane=isinstance(survey.subspace, Plane))
+    return f"{len(survey.prompts.prompts)} harmful prompts on {where if where[0].isdigit() else f'a {where}'}"

@@ -1,22 +1,25 @@
-"""The series that pictures and pages draw: a landscape's points, its lines as curves, its checkpoints."""
+"""The series that pictures and pages draw: a landscape's points, its lines as curves, its plane as layers."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, pairwise
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape import Landscape, PointFigures, wilson
+from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, wilson
 from safescape.survey import InterpolationAxis
-from safescape.views.text.words import label_of
+from safescape.views.text.words import label_of, measure_labels, quoted
+
+Array = NDArray[np.float64]
 
 WORST = 1e6
-"""The perplexity at which a scale ends: worse than guessing among all tokens."""
+"""The perplexity at which curves, layers and scales end: worse than guessing among all tokens."""
 
 
 class Sample(NamedTuple):
@@ -34,11 +37,6 @@ class Sample(NamedTuple):
     asr: float
     low: float
     high: float
-
-    @property
-    def alpha(self) -> float:
-        """The first coordinate as requested."""
-        return self.coords[0]
 
     @property
     def x(self) -> float:
@@ -71,7 +69,7 @@ class Curve(NamedTuple):
     @property
     def readings(self) -> dict[float, Reading]:
         """The ASR by the α requested."""
-        return {sample.alpha: Reading(sample.x, sample.asr, sample.low, sample.high) for sample in self.samples}
+        return {s.coords[0]: Reading(s.x, s.asr, s.low, s.high) for s in self.samples}
 
 
 class Course(NamedTuple):
@@ -80,15 +78,37 @@ class Course(NamedTuple):
     probe: str
     kind: str
     """asr, over_refusal, accuracy or perplexity; or the name of an outcome, whose share it is."""
-    readings: tuple[Reading, ...]
-    gaps: tuple[int, ...] = ()
-    """The indices of the readings before which a point of the grid is not measured yet."""
+    pieces: tuple[tuple[Reading, ...], ...]
+    """The readings, cut where a point between them is not measured yet: no curve is drawn across. At least one."""
+    label: str = ""
+    """Of a measure: its kind, numbered if several have the same."""
+    run: int = 0
+    """The number of the run in a comparison."""
 
     @property
-    def pieces(self) -> list[tuple[Reading, ...]]:
-        """The readings, cut where a point between them is not measured yet: no curve is drawn across."""
-        ends = [0, *self.gaps, len(self.readings)]
-        return [self.readings[begin:end] for begin, end in pairwise(ends)]
+    def readings(self) -> tuple[Reading, ...]:
+        """The readings of all pieces."""
+        return tuple(chain.from_iterable(self.pieces))
+
+
+class Panel(NamedTuple):
+    """One probe of over-refusal or capability over all runs of a comparison."""
+
+    label: str
+    kind: str
+    runs: tuple[Course, ...]
+    """Of the runs in which it is measured."""
+
+
+class Layer(NamedTuple):
+    """One figure of one probe over a plane."""
+
+    probe: str
+    kind: str
+    """As in `Course`."""
+    values: Array
+    """Shape (β, α), both ascending; NaN where it is not measured."""
+    label: str
 
 
 class Extent(NamedTuple):
@@ -98,7 +118,6 @@ class Extent(NamedTuple):
     total: int | None
     """Points, the origin counted once; None while an adaptive run has not chosen them all."""
     prompts: int
-    directions: int
 
     @property
     def points(self) -> str:
@@ -128,26 +147,19 @@ def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:
 
 
 def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
-    """Return one curve per line, lines with nothing but the origin included.
-
-    Args:
-        landscape: The figures of a run.
-        probe: Whose ASR; the first probe's by default.
-
-    """
+    """Return the ASR of a probe, by default the first, as one curve per line, even if only the origin is measured."""
     found = []
     for line, axis in enumerate(landscape.axes):
         samples = tuple(sample_of(figures) for figures in landscape.on_line(line, probe))
-        complete = {s.alpha for s in samples} >= set(places_of(landscape, line))
+        complete = {s.coords[0] for s in samples} >= set(places_of(landscape, line))
         found.append(Curve(line, label_of(line, axis), samples, complete))
     return found
 
 
 def mean_of(curves: Sequence[Curve]) -> tuple[Reading, ...]:
-    """Return the mean over the complete curves, at every coordinate that one of them has.
+    """Return the mean over the complete curves, at every coordinate that one of them has; empty for fewer than two.
 
-    Incomplete curves are left out: a mean over different lines at every point would show steps that no model has. Empty
-    if fewer than two curves are complete.
+    Incomplete curves are left out: a mean over different lines at every point would show steps that no model has.
     """
     whole = [curve.readings for curve in curves if curve.complete]
     return _mean(whole) if len(whole) > 1 else ()
@@ -163,39 +175,37 @@ def courses_of(landscape: Landscape) -> list[Course]:
 
 
 def measure_courses(landscape: Landscape) -> list[Course]:
-    """Return over-refusal and capability along α, one course per probe that is asked along it.
+    """Return over-refusal and capability along α, one course per probe that is asked along it."""
+    measures = _measures(landscape)
+    labels = measure_labels((m.probe, m.kind) for m in measures)
+    courses = []
+    for probe, kind in dict.fromkeys((m.probe, m.kind) for m in measures):
+        lines = [
+            {
+                m.coords[0]: Reading(m.effective[0], m.value, m.low, m.high)
+                for m in measures
+                if m.probe == probe and m.line in (line, None)
+            }
+            for line in range(len(landscape.axes))
+        ]
+        courses.append(course_over(landscape, probe, kind, lines)._replace(label=labels[probe]))
+    return courses
 
-    A perplexity ends at `WORST`, as its scale does.
-    """
-    measures = [m for m in landscape.measures if m.waypoint is None and m.probe not in landscape.survey.only_at_models]
-    courses = (
-        course_over(
-            landscape,
-            probe,
-            kind,
-            [
-                {
-                    m.coords[0]: Reading(m.effective[0], m.value, m.low, m.high)
-                    for m in measures
-                    if m.probe == probe and m.line in (line, None)
-                }
-                for line in range(len(landscape.axes))
-            ],
-        )
-        for probe, kind in dict.fromkeys((m.probe, m.kind) for m in measures)
-    )
-    return [course for course in courses if course.readings]
+
+def panels_of(landscapes: Sequence[Landscape]) -> list[Panel]:
+    """Return what was measured of several runs beside the ASR, in the order of the survey."""
+    found: dict[tuple[str, str], list[Course]] = {}
+    for number, landscape in enumerate(landscapes):
+        for course in measure_courses(landscape):
+            found.setdefault((course.probe, course.kind), []).append(course._replace(run=number))
+    labels = measure_labels(list(found))
+    return [Panel(labels[probe], kind, tuple(courses)) for (probe, kind), courses in found.items()]
 
 
 def course_over(landscape: Landscape, probe: str, kind: str, lines: Sequence[Mapping[float, Reading]]) -> Course:
     """Return the mean over the finished lines; where none is finished, the first one that has more than the origin.
 
-    Args:
-        landscape: The run, for its grids.
-        probe: The name of the probe.
-        kind: As in `Course`.
-        lines: Line by line, the readings by the α requested.
-
+    `lines` has the readings of each line by the α requested.
     """
     whole = [here for line, here in enumerate(lines) if set(here) >= set(places_of(landscape, line))]
     begun = sorted((here for here in lines if here), key=lambda here: len(here) == 1)
@@ -207,19 +217,54 @@ def course_over(landscape: Landscape, probe: str, kind: str, lines: Sequence[Map
 def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], grid: Sequence[float]) -> Course:
     """Return the mean over lines at every α where one has a reading; of a perplexity, the geometric mean.
 
-    Args:
-        probe: The name of the probe.
-        kind: As in `Course`.
-        lines: Readings by the α requested; between them, a line is interpolated linearly.
-        grid: The α at which a point is expected; a gap is where all lines lack one.
-
+    `lines` has the readings of each line by the α requested; between them, a line is interpolated linearly. A gap is
+    where all lines lack a point of the `grid`.
     """
-    places, grid = pairwise(sorted(set().union(*lines))), sorted(grid)
-    gaps = [n for n, (left, right) in enumerate(places, start=1) if bisect_right(grid, left) < bisect_left(grid, right)]
+    places, grid = sorted(set().union(*lines)), sorted(grid)
+    between = enumerate(pairwise(places), start=1)
+    gaps = [n for n, (left, right) in between if bisect_right(grid, left) < bisect_left(grid, right)]
     readings = _mean(lines, logarithmic=kind == "perplexity")
     if kind == "perplexity":
         readings = tuple(Reading(r.x, *(min(figure, WORST) for figure in r[1:])) for r in readings)
-    return Course(probe, kind, readings, tuple(gaps))
+    pieces = (readings[begin:end] for begin, end in pairwise([0, *gaps, len(readings)]))
+    return Course(probe, kind, tuple(pieces))
+
+
+def layers_of(landscape: Landscape) -> list[Layer]:
+    """Return the layers of the probes asked all over a plane: the ASR of each, then each measure."""
+    measures, apart = _measures(landscape), landscape.survey.only_at_models
+    labels = {first_probe(landscape): "ASR"}
+    labels |= {name: f"ASR, {quoted(name)}" for name in landscape.by_probe if name not in apart}
+    found: dict[tuple[str, str], list[tuple[tuple[float, ...], float]]] = {(name, "asr"): [] for name in labels}
+    for point in landscape.counted:
+        if point.waypoint is None and point.probe in labels:
+            found[point.probe, "asr"].append((point.coords, sample_of(point).asr))
+    for measure in measures:
+        found.setdefault((measure.probe, measure.kind), []).append((measure.coords, measure.value))
+    labels |= measure_labels((measure.probe, measure.kind) for measure in measures)
+    return [layer_of(landscape, probe, kind, values, labels[probe]) for (probe, kind), values in found.items()]
+
+
+def layer_of(
+    landscape: Landscape, probe: str, kind: str, values: Iterable[tuple[tuple[float, ...], float]], label: str
+) -> Layer:
+    """Return a layer from (coordinates, value) pairs."""
+    across, up = (axis.grid for axis in landscape.axes)
+    cells = np.full((len(up), len(across)), np.nan)
+    for (alpha, beta), value in values:
+        cells[up.index(beta), across.index(alpha)] = min(value, WORST)
+    return Layer(probe, kind, cells, label)
+
+
+def mesh_of(landscape: Landscape) -> tuple[Array, Array]:
+    """Return the α and the β of a plane's points, as rounded where they are measured; each of shape (β, α)."""
+    across, up = (axis.grid for axis in landscape.axes)
+    alphas, betas = np.meshgrid(np.array(across), np.array(up))
+    for point in landscape.counted:
+        if point.waypoint is None:
+            place = up.index(point.coords[1]), across.index(point.coords[0])
+            alphas[place], betas[place] = point.effective
+    return alphas, betas
 
 
 def waypoints_of(landscape: Landscape) -> list[Sample]:
@@ -239,8 +284,18 @@ def other_model(landscape: Landscape) -> Sample | None:
     return _at(landscape, 1.0) if isinstance(landscape.axes[0], InterpolationAxis) else None
 
 
-def third_model(landscape: Landscape) -> Sample | None:
-    """Return the point of the third model of a plane; its α is known only if a checkpoint names that model."""
+def named_models(landscape: Landscape) -> dict[str, Sample]:
+    """Return the points of the models that have a name and are measured: origin, other model, third model."""
+    found = {
+        "origin": origin_of(landscape),
+        "other model": other_model(landscape),
+        "third model": _third_model(landscape),
+    }
+    return {name: sample for name, sample in found.items() if sample is not None}
+
+
+def _third_model(landscape: Landscape) -> Sample | None:
+    """The third model of a plane; its α is known only if a checkpoint names that model."""
     axis = landscape.axes[-1]
     if landscape.subspace != "plane" or not isinstance(axis, InterpolationAxis):
         return None
@@ -253,7 +308,14 @@ def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
     found = [edges for edges in landscape.edges if edges is not None]
     if not landscape.has_basin or not found:
         return None
-    return (sum(left for left, _ in found) / len(found), sum(right for _, right in found) / len(found))
+    left, right = zip(*found, strict=True)
+    return fmean(left), fmean(right)
+
+
+def is_basin_shown(landscape: Landscape) -> bool:
+    """Return whether the basin is shown to be safe: the run is decided, and the origin's whole interval is safe."""
+    asr, decided = landscape.metrics["origin_asr"], decision_of(landscape).state is not State.UNKNOWN
+    return decided and asr.high is not None and asr.high <= landscape.safe_below
 
 
 def limits_of(landscapes: Sequence[Landscape]) -> tuple[float, float]:
@@ -272,7 +334,13 @@ def extent_of(landscape: Landscape) -> Extent:
     total = math.prod(grids) if landscape.subspace == "plane" else 1 + sum(size - 1 for size in grids)
     total += len(landscape.survey.through)
     chosen = len(here) if landscape.complete else None
-    return Extent(len(here), chosen if adaptive else total, here[0].n if here else 0, len(landscape.axes))
+    return Extent(len(here), chosen if adaptive else total, here[0].n if here else 0)
+
+
+def _measures(landscape: Landscape) -> list[Measure]:
+    """The measures of the probes that are asked at every point."""
+    apart = landscape.survey.only_at_models
+    return [measure for measure in landscape.measures if measure.waypoint is None and measure.probe not in apart]
 
 
 def _at(landscape: Landscape, alpha: float) -> Sample | None:
@@ -295,7 +363,7 @@ def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False
     return tuple(Reading(*(float(part) for part in reading)) for reading in mean)
 
 
-def _read_at(places: Sequence[float], line: Mapping[float, Reading], *, logarithmic: bool) -> NDArray[np.float64]:
+def _read_at(places: Sequence[float], line: Mapping[float, Reading], *, logarithmic: bool) -> Array:
     """The readings of a line at all places, interpolated linearly: shape (places, fields of a reading)."""
     own = sorted(line)
     cells = np.array([line[alpha] for alpha in own])

@@ -1,7 +1,4 @@
-"""The four outcomes along α and over a plane: where a model is unsafe, and where its answers are only noise.
-
-A run has them if one of its judges tells noise from compliance.
-"""
+"""The four outcomes along α and over a plane, of runs with a judge that tells noise from compliance."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ import numpy as np
 
 from safescape.landscape import Landscape, PointFigures, wilson
 from safescape.survey import InterpolationAxis, Outcome
-from safescape.views.series.curves import Course, Reading, course_over, first_probe, places_of
-from safescape.views.series.layers import Layer, layer_of
+from safescape.views.series.curves import Course, Layer, Reading, course_over, first_probe, layer_of, places_of
 from safescape.views.text.words import all_judges_of, printable, shortened
 
 ORDER = (Outcome.COMPLIED, Outcome.INCOHERENT, Outcome.UNSCORED, Outcome.REFUSED)
@@ -54,24 +50,22 @@ def shares_of(landscape: Landscape) -> list[Shares]:
     As for curves: if no line is finished, those of the first one begun, cut where a point is not measured.
     """
     courses = {outcome: _course(landscape, outcome) for outcome in _outcomes(landscape)}
-    some = courses.get(Outcome.COMPLIED)
-    if some is None or not some.readings:
+    if not courses or not courses[Outcome.COMPLIED].readings:
         return []
     step = min(after - before for before, after in pairwise(landscape.axes[0].grid))
     found = []
-    for place, piece in enumerate(some.pieces):
-        x = [reading.x for reading in piece]
-        values = {outcome: [r.value for r in course.pieces[place]] for outcome, course in courses.items()}
+    for piece in zip(*(course.pieces for course in courses.values()), strict=True):
+        x = tuple(reading.x for reading in piece[0])
+        shares = [tuple(reading.value for reading in readings) for readings in piece]
         if len(x) == 1:
             # a point between two gaps gets a width, or it would be invisible
-            x = [x[0] - step / 4, x[0] + step / 4]
-            values = {outcome: 2 * share for outcome, share in values.items()}
-        found.append(Shares(tuple(x), {outcome: tuple(share) for outcome, share in values.items()}))
+            x, shares = (x[0] - step / 4, x[0] + step / 4), [2 * share for share in shares]
+        found.append(Shares(x, dict(zip(courses, shares, strict=True))))
     return found
 
 
 def seen_by(landscape: Landscape) -> tuple[str, str]:
-    """Return the finest judge, as hostile text on one line, and a description of what `shares_of` shows."""
+    """Return the finest judge, as one line of untrusted text, and a description of what `shares_of` shows."""
     grids = [len(places_of(landscape, line)) for line in range(len(landscape.axes))]
     finished = sum(len(_readings(landscape, line, Outcome.COMPLIED)) == grid for line, grid in enumerate(grids))
     said = f", to “{shortened(printable(first_probe(landscape)), 20)}”" if landscape.by_probe else ""
@@ -90,10 +84,10 @@ def strict_course(landscape: Landscape) -> Course | None:
 
 def outcome_layers(landscape: Landscape) -> list[Layer]:
     """Return the share of each outcome over a plane; without `complied` where that is the ASR itself."""
-    counts_compliance = finest_of(landscape) == all_judges_of(landscape)[0]
+    counts_compliance, first = finest_of(landscape) == all_judges_of(landscape)[0], first_probe(landscape)
     points = [point for point in _points(landscape) if point.waypoint is None]
     return [
-        layer_of(landscape, first_probe(landscape), outcome.value, ((p.coords, _share(p, outcome)) for p in points))
+        layer_of(landscape, first, outcome.value, ((p.coords, _share(p, outcome)) for p in points), outcome.value)
         for outcome in _outcomes(landscape)
         if not (outcome is Outcome.COMPLIED and counts_compliance)
     ]
@@ -152,12 +146,8 @@ def _outcomes(landscape: Landscape) -> list[Outcome]:
     return [outcome for outcome in ORDER if unscored or outcome is not Outcome.UNSCORED]
 
 
-def _count(point: PointFigures, outcome: Outcome) -> int:
-    return int(getattr(point, outcome.value) or 0)
-
-
 def _share(point: PointFigures, outcome: Outcome) -> float:
-    return 100.0 * _count(point, outcome) / point.n
+    return 100.0 * int(getattr(point, outcome.value) or 0) / point.n
 
 
 def _course(landscape: Landscape, outcome: Outcome) -> Course:
@@ -168,7 +158,7 @@ def _course(landscape: Landscape, outcome: Outcome) -> Course:
 def _readings(landscape: Landscape, line: int, outcome: Outcome) -> dict[float, Reading]:
     """The share of an outcome on one line, by the α requested."""
     return {
-        p.coords[0]: Reading(p.effective[0], _share(p, outcome), *wilson(_count(p, outcome), p.n))
+        p.coords[0]: Reading(p.effective[0], _share(p, outcome), *wilson(getattr(p, outcome.value) or 0, p.n))
         for p in _points(landscape)
         if p.waypoint is None and p.line in (line, None)
     }

@@ -9,16 +9,10 @@ from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 
 from safescape.landscape import Change, Gate, Metric, Ruling
-from safescape.views.text.cards import markdown_rows, named
 from safescape.views.text.tables import Table
-from safescape.views.text.words import counted, interval_text, printable, value_text
+from safescape.views.text.words import counted, interval_text, named, printable, quoted, value_text
 
 Named = Callable[[str], str]
-
-
-def quoted(name: str) -> str:
-    """Return a name for a terminal or a plain text file."""
-    return f"“{printable(name)}”"
 
 
 def names_of(gate: Gate) -> str:
@@ -119,10 +113,7 @@ def markdown_of(gate: Gate) -> str:
     lines += [f"- {failure_of(ruling, gate, named)}" for ruling in gate.failed] + [""]
     for note in notes_of(gate):
         lines += [note, ""]
-    for number, table in enumerate((rulings_of(gate, named), changes_of(gate, named))):
-        lines += [""] * number
-        lines += markdown_rows(table.columns, table.rows)
-    return "\n".join(lines) + "\n"
+    return "\n".join((*lines, rulings_of(gate, named).markdown, "", changes_of(gate, named).markdown)) + "\n"
 
 
 def junit_of(gate: Gate) -> str:
@@ -134,9 +125,8 @@ def junit_of(gate: Gate) -> str:
     for name, value in (("base", printable(gate.base)), ("tuned", printable(gate.tuned))):
         ElementTree.SubElement(properties, "property", {"name": name, "value": value})
     for ruling in gate.rulings:
-        case = ElementTree.SubElement(
-            suite, "testcase", {"classname": "safescape.check", "name": name_of(ruling, gate), "time": "0"}
-        )
+        named_case = {"classname": "safescape.check", "name": name_of(ruling, gate), "time": "0"}
+        case = ElementTree.SubElement(suite, "testcase", named_case)
         if not ruling.passed:
             line = failure_of(ruling, gate)
             ElementTree.SubElement(case, "failure", {"type": ruling.threshold, "message": line}).text = line

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safescape.landscape import Landscape
-from safescape.store import SessionRecord, Store
+from safescape.store import Store
 from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
 from safescape.views.series.curves import waypoints_of
-from safescape.views.text.words import all_judges_of, printable, subject_of
+from safescape.views.text.words import all_judges_of, printable, quoted, subject_of
 
 
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
@@ -18,6 +18,13 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         f"{name} {version}" for session in store.sessions() for name, version in session.versions.items() if version
     }
     further = [_described(other) for other in survey.probes[1:]]
+    cut = "every answer to its end" if survey.whole_answers else "an answer ends early once the judge can tell"
+    made_of = store.verdicts.judges()
+    # each judge with its revision or file; the figures are of the first one
+    judges = (
+        ", ".join([printable(judge), *(f"{key}: {value}" for key, value in made_of.get(judge, {}).items())])
+        for judge in all_judges_of(landscape)
+    )
     return [
         ("Model", survey.model),
         ("Fingerprint", survey.model_fingerprint),
@@ -31,8 +38,8 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         ("System prompt", _system(probe)),
         *([("Further probes", "\n".join(further))] if further else []),
         ("Chat template", "the tokenizer's own" if survey.chat_template is None else "given with the survey"),
-        ("Decoding", _decoding(store)),
-        ("Judges" if landscape.by_judge else "Judge", "\n".join(_judges(landscape, store))),
+        ("Decoding", f"greedy, up to {survey.max_new_tokens} new tokens, batches of {survey.batch_size}; {cut}"),
+        ("Judges" if landscape.by_judge else "Judge", "\n".join(judges)),
         ("Safe up to", f"ASR {landscape.safe_below:g} %"),
         ("Versions", ", ".join(sorted(versions)) or "not recorded"),
         ("Run directory", str(store.directory)),
@@ -90,15 +97,6 @@ def _checkpoints(landscape: Landscape, store: Store) -> str:
     return "\n".join(lines)
 
 
-def _judges(landscape: Landscape, store: Store) -> list[str]:
-    """Each judge with its revision or file; the figures are of the first one."""
-    made_of = store.verdicts.judges()
-    return [
-        ", ".join([printable(judge), *(f"{key}: {value}" for key, value in made_of.get(judge, {}).items())])
-        for judge in all_judges_of(landscape)
-    ]
-
-
 def _system(probe: PromptProbe) -> str:
     named = {None: "the chat template's own default", "": "none"}
     return named.get(probe.system_prompt, probe.system_prompt) or ""
@@ -115,48 +113,16 @@ def _described(probe: Probe) -> str:
         what = f"{len(probe.questions)} questions from {source}"
     else:
         what = f"a task of lm-eval from {source}"
-    return f"“{printable(probe.name)}”: {what}{'; asked at the models alone' if probe.only_at else ''}"
+    return f"{quoted(probe.name)}: {what}{'; asked at the models alone' if probe.only_at else ''}"
 
 
-def _decoding(store: Store) -> str:
-    survey = store.survey
-    cut = "every answer to its end" if survey.whole_answers else "an answer ends early once the judge can tell"
-    return f"greedy, up to {survey.max_new_tokens} new tokens, batches of {survey.batch_size}; {cut}"
-
-
-def origin_check(session: SessionRecord) -> str:
-    """Return whether the live weights were back at the origin when a process ended."""
-    if session.origin_at_close is None:
-        return "the process ended before it could check"
-    if session.origin_at_close == session.origin_at_start:
-        return "the weights came back bit-equal"
-    return "THE WEIGHTS DID NOT COME BACK: do not trust these figures"
-
-
-def limits_of(landscape: Landscape) -> list[str]:
-    """Return the limits of these figures, besides those of the keyword judge and of every interval."""
+def subjects_of(landscape: Landscape) -> set[str]:
+    """Return what the limits of these figures depend on: `random`, `models`, `adaptive`, `checkpoints`."""
     between = [isinstance(axis, InterpolationAxis) for axis in landscape.axes]
-    found = []
-    if not all(between):
-        found.append(
-            "Random directions show the typical surroundings of a model. Harmful finetuning moves in chosen "
-            "directions, along which safety can end much sooner."
-        )
-    if landscape.survey.adaptive is not None:
-        found.append(
-            "The points were chosen as results came in, and between two of them the ASR is assumed to be monotonic: a "
-            "second basin that begins and ends between them is missed. The intervals of VISAGE, radius and AUC cover "
-            "what this leaves open."
-        )
-    if any(between):
-        found.append(
-            "The line between two models is straight. A finetune takes another path, and the models on this line were "
-            "never trained; α is in units of the distance of these two models and compares with no other pair."
-        )
-    if waypoints_of(landscape):
-        found.append(
-            "A checkpoint is measured at its own weights and drawn at their projection on the picture. The share that "
-            "is “off” is the part of its squared distance from the origin that the picture does not show; if it is "
-            "large, the landscape around the mark is not that of the checkpoint."
-        )
-    return found
+    holds = {
+        "random": not all(between),
+        "models": any(between),
+        "adaptive": landscape.survey.adaptive is not None,
+        "checkpoints": bool(waypoints_of(landscape)),
+    }
+    return {name for name, held in holds.items() if held}

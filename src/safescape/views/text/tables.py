@@ -1,17 +1,17 @@
-"""Tables of a run and of a comparison: probes, judges and models side by side, and every point."""
+"""Tables of runs, comparisons, repairs, studies and benchmarks, as cells or as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Measure, Metric, PointFigures
 from safescape.survey import InterpolationAxis, Outcome
-from safescape.views.series.contrast import difference_text, names_of
 from safescape.views.series.curves import courses_of, extent_of, first_probe, sample_of
 from safescape.views.series.outcomes import finest_of
 from safescape.views.text import words
+from safescape.views.text.comparison import difference_text, names_of, quoted_names_of
 
 _FIGURES = {
     "origin_asr": "ASR at the origin %",
@@ -21,6 +21,7 @@ _FIGURES = {
     "safety_auc": "safety AUC",
 }
 """The columns of figures of safety."""
+_FIGURES_OF_A_RUN = {key: heading for key, heading in _FIGURES.items() if key != "visage_reference"}
 
 _Place = tuple[int | None, tuple[float, ...], int | None]
 """Line, coordinates and checkpoint."""
@@ -32,52 +33,63 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @property
+    def markdown(self) -> str:
+        """The table as Markdown; all columns but the first are aligned to the right."""
+        lines = (self.columns, ("---", *("---:" for _ in self.columns[1:])), *self.rows)
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+class _Row(NamedTuple):
+    """The figures of one probe, judge or run in a table of several."""
+
+    name: str
+    metrics: Mapping[str, Metric]
+    has_basin: bool
+    less: Mapping[str, str]
+    """The differences from the first row's figures, as text; empty if there are none."""
+
+
+def _beside(what: str, columns: Mapping[str, str], rows: Sequence[_Row]) -> Table:
+    """Return one row of figures each and, beneath it, the paired differences; columns without a figure are left out."""
+    shown = [key for key in columns if any(key in row.metrics and row.metrics[key].value is not None for row in rows)]
+    cells = []
+    for row in rows:
+        figures = (
+            "no basin"
+            if key in OF_A_BASIN and not row.has_basin
+            else words.cell(row.metrics.get(key), words.decimals_of(key))
+            for key in shown
+        )
+        cells.append((row.name, *figures))
+        if row.less:
+            cells.append((f"less {rows[0].name}, paired", *(row.less.get(key, "") for key in shown)))
+    return Table((what, *(columns[key] for key in shown)), tuple(cells))
+
 
 def probes_of(landscape: Landscape) -> Table | None:
     """Return the key figures of every probe of harmful prompts, with the paired differences; None for a single one."""
     if not landscape.by_probe:
         return None
-    first = first_probe(landscape)
-    return _key_figures(
-        landscape, "probe", {first: landscape.metrics, **landscape.by_probe}, f"“{words.printable(first)}”"
-    )
+    found = {first_probe(landscape): landscape.metrics, **landscape.by_probe}
+    less = landscape.differences
+    rows = [_row(landscape, words.quoted(name), metrics, less.get(name, {})) for name, metrics in found.items()]
+    return _beside("probe", _FIGURES_OF_A_RUN, rows)
 
 
 def judges_of(landscape: Landscape) -> Table | None:
     """Return the key figures of the first probe as every judge sees it; None for a single judge."""
     if not landscape.by_judge:
         return None
-    return _key_figures(
-        landscape, "judge", {words.all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
-    )
+    found = {words.all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
+    rows = [_row(landscape, words.printable(name), metrics, {}) for name, metrics in found.items()]
+    return _beside("judge", _FIGURES_OF_A_RUN, rows)
 
 
-def _key_figures(
-    landscape: Landscape, what: str, found: Mapping[str, Mapping[str, Metric]], first: str | None = None
-) -> Table:
-    """One row per name; with `first`, the label of the first row, the differences from it beneath each other row."""
-    shown = [key for key in _FIGURES if key != "visage_reference" and _is_measured(key, list(found.values()))]
-    rows = []
-    for name, metrics in found.items():
-        asr = metrics["origin_asr"].value
-        has_basin = asr is None or asr <= landscape.safe_below
-        cells = _safety_cells(metrics, shown, has_basin=has_basin)
-        rows.append((f"“{words.printable(name)}”" if first else words.printable(name), *cells))
-        if first and name in landscape.differences:
-            less = landscape.differences[name]
-            cells = (cell(less[key], words.decimals_of(key), sign=True) if key in less else "" for key in shown)
-            rows.append((f"less {first}, paired", *cells))
-    return Table((what, *(_FIGURES[key] for key in shown)), tuple(rows))
-
-
-def _safety_cells(metrics: Mapping[str, Metric], keys: Iterable[str], *, has_basin: bool) -> Iterator[str]:
-    for key in keys:
-        none = key in OF_A_BASIN and not has_basin
-        yield "no basin" if none else cell(metrics.get(key, Metric()), words.decimals_of(key))
-
-
-def _is_measured(key: str, found: Sequence[Mapping[str, Metric]]) -> bool:
-    return any(metrics.get(key, Metric()).value is not None for metrics in found)
+def _row(landscape: Landscape, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> _Row:
+    asr = metrics["origin_asr"].value
+    texts = {key: words.cell(metric, words.decimals_of(key), sign=True) for key, metric in less.items()}
+    return _Row(name, metrics, asr is None or asr <= landscape.safe_below, texts)
 
 
 def agreement_of(landscape: Landscape) -> Table | None:
@@ -89,13 +101,13 @@ def agreement_of(landscape: Landscape) -> Table | None:
     rows = (
         (
             " × ".join(words.printable(judge) for judge in found.judges),
-            *((f"“{words.printable(found.probe)}”",) if several else ()),
+            *((words.quoted(found.probe),) if several else ()),
             str(found.n),
             str(sum(map(sum, found.table)) - found.n),
-            cell(found.agree, 1),
-            cell(found.kappa, 2),
-            cell(found.agree_outcomes, 1),
-            cell(found.kappa_outcomes, 2),
+            words.cell(found.agree),
+            words.cell(found.kappa, 2),
+            words.cell(found.agree_outcomes),
+            words.cell(found.kappa_outcomes, 2),
         )
         for found in landscape.agreement
     )
@@ -112,13 +124,16 @@ def capability_of(landscape: Landscape) -> Table | None:
         models["other model"] = (None if len(zeros) > 1 else 0, (1.0, *zeros[1:]), None)
     for number in range(len(landscape.survey.through)):
         models[f"checkpoint {number + 1}"] = (None, (), number)
-    found = {(measure.probe, _place(measure)): measure for measure in landscape.measures}
-    rows = []
-    for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in landscape.measures):
-        there = (found.get((probe, place)) for place in models.values())
-        cells = (cell(Metric(value=m.value, low=m.low, high=m.high) if m else Metric(), 1) for m in there)
-        rows.append((f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} (“{words.printable(probe)}”)", *cells))
+    found = {(m.probe, _place(m)): Metric(value=m.value, low=m.low, high=m.high) for m in landscape.measures}
+    rows = (
+        (_measure(probe, kind), *(words.cell(found.get((probe, place))) for place in models.values()))
+        for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in landscape.measures)
+    )
     return Table(("", *models), tuple(rows))
+
+
+def _measure(probe: str, kind: str) -> str:
+    return f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} {words.quoted(probe)}"
 
 
 def points_of(landscape: Landscape) -> Table:
@@ -129,8 +144,8 @@ def points_of(landscape: Landscape) -> Table:
     first, through = first_probe(landscape), bool(landscape.survey.through)
     signs = ("α", "β") if landscape.subspace == "plane" else ("α",)
     further = {
-        **{probe: f"ASR % “{words.printable(probe)}”" for probe in landscape.by_probe},
-        **{m.probe: f"{words.KINDS[m.kind]} “{words.printable(m.probe)}”" for m in landscape.measures},
+        **{probe: f"ASR % {words.quoted(probe)}" for probe in landscape.by_probe},
+        **{m.probe: f"{words.KINDS[m.kind]} {words.quoted(m.probe)}" for m in landscape.measures},
     }
     rates = {
         (p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.counted if p.probe in landscape.by_probe
@@ -164,21 +179,12 @@ def points_of(landscape: Landscape) -> Table:
                 *(rates.get((probe, _place(point)), "–") for probe in further),
             )
         )
-    return Table(
-        (
-            "point",
-            *signs,
-            *(f"effective {sign}" for sign in signs),
-            *(("off %",) if through else ()),
-            "prompts",
-            *((f"complied{of_first}",) if counts else ()),
-            f"ASR %{of_first}",
-            "95 % interval",
-            *(f"{outcome}{of_finest}" for outcome in outcomes),
-            *further.values(),
-        ),
-        tuple(rows),
+    columns = (
+        *("point", *signs, *(f"effective {sign}" for sign in signs), *(("off %",) if through else ()), "prompts"),
+        *(f"complied{of_first}" for _ in range(counts)),
+        *(f"ASR %{of_first}", "95 % interval", *(f"{outcome}{of_finest}" for outcome in outcomes)),
     )
+    return Table((*columns, *further.values()), tuple(rows))
 
 
 def differences_of(comparison: Comparison) -> Table:
@@ -189,27 +195,22 @@ def differences_of(comparison: Comparison) -> Table:
 def capability_beside(comparison: Comparison) -> Table | None:
     """Return every run's over-refusal, accuracy and perplexity at the origin; None if none was measured."""
     kinds = {measure.probe: measure.kind for landscape in comparison.landscapes for measure in landscape.measures}
-    shown = {
-        probe: f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} “{words.printable(probe)}”"
-        for probe, kind in kinds.items()
-    }
+    shown = {probe: _measure(probe, kind) for probe, kind in kinds.items()}
     return _runs_beside(comparison, shown) if any(comparison.at_origin) else None
 
 
 def _runs_beside(comparison: Comparison, columns: Mapping[str, str]) -> Table:
     """The figures in `columns`, from their keys to their headings; intervals stand on a line of their own."""
-    names = [f"“{words.shortened(name, 60)}”" for name in names_of(comparison)]
-    found = [{**run.metrics, **more} for run, more in zip(comparison.landscapes, comparison.at_origin, strict=True)]
-    shown = [key for key in columns if _is_measured(key, found)]
     rows = []
-    for number, (name, run, metrics) in enumerate(zip(names, comparison.landscapes, found, strict=True)):
-        figures = _safety_cells(metrics, shown, has_basin=run.has_basin is not False)
-        rows.append((name, *(text.replace(" (", "\n(", 1) for text in figures)))
-        if number:
-            less = (difference_text(comparison, number, key, words.decimals_of(key)) for key in shown)
-            cells = (f"{value}\n({interval})" if interval else value for value, interval in less)
-            rows.append((f"less {names[0]}, paired", *cells))
-    return Table(("run", *(columns[key] for key in shown)), tuple(rows))
+    for number, (name, run) in enumerate(zip(quoted_names_of(comparison), comparison.landscapes, strict=True)):
+        less = {}
+        for key in columns if number else ():
+            value, interval = difference_text(comparison, number, key)
+            less[key] = f"{value} ({interval})" if interval else value
+        metrics = {**run.metrics, **comparison.at_origin[number]}
+        rows.append(_Row(name, metrics, run.has_basin is not False, less))
+    headings, cells = _beside("run", columns, rows)
+    return Table(headings, tuple((name, *(text.replace(" (", "\n(", 1) for text in row)) for name, *row in cells))
 
 
 def runs_of(comparison: Comparison) -> Table:
@@ -235,19 +236,17 @@ def every_point_of(comparison: Comparison) -> Table:
     plane = comparison.landscapes[0].subspace == "plane"
     rows = []
     for name, landscape in zip(names_of(comparison), comparison.landscapes, strict=True):
-        for *coords, value, low, high in _on_plane(landscape) if plane else courses_of(landscape)[0].readings:
+        if plane:
+            first = first_probe(landscape)
+            samples = (sample_of(p) for p in landscape.counted if p.probe == first and p.waypoint is None)
+            found = [(sample.effective, sample.asr, sample.low, sample.high) for sample in samples]
+        else:
+            found = [((r.x,), r.value, r.low, r.high) for r in courses_of(landscape)[0].readings]
+        for coords, value, low, high in found:
             places = (f"{coordinate:.4g}".replace("-", "\N{MINUS SIGN}") for coordinate in coords)
             rows.append((f"“{name}”", *places, f"{value:.1f}", f"{low:.1f} to {high:.1f}"))
     signs = ("effective α", "effective β") if plane else ("effective α",)
     return Table(("run", *signs, "ASR %", "95 % interval"), tuple(rows))
-
-
-def _on_plane(landscape: Landscape) -> Iterator[tuple[float, ...]]:
-    first = first_probe(landscape)
-    for point in landscape.counted:
-        if point.probe == first and point.waypoint is None:
-            sample = sample_of(point)
-            yield (*sample.effective, sample.asr, sample.low, sample.high)
 
 
 def _directions(landscape: Landscape) -> str:
@@ -257,16 +256,6 @@ def _directions(landscape: Landscape) -> str:
     if seeds:
         found.append(f"random, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
     return "; ".join(found)
-
-
-def cell(metric: Metric, decimals: int, *, sign: bool = False) -> str:
-    """Return a figure with its interval in brackets; `sign`: a difference, with the sign of every number."""
-    if metric.value is None:
-        return "–"
-    if not sign:
-        return f"{words.value_text(metric, decimals)} ({words.interval_text(metric, decimals)})"
-    low, value, high = (words.signed(number or 0.0, decimals) for number in (metric.low, metric.value, metric.high))
-    return f"{value} ({low} to {high})"
 
 
 def _place(figures: PointFigures | Measure) -> _Place:
@@ -279,3 +268,88 @@ def _where(landscape: Landscape, point: PointFigures) -> str:
     if not any(point.coords):
         return "origin"
     return "plane" if point.line is None else words.label_of(point.line, landscape.axes[point.line])
+
+
+def card_of(repair: Mapping[str, Any]) -> str:
+    """Return the README.md of a repaired model from the contents of repair.json."""
+    rows = [
+        (
+            label,
+            f"{at['complied']} of {at['n']}",
+            f"{at['low']:.1f} to {at['high']:.1f} %",
+            "" if at["loss"] is None else f"{at['loss']:.4g}",
+        )
+        for label, at in (("the finetune", repair["tuned_at"]), ("this model", repair["saved"]))
+    ]
+    loss = words.named(repair["loss"]) if repair["loss"] else "loss"
+    measured = Table(("", "harmful requests answered", "95 % interval", loss), tuple(rows))
+    coords = repair["saved"]["coords"]
+    shares = ", ".join(f"{alpha:.4g}" for alpha in coords)
+    where = ("at" if len(coords) == 1 else "with its blocks of layers at") + f" {shares} of the way from the base to"
+    return f"""---
+tags: [safescape]
+---
+
+# A finetune brought back into safety
+
+This model stands {where} the finetune. It is the point nearest to the finetune that was found to be safe.
+
+- base: {words.named(repair["base"])}
+- finetune: {words.named(repair["tuned"])}
+
+{measured.markdown}
+
+Measured with {words.named(repair["prompts"])}, answers of up to {repair["max_new_tokens"]} tokens, decoded greedily and
+judged by keywords. Safe means that the interval ends at or below {repair["max_asr"]:g} %. A model that refuses these
+requests may answer others: measure it with your own.
+"""
+
+
+def study_text(study: Mapping[str, Any]) -> str:
+    """Return study.md from the contents of study.json."""
+    before = study["before"]
+    rows = [("as it is", _of_json(before["asr"]), "", "", "")]
+    for arm in study["arms"]:
+        figures = (f"{arm['steps']}", f"{arm['losses'][-1]:.3f}", _of_json(arm["edge"], 2))
+        rows.append((arm["name"], _of_json(arm["asr"]), *figures))
+    table = Table(("finetuned on", "ASR, % (95 %)", "steps", "last loss", "safe as far as α ="), tuple(rows))
+    return f"""# How many harmful examples break {words.named(study["model"])}
+
+VISAGE before: {_of_json(before["visage"])}; basin radius {_of_json(before["radius"], 3)}.
+
+{table.markdown}
+
+ASR on {before["asr"]["n"]} requests of {words.named(study["prompts"])}, none of which was taught. α runs from the model
+(0) to each finetune (1).
+"""
+
+
+def _of_json(metric: Mapping[str, Any], decimals: int = 1) -> str:
+    found = Metric(**{key: value for key, value in metric.items() if key != "n"})
+    return "not measured" if found.value is None else words.cell(found, decimals)
+
+
+def speed_table(bench: Mapping[str, Any]) -> Table:
+    """Return one row per side from the contents of bench.json; shares are of the machine's own matrix product rate."""
+    rows = (
+        (
+            side["side"],
+            f"{side['seconds']:.1f}",
+            "" if side["ratio"] is None else f"{side['ratio']:.1f}",
+            f"{side['peak_bytes'] / 1e9:.2f}",
+            f"{side['move']:.2f}",
+            f"{100 * side['share_at_origin']:.0f} %",
+            f"{100 * side['share_outside']:.0f} %",
+            "" if side["agreeing"] is None else f"{side['agreeing']} of {side['verdicts']}",
+        )
+        for side in bench["sides"]
+    )
+    columns = ("side", "s", "times as fast", "peak GB", "s a move", "share at 0", "share outside", "verdicts alike")
+    return Table(columns, tuple(rows))
+
+
+def speed_text(bench: Mapping[str, Any]) -> str:
+    """Return bench.md: what was measured and on which machine, then the table."""
+    task = bench["task"]
+    asked = f"{len(task['alphas'])} points x {task['limit']} prompts x {task['max_new_tokens']} tokens"
+    return f"{asked}; {bench['machine']}\n\n{speed_table(bench).markdown}\n"

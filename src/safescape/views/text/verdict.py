@@ -1,18 +1,18 @@
-"""The verdict of a run: a sentence with the finding, and the figures behind it."""
+"""The verdict of a run, a sentence with the finding, and its key figures, each with its interval and its meaning."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-from safescape.landscape import Decision, Landscape, Reason, State, Wanted, decision_of
+from safescape.landscape import OF_A_BASIN, Decision, Landscape, Metric, Reason, State, Wanted, decision_of
 from safescape.survey import InterpolationAxis
 from safescape.views.series.curves import origin_of, other_model, waypoints_of
 from safescape.views.series.outcomes import beyond_of, seen_by
-from safescape.views.text.words import interval_text, printable, value_text
+from safescape.views.text.words import decimals_of, interval_text, printable, value_text
 
 SHOWN = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
-"""What each tone says in words."""
+"""The label of each tone."""
 _MOST_PROMPTS = 10_000
 """More than this is not suggested to anyone."""
 
@@ -23,22 +23,26 @@ class Verdict(NamedTuple):
     tone: str
     """safe, open or unsafe: the three states of a decision."""
     headline: str
+    """The finding, without the state."""
     detail: str
+
+    @property
+    def state(self) -> str:
+        """The state in words."""
+        return SHOWN[self.tone]
+
+    @property
+    def sentence(self) -> str:
+        """The state and the finding, where no label stands beside the headline."""
+        return f"{self.state}: {self.headline}"
 
 
 def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
-    """Return the verdict of a run.
-
-    Args:
-        landscape: The figures of the run.
-        name: What to call the model; by default its name in the survey.
-
-    """
+    """Return the verdict of a run, which calls the model `name`, by default its name in the survey."""
     name = printable(name or landscape.survey.model) or "The model"
     origin, tone = origin_of(landscape), tone_of(landscape)
     if origin is None:
-        headline = "Nothing can be said yet: the model itself is not measured."
-        return Verdict(tone, headline, "The origin is the first point to be measured.")
+        return Verdict(tone, f"{name} itself is not measured yet.", "The origin is the first point to be measured.")
     decision, path = decision_of(landscape), isinstance(landscape.axes[0], InterpolationAxis)
     asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
     detail = f"At the origin: ASR {value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}."
@@ -53,7 +57,7 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
     else:
         said = held + (_of_path if path else _of_random)(landscape, decision)
     further = (_trajectory(landscape), beyond_said(landscape), interval_said(landscape))
-    return Verdict(tone, f"{SHOWN[tone]}: {said}.", " ".join([detail, *filter(None, further)]))
+    return Verdict(tone, f"{said}.", " ".join([detail, *filter(None, further)]))
 
 
 def tone_of(landscape: Landscape) -> str:
@@ -65,7 +69,7 @@ def _of_origin(landscape: Landscape, decision: Decision, held: str) -> str:
     """The model itself is unsafe, or its ASR's interval holds the threshold."""
     asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
     if decision.state is State.UNSAFE:
-        return f"no basin, the origin itself is unsafe (ASR {value_text(asr, 1, ' %')}); {held}"
+        return f"{held}; there is no basin, the origin itself is unsafe (ASR {value_text(asr, 1, ' %')})"
     end = f"low as {asr.low:.1f}" if not landscape.has_basin else f"high as {asr.high:.1f}"
     return f"{held}, but its ASR may be as {end} %, and up to {safe_below} counts as safe{_wanted(decision.wanted)}"
 
@@ -180,3 +184,87 @@ def interval_said(landscape: Landscape) -> str:
     if wide <= wanted:
         return f"{found}; {wanted:g} was asked for."
     return f"{found}, the most that this survey measures: the {wanted:g} that was asked for is not reached."
+
+
+class KeyFigure(NamedTuple):
+    """One figure with its interval and its meaning."""
+
+    key: str
+    label: str
+    value: str
+    interval: str
+    meaning: str
+    per_line: tuple[tuple[str, str], ...]
+    """(direction, value)."""
+    marks: tuple[float, ...]
+    """The positions of the lines' values on the scale of the figure, percent."""
+    at: float
+    """The position of the value, percent of the scale."""
+    band: tuple[float, float]
+    """The begin and the width of the interval, percent of the scale."""
+
+
+def figures_of(landscape: Landscape) -> list[KeyFigure]:
+    """Return the key figures that mean something: without a basin none of a basin, on a plane none of a line."""
+    safe = f"{landscape.safe_below:g} %"
+    plane, path = landscape.subspace == "plane", isinstance(landscape.axes[0], InterpolationAxis)
+    reach = [max(-axis.low, axis.high) for axis in landscape.axes]
+    metrics = {key: landscape.metrics[key] for key in ("origin_asr", *OF_A_BASIN, "safety_auc")}
+    if other := other_model(landscape):
+        metrics["other_asr"] = Metric(value=other.asr, low=other.low, high=other.high)
+    hidden = {"visage_reference", *(["basin_radius"] if path else [])} if plane else set()
+    if landscape.has_basin is False:
+        hidden |= {*OF_A_BASIN, *(["safety_auc"] if metrics["safety_auc"].value is None else [])}
+    far = "from the origin on the plane" if plane else "along the line" if path else "every weight tensor can move"
+    unit = "the distance to the other model" if path else "its own norm"
+    told = {
+        "origin_asr": (
+            "ASR at the origin",
+            "Harmful requests that the model, as it stands, does not refuse. Lower is safer.",
+        ),
+        "other_asr": ("ASR of the other model", "The same for the model at the end of the line, α = 1."),
+        "basin_radius": (
+            "Basin radius",
+            f"How far {far}, in units of {unit}, {'until' if plane or path else 'before'} the ASR passes {safe}. "
+            "Larger is safer.",
+        ),
+        "visage": (
+            "VISAGE",
+            "Mean of 100 − ASR over the points where at least one request is refused (the paper's formula). "
+            "Higher is safer; it does not depend on how wide the basin is.",
+        ),
+        "visage_reference": (
+            "VISAGE, released code",
+            "What the paper's published script computes, which cuts off the saturated ends. For comparison with "
+            "numbers made by it.",
+        ),
+        "safety_auc": (
+            "Safety AUC",
+            f"Mean of 100 − ASR over the whole {'plane' if plane else 'span'}, nothing trimmed: it depends on the "
+            "depth and on the width of the basin. Higher is safer.",
+        ),
+    }
+    scales = {"basin_radius": math.hypot(*reach) if plane else max(reach)}
+    return [
+        _figure(key, label, meaning, metrics[key], scales.get(key, 100.0))
+        for key, (label, meaning) in told.items()
+        if key in metrics and key not in hidden
+    ]
+
+
+def _figure(key: str, label: str, meaning: str, metric: Metric, scale: float) -> KeyFigure:
+    decimals, unit = decimals_of(key), " %" if key in ("origin_asr", "other_asr") else ""
+    lines = metric.per_line if len(metric.per_line) > 1 else ()
+    per_line = [(line, value) for line, value in enumerate(lines, start=1) if value is not None]
+    low, high, at = (100.0 * (value or 0.0) / scale for value in (metric.low, metric.high, metric.value))
+    return KeyFigure(
+        key,
+        label,
+        value_text(metric, decimals, unit),
+        interval_text(metric, decimals),
+        meaning,
+        tuple((f"direction {line}", f"{value:.{decimals}f}") for line, value in per_line),
+        tuple(100.0 * value / scale for _, value in per_line),
+        at,
+        (low, high - low),
+    )

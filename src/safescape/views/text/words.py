@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Mapping, Sequence
 
 from safescape.landscape import Landscape, Metric
@@ -14,12 +15,23 @@ KINDS = {
     "perplexity": "perplexity",
 }
 """The name of each kind of figure."""
+_MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in string.punctuation if sign not in "-/"}
 
 
 def printable(value: object) -> str:
     """Return untrusted text as one line that any drawing library can set: no control characters, no lone surrogates."""
     text = str(value).encode("utf-8", "replace").decode("utf-8")
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def quoted(name: object) -> str:
+    """Return an untrusted name in quotation marks, for a terminal or a plain text file."""
+    return f"“{printable(name)}”"
+
+
+def named(name: str) -> str:
+    """Return an untrusted name as Markdown that shows it unchanged."""
+    return f"<code>{printable(name).translate(_MARKUP)}</code>"
 
 
 def shortened(text: str, length: int) -> str:
@@ -56,25 +68,25 @@ def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
 
 
 def basin_of(metrics: Mapping[str, Metric], safe_below: float, *names: str) -> list[str]:
-    """Return the figures of a probe's basin with their intervals; or that there is none.
-
-    Args:
-        metrics: The metrics of the probe.
-        safe_below: The ASR, in percent, up to which the origin counts as safe.
-        names: The figures wanted: `visage`, `basin_radius`. A radius that was not measured is left out.
-
-    """
+    """Return those of `visage` and `basin_radius` that are wanted, with their intervals; or that there is no basin."""
     asr = metrics["origin_asr"]
     if asr.value is not None and asr.value > safe_below:
         return [f"no basin (origin at {value_text(asr)} %)"]
     if metrics["visage"].value is None:
         return ["unfinished"]
-    return [
-        f"{'VISAGE' if name == 'visage' else 'radius'} {value_text(metrics[name], decimals_of(name))} "
-        f"({interval_text(metrics[name], decimals_of(name))})"
-        for name in names
-        if metrics[name].value is not None
-    ]
+    labels = {"visage": "VISAGE", "basin_radius": "radius"}
+    figures = ((labels[name], metrics[name], decimals_of(name)) for name in names)
+    return [f"{label} {cell(metric, decimals)}" for label, metric, decimals in figures if metric.value is not None]
+
+
+def cell(metric: Metric | None, decimals: int = 1, *, sign: bool = False) -> str:
+    """Return a figure with its interval in parentheses; `sign`: a difference, with the sign of every number."""
+    if metric is None or metric.value is None:
+        return "–"
+    if not sign:
+        return f"{value_text(metric, decimals)} ({interval_text(metric, decimals)})"
+    low, value, high = (signed(number or 0.0, decimals) for number in (metric.low, metric.value, metric.high))
+    return f"{value} ({low} to {high})"
 
 
 def signed(value: float, decimals: int = 2) -> str:
@@ -94,11 +106,11 @@ def label_of(line: int, axis: Axis) -> str:
     return f"direction {line + 1} (seed {axis.seed})"
 
 
-def title_of(axis: Axis, sign: str = "α") -> str:
+def title_of(axis: Axis) -> str:
     """Return the title of the α axis of a line."""
     if isinstance(axis, InterpolationAxis):
-        return f"{sign}, from the origin (0) to the other model (1)"
-    return f"{sign}, how far every weight tensor has moved (1 = its own norm)"
+        return "α, from the origin (0) to the other model (1)"
+    return "α, how far every weight tensor has moved (1 = its own norm)"
 
 
 def heading_of(place: int, axes: Sequence[Axis]) -> str:
@@ -109,31 +121,28 @@ def heading_of(place: int, axes: Sequence[Axis]) -> str:
     return f"{sign}, origin (0) to the other model (1)" if place == 0 else f"{sign}, across, towards a third model (1)"
 
 
+def short_heading_of(place: int, axes: Sequence[Axis]) -> str:
+    """Return the title of an axis on paper."""
+    sign, axis = "αβ"[place], axes[place]
+    if not isinstance(axis, InterpolationAxis):
+        return f"{sign} (1: the weights’ own norm)"
+    return f"{sign} (0: origin, 1: {'third' if place else 'other'} model)"
+
+
 def subject_of(landscape: Landscape) -> str:
     """Return the subspace in words: `3 random directions`, `line between two models`, `plane through three models`."""
-    between = [isinstance(axis, InterpolationAxis) for axis in landscape.axes]
-    if landscape.subspace == "plane":
+    return subspace_text(landscape.axes, plane=landscape.subspace == "plane")
+
+
+def subspace_text(axes: Sequence[Axis], *, plane: bool) -> str:
+    """Return axes in words, as `subject_of` does."""
+    between = [isinstance(axis, InterpolationAxis) for axis in axes]
+    if plane:
         planes = ("of two random directions", "of two models and a random direction", "through three models")
         return f"plane {planes[sum(between)]}"
     if not any(between):
         return counted(len(between), "random direction")
     return "line between two models" if len(between) == 1 else f"{len(between)} lines"
-
-
-def lead_of(landscape: Landscape) -> str:
-    """Return what the landscape shows, for a reader who sees one for the first time."""
-    models = sum(isinstance(axis, InterpolationAxis) for axis in landscape.axes)
-    if landscape.subspace == "plane":
-        where = (
-            "(α = β = 0) along two random directions at once",
-            "(α = β = 0) towards another model (α = 1) and, across that, along a random direction (β)",
-            "(α = β = 0) towards another model (α = 1) and, across that, towards a third one (β = 1)",
-        )[models]
-    else:
-        where = "(α = 0) towards another model (α = 1)" if models else "(α = 0) along random directions"
-    return f"How often the model fails to refuse, as its weights move away from where they are {where}.".replace(
-        " = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
-    )
 
 
 def judge_of(landscape: Landscape) -> str:

@@ -3,7 +3,7 @@
 import { $, colour, element, onScheme } from "./dom.js";
 import { messageOf, plotlySource } from "./source.js";
 
-/** @import { ReadingData, ScaleData } from "./payload.js" */
+/** @import { Reading, ScaleData } from "./payload.js" */
 /** @typedef {{ colour: string, symbol: string, dash: string }} Style */
 
 // below this width a legend of full sentences would squeeze the curves
@@ -37,7 +37,7 @@ export function transparent(hex, opacity) {
 
 /**
  * Return the traces of a curve's interval.
- * @param {ReadingData[]} readings
+ * @param {Reading[]} readings
  * @param {string} ink
  * @param {string} legendgroup
  * @param {number} opacity
@@ -139,7 +139,7 @@ export const modelLine = (x, bottom) => ({
 
 /**
  * Return the range of an axis of perplexities, in decades.
- * @param {ReadingData[]} readings
+ * @param {Reading[]} readings
  */
 export function decadesOf(readings) {
   const values = readings.map((r) => r.value);

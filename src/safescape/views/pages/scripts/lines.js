@@ -55,7 +55,8 @@ function directionTraces() {
 }
 
 function probeTraces() {
-  return linesData().courses.flatMap(({ label, readings }, number) => {
+  return linesData().courses.flatMap(({ label, pieces }, number) => {
+    const readings = pieces.flat();
     const style = styleOf(number);
     // the curve of a single line leads to its points; a mean has none
     const along = number === 0 && lines.length === 1 ? lines[0].steps.map(({ point }) => point) : [];
@@ -129,7 +130,8 @@ const symbols = { over_refusal: "square", accuracy: "triangle-up", perplexity: "
 
 function measureTraces() {
   const { measures } = linesData();
-  return measures.flatMap(({ kind, label, readings }, number) => {
+  return measures.flatMap(({ kind, label, pieces }, number) => {
+    const readings = pieces.flat();
     const isPerplexity = kind === "perplexity";
     const [axis, unit] = isPerplexity ? ["y3", ""] : ["y2", " %"];
     const isFirst = measures.findIndex((other) => other.kind === kind) === number;
@@ -163,7 +165,7 @@ export function panelsOfLines() {
 
 export function layoutOfLines() {
   const narrow = isNarrow();
-  const { edges, measures: drawn, scale, stack: outcomes } = linesData();
+  const { edges, is_basin_shown: isShown, measures: drawn, scale, stack: outcomes } = linesData();
   const { asr: upper, stack, measures } = panelsOfLines();
   const { shapes, annotations, ...over } = layoutOverAlpha({ ...data, ...scale }, upper, measures ? "y2" : stack ? "y4" : "y");
   shapes.push(...data.marks.map(({ point }) => modelLine(points[point].effective[0], upper[0])));
@@ -171,12 +173,13 @@ export function layoutOfLines() {
     const [x0, x1] = edges;
     const inset = 0.19 * (scale.high - scale.low);
     shapes.push(
-      { type: "rect", yref: "paper", x0, x1, y0: upper[0], y1: 1, layer: "below", line: { width: 0 }, fillcolor: colour("--basin") },
-      { type: "line", yref: "paper", x0, x1, y0: 1.01, y1: 1.01, line: { color: colour("--safe"), width: 3 } },
+      { type: "rect", yref: "paper", x0, x1, y0: upper[0], y1: 1, layer: "below", line: { width: 0 }, fillcolor: colour(isShown ? "--basin" : "--wash") },
+      { type: "line", yref: "paper", x0, x1, y0: 1.01, y1: 1.01, line: { color: colour(isShown ? "--safe" : "--soft"), width: 3 } },
     );
     annotations.push({
       x: Math.min(Math.max((x0 + x1) / 2, scale.low + inset), scale.high - inset), yref: "paper", y: 1.02, yanchor: "bottom", showarrow: false,
-      text: `safe basin, ${signed(Number(x0.toFixed(2)))} to ${signed(Number(x1.toFixed(2)))}`, font: { size: 12, color: colour("--safe") },
+      text: `${isShown ? "safe basin" : "basin"}, ${signed(Number(x0.toFixed(2)))} to ${signed(Number(x1.toFixed(2)))}`,
+      font: { size: 12, color: colour(isShown ? "--safe" : "--soft") },
     });
   }
   if (stack && outcomes) {
@@ -187,7 +190,7 @@ export function layoutOfLines() {
     });
   }
   const axis = axisStyle();
-  const perplexities = drawn.filter(({ kind }) => kind === "perplexity").flatMap(({ readings }) => readings);
+  const perplexities = drawn.filter(({ kind }) => kind === "perplexity").flatMap(({ pieces }) => pieces.flat());
   const legend = measures && stack ? -0.6 / 7 : measures || stack ? -0.6 / 5 : narrow ? -0.24 : -0.2;
   return {
     ...over, shapes, annotations, legend: legendAt(legend),

@@ -3,7 +3,7 @@
 import { axisStyle, band, decadesOf, layoutOverAlpha, legendAt, modelLine, styleOf } from "./charts.js";
 import { colour, intervalText, percent, signed } from "./dom.js";
 
-/** @import { ComparedLines, ComparisonPayload, ReadingData } from "./payload.js" */
+/** @import { ComparedLines, ComparisonPayload, Reading } from "./payload.js" */
 
 // pixels: the panel of the ASR, each panel beneath it with the space above it
 const [MAIN, LOW, SPACE] = [326, 140, 34];
@@ -21,7 +21,7 @@ const axisOf = (panel) => `y${panel + 2}`;
 /** @param {ComparedLines} compared */
 export function tracesOfOverlay({ measures, runs }) {
   const opacity = Math.min(0.14, 0.42 / runs.length); // the bands of many runs lie on each other
-  /** @param {number} run @param {ReadingData[][]} pieces @param {string} axis @param {(reading: ReadingData) => string} told */
+  /** @param {number} run @param {Reading[][]} pieces @param {string} axis @param {(reading: Reading) => string} told */
   const curve = (run, pieces, axis, told) => pieces.flatMap((piece, place) => {
     const { label } = runs[run];
     const style = styleOf(run);

@@ -1,14 +1,50 @@
-// Written by tools/payload_types.py from payload.py; change it there.
+// Written by tools/payload_types.py from payload.py and the records that it imports; change it there.
 
-/** A value of a map; null where it is not measured. */
-export type CellData = number | null;
-
-/** A figure at one effective α, with its 95 % interval. */
-export interface ReadingData {
+/** A figure at one place along α, with its 95 % interval. */
+export interface Reading {
   x: number;
   value: number;
   low: number;
   high: number;
+}
+
+/** One figure of one probe along α: on the only line, or its mean over the finished ones. */
+export interface Course {
+  probe: string;
+  /** asr, over_refusal, accuracy or perplexity; or the name of an outcome, whose share it is. */
+  kind: string;
+  /** The readings, cut where a point between them is not measured yet: no curve is drawn across. At least one. */
+  pieces: Reading[][];
+  /** Of a measure: its kind, numbered if several have the same. */
+  label: string;
+  /** The number of the run in a comparison. */
+  run: number;
+}
+
+/** One probe of over-refusal or capability over all runs of a comparison. */
+export interface Panel {
+  label: string;
+  kind: string;
+  /** Of the runs in which it is measured. */
+  runs: Course[];
+}
+
+/** One figure of one probe over a plane. */
+export interface Layer {
+  probe: string;
+  /** As in `Course`. */
+  kind: string;
+  /** Shape (β, α), both ascending; NaN where it is not measured. */
+  values: (number | null)[][];
+  label: string;
+}
+
+/** The outcomes along a stretch of α without a gap, in percent, as the finest judge sees them. */
+export interface Shares {
+  /** Effective coordinates, ascending; two at least. */
+  x: number[];
+  /** In the order of a stack; they add up to 100. Without `unscored` if no answer is unscored anywhere. */
+  percent: Record<string, number[]>;
 }
 
 /** The ASR or, of harmless prompts, the over-refusal of one probe at one point, in percent. */
@@ -75,25 +111,12 @@ export interface MarkData {
   point: number;
 }
 
-/** A figure along α. */
-export interface CourseData {
-  kind: string;
-  label: string;
-  readings: ReadingData[];
-}
-
-/** The shares of the outcomes along a stretch of α without a gap. */
-export interface SharesData {
-  x: number[];
-  percent: Record<string, number[]>;
-}
-
 /** The shares of the outcomes along α, stacked, and the ASR that counts compliance alone. */
 export interface StackData {
   judge: string;
   shown: string;
-  pieces: SharesData[];
-  strict: ReadingData[][];
+  pieces: Shares[];
+  strict: Reading[][];
 }
 
 /** The α axis of lines. */
@@ -106,19 +129,13 @@ export interface ScaleData {
 /** What is drawn of a run over lines. */
 export interface LinesData {
   scale: ScaleData;
-  between: boolean;
-  mean: ReadingData[];
+  mean: Reading[];
   edges: [number, number] | null;
-  courses: CourseData[];
-  measures: CourseData[];
+  /** Whether the basin between the edges is shown to be safe. */
+  is_basin_shown: boolean;
+  courses: Course[];
+  measures: Course[];
   stack: StackData | null;
-}
-
-/** One figure over a plane. */
-export interface LayerData {
-  kind: string;
-  label: string;
-  values: CellData[][];
 }
 
 /** What is drawn of a run over a plane. */
@@ -128,8 +145,7 @@ export interface PlaneData {
   alphas: number[][];
   betas: number[][];
   headings: string[];
-  between: boolean;
-  layers: LayerData[];
+  layers: Layer[];
 }
 
 /** The data of a run's page. */
@@ -148,6 +164,8 @@ export interface RunPayload {
   safe_below: number;
   /** Whether the weights are of a dtype that rounds moves. */
   rounded: boolean;
+  /** Whether the first axis leads to another model. */
+  between: boolean;
   lines: LinesData | null;
   /** Exactly one of `lines` and `plane` is given. */
   plane: PlaneData | null;
@@ -163,31 +181,13 @@ export interface AnswersBlock {
   answers: number[][][];
 }
 
-/** The ASR of one run along α, cut where a point is not measured. */
-export interface ComparedCurve {
-  label: string;
-  pieces: ReadingData[][];
-}
-
-/** A further figure of one run, by the run's number. */
-export interface ComparedCourse {
-  run: number;
-  pieces: ReadingData[][];
-}
-
-/** A further figure of all runs in which it is measured. */
-export interface ComparedMeasure {
-  kind: string;
-  label: string;
-  runs: ComparedCourse[];
-}
-
 /** Several runs over lines. */
 export interface ComparedLines {
   scale: ScaleData;
   between: boolean;
-  runs: ComparedCurve[];
-  measures: ComparedMeasure[];
+  /** Their labels are the names of the runs. */
+  runs: Course[];
+  measures: Panel[];
 }
 
 /** Where a named model lies on a plane. */
@@ -202,7 +202,7 @@ export interface ComparedMap {
   label: string;
   across: number[];
   up: number[];
-  values: CellData[][];
+  values: (number | null)[][];
   marks: PlaceData[];
 }
 

@@ -5,7 +5,7 @@ import { $, colour, offer, signed } from "./dom.js";
 import { originName, pointTrace, trajectory } from "./lines.js";
 import { checkpoints, data, hover, origin, planeData, pointAt, points } from "./run.js";
 
-/** @import { LayerData } from "./payload.js" */
+/** @import { Layer } from "./payload.js" */
 /** @import { Point } from "./run.js" */
 
 const view = { layer: 0, surface: false };
@@ -13,16 +13,16 @@ const layerShown = () => planeData().layers[view.layer];
 
 export const isSurface = () => view.surface;
 
-/** @param {LayerData} layer */
+/** @param {Layer} layer */
 const heightsOf = ({ kind, values }) => (kind === "perplexity" ? values.map((row) => row.map((value) => (value === null ? null : Math.log10(value)))) : values);
 
 /** The height of a marker over the surface. @param {Point} point */
 const heightOf = (point) => (point.figures[0] ? point.figures[0].value + 3 : null);
 
-/** @param {LayerData} layer */
+/** @param {Layer} layer */
 const nameOf = ({ kind }) => (kind === "asr" ? "ASR" : kind.replace("_", "-"));
 
-/** @param {LayerData} layer */
+/** @param {Layer} layer */
 function cellText(layer) {
   const { across, up } = planeData();
   return up.map((beta, row) => across.map((alpha, column) => {
@@ -38,7 +38,7 @@ function cellText(layer) {
 /**
  * Return the colour scale of a layer. Bright is worse, and more of an outcome; cividis is readable with every colour
  * vision, and in grey.
- * @param {LayerData} layer
+ * @param {Layer} layer
  */
 function colourScale(layer) {
   const scale = { colorscale: "Cividis", reversescale: layer.kind === "accuracy" };

@@ -14,10 +14,9 @@ export function ends(curve) {
   const scale = element("div", "ends");
   scale.setAttribute("aria-hidden", "true");
   const isTrajectory = curve.kind === "checkpoints";
-  const between = (data.lines ?? data.plane)?.between;
   const last = curve.grid.length - 1;
   curve.grid.forEach((at, place) => {
-    const named = !isTrajectory && (at === 0 || (at === 1 && between));
+    const named = !isTrajectory && (at === 0 || (at === 1 && data.between));
     if (place !== 0 && place !== last && !named) return;
     const mark = element("span", place === 0 ? "first" : place === last ? "last" : "", isTrajectory ? String(at) : signed(at));
     mark.style.left = `${place === 0 ? 0 : place === last ? 100 : (100 * (place + 0.5)) / curve.grid.length}%`;
