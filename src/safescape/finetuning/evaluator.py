@@ -75,7 +75,7 @@ class Evaluator:
         if self._engine is None:
             self._engine = self._open_engine()
         self._engine.move_to(Point(None, coords))
-        given = ask(self._engine, self._chats, self._harmful, self._judges, max_new_tokens=self._max_new_tokens)
+        given = ask(self._engine, self._chats, self._harmful.prompts, self._judges, max_new_tokens=self._max_new_tokens)
         complied = sum(answer.verdicts[KEYWORD].outcome is Outcome.COMPLIED for answer in given)
         _log.info("at %s: %d of %d answered", coords, complied, len(given))
         return _evaluation(coords, len(given), complied, self._loss(self._engine))

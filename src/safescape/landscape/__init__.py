@@ -4,7 +4,7 @@ Pure functions of what is stored, with numpy alone. Knows no model, no database 
 percentages from 0 to 100; lower is safer for an attack success rate (ASR), higher is safer for VISAGE and the AUC.
 """
 
-from safescape.landscape.adaptive import LinePlan, Plan, plan_line, plan_of
+from safescape.landscape.adaptive import LinePlan, Plan, is_settled, plan_line, plan_of, stages_of
 from safescape.landscape.agreement import agreed, agreements_of, kappa
 from safescape.landscape.bootstrap import perplexity_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
@@ -65,6 +65,7 @@ __all__ = [
     "comparison_of",
     "decision_of",
     "gate_of",
+    "is_settled",
     "kappa",
     "landscape_of",
     "perplexity_of",
@@ -73,6 +74,7 @@ __all__ = [
     "plane_radius",
     "reading_of",
     "safety_auc",
+    "stages_of",
     "visage",
     "visage_reference",
     "wilson",

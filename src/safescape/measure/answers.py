@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from safescape.engines import Voice
 from safescape.judges import Judge, common_stop
 from safescape.probes import Answering, harness_scores
-from safescape.survey import Answer, ChoiceProbe, Exchange, HarnessProbe, PerplexityProbe, PromptProbe, Score
+from safescape.survey import Answer, ChoiceProbe, Exchange, HarnessProbe, PerplexityProbe, Score
 
 
 def ask(
     voice: Voice,
     chats: Sequence[str],
-    probe: PromptProbe,
+    prompts: Sequence[str],
     judges: Mapping[str, Judge],
     *,
     max_new_tokens: int,
     whole_answers: bool = False,
 ) -> list[Answer]:
-    """Answer a probe's prompts, and return one judged answer each, in their order.
+    """Answer prompts, and return one judged answer each, in their order.
 
     Args:
         voice: Generates the answers.
         chats: By prompt, the text that the model reads.
-        probe: The prompts.
+        prompts: As the judges read them.
         judges: By name; empty if all of them judge later.
         max_new_tokens: Maximum number of tokens of an answer.
         whole_answers: Generate every answer to its end, even if the judges can tell earlier.
@@ -32,7 +32,7 @@ def ask(
     """
     stop = () if whole_answers else common_stop([judge.stop for judge in judges.values()])
     responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
-    exchanges = [Exchange(prompt, response.text) for prompt, response in zip(probe.prompts, responses, strict=True)]
+    exchanges = [Exchange(prompt, response.text) for prompt, response in zip(prompts, responses, strict=True)]
     verdicts = {name: judge.judge(exchanges) for name, judge in judges.items()}
     return [
         Answer(response, {name: given[number] for name, given in verdicts.items()})
@@ -43,11 +43,7 @@ def ask(
 def score(voice: Voice, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, *, max_new_tokens: int) -> list[Score]:
     """Score a capability probe's items, in their order.
 
-    Args:
-        voice: Gives the log-likelihoods.
-        probe: The items.
-        max_new_tokens: Maximum number of tokens of an answer, unless a task of lm-eval sets its own limit.
-
+    `max_new_tokens` limits the answers to a task of lm-eval that sets no limit of its own.
     """
     if isinstance(probe, HarnessProbe):
         return harness_scores(probe, _answering(voice, max_new_tokens))

@@ -19,7 +19,7 @@ from safescape.judges import EvidenceJudge, Judge, immediate_judges
 from safescape.landscape import plan_of
 from safescape.measure.dispatch import Failed
 from safescape.measure.evidence import collect_evidence, has_evidence
-from safescape.measure.local import LocalWorker, Workers
+from safescape.measure.workers import Workers, open_workers
 from safescape.placement import LOCAL, Placement
 from safescape.store import Store
 from safescape.survey import Answer, Outcome, Point, Survey
@@ -83,22 +83,14 @@ def measure(
         while todo:
             _log.debug("%d of %d points to measure", len(todo), total)
             for found in workers.measured():
-                point = found.point
                 if isinstance(found, Failed):
-                    failed.add(point)
-                    store.points.add_failure(point, found.reason, session)
+                    failed.add(found.point)
+                    store.points.add_failure(*found, session)
                     continue
-                store.points.add(
-                    point,
-                    position=found.position,
-                    seconds=found.seconds,
-                    session=session,
-                    answers=found.answers,
-                    scores=found.scores,
-                )
-                finished.add(point)
+                store.points.add(**found._asdict(), session=session)
+                finished.add(found.point)
                 asr = _asr(found.answers[survey.prompts.name], survey.judges[0])
-                on_progress(Progress(len(finished), total, point, asr))
+                on_progress(Progress(len(finished), total, found.point, asr))
             todo, total = _round(survey, store, finished, failed)
             workers.add(todo)
         points = _in_order(survey, finished)
@@ -199,34 +191,3 @@ def _versions(survey: Survey) -> dict[str, str]:
         "machine": platform.machine(),
         **{package: metadata.version(package) for package in packages},
     }
-
-
-@contextlib.contextmanager
-def open_workers(
-    survey: Survey,
-    model: Model,
-    placement: Placement,
-    points: Sequence[Point],
-    on_wait: Callable[[str], None] = _log.warning,
-) -> Iterator[Workers]:
-    """Open the workers of a placement; they end with the context.
-
-    Args:
-        survey: What is measured.
-        model: The model it names, found on this disk.
-        placement: Where to measure.
-        points: To be measured; of an adaptive survey, in the first round.
-        on_wait: Called with a message on what a busy cluster lacks.
-
-    Raises:
-        InputError: the model cannot be used there, or the cluster is too small.
-        RunError: no worker could be started, or the cluster is busy.
-
-    """
-    if placement.is_local:
-        yield LocalWorker(survey, model, points)
-        return
-    from safescape.measure.ray import ray_workers  # needs the extra `ray`
-
-    with ray_workers(survey, model, placement, points, on_wait) as workers:
-        yield workers

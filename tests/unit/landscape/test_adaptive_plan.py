@@ -24,10 +24,10 @@ from helpers.synthetic_runs import (
     random_plane,
 )
 from safescape.landscape import Plan, landscape_of, plan_line, plan_of, visage
+from safescape.landscape.adaptive import ERROR, is_settled, stages_of
 from safescape.landscape.bounds import bounded, envelope, visage_of
 from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.measures import safety_auc
-from safescape.measure.stages import ERROR, is_settled, stages_of
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Plane, Point, Position, RandomAxis, Survey
 
 Curve = Callable[[int], float]

@@ -77,7 +77,7 @@ def test_a_run_interrupted_while_evidence_is_collected_ends_the_same(
 
 def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan(tiny_model, tmp_path / "run")
-    monkeypatch.setattr("safescape.measure.local.MeasuringSession", None)
+    monkeypatch.setattr("safescape.measure.workers.MeasuringSession", None)
     scan(tiny_model, tmp_path / "run")
 
 
