@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from safescape.landscape.bounds import bounded, envelope, visage_of
-from safescape.landscape.estimates import JudgedSubspace, judged_by
-from safescape.landscape.measures import safety_auc
+from safescape.landscape.estimates import JudgedSubspace
+from safescape.landscape.measures import bounded, envelope, safety_auc, visage_of
 from safescape.landscape.rates import Stored
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Point, Survey
 
@@ -165,10 +164,9 @@ def _wants_another(survey: Survey, adaptive: Adaptive, stored: Stored, plans: Se
     """Return whether VISAGE's interval over the lines so far is too wide and there is another line."""
     if adaptive.interval is None or len(plans) == len(survey.subspace.axes):
         return False
-    judge = survey.judges[0]
     chosen = [_ordered(survey, line, each) for line, each in enumerate(plans)]
-    here, read = first_lines(survey, len(plans)), judged_by(judge, stored)
-    visage = JudgedSubspace(here, read, survey.prompts, judge, adaptive.safe_below, chosen).visage()
+    here, judge = first_lines(survey, len(plans)), survey.judges[0]
+    visage = JudgedSubspace(here, stored, survey.prompts, judge, adaptive.safe_below, chosen).visage()
     if visage is None or visage.low is None or visage.high is None:
         return False
     return visage.high - visage.low > adaptive.interval

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from safescape.landscape.bootstrap import draws
 from safescape.landscape.measures import Array
+from safescape.landscape.rates import draws
 from safescape.landscape.schema import Agreement, Metric
 from safescape.survey import MeasuredPoint, Outcome
 
