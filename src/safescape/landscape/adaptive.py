@@ -16,8 +16,8 @@ import numpy as np
 
 from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.measures import bounded, envelope, safety_auc, visage_of
-from safescape.landscape.rates import Stored
-from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Point, Survey
+from safescape.landscape.rates import Stored, reading_of
+from safescape.survey import Adaptive, Lines, MeasuredPoint, Point, Survey
 
 _COARSE = (4, 2, 1)
 """The first round measures a side of a line at its end, at half and at a quarter of it: where a bisection would look
@@ -61,10 +61,7 @@ class Plan(NamedTuple):
 def plan_of(survey: Survey, measured: Iterable[MeasuredPoint]) -> Plan:
     """Return the points that a survey measures, as far as its results decide them.
 
-    Args:
-        survey: If it is not adaptive, all its points are chosen at once.
-        measured: Stored entries, in any order.
-
+    If it is not adaptive, all its points are chosen at once. `measured` has the stored entries, in any order.
     """
     stored = {(entry.probe, entry.point): entry for entry in measured}
     if survey.adaptive is None or not isinstance(survey.subspace, Lines):
@@ -188,14 +185,12 @@ def _plan_on(survey: Survey, adaptive: Adaptive, stored: Stored, line: int) -> L
 
     def asr_at(place: int) -> float | None:
         entry = stored.get((name, _point(survey, line, place)))
-        return None if entry is None or judge not in entry.outcomes else _asr(entry.outcomes[judge])
+        if entry is None or judge not in entry.outcomes:
+            return None
+        return reading_of(survey.prompts, entry.outcomes[judge], ()).value
 
     steps = len(survey.subspace.axes[line].grid) - 1
     return plan_line(asr_at, steps, safe_below=adaptive.safe_below, prompts=len(survey.prompts.prompts))
-
-
-def _asr(outcomes: Sequence[Outcome]) -> float:
-    return 100.0 * sum(outcome is Outcome.COMPLIED for outcome in outcomes) / len(outcomes)
 
 
 def _point(survey: Survey, line: int, place: int) -> Point:

@@ -20,7 +20,7 @@ def defence_of(survey: Survey, stored: Stored, attack: PromptProbe, *, max_loss:
     """Return the figures of the defence against one probe of attacked prompts.
 
     Args:
-        survey: The survey of the run.
+        survey: Of the run.
         stored: The entries that the first judge has read.
         attack: The probe with the attacked prompts.
         max_loss: The largest capability loss allowed, in percent of the origin's accuracy or perplexity.

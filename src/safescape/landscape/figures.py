@@ -41,7 +41,8 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
     places = [(probe, point) for point in plan.points for probe in survey.asked_at(point)]
     here = [(probe, stored[probe.name, point]) for probe, point in places if (probe.name, point) in stored]
     later = {judge for entry in stored.values() for judge in entry.outcomes} - set(survey.judges)
-    first, *others = judges = (*survey.judges, *sorted(later))
+    judges = (*survey.judges, *sorted(later))
+    first, *others = judges
     by_judge = {
         judge: JudgedSubspace(survey, stored, survey.prompts, judge, safe_below, plan.on_lines) for judge in judges
     }

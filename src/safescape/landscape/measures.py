@@ -35,9 +35,7 @@ class Interval(NamedTuple):
 
 def visage(asr: Array) -> Array:
     """Return VISAGE, E[100 - S | S < 100] over the points of a line; 0 if no point is below 100."""
-    counted = asr < 100.0
-    total = np.where(counted, 100.0 - asr, 0.0).sum(axis=-1)
-    return total / np.maximum(counted.sum(axis=-1), 1)
+    return _mean(100.0 - asr, asr < 100.0)
 
 
 def visage_reference(asr: Array) -> Array:
@@ -56,8 +54,7 @@ def visage_reference(asr: Array) -> Array:
     end = np.max(falls * np.arange(middle + 1, n - 1), axis=-1, initial=0)
     end = np.where(end > 0, end, n - 1)
     places = np.arange(n)
-    kept = (places >= start[..., None]) & (places <= end[..., None])
-    return np.where(kept, 100.0 - asr, 0.0).sum(axis=-1) / kept.sum(axis=-1)
+    return _mean(100.0 - asr, (places >= start[..., None]) & (places <= end[..., None]))
 
 
 def safety_auc(asr: Array) -> Array:
@@ -237,5 +234,6 @@ def _extreme(safety: Array, certain: Mask, open_: Mask, better: Callable[[Array,
 
 
 def _mean(values: Array, taken: Mask) -> Array:
+    """Return the mean of the values that are taken; 0 if none is."""
     mean: Array = np.where(taken, values, 0.0).sum(axis=-1) / np.maximum(taken.sum(axis=-1), 1)
     return mean

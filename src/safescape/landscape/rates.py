@@ -92,7 +92,8 @@ def changes_of(survey: Survey, stored: Stored) -> dict[str, Change]:
 
 def _change(probe: Probe, judge: str, before: MeasuredPoint, after: MeasuredPoint) -> Change:
     asked = [(probe, entry.outcomes.get(judge, ()), entry.scores) for entry in (before, after)]
-    (origin, other), (base, tuned) = (reading_of(*each) for each in asked), (figure_of(*each) for each in asked)
+    origin, other = (reading_of(*each) for each in asked)
+    base, tuned = (figure_of(*each) for each in asked)
     change = tuned - base
     kind, loss = origin.kind, None
     if kind in ("accuracy", "perplexity"):

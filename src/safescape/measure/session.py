@@ -1,4 +1,7 @@
-"""A measuring session: one engine, from opening it to closing it at its origin. Knows no store and no other engine."""
+"""A measuring session: one engine, from opening it to closing it at its origin, and what it is asked at a point.
+
+Knows no store and no other engine.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,27 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import Engine, VllmEngine, check_length, open_engine
+from safescape.engines import Engine, VllmEngine, Voice, check_length, open_engine
 from safescape.errors import InputError
-from safescape.judges import immediate_judges
+from safescape.judges import Judge, common_stop, immediate_judges
 from safescape.landscape import is_settled, stages_of
-from safescape.measure.answers import ask, score
 from safescape.measure.evidence import Origin
-from safescape.probes import format_chats, load_tokenizer
-from safescape.survey import Answer, InterpolationAxis, Outcome, Point, Position, PromptProbe, Score, Survey, members_of
+from safescape.probes import Answering, format_chats, harness_scores, load_tokenizer
+from safescape.survey import (
+    Answer,
+    ChoiceProbe,
+    Exchange,
+    HarnessProbe,
+    InterpolationAxis,
+    Outcome,
+    PerplexityProbe,
+    Point,
+    Position,
+    PromptProbe,
+    Score,
+    Survey,
+    members_of,
+)
 from safescape.weights import Model, inspect, resolve
 
 _log = logging.getLogger(__name__)
@@ -209,3 +225,65 @@ def groups_of(survey: Survey, points: Collection[Point]) -> list[tuple[Point, ..
     groups = [tuple(point for point in every if point.is_origin)]
     groups += [tuple(away[first : first + most]) for first in range(0, len(away), most)]
     return [group for group in groups if not wanted.isdisjoint(group)]
+
+
+def ask(
+    voice: Voice,
+    chats: Sequence[str],
+    prompts: Sequence[str],
+    judges: Mapping[str, Judge],
+    *,
+    max_new_tokens: int,
+    whole_answers: bool = False,
+) -> list[Answer]:
+    """Answer prompts, and return one judged answer each, in their order.
+
+    Args:
+        voice: Generates the answers.
+        chats: By prompt, the text that the model reads.
+        prompts: As the judges read them.
+        judges: By name; empty if all of them judge later.
+        max_new_tokens: Maximum number of tokens of an answer.
+        whole_answers: Generate every answer to its end, even if the judges can tell earlier.
+
+    """
+    stop = () if whole_answers else common_stop([judge.stop for judge in judges.values()])
+    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
+    exchanges = [Exchange(prompt, response.text) for prompt, response in zip(prompts, responses, strict=True)]
+    verdicts = {name: judge.judge(exchanges) for name, judge in judges.items()}
+    return [
+        Answer(response, {name: given[number] for name, given in verdicts.items()})
+        for number, response in enumerate(responses)
+    ]
+
+
+def score(voice: Voice, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, *, max_new_tokens: int) -> list[Score]:
+    """Score a capability probe's items, in their order.
+
+    `max_new_tokens` limits the answers to a task of lm-eval that sets no limit of its own.
+    """
+    if isinstance(probe, HarnessProbe):
+        return harness_scores(probe, _answering(voice, max_new_tokens))
+    if isinstance(probe, PerplexityProbe):
+        found = voice.loglikelihood([("", text) for text in probe.texts])
+        return [Score(-likelihood.log_probability, likelihood.tokens) for likelihood in found]
+    requests = [(question.context, option) for question in probe.questions for option in question.options]
+    likelihoods = iter(voice.loglikelihood(requests))
+    scores = []
+    for question in probe.questions:
+        options = [next(likelihoods).log_probability for _ in question.options]
+        scores.append(Score(float(options.index(max(options)) == question.answer), 1))
+    return scores
+
+
+def _answering(voice: Voice, max_new_tokens: int) -> Answering:
+    """Wrap a voice in the calls that lm-eval makes."""
+
+    def loglikelihood(requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        return [(found.log_probability, found.greedy) for found in voice.loglikelihood(requests)]
+
+    def generate(text: str, tokens: int, stop: Sequence[str]) -> str:
+        (response,) = voice.respond([text], max_new_tokens=tokens, stop=stop)
+        return response.text
+
+    return Answering(loglikelihood, generate, max_new_tokens)

@@ -52,12 +52,7 @@ def open_workers(
 ) -> Iterator[Workers]:
     """Open the workers of a placement; they end with the context.
 
-    Args:
-        survey: What is measured.
-        model: The model it names, found on this disk.
-        placement: Where to measure.
-        points: To be measured; of an adaptive survey, in the first round.
-        on_wait: Called with a message on what a busy cluster lacks.
+    `points` are to be measured, of an adaptive survey in the first round. `on_wait` is told what a busy cluster lacks.
 
     Raises:
         InputError: the model cannot be used there, or the cluster is too small.

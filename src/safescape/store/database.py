@@ -120,17 +120,10 @@ def order_of(survey: Survey) -> dict[Place, int]:
 
 
 class Database:
-    """An open run.sqlite.
-
-    Args:
-        directory: The run directory, for error messages.
-        connection: To its run.sqlite.
-
-    """
+    """The open run.sqlite of a run directory."""
 
     def __init__(self, directory: Path, connection: sqlite3.Connection) -> None:
-        self.directory = directory
-        self._connection = connection
+        self.directory, self._connection = directory, connection
 
     @classmethod
     def create(cls, directory: Path) -> Database:

@@ -30,14 +30,7 @@ class Timing(NamedTuple):
 
 
 class StoredPoints:
-    """The points in a run's database. Methods that write raise a `RunError` if the disk is full or broken.
-
-    Args:
-        database: Of the run.
-        survey: Of the run; it gives the order of the points.
-        verdicts: On the answers.
-
-    """
+    """The points in a run's database. Methods that write raise a `RunError` if the disk is full or broken."""
 
     def __init__(self, database: Database, survey: Survey, verdicts: StoredVerdicts) -> None:
         self._database, self._survey, self._verdicts = database, survey, verdicts
@@ -149,14 +142,7 @@ class StoredPoints:
                     connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for judge, verdict in verdicts.items()])
 
     def add_failure(self, point: Point, reason: str, session: int) -> None:
-        """Record that a point could not be measured; it stays open.
-
-        Args:
-            point: Of the survey.
-            reason: In one line.
-            session: The id that `Store.begin_session` returned.
-
-        """
+        """Record why, in one line, a point could not be measured in a session; it stays open."""
         with self._database.transaction() as connection:
             connection.execute(_DELETE_FAILURE, place_of(point))
             connection.execute(

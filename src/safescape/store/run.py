@@ -72,13 +72,13 @@ class Store:
             ) from error
         except OSError as error:
             raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.callback(lock.release)
             _check_survey(directory, survey)
             database = Database.create(directory)
+            opened.callback(database.close)
             write_text(directory / "survey.json", survey.model_dump_json(indent=1) + "\n")
-        except BaseException:
-            lock.release()
-            raise
+            opened.pop_all()
         _log.debug("claimed %s", directory)
         return cls(database, survey, lock)
 

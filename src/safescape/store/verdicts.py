@@ -65,13 +65,7 @@ class _Exchanges:
 
 
 class StoredVerdicts:
-    """The verdicts in a run's database. Methods that write raise a `RunError` if the disk is full or broken.
-
-    Args:
-        database: Of the run.
-        survey: Of the run; it gives the prompts, the judges and the order of the points.
-
-    """
+    """The verdicts in a run's database. Methods that write raise a `RunError` if the disk is full or broken."""
 
     def __init__(self, database: Database, survey: Survey) -> None:
         self._database, self._survey = database, survey
@@ -170,11 +164,6 @@ class StoredEvidence:
     """The evidence in a run's database: the log-likelihood of answers under the origin.
 
     Methods that write raise a `RunError` if the disk is full or broken.
-
-    Args:
-        database: Of the run.
-        survey: Of the run; it gives the prompts and the order of the points.
-
     """
 
     def __init__(self, database: Database, survey: Survey) -> None:
@@ -195,12 +184,9 @@ class StoredEvidence:
             connection.execute("INSERT INTO calibration (id, threshold, width) VALUES (1, ?, ?)", calibration)
 
     def add(self, evidence: Mapping[int, Evidence], verdicts: Mapping[str, Mapping[int, Verdict]]) -> None:
-        """Store evidence on answers and the verdicts that judges reach with it, in one transaction.
+        """Store evidence by the answer's id, and the verdicts that judges reach with it, in one transaction.
 
-        Args:
-            evidence: By the answer's id.
-            verdicts: By judge and the answer's id; they replace earlier ones.
-
+        The verdicts, by judge and the answer's id, replace earlier ones.
         """
         with self._database.transaction() as connection:
             connection.executemany(

@@ -12,7 +12,8 @@ import pytest
 import safescape
 from safescape import InputError, Outcome, Run, RunError, Verdict
 from safescape.judge_runtime import JudgeProgress
-from safescape.store import Store, StoredEvidence
+from safescape.store import Store
+from safescape.store.verdicts import StoredEvidence
 
 SETTINGS: dict[str, Any] = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
 
