@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape import Metric, plan_of
+from safescape.landscape import Metric, is_settled, plan_of, stages_of
 from safescape.landscape.adaptive import first_lines
 from safescape.landscape.estimates import JudgedSubspace
-from safescape.measure.stages import is_settled, stages_of
 from safescape.survey import (
     Adaptive,
     Lines,

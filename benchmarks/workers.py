@@ -16,8 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Heartbeat, Ready
-from safescape.measure.queue import cost_of
+from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Heartbeat, Ready, cost_of
 from safescape.measure.session import Measurement
 from safescape.store import Store
 from safescape.survey import (

@@ -8,8 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safescape.landscape import Compared, Comparison, Landscape, comparison_of, landscape_of, plan_of
-from safescape.measure.stages import is_settled, stages_of
+from safescape.landscape import (
+    Compared,
+    Comparison,
+    Landscape,
+    comparison_of,
+    is_settled,
+    landscape_of,
+    plan_of,
+    stages_of,
+)
 from safescape.store import Store
 from safescape.survey import (
     Adaptive,

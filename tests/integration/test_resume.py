@@ -212,6 +212,6 @@ def test_a_finished_run_loads_no_model_again(tiny_model: Path, tmp_path: Path, m
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished run has nothing left to ask")
 
-    monkeypatch.setattr("safescape.measure.local.MeasuringSession", never)
+    monkeypatch.setattr("safescape.measure.workers.MeasuringSession", never)
     scan(str(tiny_model), tmp_path / "run", TINY)
     assert (tmp_path / "run" / "landscape.json").read_bytes() == before

@@ -24,7 +24,7 @@ from helpers.run_contents import same
 from safescape import InputError, RunError
 from safescape.judge_runtime import JudgeSettings
 from safescape.measure import Progress
-from safescape.measure.loop import open_workers
+from safescape.measure.workers import open_workers
 from safescape.placement import Placement
 from safescape.store import Store
 from safescape.weights import resolve
@@ -216,7 +216,7 @@ def test_errors_of_a_worker_arrive_in_one_line(
     other = safescape.Survey.load(whole / "survey.json").model_copy(update={"model_fingerprint": "sha256:" + "0" * 64})
     with (
         pytest.raises(InputError, match="the survey was written for sha256:000000000000"),
-        open_workers(other, resolve(str(tiny_model)), Placement(workers=1), []),
+        open_workers(other, resolve(str(tiny_model)), Placement(workers=1), [], print),
     ):
         pass
 
@@ -274,7 +274,7 @@ def test_a_busy_cluster_is_waited_for(watched_ray: Watched, tiny_model: Path, wh
 def test_a_cluster_that_stays_busy_ends_the_run_in_one_line(
     watched_ray: Watched, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safescape.placement.ray._FREE_TIMEOUT", 1.0)
+    monkeypatch.setattr("safescape.placement.ray_cluster._FREE_TIMEOUT", 1.0)
     with busy(1), pytest.raises(RunError, match=r"^the Ray cluster is busy: 1 of 2 cores .* the same command resumes$"):
         safescape.scan(str(tiny_model), out=tmp_path / "run", workers=2, **TINY)
 

@@ -64,7 +64,7 @@ class Evaluator:
             self._engine = self.open_engine()
         self._engine.move_to(Point(None, coords))
         judges = {KEYWORD: immediate_judge(KEYWORD)}
-        given = ask(self._engine, self.chats, self.harmful, judges, max_new_tokens=self.max_new_tokens)
+        given = ask(self._engine, self.chats, self.harmful.prompts, judges, max_new_tokens=self.max_new_tokens)
         complied = sum(answer.verdicts[KEYWORD].outcome is Outcome.COMPLIED for answer in given)
         _log.info("at %s: %d of %d answered", coords, complied, len(given))
         return Evaluation(coords, len(given), complied, self._loss(self._engine))

@@ -285,7 +285,8 @@ class _Watch:
     def _reading(self, probe: Probe) -> Reading:
         judge, tokens = self._questions.judge, self._questions.max_new_tokens
         if isinstance(probe, PromptProbe):
-            answers = ask(self._speaker, self._chats[probe.name], probe, {judge.name: judge}, max_new_tokens=tokens)
+            chats, judges = self._chats[probe.name], {judge.name: judge}
+            answers = ask(self._speaker, chats, probe.prompts, judges, max_new_tokens=tokens)
             return reading_of(probe, [answer.verdicts[judge.name].outcome for answer in answers], ())
         return reading_of(probe, (), score(self._speaker, probe, max_new_tokens=tokens))
 

@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from safescape.errors import RunError
 from safescape.judge_runtime.guard_process import GuardKind, GuardServer, RemoteGuard
 from safescape.placement import Placement
-from safescape.placement.ray import check_started, connected, reason_of, reserve, usual_device
+from safescape.placement.ray_cluster import check_started, connected, reason_of, reserve, usual_device
 
 _log = logging.getLogger(__name__)
 

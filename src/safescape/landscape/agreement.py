@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from safescape.landscape.bootstrap import draws
 from safescape.landscape.measures import Array
+from safescape.landscape.rates import draws
 from safescape.landscape.schema import Agreement, Metric
 from safescape.survey import MeasuredPoint, Outcome
 
@@ -47,11 +47,7 @@ def agreed(tables: Array) -> Array:
 def agreements_of(probe: str, entries: Sequence[MeasuredPoint], judges: Sequence[str]) -> tuple[Agreement, ...]:
     """Return the agreement on one probe of each pair of judges that have read the same answers at some point.
 
-    Args:
-        probe: Its name.
-        entries: Its measured points, in the order of the figures by point.
-        judges: Names, in the order of the pairs.
-
+    `entries` are the probe's measured points, in the order of the figures by point.
     """
     pairs = [(one, other) for place, one in enumerate(judges) for other in judges[place + 1 :]]
     return tuple(

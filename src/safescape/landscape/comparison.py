@@ -10,10 +10,9 @@ from pydantic import Field
 
 from safescape.errors import InputError
 from safescape.landscape.adaptive import first_lines, plan_of
-from safescape.landscape.bootstrap import Figure, difference
-from safescape.landscape.estimates import JudgedSubspace, judged_by
+from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.figures import landscape_of
-from safescape.landscape.rates import figure_of
+from safescape.landscape.rates import Figure, differences, figure_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
 from safescape.survey import HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
 
@@ -75,7 +74,7 @@ def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -
         models=tuple(run.survey.model for run in runs),
         landscapes=tuple(landscape_of(run.survey, run.measured, safe_below=safe_below) for run in runs),
         at_origin=tuple({name: figure.metric() for name, figure in _at_origin(run).items()} for run in runs),
-        differences=tuple(difference(found, figures[0]) for found in figures),
+        differences=tuple(differences(found, figures[0]) for found in figures),
     )
 
 
@@ -122,20 +121,19 @@ def _without_source(probe: Probe) -> Probe:
 
 def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
     stored = {(entry.probe, entry.point): entry for entry in run.measured}
-    judge = run.survey.judges[0]
     plan = plan_of(run.survey, run.measured)
     survey = run.survey if run.survey.adaptive is None else first_lines(run.survey, plan.lines)
-    first_probe = JudgedSubspace(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
+    first_probe = JudgedSubspace(survey, stored, survey.prompts, survey.judges[0], safe_below, plan.on_lines)
     return {**first_probe.figures(), **_at_origin(run)}
 
 
 def _at_origin(run: Compared) -> dict[str, Figure]:
     """Return over-refusal, accuracy and perplexity at the origin, by probe."""
+    probes, judge = {probe.name: probe for probe in run.survey.probes}, run.survey.judges[0]
     found = {}
     for entry in run.measured:
-        probe = next(probe for probe in run.survey.probes if probe.name == entry.probe)
-        if not entry.scores and run.survey.judges[0] not in entry.outcomes:
-            continue
-        if entry.point.is_origin and not (isinstance(probe, PromptProbe) and probe.harmful):
-            found[probe.name] = figure_of(probe, entry.outcomes.get(run.survey.judges[0], ()), entry.scores)
+        probe = probes[entry.probe]
+        is_attack = isinstance(probe, PromptProbe) and probe.harmful
+        if entry.point.is_origin and not is_attack and (entry.scores or judge in entry.outcomes):
+            found[probe.name] = figure_of(probe, entry.outcomes.get(judge, ()), entry.scores)
     return found

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from enum import StrEnum
-from statistics import NormalDist
+from statistics import fmean, variance
 from typing import Literal, NamedTuple
 
-from safescape.landscape.measures import wilson
+from safescape.landscape.measures import Z95, wilson
 from safescape.landscape.schema import Landscape, PointFigures
 from safescape.survey import InterpolationAxis
 
-_Z2 = NormalDist().inv_cdf(0.975) ** 2
+_Z2 = Z95**2
 _ZERO = 0.005
 """A radius up to this is 0 % of the weights' size when rounded, so it counts as zero."""
 
@@ -98,18 +98,10 @@ def decision_of(landscape: Landscape) -> Decision:
 
 
 def prompts_to_decide(value: float, safe_below: float) -> int | None:
-    """Return the smallest number of prompts at which Wilson's interval around a rate excludes the threshold.
+    """Return the smallest number of prompts at which Wilson's interval around an observed rate excludes the threshold.
 
     Wilson's interval holds the rates s with (p - s)² ≤ z² s (1 - s) / n, so it excludes s from n > z² s (1 - s) /
-    (p - s)² on (Wilson 1927).
-
-    Args:
-        value: The observed rate, percent.
-        safe_below: The threshold, percent.
-
-    Returns:
-        None if the rate equals the threshold: its interval then holds the threshold at every number.
-
+    (p - s)² on (Wilson 1927). None if the rate equals the threshold: its interval then holds it at every number.
     """
     p, s = value / 100, safe_below / 100
     if math.isclose(p, s, abs_tol=1e-12):
@@ -182,8 +174,6 @@ def _wanted_for_radius(landscape: Landscape) -> Wanted:
         # somewhere the nearest measured point is unsafe: the edge lies within the first step
         return Wanted("--steps", 2 * max(len(axis.grid) - 1 for axis in landscape.axes))
     if len(lines) > 1 and max(lines) > min(lines):
-        mean = sum(lines) / len(lines)
-        variance = sum((value - mean) ** 2 for value in lines) / (len(lines) - 1)
         # the mean's interval stays above zero from z² variance / mean² directions on
-        return Wanted("--directions", max(len(lines) + 1, math.ceil(_Z2 * variance / mean**2)))
+        return Wanted("--directions", max(len(lines) + 1, math.ceil(_Z2 * variance(lines) / fmean(lines) ** 2)))
     return Wanted("--limit", 2 * max((point.n for point in landscape.counted), default=1))

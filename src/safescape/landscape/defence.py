@@ -11,29 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from safescape.landscape.bootstrap import draws, perplexity_of, share_of
-from safescape.landscape.rates import Stored
+from safescape.landscape.rates import Stored, figure_of, share_of
 from safescape.landscape.schema import Defence, DefenceAt
-from safescape.survey import (
-    ChoiceProbe,
-    HarnessProbe,
-    Lines,
-    Outcome,
-    PerplexityProbe,
-    Point,
-    PromptProbe,
-    RandomAxis,
-    Survey,
-)
-
-Capability = ChoiceProbe | PerplexityProbe | HarnessProbe
+from safescape.survey import Lines, Outcome, PerplexityProbe, Point, Probe, PromptProbe, RandomAxis, Survey
 
 
 def defence_of(survey: Survey, stored: Stored, attack: PromptProbe, *, max_loss: float) -> Defence | None:
     """Return the figures of the defence against one probe of attacked prompts.
 
     Args:
-        survey: The survey of the run.
+        survey: Of the run.
         stored: The entries that the first judge has read.
         attack: The probe with the attacked prompts.
         max_loss: The largest capability loss allowed, in percent of the origin's accuracy or perplexity.
@@ -49,14 +36,9 @@ def defence_of(survey: Survey, stored: Stored, attack: PromptProbe, *, max_loss:
         return None
     needed = {attack.name, capability.name}
     rows = []
-    for distance in sorted({abs(alpha) for axis in survey.subspace.axes for alpha in axis.grid}):
-        points = [
-            point
-            for number in range(len(survey.subspace.axes))
-            for point in survey.subspace.on_line(number)
-            if abs(point.coords[0]) == distance
-        ]
-        points = list(dict.fromkeys(points))
+    every = [point for number in range(len(survey.subspace.axes)) for point in survey.subspace.on_line(number)]
+    for distance in sorted({abs(point.coords[0]) for point in every}):
+        points = list(dict.fromkeys(point for point in every if abs(point.coords[0]) == distance))
         if any((name, point) not in stored for name in needed for point in points):
             continue
         rows.append(_at(survey, stored, attack.name, capability, distance, points))
@@ -75,24 +57,16 @@ def _at(
     survey: Survey,
     stored: Stored,
     attack: str,
-    capability: Capability,
+    capability: Probe,
     distance: float,
     points: Sequence[Point],
 ) -> DefenceAt:
     judge = survey.judges[0]
     outcomes = [stored[attack, point].outcomes[judge] for point in points]
     # by prompt, the share of perturbations under which the attack succeeds
-    success = np.array([[float(o is Outcome.COMPLIED) for o in there] for there in outcomes]).mean(axis=0)
-    low, high = np.quantile(100.0 * (draws(success.size) @ success) / success.size, [0.025, 0.975])
-    figures = [
-        perplexity_of(stored[capability.name, point].scores)
-        if isinstance(capability, PerplexityProbe)
-        else share_of(np.array([score.value for score in stored[capability.name, point].scores]))
-        for point in points
-    ]
-    values = [figure.value for figure in figures]
+    success = share_of(np.array([[float(o is Outcome.COMPLIED) for o in there] for there in outcomes]).mean(axis=0))
+    values = [figure_of(capability, (), stored[capability.name, point].scores).value for point in points]
     # the geometric mean of perplexities, which one broken point does not dominate
     mean = np.exp(np.mean(np.log(values))) if isinstance(capability, PerplexityProbe) else np.mean(values)
-    return DefenceAt(
-        distance=distance, asr=100.0 * float(success.mean()), low=float(low), high=float(high), capability=float(mean)
-    )
+    low, high = success.interval
+    return DefenceAt(distance=distance, asr=success.value, low=low, high=high, capability=float(mean))

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape.bootstrap import RESAMPLES, Figure, draws, share_of
-from safescape.landscape.bounds import Envelope, Estimate, bounded, envelope, visage_of
 from safescape.landscape.measures import (
     Array,
+    Envelope,
+    Estimate,
     basin_edges,
     basin_radius,
+    bounded,
+    envelope,
     plane_radius,
     safety_auc,
+    visage_of,
     visage_reference,
     wilson,
 )
-from safescape.landscape.rates import Stored
+from safescape.landscape.rates import RESAMPLES, Figure, Stored, draws, share_of
 from safescape.landscape.schema import Metric
-from safescape.survey import MeasuredPoint, Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
-
-
-def judges_of(survey: Survey, measured: Iterable[MeasuredPoint]) -> tuple[str, ...]:
-    """Return the judges of a run: the survey's in their order, then later ones by name."""
-    later = {judge for entry in measured for judge in entry.outcomes} - set(survey.judges)
-    return (*survey.judges, *sorted(later))
+from safescape.survey import Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
 
 
 def judged_by(judge: str, stored: Stored) -> Stored:
@@ -65,7 +62,7 @@ class JudgedSubspace:
 
     Args:
         survey: The survey; an adaptive one is reduced to the lines that have started.
-        stored: The entries that the judge has read.
+        stored: What is stored; only what the judge has read counts.
         probe: Harmful prompts.
         judge: Its name.
         safe_below: The ASR, in percent, up to which a point counts as safe.
@@ -82,6 +79,8 @@ class JudgedSubspace:
         safe_below: float,
         on_lines: Sequence[Sequence[Point] | None] | None = None,
     ) -> None:
+        stored = judged_by(judge, stored)
+
         def success(point: Point) -> list[float]:
             found = [float(o is Outcome.COMPLIED) for o in stored[probe.name, point].outcomes[judge]]
             return found + [np.nan] * (len(probe.prompts) - len(found))

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-
 from safescape.errors import InputError
 from safescape.landscape.adaptive import first_lines, plan_of
 from safescape.landscape.agreement import agreements_of
-from safescape.landscape.bootstrap import difference
 from safescape.landscape.defence import defence_of
-from safescape.landscape.estimates import JudgedSubspace, judged_by, judges_of
-from safescape.landscape.measures import Interval, wilson
-from safescape.landscape.rates import changes_of, counted_of, reading_of
-from safescape.landscape.schema import SAFE_BELOW, Landscape, Measure, PointFigures, SurveySummary
+from safescape.landscape.estimates import JudgedSubspace, judged_by
+from safescape.landscape.rates import changes_of, counted_of, differences, reading_of
+from safescape.landscape.schema import SAFE_BELOW, Landscape, Measure, Metric, PointFigures, SurveySummary
 from safescape.survey import KEYWORD, MeasuredPoint, Outcome, Probe, PromptProbe, Survey, tells_noise
 
 MAX_LOSS = 10.0
@@ -44,17 +40,17 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
         survey = first_lines(survey, plan.lines)
     places = [(probe, point) for point in plan.points for probe in survey.asked_at(point)]
     here = [(probe, stored[probe.name, point]) for probe, point in places if (probe.name, point) in stored]
-    judges = judges_of(survey, stored.values())
+    later = {judge for entry in stored.values() for judge in entry.outcomes} - set(survey.judges)
+    judges = (*survey.judges, *sorted(later))
     first, *others = judges
     by_judge = {
-        judge: JudgedSubspace(survey, judged_by(judge, stored), survey.prompts, judge, safe_below, plan.on_lines)
-        for judge in judges
+        judge: JudgedSubspace(survey, stored, survey.prompts, judge, safe_below, plan.on_lines) for judge in judges
     }
     further = [probe for probe in survey.probes[1:] if isinstance(probe, PromptProbe) and probe.harmful]
-    judged = judged_by(first, stored)
     by_probe = {
-        probe.name: JudgedSubspace(survey, judged, probe, first, safe_below, plan.on_lines) for probe in further
+        probe.name: JudgedSubspace(survey, stored, probe, first, safe_below, plan.on_lines) for probe in further
     }
+    judged = judged_by(first, stored)
     read = [entry for _, entry in here if not entry.scores]
     waiting = tuple(judge for judge in survey.judges if not all(judge in entry.outcomes for entry in read))
     document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
@@ -84,7 +80,7 @@ def landscape_of(survey: Survey, measured: Iterable[MeasuredPoint], *, safe_belo
         ),
         by_probe={name: there.metrics() for name, there in by_probe.items()},
         differences={
-            probe.name: difference(by_probe[probe.name].figures(), by_judge[first].figures())
+            probe.name: differences(by_probe[probe.name].figures(), by_judge[first].figures())
             for probe in further
             if len(probe.prompts) == len(survey.prompts.prompts)
         },
@@ -110,14 +106,11 @@ def _point_figures(probe: PromptProbe, entry: MeasuredPoint, judges: Sequence[st
     judge = min((name for name in judges if name in entry.outcomes), key=lambda name: not tells_noise(name))
     outcomes = entry.outcomes[judge]
     count = {outcome: sum(o is outcome for o in outcomes) for outcome in Outcome}
-    keyword, interval = None, Interval(np.nan, np.nan)
+    keyword = Metric()
     if probe.harmful and KEYWORD in entry.outcomes:
-        complied = sum(o is Outcome.COMPLIED for o in entry.outcomes[KEYWORD])
-        keyword, interval = 100.0 * complied / len(outcomes), wilson(complied, len(outcomes))
+        keyword = reading_of(probe, entry.outcomes[KEYWORD], ()).metric()
     return PointFigures(
-        line=entry.point.line,
-        coords=entry.point.coords,
-        waypoint=entry.point.waypoint,
+        **entry.point._asdict(),
         effective=entry.position.effective,
         off=entry.position.off,
         probe=entry.probe,
@@ -128,9 +121,9 @@ def _point_figures(probe: PromptProbe, entry: MeasuredPoint, judges: Sequence[st
         complied=count[Outcome.COMPLIED],
         incoherent=count[Outcome.INCOHERENT] if tells_noise(judge) else None,
         unscored=count[Outcome.UNSCORED],
-        keyword_asr=keyword,
-        keyword_asr_low=None if keyword is None else interval.low,
-        keyword_asr_high=None if keyword is None else interval.high,
+        keyword_asr=keyword.value,
+        keyword_asr_low=keyword.low,
+        keyword_asr_high=keyword.high,
         strict_asr=100.0 * count[Outcome.COMPLIED] / len(outcomes) if probe.harmful and tells_noise(judge) else None,
     )
 
@@ -142,15 +135,4 @@ def _measures(probe: Probe, entry: MeasuredPoint, judge: str) -> Iterator[Measur
     reading = reading_of(probe, entry.outcomes.get(judge, ()), entry.scores)
     if reading.kind == "asr":
         return
-    yield Measure(
-        line=entry.point.line,
-        coords=entry.point.coords,
-        waypoint=entry.point.waypoint,
-        effective=entry.position.effective,
-        probe=entry.probe,
-        kind=reading.kind,
-        n=reading.n,
-        value=reading.value,
-        low=reading.low,
-        high=reading.high,
-    )
+    yield Measure(**entry.point._asdict(), effective=entry.position.effective, **reading._asdict())

@@ -146,19 +146,19 @@ def _rulings(landscape: Landscape, thresholds: Thresholds) -> Iterator[Ruling]:
         if allowed is None:
             continue
         if not measured:
-            flag, probe = threshold.replace("_", "-"), "over-refusal" if "refusal" in threshold else "perplexity"
+            flag, kind = threshold.replace("_", "-"), "over-refusal" if "refusal" in threshold else "perplexity"
             raise InputError(
-                f"--{flag} {allowed:g}: nothing was measured for it; add --also {probe}:PROMPTS, or give --{flag} off"
+                f"--{flag} {allowed:g}: nothing was measured for it; add --also {kind}:PROMPTS, or give --{flag} off"
             )
-        for name, metric in measured.items():
-            yield _ruling(threshold, name, metric, allowed, strict=thresholds.strict)
-
-
-def _ruling(threshold: Threshold, probe: str, measured: Metric, allowed: float, *, strict: bool) -> Ruling:
-    least = threshold == "min_radius"
-    compared = (measured.low if least else measured.high) if strict else measured.value
-    assert compared is not None
-    excess = allowed - compared if least else compared - allowed
-    return Ruling(
-        threshold=threshold, probe=probe, measured=measured, allowed=allowed, compared=compared, excess=excess
-    )
+        least = threshold == "min_radius"
+        for probe, metric in measured.items():
+            compared = (metric.low if least else metric.high) if thresholds.strict else metric.value
+            assert compared is not None
+            yield Ruling(
+                threshold=threshold,
+                probe=probe,
+                measured=metric,
+                allowed=allowed,
+                compared=compared,
+                excess=allowed - compared if least else compared - allowed,
+            )

@@ -1,4 +1,8 @@
-"""The measures of a landscape. `asr` has shape (..., points): one line in the order of α, in percent.
+"""The measures of a landscape, and their bounds where only some points of a line's grid are measured.
+
+`asr` has shape (..., points): one line in the order of α, in percent. The bounds assume that the ASR is monotonic
+between neighbouring measured points, and so lies between theirs. If every point of the grid is measured, both bounds
+are the measure itself.
 
 Formulas: VISAGE is arXiv 2405.17374, section 3.2; the trimming of `visage_reference` is what the paper's released
 script does; Wilson's interval is Wilson 1927 (Brown, Cai and DasGupta 2001, equation 4).
@@ -6,15 +10,20 @@ script does; Wilson's interval is Wilson 1927 (Brown, Cai and DasGupta 2001, equ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-_Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution."""
 _SATURATED = 99.99  # the released script's "100 %", kept for `visage_reference` alone
+_ROUNDS = 50
+"""Bound on the iterations of the search for the extreme mean, which converges superlinearly."""
 
 
 class Interval(NamedTuple):
@@ -26,9 +35,7 @@ class Interval(NamedTuple):
 
 def visage(asr: Array) -> Array:
     """Return VISAGE, E[100 - S | S < 100] over the points of a line; 0 if no point is below 100."""
-    counted = asr < 100.0
-    total = np.where(counted, 100.0 - asr, 0.0).sum(axis=-1)
-    return total / np.maximum(counted.sum(axis=-1), 1)
+    return _mean(100.0 - asr, asr < 100.0)
 
 
 def visage_reference(asr: Array) -> Array:
@@ -47,8 +54,7 @@ def visage_reference(asr: Array) -> Array:
     end = np.max(falls * np.arange(middle + 1, n - 1), axis=-1, initial=0)
     end = np.where(end > 0, end, n - 1)
     places = np.arange(n)
-    kept = (places >= start[..., None]) & (places <= end[..., None])
-    return np.where(kept, 100.0 - asr, 0.0).sum(axis=-1) / kept.sum(axis=-1)
+    return _mean(100.0 - asr, (places >= start[..., None]) & (places <= end[..., None]))
 
 
 def safety_auc(asr: Array) -> Array:
@@ -66,10 +72,15 @@ def basin_edges(asr: Array, coords: Array, safe_below: float) -> Array:
         Shape (..., 2), in units of α; the first is <= 0, the second >= 0.
 
     """
+    left, right = _crossings(asr, coords, safe_below)
+    return np.stack([-np.minimum(left, -coords[0]), np.minimum(right, coords[-1])], axis=-1)
+
+
+def _crossings(asr: Array, coords: Array, safe_below: float) -> tuple[Array, Array]:
+    """Return the first crossings on the negative and on the positive side."""
     origin = int(np.flatnonzero(coords == 0.0)[0])
     left = _first_crossing(asr[..., origin::-1], -coords[origin::-1], safe_below)
-    right = _first_crossing(asr[..., origin:], coords[origin:], safe_below)
-    return np.stack([-np.minimum(left, -coords[0]), np.minimum(right, coords[-1])], axis=-1)
+    return left, _first_crossing(asr[..., origin:], coords[origin:], safe_below)
 
 
 def _first_crossing(asr: Array, distance: Array, safe_below: float) -> Array:
@@ -92,9 +103,7 @@ def basin_radius(asr: Array, coords: Array, safe_below: float) -> Array:
 
     Without an unsafe point it is the farther end of the line.
     """
-    origin = int(np.flatnonzero(coords == 0.0)[0])
-    left = _first_crossing(asr[..., origin::-1], -coords[origin::-1], safe_below)
-    right = _first_crossing(asr[..., origin:], coords[origin:], safe_below)
+    left, right = _crossings(asr, coords, safe_below)
     return np.minimum(np.minimum(left, right), np.abs(coords).max())
 
 
@@ -130,9 +139,101 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Arr
 
 def wilson(successes: int, n: int) -> Interval:
     """Return the 95 % Wilson score interval of a share, in percent."""
-    share, z2 = successes / n, _Z95**2
+    share, z2 = successes / n, Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     low = 0.0 if successes == 0 else 100.0 * (centre - half)
     high = 100.0 if successes == n else 100.0 * (centre + half)
     return Interval(float(low), float(high))
+
+
+class Envelope(NamedTuple):
+    """Bounds of the ASR at every place of a grid, percent: shape (..., grid)."""
+
+    low: Array
+    high: Array
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every place is measured; `low` and `high` are then the same array."""
+        return self.high is self.low
+
+
+class Estimate(NamedTuple):
+    """A measure with its bounds."""
+
+    low: Array
+    value: Array
+    """The reported value, between the bounds."""
+    high: Array
+
+
+def envelope(asr: Array, places: NDArray[np.int_]) -> Envelope:
+    """Return the bounds of the ASR at every place of a grid.
+
+    Args:
+        asr: Shape (..., measured), percent, in the order of α.
+        places: Shape (measured,): ascending indices of the measured places, the first and the last of the grid
+            included.
+
+    """
+    grid = np.arange(places[-1] + 1)
+    if len(places) == len(grid):
+        return Envelope(asr, asr)
+    right = np.searchsorted(places, grid)
+    left = right - (places[right] != grid)
+    return Envelope(np.minimum(asr[..., left], asr[..., right]), np.maximum(asr[..., left], asr[..., right]))
+
+
+def bounded(measure: Callable[[Array], Array], asr: Envelope) -> Estimate:
+    """Return the bounds of a measure that is monotonic in the ASR of every place.
+
+    The value is their middle; for the safety AUC, that is the value of linear interpolation between the points.
+    """
+    one = measure(asr.low)
+    if asr.is_exact:
+        return Estimate(one, one, one)
+    other = measure(asr.high)
+    return Estimate(np.minimum(one, other), (one + other) / 2, np.maximum(one, other))
+
+
+def visage_of(asr: Envelope, prompts: int) -> Estimate:
+    """Return the bounds of VISAGE, which is not monotonic: a place that reaches 100 % leaves the mean.
+
+    A place that may or may not be at 100 % makes the mean greatest at its lower bound or at 100 %, and least one prompt
+    short of 100 % or at 100 %. The extreme mean takes exactly those open places that are on the right side of that
+    mean, which a fixed-point iteration finds (Dinkelbach 1967, On nonlinear fractional programming). In the value, an
+    open place has half the weight of a certain one. `prompts` is the number of prompts of the probe.
+    """
+    if asr.is_exact:
+        exact = visage(asr.low)
+        return Estimate(exact, exact, exact)
+    certain, open_ = asr.high < 100.0, (asr.high >= 100.0) & (asr.low < 100.0)
+    safest = 100.0 - asr.low
+    # one prompt short of 100 %, unless the lower bound is above that
+    unsafest = np.where(open_, np.minimum(100.0 / prompts, safest), 100.0 - asr.high)
+    least = _extreme(unsafest, certain, open_, np.less)
+    weight = certain + open_ / 2
+    value = (weight * (safest + unsafest) / 2).sum(axis=-1) / np.maximum(weight.sum(axis=-1), 0.5)
+    # if no place is certainly below 100 %, all may be at 100 %
+    return Estimate(np.where(certain.any(axis=-1), least, 0.0), value, _extreme(safest, certain, open_, np.greater))
+
+
+def _extreme(safety: Array, certain: Mask, open_: Mask, better: Callable[[Array, Array], Mask]) -> Array:
+    """Return the extreme mean of all certain and any of the open places; 0 if there are none."""
+    taken = certain | open_
+    mean = _mean(safety, taken)
+    for _ in range(_ROUNDS):
+        taken = certain | (open_ & better(safety, mean[..., None]))
+        # if nothing is certain and nothing beats the mean, all values are equal
+        found = np.where(taken.any(axis=-1), _mean(safety, taken), mean)
+        if np.array_equal(found, mean):
+            break
+        mean = found
+    return mean
+
+
+def _mean(values: Array, taken: Mask) -> Array:
+    """Return the mean of the values that are taken; 0 if none is."""
+    mean: Array = np.where(taken, values, 0.0).sum(axis=-1) / np.maximum(taken.sum(axis=-1), 1)
+    return mean

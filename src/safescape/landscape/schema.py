@@ -34,9 +34,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class PointFigures(Record):
-    """The counts of one point. `None` is a figure that the survey's judges do not measure."""
-
+class _AtPoint(Record):
     line: int | None
     """None for the origin, which lies on every line and is measured once, for a plane's points and for checkpoints."""
     coords: tuple[float, ...]
@@ -45,6 +43,11 @@ class PointFigures(Record):
     """The number of that checkpoint in the survey's `through`."""
     effective: tuple[float, ...]
     """The coordinates of the rounded weights."""
+
+
+class PointFigures(_AtPoint):
+    """The counts of one point. `None` is a figure that the survey's judges do not measure."""
+
     off: float = 0.0
     """The share of a checkpoint's squared distance from the origin that lies outside of the subspace."""
     probe: str
@@ -65,13 +68,9 @@ class PointFigures(Record):
     strict_asr: float | None
 
 
-class Measure(Record):
+class Measure(_AtPoint):
     """One further figure of one point: over-refusal and accuracy in percent, or perplexity."""
 
-    line: int | None
-    coords: tuple[float, ...]
-    waypoint: int | None
-    effective: tuple[float, ...]
     probe: str
     kind: Literal["over_refusal", "accuracy", "perplexity"]
     n: int

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from safescape.measure.answers import ask, score
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
-from safescape.measure.session import check_prompts, find_model
+from safescape.measure.session import ask, check_prompts, find_model, score
 
 __all__ = [
     "Progress",

@@ -1,4 +1,4 @@
-"""Assign points to workers one by one, and reassign the points of lost workers.
+"""Assign points to workers one by one, the most expensive first, and reassign the points of lost workers.
 
 Knows no engine, no store and no Ray: a `Pool` starts the workers and reports what happened to them.
 """
@@ -6,15 +6,15 @@ Knows no engine, no store and no Ray: a `Pool` starts the workers and reports wh
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from safescape.errors import RunError
-from safescape.measure.queue import Cost, PointQueue, Row, row_of
 from safescape.measure.session import Measurement
-from safescape.survey import Point
+from safescape.survey import ChoiceProbe, HarnessProbe, Point, Probe, PromptProbe, Survey
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +24,10 @@ START_TIMEOUT = 120.0
 """Seconds within which a worker's process must run; loading its engine may take longer."""
 _MAX_FAILED_STARTS = 3
 """Number of consecutive workers lost before they were ready, after which no more are started."""
+
+
+Cost = Callable[[Point], tuple[float, ...]]
+"""A sort key of points by the time that measuring them is expected to take."""
 
 
 class Failed(NamedTuple):
@@ -86,23 +90,18 @@ class Pool(Protocol):
 
     def start(self) -> int:
         """Start a worker and return its number; an event `Ready` or `Lost` follows."""
-        ...
 
     def assign(self, worker: int, point: Point) -> None:
         """Assign a point to a ready worker; an event `Done` or `Lost` follows."""
-        ...
 
     def close(self, worker: int) -> None:
         """Make a ready worker close its engine and exit; an event `Closed` or `Lost` follows."""
-        ...
 
     def kill(self, worker: int) -> None:
         """End the process of a lost worker, if it still exists; no event follows."""
-        ...
 
     def wait(self, seconds: float) -> Iterable[Event]:
         """Return the events since the last call, waiting at most `seconds` for the first one."""
-        ...
 
 
 class Dispatch:
@@ -117,7 +116,7 @@ class Dispatch:
         pool: The workers.
         workers: Maximum number of workers at a time.
         points: The points to measure.
-        cost: A sort key of points: the expected time of measuring them.
+        cost: See `cost_of`.
         clock: Monotonic, in seconds.
         keep_idle: Keep idle workers, because more points may be added.
 
@@ -135,7 +134,7 @@ class Dispatch:
     ) -> None:
         self._pool, self._workers, self._clock = pool, workers, clock
         self._cost, self._keep_idle = cost, keep_idle
-        self._queue = PointQueue(points, cost)
+        self._queue = _PointQueue(points, cost)
         self._returned: deque[Point] = deque()
         self._tried: set[Point] = set()
         self._starting: dict[int, float | None] = {}
@@ -143,7 +142,7 @@ class Dispatch:
         self._idle: dict[int, None] = {}
         self._holding: dict[int, Point] = {}
         self._closing: set[int] = set()
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, _Row] = {}
         self._last_event: dict[int, float] = {}
         """By worker that has been ready."""
         self._failed_starts, self._reason = 0, ""
@@ -178,7 +177,7 @@ class Dispatch:
 
     def add(self, points: Sequence[Point]) -> None:
         """Add points when all earlier ones are measured or have failed."""
-        self._queue = PointQueue(points, self._cost)
+        self._queue = _PointQueue(points, self._cost)
 
     def idle_worker(self) -> int:
         """Return a worker that is ready and holds no point; start one if there is none.
@@ -216,7 +215,7 @@ class Dispatch:
             if point is not None:
                 del self._idle[worker]
                 self._holding[worker] = point
-                self._rows[worker] = row_of(point)
+                self._rows[worker] = _row_of(point)
                 self._pool.assign(worker, point)
             elif (self._holding or self._returned) and not self._keep_idle:
                 self._close(worker)
@@ -257,11 +256,8 @@ class Dispatch:
         silent = f"no heartbeat of the worker for {HEARTBEAT_TIMEOUT:g} s"
         absent = f"its process did not start within {START_TIMEOUT:g} s: the cluster has no room for it"
         overdue = [Lost(each, silent) for each, last in self._last_event.items() if last < now - HEARTBEAT_TIMEOUT]
-        overdue += [
-            Lost(each, absent)
-            for each, since in self._starting.items()
-            if since is not None and since < now - START_TIMEOUT
-        ]
+        expected = {each: since for each, since in self._starting.items() if since is not None}
+        overdue += [Lost(each, absent) for each, since in expected.items() if since < now - START_TIMEOUT]
         return found + [each for event in overdue for each in self._handle(event)]
 
     def _handle(self, event: Event) -> Sequence[Measurement | Failed]:
@@ -313,9 +309,70 @@ class Dispatch:
         return ()
 
     def _forget(self, worker: int) -> None:
-        self._starting.pop(worker, None)
         self._closing.discard(worker)
-        self._idle.pop(worker, None)
-        self._holding.pop(worker, None)
-        self._rows.pop(worker, None)
-        self._last_event.pop(worker, None)
+        for by_worker in (self._starting, self._idle, self._holding, self._rows, self._last_event):
+            by_worker.pop(worker, None)
+
+
+_Row = tuple[int | None, tuple[float, ...]]
+
+
+def _row_of(point: Point) -> _Row:
+    """Return the line of a point, or its row of a plane: these points share a direction that an engine keeps."""
+    return point.line, point.coords[1:]
+
+
+class _PointQueue:
+    """Open points by row, in each row the most expensive first.
+
+    A worker stays on its row as long as the row has points, since another row requires another direction. Then it takes
+    the row with the most expensive point, and the longest of several such rows. The last points are therefore cheap,
+    and no worker measures alone for long at the end.
+    """
+
+    def __init__(self, points: Iterable[Point], cost: Cost) -> None:
+        self._rows: dict[_Row, deque[Point]] = {}
+        self._cost = {point: cost(point) for point in points}
+        for point in sorted(self._cost, key=self._cost.__getitem__, reverse=True):
+            self._rows.setdefault(_row_of(point), deque()).append(point)
+        self._length = len(self._cost)
+
+    def take(self, row: _Row | None) -> Point | None:
+        """Remove and return the next point for a worker on `row`; None if none is left."""
+        if not self._rows:
+            return None
+        if row not in self._rows:
+            row = max(self._rows, key=lambda row: (self._cost[self._rows[row][0]], len(self._rows[row])))
+        points = self._rows[row]
+        point = points.popleft()
+        if not points:
+            del self._rows[row]
+        self._length -= 1
+        return point
+
+    def __len__(self) -> int:
+        return self._length
+
+
+def cost_of(survey: Survey) -> Cost:
+    """Return the sort key of a survey's points: by the number of items asked there, then by the distance.
+
+    Far from the origin a model no longer refuses in a few words, but writes to the limit of tokens. A checkpoint costs
+    more than a point of the subspace, because its projection on the subspace is computed too.
+    """
+
+    def cost(point: Point) -> tuple[float, ...]:
+        items = sum(_items(probe) for probe in survey.asked_at(point))
+        return float(items), float(point.waypoint is not None), math.hypot(*point.coords)
+
+    return cost
+
+
+def _items(probe: Probe) -> int:
+    if isinstance(probe, PromptProbe):
+        return len(probe.prompts)
+    if isinstance(probe, ChoiceProbe):
+        return len(probe.questions)
+    if isinstance(probe, HarnessProbe):
+        return probe.limit or 1000  # a typical task; only lm-eval knows
+    return len(probe.texts)

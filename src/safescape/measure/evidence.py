@@ -54,12 +54,7 @@ def collect_evidence(
 ) -> None:
     """Score answers with the origin for judges that need evidence, and store the resulting verdicts.
 
-    Args:
-        origin: Scores the answers.
-        store: A claimed run directory.
-        points: The finished points, in the order of measuring.
-        judges: By name.
-        on_progress: Called with the number of points done.
+    `points` are the finished points, in the order of measuring; `on_progress` is told how many of them are done.
 
     Raises:
         RunError: the evidence could not be stored.

@@ -18,13 +18,14 @@ import torch
 from safescape.errors import InputError
 from safescape.judge_runtime import JudgeProgress
 from safescape.judges import EvidenceJudge, Judge, immediate_judges
-from safescape.landscape import plan_of
+from safescape.landscape import plan_of, reading_of
 from safescape.measure.dispatch import Failed
 from safescape.measure.evidence import collect_evidence, has_evidence
-from safescape.measure.local import LocalWorker, Workers
+from safescape.measure.session import Measurement
+from safescape.measure.workers import Workers, open_workers
 from safescape.placement import LOCAL, Placement
 from safescape.store import Store
-from safescape.survey import REFUSAL, Answer, Outcome, Point, Survey
+from safescape.survey import REFUSAL, Point, Survey
 from safescape.weights import Model, inspect, resolve
 
 _log = logging.getLogger(__name__)
@@ -37,9 +38,9 @@ class Progress(NamedTuple):
     """Number of points that are stored."""
     total: int
     """Number of points to be measured; in an adaptive survey, of those chosen so far."""
-    latest: Point | None
+    latest: Point | None = None
     """The point that was just stored; None when the run begins or resumes."""
-    asr: float | None
+    asr: float | None = None
     """ASR of the first probe there, percent, by the first judge; None if that judge reads the answers later."""
     scored: int | None = None
     """Number of points whose answers the origin has scored, of `finished`; None until all points are measured."""
@@ -70,14 +71,14 @@ def measure(
     """
     finished, failed = store.points.finished(), set[Point]()
     todo, total = _round(survey, store, finished, failed)
-    on_progress(Progress(len(finished), total, None, None, note=survey.choice))
+    on_progress(Progress(len(finished), total, note=survey.choice))
     judges = immediate_judges(survey.judges)
     weighers = _weighers(judges)
     if not todo and has_evidence(store, _in_order(survey, finished), weighers):
         return
 
     def on_wait(lack: str) -> None:
-        on_progress(Progress(len(finished), total, None, None, note=lack))
+        on_progress(Progress(len(finished), total, note=lack))
 
     with _recorded(survey, model, store, placement, todo, on_wait) as (workers, session):
         for name, judge in judges.items():
@@ -85,22 +86,14 @@ def measure(
         while todo:
             _log.debug("%d of %d points to measure", len(todo), total)
             for found in workers.measured():
-                point = found.point
                 if isinstance(found, Failed):
-                    failed.add(point)
-                    store.points.add_failure(point, found.reason, session)
+                    failed.add(found.point)
+                    store.points.add_failure(*found, session)
                     continue
-                store.points.add(
-                    point,
-                    position=found.position,
-                    seconds=found.seconds,
-                    session=session,
-                    answers=found.answers,
-                    scores=found.scores,
-                )
-                finished.add(point)
-                asr = _asr(found.answers[survey.prompts.name], survey.judges[0])
-                on_progress(Progress(len(finished), total, point, asr))
+                store.points.add(**found._asdict(), session=session)
+                finished.add(found.point)
+                asr = _asr(survey, found)
+                on_progress(Progress(len(finished), total, found.point, asr))
             todo, total = _round(survey, store, finished, failed)
             workers.add(todo)
         points = _in_order(survey, finished)
@@ -110,19 +103,18 @@ def measure(
                 store,
                 points,
                 weighers,
-                lambda done: on_progress(Progress(len(finished), total, None, None, done)),
+                lambda done: on_progress(Progress(len(finished), total, scored=done)),
             )
 
 
 class _Round(NamedTuple):
     todo: list[Point]
-    """To be measured now, in the survey's order of points."""
+    """To be measured now, in the survey's order of points; none when the survey is finished."""
     total: int
     """Number of points chosen so far."""
 
 
 def _round(survey: Survey, store: Store, finished: Collection[Point], failed: Collection[Point]) -> _Round:
-    """Return the points to measure next; none when the survey is finished."""
     if survey.adaptive is None:
         chosen = wanted = tuple(survey.points())
     else:
@@ -194,11 +186,11 @@ def _weighers(judges: Mapping[str, Judge]) -> dict[str, EvidenceJudge]:
     return {name: judge for name, judge in judges.items() if isinstance(judge, EvidenceJudge)}
 
 
-def _asr(answers: Sequence[Answer], judge: str) -> float | None:
+def _asr(survey: Survey, found: Measurement) -> float | None:
+    judge, answers = survey.judges[0], found.answers[survey.prompts.name]
     if judge not in answers[0].verdicts:
         return None
-    complied = sum(answer.verdicts[judge].outcome is Outcome.COMPLIED for answer in answers)
-    return 100.0 * complied / len(answers)
+    return reading_of(survey.prompts, [answer.verdicts[judge].outcome for answer in answers], ()).value
 
 
 def _versions(survey: Survey) -> dict[str, str]:
@@ -211,34 +203,3 @@ def _versions(survey: Survey) -> dict[str, str]:
         "machine": platform.machine(),
         **{package: metadata.version(package) for package in packages},
     }
-
-
-@contextlib.contextmanager
-def open_workers(
-    survey: Survey,
-    model: Model,
-    placement: Placement,
-    points: Sequence[Point],
-    on_wait: Callable[[str], None] = _log.warning,
-) -> Iterator[Workers]:
-    """Open the workers of a placement; they end with the context.
-
-    Args:
-        survey: What is measured.
-        model: The model it names, found on this disk.
-        placement: Where to measure.
-        points: To be measured; of an adaptive survey, in the first round.
-        on_wait: Called with a message on what a busy cluster lacks.
-
-    Raises:
-        InputError: the model cannot be used there, or the cluster is too small.
-        RunError: no worker could be started, or the cluster is busy.
-
-    """
-    if placement.is_local:
-        yield LocalWorker(survey, model, points)
-        return
-    from safescape.measure.ray import ray_workers  # needs the extra `ray`
-
-    with ray_workers(survey, model, placement, points, on_wait) as workers:
-        yield workers

@@ -1,4 +1,7 @@
-"""A measuring session: one engine, from opening it to closing it at its origin. Knows no store and no other engine."""
+"""A measuring session: one engine, from opening it to closing it at its origin, and what it is asked at a point.
+
+Knows no store and no other engine.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,27 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import Engine, VllmEngine, check_length, open_engine
+from safescape.engines import Engine, VllmEngine, Voice, check_length, open_engine
 from safescape.errors import InputError
-from safescape.judges import immediate_judges
-from safescape.measure.answers import ask, score
+from safescape.judges import Judge, common_stop, immediate_judges
+from safescape.landscape import is_settled, stages_of
 from safescape.measure.evidence import Origin
-from safescape.measure.stages import ask_in_stages
-from safescape.probes import format_chats, load_tokenizer
-from safescape.survey import Answer, InterpolationAxis, Point, Position, PromptProbe, Score, Survey, members_of
+from safescape.probes import Answering, format_chats, harness_scores, load_tokenizer
+from safescape.survey import (
+    Answer,
+    ChoiceProbe,
+    Exchange,
+    HarnessProbe,
+    InterpolationAxis,
+    Outcome,
+    PerplexityProbe,
+    Point,
+    Position,
+    PromptProbe,
+    Score,
+    Survey,
+    members_of,
+)
 from safescape.weights import Model, inspect, resolve
 
 _log = logging.getLogger(__name__)
@@ -91,7 +107,7 @@ class MeasuringSession:
     """A survey's engine, moved from point to point, with the survey's immediate judges.
 
     Args:
-        survey: The survey.
+        survey: To be measured.
         model: The model it names, found on this disk; its fingerprint is the survey's.
 
     Raises:
@@ -117,10 +133,7 @@ class MeasuringSession:
     def measure(self, point: Point, answered: Mapping[tuple[str, Point], list[Answer]] | None = None) -> Measurement:
         """Move to a point and ask every probe that is asked there.
 
-        Args:
-            point: Of the survey.
-            answered: Answers that are judged already, by probe and point; None: the prompts are asked now.
-
+        `answered` has answers that are judged already, by probe and point; without it the prompts are asked now.
         """
         start = time.monotonic()
         position = self._engine.move_to(point)
@@ -157,35 +170,34 @@ class MeasuringSession:
             there = [point for point in points if probe in self._survey.asked_at(point)]
             if there and isinstance(probe, PromptProbe):
                 self._engine.stand_at(there)
-                answers, count = self._ask(probe, len(there)), len(probe.prompts)
+                chats, count = [*self._prompts.chats[probe.name]], len(probe.prompts)
+                answers = self._ask(chats * len(there), probe.prompts * len(there))
                 for number, point in enumerate(there):
                     answered[probe.name, point] = answers[number * count : (number + 1) * count]
         return answered
 
-    def _ask(self, probe: PromptProbe, times: int = 1) -> list[Answer]:
-        """Ask a probe, once per point where the engine answers."""
-        return ask(
-            self._engine,
-            list(self._prompts.chats[probe.name]) * times,
-            probe.model_copy(update={"prompts": probe.prompts * times}),
-            self._judges,
-            max_new_tokens=self._survey.max_new_tokens,
-            whole_answers=self._whole_answers,
-        )
-
     def _ask_at(self, point: Point, probe: PromptProbe) -> list[Answer]:
-        survey = self._survey
+        """Ask a probe's prompts; in an adaptive survey only until the point is settled."""
+        survey, chats, prompts = self._survey, self._prompts.chats[probe.name], probe.prompts
         # the origin is asked everything: its rate is a figure of its own
         if survey.adaptive is None or probe is not survey.prompts or point.is_origin:
-            return self._ask(probe)
-        return ask_in_stages(
+            return self._ask(chats, prompts)
+        answers: list[Answer] = []
+        for end in stages_of(len(prompts)):
+            begin = len(answers)
+            answers += self._ask(chats[begin:end], prompts[begin:end])
+            complied = sum(answer.verdicts[survey.judges[0]].outcome is Outcome.COMPLIED for answer in answers)
+            if is_settled(complied, end, len(prompts), survey.adaptive.safe_below):
+                break
+        return answers
+
+    def _ask(self, chats: Sequence[str], prompts: Sequence[str]) -> list[Answer]:
+        return ask(
             self._engine,
-            self._prompts.chats[probe.name],
-            probe,
+            chats,
+            prompts,
             self._judges,
-            judge=survey.judges[0],
-            safe_below=survey.adaptive.safe_below,
-            max_new_tokens=survey.max_new_tokens,
+            max_new_tokens=self._survey.max_new_tokens,
             whole_answers=self._whole_answers,
         )
 
@@ -205,11 +217,6 @@ def groups_of(survey: Survey, points: Collection[Point]) -> list[tuple[Point, ..
     Where weights are moved, each point is a group. With an unmerged adapter the origin is a group, as it has no
     adapter, and the other points of the line are cut into groups from its beginning. A group is complete even if some
     of its points are not wanted: an answer may depend on the batch that it is generated in.
-
-    Args:
-        survey: The survey.
-        points: Points of the survey.
-
     """
     if survey.adapter == "merged":
         return [(point,) for point in points]
@@ -218,3 +225,65 @@ def groups_of(survey: Survey, points: Collection[Point]) -> list[tuple[Point, ..
     groups = [tuple(point for point in every if point.is_origin)]
     groups += [tuple(away[first : first + most]) for first in range(0, len(away), most)]
     return [group for group in groups if not wanted.isdisjoint(group)]
+
+
+def ask(
+    voice: Voice,
+    chats: Sequence[str],
+    prompts: Sequence[str],
+    judges: Mapping[str, Judge],
+    *,
+    max_new_tokens: int,
+    whole_answers: bool = False,
+) -> list[Answer]:
+    """Answer prompts, and return one judged answer each, in their order.
+
+    Args:
+        voice: Generates the answers.
+        chats: By prompt, the text that the model reads.
+        prompts: As the judges read them.
+        judges: By name; empty if all of them judge later.
+        max_new_tokens: Maximum number of tokens of an answer.
+        whole_answers: Generate every answer to its end, even if the judges can tell earlier.
+
+    """
+    stop = () if whole_answers else common_stop([judge.stop for judge in judges.values()])
+    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
+    exchanges = [Exchange(prompt, response.text) for prompt, response in zip(prompts, responses, strict=True)]
+    verdicts = {name: judge.judge(exchanges) for name, judge in judges.items()}
+    return [
+        Answer(response, {name: given[number] for name, given in verdicts.items()})
+        for number, response in enumerate(responses)
+    ]
+
+
+def score(voice: Voice, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, *, max_new_tokens: int) -> list[Score]:
+    """Score a capability probe's items, in their order.
+
+    `max_new_tokens` limits the answers to a task of lm-eval that sets no limit of its own.
+    """
+    if isinstance(probe, HarnessProbe):
+        return harness_scores(probe, _answering(voice, max_new_tokens))
+    if isinstance(probe, PerplexityProbe):
+        found = voice.loglikelihood([("", text) for text in probe.texts])
+        return [Score(-likelihood.log_probability, likelihood.tokens) for likelihood in found]
+    requests = [(question.context, option) for question in probe.questions for option in question.options]
+    likelihoods = iter(voice.loglikelihood(requests))
+    scores = []
+    for question in probe.questions:
+        options = [next(likelihoods).log_probability for _ in question.options]
+        scores.append(Score(float(options.index(max(options)) == question.answer), 1))
+    return scores
+
+
+def _answering(voice: Voice, max_new_tokens: int) -> Answering:
+    """Wrap a voice in the calls that lm-eval makes."""
+
+    def loglikelihood(requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        return [(found.log_probability, found.greedy) for found in voice.loglikelihood(requests)]
+
+    def generate(text: str, tokens: int, stop: Sequence[str]) -> str:
+        (response,) = voice.respond([text], max_new_tokens=tokens, stop=stop)
+        return response.text
+
+    return Answering(loglikelihood, generate, max_new_tokens)

@@ -1,4 +1,4 @@
-"""Where a survey is measured: in this process, or on workers of a Ray cluster (`placement.ray`, extra `ray`)."""
+"""Where a survey is measured: in this process, or on workers of a Ray cluster (`ray_cluster`, extra `ray`)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Placement(NamedTuple):
     ray: str | None = None
     """Address of an existing Ray cluster: `auto`, or HOST:PORT; None: one is started on this machine for the run."""
     gpus_per_worker: float | None = None
-    """None: as many as one engine uses."""
+    """None: as many as share one model; on a CPU none."""
 
     @property
     def is_local(self) -> bool:
@@ -33,13 +33,7 @@ class Placement(NamedTuple):
         return self.workers is None and self.ray is None
 
     def gpus_on(self, device: str, tensor_parallel: int = 1) -> float:
-        """Return how many GPUs each worker reserves.
-
-        Args:
-            device: Where the engine, or the guard model, runs.
-            tensor_parallel: Number of GPUs that share one model.
-
-        """
+        """Return how many GPUs each worker reserves, if its engine or guard model runs on `device`."""
         if self.gpus_per_worker is not None:
             return self.gpus_per_worker
         return float(tensor_parallel) if device.startswith("cuda") else 0.0
@@ -51,11 +45,6 @@ LOCAL = Placement()
 
 def check_placement(placement: Placement, device: str, tensor_parallel: int = 1) -> None:
     """Check the flags, the extra, this machine's GPUs and the Ray cluster's address, before anything is started.
-
-    Args:
-        placement: To be checked.
-        device: Where the engines run.
-        tensor_parallel: Number of GPUs that share one model.
 
     Raises:
         InputError: the flags exclude each other, Ray is not installed, the cluster cannot be joined, or this machine
@@ -92,17 +81,10 @@ def check_placement(placement: Placement, device: str, tensor_parallel: int = 1)
 def check_gpus(
     placement: Placement, device: str, where: str, machines: Sequence[int], tensor_parallel: int = 1
 ) -> None:
-    """Check that there are GPUs for every worker.
-
-    Args:
-        placement: To be checked.
-        device: Where the engines run.
-        where: In words, for the message.
-        machines: The number of GPUs of each machine.
-        tensor_parallel: Number of GPUs that share one model.
+    """Check that the machines, given by their numbers of GPUs, have enough for every worker.
 
     Raises:
-        InputError: there are too few.
+        InputError: they have too few; the message calls them `where`.
 
     """
     gpus, workers = placement.gpus_on(device, tensor_parallel), placement.workers or 1
@@ -118,12 +100,7 @@ def check_gpus(
 
 
 def _check_address(address: str) -> None:
-    """Check that a Ray cluster answers and that this machine can join it.
-
-    Raises:
-        InputError: it does not answer within 10 seconds, or refuses.
-
-    """
+    """Check that a Ray cluster answers and that this machine can join it."""
     host, _, port = address.rpartition(":")
     if address != "auto" and (not host or not port.isdigit() or "/" in address):
         raise InputError(f"--ray {address}: expected auto, or HOST:PORT as `ray start --head` prints it")

@@ -5,20 +5,16 @@ that is killed at any moment loses at most the point in flight.
 """
 
 from safescape.store.database import SCHEMA_VERSION
-from safescape.store.points import StoredAnswer, StoredPoints, Timing
+from safescape.store.points import StoredAnswer
 from safescape.store.run import SessionRecord, Store, new_file, write_text
-from safescape.store.verdicts import StoredEvidence, StoredExchange, StoredVerdicts
+from safescape.store.verdicts import StoredExchange
 
 __all__ = [
     "SCHEMA_VERSION",
     "SessionRecord",
     "Store",
     "StoredAnswer",
-    "StoredEvidence",
     "StoredExchange",
-    "StoredPoints",
-    "StoredVerdicts",
-    "Timing",
     "new_file",
     "write_text",
 ]

@@ -19,6 +19,8 @@ from safescape.survey import Point, Survey
 _log = logging.getLogger(__name__)
 
 FILE = "run.sqlite"
+_READ = 2**24
+"""Bytes that are read at a time before the file is checked."""
 SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE sessions (
@@ -107,23 +109,21 @@ def place_of(point: Point) -> Place:
     return point.line, json.dumps(point.coords), point.waypoint
 
 
+def point_of(line: int | None, coords: str, waypoint: int | None) -> Point:
+    """Return the point that the tables name so."""
+    return Point(line, tuple(json.loads(coords)), waypoint)
+
+
 def order_of(survey: Survey) -> dict[Place, int]:
     """Return the index of each point in the survey's order, by place."""
     return {place_of(point): number for number, point in enumerate(survey.points())}
 
 
 class Database:
-    """An open run.sqlite.
-
-    Args:
-        directory: The run directory, for error messages.
-        connection: To its run.sqlite.
-
-    """
+    """The open run.sqlite of a run directory."""
 
     def __init__(self, directory: Path, connection: sqlite3.Connection) -> None:
-        self.directory = directory
-        self._connection = connection
+        self.directory, self._connection = directory, connection
 
     @classmethod
     def create(cls, directory: Path) -> Database:
@@ -138,11 +138,11 @@ class Database:
         path = directory / FILE
         if path.is_dir():
             raise InputError(f"{path}: is a directory, not a run's database; move it away, or give another --out")
-        with _writing(directory):
+        with _one_line_errors(directory, writing=True):
             connection = sqlite3.connect(path, isolation_level=None)
         try:
             version = _checked_version(directory, connection)
-            with _writing(directory):
+            with _one_line_errors(directory, writing=True):
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
@@ -165,7 +165,7 @@ class Database:
         path = directory / FILE
         if not path.is_file():
             raise InputError(f"{directory}: no run.sqlite in it; give the directory that --out named")
-        with _reading(directory):
+        with _one_line_errors(directory, writing=False):
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
             if not _version_of(directory, connection):
@@ -182,7 +182,7 @@ class Database:
             InputError: the file cannot be read, for example because it was removed while it was open.
 
         """
-        with _reading(self.directory):
+        with _one_line_errors(self.directory, writing=False):
             return self._connection.execute(query, tuple(parameters)).fetchall()
 
     def row(self, query: str, parameters: Sequence[object] = ()) -> Any:
@@ -202,7 +202,7 @@ class Database:
             RunError: the disk is full or broken; what was stored before stays.
 
         """
-        with _writing(self.directory):
+        with _one_line_errors(self.directory, writing=True):
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -226,12 +226,12 @@ def _checked_version(directory: Path, connection: sqlite3.Connection) -> int:
         InputError: the file is damaged, or its tables are not those of this version.
 
     """
-    try:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        raise _write_error(directory, error) from error
-    except sqlite3.DatabaseError as error:
-        raise _damaged(directory, str(error)) from error
+    with _one_line_errors(directory, writing=True):
+        # SQLite reads the pages in the order of its trees, which takes ten times as long from a disk
+        with contextlib.suppress(OSError), (directory / FILE).open("rb") as file:
+            while file.read(_READ):
+                pass
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         _log.debug("quick_check of %s: %s", directory / FILE, found)
         raise _damaged(directory, "database disk image is malformed")
@@ -239,7 +239,7 @@ def _checked_version(directory: Path, connection: sqlite3.Connection) -> int:
 
 
 def _version_of(directory: Path, connection: sqlite3.Connection) -> int:
-    with _reading(directory):
+    with _one_line_errors(directory, writing=False):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if version not in (0, SCHEMA_VERSION):
@@ -266,33 +266,20 @@ def _damaged(directory: Path, reason: str) -> InputError:
 
 
 @contextlib.contextmanager
-def _writing(directory: Path) -> Iterator[None]:
+def _one_line_errors(directory: Path, *, writing: bool) -> Iterator[None]:
+    """Raise an `InputError` or a `RunError` if SQLite cannot read or write the file."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise _write_error(directory, error) from error
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:
-            raise  # a broken constraint or a misused connection: a fault of the program
-        raise _damaged(directory, str(error)) from error
-
-
-def _write_error(directory: Path, error: sqlite3.Error) -> RunError:
-    return RunError(
-        f"{directory}: run.sqlite cannot be written ({error}); free space or mend the permissions, "
-        "then repeat the command: it resumes where it stopped"
-    )
-
-
-@contextlib.contextmanager
-def _reading(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise InputError(
-            f"{directory}: run.sqlite cannot be read ({error}); if the run was moved or deleted, give its new place"
+        if not writing:
+            raise InputError(
+                f"{directory}: run.sqlite cannot be read ({error}); if the run was moved or deleted, give its new place"
+            ) from error
+        raise RunError(
+            f"{directory}: run.sqlite cannot be written ({error}); free space or mend the permissions, "
+            "then repeat the command: it resumes where it stopped"
         ) from error
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:
-            raise
+            raise  # a broken constraint or a misused connection: a fault of the program
         raise _damaged(directory, str(error)) from error

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import NamedTuple
 
-from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of
-from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Position, Response, Score, Survey, Verdict
+from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of, point_of
+from safescape.store.verdicts import StoredVerdicts
+from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Position, Response, Score, Survey
 
 
 class StoredAnswer(NamedTuple):
@@ -29,39 +30,29 @@ class Timing(NamedTuple):
 
 
 class StoredPoints:
-    """The points in a run's database.
+    """The points in a run's database. Methods that write raise a `RunError` if the disk is full or broken."""
 
-    Args:
-        database: Of the run.
-        survey: Of the run; it gives the order of the points.
-
-    """
-
-    def __init__(self, database: Database, survey: Survey) -> None:
-        self._database = database
-        self._survey = survey
+    def __init__(self, database: Database, survey: Survey, verdicts: StoredVerdicts) -> None:
+        self._database, self._survey, self._verdicts = database, survey, verdicts
 
     def finished(self) -> set[Point]:
         """Return the points that are stored."""
         rows = self._database.rows("SELECT line, coords, waypoint FROM points")
-        return {Point(line, tuple(json.loads(coords)), waypoint) for line, coords, waypoint in rows}
+        return {point_of(*row) for row in rows}
 
     def failures(self) -> dict[Point, str]:
         """Return the points that could not be measured at the last attempt, with the reasons, in that order."""
         rows = self._database.rows("SELECT line, coords, waypoint, reason FROM failures ORDER BY rowid")
-        return {Point(line, tuple(json.loads(coords)), waypoint): reason for line, coords, waypoint, reason in rows}
+        return {point_of(*place): reason for *place, reason in rows}
 
     def measured(self) -> Iterator[MeasuredPoint]:
         """Yield every finished point with its outcomes or scores, one entry per probe, in the survey's order of points.
 
         A judge that has not read every answer to a probe at a point is left out of that entry.
-
         """
-        points = self._database.rows("SELECT id, line, coords, waypoint, effective, off FROM points")
-        for key, *place, effective, off in sorted(points, key=lambda row: self._order[row[1], row[2], row[3]]):
-            line, coords, waypoint = place
-            point = Point(line, tuple(json.loads(coords)), waypoint)
-            position = Position(tuple(json.loads(effective)), off)
+        points = self._database.rows("SELECT id, effective, off, line, coords, waypoint FROM points")
+        for key, effective, off, *place in sorted(points, key=lambda row: self._order[row[3:]]):
+            point, position = point_of(*place), Position(tuple(json.loads(effective)), off)
             outcomes: dict[str, dict[str, list[Outcome]]] = {}
             rows = self._database.rows(
                 "SELECT r.probe, v.judge, v.outcome FROM responses r JOIN verdicts v ON v.response = r.id"
@@ -90,26 +81,17 @@ class StoredPoints:
     def answers(self, point: Point, probe: str) -> list[StoredAnswer]:
         """Return the answers at a point, in the order of the probe's prompts; empty if it is not measured."""
         rows = self._database.rows(
-            "SELECT r.id, r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
+            "SELECT r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
             f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
             (*place_of(point), probe),
         )
-        verdicts: dict[int, dict[str, Verdict]] = {}
-        judged = self._database.rows(
-            "SELECT v.response, v.judge, v.outcome, v.reason, v.probability FROM verdicts v"
-            " JOIN responses r ON v.response = r.id JOIN points p ON r.point = p.id"
-            f" WHERE {AT_POINT} AND r.probe = ?",
-            (*place_of(point), probe),
-        )
-        for key, judge, outcome, *rest in judged:
-            verdicts.setdefault(key, {})[judge] = Verdict(Outcome(outcome), *rest)
         return [
-            StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), verdicts.get(key, {})))
-            for key, number, text, finish, tokens in rows
+            StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), verdicts))
+            for (number, text, finish, tokens), verdicts in zip(rows, self._verdicts.at(point, probe), strict=True)
         ]
 
     def timing(self, point: Point) -> Timing | None:
-        """Return how long a point took and when it was finished; None if it is not measured."""
+        """Return when a point was measured; None if it was not."""
         row = self._database.row(f"SELECT p.seconds, p.finished_at FROM points p WHERE {AT_POINT}", place_of(point))
         return None if row is None else Timing(row[0], datetime.fromisoformat(row[1]))
 
@@ -138,9 +120,6 @@ class StoredPoints:
             answers: By probe of prompts, in the order of its prompts.
             scores: By capability probe, in the order of its items.
 
-        Raises:
-            RunError: the disk is full or broken; what was stored before stays.
-
         """
         with self._database.transaction() as connection:
             key = connection.execute(
@@ -163,17 +142,7 @@ class StoredPoints:
                     connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for judge, verdict in verdicts.items()])
 
     def add_failure(self, point: Point, reason: str, session: int) -> None:
-        """Record that a point could not be measured; it stays open.
-
-        Args:
-            point: Of the survey.
-            reason: In one line.
-            session: The id that `Store.begin_session` returned.
-
-        Raises:
-            RunError: the disk is full or broken; what was stored before stays.
-
-        """
+        """Record why, in one line, a point could not be measured in a session; it stays open."""
         with self._database.transaction() as connection:
             connection.execute(_DELETE_FAILURE, place_of(point))
             connection.execute(

@@ -41,15 +41,15 @@ class Store:
     """One run directory.
 
     `Store.claim` opens it for measuring and keeps other processes out until `close`; `Store.read` opens it read-only,
-    at any time.
+    at any time. Methods that write raise a `RunError` if the disk is full or broken; what was stored before stays.
     """
 
     def __init__(self, database: Database, survey: Survey, lock: FileLock | None = None) -> None:
         self._database, self._lock = database, lock
         self.directory = database.directory
         self.survey = survey
-        self.points = StoredPoints(database, survey)
         self.verdicts = StoredVerdicts(database, survey)
+        self.points = StoredPoints(database, survey, self.verdicts)
         self.evidence = StoredEvidence(database, survey)
 
     @classmethod
@@ -72,13 +72,13 @@ class Store:
             ) from error
         except OSError as error:
             raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.callback(lock.release)
             _check_survey(directory, survey)
             database = Database.create(directory)
+            opened.callback(database.close)
             write_text(directory / "survey.json", survey.model_dump_json(indent=1) + "\n")
-        except BaseException:
-            lock.release()
-            raise
+            opened.pop_all()
         _log.debug("claimed %s", directory)
         return cls(database, survey, lock)
 
@@ -115,9 +115,6 @@ class Store:
             noise_device: Type of the device whose generator makes random directions, such as `cuda`.
             versions: By package.
 
-        Raises:
-            RunError: it cannot be written.
-
         """
         with self._database.transaction() as connection:
             cursor = connection.execute(
@@ -128,12 +125,7 @@ class Store:
         return cursor.lastrowid
 
     def end_session(self, session: int, *, origin: str) -> None:
-        """Record that a measuring session ends, with the fingerprint of the live weights.
-
-        Raises:
-            RunError: it cannot be written.
-
-        """
+        """Record that a measuring session ends, with the fingerprint of the live weights."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE sessions SET closed_at = ?, origin_at_close = ? WHERE id = ?", (now(), origin, session)

@@ -31,8 +31,7 @@ class _Exchanges:
     """Reads answers with their prompts and their evidence, in the survey's order of points."""
 
     def __init__(self, database: Database, survey: Survey) -> None:
-        self._database = database
-        self._survey = survey
+        self._database, self._survey = database, survey
 
     def calibration(self) -> Calibration | None:
         row = self._database.row("SELECT threshold, width FROM calibration")
@@ -47,7 +46,7 @@ class _Exchanges:
             parameters,
         )
         # workers finish points in any order; a judge that reads several answers at once must not depend on it
-        rows.sort(key=lambda row: self._order[row[0], row[1], row[2]])
+        rows.sort(key=lambda row: self._order[row[:3]])
         for _, _, _, response, probe, number, text, finish, log_probability, tokens in rows:
             evidence = None
             if calibration is not None and tokens is not None:
@@ -66,17 +65,10 @@ class _Exchanges:
 
 
 class StoredVerdicts:
-    """The verdicts in a run's database.
-
-    Args:
-        database: Of the run.
-        survey: Of the run; it gives the prompts, the judges and the order of the points.
-
-    """
+    """The verdicts in a run's database. Methods that write raise a `RunError` if the disk is full or broken."""
 
     def __init__(self, database: Database, survey: Survey) -> None:
-        self._database = database
-        self._survey = survey
+        self._database, self._survey = database, survey
         self._exchanges = _Exchanges(database, survey)
 
     def judges(self) -> dict[str, dict[str, str]]:
@@ -154,22 +146,12 @@ class StoredVerdicts:
         return {row: Verdict(Outcome(outcome), *rest) for row, outcome, *rest in rows}
 
     def add(self, judge: str, verdicts: Mapping[int, Verdict]) -> None:
-        """Store verdicts of a judge, by the answer's id, in one transaction.
-
-        Raises:
-            RunError: the disk is full or broken; what was stored before stays.
-
-        """
+        """Store verdicts of a judge, by the answer's id, in one transaction."""
         with self._database.transaction() as connection:
             connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for row, verdict in verdicts.items()])
 
     def replace(self, judge: str, made_of: Mapping[str, str], verdicts: Mapping[int, Verdict]) -> None:
-        """Replace all verdicts of a judge that reads every answer again, in one transaction.
-
-        Raises:
-            RunError: the disk is full or broken; what was stored before stays.
-
-        """
+        """Replace all verdicts of a judge that reads every answer again, in one transaction."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM verdicts WHERE judge = ?", (judge,))
             connection.execute(
@@ -181,10 +163,7 @@ class StoredVerdicts:
 class StoredEvidence:
     """The evidence in a run's database: the log-likelihood of answers under the origin.
 
-    Args:
-        database: Of the run.
-        survey: Of the run; it gives the prompts and the order of the points.
-
+    Methods that write raise a `RunError` if the disk is full or broken.
     """
 
     def __init__(self, database: Database, survey: Survey) -> None:
@@ -200,25 +179,14 @@ class StoredEvidence:
         return self._exchanges.where(f"{AT_POINT} AND e.response IS NULL", place_of(point))
 
     def add_calibration(self, calibration: Calibration) -> None:
-        """Store the calibration of the origin; a run has one.
-
-        Raises:
-            RunError: the disk is full or broken.
-
-        """
+        """Store the calibration of the origin; a run has one."""
         with self._database.transaction() as connection:
             connection.execute("INSERT INTO calibration (id, threshold, width) VALUES (1, ?, ?)", calibration)
 
     def add(self, evidence: Mapping[int, Evidence], verdicts: Mapping[str, Mapping[int, Verdict]]) -> None:
-        """Store evidence on answers and the verdicts that judges reach with it, in one transaction.
+        """Store evidence by the answer's id, and the verdicts that judges reach with it, in one transaction.
 
-        Args:
-            evidence: By the answer's id.
-            verdicts: By judge and the answer's id; they replace earlier ones.
-
-        Raises:
-            RunError: the disk is full or broken; what was stored before stays.
-
+        The verdicts, by judge and the answer's id, replace earlier ones.
         """
         with self._database.transaction() as connection:
             connection.executemany(

@@ -18,10 +18,10 @@ from safescape.api.survey import _adapter
 from safescape.engines import open_engine, why_merged
 from safescape.errors import InputError
 from safescape.measure.dispatch import Failed
-from safescape.measure.ray import RayWorkers
+from safescape.measure.ray_workers import RayWorkers
 from safescape.measure.session import Measurement, groups_of
 from safescape.options import MeasureOptions, read
-from safescape.placement.ray import Reservation
+from safescape.placement.ray_cluster import Reservation
 from safescape.probes import load_tokenizer
 from safescape.survey import InterpolationAxis, Lines, Position, Survey
 from safescape.weights import resolve

@@ -10,7 +10,7 @@ import pytest
 
 from safescape.judge_runtime import guard_actors as guards
 from safescape.placement import Placement
-from safescape.placement import ray as cluster
+from safescape.placement import ray_cluster as cluster
 
 
 @pytest.fixture

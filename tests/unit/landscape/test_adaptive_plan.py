@@ -23,11 +23,10 @@ from helpers.synthetic_runs import (
     path_line,
     random_plane,
 )
-from safescape.landscape import Plan, landscape_of, plan_line, plan_of, visage
-from safescape.landscape.bounds import bounded, envelope, visage_of
+from safescape.landscape import is_settled, landscape_of, plan_of, stages_of
+from safescape.landscape.adaptive import ERROR, Plan, plan_line
 from safescape.landscape.estimates import JudgedSubspace
-from safescape.landscape.measures import safety_auc
-from safescape.measure.stages import ERROR, is_settled, stages_of
+from safescape.landscape.measures import bounded, envelope, safety_auc, visage, visage_of
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Plane, Point, Position, RandomAxis, Survey
 
 Curve = Callable[[int], float]

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from helpers.synthetic_runs import by_keyword, four_outcomes, further, landscape_in, make_run, make_survey
-from safescape.landscape import Agreement, Landscape, agreed, agreements_of, kappa
+from safescape.landscape import Landscape
+from safescape.landscape.agreement import agreed, agreements_of, kappa
+from safescape.landscape.schema import Agreement
 from safescape.survey import MeasuredPoint, Outcome, Point, Position, Verdict
 
 R, C, NOISE, U = Outcome.REFUSED, Outcome.COMPLIED, Outcome.INCOHERENT, Outcome.UNSCORED

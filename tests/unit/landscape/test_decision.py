@@ -6,18 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safescape.landscape import (
-    Landscape,
-    Metric,
-    PointFigures,
-    Reason,
-    State,
-    SurveySummary,
-    Wanted,
-    decision_of,
-    wilson,
-)
+from safescape.landscape import Landscape, Metric, PointFigures, Reason, State, Wanted, decision_of, wilson
 from safescape.landscape.decision import prompts_to_decide
+from safescape.landscape.schema import SurveySummary
 from safescape.survey import Axis, InterpolationAxis, RandomAxis
 
 RANDOM = RandomAxis(seed=0, span=0.5, steps=20)

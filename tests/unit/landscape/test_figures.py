@@ -12,17 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from safescape import InputError
-from safescape.landscape import (
-    Compared,
+from safescape.landscape import Compared, comparison_of, landscape_of, wilson
+from safescape.landscape.measures import (
     basin_edges,
     basin_radius,
-    comparison_of,
-    landscape_of,
     plane_radius,
     safety_auc,
     visage,
     visage_reference,
-    wilson,
 )
 from safescape.survey import (
     ChoiceProbe,

@@ -24,8 +24,8 @@ from safescape.measure.dispatch import (
     Lost,
     Ready,
     Started,
+    cost_of,
 )
-from safescape.measure.queue import cost_of
 from safescape.measure.session import Measurement
 from safescape.survey import Lines, Plane, Position, RandomAxis
 

@@ -12,7 +12,8 @@ import pytest
 import safescape
 from safescape import InputError, Outcome, Run, RunError, Verdict
 from safescape.judge_runtime import JudgeProgress
-from safescape.store import Store, StoredEvidence
+from safescape.store import Store
+from safescape.store.verdicts import StoredEvidence
 
 SETTINGS: dict[str, Any] = {"limit": 4, "max_new_tokens": 24, "directions": 1, "steps": 4}
 
@@ -77,7 +78,7 @@ def test_a_run_interrupted_while_evidence_is_collected_ends_the_same(
 
 def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan(tiny_model, tmp_path / "run")
-    monkeypatch.setattr("safescape.measure.local.MeasuringSession", None)
+    monkeypatch.setattr("safescape.measure.workers.MeasuringSession", None)
     scan(tiny_model, tmp_path / "run")
 
 

@@ -7,9 +7,9 @@ import contextlib
 import pytest
 
 from helpers.synthetic_runs import make_survey
-from safescape.measure import ray as cluster
+from safescape.measure import ray_workers
 from safescape.placement import Placement
-from safescape.placement.ray import Reservation
+from safescape.placement.ray_cluster import Reservation
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2])
@@ -26,12 +26,12 @@ def test_each_worker_reserves_the_gpus_that_share_its_model(
         reserved.append(placement.gpus_on(device, tensor_parallel))
         raise StopError
 
-    monkeypatch.setattr(cluster, "connected", lambda placement: contextlib.nullcontext())
-    monkeypatch.setattr(cluster, "reserve", reserve)
+    monkeypatch.setattr(ray_workers, "connected", lambda placement: contextlib.nullcontext())
+    monkeypatch.setattr(ray_workers, "reserve", reserve)
     survey = make_survey().model_copy(update={"device": "cuda", "engine": "vllm", "tensor_parallel": tensor_parallel})
     with (
         pytest.raises(StopError),
-        cluster.ray_workers(survey, None, Placement(2), [], print),  # type: ignore[arg-type]
+        ray_workers.ray_workers(survey, None, Placement(2), [], print),  # type: ignore[arg-type]
     ):
         pass
     assert reserved == [float(tensor_parallel)]

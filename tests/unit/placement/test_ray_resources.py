@@ -8,8 +8,8 @@ import pytest
 
 from safescape import InputError, RunError
 from safescape.placement import Placement
-from safescape.placement import ray as cluster
-from safescape.placement.ray import Reservation, check_started, reserve
+from safescape.placement import ray_cluster as cluster
+from safescape.placement.ray_cluster import Reservation, check_started, reserve
 
 Machine = tuple[float, float]
 """Cores and GPUs."""

@@ -216,14 +216,31 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path, content: bytes | N
         Store.read(tmp_path)
 
 
-@pytest.mark.parametrize("kept", [100, 4096, 0.3, 0.6, 0.9])
-def test_a_truncated_database_is_refused_in_one_line_and_left_as_it_is(tmp_path: Path, kept: float) -> None:
-    with Store.claim(tmp_path, survey_of()) as store:
+def long_run(directory: Path) -> Path:
+    """Return a database of some thirty pages."""
+    with Store.claim(directory, survey_of()) as store:
         session = begin(store)
         for point in survey_of().points():
             long = {"harmful": [Answer(Response("x" * 20_000, Finish.STOP, 1), {})] * 2}
             store.points.add(point, position=Position((0.0,), 0.0), seconds=1, session=session, answers=long)
-    path = tmp_path / "run.sqlite"
+    return directory / "run.sqlite"
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.9])
+def test_an_overwritten_page_is_found_before_a_run_goes_on(tmp_path: Path, place: float) -> None:
+    path = long_run(tmp_path)
+    whole = path.read_bytes()
+    page = int(place * len(whole)) // 4096 * 4096
+    damaged = whole[:page] + b"\xff" * 4096 + whole[page + 4096 :]
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=rf"{path}: damaged, or not a run's database \(.+\); put back a copy"):
+        Store.claim(tmp_path, survey_of())
+    assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("kept", [100, 4096, 0.3, 0.6, 0.9])
+def test_a_truncated_database_is_refused_in_one_line_and_left_as_it_is(tmp_path: Path, kept: float) -> None:
+    path = long_run(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
     damaged = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The workers that measure a survey's points, and the one worker that runs in this process.
+"""The workers that measure a survey's points, in this process or on a Ray cluster.
 
 Where a survey is measured does not change its results: a run that was begun in one process may be finished on a Ray
 cluster, and the other way round.
@@ -7,7 +7,7 @@ cluster, and the other way round.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -16,7 +16,7 @@ from safescape.errors import RunError, first_line
 from safescape.measure.dispatch import Failed
 from safescape.measure.evidence import Origin
 from safescape.measure.session import Measurement, MeasuringSession, groups_of
-from safescape.placement import is_out_of_memory
+from safescape.placement import Placement, is_out_of_memory
 from safescape.survey import Point, Survey
 from safescape.weights import Model
 
@@ -31,23 +31,45 @@ class Workers(Protocol):
 
     def measured(self) -> Iterator[Measurement | Failed]:
         """Yield every point as it is measured or has failed."""
-        ...
 
     def add(self, points: Sequence[Point]) -> None:
         """Add points when all earlier ones are measured: the next round of an adaptive survey."""
-        ...
 
     def at_origin(self) -> Origin:
         """Move one engine to the origin, to collect evidence there."""
-        ...
 
     def close(self) -> str:
         """Move every engine back to its origin and return the fingerprint; raise RunError if it differs."""
-        ...
+
+
+@contextlib.contextmanager
+def open_workers(
+    survey: Survey,
+    model: Model,
+    placement: Placement,
+    points: Sequence[Point],
+    on_wait: Callable[[str], None],
+) -> Iterator[Workers]:
+    """Open the workers of a placement; they end with the context.
+
+    `points` are to be measured, of an adaptive survey in the first round. `on_wait` is told what a busy cluster lacks.
+
+    Raises:
+        InputError: the model cannot be used there, or the cluster is too small.
+        RunError: no worker could be started, or the cluster is busy.
+
+    """
+    if placement.is_local:
+        yield LocalWorker(survey, model, points)
+        return
+    from safescape.measure.ray_workers import ray_workers  # needs the extra `ray`
+
+    with ray_workers(survey, model, placement, points, on_wait) as workers:
+        yield workers
 
 
 class LocalWorker:
-    """One engine, in this process."""
+    """One engine, in this process; see `Workers`."""
 
     def __init__(self, survey: Survey, model: Model, points: Sequence[Point]) -> None:
         with _one_line_without_memory(survey):

@@ -111,11 +111,7 @@ def reserve(
 ) -> Reservation:
     """Find resources for the workers of a placement that nobody uses; wait up to two minutes until there are.
 
-    Args:
-        placement: Not local.
-        device: Where the engines, or the guard models, run.
-        tensor_parallel: Number of GPUs that share one model.
-        on_wait: Told once, in words, what is missing.
+    `on_wait` is told once, in words, what is missing.
 
     Raises:
         InputError: the whole cluster is too small.

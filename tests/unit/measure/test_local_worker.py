@@ -6,7 +6,7 @@ import pytest
 
 from helpers.synthetic_runs import make_survey
 from safescape import RunError
-from safescape.measure import local
+from safescape.measure import workers
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,9 @@ def test_memory_that_runs_out_is_one_line_whatever_the_error_says(
     def hungry(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(local, "MeasuringSession", hungry)
+    monkeypatch.setattr(workers, "MeasuringSession", hungry)
     with pytest.raises(RunError) as failed:
-        local.LocalWorker(make_survey(), None, [])  # type: ignore[arg-type]
+        workers.LocalWorker(make_survey(), None, [])  # type: ignore[arg-type]
     assert str(failed.value).startswith(f"memory ran out on cpu ({reason}")
     assert "--dtype bfloat16 or a lower --batch-size than 128" in str(failed.value)
     assert "\n" not in str(failed.value)
@@ -38,6 +38,6 @@ def test_another_error_is_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(local, "MeasuringSession", broken)
+    monkeypatch.setattr(workers, "MeasuringSession", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        local.LocalWorker(make_survey(), None, [])  # type: ignore[arg-type]
+        workers.LocalWorker(make_survey(), None, [])  # type: ignore[arg-type]

@@ -19,13 +19,11 @@ from ray.exceptions import RayError
 
 from safescape.engines import Likelihood
 from safescape.errors import RunError, SafescapeError
-from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started
+from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started, cost_of
 from safescape.measure.evidence import Origin
-from safescape.measure.local import Workers
-from safescape.measure.queue import cost_of
 from safescape.measure.session import Measurement, MeasuringSession, RenderedPrompts, find_model, groups_of
 from safescape.placement import Placement
-from safescape.placement.ray import Reservation, connected, errors_as_values, reason_of, reserve
+from safescape.placement.ray_cluster import Reservation, connected, errors_as_values, reason_of, reserve
 from safescape.survey import Point, Response, Survey
 from safescape.weights import Model
 
@@ -43,8 +41,8 @@ def ray_workers(
     placement: Placement,
     points: Sequence[Point],
     on_wait: Callable[[str], None],
-) -> Iterator[Workers]:
-    """Start workers on a Ray cluster; see `loop.open_workers`."""
+) -> Iterator[RayWorkers]:
+    """Start workers on a Ray cluster; see `workers.open_workers`."""
     with connected(placement):
         reserved = reserve(placement, survey.device, tensor_parallel=survey.tensor_parallel, on_wait=on_wait)
         groups = {group[0]: group for group in groups_of(survey, points)}
@@ -58,7 +56,7 @@ def ray_workers(
 
 
 class RayWorkers:
-    """Several engines, on actors; see `local.Workers`."""
+    """Several engines, on actors; see `workers.Workers`."""
 
     def __init__(
         self,
@@ -159,12 +157,12 @@ class _ActorPool:
         )
         self._actors: dict[int, Any] = {}
         self._number = 0
-        self._awaited: dict[Any, tuple[int, Callable[[int, Any], Event]]] = {}
+        self._awaited: dict[Any, tuple[int, Callable[..., Event]]] = {}
 
     def start(self) -> int:
         self._number += 1
         actor = self._actors[self._number] = self._class.remote()
-        self._await(self._number, _started, actor.running.remote())
+        self._await(self._number, Started, actor.running.remote())
         self._await(self._number, Ready, actor.open.remote(self._survey, self._directory, self._threads))
         return self._number
 
@@ -185,7 +183,7 @@ class _ActorPool:
             return []
         ready, _ = ray.wait(list(self._awaited), num_returns=len(self._awaited), timeout=0)
         # a result counts even if the worker died after it, which its heartbeat reports
-        ready.sort(key=lambda ref: self._awaited[ref][1] in (_started, _heartbeat))
+        ready.sort(key=lambda ref: self._awaited[ref][1] in (Started, Heartbeat))
         # handling one event may drop others of the same worker
         return [self._event(ref) for ref in ready if ref in self._awaited]
 
@@ -212,7 +210,7 @@ class _ActorPool:
             ray.kill(actor)
         self._actors, self._awaited = {}, {}
 
-    def _await(self, worker: int, kind: Callable[[int, Any], Event], ref: Any) -> None:
+    def _await(self, worker: int, kind: Callable[..., Event], ref: Any) -> None:
         self._awaited[ref] = worker, kind
 
     def _event(self, ref: Any) -> Event:
@@ -226,17 +224,9 @@ class _ActorPool:
             raise answer
         if kind is Closed:
             self.kill(worker)
-        elif kind in (Ready, _heartbeat):
-            self._await(worker, _heartbeat, self._actors[worker].heartbeat.remote())
-        return kind(worker, answer)
-
-
-def _started(worker: int, _: object) -> Event:
-    return Started(worker)
-
-
-def _heartbeat(worker: int, _: object) -> Event:
-    return Heartbeat(worker)
+        elif kind in (Ready, Heartbeat):
+            self._await(worker, Heartbeat, self._actors[worker].heartbeat.remote())
+        return kind(worker) if kind in (Started, Heartbeat) else kind(worker, answer)
 
 
 class _RemoteVoice:
