@@ -8,9 +8,11 @@ from importlib.resources import files
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.behaviours import bowl, four_outcomes
 from helpers.chromium import Scheme
 from helpers.explorer_process import Viewed, viewing
-from helpers.synthetic_runs import bowl, four_outcomes, make_run, make_survey, random_plane
+from helpers.runs import make_run
+from helpers.surveys import make_survey, random_plane
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 

@@ -9,20 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.behaviours import bowl, no_basin, tuned
 from helpers.chromium import Opened, Scheme
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    comparison_in,
-    further,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import comparison_in, make_run
+from helpers.surveys import further, make_survey, path_line, path_plane, random_plane
 from safescape.survey import Point
 from safescape.views import render_comparison
 

@@ -12,7 +12,9 @@ import matplotlib.image
 import pytest
 from playwright.sync_api import Browser
 
-from helpers.synthetic_runs import bowl, four_outcomes, make_run, make_survey, no_basin, random_plane
+from helpers.behaviours import bowl, four_outcomes, no_basin
+from helpers.runs import make_run
+from helpers.surveys import make_survey, random_plane
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ["list", "compare", "top", "live", "surface", "dark", "narrow"]

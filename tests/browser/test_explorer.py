@@ -14,9 +14,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from helpers import tiny_models
+from helpers.behaviours import bowl, four_outcomes
 from helpers.chromium import Opened, Scheme
 from helpers.explorer_process import Viewed, viewing
-from helpers.synthetic_runs import HOSTILE, bowl, four_outcomes, make_run, make_survey, random_plane
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_run
+from helpers.surveys import make_survey, random_plane
 from safescape.store import Store
 from safescape.survey import Point, Survey
 

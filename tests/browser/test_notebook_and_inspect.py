@@ -16,7 +16,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import safescape
-from helpers.synthetic_runs import HOSTILE, basin, four_outcomes, further, make_run, make_survey
+from helpers.behaviours import basin, four_outcomes
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_run
+from helpers.surveys import further, make_survey
 
 
 @pytest.fixture(scope="module")

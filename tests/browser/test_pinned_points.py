@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.behaviours import bowl, four_outcomes
 from helpers.chromium import Opened
-from helpers.synthetic_runs import bowl, four_outcomes, landscape_in, make_run, make_survey, random_plane
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import make_survey, random_plane
 from safescape.survey import Survey
 from safescape.views import render_page
 

@@ -8,22 +8,19 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.behaviours import bowl, no_basin, tuned
 from helpers.chromium import Opened, Scheme
-from helpers.synthetic_runs import (
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import (
     FINGERPRINT,
-    HOSTILE,
     at_models,
-    bowl,
     further,
-    landscape_in,
-    make_run,
     make_survey,
-    no_basin,
     path_line,
     path_plane,
     random_plane,
     trajectory,
-    tuned,
 )
 from safescape.landscape import landscape_of
 from safescape.survey import Point, Position, Survey, Waypoint

@@ -8,20 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from helpers.behaviours import bowl, four_outcomes, tuned
 from helpers.chromium import Opened, Scheme
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    path_line,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import further, make_survey, path_line, random_plane, trajectory
 from safescape.survey import Outcome, Point, Position, Survey, Verdict
 from safescape.views import render_page
 

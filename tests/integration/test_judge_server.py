@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from helpers.synthetic_runs import make_run, make_survey
+from helpers.runs import make_run
+from helpers.surveys import make_survey
 from safescape import InputError, Outcome, RunError
 from safescape.judge_runtime import JudgeProgress, JudgeSettings, chat, judge_exchanges, judge_stored
 from safescape.judge_runtime.api import open_api_judge

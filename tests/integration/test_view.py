@@ -16,9 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from helpers.behaviours import bowl
 from helpers.explorer_process import Viewed, viewing
 from helpers.page_contents import data_in
-from helpers.synthetic_runs import bowl, make_run, make_survey, random_plane
+from helpers.runs import make_run
+from helpers.surveys import make_survey, random_plane
 from safescape.store import Store
 from safescape.survey import Point
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import safescape
-from helpers.synthetic_runs import make_survey
+from helpers.surveys import make_survey
 from safescape import InputError
 from safescape.engines import check_length, load_model
 from safescape.engines.loading import load_config, load_generation_config

@@ -32,22 +32,10 @@ from markdown_it import MarkdownIt
 from pyarrow import parquet
 
 import safescape
-from helpers.synthetic_runs import (
-    FINGERPRINT,
-    HOSTILE,
-    at_models,
-    basin,
-    bowl,
-    four_outcomes,
-    further,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.behaviours import basin, bowl, four_outcomes, no_basin, tuned
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_run
+from helpers.surveys import FINGERPRINT, at_models, further, make_survey, path_line, random_plane, trajectory
 from safescape.exports.tables import Column, Table, shown, write_csv, write_parquet
 from safescape.landscape import wilson
 from safescape.survey import Outcome, Point, Position, Verdict

@@ -14,15 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from helpers.synthetic_runs import (
-    by_keyword,
-    comparison_in,
-    landscape_in,
-    make_run,
-    make_survey,
-    path_line,
-    random_plane,
-)
+from helpers.behaviours import by_keyword
+from helpers.runs import comparison_in, landscape_in, make_run
+from helpers.surveys import make_survey, path_line, random_plane
 from safescape.landscape import Plan, landscape_of, plan_line, plan_of, visage
 from safescape.landscape.bounds import bounded, envelope, visage_of
 from safescape.landscape.estimates import JudgedSubspace

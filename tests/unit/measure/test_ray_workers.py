@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from helpers.synthetic_runs import make_survey
+from helpers.surveys import make_survey
 from safescape.measure import ray as cluster
 from safescape.placement import Placement
 from safescape.placement.ray import Reservation

@@ -12,22 +12,11 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from helpers.behaviours import Chance, Rate, bowl, no_basin, tuned
 from helpers.figure_contents import assert_texts_are_apart, cells, curve, values, words, xs, xy, ys
-from helpers.synthetic_runs import (
-    HOSTILE,
-    Chance,
-    Rate,
-    bowl,
-    comparison_in,
-    further,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import comparison_in, make_run
+from helpers.surveys import further, make_survey, path_line, path_plane, random_plane
 from safescape.landscape import Comparison
 from safescape.survey import Point
 from safescape.views import draw_comparison, save_figure

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from helpers.behaviours import bowl, no_basin, tuned
+from helpers.hostile_texts import HOSTILE
 from helpers.page_contents import (
     assert_nothing_is_loaded,
     assert_own_elements,
@@ -16,19 +18,8 @@ from helpers.page_contents import (
     data_in,
     prose,
 )
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    comparison_in,
-    further,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    tuned,
-)
+from helpers.runs import comparison_in, make_run
+from helpers.surveys import further, make_survey, path_line, path_plane, random_plane
 from safescape.landscape import Comparison
 from safescape.survey import Point
 from safescape.views import render_comparison

@@ -12,21 +12,11 @@ from matplotlib.colors import to_hex
 from matplotlib.contour import QuadContourSet
 from mpl_toolkits.mplot3d import Axes3D
 
+from helpers.behaviours import no_basin, tuned
 from helpers.figure_contents import assert_texts_are_apart, cells, curve, texts, values, words
-from helpers.synthetic_runs import (
-    HOSTILE,
-    between,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import between, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.errors import RunError
 from safescape.landscape import Landscape, landscape_of
 from safescape.survey import Plane, Point, Position

@@ -11,23 +11,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from helpers.behaviours import bowl, by_keyword, four_outcomes, no_basin, tuned
 from helpers.figure_contents import assert_texts_are_apart, cells, curve, values, words
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    by_keyword,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import Landscape
 from safescape.survey import Outcome, Point, Position, Verdict
 from safescape.views import draw, save_figure, verdict_of

@@ -22,22 +22,11 @@ from matplotlib.typing import ColorType
 from mpl_toolkits.mplot3d import Axes3D
 
 import safescape
+from helpers.behaviours import bowl, four_outcomes, no_basin, tuned
 from helpers.figure_contents import xy, ys
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import Landscape
 from safescape.survey import Point, Position, Survey
 from safescape.views import draw_for_paper, paper_bytes

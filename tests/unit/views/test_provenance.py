@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers.synthetic_runs import at_models, further, landscape_in, make_run, make_survey, path_line, tuned
+from helpers.behaviours import tuned
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import at_models, further, make_survey, path_line
 from safescape.survey import HarnessProbe
 from safescape.views.text.provenance import _described, facts_of
 

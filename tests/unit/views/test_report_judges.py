@@ -5,20 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from helpers.behaviours import bowl, four_outcomes, tuned
+from helpers.hostile_texts import HOSTILE
 from helpers.page_contents import assert_own_elements, block_in, data_in, prose, told
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    path_line,
-    path_plane,
-    random_plane,
-    tuned,
-)
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import further, make_survey, path_line, path_plane, random_plane
 from safescape.store import Store
 from safescape.survey import Lines, Outcome, Plane, Point, Verdict
 from safescape.views import render_page

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.behaviours import bowl, no_basin, tuned
+from helpers.hostile_texts import HOSTILE
 from helpers.page_contents import (
     assert_nothing_is_loaded,
     assert_own_elements,
@@ -22,21 +24,8 @@ from helpers.page_contents import (
     prose,
     told,
 )
-from helpers.synthetic_runs import (
-    FINGERPRINT,
-    HOSTILE,
-    bowl,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import FINGERPRINT, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import landscape_of
 from safescape.store import Store
 from safescape.survey import Point, Position, Waypoint

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.hostile_texts import HOSTILE
 from helpers.page_contents import prose
-from helpers.synthetic_runs import HOSTILE
 from safescape.views import Row, Verdict, compose_notice, compose_run_list
 
 STYLE = Path(__file__).parents[3] / "src" / "safescape" / "views" / "pages" / "templates" / "document.css"

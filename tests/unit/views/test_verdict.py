@@ -7,18 +7,11 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 
+from helpers.behaviours import Rate, basin, no_basin
 from helpers.figure_contents import words
 from helpers.page_contents import data_in, prose
-from helpers.synthetic_runs import (
-    Rate,
-    basin,
-    comparison_in,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-)
+from helpers.runs import comparison_in, landscape_in, make_run
+from helpers.surveys import make_survey, path_line
 from safescape.exports.model_card import model_card
 from safescape.landscape import Landscape
 from safescape.store import Store
