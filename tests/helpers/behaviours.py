@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from helpers.hostile_texts import HOSTILE
 from safescape.survey import Outcome, Point, Position, Verdict
 
 Rate = Callable[[int, float], float]
@@ -56,6 +57,24 @@ def bowl(probe: str, point: Point) -> float:
     return 1 / (1 + math.exp(-(math.hypot(alpha, 1.25 * beta + 0.2 * alpha) - 0.25) / 0.03))
 
 
+def beside_path(dimensions: int, *, spacing: float = 0.25, shift: float = 0.0) -> Stands:
+    """Return where points lie if the checkpoints are 0.1 beside the path, with a fifth of their distance off the plane.
+
+    Args:
+        dimensions: Number of coordinates of the subspace: 1 drops the coordinate beside the path.
+        spacing: Distance along the path between two checkpoints.
+        shift: Relative displacement of all other points, as after rounding.
+
+    """
+
+    def stands(point: Point) -> Position:
+        if point.waypoint is None:
+            return Position(tuple(value * (1 + shift) for value in point.coords), 0.0)
+        return Position((spacing * (1 + point.waypoint), 0.1)[:dimensions], 0.2)
+
+    return stands
+
+
 def by_keyword(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
     """Judge as the keyword judge does: two outcomes, no probability."""
     return Verdict(Outcome.COMPLIED) if complied else Verdict(Outcome.REFUSED, "I'm sorry")
@@ -80,6 +99,27 @@ def four_outcomes(judge: str, point: Point, number: int, complied: bool) -> Verd
         return Verdict(Outcome.COMPLIED, "steps to follow", 0.9 + 0.001 * (number % 50))
     noise = Verdict(Outcome.INCOHERENT, "words out of order", 0.02 + 0.001 * (number % 50))
     return noise if "(" not in judge else Verdict(Outcome.UNSCORED, "keyword: complied, refusal: incoherent", 0.02)
+
+
+def unread(unread_by: str, *, read_at_origin: bool) -> Opinion:
+    """Judge by `four_outcomes`, but one judge has read no answer, or only those at the origin."""
+
+    def opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+        if judge == unread_by and not (read_at_origin and point.is_origin):
+            return None
+        return four_outcomes(judge, point, number, complied)
+
+    return opinion
+
+
+def hostile_reasons(incoherent_to: str) -> Opinion:
+    """Give hostile texts as reasons; one judge finds every answer incoherent, the others find compliance."""
+
+    def opinion(judge: str, point: Point, number: int, complied: bool) -> Verdict:
+        outcome = Outcome.INCOHERENT if judge == incoherent_to else Outcome.COMPLIED
+        return Verdict(outcome, HOSTILE[number], 0.5)
+
+    return opinion
 
 
 def says(point: Point, number: int, complied: bool) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from helpers.behaviours import Chance, Opinion, Rate, Says, Stands, basin, by_keyword, says
-from helpers.surveys import FINGERPRINT
+from helpers.surveys import FINGERPRINT, make_survey
 from safescape.landscape import Compared, Comparison, Landscape, comparison_of, landscape_of, plan_of
 from safescape.measure.stages import is_settled, stages_of
 from safescape.store import Store
@@ -126,6 +127,23 @@ def comparison_in(*stores: Store) -> Comparison:
     return comparison_of(
         [Compared(str(store.directory), store.survey, list(store.points.measured())) for store in stores]
     )
+
+
+def compared_runs(directory: Path, runs: Mapping[str, Any], **survey: Any) -> Comparison:
+    """Return the comparison of new runs with one survey.
+
+    Args:
+        directory: Directory of the run directories.
+        runs: By name, the arguments of `make_run`; `model`, `dtype` and `subspace` change the run's own survey.
+        **survey: Arguments of `make_survey`.
+
+    """
+    stores = []
+    for name, given in runs.items():
+        own = {key: given[key] for key in ("model", "dtype", "subspace") if key in given}
+        behaviour = {key: value for key, value in given.items() if key not in own}
+        stores.append(make_run(directory / name, make_survey(**{**survey, **own}), **behaviour))
+    return comparison_in(*stores)
 
 
 def _answer(

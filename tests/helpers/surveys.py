@@ -22,6 +22,8 @@ from safescape.survey import (
 )
 
 FINGERPRINT = "sha256:" + "ab" * 32
+TWO_JUDGES = ("keyword", "refusal")
+PANEL = "majority(keyword,refusal)"
 
 
 def random_plane(steps: int = 20) -> Plane:
@@ -38,6 +40,16 @@ def path_line(steps: int = 8, **axis: Any) -> Lines:
 
 def path_plane(steps: int = 8) -> Plane:
     return Plane(axes=(between(steps), RandomAxis(seed=0, span=0.5, steps=steps)))
+
+
+def one_of_each_kind(steps: int = 2, *, toward: str) -> dict[str, Lines | Plane | None]:
+    """Return a subspace of every kind by name, None for the default lines; `toward` is the model of the path."""
+    return {
+        "lines": None,
+        "path": path_line(steps, toward=toward),
+        "plane": random_plane(steps),
+        "path plane": path_plane(steps),
+    }
 
 
 def trajectory(count: int) -> tuple[Waypoint, ...]:

@@ -67,7 +67,7 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
     assert "| vllm, float32 |" in (tmp_path / "bench" / "bench.md").read_text()
 
 
-def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) -> None:
+def test_shares_are_of_the_matrix_products_that_had_to_be_computed(refusing: Path) -> None:
     """Two operations per weight and token, computed by hand from the shapes of the tiny model."""
     found = safescape.bench(str(refusing), sides=["transformers, float32"], **FAST)
     (side,), (measured,) = found.sides, found.measured
@@ -100,7 +100,7 @@ def test_bad_input_is_refused(refusing: Path, tmp_path: Path, given: dict[str, A
     assert not (tmp_path / "bench").exists()
 
 
-def test_a_place_that_cannot_be_written_is_found_before_anything_is_measured(refusing: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused_before_measuring(refusing: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     told: list[object] = []
     with pytest.raises(RunError, match=r"cannot be written .*; give another --out"):

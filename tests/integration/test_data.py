@@ -76,7 +76,7 @@ def test_a_subject_is_fetched_on_first_use_and_read_from_the_cache_afterwards(
     assert (tmp_path / "first/survey.json").read_bytes() == (tmp_path / "second/survey.json").read_bytes()
 
 
-def test_sets_are_listed_with_where_they_are(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_sets_are_listed_with_their_places(surroundings: dict[str, str], tmp_path: Path) -> None:
     fetched = typed(["data", "fetch", "mmlu:us_foreign_policy", "--json"], surroundings)
     assert fetched.returncode == 0, fetched.stderr
     (one,) = json.loads(fetched.stdout)
@@ -106,7 +106,7 @@ def test_sets_are_listed_with_where_they_are(surroundings: dict[str, str], tmp_p
         ([], "Missing argument"),
     ],
 )
-def test_what_cannot_be_fetched_is_one_line_and_exit_code_2(
+def test_a_set_that_cannot_be_fetched_is_refused_in_one_line(
     server: HubServer, surroundings: dict[str, str], tmp_path: Path, names: list[str], message: str
 ) -> None:
     (file,) = set_named("xstest").files
@@ -120,7 +120,7 @@ def test_what_cannot_be_fetched_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.data("advbench", "self-instruct", "xstest")
-def test_the_published_files_are_the_pinned_ones(server: HubServer, surroundings: dict[str, str]) -> None:
+def test_the_published_files_have_the_pinned_hashes(server: HubServer, surroundings: dict[str, str]) -> None:
     names = ("advbench", "self-instruct", "xstest")
     for name in names:
         for file, path in zip(set_named(name).files, set_paths(set_named(name), "the test"), strict=True):

@@ -63,7 +63,7 @@ def line(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> R
     return safescape.path(str(models["base"]), str(models["tuned"]), out=out, steps=4, through=through, **ASKED)
 
 
-def test_a_line_from_base_to_finetune(line: Run, models: dict[str, Path]) -> None:
+def test_a_line_from_base_to_finetune_is_measured(line: Run, models: dict[str, Path]) -> None:
     points = line.landscape.on_line(0)
     assert [p.coords[0] for p in points] == [-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
     assert line.landscape.complete
@@ -89,7 +89,7 @@ def test_the_command_and_the_function_do_the_same(line: Run, models: dict[str, P
     assert done.stdout == (line.directory / "landscape.json").read_text()
 
 
-def test_a_plane_through_three_models(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_plane_through_three_models_is_measured(models: dict[str, Path], tmp_path: Path) -> None:
     base, tuned, third = (str(models[name]) for name in ("base", "tuned", "third"))
     run = safescape.path(base, tuned, third, steps=1, beyond=0.5, through=[third], out=tmp_path / "run", **ASKED)
     assert run.landscape.subspace == "plane"
@@ -99,7 +99,7 @@ def test_a_plane_through_three_models(models: dict[str, Path], tmp_path: Path) -
     assert waypoint.off < 1e-5
 
 
-def test_a_plane_across_a_random_direction_and_one_that_is_all_random(models: dict[str, Path], tmp_path: Path) -> None:
+def test_planes_with_one_and_two_random_directions_are_measured(models: dict[str, Path], tmp_path: Path) -> None:
     base, tuned = str(models["base"]), str(models["tuned"])
     across = safescape.path(base, tuned, across="random", steps=2, beyond=0, span=0.2, out=tmp_path / "across", **ASKED)
     assert len(across.points) == 3 * 3
@@ -208,7 +208,7 @@ def test_two_runs_are_compared(models: dict[str, Path], tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value)[-60:] if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_bad_input_is_refused_in_one_line(
     models: dict[str, Path],
     tmp_path: Path,
     refused: Callable[[Sequence[str], str], None],

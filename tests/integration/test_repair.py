@@ -37,7 +37,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.data("advbench")
-def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(attacked: Path, tmp_path: Path) -> None:
+def test_an_attacked_demo_is_repaired_by_rescaling_its_adapter(attacked: Path, tmp_path: Path) -> None:
     seen: list[Evaluation] = []
     asked: dict[str, Any] = {"prompts": "advbench", "limit": 40, "max_new_tokens": 24}
     repaired = safescape.repair(
@@ -176,7 +176,7 @@ def test_a_repair_that_is_killed_while_it_saves_resumes(
     assert files_of(out) == files_of(tmp_path / "whole" / "out")
 
 
-def test_a_finished_repair_answers_without_a_model_and_another_one_is_refused(
+def test_a_finished_repair_loads_no_model_and_a_different_one_is_refused(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, tuned, out = str(pair[0]), str(shutil.copytree(pair[1], tmp_path / "tuned")), tmp_path / "out"
@@ -198,7 +198,7 @@ def test_a_finished_repair_answers_without_a_model_and_another_one_is_refused(
     assert files_of(out) == before
 
 
-def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_nothing_is_saved_if_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "safescape", "repair", *map(str, pair), "--out", str(tmp_path / "out")]
     done = subprocess.run([*command, "--limit", "40", "--max-new-tokens", "4"], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
@@ -228,7 +228,7 @@ def test_bad_input_is_refused(pair: tuple[Path, Path], tmp_path: Path, arguments
     assert not (tmp_path / "out").exists()
 
 
-def test_a_directory_in_use_and_a_model_that_is_its_own_finetune(pair: tuple[Path, Path]) -> None:
+def test_a_directory_in_use_and_a_model_given_as_its_own_finetune_are_refused(pair: tuple[Path, Path]) -> None:
     base, tuned = pair
     with pytest.raises(InputError, match="is not empty"):
         safescape.repair(str(base), str(tuned), out=tuned)

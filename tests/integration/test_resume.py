@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import safescape
-from helpers.run_contents import said
+from helpers.run_contents import stored_responses
 
 TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 24, "directions": 2, "steps": 4}
 KILLS = 20
@@ -54,12 +54,14 @@ def finish(processes: ForkServerContext, model: str, out: Path, settings: dict[s
     return time.monotonic() - start
 
 
-def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, processes: ForkServerContext) -> None:
+def test_a_scan_killed_at_20_random_moments_resumes_with_the_same_results(
+    tiny_model: Path, tmp_path: Path, processes: ForkServerContext
+) -> None:
     model, draw = str(tiny_model), random.Random(0)
     finish(processes, model, tmp_path / "warm-up", TINY)
     seconds = finish(processes, model, tmp_path / "whole", TINY)
     whole = (tmp_path / "whole" / "landscape.json").read_bytes()
-    said_whole = said(tmp_path / "whole")
+    said_whole = stored_responses(tmp_path / "whole")
     survived_by = []
     for attempt in range(KILLS):
         out = tmp_path / f"killed-{attempt}"
@@ -74,7 +76,7 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
         after = finished(out)
         assert after[: len(before)] == before, "a finished point is not computed again"
         assert len(after) == 9
-        assert said(out) == said_whole
+        assert stored_responses(out) == said_whole
         assert (out / "landscape.json").read_bytes() == whole
         survived_by.append(len(before))
     assert sum(0 < count < 9 for count in survived_by) >= KILLS // 2, f"too few fell inside a scan: {survived_by}"
@@ -98,7 +100,9 @@ def wait_for_points(process: ForkServerProcess, out: Path, count: int) -> None:
         time.sleep(0.002)
 
 
-def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, processes: ForkServerContext) -> None:
+def test_a_killed_scan_of_the_demo_model_resumes_with_the_same_results(
+    tmp_path: Path, demo: object, processes: ForkServerContext
+) -> None:
     settings = {"limit": 4, "max_new_tokens": 8, "directions": 1, "steps": 2}
     finish(processes, "demo", tmp_path / "whole", settings)
     out = tmp_path / "killed"
@@ -112,7 +116,7 @@ def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, process
     finish(processes, "demo", out, settings)
     after = finished(out)
     assert after[: len(before)] == before
-    assert said(out) == said(tmp_path / "whole")
+    assert stored_responses(out) == stored_responses(tmp_path / "whole")
     assert (out / "landscape.json").read_bytes() == (tmp_path / "whole" / "landscape.json").read_bytes()
 
 
@@ -121,7 +125,7 @@ def command(model: Path, out: Path, *further: str) -> list[str]:
     return [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(out), *settings, *further]
 
 
-def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with subprocess.Popen(command(tiny_model, out), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -142,7 +146,7 @@ def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: 
     assert len(finished(out)) == 9
 
 
-def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_the_run_resumes(tiny_model: Path, tmp_path: Path) -> None:
     """A limit on the size of files simulates a full disk."""
     out = tmp_path / "run"
     done = subprocess.run(
@@ -165,7 +169,9 @@ def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "another program", "directory"])
-def test_a_damaged_database_is_one_line_and_left_as_it_is(tiny_model: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_database_is_reported_in_one_line_and_not_changed(
+    tiny_model: Path, tmp_path: Path, damage: str
+) -> None:
     out = tmp_path / "run"
     scan(str(tiny_model), out, TINY)
     path = out / "run.sqlite"
@@ -205,7 +211,7 @@ def test_a_second_process_on_the_same_directory_is_refused(tiny_model: Path, tmp
     assert len(second.stderr.strip().splitlines()) == 1
 
 
-def test_a_finished_run_loads_no_model_again(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan(str(tiny_model), tmp_path / "run", TINY)
     before = (tmp_path / "run" / "landscape.json").read_bytes()
 

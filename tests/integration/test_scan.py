@@ -41,7 +41,7 @@ def test_the_command_and_the_function_do_the_same(scanned: Run, tiny_model: Path
     assert done.stderr.splitlines()[-1].startswith("9/9 points")
 
 
-def test_the_run_directory_is_complete(scanned: Run) -> None:
+def test_the_run_directory_has_all_files(scanned: Run) -> None:
     files = {path.name for path in scanned.directory.iterdir()}
     assert files == {"survey.json", "run.sqlite", "run.lock", "landscape.json", "landscape.png", "report.html"}
     document = json.loads((scanned.directory / "landscape.json").read_text())
@@ -72,7 +72,7 @@ def test_the_same_survey_file_gives_the_same_bits(scanned: Run, tmp_path: Path) 
     assert (again.directory / "landscape.json").read_bytes() == (scanned.directory / "landscape.json").read_bytes()
 
 
-def test_a_run_in_python(scanned: Run, tmp_path: Path) -> None:
+def test_a_run_is_read_in_python(scanned: Run, tmp_path: Path) -> None:
     assert scanned.landscape.origin_asr == 100.0
     assert scanned.figure().axes
     answers = scanned.answers(-0.25, line=1)
@@ -140,7 +140,7 @@ def test_an_unaligned_model_gets_no_visage_on_its_page(scanned: Run) -> None:
     ],
     ids=lambda value: " ".join(value[1:])[-40:] if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_bad_input_is_refused_in_one_line(
     tiny_model: Path,
     tmp_path: Path,
     refused: Callable[[Sequence[str], str], None],
@@ -159,7 +159,7 @@ def test_another_survey_in_the_same_directory_is_refused_and_changes_nothing(sca
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
-def test_memory_that_runs_out_is_one_line_and_loses_nothing(
+def test_out_of_memory_is_reported_in_one_line_and_loses_no_point(
     scanned: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test really allocates more memory than any machine has."""
@@ -199,7 +199,7 @@ def test_help_begins_with_an_example() -> None:
     assert run().stdout.count("Example:") == len(commands)
 
 
-def test_help_and_the_words_of_a_survey_do_not_wait_for_torch() -> None:
+def test_help_and_a_survey_do_not_import_torch() -> None:
     code = "import sys, safescape.cli; from safescape import *; assert 'torch' not in sys.modules"
     code = code.replace("*", "RandomAxis, InputError, Landscape, Point, Survey")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -41,7 +41,7 @@ def data(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_study_has_an_arm_a_number_and_one_mixed(tiny_model: Path, data: str, tmp_path: Path) -> None:
+def test_the_study_has_one_arm_for_each_number_and_a_mixed_one(tiny_model: Path, data: str, tmp_path: Path) -> None:
     stages: list[str] = []
     out, prompts = tmp_path / "study", f"{data}:goal"
     study = safescape.study_finetuning(
@@ -92,7 +92,7 @@ def test_only_prompts_of_the_preset_count_as_measured(tmp_path: Path) -> None:
             )
 
 
-def test_the_command_takes_its_numbers_one_after_the_other(tiny_model: Path, data: str, tmp_path: Path) -> None:
+def test_the_command_takes_several_numbers(tiny_model: Path, data: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "safescape", "study", "finetuning", str(tiny_model), "--data", data, "--skip", "4",
          "--shots", "2", "3", "--epochs", "1", "--steps", "1", "--prompts", f"{data}:goal", "--limit", "3", "--quick",

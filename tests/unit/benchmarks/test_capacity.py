@@ -5,7 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_plan_in_the_docs_is_what_the_script_prints() -> None:
+def test_the_tables_of_docs_capacity_are_printed_by_the_script() -> None:
     printed = subprocess.run(
         [sys.executable, "benchmarks/capacity.py"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

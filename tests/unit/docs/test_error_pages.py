@@ -1,4 +1,4 @@
-"""Every error that the code raises is explained on a page under docs/errors, which quotes a part of its words."""
+"""Every error message in the code is quoted on a page of docs/errors."""
 
 from __future__ import annotations
 

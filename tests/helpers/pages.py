@@ -1,4 +1,4 @@
-"""The text and the data of a page, for assertions."""
+"""Pages of runs: composed, written to files, and their text and data for assertions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,27 @@ import html
 import json
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from plotly.offline import get_plotlyjs
+
+from helpers.runs import landscape_in, make_run
+from safescape.store import Store
+from safescape.survey import Survey
+from safescape.views import render_page
+
+
+def page_of(store: Store) -> str:
+    return render_page(store, landscape_in(store))
+
+
+def write_report(directory: Path, survey: Survey, **run: Any) -> Path:
+    """Write the page of a new run, given by the arguments of `make_run`, to report.html."""
+    with make_run(directory / "run", survey, **run) as store:
+        path = directory / "report.html"
+        path.write_text(page_of(store), encoding="utf-8")
+    return path
 
 
 @lru_cache(maxsize=8)
@@ -32,7 +50,7 @@ def data_in(page: str) -> dict[str, Any]:
     return found
 
 
-class Told(NamedTuple):
+class ShownAnswer(NamedTuple):
     """An answer as the page shows it."""
 
     number: int
@@ -49,7 +67,7 @@ def block_in(page: str, point: int) -> dict[str, Any]:
     return found
 
 
-def told(page: str, place: int, probe: int = 0) -> list[Told]:
+def shown_answers(page: str, place: int, probe: int = 0) -> list[ShownAnswer]:
     """Return the answers to a probe at a point, from the page's payload and the point's block."""
     data = data_in(page)
     point = data["points"][place]
@@ -62,7 +80,7 @@ def told(page: str, place: int, probe: int = 0) -> list[Told]:
                 stated = opinions[judge]["probabilities"]
                 probability = None if stated is None else stated[number]
                 verdicts[judge] = (data["outcomes"][int(digit)], said["reasons"][reason], probability)
-        found.append(Told(number, said["texts"][text], said["finishes"][finish], tokens, verdicts))
+        found.append(ShownAnswer(number, said["texts"][text], said["finishes"][finish], tokens, verdicts))
     return found
 
 
