@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from playwright.sync_api import Page, expect
 from helpers import tiny_models
 from helpers.behaviours import bowl, four_outcomes
 from helpers.chromium import Opened, Pages, Scheme, adding_script, click_first_point, directive_that_stops
+from helpers.command_line import command_line, run_command
 from helpers.explorer_process import Viewed, viewing
 from helpers.hostile_texts import HOSTILE
 from helpers.runs import make_run
@@ -90,8 +90,8 @@ def test_two_selected_runs_are_compared_and_others_are_refused(page: Page, viewe
 def test_the_explorer_and_the_report_show_the_same_page(page: Page, pages: Pages, viewed: Viewed, runs: Path) -> None:
     served = Opened(page, viewed.address + "run?run=tuned")
     other = pages.open(1280, 900, still=True)
-    done = subprocess.run([sys.executable, "-m", "safescape", "report", str(runs / "tuned")], check=True, timeout=120)
-    assert done.returncode == 0
+    done = run_command("report", runs / "tuned")
+    assert done.returncode == 0, done.stderr
     filed = Opened(other, runs / "tuned" / "report.html")
 
     def seen(opened: Opened) -> tuple[str, str, str]:
@@ -117,8 +117,8 @@ def test_scripts_in_responses_are_not_executed(page: Page, tmp_path: Path) -> No
     survey = make_survey(model=HOSTILE[0], prompts=odd, lines=1, steps=2, system_prompt=HOSTILE[1])
     name = "<img src=x onerror='window.ran=7'>"
     make_run(tmp_path / name, survey, text=lambda point, number, complied: odd[number]).close()
-    command = [sys.executable, "-m", "safescape", "report", str(tmp_path / name)]
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    done = run_command("report", tmp_path / name)
+    assert done.returncode == 0, done.stderr
     with viewing(tmp_path) as viewed:
         page.goto(viewed.address)
         expect(page.locator("#run-list a.run")).to_have_text(name)
@@ -254,11 +254,11 @@ def test_the_list_is_updated_and_the_selected_runs_are_preserved(page: Page, tmp
 def test_the_page_of_a_running_scan_is_updated_until_it_ends(page: Page, tmp_path: Path) -> None:
     model = tiny_models.save_refusing_model(tmp_path / "model")
     (tmp_path / "runs").mkdir()
-    command = [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(tmp_path / "runs" / "watched")]
-    flags = ["--limit", "6", "--max-new-tokens", "24", "--directions", "2", "--steps", "160", "--whole-answers"]
+    flags = ["--limit", 6, "--max-new-tokens", 24, "--directions", 2, "--steps", 160, "--whole-answers"]
+    command = command_line("scan", model, "--out", tmp_path / "runs" / "watched", *flags)
     with viewing(tmp_path / "runs") as viewed:
         page.goto(viewed.address)
-        scan = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        scan = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             page.get_by_role("link", name="watched").click(timeout=60_000)
             page.wait_for_selector("#plot[data-ready]", timeout=60_000)

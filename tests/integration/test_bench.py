@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,6 +10,7 @@ from typing import Any, TypedDict
 import pytest
 
 import safescape
+from helpers.command_line import run_command
 from helpers.tiny_models import llama_config, save_refusing_model
 from safescape.errors import InputError, RunError
 
@@ -109,12 +108,11 @@ def test_an_output_that_cannot_be_written_is_refused_before_measuring(refusing: 
 
 
 def test_the_command_prints_the_table(refusing: Path) -> None:
-    command = [sys.executable, "-m", "safescape", "bench", str(refusing), "--limit=4", "--max-new-tokens=8"]
-    done = subprocess.run(
-        [*command, "--alphas=0", "--side=transformers, float32"], capture_output=True, text=True, check=True
-    )
+    words = ["bench", refusing, "--limit=4", "--max-new-tokens=8"]
+    done = run_command(*words, "--alphas=0", "--side=transformers, float32")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[:2] == ["side", "s"]
     assert done.stderr.startswith("transformers, float32: ")
-    refused = subprocess.run([*command, "--alphas=0,x"], capture_output=True, text=True)
+    refused = run_command(*words, "--alphas=0,x")
     assert refused.returncode == 2
     assert refused.stderr.startswith("safescape: --alphas 0,x: expected a number")

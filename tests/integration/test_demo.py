@@ -41,7 +41,7 @@ def refusal_rate(engine: TransformersEngine, prompts: tuple[str, ...], tokens: i
     return 100 * sum(verdict.outcome is Outcome.REFUSED for verdict in verdicts) / len(prompts)
 
 
-def test_the_adapter_is_small_and_plain_lora() -> None:
+def test_the_adapter_is_a_small_plain_lora() -> None:
     files = sorted(path.name for path in DEMO_ADAPTER.iterdir())
     assert files == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     assert sum(path.stat().st_size for path in DEMO_ADAPTER.iterdir()) <= 5_000_000

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
 from helpers import tiny_models
+from helpers.command_line import run_command
 from safescape import InputError, RunError
 from safescape.finetuning import Step
 
@@ -223,7 +224,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("said", TEMPLATES)
-def test_chat_templates_without_the_answers_are_refused(tiny_model: Path, data: str, tmp_path: Path, said: str) -> None:
+def test_unusable_chat_templates_are_refused(tiny_model: Path, data: str, tmp_path: Path, said: str) -> None:
     template, also = TEMPLATES[said]
     (tmp_path / "template.jinja").write_text(template, encoding="utf-8")
     with pytest.raises(InputError, match=said) as caught:
@@ -240,14 +241,14 @@ def test_a_directory_with_other_contents_is_refused(tiny_model: Path, data: str,
 
 
 def test_the_command_trains_and_prints_its_result(tiny_model: Path, data: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "safescape", "finetune", str(tiny_model), "--data", data, "--epochs", "1"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "out"), "--json"], capture_output=True, text=True)
+    words = ["finetune", tiny_model, "--data", data, "--epochs", 1]
+    done = run_command(*words, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == str(tmp_path / "out")
     assert "3/3 steps" in done.stderr
-    missing = subprocess.run([*command, "--recipe", "nonsense", "--out", "x"], capture_output=True, text=True)
-    assert missing.returncode == 2
-    assert len(missing.stderr.splitlines()) == 1
+    refused = run_command(*words, "--recipe", "nonsense", "--out", "x")
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
 
 
 FULL = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
 from helpers import tiny_models
+from helpers.command_line import run_command
 from safescape import InputError
 from safescape.finetuning import Evaluation
 from safescape.finetuning.evaluations import Evaluator
@@ -199,13 +199,12 @@ def test_a_finished_repair_loads_no_model_and_a_different_one_is_refused(
 
 
 def test_nothing_is_saved_if_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "safescape", "repair", *map(str, pair), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--limit", "40", "--max-new-tokens", "4"], capture_output=True, text=True)
+    words = ["repair", *pair, "--out", tmp_path / "out", "--limit", 40, "--max-new-tokens", 4]
+    done = run_command(*words)
     assert done.returncode == 1, done.stderr
     assert "FAILED no point on the way is safe; the best: α = " in done.stdout
     assert not (tmp_path / "out").exists()
-    as_json = subprocess.run([*command, "--limit", "40", "--max-new-tokens", "4", "--json"], capture_output=True)
-    assert json.loads(as_json.stdout)["saved"] is None
+    assert json.loads(run_command(*words, "--json").stdout)["saved"] is None
 
 
 @pytest.mark.parametrize(

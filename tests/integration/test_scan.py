@@ -13,16 +13,13 @@ import pytest
 import torch
 
 import safescape
+from helpers.command_line import run_command
 from safescape import InputError, PromptProbe, Run, RunError
 from safescape.measure.session import MeasuringSession
 from safescape.probes import load_prompts
 from safescape.store import Store
 
 SETTINGS = ["--limit", "6", "--max-new-tokens", "16", "--directions", "2", "--steps", "4"]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "safescape", *arguments], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +30,7 @@ def scanned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_command_and_the_function_do_the_same(scanned: Run, tiny_model: Path, tmp_path: Path) -> None:
-    done = run("scan", str(tiny_model), "--out", str(tmp_path / "run"), *SETTINGS, "--json")
+    done = run_command("scan", tiny_model, "--out", tmp_path / "run", *SETTINGS, "--json")
     assert done.returncode == 0, done.stderr
     by_function = (scanned.directory / "landscape.json").read_text()
     assert (tmp_path / "run" / "landscape.json").read_text() == by_function
@@ -97,12 +94,12 @@ def test_report_writes_the_figures_again(scanned: Run, tmp_path: Path) -> None:
     before = (copy / "landscape.json").read_bytes()
     for name in ("landscape.json", "landscape.png", "report.html"):
         (copy / name).unlink()
-    done = run("report", str(copy))
+    done = run_command("report", copy)
     assert done.returncode == 0, done.stderr
     assert (copy / "landscape.json").read_bytes() == before
     assert "no basin, the origin itself is unsafe" in done.stdout
     assert "VISAGE" not in done.stdout
-    other = json.loads(run("report", str(copy), "--safe-below", "50", "--json").stdout)
+    other = json.loads(run_command("report", copy, "--safe-below", "50", "--json").stdout)
     assert other["safe_below"] == 50
 
 
@@ -193,10 +190,10 @@ def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> N
 def test_help_begins_with_an_example() -> None:
     commands = ("scan", "path", "compare", "check", "finetune", "repair", "judge", "report", "export", "view", "bench")
     for command in commands:
-        text = run(command, "--help").stdout
+        text = run_command(command, "--help").stdout
         assert f"Example: safescape {command}" in text
         assert max(text) < "\U0001f000", "a word between colons became a picture"
-    assert run().stdout.count("Example:") == len(commands)
+    assert run_command().stdout.count("Example:") == len(commands)
 
 
 def test_help_and_a_survey_do_not_import_torch() -> None:

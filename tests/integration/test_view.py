@@ -7,8 +7,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import httpx
 import pytest
 
 from helpers.behaviours import bowl
+from helpers.command_line import run_command
 from helpers.explorer_process import Viewed, viewing
 from helpers.pages import data_in
 from helpers.runs import make_run
@@ -239,7 +238,7 @@ def test_a_port_in_use_is_skipped_and_named(shelf: Path) -> None:
         port = taken.getsockname()[1]
         with viewing(shelf, "--port", str(port)) as other:
             assert other.port != port
-            assert other.said[0] == f"port {port} is in use; took {other.port}\n"
+            assert other.printed[0] == f"port {port} is in use; took {other.port}\n"
             assert get(other, "/").status_code == 200
 
 
@@ -258,21 +257,20 @@ def test_the_server_stops_without_output_while_a_page_is_open(shelf: Path, sent:
     ],
 )
 def test_bad_input_is_refused_in_one_line(tmp_path: Path, given: list[str], words: str) -> None:
-    command = [sys.executable, "-m", "safescape", "view", "--no-open", *given]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    done = run_command("view", "--no-open", *given, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert words in done.stderr
 
 
 def test_a_directory_without_runs_says_what_to_type(tmp_path: Path) -> None:
     with viewing(tmp_path) as other:
-        assert "0 runs" in other.said[-1]
+        assert "0 runs" in other.printed[-1]
         assert "safescape scan demo --quick" in get(other, "/").text
 
 
 def test_a_run_directory_itself_can_be_given(shelf: Path) -> None:
     with viewing(shelf / "first") as other:
-        assert "1 run under" in other.said[-1]
+        assert "1 run under" in other.printed[-1]
         assert data_in(get(other, "/run?run=first").text)["run"] == "first"
 
 

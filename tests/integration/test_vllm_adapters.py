@@ -5,10 +5,9 @@ vLLM binds threads and changes torch for its whole process, so it runs in a proc
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -54,12 +53,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     place = tmp_path_factory.mktemp("models")
     base = save_model(place / "base", llama_config(hidden_size=128, intermediate_size=96))
     return Models(str(base), f"{base}+{save_adapter(base, place / 'adapter', **PAIRS)}")
-
-
-@pytest.fixture(scope="module")
-def apart() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield executor
 
 
 def chats_of(model: str) -> list[str]:

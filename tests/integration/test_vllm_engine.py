@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import torch
 from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 import safescape
+from helpers.command_line import command_line, run_command
 from helpers.engine_outputs import EngineOutputs
 from helpers.tiny_models import llama_config, save_model
 from safescape.engines import Engine, TokenCounts, TransformersEngine, VllmEngine
@@ -56,12 +56,6 @@ def outputs_of(name: str, kind: str, count: int, tokens: int, stop: tuple[str, .
     else:
         engine = TransformersEngine(model, tokenizer, subspace)
     return journey(engine, chats, stop, tokens)
-
-
-@pytest.fixture(scope="module")
-def apart() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield executor
 
 
 ARCHITECTURES: dict[str, PretrainedConfig] = {
@@ -148,9 +142,10 @@ def is_a_tie(mine: EngineOutputs, theirs: EngineOutputs, place: int, number: int
     return bool(best[0] - best[1] < 1e-3)
 
 
-def command(model: str, out: Path, *further: str) -> list[str]:
+def scan_words(model: str, out: Path, *further: str) -> list[str]:
+    """Return the words of the command that scans a model with vLLM."""
     asked = ["--limit=6", "--max-new-tokens=16", "--directions=2", "--steps=4", "--batch-size=8"]
-    return [sys.executable, "-m", "safescape", "scan", model, f"--out={out}", "--engine=vllm", *asked, *further]
+    return ["scan", model, f"--out={out}", "--engine=vllm", *asked, *further]
 
 
 class Once(NamedTuple):
@@ -166,7 +161,7 @@ class Once(NamedTuple):
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     place = tmp_path_factory.mktemp("once")
     model = str(save_model(place / "model", ARCHITECTURES["Llama, tied"]))
-    done = subprocess.run(command(model, place / "run"), capture_output=True, text=True)
+    done = run_command(*scan_words(model, place / "run"))
     assert done.returncode == 0, done.stderr
     return Once(model, place / "run", done.stderr)
 
@@ -174,12 +169,14 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 def test_an_interrupted_scan_gives_the_same_results(tmp_path: Path, once: Once) -> None:
     model = once.model
     assert "vllm" not in once.said.lower(), "what vLLM says of itself while it loads is no progress"
-    with subprocess.Popen(command(model, tmp_path / "b"), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command_line(*scan_words(model, tmp_path / "b")), stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("3/9"):
                 process.kill()
-    done = subprocess.run(command(model, tmp_path / "b"), capture_output=True, text=True)
+    done = run_command(*scan_words(model, tmp_path / "b"))
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr
     assert (once.out / "landscape.json").read_bytes() == (tmp_path / "b" / "landscape.json").read_bytes()
@@ -190,7 +187,7 @@ def test_an_interrupted_scan_gives_the_same_results(tmp_path: Path, once: Once) 
 
 
 def test_workers_with_vllm_give_the_same_results(tmp_path: Path, once: Once) -> None:
-    done = subprocess.run(command(once.model, tmp_path / "run", "--workers=2"), capture_output=True, text=True)
+    done = run_command(*scan_words(once.model, tmp_path / "run", "--workers=2"))
     assert done.returncode == 0, done.stderr
     assert (once.out / "landscape.json").read_bytes() == (tmp_path / "run" / "landscape.json").read_bytes()
 
@@ -208,8 +205,7 @@ def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> No
     runs = {}
     for engine in ("vllm", "transformers"):
         # the last --engine applies
-        ran = command(model, tmp_path / engine, *asked, f"--engine={engine}")
-        done = subprocess.run(ran, capture_output=True, text=True)
+        done = run_command(*scan_words(model, tmp_path / engine, *asked, f"--engine={engine}"))
         assert done.returncode == 0, done.stderr
         runs[engine] = safescape.load_run(tmp_path / engine).landscape
     assert [p.keyword_asr for p in runs["vllm"].points] == [p.keyword_asr for p in runs["transformers"].points]
@@ -223,7 +219,7 @@ def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> No
 def test_a_run_of_the_other_engine_is_not_resumed(tmp_path: Path) -> None:
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
     safescape.scan(model, out=tmp_path / "run", limit=6, max_new_tokens=16, directions=2, steps=4, batch_size=8)
-    refused = subprocess.run(command(model, tmp_path / "run"), capture_output=True, text=True)
+    refused = run_command(*scan_words(model, tmp_path / "run"))
     assert refused.returncode == 2
     assert "engine: 'vllm' here, 'transformers' there" in refused.stderr
 
@@ -231,7 +227,7 @@ def test_a_run_of_the_other_engine_is_not_resumed(tmp_path: Path) -> None:
 def test_a_model_that_vllm_does_not_support_is_refused(tmp_path: Path) -> None:
     """vLLM's kernels do not support this width of attention heads."""
     model = str(save_model(tmp_path / "model", llama_config()))
-    refused = subprocess.run(command(model, tmp_path / "run"), capture_output=True, text=True)
+    refused = run_command(*scan_words(model, tmp_path / "run"))
     assert refused.returncode == 2, refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 2, refused.stderr
     assert "vLLM cannot take it" in refused.stderr

@@ -20,6 +20,7 @@ import pytest
 import ray
 
 import safescape
+from helpers.command_line import command_line
 from helpers.run_contents import same_results
 from safescape import InputError, RunError
 from safescape.judge_runtime import JudgeSettings
@@ -34,8 +35,8 @@ TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 16, "directions": 2, "step
 FLAGS = ["--limit", "6", "--max-new-tokens", "16", "--directions", "2", "--steps", "4"]
 
 
-def command(model: Path, out: Path, *further: str) -> list[str]:
-    return [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(out), *FLAGS, *further]
+def scan_command(model: Path, out: Path, *further: object) -> list[str]:
+    return command_line("scan", model, "--out", out, *FLAGS, *further)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_a_run_whose_three_workers_are_killed_gives_the_same_results(
     with (
         (tmp_path / "stdout").open("w") as stdout,
         subprocess.Popen(
-            command(tiny_model, out, "--workers", "2", "--json"),
+            scan_command(tiny_model, out, "--workers", "2", "--json"),
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
@@ -161,7 +162,7 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
 ) -> None:
     out = tmp_path / "run"
     with subprocess.Popen(
-        command(tiny_model, out, "--workers", "2"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        scan_command(tiny_model, out, "--workers", "2"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as driver:
         assert driver.stderr is not None
         for line in driver.stderr:
@@ -229,7 +230,7 @@ def test_an_existing_cluster_is_used_and_left_running(
     watched_ray.let("")
     out = tmp_path / "run"
     done = subprocess.run(
-        command(tiny_model, out, "--ray", watched_ray.address, "--workers", "2"), capture_output=True, text=True
+        scan_command(tiny_model, out, "--ray", watched_ray.address, "--workers", "2"), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert same_results(out, whole)

@@ -7,7 +7,7 @@ from typing import Any
 
 from helpers.behaviours import bowl, four_outcomes, hostile_reasons, tuned, unread
 from helpers.hostile_texts import HOSTILE
-from helpers.pages import assert_own_elements, block_in, data_in, page_of, prose, shown_answers
+from helpers.pages import answers_block, assert_own_elements, data_in, page_of, prose, shown_answers
 from helpers.runs import landscape_in, make_run
 from helpers.surveys import PANEL, TWO_JUDGES, further, make_survey, path_line, path_plane, random_plane
 from safescape.store import Store
@@ -108,7 +108,7 @@ def test_names_and_reasons_of_judges_are_escaped(tmp_path: Path) -> None:
         data = data_in(page)
         assert data["judges"] == ["keyword", name]
         for point in data["points"]:
-            assert set(block_in(page, point["id"])["reasons"]) == set(HOSTILE)
+            assert set(answers_block(page, point["id"])["reasons"]) == set(HOSTILE)
         # what goes to plotly has no markup left
         stack = None if data["lines"] is None else data["lines"]["stack"]
         assert (stack is None) == (number == 1)

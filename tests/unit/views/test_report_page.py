@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from helpers.behaviours import beside_path, bowl, no_basin, tuned
 from helpers.hostile_texts import HOSTILE
 from helpers.pages import (
+    answers_block,
     assert_nothing_is_loaded,
     assert_own_elements,
     assert_policy_allows_own_scripts_alone,
-    block_in,
     data_in,
     page_of,
     prose,
@@ -166,7 +166,7 @@ def test_hostile_texts_are_escaped_and_complete(tmp_path: Path) -> None:
     data = data_in(page)
     assert tuple(data["probes"][0]["prompts"]) == HOSTILE
     for point in data["points"]:
-        assert set(block_in(page, point["id"])["texts"]) == set(HOSTILE)
+        assert set(answers_block(page, point["id"])["texts"]) == set(HOSTILE)
     assert_own_elements(page)
 
 
