@@ -71,10 +71,8 @@ def shown_answers(page: str, place: int, probe: int = 0) -> list[ShownAnswer]:
     """Return the answers to a probe at a point, from the page's payload and the point's answers."""
     data = data_in(page)
     point = data["points"][place]
-    answers, opinions = (
-        answers_block(page, point["id"]),
-        dict(zip(data["judges"], point["answers"][probe], strict=True)),
-    )
+    answers = answers_block(page, point["id"])
+    opinions = dict(zip(data["judges"], point["answers"][probe], strict=True))
     found = []
     for number, (text, finish, tokens, *reasons) in enumerate(answers["answers"][probe]):
         verdicts = {}
