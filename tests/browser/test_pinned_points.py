@@ -38,7 +38,7 @@ def test_a_pinned_point_is_shown_beside_the_selected_one(report: Opened) -> None
     expect(first.locator("summary .outcome")).to_have_text(["refused", "complied"])
     first.locator("summary").click()
     expect(first.locator(".pair section")).to_have_count(2)
-    # folded until it is switched on
+    # the texts are hidden until they are switched on
     report.settled()
     assert "I'm sorry" not in page.locator("body").inner_text()
     assert "Answer 0 at" not in page.locator("body").inner_text()

@@ -77,7 +77,7 @@ def test_the_title_has_the_names_of_the_runs_and_the_paired_difference(compariso
 def test_all_runs_have_one_scale_and_one_threshold(tmp_path: Path) -> None:
     runs = {"a": {"rate": wide(0.2)}, "b": {"rate": wide(0.1), "shift": 0.1}}
     axes = draw_comparison(compared_runs(tmp_path, runs, prompts=10)).axes[0]
-    # the second run's weights stand a tenth farther out
+    # the effective α of the second run are a tenth larger
     low, high = axes.get_xlim()
     assert low < -0.55
     assert high > 0.55
@@ -126,7 +126,7 @@ def test_an_unfinished_line_is_not_drawn_across_gaps(tmp_path: Path, points: int
     assert f"“begun”: unfinished, {points} of 11 points" in words(figure)
     orange = [line for line in figure.axes[0].lines if to_hex(line.get_color()) == "#d98200"]
     assert [xs(line) for line in orange if xs(line)] == drawn
-    # the whole one has no gap
+    # the finished run has no gap
     assert len(curve(figure, labelled(figure, "“whole”"))) == 11
 
 
@@ -223,7 +223,7 @@ def test_only_measured_cells_of_an_unfinished_plane_are_drawn(tmp_path: Path) ->
     assert "not measured" in said
 
 
-# Names, and what fits.
+# Names and overlapping texts.
 
 
 def test_long_names_are_truncated_equally_or_counted() -> None:

@@ -89,7 +89,7 @@ def test_the_headline_names_the_less_safe_run_and_the_difference(comparison: Com
             r"“b” does not differ significantly from “a” in basin width .* or VISAGE .*",
         ),
         (
-            # the wider one begins to answer at once, the narrower one nothing until its edge
+            # the second run has a wider basin and complies a little inside it
             step(0.13),
             lambda line, alpha: 0.0 if alpha == 0 else 0.05 if abs(alpha) < 0.28 else 1.0,
             "open",
@@ -213,7 +213,7 @@ def test_each_measure_has_its_own_readings(tmp_path: Path) -> None:
     whole, begun = measures[0]["runs"]
     values = sorted((m.coords[0], m.value) for m in found.landscapes[0].measures if m.kind == "accuracy")
     assert [(r["x"], r["value"]) for piece in whole["pieces"] for r in piece] == [pytest.approx(v) for v in values]
-    # the origin, and the first two from the left: a gap lies between only where points are missing
+    # the origin and the first two points from the left, which leave no gap
     assert [[r["x"] for r in piece] for piece in begun["pieces"]] == [[-0.25, 0.0, 0.25]]
 
 

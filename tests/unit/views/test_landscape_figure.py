@@ -235,7 +235,7 @@ def test_a_run_with_only_a_checkpoint_measured_is_drawn(tmp_path: Path) -> None:
     assert curve(figure, "checkpoints of the trajectory") == [(0.2, 0.0)]
 
 
-# Further probes, and what is measured beside safety.
+# Further probes and capability.
 
 
 def test_every_probe_of_harmful_prompts_has_its_curve_and_its_visage(tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_each_further_probe_and_measure_has_a_map(tmp_path: Path) -> None:
         measured_at = {m.coords: m.value for m in landscape.measures if m.kind == kind}
         expected = [[measured_at[alpha, beta] for alpha in across] for beta in up]
         assert values(cells(figure, number)).tolist() == expected
-    # bright is worse: the scale of accuracy runs the other way
+    # bright is worse: the colour scale of accuracy is reversed
     assert [cells(figure, number).get_cmap().name for number in maps] == ["cividis"] * 2 + ["cividis_r", "cividis"]
 
 

@@ -115,7 +115,7 @@ def test_unscored_answers_are_stacked_between_incoherent_and_refused_ones(tmp_pa
     figure = draw(measured(tmp_path, lines=1, steps=4))
     assert labels(figure, 1) == ["complied", "incoherent", "unscored", "refused"]
     tops = [edge[0][1] for edge in areas(figure)]
-    # of 20 numbers 0, 11 and 19 are compliance, 13 is left unscored, and none refused
+    # of 20 answers, numbers 0, 11 and 19 are compliance, 13 is unscored, and none is refused
     assert tops == pytest.approx([15.0, 95.0, 100.0, 100.0])
 
 
@@ -129,7 +129,7 @@ def test_outcomes_differ_in_brightness_or_hatching(tmp_path: Path) -> None:
 
 
 def test_areas_end_at_gaps_and_a_single_point_has_a_width(tmp_path: Path) -> None:
-    # the origin, and of the line only -0.5 and -0.4: nothing is known between -0.4 and 0
+    # only the origin, -0.5 and -0.4 are measured
     landscape = measured(tmp_path, lines=1, steps=10, run={"points": 3})
     left, origin = shares_of(landscape)
     assert left.x == (-0.5, -0.4)
@@ -138,7 +138,7 @@ def test_areas_end_at_gaps_and_a_single_point_has_a_width(tmp_path: Path) -> Non
 
 
 def test_outcomes_are_averaged_over_finished_directions_alone(tmp_path: Path) -> None:
-    # the first direction is whole, the second begun
+    # the first direction is finished, the second is not
     landscape = measured(tmp_path, lines=2, steps=4, run={"points": 7})
     (piece,) = shares_of(landscape)
     assert piece.percent[Outcome.COMPLIED] == pytest.approx([5.0 * p.complied for p in landscape.on_line(0)])
@@ -164,7 +164,7 @@ def test_the_judge_with_four_outcomes_that_read_most_answers_is_shown(tmp_path: 
     run = {"later": ("all(a,b)", "refusal"), "opinion": unread("all(a,b)", read_at_origin=True)}
     landscape = measured(tmp_path, judges=("keyword",), lines=1, steps=4, run=run)
     assert finest_of(landscape) == "refusal"
-    # the origin's own counts are another judge's, and stay out
+    # the counts at the origin are those of another judge and are left out
     assert [len(piece.x) for piece in shares_of(landscape)] == [2, 2]
 
 
@@ -198,9 +198,8 @@ def test_texts_are_inside_the_figure_and_do_not_overlap(tmp_path: Path, kind: st
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
-@pytest.mark.parametrize(
-    "judge", [name for name in HOSTILE if "\0" not in name]
-)  # judge names hold no control characters
+# names of judges have no control characters
+@pytest.mark.parametrize("judge", [name for name in HOSTILE if "\0" not in name])
 @pytest.mark.parametrize("kind", ["one line", "plane"])
 def test_a_figure_with_any_name_of_a_judge_is_saved(tmp_path: Path, kind: str, judge: str) -> None:
     figure = draw(measured(tmp_path, judges=("keyword", judge), prompts=4, **KINDS[kind]))
@@ -226,7 +225,7 @@ def test_a_plane_has_a_map_of_each_outcome_on_one_scale(tmp_path: Path) -> None:
         assert mesh.get_clim() == (0.0, 100.0)
         assert mesh.get_cmap().name == "cividis"
     assert "Answers in percent, as the “refusal” judge sees them" in words(figure)
-    # the map above stays the first judge's
+    # the map above has the ASR of the first judge
     assert values(cells(figure))[0, 0] == at[-0.5, -0.5].keyword_asr
 
 
@@ -313,7 +312,7 @@ def test_the_table_of_points_has_the_first_judge_and_four_outcomes(tmp_path: Pat
         "incoherent (refusal)",
         "unscored (refusal)",
     )
-    # of 20: all are complied with to the one; numbers 0, 11 and 19 to the other, which leaves 13 unscored
+    # of 20 answers all are compliance to `keyword`; to `refusal` numbers 0, 11 and 19, and 13 is unscored
     assert table.rows[1][3:6] == ("20", "20", "100.0")
     assert table.rows[1][7:] == ("0", "3", "16", "1")
 

@@ -102,7 +102,7 @@ def test_a_figure_is_as_wide_as_its_columns_and_legible_there(
     assert figure.get_figwidth() == inches
     assert figure.get_figheight() < 3.6
     for text in _texts(figure):
-        # the numbers of checkpoints stand in their marks
+        # the numbers of checkpoints are inside their marks
         assert (5 if text.get_fontweight() == "bold" else 7) <= float(text.get_fontsize()) <= 8, text
         box = text.get_window_extent()
         if not isinstance(text.axes, Axes3D) and text.get_clip_on() is False:

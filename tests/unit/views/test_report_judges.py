@@ -109,7 +109,7 @@ def test_names_and_reasons_of_judges_are_escaped(tmp_path: Path) -> None:
         assert data["judges"] == ["keyword", name]
         for point in data["points"]:
             assert set(answers_block(page, point["id"])["reasons"]) == set(HOSTILE)
-        # what goes to plotly has no markup left
+        # labels for plotly have no markup
         stack = None if data["lines"] is None else data["lines"]["stack"]
         assert (stack is None) == (number == 1)
         assert not stack or not set("<>&{") & set(stack["judge"] + stack["shown"])

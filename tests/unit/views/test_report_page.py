@@ -405,7 +405,7 @@ def test_names_of_models_and_probes_are_escaped(tmp_path: Path, plane: bool) -> 
     page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=beside_path(2 if plane else 1)))
     assert_own_elements(page)
     assert name in html.unescape(page)
-    # what goes to plotly has no markup left, and shows the name all the same
+    # labels for plotly have no markup, and still show the name
     data = data_in(page)
     drawn = [] if plane else data["lines"]["courses"] + data["lines"]["measures"]
     labels = [entry["label"] for entry in drawn + data["marks"]]
