@@ -123,6 +123,12 @@ def landscape_in(store: Store) -> Landscape:
     return landscape_of(store.survey, store.points.measured())
 
 
+def make_landscape(directory: Path, survey: Survey, **run: Any) -> Landscape:
+    """Return the landscape of a new run, given by the arguments of `make_run`."""
+    with make_run(directory, survey, **run) as store:
+        return landscape_in(store)
+
+
 def comparison_in(*stores: Store) -> Comparison:
     return comparison_of(
         [Compared(str(store.directory), store.survey, list(store.points.measured())) for store in stores]

@@ -1,3 +1,7 @@
+"""The tables of docs/capacity.md are those that the benchmark script prints."""
+
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path

@@ -15,7 +15,7 @@ from mpl_toolkits.mplot3d import Axes3D
 from helpers.behaviours import beside_path, no_basin, tuned
 from helpers.figure_contents import assert_texts_are_apart, cells, curve, texts, values, words
 from helpers.hostile_texts import HOSTILE
-from helpers.runs import landscape_in, make_run
+from helpers.runs import make_landscape, make_run
 from helpers.surveys import between, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.errors import RunError
 from safescape.landscape import Landscape, landscape_of
@@ -29,16 +29,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def measured(directory: Path, *, points: int | None = None, shift: float = 0.0, **survey: Any) -> Landscape:
     """A run of `tuned` with its checkpoints beside the path."""
     stands = beside_path(len(survey["subspace"].axes), shift=shift)
-    with make_run(
+    return make_landscape(
         directory / "run", make_survey(prompts=20, **survey), chance=tuned, stands=stands, points=points
-    ) as store:
-        return landscape_in(store)
+    )
 
 
 @pytest.fixture(scope="module")
 def landscape(tmp_path_factory: pytest.TempPathFactory) -> Landscape:
-    with make_run(tmp_path_factory.mktemp("figure") / "run", make_survey()) as store:
-        return landscape_in(store)
+    return make_landscape(tmp_path_factory.mktemp("figure") / "run", make_survey())
 
 
 def test_every_direction_is_drawn_through_its_points_and_so_is_their_mean(landscape: Landscape) -> None:
@@ -72,15 +70,13 @@ def test_the_basin_is_shaded_between_the_mean_edges(landscape: Landscape) -> Non
 
 
 def test_a_radius_beyond_the_span_is_a_lower_bound(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.0) as store:
-        said = words(draw(landscape_in(store)))
+    said = words(draw(make_landscape(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.0)))
     assert "≥ 0.500" in said
     assert "0.500 or more" in said
 
 
 def test_a_run_without_a_basin_has_neither_visage_nor_radius(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(), rate=no_basin) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", make_survey(), rate=no_basin))
     said = words(figure)
     assert "No basin: the origin itself is unsafe (ASR 92.5 %)" in said
     assert "VISAGE" not in said
@@ -92,8 +88,7 @@ def test_a_run_without_a_basin_has_neither_visage_nor_radius(tmp_path: Path) -> 
 def test_the_mean_of_an_unfinished_run_needs_two_finished_directions(
     tmp_path: Path, points: int, finished: int
 ) -> None:
-    with make_run(tmp_path / "run", make_survey(), points=points) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", make_survey(), points=points))
     assert f"{finished} of 3 random directions finished ({points} of 61 points)" in words(figure)
     labels = [str(line.get_label()) for line in figure.axes[0].lines]
     begun = -(-(points - 1) // 20)
@@ -115,15 +110,13 @@ def test_lines_without_the_origin_are_drawn(tmp_path: Path) -> None:
 
 
 def test_one_direction_has_no_mean(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(lines=1)) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", make_survey(lines=1)))
     assert "mean" not in words(figure)
     assert len(curve(figure, "direction 1 (seed 0)")) == 21
 
 
 def test_points_are_drawn_at_the_effective_alpha_of_rounded_weights(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(lines=1, dtype="bfloat16"), shift=-0.04) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", make_survey(lines=1, dtype="bfloat16"), shift=-0.04))
     assert curve(figure, "direction 1 (seed 0)")[0][0] == pytest.approx(-0.48)
     assert "as rounded to bfloat16" in words(figure)
 
@@ -252,8 +245,7 @@ def test_every_probe_of_harmful_prompts_has_its_curve_and_its_visage(tmp_path: P
 
 
 def test_a_probe_over_several_directions_is_drawn_as_their_mean(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(prompts=20, also=further("attack:a.csv", items=20))) as store:
-        landscape = landscape_in(store)
+    landscape = make_landscape(tmp_path / "run", make_survey(prompts=20, also=further("attack:a.csv", items=20)))
     figure = draw(landscape)
     (label,) = [str(line.get_label()) for line in figure.axes[0].lines if "attack" in str(line.get_label())]
     lines = [[p.keyword_asr or 0.0 for p in landscape.on_line(n, "attack:a.csv")] for n in range(3)]
@@ -263,8 +255,8 @@ def test_a_probe_over_several_directions_is_drawn_as_their_mean(tmp_path: Path) 
 
 def test_a_probe_without_a_basin_has_no_visage(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, lines=1, also=further("attack:a.csv", items=20))
-    with make_run(tmp_path / "run", survey, chance=lambda probe, point: 0.0 if probe == "harmful" else 0.9) as store:
-        said = words(draw(landscape_in(store)))
+    chances = {"harmful": 0.0, "attack:a.csv": 0.9}
+    said = words(draw(make_landscape(tmp_path / "run", survey, chance=lambda probe, _: chances[probe])))
     assert "“attack:a.csv”: no basin (origin at 90.0 %)" in said
 
 
@@ -294,8 +286,7 @@ def test_measures_are_averaged_over_directions_and_perplexity_by_its_logarithm(t
             return 0.0
         return (0.2, 0.6)[point.line] if point.line is not None else 0.5
 
-    with make_run(tmp_path / "run", survey, chance=chance) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", survey, chance=chance))
     assert curve(figure, "accuracy", 1) == [pytest.approx(p) for p in [(-0.5, 40.0), (0.0, 50.0), (0.5, 40.0)]]
     # texts at 0.2 and at 0.6 nats a token: e^0.2 and e^0.6, the mean of whose logarithms is 0.4
     assert curve(figure, "perplexity (right axis)", 2)[0] == pytest.approx((-0.5, np.exp(0.4)))
@@ -307,8 +298,7 @@ def test_a_perplexity_above_a_million_is_drawn_at_the_end_of_the_scale(tmp_path:
     def nats(probe: str, point: Point) -> float:
         return 0.0 if probe == "harmful" else 3.0 if point.is_origin else 30.0
 
-    with make_run(tmp_path / "run", survey, chance=nats) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", survey, chance=nats))
     drawn = curve(figure, "perplexity (right axis)", 2)
     assert drawn == [pytest.approx(p) for p in [(-0.5, 1e6), (0.0, np.exp(3.0)), (0.5, 1e6)]]
     low, high = figure.axes[2].get_ylim()
@@ -348,8 +338,7 @@ def test_a_cell_of_the_map_is_the_asr_of_its_point(tmp_path: Path) -> None:
 def test_the_edge_of_safety_is_drawn_where_the_asr_equals_the_threshold(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, subspace=random_plane(4))
     # 0, 50, 100 % at |α| = 0, 0.25, 0.5: 10 % lies at 0.05
-    with make_run(tmp_path / "run", survey, chance=lambda _, point: 2 * abs(point.coords[0])) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", survey, chance=lambda _, point: 2 * abs(point.coords[0])))
     contours = [child for child in figure.axes[0].collections if isinstance(child, QuadContourSet)]
     (edge,) = [contour for contour in contours if list(contour.levels) == [10.0]]
     assert np.abs(np.concatenate([path.vertices for path in edge.get_paths()])[:, 0]) == pytest.approx(0.05)
@@ -384,8 +373,7 @@ def test_cells_are_drawn_at_the_effective_coordinates_of_rounded_weights(tmp_pat
 
 
 def test_a_plane_without_a_basin_has_neither_visage_nor_an_edge_of_safety(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(subspace=random_plane(4)), chance=lambda *_: 0.9) as store:
-        said = words(draw(landscape_in(store)))
+    said = words(draw(make_landscape(tmp_path / "run", make_survey(subspace=random_plane(4)), chance=lambda *_: 0.9)))
     assert "No basin: the origin itself is unsafe (ASR 90.0 %)" in said
     assert "VISAGE" not in said
     assert "edge of safety" not in said

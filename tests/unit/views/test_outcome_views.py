@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from helpers.behaviours import bowl, by_keyword, four_outcomes, no_basin, tuned, unread
 from helpers.figure_contents import assert_texts_are_apart, cells, curve, values, words
 from helpers.hostile_texts import HOSTILE
-from helpers.runs import landscape_in, make_run
+from helpers.runs import make_landscape
 from helpers.surveys import PANEL, TWO_JUDGES, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import Landscape
 from safescape.survey import Outcome, Point, Position, Verdict
@@ -32,8 +32,7 @@ def measured(
     **survey: Any,
 ) -> Landscape:
     given = {"opinion": four_outcomes, **(run or {})}
-    with make_run(directory / "run", make_survey(prompts=prompts, judges=judges, **survey), **given) as store:
-        return landscape_in(store)
+    return make_landscape(directory / "run", make_survey(prompts=prompts, judges=judges, **survey), **given)
 
 
 def quarter(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:

@@ -25,7 +25,7 @@ import safescape
 from helpers.behaviours import beside_path, bowl, four_outcomes, no_basin, tuned
 from helpers.figure_contents import xy, ys
 from helpers.hostile_texts import HOSTILE
-from helpers.runs import landscape_in, make_run
+from helpers.runs import make_landscape, make_run
 from helpers.surveys import TWO_JUDGES, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import Landscape
 from safescape.survey import Survey
@@ -59,11 +59,10 @@ def landscapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Landscape]
             {"chance": tuned, "stands": beside_path(2)},
         ),
     }
-    found = {}
-    for name, (survey, how) in surveys.items():
-        with make_run(tmp_path_factory.mktemp("run") / "run", survey, **how) as store:
-            found[name] = landscape_in(store)
-    return found
+    return {
+        name: make_landscape(tmp_path_factory.mktemp("run") / "run", survey, **run)
+        for name, (survey, run) in surveys.items()
+    }
 
 
 def _texts(figure: Figure) -> list[Text]:
@@ -177,8 +176,7 @@ def test_the_legend_of_an_unfinished_plane_has_cells_not_measured(landscapes: di
 
 def test_no_name_of_a_model_is_in_the_figure(tmp_path: Path) -> None:
     survey = make_survey(model=HOSTILE[0], prompts=20, also=further("$x^2$ {{7*7}} \\frac{broken"))
-    with make_run(tmp_path / "run", survey, chance=tuned) as store:
-        figure = draw_for_paper(landscape_in(store))
+    figure = draw_for_paper(make_landscape(tmp_path / "run", survey, chance=tuned))
     said = "\n".join(text.get_text() for text in _texts(figure))
     assert "script" not in said
     assert "“$x^2$ {{7*" in said
