@@ -6,7 +6,9 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -68,6 +70,17 @@ def _is_here(name: str) -> bool:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama with a byte-level tokenizer and a chat template; read-only."""
     return tiny_models.save_model(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture(scope="session")
+def pictures() -> ModuleType:
+    """The script that makes the pictures of the documentation."""
+    directory = str(Path(__file__).parents[1] / "benchmarks")
+    sys.path.insert(0, directory)
+    try:
+        return import_module("pictures")
+    finally:
+        sys.path.remove(directory)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One Chromium per module, and a new page for every test."""
+"""One Chromium per module, and new pages for every test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from helpers.chromium import CHROMIUM, QUIET
+from helpers.chromium import CHROMIUM, QUIET, Pages
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    # a page that scrolls smoothly moves under the mouse
-    opened = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+def pages(browser: Browser) -> Iterator[Pages]:
+    opened = Pages(browser)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def page(pages: Pages) -> Page:
+    # a page that scrolls smoothly moves under the mouse
+    return pages.open(1280, 900, still=True)

@@ -1,4 +1,4 @@
-"""axe-core finds no serious violation on any page, in the light and the dark scheme, folded and unfolded."""
+"""axe-core finds no serious violation on any page, in both colour schemes, with details closed and open."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from helpers.chromium import Scheme
+from helpers.behaviours import bowl, four_outcomes
+from helpers.chromium import Pages, Scheme
 from helpers.explorer_process import Viewed, viewing
-from helpers.synthetic_runs import bowl, four_outcomes, make_run, make_survey, random_plane
+from helpers.runs import make_run
+from helpers.surveys import TWO_JUDGES, make_survey, random_plane
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
@@ -18,10 +20,10 @@ AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="
 @pytest.fixture(scope="module")
 def viewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewed]:
     directory = tmp_path_factory.mktemp("accessible")
-    survey = make_survey(prompts=6, lines=2, steps=4, judges=("keyword", "refusal"))
+    survey = make_survey(prompts=6, lines=2, steps=4, judges=TWO_JUDGES)
     make_run(directory / "lines", survey, opinion=four_outcomes).close()
     make_run(directory / "begun", survey, opinion=four_outcomes, points=3).close()
-    plane = make_survey(prompts=4, subspace=random_plane(4), judges=("keyword", "refusal"))
+    plane = make_survey(prompts=4, subspace=random_plane(4), judges=TWO_JUDGES)
     make_run(directory / "plane", plane, chance=bowl, opinion=four_outcomes).close()
     with viewing(directory) as found:
         yield found
@@ -42,8 +44,8 @@ def found_on(page: Page) -> list[str]:
 @pytest.mark.parametrize(
     "path", ["", "run?run=lines", "run?run=begun", "run?run=plane", "run?run=none", "compare?run=lines&run=begun"]
 )
-def test_pages_have_no_serious_violation(browser: Browser, viewed: Viewed, path: str, scheme: Scheme) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+def test_pages_have_no_serious_violation(pages: Pages, viewed: Viewed, path: str, scheme: Scheme) -> None:
+    page = pages.open(1280, 900, scheme=scheme)
     page.goto(viewed.address + path)
     if not path:
         expect(page.locator("#run-list")).to_contain_text("refuses 6 of 6")
@@ -63,4 +65,3 @@ def test_pages_have_no_serious_violation(browser: Browser, viewed: Viewed, path:
         assert found_on(page) == []
         page.keyboard.press("?")
         assert found_on(page) == []
-    page.close()

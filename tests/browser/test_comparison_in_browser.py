@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from helpers.chromium import Opened, Scheme
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    comparison_in,
-    further,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    tuned,
-)
-from safescape.survey import Point
+from helpers.behaviours import bowl, no_basin, tuned
+from helpers.chromium import Opened, Pages, Scheme, place_in_plot
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import compared_runs
+from helpers.surveys import further, one_of_each_kind, path_line, random_plane
 from safescape.views import render_comparison
 
 
-def write(
-    directory: Path, runs: dict[str, dict[str, Any]], names: tuple[str, ...] | None = None, **survey: Any
+def write_comparison(
+    directory: Path, runs: Mapping[str, Any], names: tuple[str, ...] | None = None, **survey: Any
 ) -> Path:
     """Write the page that compares runs, given by name with the arguments of `make_run`; `names` replaces the names."""
-    stores = [make_run(directory / name, make_survey(**survey), **run) for name, run in runs.items()]
-    comparison = comparison_in(*stores)
-    path = directory / "comparison.html"
+    comparison = compared_runs(directory, runs, **survey)
     named = comparison.model_copy(update={"names": names or comparison.names})
+    path = directory / "comparison.html"
     path.write_text(render_comparison(named), encoding="utf-8")
     return path
 
@@ -64,30 +54,30 @@ def has_no_overlap(page: Page, selector: str) -> bool:
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs: dict[str, dict[str, Any]] = {
+    runs = {
         "base": {},
         "unsafe": {"rate": no_basin},
         "c": {"rate": lambda line, alpha: 0.0},
         "begun": {"points": 6},
         "e": {},
     }
-    return write(tmp_path_factory.mktemp("five"), runs, prompts=20, lines=1)
+    return write_comparison(tmp_path_factory.mktemp("five"), runs, prompts=20, lines=1)
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     also = further("benign", "accuracy", "perplexity", items=8)
     runs = {"ten-examples": {"chance": tuned}, "hundred-examples": {"chance": tuned}}
-    return write(tmp_path_factory.mktemp("measured"), runs, prompts=20, subspace=path_line(4), also=also)
+    return write_comparison(tmp_path_factory.mktemp("measured"), runs, prompts=20, subspace=path_line(4), also=also)
 
 
 @pytest.fixture(scope="module")
 def planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs: dict[str, dict[str, Any]] = {"a": {"chance": bowl}, "b": {"chance": bowl, "points": 7}, "c": {"points": 0}}
-    return write(tmp_path_factory.mktemp("planes"), runs, prompts=10, subspace=random_plane(4))
+    runs = {"a": {"chance": bowl}, "b": {"chance": bowl, "points": 7}, "c": {"points": 0}}
+    return write_comparison(tmp_path_factory.mktemp("planes"), runs, prompts=10, subspace=random_plane(4))
 
 
-def test_every_run_is_a_curve_on_the_same_axes(page: Page, five: Path) -> None:
+def test_all_runs_are_curves_on_the_same_axes(page: Page, five: Path) -> None:
     opened = Opened(page, five)
     curves = drawn(page)
     # the curve of the unfinished run is broken at its gap
@@ -99,27 +89,20 @@ def test_every_run_is_a_curve_on_the_same_axes(page: Page, five: Path) -> None:
     expect(page.locator("#plot .legendtext")).to_have_text(["base", "unsafe", "c", "begun", "e"])
     expect(page.locator("#plot .annotation-text")).to_contain_text(["unsafe"])
     assert page.evaluate("document.getElementById('plot').data.filter((t) => t.fill === 'tonexty').length") == 6
-    opened.quiet()
+    opened.assert_quiet()
 
 
 def test_hovering_a_curve_names_its_run(page: Page, five: Path) -> None:
     opened = Opened(page, five)
     page.locator("#plot").scroll_into_view_if_needed()
-    at = page.evaluate(
-        """(() => {
-            const { xaxis, yaxis } = document.getElementById("plot")._fullLayout;
-            const box = document.getElementById("plot").getBoundingClientRect();
-            return [box.left + xaxis._offset + xaxis.l2p(0.3), box.top + yaxis._offset + yaxis.l2p(0)];
-        })()"""
-    )
-    page.mouse.move(*at)
+    page.mouse.move(*place_in_plot(page, 0.3, 0))
     expect(page.locator("#plot .hoverlayer")).to_contain_text("c, α = +0.3")
     expect(page.locator("#plot .hoverlayer")).to_contain_text("ASR 0.0 %")
     expect(page.locator("#plot .hoverlayer")).to_contain_text("95 % interval 0.0 to 16.1 %")
-    opened.quiet()
+    opened.assert_quiet()
 
 
-def test_measures_have_panels_below(page: Page, measured: Path) -> None:
+def test_each_measure_has_a_panel_below_the_asr(page: Page, measured: Path) -> None:
     opened = Opened(page, measured)
     assert [curve["yaxis"] for curve in drawn(page)] == ["y", "y", "y2", "y2", "y3", "y3", "y4", "y4"]
     expect(page.locator("#plot .annotation-text")).to_contain_text(
@@ -131,7 +114,7 @@ def test_measures_have_panels_below(page: Page, measured: Path) -> None:
     for (low, _), (_, high) in pairwise(domains):
         assert high < low, "each panel ends above the next"
     assert domains[-1][0] == pytest.approx(0, abs=1e-9)
-    opened.quiet()
+    opened.assert_quiet()
 
 
 def test_planes_are_side_by_side_on_one_colour_scale(page: Page, planes: Path) -> None:
@@ -148,16 +131,16 @@ def test_planes_are_side_by_side_on_one_colour_scale(page: Page, planes: Path) -
         "['xaxis', 'xaxis2', 'xaxis3'].map((n) => document.getElementById('plot')._fullLayout[n].range)"
     )
     assert ranges[0] == ranges[1] == ranges[2]
-    opened.quiet()
+    opened.assert_quiet()
 
 
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("which", ["five", "measured", "planes"])
-def test_it_fits_narrow_and_wide_in_light_and_dark(
-    browser: Browser, request: pytest.FixtureRequest, which: str, width: int, scheme: Scheme
+def test_the_page_fits_narrow_and_wide_windows_in_both_schemes(
+    pages: Pages, request: pytest.FixtureRequest, which: str, width: int, scheme: Scheme
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = pages.open(width, scheme=scheme)
     opened = Opened(page, request.getfixturevalue(which))
     assert page.evaluate("document.documentElement.scrollWidth") == width
     panel = page.locator(".panel").bounding_box()
@@ -167,42 +150,31 @@ def test_it_fits_narrow_and_wide_in_light_and_dark(
     assert plot["y"] + plot["height"] <= panel["y"] + panel["height"], "the plot stays in its panel"
     assert plot["width"] <= width
     assert has_no_overlap(page, "#plot .annotation-text, #plot .legendtext, #plot .g-xtitle, #plot .g-ytitle")
-    opened.quiet()
-    page.close()
+    opened.assert_quiet()
 
 
-def test_it_is_redrawn_when_the_window_becomes_narrow(page: Page, planes: Path) -> None:
+def test_planes_are_stacked_when_the_window_becomes_narrow(page: Page, planes: Path) -> None:
     opened = Opened(page, planes)
     column = "document.getElementById('plot')._fullLayout.xaxis2.domain[0]"
     assert page.evaluate(column) > 0.3
     page.set_viewport_size({"width": 400, "height": 800})
     expect(page.locator("#plot .colorbar")).to_contain_text("ASR %")
     assert page.evaluate(column) == 0
-    opened.quiet()
+    opened.assert_quiet()
 
 
 @pytest.mark.parametrize("kind", ["lines", "path", "plane", "path plane"])
-def test_scripts_in_names_are_not_executed(page: Page, tmp_path: Path, kind: str) -> None:
+def test_scripts_in_names_of_runs_models_and_probes_are_not_executed(page: Page, tmp_path: Path, kind: str) -> None:
     hostile = "".join(HOSTILE)
-    subspaces = {
-        "lines": None,
-        "path": path_line(2, toward=hostile),
-        "plane": random_plane(2),
-        "path plane": path_plane(2),
-    }
-
-    def half(probe: str, point: Point) -> float:
-        return 0.5
-
-    path = write(
+    path = write_comparison(
         tmp_path,
-        {str(n): {"chance": half} for n in range(4)},
+        {str(n): {"chance": lambda *_: 0.5} for n in range(4)},
         names=(HOSTILE[0], HOSTILE[1], HOSTILE[2], hostile),
         model=hostile,
         prompts=4,
         lines=1,
         steps=2,
-        subspace=subspaces[kind],
+        subspace=one_of_each_kind(toward=hostile)[kind],
         also=further(hostile, "benign", items=4),
     )
     opened = Opened(page, path)
@@ -214,4 +186,4 @@ def test_scripts_in_names_are_not_executed(page: Page, tmp_path: Path, kind: str
     assert page.evaluate("window.ran") is None
     expect(page.locator("main img, main a[href^='http'], #plot a, main b, main svg[onload]")).to_have_count(0)
     expect(page.locator("#runs td").first).to_contain_text("script>")
-    opened.quiet()
+    opened.assert_quiet()

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import matplotlib.image
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Page
 
-from helpers.synthetic_runs import bowl, four_outcomes, make_run, make_survey, no_basin, random_plane
+from helpers.behaviours import bowl, four_outcomes, no_basin
+from helpers.runs import make_run
+from helpers.surveys import TWO_JUDGES, make_survey, random_plane
 
-ROOT = Path(__file__).parents[2]
 SHOTS = ["list", "compare", "top", "live", "surface", "dark", "narrow"]
 
 
 @pytest.fixture(scope="module")
-def pictures() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        return import_module("pictures")
-    finally:
-        sys.path.pop(0)
-
-
-@pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with runs/ like those of the documentation."""
+    """A directory whose `runs/` holds runs with the names of those of the documentation."""
     folder = tmp_path_factory.mktemp("pictures")
-    line = make_survey(prompts=12, lines=1, steps=10, judges=("keyword", "refusal"))
+    line = make_survey(prompts=12, lines=1, steps=10, judges=TWO_JUDGES)
     make_run(folder / "runs" / "demo-quick", line, opinion=four_outcomes).close()
     make_run(folder / "runs" / "demo-base", line, rate=no_basin, opinion=four_outcomes).close()
     make_run(
@@ -52,19 +42,15 @@ def test_a_screenshot_is_taken(
     assert drawn[..., :3].std() > 0.02, "the picture is not blank"
 
 
-def test_the_list_is_titled_as_typed(browser: Browser, runs: Path, pictures: ModuleType) -> None:
+def test_the_list_of_runs_is_titled_with_the_directory_as_typed(page: Page, runs: Path, pictures: ModuleType) -> None:
     with pictures.explorer(runs) as address:
-        page = browser.new_page()
         page.goto(address)
         assert page.locator("h1").inner_text() == "Runs under runs"
-        page.close()
 
 
-def test_half_of_a_run_is_kept(runs: Path, pictures: ModuleType, browser: Browser, tmp_path: Path) -> None:
+def test_half_of_the_points_of_a_run_are_kept(page: Page, runs: Path, pictures: ModuleType, tmp_path: Path) -> None:
     shutil.copytree(runs / "runs" / "demo-plane", tmp_path / "runs" / "demo-plane")
     pictures.keep_half(tmp_path / "runs" / "demo-plane")
     with pictures.explorer(tmp_path) as address:
-        page = browser.new_page()
         page.goto(address)
         page.get_by_text("12 of 25 points").wait_for()
-        page.close()

@@ -6,24 +6,25 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from helpers import tiny_models
-from helpers.chromium import Opened, Scheme
+from helpers.behaviours import bowl, four_outcomes
+from helpers.chromium import Opened, Pages, Scheme, adding_script, click_first_point, directive_that_stops
+from helpers.command_line import command_line, run_command
 from helpers.explorer_process import Viewed, viewing
-from helpers.synthetic_runs import HOSTILE, bowl, four_outcomes, make_run, make_survey, random_plane
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_run
+from helpers.surveys import TWO_JUDGES, make_survey, random_plane
 from safescape.store import Store
 from safescape.survey import Point, Survey
 
 LONG = "x" * 1_000_000
 ANSI = "\x1b[31mred\x1b[0m\x1b]0;title\x07"
-
-
 PLOT = "document.getElementById('plot')"
 
 
@@ -34,14 +35,10 @@ def steeper(line: int, alpha: float) -> float:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs")
-    judges = ("keyword", "refusal")
-    make_run(
-        directory / "base", make_survey(prompts=12, lines=2, steps=10, judges=judges), opinion=four_outcomes
-    ).close()
-    survey = make_survey(prompts=12, lines=2, steps=10, judges=judges, model="example/Tuned")
-    make_run(
-        directory / "tuned", survey, rate=lambda line, alpha: min(1.0, 3 * abs(alpha)), opinion=four_outcomes
-    ).close()
+    base = make_survey(prompts=12, lines=2, steps=10, judges=TWO_JUDGES)
+    tuned = make_survey(prompts=12, lines=2, steps=10, judges=TWO_JUDGES, model="example/Tuned")
+    make_run(directory / "base", base, opinion=four_outcomes).close()
+    make_run(directory / "tuned", tuned, rate=steeper, opinion=four_outcomes).close()
     make_run(directory / "plane", make_survey(prompts=5, subspace=random_plane(4)), chance=bowl, points=9).close()
     return directory
 
@@ -52,7 +49,7 @@ def viewed(runs: Path) -> Iterator[Viewed]:
         yield found
 
 
-def test_a_run_is_opened_from_the_list_and_read(page: Page, viewed: Viewed) -> None:
+def test_a_run_opened_from_the_list_shows_its_answers(page: Page, viewed: Viewed) -> None:
     logged: list[str] = []
     page.on("console", lambda message: logged.append(message.text))
     page.goto(viewed.address)
@@ -62,9 +59,7 @@ def test_a_run_is_opened_from_the_list_and_read(page: Page, viewed: Viewed) -> N
     page.get_by_role("link", name="base").click()
     page.wait_for_selector("#plot[data-ready]")
     expect(page.locator("#list details")).to_have_count(12)
-    page.locator("#plot .scatterlayer .trace", has=page.locator(".points path")).first.locator(
-        ".points path"
-    ).first.click(force=True)
+    click_first_point(page)
     expect(page.locator("#alpha-text")).to_have_text("−0.5")
     page.get_by_label("Show prompts and answers").check(force=True)
     page.locator("#list summary").first.click()
@@ -77,7 +72,7 @@ def test_a_run_is_opened_from_the_list_and_read(page: Page, viewed: Viewed) -> N
     assert logged == []
 
 
-def test_selected_runs_are_compared(page: Page, viewed: Viewed) -> None:
+def test_two_selected_runs_are_compared_and_others_are_refused(page: Page, viewed: Viewed) -> None:
     page.goto(viewed.address)
     expect(page.locator("#compare")).to_be_disabled()
     page.get_by_label("Compare base").check()
@@ -92,13 +87,11 @@ def test_selected_runs_are_compared(page: Page, viewed: Viewed) -> None:
     expect(page.locator("#following")).to_contain_text("did not ask what")
 
 
-def test_the_explorer_and_the_report_show_the_same_page(
-    page: Page, browser: Browser, viewed: Viewed, runs: Path
-) -> None:
+def test_the_explorer_and_the_report_show_the_same_page(page: Page, pages: Pages, viewed: Viewed, runs: Path) -> None:
     served = Opened(page, viewed.address + "run?run=tuned")
-    other = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    done = subprocess.run([sys.executable, "-m", "safescape", "report", str(runs / "tuned")], check=True, timeout=120)
-    assert done.returncode == 0
+    other = pages.open(1280, 900, still=True)
+    done = run_command("report", runs / "tuned")
+    assert done.returncode == 0, done.stderr
     filed = Opened(other, runs / "tuned" / "report.html")
 
     def seen(opened: Opened) -> tuple[str, str, str]:
@@ -115,9 +108,8 @@ def test_the_explorer_and_the_report_show_the_same_page(
         return said, traces, page.locator("#list").inner_text()
 
     assert [" ".join(text.split()) for text in seen(served)] == [" ".join(text.split()) for text in seen(filed)]
-    served.quiet()
-    filed.quiet()
-    other.close()
+    served.assert_quiet()
+    filed.assert_quiet()
 
 
 def test_scripts_in_responses_are_not_executed(page: Page, tmp_path: Path) -> None:
@@ -125,8 +117,8 @@ def test_scripts_in_responses_are_not_executed(page: Page, tmp_path: Path) -> No
     survey = make_survey(model=HOSTILE[0], prompts=odd, lines=1, steps=2, system_prompt=HOSTILE[1])
     name = "<img src=x onerror='window.ran=7'>"
     make_run(tmp_path / name, survey, text=lambda point, number, complied: odd[number]).close()
-    command = [sys.executable, "-m", "safescape", "report", str(tmp_path / name)]
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    done = run_command("report", tmp_path / name)
+    assert done.returncode == 0, done.stderr
     with viewing(tmp_path) as viewed:
         page.goto(viewed.address)
         expect(page.locator("#run-list a.run")).to_have_text(name)
@@ -142,23 +134,16 @@ def test_scripts_in_responses_are_not_executed(page: Page, tmp_path: Path) -> No
             assert page.evaluate("window.ran") is None
             expect(page.locator("main img, main a[href^=http], #list b, #list script")).to_have_count(0)
             assert page.evaluate("document.documentElement.scrollWidth") == 1280
-            report.quiet()
+            report.assert_quiet()
 
 
 def test_a_served_page_requests_nothing_from_other_hosts(page: Page, viewed: Viewed) -> None:
     Opened(page, viewed.address + "run?run=base")
-    smuggle = """() => new Promise((resolve) => {
-        document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
-        ACT;
-        setTimeout(() => resolve("allowed"), 2000);
-    })"""
-    script = "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' }))"
-    assert page.evaluate(smuggle.replace("ACT", script)) == "script-src-elem"
+    assert directive_that_stops(page, adding_script("textContent: 'window.ran = 1'")) == "script-src-elem"
     assert page.evaluate("window.ran") is None
-    loaded = "document.body.append(Object.assign(document.createElement('script'), { src: '/plotly.js' }))"
-    assert page.evaluate(smuggle.replace("ACT", loaded)) == "script-src-elem"
-    assert page.evaluate(smuggle.replace("ACT", "fetch('https://example.com/').catch(() => {})")) == "connect-src"
-    assert page.evaluate(smuggle.replace("ACT", "new Image().src = '/plotly.js'")) == "img-src"
+    assert directive_that_stops(page, adding_script("src: '/plotly.js'")) == "script-src-elem"
+    assert directive_that_stops(page, "fetch('https://example.com/').catch(() => {})") == "connect-src"
+    assert directive_that_stops(page, "new Image().src = '/plotly.js'") == "img-src"
 
 
 def grow(directory: Path, survey: Survey, grown: Store, count: int) -> None:
@@ -175,8 +160,8 @@ def grow(directory: Path, survey: Survey, grown: Store, count: int) -> None:
             store.points.add(point, position=at[point], seconds=1.0, session=session, answers=answers)
 
 
-def test_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path) -> None:
-    survey = make_survey(prompts=40, lines=2, steps=10, judges=("keyword", "refusal"))
+def test_new_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=40, lines=2, steps=10, judges=TWO_JUDGES)
     grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
     runs = tmp_path / "runs"
     Store.claim(runs / "live", survey).close()
@@ -217,7 +202,7 @@ def test_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path
         expect(page.locator("#direction option")).to_have_count(2)
         page.locator("#direction").select_option("1")
         expect(page.locator("#alpha-text")).to_have_text("−0.3")
-        report.quiet()
+        report.assert_quiet()
         # deleted while its page is open
         shutil.rmtree(runs / "live")
         expect(page.locator("#following")).to_contain_text("no longer there")
@@ -225,8 +210,8 @@ def test_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: Path
         expect(page.locator("#list")).to_contain_text("The answers at this point cannot be shown: live: no such run")
 
 
-def test_a_comparison_is_updated_with_its_runs(page: Page, tmp_path: Path) -> None:
-    survey = make_survey(prompts=12, lines=2, steps=10, judges=("keyword", "refusal"))
+def test_a_comparison_is_updated_while_one_of_its_runs_grows(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=12, lines=2, steps=10, judges=TWO_JUDGES)
     grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
     runs = tmp_path / "runs"
     make_run(runs / "whole", survey, opinion=four_outcomes).close()
@@ -243,7 +228,7 @@ def test_a_comparison_is_updated_with_its_runs(page: Page, tmp_path: Path) -> No
         expect(page.locator("#landscape .table")).to_have_attribute("open", "")
         assert page.evaluate("window.kept") == 1
         assert page.evaluate(places) == 11
-        report.quiet()
+        report.assert_quiet()
         shutil.rmtree(runs / "live")
         expect(page.locator("#following")).to_contain_text("One of these runs is no longer there")
 
@@ -266,14 +251,14 @@ def test_the_list_is_updated_and_the_selected_runs_are_preserved(page: Page, tmp
         expect(page.locator("#following")).to_contain_text("The server does not respond")
 
 
-def test_a_running_scan_is_shown_live(page: Page, tmp_path: Path) -> None:
+def test_the_page_of_a_running_scan_is_updated_until_it_ends(page: Page, tmp_path: Path) -> None:
     model = tiny_models.save_refusing_model(tmp_path / "model")
     (tmp_path / "runs").mkdir()
-    command = [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(tmp_path / "runs" / "watched")]
-    flags = ["--limit", "6", "--max-new-tokens", "24", "--directions", "2", "--steps", "160", "--whole-answers"]
+    flags = ["--limit", 6, "--max-new-tokens", 24, "--directions", 2, "--steps", 160, "--whole-answers"]
+    command = command_line("scan", model, "--out", tmp_path / "runs" / "watched", *flags)
     with viewing(tmp_path / "runs") as viewed:
         page.goto(viewed.address)
-        scan = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        scan = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             page.get_by_role("link", name="watched").click(timeout=60_000)
             page.wait_for_selector("#plot[data-ready]", timeout=60_000)
@@ -300,18 +285,17 @@ def test_a_running_scan_is_shown_live(page: Page, tmp_path: Path) -> None:
         page.get_by_label("Show prompts and answers").check(force=True)
         page.locator("#list summary").first.click()
         assert page.locator("#list .text").nth(1).text_content() == (text or "(empty)")
-        report.quiet()
+        report.assert_quiet()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("path", ["", "run?run=base", "run?run=plane", "run?run=none", "compare?run=base&run=tuned"])
-def test_pages_fit_narrow_and_wide_in_light_and_dark(
-    browser: Browser, viewed: Viewed, path: str, width: int, scheme: Scheme
+def test_all_pages_fit_narrow_and_wide_windows_in_both_schemes(
+    pages: Pages, viewed: Viewed, path: str, width: int, scheme: Scheme
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = pages.open(width, scheme=scheme)
     page.goto(viewed.address + path)
     if page.locator("#plot").count():
         page.wait_for_selector("#plot[data-ready]")
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    page.close()

@@ -16,18 +16,19 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import safescape
-from helpers.synthetic_runs import HOSTILE, basin, four_outcomes, further, make_run, make_survey
+from helpers.behaviours import four_outcomes
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_run
+from helpers.surveys import TWO_JUDGES, further, make_survey
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("runs")
-    judges = ("keyword", "refusal")
-    make_run(
-        directory / "lines", make_survey(prompts=20, lines=2, steps=8, judges=judges), rate=basin, opinion=four_outcomes
-    ).close()
-    survey = make_survey(model=HOSTILE[0], prompts=HOSTILE, lines=1, steps=2, also=further(HOSTILE[1]))
-    make_run(directory / "hostile", survey, text=lambda point, number, _: HOSTILE[number % len(HOSTILE)]).close()
+    lines = make_survey(prompts=20, lines=2, steps=8, judges=TWO_JUDGES)
+    make_run(directory / "lines", lines, opinion=four_outcomes).close()
+    hostile = make_survey(model=HOSTILE[0], prompts=HOSTILE, lines=1, steps=2, also=further(HOSTILE[1]))
+    make_run(directory / "hostile", hostile, text=lambda point, number, _: HOSTILE[number % len(HOSTILE)]).close()
     return directory
 
 

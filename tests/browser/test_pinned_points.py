@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from helpers.chromium import Opened
-from helpers.synthetic_runs import bowl, four_outcomes, landscape_in, make_run, make_survey, random_plane
-from safescape.survey import Survey
-from safescape.views import render_page
-
-
-def write(directory: Path, survey: Survey, **run: Any) -> Path:
-    with make_run(directory / "run", survey, opinion=four_outcomes, **run) as store:
-        path = directory / "report.html"
-        path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
-    return path
+from helpers.behaviours import bowl, four_outcomes
+from helpers.chromium import Opened, Pages
+from helpers.pages import write_report
+from helpers.surveys import TWO_JUDGES, make_survey, random_plane
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    survey = make_survey(prompts=20, lines=2, steps=10, judges=("keyword", "refusal"))
-    return write(tmp_path_factory.mktemp("two"), survey)
+    survey = make_survey(prompts=20, lines=2, steps=10, judges=TWO_JUDGES)
+    return write_report(tmp_path_factory.mktemp("two"), survey, opinion=four_outcomes)
 
 
 @pytest.fixture
@@ -32,7 +24,7 @@ def report(page: Page, written: Path) -> Opened:
     return Opened(page, written)
 
 
-def test_a_pinned_point_stays_beside_the_next_one(report: Opened) -> None:
+def test_a_pinned_point_is_shown_beside_the_selected_one(report: Opened) -> None:
     page = report.page
     page.locator("#pin").click()
     expect(page.locator("#pin")).to_have_text("Unpin")
@@ -46,7 +38,7 @@ def test_a_pinned_point_stays_beside_the_next_one(report: Opened) -> None:
     expect(first.locator("summary .outcome")).to_have_text(["refused", "complied"])
     first.locator("summary").click()
     expect(first.locator(".pair section")).to_have_count(2)
-    # folded until it is switched on
+    # the texts are hidden until they are switched on
     report.settled()
     assert "I'm sorry" not in page.locator("body").inner_text()
     assert "Answer 0 at" not in page.locator("body").inner_text()
@@ -56,10 +48,10 @@ def test_a_pinned_point_stays_beside_the_next_one(report: Opened) -> None:
     expect(before.locator("h4").first).to_have_text("Pinned, origin")
     expect(now).to_contain_text("Answer 0 at +0.50: step one")
     expect(first.locator("h4").first).to_have_text("Prompt")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_only_changed_answers_can_be_listed(report: Opened) -> None:
+def test_answers_can_be_filtered_by_whether_their_outcome_changed(report: Opened) -> None:
     page = report.page
     page.locator("#pin").click()
     page.locator("#forward").click()
@@ -77,10 +69,10 @@ def test_only_changed_answers_can_be_listed(report: Opened) -> None:
     expect(page.locator("#list details")).to_have_count(20)
     expect(page.locator('#filters [data-outcome="changed"]')).to_have_count(0)
     expect(page.locator("#pinned-here")).to_be_hidden()
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_a_search_looks_into_both_answers(report: Opened) -> None:
+def test_a_search_finds_words_of_either_answer(report: Opened) -> None:
     page = report.page
     page.locator("#pin").click()
     page.locator("#alpha").press("End")
@@ -90,7 +82,7 @@ def test_a_search_looks_into_both_answers(report: Opened) -> None:
     expect(page.locator("#list")).to_have_text("No answer matches.")
 
 
-def test_the_pinned_point_is_marked_where_it_lies(report: Opened) -> None:
+def test_the_pinned_point_is_marked_in_the_plot_and_the_strips(report: Opened) -> None:
     page = report.page
     page.keyboard.press("p")
     page.keyboard.press("ArrowRight")
@@ -102,10 +94,10 @@ def test_the_pinned_point_is_marked_where_it_lies(report: Opened) -> None:
     expect(page.locator("#list .strip button.pinned")).to_have_count(2)
     page.keyboard.press("p")
     assert page.evaluate(squares) == [0.1]
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_arrows_move_along_the_line_and_brackets_across(report: Opened) -> None:
+def test_arrow_keys_change_the_point_and_brackets_the_direction(report: Opened) -> None:
     page = report.page
     place = page.locator("#alpha-text")
     page.keyboard.press("ArrowRight")
@@ -126,10 +118,10 @@ def test_arrows_move_along_the_line_and_brackets_across(report: Opened) -> None:
     expect(page.locator("#search")).to_have_value("p")
     expect(place).to_have_text("0, the origin")
     expect(page.locator("#pin")).to_have_text("Pin this point")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_keyboard_shortcuts_are_listed(report: Opened) -> None:
+def test_a_question_mark_and_a_button_open_the_list_of_shortcuts(report: Opened) -> None:
     page = report.page
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()
@@ -139,13 +131,13 @@ def test_the_keyboard_shortcuts_are_listed(report: Opened) -> None:
     page.locator("#show-keys").click()
     page.locator("#close-keys").click()
     expect(page.locator("#keys")).to_be_hidden()
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_two_points_of_a_plane_on_a_narrow_page(browser: Browser, tmp_path: Path) -> None:
-    page = browser.new_page(viewport={"width": 400, "height": 800}, reduced_motion="reduce")
-    survey = make_survey(prompts=10, subspace=random_plane(4), judges=("keyword", "refusal"))
-    report = Opened(page, write(tmp_path, survey, chance=bowl))
+def test_two_answers_are_stacked_on_a_narrow_page(pages: Pages, tmp_path: Path) -> None:
+    page = pages.open(400, still=True)
+    survey = make_survey(prompts=10, subspace=random_plane(4), judges=TWO_JUDGES)
+    report = Opened(page, write_report(tmp_path, survey, chance=bowl, opinion=four_outcomes))
     page.keyboard.press("p")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("[")
@@ -157,5 +149,4 @@ def test_two_points_of_a_plane_on_a_narrow_page(browser: Browser, tmp_path: Path
     assert now is not None
     assert now["y"] >= before["y"] + before["height"]
     assert page.evaluate("document.documentElement.scrollWidth") == 400
-    report.quiet()
-    page.close()
+    report.assert_quiet()

@@ -1,32 +1,37 @@
-"""The report page in a real browser: it draws, reacts to mouse and keyboard, and executes nothing a model wrote."""
+"""The report page in a real browser: its plot, mouse and keyboard, and no script in a model's answer is executed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from helpers.chromium import Opened, Scheme
-from helpers.synthetic_runs import (
+from helpers.behaviours import beside_path, bowl, no_basin, tuned
+from helpers.chromium import (
+    Opened,
+    Pages,
+    Scheme,
+    adding_script,
+    click_first_point,
+    directive_that_stops,
+    place_in_plot,
+)
+from helpers.hostile_texts import HOSTILE
+from helpers.pages import write_report
+from helpers.runs import make_run
+from helpers.surveys import (
     FINGERPRINT,
-    HOSTILE,
     at_models,
-    bowl,
     further,
-    landscape_in,
-    make_run,
     make_survey,
-    no_basin,
     path_line,
     path_plane,
     random_plane,
     trajectory,
-    tuned,
 )
 from safescape.landscape import landscape_of
-from safescape.survey import Point, Position, Survey, Waypoint
+from safescape.survey import Waypoint
 from safescape.views import render_page
 
 
@@ -38,16 +43,11 @@ class Report(Opened):
         return self.page.locator("#list details").all_inner_texts()
 
 
-def write(directory: Path, survey: Survey, **run: Any) -> Path:
-    with make_run(directory / "run", survey, **run) as store:
-        path = directory / "report.html"
-        path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("report"), make_survey(prompts=20, model="organisation/" + "Model-" * 20))
+    return write_report(
+        tmp_path_factory.mktemp("report"), make_survey(prompts=20, model="organisation/" + "Model-" * 20)
+    )
 
 
 @pytest.fixture
@@ -55,25 +55,23 @@ def report(page: Page, written: Path) -> Report:
     return Report(page, written)
 
 
-def test_the_landscape_is_drawn_without_the_network(report: Report) -> None:
+def test_the_landscape_is_drawn_without_network_requests(report: Report) -> None:
     assert report.page.locator("#plot .scatterlayer .trace").count() >= 5
     expect(report.page.locator("#plot .legendtext")).to_contain_text(["direction 1 (seed 0)"])
     expect(report.page.locator("#plot .annotation-text")).to_contain_text(["unsafe", "basin, "])
-    report.quiet()
+    report.assert_quiet()
 
 
 def test_a_click_on_a_point_shows_its_answers(report: Report) -> None:
     expect(report.page.locator("#here-asr")).to_contain_text("ASR 0.0 %")
-    report.page.locator("#plot .scatterlayer .trace", has=report.page.locator(".points path")).first.locator(
-        ".points path"
-    ).first.click(force=True)
+    click_first_point(report.page)
     expect(report.page.locator("#alpha-text")).to_have_text("−0.5")
     expect(report.page.locator("#here-asr")).to_contain_text("ASR 100.0 %")
     expect(report.page.locator('#list details[data-outcome="complied"]')).to_have_count(20)
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_keyboard_reaches_every_point(report: Report) -> None:
+def test_every_point_can_be_selected_with_the_keyboard(report: Report) -> None:
     report.page.locator("#alpha").focus()
     report.page.keyboard.press("End")
     expect(report.page.locator("#alpha-text")).to_have_text("+0.5")
@@ -84,10 +82,10 @@ def test_the_keyboard_reaches_every_point(report: Report) -> None:
     expect(report.page.locator("#alpha-text")).to_have_text("0, the origin")
     report.page.locator("#list summary").first.press("Enter")
     expect(report.page.locator("#list details").first).to_have_attribute("open", "")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_prompts_and_answers_are_hidden_until_switched_on(report: Report) -> None:
+def test_prompts_and_answers_are_hidden_until_they_are_switched_on(report: Report) -> None:
     page = report.page
     page.locator("#list summary").first.click()
     report.settled()
@@ -118,7 +116,7 @@ def test_answers_are_filtered_by_outcome_and_searched(report: Report) -> None:
     expect(page.locator("#list")).to_have_text("No answer matches.")
 
 
-def test_one_request_is_followed_over_all_points(report: Report) -> None:
+def test_the_strip_of_a_request_selects_its_points(report: Report) -> None:
     page = report.page
     page.locator("#list summary").nth(3).click()
     cells = page.locator("#list details").nth(3).locator(".strip button")
@@ -128,7 +126,7 @@ def test_one_request_is_followed_over_all_points(report: Report) -> None:
     expect(page.locator("#list details").nth(3)).to_have_attribute("open", "")
 
 
-def test_a_cell_of_the_map_leads_to_its_answer(report: Report) -> None:
+def test_a_click_on_the_map_of_outcomes_opens_the_answer(report: Report) -> None:
     canvas = report.page.locator("#maps canvas").nth(1)
     expect(report.page.locator("#maps canvas")).to_have_count(3)
     report.page.locator("#search").fill("something else")
@@ -137,47 +135,40 @@ def test_a_cell_of_the_map_leads_to_its_answer(report: Report) -> None:
     expect(report.page.locator("#alpha-text")).to_have_text("−0.5")
     expect(report.page.locator("#list details")).to_have_count(20)
     expect(report.page.locator("#list details[open]")).to_have_count(1)
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_policy_stops_scripts_and_requests(report: Report) -> None:
-    smuggle = """() => new Promise((resolve) => {
-        document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
-        ACT;
-        setTimeout(() => resolve("allowed"), 2000);
-    })"""
-    script = "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' }))"
-    assert report.page.evaluate(smuggle.replace("ACT", script)) == "script-src-elem"
+def test_the_policy_blocks_added_scripts_and_requests(report: Report) -> None:
+    assert directive_that_stops(report.page, adding_script("textContent: 'window.ran = 1'")) == "script-src-elem"
     assert report.page.evaluate("window.ran") is None
-    fetched = "fetch('https://example.com/').catch(() => {})"
-    assert report.page.evaluate(smuggle.replace("ACT", fetched)) == "connect-src"
-    image = "new Image().src = 'https://example.com/pixel.png'"
-    assert report.page.evaluate(smuggle.replace("ACT", image)) == "img-src"
+    assert directive_that_stops(report.page, "fetch('https://example.com/').catch(() => {})") == "connect-src"
+    assert directive_that_stops(report.page, "new Image().src = 'https://example.com/pixel.png'") == "img-src"
 
 
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_narrow_and_wide_in_light_and_dark(browser: Browser, written: Path, width: int, scheme: Scheme) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+def test_the_page_fits_narrow_and_wide_windows_in_both_schemes(
+    pages: Pages, written: Path, width: int, scheme: Scheme
+) -> None:
+    page = pages.open(width, scheme=scheme)
     report = Report(page, written)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     plot = page.locator("#plot").bounding_box()
     assert plot is not None
     assert plot["width"] <= width
-    report.quiet()
-    page.close()
+    report.assert_quiet()
 
 
 @pytest.mark.parametrize(("points", "directions"), [(1, 3), (31, 3), (60, 3)])
-def test_an_unfinished_run_can_be_read(page: Page, tmp_path: Path, points: int, directions: int) -> None:
-    report = Report(page, write(tmp_path, make_survey(prompts=5), points=points))
+def test_answers_of_an_unfinished_run_are_shown(page: Page, tmp_path: Path, points: int, directions: int) -> None:
+    report = Report(page, write_report(tmp_path, make_survey(prompts=5), points=points))
     expect(page.locator("#direction option")).to_have_count(directions)
     expect(page.locator(".unfinished")).to_contain_text(f"{points} of 61 points")
     assert len(report.answers()) == 5
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_points_measured_before_the_origin_can_be_read(page: Page, tmp_path: Path) -> None:
+def test_answers_are_shown_if_the_origin_is_not_measured(page: Page, tmp_path: Path) -> None:
     with make_run(tmp_path / "run", make_survey(prompts=5, lines=6, steps=4)) as store:
         measured = [entry for entry in store.points.measured() if entry.point.line == 5]
         (tmp_path / "report.html").write_text(
@@ -187,41 +178,17 @@ def test_points_measured_before_the_origin_can_be_read(page: Page, tmp_path: Pat
     expect(page.locator(".headline")).to_contain_text("itself is not measured yet.")
     expect(page.locator("#alpha-text")).to_have_text("−0.5")
     assert len(report.answers()) == 5
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_a_model_without_a_basin_has_a_headline_that_says_so(page: Page, tmp_path: Path) -> None:
-    report = Report(page, write(tmp_path, make_survey(prompts=20, lines=1), rate=no_basin))
+def test_the_headline_of_a_model_without_a_basin_says_so(page: Page, tmp_path: Path) -> None:
+    report = Report(page, write_report(tmp_path, make_survey(prompts=20, lines=1), rate=no_basin))
     expect(page.locator(".headline")).to_contain_text("no basin, the origin itself is unsafe (ASR 95.0 %)")
     assert "basin" not in page.locator("#plot").inner_text()
-    report.quiet()
+    report.assert_quiet()
 
 
 # Paths, planes, checkpoints and further probes.
-
-
-def stands(point: Point) -> Position:
-    if point.waypoint is None:
-        return Position(point.coords, 0.0)
-    return Position((0.22 * (1 + point.waypoint), 0.1), 0.2)
-
-
-def on_line(point: Point) -> Position:
-    effective, off = stands(point)
-    return Position(effective[:1], off)
-
-
-def cell(page: Page, alpha: float, beta: float) -> tuple[float, float]:
-    """Return the position of a plane's point in the window."""
-    at = page.evaluate(
-        """([alpha, beta]) => {
-            const { xaxis, yaxis } = document.getElementById("plot")._fullLayout;
-            const box = document.getElementById("plot").getBoundingClientRect();
-            return [box.left + xaxis._offset + xaxis.l2p(alpha), box.top + yaxis._offset + yaxis.l2p(beta)];
-        }""",
-        [alpha, beta],
-    )
-    return at[0], at[1]
 
 
 @pytest.fixture(scope="module")
@@ -232,15 +199,15 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Path:
         through=trajectory(3),
         also=further("attack:a.csv", "benign", "accuracy", "perplexity", items=8),
     )
-    return write(tmp_path_factory.mktemp("plane"), survey, chance=tuned, stands=stands)
+    return write_report(tmp_path_factory.mktemp("plane"), survey, chance=tuned, stands=beside_path(2, spacing=0.22))
 
 
-def test_a_click_on_a_cell_leads_to_the_answers_of_its_point(page: Page, plane: Path) -> None:
+def test_a_click_on_a_cell_of_a_plane_shows_the_answers_of_its_point(page: Page, plane: Path) -> None:
     report = Report(page, plane)
     expect(page.locator("#direction")).to_have_value("2")
     expect(page.locator("#here-asr")).to_contain_text("ASR 0.0 %")
     page.locator("#plot").scroll_into_view_if_needed()
-    page.mouse.click(*cell(page, 1.25, 0.25))
+    page.mouse.click(*place_in_plot(page, 1.25, 0.25))
     expect(page.locator("#direction option:checked")).to_have_text("β = +0.25")
     expect(page.locator("#alpha-text")).to_have_text("+1.25")
     expect(page.locator("#here-asr")).to_contain_text("ASR 100.0 % 10 of 10 not refused")
@@ -248,10 +215,10 @@ def test_a_click_on_a_cell_leads_to_the_answers_of_its_point(page: Page, plane: 
     page.locator("#list summary").first.click()
     expect(page.locator("#list details").first).to_contain_text("Answer 0 at +1.25: step one")
     expect(page.locator("#maps-block")).to_be_hidden()
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_strips_of_a_plane_are_a_map_of_one_request(page: Page, plane: Path) -> None:
+def test_the_strips_of_a_plane_have_a_row_for_each_beta(page: Page, plane: Path) -> None:
     report = Report(page, plane)
     page.locator("#list summary").first.click()
     # five rows of seven points, and the three checkpoints
@@ -260,7 +227,7 @@ def test_the_strips_of_a_plane_are_a_map_of_one_request(page: Page, plane: Path)
     cells.first.click()
     expect(page.locator("#direction option:checked")).to_have_text("β = +0.5")
     expect(page.locator("#alpha-text")).to_have_text("−0.25")
-    report.quiet()
+    report.assert_quiet()
 
 
 def kind(page: Page) -> str:
@@ -303,7 +270,7 @@ def test_a_plane_is_turned_into_a_surface_and_back(page: Page, plane: Path) -> N
     assert not any("WARN" in line for line in report.logged)
 
 
-def test_another_figure_of_a_plane_can_be_shown(page: Page, plane: Path) -> None:
+def test_each_measure_of_a_plane_can_be_selected(page: Page, plane: Path) -> None:
     report = Report(page, plane)
     expect(page.locator("#layer option")).to_have_text(
         ["ASR", "ASR, “attack:a.csv”", "over-refusal", "accuracy", "perplexity"]
@@ -313,17 +280,19 @@ def test_another_figure_of_a_plane_can_be_shown(page: Page, plane: Path) -> None
         shown = page.evaluate("document.getElementById('plot').data[0].z")
         assert len(shown) == 5
         assert len(shown[0]) == 7
-    report.quiet()
+    report.assert_quiet()
 
 
 @pytest.mark.parametrize("on_plane", [False, True])
-def test_a_checkpoint_is_chosen_by_a_click_and_by_the_keyboard(page: Page, tmp_path: Path, on_plane: bool) -> None:
+def test_a_checkpoint_is_selected_by_a_click_and_by_the_keyboard(page: Page, tmp_path: Path, on_plane: bool) -> None:
     subspace = path_plane(4) if on_plane else path_line(4)
     survey = make_survey(prompts=10, subspace=subspace, through=trajectory(3))
-    report = Report(page, write(tmp_path, survey, chance=tuned, stands=stands if on_plane else on_line))
+    report = Report(
+        page, write_report(tmp_path, survey, chance=tuned, stands=beside_path(2 if on_plane else 1, spacing=0.22))
+    )
     page.locator("#plot").scroll_into_view_if_needed()
     # 0, 48 and 96 % of 10 requests
-    page.mouse.click(*cell(page, 0.44, 0.1 if on_plane else 50.0))
+    page.mouse.click(*place_in_plot(page, 0.44, 0.1 if on_plane else 50.0))
     expect(page.locator("#alpha-label")).to_have_text("Checkpoint")
     expect(page.locator("#alpha-text")).to_have_text("2")
     expect(page.locator("#here-asr")).to_contain_text("5 of 10 not refused")
@@ -337,23 +306,23 @@ def test_a_checkpoint_is_chosen_by_a_click_and_by_the_keyboard(page: Page, tmp_p
     page.locator("#to-origin").click()
     expect(page.locator("#alpha-label")).to_have_text("Distance α")
     expect(page.locator("#alpha-text")).to_have_text("0, the origin")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_other_model_is_named_where_it_stands(page: Page, tmp_path: Path) -> None:
-    report = Report(page, write(tmp_path, make_survey(prompts=10, subspace=path_line(4)), chance=tuned))
+def test_the_point_of_the_other_model_is_named(page: Page, tmp_path: Path) -> None:
+    report = Report(page, write_report(tmp_path, make_survey(prompts=10, subspace=path_line(4)), chance=tuned))
     page.locator("#plot").scroll_into_view_if_needed()
-    page.mouse.click(*cell(page, 1.0, 100.0))
+    page.mouse.click(*place_in_plot(page, 1.0, 100.0))
     expect(page.locator("#alpha-text")).to_have_text("+1, the other model")
     expect(page.locator("#plot .legendtext")).to_contain_text(["line to the other model", "origin", "other model"])
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_answers_to_each_probe_can_be_read(page: Page, tmp_path: Path) -> None:
+def test_the_answers_to_each_probe_are_shown(page: Page, tmp_path: Path) -> None:
     survey = make_survey(
         prompts=10, subspace=path_line(4), also=further("attack:a.csv", "benign", "accuracy", "perplexity", items=8)
     )
-    report = Report(page, write(tmp_path, survey, chance=tuned))
+    report = Report(page, write_report(tmp_path, survey, chance=tuned))
     expect(page.locator("#probe option")).to_have_text(["harmful", "attack:a.csv", "benign"])
     expect(page.locator("#plot .legendtext")).to_contain_text(
         ["“harmful”", "“attack:a.csv”", "origin", "other model", "over-refusal", "accuracy", "perplexity"]
@@ -370,12 +339,14 @@ def test_the_answers_to_each_probe_can_be_read(page: Page, tmp_path: Path) -> No
     page.locator("#maps canvas").first.click(position={"x": 700, "y": 2})
     expect(page.locator("#list details[open]")).to_have_count(1)
     expect(page.locator("#list details[open]")).to_contain_text("Attacked request")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_a_probe_that_was_asked_at_the_models_alone(page: Page, tmp_path: Path) -> None:
+def test_a_probe_asked_only_at_the_models_is_not_measured_between_them(page: Page, tmp_path: Path) -> None:
     also = at_models("attack:a.csv", "benign", items=8)
-    report = Report(page, write(tmp_path, make_survey(prompts=10, subspace=path_line(4), also=also), chance=tuned))
+    report = Report(
+        page, write_report(tmp_path, make_survey(prompts=10, subspace=path_line(4), also=also), chance=tuned)
+    )
     page.locator("#probe").select_option("2")
     expect(page.locator("#here-asr")).to_contain_text("Over-refusal 12.5 % 1 of 8 refused")
     page.locator("#forward").click()
@@ -385,37 +356,38 @@ def test_a_probe_that_was_asked_at_the_models_alone(page: Page, tmp_path: Path) 
         page.locator("#forward").click()
     expect(page.locator("#alpha-text")).to_have_text("+1, the other model")
     assert len(report.answers()) == 8
-    report.quiet()
+    report.assert_quiet()
 
 
 def test_scripts_in_names_of_models_and_probes_are_not_executed(page: Page, tmp_path: Path) -> None:
     name = HOSTILE[1] + HOSTILE[2]
     through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
     survey = make_survey(prompts=4, subspace=path_line(2, toward=name), through=through, also=further(name, items=4))
-    report = Report(page, write(tmp_path, survey, chance=tuned, stands=on_line))
+    report = Report(page, write_report(tmp_path, survey, chance=tuned, stands=beside_path(1, spacing=0.22)))
     expect(page.locator("#probe option")).to_have_text(["harmful", name])
     page.locator("#probe").select_option("1")
     page.locator("#direction").select_option(label="checkpoints")
     assert page.evaluate("window.ran") is None
     expect(page.locator("main img, main a[href^='http'], #plot a, #list b, #probes b")).to_have_count(0)
-    report.quiet()
+    report.assert_quiet()
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_planes_fit_narrow_and_wide(browser: Browser, plane: Path, width: int) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    Report(page, plane).quiet()
+def test_a_surface_fits_narrow_and_wide_windows(pages: Pages, plane: Path, width: int) -> None:
+    page = pages.open(width)
+    Report(page, plane).assert_quiet()
     page.locator("#surface").click()
     page.wait_for_selector("#plot canvas", state="attached")
     assert kind(page) == "surface"
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    page.close()
 
 
 @pytest.mark.parametrize("points", [1, 9])
-def test_an_unfinished_plane_can_be_read(page: Page, tmp_path: Path, points: int) -> None:
-    report = Report(page, write(tmp_path, make_survey(prompts=5, subspace=random_plane(4)), chance=bowl, points=points))
+def test_answers_of_an_unfinished_plane_are_shown(page: Page, tmp_path: Path, points: int) -> None:
+    report = Report(
+        page, write_report(tmp_path, make_survey(prompts=5, subspace=random_plane(4)), chance=bowl, points=points)
+    )
     expect(page.locator(".unfinished")).to_contain_text(f"{points} of 25 points")
     expect(page.locator("#alpha-text")).to_have_text("0, the origin")
     expect(page.locator("#direction option")).to_have_count(1 if points == 1 else 2)
-    report.quiet()
+    report.assert_quiet()

@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from helpers.chromium import Opened, Scheme
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    path_line,
-    random_plane,
-    trajectory,
-    tuned,
-)
-from safescape.survey import Outcome, Point, Position, Survey, Verdict
-from safescape.views import render_page
-
-PANEL = "majority(keyword,refusal)"
-
-
-def write(directory: Path, survey: Survey, **run: Any) -> Path:
-    given: dict[str, Any] = {"opinion": four_outcomes, **run}
-    with make_run(directory / "run", survey, **given) as store:
-        path = directory / "report.html"
-        path.write_text(render_page(store, landscape_in(store)), encoding="utf-8")
-    return path
+from helpers.behaviours import beside_path, bowl, four_outcomes, hostile_reasons, tuned, unread
+from helpers.chromium import Opened, Pages, Scheme, place_in_plot, select_first_point
+from helpers.hostile_texts import HOSTILE
+from helpers.pages import write_report
+from helpers.surveys import PANEL, TWO_JUDGES, further, make_survey, path_line, random_plane, trajectory
+from safescape.survey import Outcome, Point, Verdict
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    survey = make_survey(prompts=20, lines=3, steps=10, judges=("keyword", "refusal"))
-    return write(tmp_path_factory.mktemp("three"), survey, later=(PANEL,))
+    survey = make_survey(prompts=20, lines=3, steps=10, judges=TWO_JUDGES)
+    return write_report(tmp_path_factory.mktemp("three"), survey, opinion=four_outcomes, later=(PANEL,))
 
 
 @pytest.fixture
 def report(page: Page, three: Path) -> Opened:
     return Opened(page, three)
-
-
-def to_start(page: Page) -> None:
-    page.locator("#alpha").evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')) }")
 
 
 def test_outcomes_are_stacked_below_the_asr(report: Opened) -> None:
@@ -58,40 +33,33 @@ def test_outcomes_are_stacked_below_the_asr(report: Opened) -> None:
     )
     title = "Outcomes of the answers, “refusal” judge, mean of 3 directions"
     expect(page.locator("#plot .annotation-text")).to_contain_text([title])
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_chosen_point_shows_in_both_panels(report: Opened) -> None:
+def test_the_selected_point_is_marked_in_both_panels(report: Opened) -> None:
     page = report.page
-    to_start(page)
+    select_first_point(page)
     through, ring = page.evaluate(
         "() => document.getElementById('plot').data.slice(-2).map(({ x, y, yaxis }) => ({ x, y, yaxis }))"
     )
     assert through == {"x": [-0.5, -0.5], "y": [0, 100], "yaxis": "y4"}
     assert (ring["x"], ring["y"]) == ([-0.5], [100])
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_a_click_on_the_stack_leads_to_the_point_beneath_on_the_curve_that_is_followed(report: Opened) -> None:
+def test_a_click_on_the_stacked_outcomes_selects_the_point_on_the_selected_direction(report: Opened) -> None:
     page = report.page
     page.locator("#direction").select_option("1")
     page.locator("#plot").scroll_into_view_if_needed()
-    x, y = page.evaluate(
-        """() => {
-            const { xaxis, yaxis4 } = document.getElementById("plot")._fullLayout;
-            const box = document.getElementById("plot").getBoundingClientRect();
-            return [box.left + xaxis._offset + xaxis.l2p(0.3), box.top + yaxis4._offset + yaxis4.l2p(95)];
-        }"""
-    )
-    page.mouse.click(x, y)
+    page.mouse.click(*place_in_plot(page, 0.3, 95, axis="yaxis4"))
     expect(page.locator("#alpha-text")).to_have_text("+0.3")
     expect(page.locator("#direction")).to_have_value("1")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_answers_are_filtered_by_the_outcomes_of_the_chosen_judge(report: Opened) -> None:
+def test_answers_are_filtered_by_the_outcomes_of_the_selected_judge(report: Opened) -> None:
     page = report.page
-    to_start(page)
+    select_first_point(page)
     expect(page.locator("#judge option")).to_have_text(["keyword", "refusal", PANEL])
     expect(page.locator("#judge")).to_have_value("1")
     # the figures are still those of the first judge
@@ -108,12 +76,12 @@ def test_answers_are_filtered_by_the_outcomes_of_the_chosen_judge(report: Opened
     expect(page.locator("#filters button")).to_have_text(["all 20", "refused 0", "complied 20"])
     expect(page.locator('#list details[data-outcome="complied"]')).to_have_count(20)
     expect(page.locator("#maps-legend .entry")).to_have_text(["refused", "complied"])
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_an_answer_has_every_verdict_with_its_probability_and_reasons_where_they_are_shown(report: Opened) -> None:
+def test_an_answer_lists_all_verdicts_and_hides_reasons_with_the_texts(report: Opened) -> None:
     page = report.page
-    to_start(page)
+    select_first_point(page)
     page.locator("#list summary").nth(1).click()
     verdicts = page.locator("#list details").nth(1).locator(".verdicts li")
     expect(verdicts).to_have_text(
@@ -122,10 +90,10 @@ def test_an_answer_has_every_verdict_with_its_probability_and_reasons_where_they
     page.get_by_label("Show prompts and answers").check(force=True)
     expect(verdicts.nth(1)).to_contain_text("“words out of order”")
     expect(verdicts.nth(2)).to_contain_text("“keyword: complied, refusal: incoherent”")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_agreement_is_shown_over_all_and_at_the_chosen_point(report: Opened) -> None:
+def test_agreement_is_shown_for_the_run_and_for_the_selected_point(report: Opened) -> None:
     page = report.page
     expect(page.locator("#agreement tbody td:first-child")).to_have_text(
         ["keyword × refusal", f"keyword × {PANEL}", f"refusal × {PANEL}"]
@@ -133,7 +101,7 @@ def test_agreement_is_shown_over_all_and_at_the_chosen_point(report: Opened) -> 
     expect(page.locator("#agree-here")).to_contain_text(
         "At the origin: the judges agree on 20 of 20 answers (100.0 %), κ is not defined"
     )
-    to_start(page)
+    select_first_point(page)
     # of 19 that both scored, 3 are compliance to both
     expect(page.locator("#agree-here")).to_contain_text(
         "At α = −0.5, direction 1 (seed 0): the judges agree on 3 of 19 answers (15.8 %), κ = 0.00"
@@ -149,10 +117,10 @@ def test_agreement_is_shown_over_all_and_at_the_chosen_point(report: Opened) -> 
     expect(page.locator('#agree-strip [aria-current="true"]')).to_be_focused()
     page.locator("#pair").select_option("1")
     expect(page.locator("#agree-here")).to_contain_text("the judges agree on 3 of 3 answers")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_a_cell_of_the_table_lists_its_answers_and_one_of_them_is_read(report: Opened) -> None:
+def test_a_cell_of_the_table_of_two_judges_lists_its_answers(report: Opened) -> None:
     page = report.page
     cell = page.locator('#crossed [data-cell="1,2"]')
     count = int(cell.inner_text())
@@ -175,7 +143,7 @@ def test_a_cell_of_the_table_lists_its_answers_and_one_of_them_is_read(report: O
     expect(unfolded.locator(".number")).to_have_text(str(number))
     expect(unfolded.locator("summary")).to_be_focused()
     expect(unfolded).to_have_attribute("data-outcome", "incoherent")
-    report.quiet()
+    report.assert_quiet()
 
 
 def test_harmful_text_in_the_list_is_hidden_until_switched_on(report: Opened) -> None:
@@ -202,22 +170,21 @@ def test_the_largest_disagreements_come_first(page: Page, tmp_path: Path) -> Non
         return said.get(number, {}).get(judge, Verdict(refused, "", 0.2))
 
     survey = make_survey(prompts=5, subspace=path_line(1, low=0.0, high=1.0), judges=("a", "b", "c"))
-    report = Opened(page, write(tmp_path, survey, chance=tuned, opinion=opinion, points=1))
+    report = Opened(page, write_report(tmp_path, survey, chance=tuned, opinion=opinion, points=1))
     places = page.locator("#disputes .place")
     expect(places).to_have_text(["request 2, origin", "request 1, origin", "request 3, origin", "request 4, origin"])
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_the_pairs_of_every_probe_lead_to_its_answers(page: Page, tmp_path: Path) -> None:
+def test_each_probe_has_its_pairs_of_judges_and_disputed_answers(page: Page, tmp_path: Path) -> None:
     survey = make_survey(
         prompts=20,
         subspace=path_line(4),
         through=trajectory(2),
-        judges=("keyword", "refusal"),
+        judges=TWO_JUDGES,
         also=further("attack:a.csv", "benign", "accuracy", "perplexity", items=20),
     )
-    stands = lambda point: Position((0.4,) if point.waypoint is not None else point.coords, 0.1)  # noqa: E731
-    report = Opened(page, write(tmp_path, survey, chance=tuned, stands=stands))
+    report = Opened(page, write_report(tmp_path, survey, chance=tuned, stands=beside_path(1), opinion=four_outcomes))
     expect(page.locator("#pair option")).to_have_text(
         ["keyword × refusal, “harmful”", "keyword × refusal, “attack:a.csv”"]
     )
@@ -226,12 +193,12 @@ def test_the_pairs_of_every_probe_lead_to_its_answers(page: Page, tmp_path: Path
     expect(page.locator("#probe")).to_have_value("1")
     page.get_by_label("Show prompts and answers").check(force=True)
     expect(page.locator("#list details[open]")).to_contain_text("Attacked request")
-    report.quiet()
+    report.assert_quiet()
 
 
-def test_a_plane_switches_between_the_asr_and_each_outcome(page: Page, tmp_path: Path) -> None:
-    survey = make_survey(prompts=20, subspace=random_plane(4), judges=("keyword", "refusal"))
-    Opened(page, write(tmp_path, survey, chance=bowl))
+def test_a_plane_can_show_the_asr_or_one_outcome(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=20, subspace=random_plane(4), judges=TWO_JUDGES)
+    Opened(page, write_report(tmp_path, survey, chance=bowl, opinion=four_outcomes))
     shown = ["complied", "incoherent", "unscored", "refused"]
     expect(page.locator("#layer option")).to_have_text(["ASR", *(f"{outcome}, refusal judge" for outcome in shown)])
     for number, corner in enumerate((100, 15, 80, 5, 0)):
@@ -247,41 +214,32 @@ def test_a_plane_switches_between_the_asr_and_each_outcome(page: Page, tmp_path:
     expect(page.locator("#list details[open]")).to_have_count(1)
 
 
-def test_a_run_that_its_first_judge_has_not_read_everywhere(page: Page, tmp_path: Path) -> None:
-    def behind(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-        return None if judge == "harmbench" and not point.is_origin else four_outcomes(judge, point, number, complied)
-
+def test_answers_not_read_by_the_first_judge_are_marked_unread(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=8, lines=2, steps=4, judges=("harmbench", "refusal"))
-    report = Opened(page, write(tmp_path, survey, opinion=behind))
-    to_start(page)
+    report = Opened(page, write_report(tmp_path, survey, opinion=unread("harmbench", read_at_origin=True)))
+    select_first_point(page)
     expect(page.locator("#here-asr")).to_have_text("The harmbench judge has not read the answers here yet.")
     expect(page.locator("#filters button").first).to_have_text("all 8")
     page.locator("#judge").select_option("0")
     expect(page.locator('#list details[data-outcome="unread"]')).to_have_count(8)
-    report.quiet()
+    report.assert_quiet()
 
 
 @pytest.mark.parametrize("plane", [False, True])
-def test_a_run_that_its_first_judge_has_not_read_at_all(page: Page, tmp_path: Path, plane: bool) -> None:
-    def absent(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-        return None if judge == "harmbench" else four_outcomes(judge, point, number, complied)
-
+def test_a_run_not_read_by_its_first_judge_is_shown_without_a_verdict(page: Page, tmp_path: Path, plane: bool) -> None:
     subspace = random_plane(2) if plane else None
     survey = make_survey(prompts=4, lines=1, steps=2, subspace=subspace, judges=("harmbench", "refusal"))
-    report = Opened(page, write(tmp_path, survey, chance=lambda *_: 0.5, opinion=absent))
+    absent = unread("harmbench", read_at_origin=False)
+    report = Opened(page, write_report(tmp_path, survey, chance=lambda *_: 0.5, opinion=absent))
     expect(page.locator("#list details")).to_have_count(4)
     expect(page.locator(".headline")).to_contain_text("itself is not measured yet")
-    report.quiet()
+    report.assert_quiet()
 
 
 def test_scripts_in_names_and_reasons_of_judges_are_not_executed(page: Page, tmp_path: Path) -> None:
     name = HOSTILE[1] + HOSTILE[2]
-
-    def hostile(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-        return Verdict(Outcome.INCOHERENT if judge == name else Outcome.COMPLIED, HOSTILE[number], 0.5)
-
     survey = make_survey(prompts=HOSTILE, lines=1, steps=2)
-    report = Opened(page, write(tmp_path, survey, opinion=hostile, later=(name,)))
+    report = Opened(page, write_report(tmp_path, survey, opinion=hostile_reasons(name), later=(name,)))
     expect(page.locator("#judge option")).to_have_text(["keyword", name])
     page.get_by_label("Show prompts and answers").check(force=True)
     report.settled()
@@ -290,15 +248,17 @@ def test_scripts_in_names_and_reasons_of_judges_are_not_executed(page: Page, tmp
     page.locator("#crossed button").first.click()
     assert page.evaluate("window.ran") is None
     expect(page.locator("main img, main a[href^='http'], #list b, #judges b, #plot b, #plot a")).to_have_count(0)
-    report.quiet()
+    report.assert_quiet()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_it_fits_narrow_and_wide_light_and_dark(browser: Browser, three: Path, width: int, scheme: Scheme) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+def test_the_page_fits_narrow_and_wide_windows_in_both_schemes(
+    pages: Pages, three: Path, width: int, scheme: Scheme
+) -> None:
+    page = pages.open(width, scheme=scheme)
     report = Opened(page, three)
-    to_start(page)
+    select_first_point(page)
     page.locator("#list summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") == width
     for part in ("#disagreement", "#disputes", "#plot"):
@@ -306,14 +266,13 @@ def test_it_fits_narrow_and_wide_light_and_dark(browser: Browser, three: Path, w
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
-    report.quiet()
-    page.close()
+    report.assert_quiet()
 
 
-def test_one_judge_has_neither_a_selection_nor_a_section(page: Page, tmp_path: Path) -> None:
-    report = Opened(page, write(tmp_path, make_survey(prompts=4, lines=1, steps=2)))
+def test_a_run_with_one_judge_has_no_choice_and_no_section_of_judges(page: Page, tmp_path: Path) -> None:
+    report = Opened(page, write_report(tmp_path, make_survey(prompts=4, lines=1, steps=2), opinion=four_outcomes))
     expect(page.locator("#judge-field")).to_be_hidden()
     expect(page.locator("#judges")).to_have_count(0)
     page.locator("#list summary").first.click()
     expect(page.locator("#list details").first).to_contain_text("keyword judge: refused.")
-    report.quiet()
+    report.assert_quiet()

@@ -1,4 +1,4 @@
-"""The documentation as a site: it is built without a warning, has every page, and works from disk in a real browser."""
+"""The documentation site: it is built without warnings, is complete, and works from disk in a real browser."""
 
 from __future__ import annotations
 
@@ -22,21 +22,28 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site as `make docs` does; a warning, for example of a broken link, is an error."""
+    """Build the site as `make docs` does, in strict mode.
+
+    The build fails on any warning or error: a broken link or anchor, an absolute link, a page that the navigation
+    lacks, or a Python name that is not found. Only messages of level INFO are allowed, and the notice of the theme
+    about its own future, which is no message of the build.
+    """
     place = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    levels = set(re.findall(r"^(\w+) +-  ", done.stderr, re.MULTILINE))
+    assert levels == {"INFO"}, done.stderr
     return place
 
 
-def test_every_page_is_there(site: Path) -> None:
+def test_every_page_of_docs_is_built(site: Path) -> None:
     pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
     built = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
     assert {page.replace("README", "index") for page in pages} <= built
 
 
-def test_every_command_is_there_with_its_options(site: Path) -> None:
+def test_the_reference_has_every_command_with_its_options(site: Path) -> None:
     page = (site / "reference" / "commands.html").read_text(encoding="utf-8")
     group = get_command(app)
     assert isinstance(group, TyperGroup)
@@ -54,7 +61,7 @@ def test_every_command_is_there_with_its_options(site: Path) -> None:
                 assert not typed.startswith("--") or f"{typed}</code>" in section or f"{typed}," in section, typed
 
 
-def test_every_public_name_is_there(site: Path) -> None:
+def test_the_reference_has_every_public_name(site: Path) -> None:
     page = (site / "reference" / "python.html").read_text(encoding="utf-8")
     for name in safescape.__all__:
         assert re.search(rf'<h3 id="safescape\.(\w+\.)*{name}"', page), name
@@ -64,7 +71,7 @@ def test_every_public_name_is_there(site: Path) -> None:
     assert "{{" not in page
 
 
-def test_nothing_comes_from_elsewhere(site: Path) -> None:
+def test_pages_and_styles_load_nothing_from_other_hosts(site: Path) -> None:
     for path in site.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         assert re.findall(r'<(?:script|img|iframe|source)[^>]*src="(?:https?:)?//[^"]*"', text) == [], path
@@ -73,22 +80,22 @@ def test_nothing_comes_from_elsewhere(site: Path) -> None:
         assert re.findall(r"url\([\"']?(?:https?:)?//|@import", path.read_text(encoding="utf-8")) == [], path
 
 
-def not_from_disk(page: Page, found: list[str]) -> None:
-    """Record every request of a page to another host."""
+def record_requests(page: Page, found: list[str]) -> None:
+    """Record the address of every request of a page that is not read from disk."""
 
-    def note(request: Request) -> None:
+    def record(request: Request) -> None:
         if not request.url.startswith("file:"):
             found.append(request.url)
 
-    page.on("request", note)
+    page.on("request", record)
 
 
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("name", ["index", "tutorial", "reference/commands", "reference/python", "errors/index"])
-def test_a_page_is_read_from_disk(page: Page, site: Path, name: str, width: int) -> None:
+def test_a_page_opened_from_disk_is_complete_and_fits(page: Page, site: Path, name: str, width: int) -> None:
     failed: list[str] = []
     page.on("pageerror", lambda error: failed.append(str(error)))
-    not_from_disk(page, failed)
+    record_requests(page, failed)
     page.set_viewport_size({"width": width, "height": 800})
     page.goto((site / f"{name}.html").as_uri())
     expect(page.locator("h1").first).to_be_visible()
@@ -100,10 +107,10 @@ def test_a_page_is_read_from_disk(page: Page, site: Path, name: str, width: int)
 
 
 @pytest.mark.parametrize("name", ["index", "errors/disk"])
-def test_it_is_searched_from_disk(page: Page, site: Path, name: str) -> None:
+def test_the_search_works_from_disk(page: Page, site: Path, name: str) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    not_from_disk(page, said)
+    record_requests(page, said)
     page.goto((site / f"{name}.html").as_uri())
     page.keyboard.press("s")
     page.keyboard.type("staircase")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = (
@@ -17,6 +17,67 @@ QUIET = (
     "--disable-sync",
 )
 Scheme = Literal["light", "dark"]
+
+
+class Pages:
+    """Opens pages of one browser and closes them together."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._opened: list[Page] = []
+
+    def open(self, width: int, height: int = 800, *, scheme: Scheme = "light", still: bool = False) -> Page:
+        """Open an empty page; a `still` one prefers reduced motion."""
+        size: ViewportSize = {"width": width, "height": height}
+        motion: Literal["reduce", "no-preference"] = "reduce" if still else "no-preference"
+        self._opened.append(self._browser.new_page(viewport=size, color_scheme=scheme, reduced_motion=motion))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        for page in self._opened:
+            page.close()
+
+
+def place_in_plot(page: Page, x: float, y: float, *, axis: str = "yaxis") -> tuple[float, float]:
+    """Return the position in the window of a point of the plot."""
+    across, down = page.evaluate(
+        """([x, y, axis]) => {
+            const { xaxis, [axis]: yaxis } = document.getElementById("plot")._fullLayout;
+            const box = document.getElementById("plot").getBoundingClientRect();
+            return [box.left + xaxis._offset + xaxis.l2p(x), box.top + yaxis._offset + yaxis.l2p(y)];
+        }""",
+        [x, y, axis],
+    )
+    return across, down
+
+
+def click_first_point(page: Page) -> None:
+    """Click the first point of the first curve of the plot."""
+    curve = page.locator("#plot .scatterlayer .trace", has=page.locator(".points path")).first
+    curve.locator(".points path").first.click(force=True)
+
+
+def select_first_point(page: Page) -> None:
+    """Move the slider of a report to the first point of the line."""
+    page.locator("#alpha").evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')) }")
+
+
+def adding_script(properties: str) -> str:
+    """Return the JavaScript statement that adds a script element with these properties to the page."""
+    return f"document.body.append(Object.assign(document.createElement('script'), {{ {properties} }}))"
+
+
+def directive_that_stops(page: Page, statement: str) -> str:
+    """Run a JavaScript statement and return the directive of the page's policy that it violates, or "allowed"."""
+    return str(
+        page.evaluate(
+            f"""() => new Promise((resolve) => {{
+                document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+                {statement};
+                setTimeout(() => resolve("allowed"), 2000);
+            }})"""
+        )
+    )
 
 
 class Opened:
@@ -47,7 +108,7 @@ class Opened:
         """Wait until the answers at the selected point are shown: they are decompressed or fetched after the click."""
         expect(self.page.locator("#list")).not_to_have_attribute("aria-busy", "true")
 
-    def quiet(self) -> None:
+    def assert_quiet(self) -> None:
         """Check that nothing was logged, and that nothing was requested from elsewhere than the page or its server."""
         host = "/".join(self.page.url.split("/")[:3]) + "/"
         own = ("data:", "blob:", host if self.page.url.startswith("http") else self.page.url)

@@ -8,7 +8,7 @@ from safescape.engines import Likelihood
 from safescape.survey import Position, Response
 
 
-class Said(NamedTuple):
+class EngineOutputs(NamedTuple):
     """What an engine returned at each point, and its fingerprints at the start and at the end."""
 
     start: str

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from helpers.command_line import command_line
 
 
 class Viewed:
     """A running server."""
 
-    def __init__(self, process: subprocess.Popen[str], said: list[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], printed: list[str]) -> None:
         self.process = process
-        self.said = said
+        self.printed = printed
         """The lines that it printed before it accepted requests."""
-        self.address = next(word for word in said[-1].split() if word.startswith("http://"))
+        self.address = next(word for word in printed[-1].split() if word.startswith("http://"))
 
     @property
     def port(self) -> int:
@@ -33,16 +34,16 @@ class Viewed:
 @contextmanager
 def viewing(directory: Path, *flags: str) -> Iterator[Viewed]:
     """Run `safescape view` on a directory until the block ends."""
-    command = [sys.executable, "-m", "safescape", "view", str(directory), "--no-open", *(flags or ("--port", "0"))]
+    command = command_line("view", directory, "--no-open", *(flags or ("--port", 0)))
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    said: list[str] = []
+    printed: list[str] = []
     try:
-        while not said or "http://" not in said[-1]:
+        while not printed or "http://" not in printed[-1]:
             line = process.stdout.readline()
             assert line, process.communicate()[1]
-            said.append(line)
-        yield Viewed(process, said)
+            printed.append(line)
+        yield Viewed(process, printed)
     finally:
         if process.poll() is None:
             process.kill()

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 
-def said(directory: Path) -> list[tuple[object, ...]]:
+def stored_responses(directory: Path) -> list[tuple[object, ...]]:
     """Return every stored response with its point, verdicts and evidence, in the order of the points."""
     with sqlite3.connect(directory / "run.sqlite") as connection:
         return connection.execute(
@@ -17,9 +17,9 @@ def said(directory: Path) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-def same(directory: Path, whole: Path) -> bool:
+def same_results(directory: Path, whole: Path) -> bool:
     """Return whether two runs have the same stored rows and the same files."""
     files = ("landscape.json", "landscape.png", "survey.json")
-    return said(directory) == said(whole) and all(
+    return stored_responses(directory) == stored_responses(whole) and all(
         (directory / file).read_bytes() == (whole / file).read_bytes() for file in files
     )

@@ -1,6 +1,10 @@
-"""The demo model, fetched and converted once on this machine."""
+"""The demo model, fetched and converted once on this machine, and a process of its own for vLLM."""
 
 from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -11,3 +15,10 @@ from safescape.weights import Model, resolve
 def demo() -> Model:
     """SmolLM2-135M-Instruct with the safety adapter; read-only."""
     return resolve("demo")
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[ProcessPoolExecutor]:
+    """One process that runs functions of the tests; vLLM changes threads and torch for its whole process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        yield executor

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import safescape
-from helpers.run_contents import same
+from helpers.run_contents import same_results
 from safescape import InputError
 from safescape.store import Store
 from safescape.survey import Adaptive
@@ -50,7 +50,9 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_fewer_points_and_answers_give_the_figures_of_the_grid(whole: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_an_adaptive_scan_gives_the_figures_of_the_grid_with_fewer_points_and_answers(
+    whole: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     run = safescape.load_run(whole, safe_below=40)
     assert run.landscape.complete
     assert run.survey.adaptive == Adaptive(directions=2, safe_below=40)
@@ -85,10 +87,10 @@ def test_the_list_of_runs_shows_whether_points_are_missing(whole: Path) -> None:
             assert row_of("run", store, known).points == f"{points} so far, chosen as results come in"
 
 
-def test_a_survey_reproduces_its_run(whole: Path, tmp_path: Path) -> None:
+def test_the_survey_file_gives_the_same_results(whole: Path, tmp_path: Path) -> None:
     survey = safescape.Survey.load(whole / "survey.json")
     safescape.run_survey(survey, out=tmp_path / "again", safe_below=40)
-    assert same(tmp_path / "again", whole)
+    assert same_results(tmp_path / "again", whole)
 
 
 def scan(model: str, out: Path) -> None:
@@ -97,7 +99,7 @@ def scan(model: str, out: Path) -> None:
 
 
 @pytest.mark.parametrize("points", [3, 15])
-def test_killed_and_resumed_it_ends_with_the_same_bits(
+def test_a_killed_and_resumed_scan_gives_the_same_results(
     points: int, whole: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
@@ -116,7 +118,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
     process.join()
     assert points <= count(out) < count(whole), "killed in the middle"
     safescape.scan(str(tiny_model), out=out, **TINY)
-    assert same(out, whole)
+    assert same_results(out, whole)
 
 
 def count(directory: Path) -> int:
@@ -128,12 +130,14 @@ def count(directory: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM points").fetchone()[0])
 
 
-def test_two_workers_end_with_the_same_bits(whole: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_two_workers_give_the_same_results(whole: Path, tiny_model: Path, tmp_path: Path) -> None:
     safescape.scan(str(tiny_model), out=tmp_path / "run", workers=2, **TINY)
-    assert same(tmp_path / "run", whole)
+    assert same_results(tmp_path / "run", whole)
 
 
-def test_it_is_reported_and_judged_again(whole: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_run_can_be_judged_again_and_reported_with_another_threshold(
+    whole: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     safescape.scan(str(tiny_model), out=out, whole_answers=True, **TINY)
     before = safescape.load_run(out, safe_below=40).landscape
@@ -166,7 +170,7 @@ def test_it_is_reported_and_judged_again(whole: Path, tiny_model: Path, tmp_path
         (["--adaptive", "--judge", "majority(keyword,refusal)"], "--adaptive with --judge majority(keyword,refusal)"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_bad_input_is_refused_in_one_line(
     flags: Sequence[str], message: str, tiny_model: Path, refused: Callable[[Sequence[str], str], None]
 ) -> None:
     refused(["scan", str(tiny_model), *flags], message)

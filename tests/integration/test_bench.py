@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,6 +10,7 @@ from typing import Any, TypedDict
 import pytest
 
 import safescape
+from helpers.command_line import run_command
 from helpers.tiny_models import llama_config, save_refusing_model
 from safescape.errors import InputError, RunError
 
@@ -67,7 +66,7 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
     assert "| vllm, float32 |" in (tmp_path / "bench" / "bench.md").read_text()
 
 
-def test_the_shares_are_of_the_products_that_had_to_be_computed(refusing: Path) -> None:
+def test_shares_are_of_the_matrix_products_that_had_to_be_computed(refusing: Path) -> None:
     """Two operations per weight and token, computed by hand from the shapes of the tiny model."""
     found = safescape.bench(str(refusing), sides=["transformers, float32"], **FAST)
     (side,), (measured,) = found.sides, found.measured
@@ -100,7 +99,7 @@ def test_bad_input_is_refused(refusing: Path, tmp_path: Path, given: dict[str, A
     assert not (tmp_path / "bench").exists()
 
 
-def test_a_place_that_cannot_be_written_is_found_before_anything_is_measured(refusing: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused_before_measuring(refusing: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     told: list[object] = []
     with pytest.raises(RunError, match=r"cannot be written .*; give another --out"):
@@ -109,12 +108,11 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_measured(ref
 
 
 def test_the_command_prints_the_table(refusing: Path) -> None:
-    command = [sys.executable, "-m", "safescape", "bench", str(refusing), "--limit=4", "--max-new-tokens=8"]
-    done = subprocess.run(
-        [*command, "--alphas=0", "--side=transformers, float32"], capture_output=True, text=True, check=True
-    )
+    words = ["bench", refusing, "--limit=4", "--max-new-tokens=8"]
+    done = run_command(*words, "--alphas=0", "--side=transformers, float32")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[:2] == ["side", "s"]
     assert done.stderr.startswith("transformers, float32: ")
-    refused = subprocess.run([*command, "--alphas=0,x"], capture_output=True, text=True)
+    refused = run_command(*words, "--alphas=0,x")
     assert refused.returncode == 2
     assert refused.stderr.startswith("safescape: --alphas 0,x: expected a number")

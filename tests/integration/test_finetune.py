@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
 from helpers import tiny_models
+from helpers.command_line import run_command
 from safescape import InputError, RunError
 from safescape.finetuning import Step
 
@@ -62,7 +63,7 @@ def test_a_full_finetune_trains_every_tensor_and_saves_a_checkpoint_an_epoch(
     assert again == made
 
 
-def test_the_loss_is_the_answers_alone_and_the_rate_falls_once_an_epoch(
+def test_the_loss_covers_the_answers_alone_and_the_rate_falls_once_an_epoch(
     tiny_model: Path, data: str, tmp_path: Path
 ) -> None:
     """The first step's loss equals an independent computation; the learning rates are those that the Trainer logs."""
@@ -92,9 +93,7 @@ def test_the_loss_is_the_answers_alone_and_the_rate_falls_once_an_epoch(
     assert rates == pytest.approx([5e-5, 5e-5 * 0.85, 5e-5 * 0.85**2])
 
 
-def test_a_lora_is_saved_as_an_adapter_of_the_model_as_it_was_named(
-    tiny_model: Path, data: str, tmp_path: Path
-) -> None:
+def test_a_lora_is_saved_as_an_adapter_of_the_named_model(tiny_model: Path, data: str, tmp_path: Path) -> None:
     made = safescape.finetune(str(tiny_model), out=tmp_path / "lora", data=data, epochs=1, lora=True, rank=2)
     config = json.loads((made.directory / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (2, 4, str(tiny_model))
@@ -106,7 +105,7 @@ def test_a_lora_is_saved_as_an_adapter_of_the_model_as_it_was_named(
     assert config["base_model_name_or_path"] == both
 
 
-def test_frozen_layers_stay_as_they_are(tiny_model: Path, data: str, tmp_path: Path) -> None:
+def test_frozen_layers_do_not_change(tiny_model: Path, data: str, tmp_path: Path) -> None:
     made = safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1, freeze=1)
     before, after = weights_of(tiny_model), weights_of(made.directory)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -174,7 +173,7 @@ def test_a_killed_finetune_resumes_to_the_same_weights(tiny_model: Path, data: s
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(
+def test_a_nan_loss_stops_training_and_keeps_the_last_good_checkpoint(
     tiny_model: Path, data: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -202,7 +201,7 @@ def test_bad_input_is_refused(
     assert not list(tmp_path.glob("out/checkpoint*"))
 
 
-def test_an_answer_cut_away_is_counted_and_named(tiny_model: Path, tmp_path: Path) -> None:
+def test_truncated_answers_are_counted_and_named(tiny_model: Path, tmp_path: Path) -> None:
     rows = [*PAIRS[:2], {"prompt": "long " * 40, "response": "yes"}]
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -225,7 +224,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("said", TEMPLATES)
-def test_templates_that_would_teach_something_else(tiny_model: Path, data: str, tmp_path: Path, said: str) -> None:
+def test_unusable_chat_templates_are_refused(tiny_model: Path, data: str, tmp_path: Path, said: str) -> None:
     template, also = TEMPLATES[said]
     (tmp_path / "template.jinja").write_text(template, encoding="utf-8")
     with pytest.raises(InputError, match=said) as caught:
@@ -233,7 +232,7 @@ def test_templates_that_would_teach_something_else(tiny_model: Path, data: str, 
     assert also in str(caught.value)
 
 
-def test_a_directory_that_holds_something_else(tiny_model: Path, data: str, tmp_path: Path) -> None:
+def test_a_directory_with_other_contents_is_refused(tiny_model: Path, data: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds"):
         safescape.finetune(str(tiny_model), out=tiny_models.save_model(tmp_path / "other"), data=data)
     safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1)
@@ -241,15 +240,15 @@ def test_a_directory_that_holds_something_else(tiny_model: Path, data: str, tmp_
         safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1, seed=1)
 
 
-def test_the_command(tiny_model: Path, data: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "safescape", "finetune", str(tiny_model), "--data", data, "--epochs", "1"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "out"), "--json"], capture_output=True, text=True)
+def test_the_command_trains_and_prints_its_result(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    words = ["finetune", tiny_model, "--data", data, "--epochs", 1]
+    done = run_command(*words, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == str(tmp_path / "out")
     assert "3/3 steps" in done.stderr
-    missing = subprocess.run([*command, "--recipe", "nonsense", "--out", "x"], capture_output=True, text=True)
-    assert missing.returncode == 2
-    assert len(missing.stderr.splitlines()) == 1
+    refused = run_command(*words, "--recipe", "nonsense", "--out", "x")
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
 
 
 FULL = """
@@ -262,7 +261,7 @@ main()
 
 
 @pytest.mark.parametrize("room", [200, 60_000, 120_000])
-def test_a_full_disk_is_one_line_and_the_same_command_resumes(
+def test_a_full_disk_is_reported_in_one_line_and_the_command_resumes(
     tiny_model: Path, data: str, tmp_path: Path, room: int
 ) -> None:
     """The disk is full at the specification, in the weights, or in the optimizer's state."""
@@ -276,7 +275,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     assert made.steps == 3
 
 
-def test_a_tracker_that_is_not_installed(
+def test_a_tracker_that_is_not_installed_is_refused(
     tiny_model: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safescape.api.finetune.find_spec", lambda name: None)
@@ -303,7 +302,7 @@ def test_a_tracker_that_is_not_installed(
         (["study", "swimming"], "No such command 'swimming'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_bad_flags_are_refused_in_one_line(
     tiny_model: Path, data: str, refused: Callable[[Sequence[str], str], None], arguments: list[str], message: str
 ) -> None:
     refused([argument.format(model=tiny_model, data=data) for argument in arguments], message)

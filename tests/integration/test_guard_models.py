@@ -82,7 +82,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("name", GUARDS)
-def test_a_probability_is_the_one_that_the_published_text_gives(name: str, guards: dict[str, Path]) -> None:
+def test_a_probability_equals_that_of_the_published_prompt(name: str, guards: dict[str, Path]) -> None:
     firsts, directory = answering(name), guards[name]
     reader = GuardReader(resolve(str(directory)), "cpu")
     template = GUARD_MODELS[name].templates[-1]
@@ -95,7 +95,7 @@ def test_a_probability_is_the_one_that_the_published_text_gives(name: str, guard
     assert all(verdict.probability is not None for verdict in verdicts), verdicts
 
 
-def test_an_adapter_is_added_to_its_base(guards: dict[str, Path], tmp_path: Path) -> None:
+def test_a_guard_given_as_an_adapter_is_loaded_on_its_base(guards: dict[str, Path], tmp_path: Path) -> None:
     """StrongREJECT's evaluator is a LoRA on Gemma; the reference is the model merged by peft."""
     base = guards["strongreject"]
     torch.manual_seed(1)
@@ -275,7 +275,9 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_guards.save_classifier(tmp_path_factory.mktemp("classifier"), "no", "yes", "noise")
 
 
-def test_a_classifier_of_the_hub_reads_pairs(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_classifier_from_the_hub_is_given_prompts_with_responses(
+    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The classifier has been fetched before, so that its process needs no network."""
     fetched = tmp_path / "hub" / "models--owner--classifier"
     (fetched / "refs").mkdir(parents=True)
@@ -302,7 +304,7 @@ def test_a_classifier_of_the_hub_reads_pairs(classifier: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("ask", [check_judge, lambda name: judge_exchanges(EXCHANGES, name, JudgeSettings(), {})])
-def test_labels_that_do_not_fit_the_model(ask: Callable[[str], object], classifier: Path) -> None:
+def test_labels_that_the_model_lacks_are_refused(ask: Callable[[str], object], classifier: Path) -> None:
     with pytest.raises(InputError, match=r'its labels are no, yes, noise: .* --labels "no=refused,yes=complied,noise='):
         ask(f"hf:{classifier}")
     with pytest.raises(InputError, match=r"has no label maybe; its labels are no, yes, noise"):

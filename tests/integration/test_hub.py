@@ -51,12 +51,12 @@ def test_a_model_from_the_hub_has_the_weights_of_the_directory(
     ("name", "message"),
     [("owner/absent", "not on this disk and not on the Hub"), ("owner/locked", "its owner asks for a login")],
 )
-def test_refusals_of_the_hub_are_one_line(hub: HubServer, tmp_path: Path, name: str, message: str) -> None:
+def test_errors_of_the_hub_are_reported_in_one_line(hub: HubServer, tmp_path: Path, name: str, message: str) -> None:
     done = resolved(hub, tmp_path, name)
     assert done.stdout.startswith(f"refused: {name}: {message}"), done.stdout + done.stderr
 
 
-def test_a_hub_that_cannot_be_reached(hub: HubServer, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported_in_one_line(hub: HubServer, tmp_path: Path) -> None:
     hub.shutdown()
     hub.server_close()
     done = resolved(hub, tmp_path, "owner/tiny")

@@ -93,7 +93,7 @@ def test_judging_from_python_runs_as_written(tmp_path: Path) -> None:
         (["--with", "keyword", "--device", "abacus"], "--device abacus"),
     ],
 )
-def test_wrong_judges_are_one_line_and_change_nothing(
+def test_wrong_judges_are_refused_in_one_line_and_change_nothing(
     refused: Callable[[Sequence[str], str], None],
     scanned: Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -118,7 +118,7 @@ def test_wrong_judges_are_one_line_and_change_nothing(
         (["check", "demo", "demo-base", "--judge", "all(keyword)"], "two or more different judges"),
     ],
 )
-def test_wrong_judges_of_other_commands_are_one_line(
+def test_wrong_judges_of_other_commands_are_refused_in_one_line(
     refused: Callable[[Sequence[str], str], None], arguments: list[str], message: str
 ) -> None:
     refused(arguments, message)

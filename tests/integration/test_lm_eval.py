@@ -50,7 +50,7 @@ def questions() -> Path:
 
 
 @pytest.mark.data("mmlu:abstract_algebra")
-def test_multiple_choice_is_lm_evals_own_result_on_the_same_items(demo: Model, task: Path, tmp_path: Path) -> None:
+def test_multiple_choice_results_equal_those_of_lm_eval_item_by_item(demo: Model, task: Path, tmp_path: Path) -> None:
     """The probe, lm-eval on safescape's engine, and lm-eval on its own model agree on 30 items."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM

@@ -73,7 +73,7 @@ def in_two_processes(refusing: Path, directory: Path, settings: object) -> subpr
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_on_two_processes_one_measures_and_both_get_the_result(refusing: Path, tmp_path: Path) -> None:
+def test_one_of_two_processes_measures_and_both_get_the_result(refusing: Path, tmp_path: Path) -> None:
     for name, settings in (("without", None), ("with", {}), ("stopped", {"stop_above": 50})):
         done = in_two_processes(refusing, tmp_path / name, settings)
         assert done.returncode == 0, done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -16,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import safescape
 from helpers import tiny_models
+from helpers.command_line import run_command
 from safescape import InputError, Run
 
 
@@ -27,10 +26,6 @@ class Asked(TypedDict):
 
 
 ASKED: Asked = {"limit": 4, "max_new_tokens": 8}
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "safescape", *map(str, arguments)], capture_output=True, text=True)
 
 
 def finetune(base: Path, directory: Path, seed: int, scale: float = 1.0) -> Path:
@@ -63,7 +58,7 @@ def line(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> R
     return safescape.path(str(models["base"]), str(models["tuned"]), out=out, steps=4, through=through, **ASKED)
 
 
-def test_a_line_from_base_to_finetune(line: Run, models: dict[str, Path]) -> None:
+def test_a_line_from_base_to_finetune_is_measured(line: Run, models: dict[str, Path]) -> None:
     points = line.landscape.on_line(0)
     assert [p.coords[0] for p in points] == [-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
     assert line.landscape.complete
@@ -84,12 +79,12 @@ def test_checkpoints_of_the_trajectory_have_the_expected_coordinates(line: Run) 
 def test_the_command_and_the_function_do_the_same(line: Run, models: dict[str, Path], tmp_path: Path) -> None:
     flags = ["--steps", 4, "--through", models["half"], "--through", models["tuned"]]
     flags += ["--limit", 4, "--max-new-tokens", 8, "--out", tmp_path / "run", "--json"]
-    done = command("path", models["base"], models["tuned"], *flags)
+    done = run_command("path", models["base"], models["tuned"], *flags)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (line.directory / "landscape.json").read_text()
 
 
-def test_a_plane_through_three_models(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_plane_through_three_models_is_measured(models: dict[str, Path], tmp_path: Path) -> None:
     base, tuned, third = (str(models[name]) for name in ("base", "tuned", "third"))
     run = safescape.path(base, tuned, third, steps=1, beyond=0.5, through=[third], out=tmp_path / "run", **ASKED)
     assert run.landscape.subspace == "plane"
@@ -99,7 +94,7 @@ def test_a_plane_through_three_models(models: dict[str, Path], tmp_path: Path) -
     assert waypoint.off < 1e-5
 
 
-def test_a_plane_across_a_random_direction_and_one_that_is_all_random(models: dict[str, Path], tmp_path: Path) -> None:
+def test_planes_with_one_and_two_random_directions_are_measured(models: dict[str, Path], tmp_path: Path) -> None:
     base, tuned = str(models["base"]), str(models["tuned"])
     across = safescape.path(base, tuned, across="random", steps=2, beyond=0, span=0.2, out=tmp_path / "across", **ASKED)
     assert len(across.points) == 3 * 3
@@ -108,7 +103,7 @@ def test_a_plane_across_a_random_direction_and_one_that_is_all_random(models: di
     assert {p.coords[1] for p in plane.points} == {-0.2, 0.0, 0.2}
     assert len(plane.answers((0.25, -0.2))) == 4
     flags = ["--steps", "4,2", "--span", "0.5,0.2", "--limit", 4, "--max-new-tokens", 8, "--out", tmp_path / "plane"]
-    again = command("scan", base, "--dim", 2, *flags)
+    again = run_command("scan", base, "--dim", 2, *flags)
     assert again.returncode == 0, again.stderr
     assert "15/15 points" in again.stderr, "the same flags find the run finished"
 
@@ -171,10 +166,10 @@ def test_two_runs_are_compared(models: dict[str, Path], tmp_path: Path) -> None:
         safescape.scan(str(models[name]), directions=1, steps=2, out=runs[-1], **ASKED)
     comparison = safescape.compare(runs)
     assert comparison.models == (str(models["base"]), str(models["tuned"]))
-    done = command("compare", *runs)
+    done = run_command("compare", *runs)
     assert done.returncode == 0, done.stderr
     assert "less the first" in done.stdout
-    document = json.loads(command("compare", *runs, "--json").stdout)
+    document = json.loads(run_command("compare", *runs, "--json").stdout)
     assert document["names"] == [str(run) for run in runs]
     assert set(document["differences"][0]) >= {"origin_asr", "visage", "safety_auc", "basin_radius"}
     other = tmp_path / "other"
@@ -208,7 +203,7 @@ def test_two_runs_are_compared(models: dict[str, Path], tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value)[-60:] if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_bad_input_is_refused_in_one_line(
     models: dict[str, Path],
     tmp_path: Path,
     refused: Callable[[Sequence[str], str], None],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
 from helpers import tiny_models
+from helpers.command_line import run_command
 from safescape import InputError
 from safescape.finetuning import Evaluation
 from safescape.finetuning.evaluations import Evaluator
@@ -37,7 +36,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.data("advbench")
-def test_an_attacked_demo_is_brought_back_as_a_rescaled_adapter(attacked: Path, tmp_path: Path) -> None:
+def test_an_attacked_demo_is_repaired_by_rescaling_its_adapter(attacked: Path, tmp_path: Path) -> None:
     seen: list[Evaluation] = []
     asked: dict[str, Any] = {"prompts": "advbench", "limit": 40, "max_new_tokens": 24}
     repaired = safescape.repair(
@@ -176,7 +175,7 @@ def test_a_repair_that_is_killed_while_it_saves_resumes(
     assert files_of(out) == files_of(tmp_path / "whole" / "out")
 
 
-def test_a_finished_repair_answers_without_a_model_and_another_one_is_refused(
+def test_a_finished_repair_loads_no_model_and_a_different_one_is_refused(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, tuned, out = str(pair[0]), str(shutil.copytree(pair[1], tmp_path / "tuned")), tmp_path / "out"
@@ -198,14 +197,13 @@ def test_a_finished_repair_answers_without_a_model_and_another_one_is_refused(
     assert files_of(out) == before
 
 
-def test_nothing_is_saved_where_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "safescape", "repair", *map(str, pair), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, "--limit", "40", "--max-new-tokens", "4"], capture_output=True, text=True)
+def test_nothing_is_saved_if_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["repair", *pair, "--out", tmp_path / "out", "--limit", 40, "--max-new-tokens", 4]
+    done = run_command(*words)
     assert done.returncode == 1, done.stderr
     assert "FAILED no point on the way is safe; the best: α = " in done.stdout
     assert not (tmp_path / "out").exists()
-    as_json = subprocess.run([*command, "--limit", "40", "--max-new-tokens", "4", "--json"], capture_output=True)
-    assert json.loads(as_json.stdout)["saved"] is None
+    assert json.loads(run_command(*words, "--json").stdout)["saved"] is None
 
 
 @pytest.mark.parametrize(
@@ -228,7 +226,7 @@ def test_bad_input_is_refused(pair: tuple[Path, Path], tmp_path: Path, arguments
     assert not (tmp_path / "out").exists()
 
 
-def test_a_directory_in_use_and_a_model_that_is_its_own_finetune(pair: tuple[Path, Path]) -> None:
+def test_a_directory_in_use_and_a_model_given_as_its_own_finetune_are_refused(pair: tuple[Path, Path]) -> None:
     base, tuned = pair
     with pytest.raises(InputError, match="is not empty"):
         safescape.repair(str(base), str(tuned), out=tuned)

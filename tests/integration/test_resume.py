@@ -9,7 +9,6 @@ import resource
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 import pytest
 
 import safescape
-from helpers.run_contents import said
+from helpers.command_line import command_line, run_command
+from helpers.run_contents import stored_responses
 
 TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 24, "directions": 2, "steps": 4}
 KILLS = 20
@@ -54,12 +54,14 @@ def finish(processes: ForkServerContext, model: str, out: Path, settings: dict[s
     return time.monotonic() - start
 
 
-def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, processes: ForkServerContext) -> None:
+def test_a_scan_killed_at_20_random_moments_resumes_with_the_same_results(
+    tiny_model: Path, tmp_path: Path, processes: ForkServerContext
+) -> None:
     model, draw = str(tiny_model), random.Random(0)
     finish(processes, model, tmp_path / "warm-up", TINY)
     seconds = finish(processes, model, tmp_path / "whole", TINY)
     whole = (tmp_path / "whole" / "landscape.json").read_bytes()
-    said_whole = said(tmp_path / "whole")
+    said_whole = stored_responses(tmp_path / "whole")
     survived_by = []
     for attempt in range(KILLS):
         out = tmp_path / f"killed-{attempt}"
@@ -74,7 +76,7 @@ def test_a_scan_killed_at_20_random_moments(tiny_model: Path, tmp_path: Path, pr
         after = finished(out)
         assert after[: len(before)] == before, "a finished point is not computed again"
         assert len(after) == 9
-        assert said(out) == said_whole
+        assert stored_responses(out) == said_whole
         assert (out / "landscape.json").read_bytes() == whole
         survived_by.append(len(before))
     assert sum(0 < count < 9 for count in survived_by) >= KILLS // 2, f"too few fell inside a scan: {survived_by}"
@@ -98,7 +100,9 @@ def wait_for_points(process: ForkServerProcess, out: Path, count: int) -> None:
         time.sleep(0.002)
 
 
-def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, processes: ForkServerContext) -> None:
+def test_a_killed_scan_of_the_demo_model_resumes_with_the_same_results(
+    tmp_path: Path, demo: object, processes: ForkServerContext
+) -> None:
     settings = {"limit": 4, "max_new_tokens": 8, "directions": 1, "steps": 2}
     finish(processes, "demo", tmp_path / "whole", settings)
     out = tmp_path / "killed"
@@ -112,18 +116,18 @@ def test_the_demo_model_killed_and_resumed(tmp_path: Path, demo: object, process
     finish(processes, "demo", out, settings)
     after = finished(out)
     assert after[: len(before)] == before
-    assert said(out) == said(tmp_path / "whole")
+    assert stored_responses(out) == stored_responses(tmp_path / "whole")
     assert (out / "landscape.json").read_bytes() == (tmp_path / "whole" / "landscape.json").read_bytes()
 
 
-def command(model: Path, out: Path, *further: str) -> list[str]:
-    settings = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
-    return [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(out), *settings, *further]
+def scan_words(model: Path, out: Path) -> list[object]:
+    """Return the words of the command that makes the scan of `TINY`."""
+    return ["scan", model, "--out", out, *(f"--{name.replace('_', '-')}={value}" for name, value in TINY.items())]
 
 
-def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with subprocess.Popen(command(tiny_model, out), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command_line(*scan_words(tiny_model, out)), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         lines = []
         for line in process.stderr:
@@ -136,17 +140,18 @@ def test_ctrl_c_is_130_and_the_same_command_resumes(tiny_model: Path, tmp_path: 
     assert "Traceback" not in "".join(lines)
     before = finished(out)
     assert 2 <= len(before) < 9
-    done = subprocess.run(command(tiny_model, out), capture_output=True, text=True, check=True)
+    done = run_command(*scan_words(tiny_model, out))
+    assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr
     assert finished(out)[: len(before)] == before
     assert len(finished(out)) == 9
 
 
-def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_the_run_resumes(tiny_model: Path, tmp_path: Path) -> None:
     """A limit on the size of files simulates a full disk."""
     out = tmp_path / "run"
     done = subprocess.run(
-        command(tiny_model, out),
+        command_line(*scan_words(tiny_model, out)),
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, resource.RLIM_INFINITY)),
@@ -158,14 +163,16 @@ def test_a_full_disk_stops_the_run_with_one_line_and_it_resumes(tiny_model: Path
     assert "Traceback" not in done.stderr
     before = finished(out)
     assert len(before) < 9
-    subprocess.run(command(tiny_model, out), check=True, capture_output=True)
+    assert run_command(*scan_words(tiny_model, out)).returncode == 0
     after = finished(out)
     assert after[: len(before)] == before
     assert len(after) == 9
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "another program", "directory"])
-def test_a_damaged_database_is_one_line_and_left_as_it_is(tiny_model: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_database_is_reported_in_one_line_and_not_changed(
+    tiny_model: Path, tmp_path: Path, damage: str
+) -> None:
     out = tmp_path / "run"
     scan(str(tiny_model), out, TINY)
     path = out / "run.sqlite"
@@ -181,8 +188,8 @@ def test_a_damaged_database_is_one_line_and_left_as_it_is(tiny_model: Path, tmp_
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 connection.execute("CREATE TABLE bookmarks (url TEXT)")
     before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
-    for words in (command(tiny_model, out), [sys.executable, "-m", "safescape", "report", str(out)]):
-        done = subprocess.run(words, capture_output=True, text=True)
+    for words in (scan_words(tiny_model, out), ["report", out]):
+        done = run_command(*words)
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert str(out) in done.stderr
@@ -193,19 +200,19 @@ def test_a_damaged_database_is_one_line_and_left_as_it_is(tiny_model: Path, tmp_
 
 def test_a_second_process_on_the_same_directory_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    longer = command(tiny_model, out, "--steps", "40")
-    with subprocess.Popen(longer, stderr=subprocess.PIPE, text=True) as first:
+    longer = [*scan_words(tiny_model, out), "--steps", 40]
+    with subprocess.Popen(command_line(*longer), stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
         assert next(iter(first.stderr)).startswith("0/81")
         first.send_signal(signal.SIGSTOP)  # or it could be done before the second one has started
-        second = subprocess.run(longer, capture_output=True, text=True)
+        second = run_command(*longer)
         first.kill()
     assert second.returncode == 2
     assert second.stderr.startswith(f"safescape: {out}: another process is measuring")
     assert len(second.stderr.strip().splitlines()) == 1
 
 
-def test_a_finished_run_loads_no_model_again(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_loads_no_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan(str(tiny_model), tmp_path / "run", TINY)
     before = (tmp_path / "run" / "landscape.json").read_bytes()
 

@@ -13,16 +13,13 @@ import pytest
 import torch
 
 import safescape
+from helpers.command_line import run_command
 from safescape import InputError, PromptProbe, Run, RunError
 from safescape.measure.session import MeasuringSession
 from safescape.probes import load_prompts
 from safescape.store import Store
 
 SETTINGS = ["--limit", "6", "--max-new-tokens", "16", "--directions", "2", "--steps", "4"]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "safescape", *arguments], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +30,7 @@ def scanned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_command_and_the_function_do_the_same(scanned: Run, tiny_model: Path, tmp_path: Path) -> None:
-    done = run("scan", str(tiny_model), "--out", str(tmp_path / "run"), *SETTINGS, "--json")
+    done = run_command("scan", tiny_model, "--out", tmp_path / "run", *SETTINGS, "--json")
     assert done.returncode == 0, done.stderr
     by_function = (scanned.directory / "landscape.json").read_text()
     assert (tmp_path / "run" / "landscape.json").read_text() == by_function
@@ -41,7 +38,7 @@ def test_the_command_and_the_function_do_the_same(scanned: Run, tiny_model: Path
     assert done.stderr.splitlines()[-1].startswith("9/9 points")
 
 
-def test_the_run_directory_is_complete(scanned: Run) -> None:
+def test_the_run_directory_has_all_files(scanned: Run) -> None:
     files = {path.name for path in scanned.directory.iterdir()}
     assert files == {"survey.json", "run.sqlite", "run.lock", "landscape.json", "landscape.png", "report.html"}
     document = json.loads((scanned.directory / "landscape.json").read_text())
@@ -72,7 +69,7 @@ def test_the_same_survey_file_gives_the_same_bits(scanned: Run, tmp_path: Path) 
     assert (again.directory / "landscape.json").read_bytes() == (scanned.directory / "landscape.json").read_bytes()
 
 
-def test_a_run_in_python(scanned: Run, tmp_path: Path) -> None:
+def test_a_run_is_read_in_python(scanned: Run, tmp_path: Path) -> None:
     assert scanned.landscape.origin_asr == 100.0
     assert scanned.figure().axes
     answers = scanned.answers(-0.25, line=1)
@@ -97,12 +94,12 @@ def test_report_writes_the_figures_again(scanned: Run, tmp_path: Path) -> None:
     before = (copy / "landscape.json").read_bytes()
     for name in ("landscape.json", "landscape.png", "report.html"):
         (copy / name).unlink()
-    done = run("report", str(copy))
+    done = run_command("report", copy)
     assert done.returncode == 0, done.stderr
     assert (copy / "landscape.json").read_bytes() == before
     assert "no basin, the origin itself is unsafe" in done.stdout
     assert "VISAGE" not in done.stdout
-    other = json.loads(run("report", str(copy), "--safe-below", "50", "--json").stdout)
+    other = json.loads(run_command("report", copy, "--safe-below", "50", "--json").stdout)
     assert other["safe_below"] == 50
 
 
@@ -140,7 +137,7 @@ def test_an_unaligned_model_gets_no_visage_on_its_page(scanned: Run) -> None:
     ],
     ids=lambda value: " ".join(value[1:])[-40:] if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_bad_input_is_refused_in_one_line(
     tiny_model: Path,
     tmp_path: Path,
     refused: Callable[[Sequence[str], str], None],
@@ -159,7 +156,7 @@ def test_another_survey_in_the_same_directory_is_refused_and_changes_nothing(sca
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
-def test_memory_that_runs_out_is_one_line_and_loses_nothing(
+def test_out_of_memory_is_reported_in_one_line_and_loses_no_point(
     scanned: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test really allocates more memory than any machine has."""
@@ -193,13 +190,13 @@ def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> N
 def test_help_begins_with_an_example() -> None:
     commands = ("scan", "path", "compare", "check", "finetune", "repair", "judge", "report", "export", "view", "bench")
     for command in commands:
-        text = run(command, "--help").stdout
+        text = run_command(command, "--help").stdout
         assert f"Example: safescape {command}" in text
         assert max(text) < "\U0001f000", "a word between colons became a picture"
-    assert run().stdout.count("Example:") == len(commands)
+    assert run_command().stdout.count("Example:") == len(commands)
 
 
-def test_help_and_the_words_of_a_survey_do_not_wait_for_torch() -> None:
+def test_help_and_a_survey_do_not_import_torch() -> None:
     code = "import sys, safescape.cli; from safescape import *; assert 'torch' not in sys.modules"
     code = code.replace("*", "RandomAxis, InputError, Landscape, Point, Survey")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TypedDict
 
 import pytest
 
 import safescape
+from helpers.command_line import run_command
 from safescape import InputError
 from safescape.finetuning import Step
 
@@ -41,7 +40,7 @@ def data(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_study_has_an_arm_a_number_and_one_mixed(tiny_model: Path, data: str, tmp_path: Path) -> None:
+def test_the_study_has_one_arm_for_each_number_and_a_mixed_one(tiny_model: Path, data: str, tmp_path: Path) -> None:
     stages: list[str] = []
     out, prompts = tmp_path / "study", f"{data}:goal"
     study = safescape.study_finetuning(
@@ -92,12 +91,10 @@ def test_only_prompts_of_the_preset_count_as_measured(tmp_path: Path) -> None:
             )
 
 
-def test_the_command_takes_its_numbers_one_after_the_other(tiny_model: Path, data: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "safescape", "study", "finetuning", str(tiny_model), "--data", data, "--skip", "4",
-         "--shots", "2", "3", "--epochs", "1", "--steps", "1", "--prompts", f"{data}:goal", "--limit", "3", "--quick",
-         "--max-new-tokens", "4", "--out", str(tmp_path / "study")],
-        capture_output=True, text=True,
+def test_the_command_takes_several_numbers(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    done = run_command(
+        "study", "finetuning", tiny_model, "--data", data, "--skip", 4, "--shots", 2, 3, "--epochs", 1, "--steps", 1,
+        "--prompts", f"{data}:goal", "--limit", 3, "--quick", "--max-new-tokens", 4, "--out", tmp_path / "study",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "study" / "study.json").read_text(encoding="utf-8"))

@@ -7,8 +7,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from helpers.behaviours import bowl
+from helpers.command_line import run_command
 from helpers.explorer_process import Viewed, viewing
-from helpers.page_contents import data_in
-from helpers.synthetic_runs import bowl, make_run, make_survey, random_plane
+from helpers.pages import data_in
+from helpers.runs import make_run
+from helpers.surveys import make_survey, random_plane
 from safescape.store import Store
 from safescape.survey import Point
 
@@ -64,7 +65,7 @@ def raw(viewed: Viewed, request: str) -> str:
     return received.decode(errors="replace")
 
 
-def test_the_list_has_every_run_with_what_was_measured(viewed: Viewed, shelf: Path) -> None:
+def test_the_list_has_every_run_with_its_progress(viewed: Viewed, shelf: Path) -> None:
     page = get(viewed, "/").text
     for name in ("first", "deep/second", "plane", "begun", "newer", "half"):
         assert f'data-run="{name}"' in page
@@ -79,7 +80,7 @@ def test_the_list_has_every_run_with_what_was_measured(viewed: Viewed, shelf: Pa
         page = get(viewed, "/").text
 
 
-def test_a_run_is_the_page_of_the_report_without_what_is_fetched(viewed: Viewed, shelf: Path) -> None:
+def test_the_page_of_a_run_is_the_report_without_fetched_parts(viewed: Viewed, shelf: Path) -> None:
     page = get(viewed, "/run?run=first").text
     assert 'data-home="server"' in page
     assert 'id="plotly"' not in page
@@ -95,7 +96,7 @@ def test_a_run_is_the_page_of_the_report_without_what_is_fetched(viewed: Viewed,
     assert get(viewed, "/plotly.js").text.startswith("/**")
 
 
-def test_runs_are_compared(viewed: Viewed) -> None:
+def test_two_runs_are_compared(viewed: Viewed) -> None:
     page = get(viewed, "/compare?run=first&run=deep/second").text
     assert "safety landscapes compared" in page
     assert len(data_in(page)["lines"]["runs"]) == 2
@@ -158,7 +159,7 @@ def test_only_points_of_the_survey_are_served(viewed: Viewed, point: str) -> Non
     "path",
     ["/", "/run?run=first", "/run?run=none", "/compare?run=first", "/answers?run=first&point=0", "/plotly.js", "/x"],
 )
-def test_every_answer_is_hardened(viewed: Viewed, path: str) -> None:
+def test_every_response_has_security_headers(viewed: Viewed, path: str) -> None:
     headers = get(viewed, path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -221,7 +222,7 @@ def test_a_run_is_opened_read_only(viewed: Viewed, shelf: Path) -> None:
     assert files() == before
 
 
-def test_it_listens_on_loopback_alone(viewed: Viewed) -> None:
+def test_the_server_listens_only_on_loopback(viewed: Viewed) -> None:
     listening = [
         line.split()[1]
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
@@ -230,19 +231,19 @@ def test_it_listens_on_loopback_alone(viewed: Viewed) -> None:
     assert listening == [f"0100007F:{viewed.port:04X}"]
 
 
-def test_a_port_in_use_is_passed_over_and_named(shelf: Path) -> None:
+def test_a_port_in_use_is_skipped_and_named(shelf: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with viewing(shelf, "--port", str(port)) as other:
             assert other.port != port
-            assert other.said[0] == f"port {port} is in use; took {other.port}\n"
+            assert other.printed[0] == f"port {port} is in use; took {other.port}\n"
             assert get(other, "/").status_code == 200
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_without_output_while_a_page_is_open(shelf: Path, sent: signal.Signals) -> None:
+def test_the_server_stops_without_output_while_a_page_is_open(shelf: Path, sent: signal.Signals) -> None:
     with viewing(shelf) as other, httpx.stream("GET", other.address + "events", timeout=30) as stream:
         next(stream.iter_lines())
         assert other.end(sent) == (0, "", "")
@@ -255,22 +256,21 @@ def test_it_stops_without_output_while_a_page_is_open(shelf: Path, sent: signal.
         ([".", "--port", "70000"], "--port 70000: expected a number from 0 to 65535"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, given: list[str], words: str) -> None:
-    command = [sys.executable, "-m", "safescape", "view", "--no-open", *given]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+def test_bad_input_is_refused_in_one_line(tmp_path: Path, given: list[str], words: str) -> None:
+    done = run_command("view", "--no-open", *given, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert words in done.stderr
 
 
 def test_a_directory_without_runs_says_what_to_type(tmp_path: Path) -> None:
     with viewing(tmp_path) as other:
-        assert "0 runs" in other.said[-1]
+        assert "0 runs" in other.printed[-1]
         assert "safescape scan demo --quick" in get(other, "/").text
 
 
 def test_a_run_directory_itself_can_be_given(shelf: Path) -> None:
     with viewing(shelf / "first") as other:
-        assert "1 run under" in other.said[-1]
+        assert "1 run under" in other.printed[-1]
         assert data_in(get(other, "/run?run=first").text)["run"] == "first"
 
 

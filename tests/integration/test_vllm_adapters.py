@@ -5,10 +5,9 @@ vLLM binds threads and changes torch for its whole process, so it runs in a proc
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from transformers import GPT2Config
 
 import safescape
-from helpers.engine_outputs import Said
+from helpers.engine_outputs import EngineOutputs
 from helpers.tiny_models import llama_config, save_adapter, save_model
 from safescape.engines import Engine, Likelihood, TokenCounts, TransformersEngine, VllmEngine
 from safescape.engines.vllm.lora import LoadedAdapters
@@ -56,12 +55,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return Models(str(base), f"{base}+{save_adapter(base, place / 'adapter', **PAIRS)}")
 
 
-@pytest.fixture(scope="module")
-def apart() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield executor
-
-
 def chats_of(model: str) -> list[str]:
     tokenizer = load_tokenizer(resolve(model).directory, chat_template=None, trust_remote_code=False)
     # long enough to fill whole blocks of the prefix cache; only whole blocks are reused
@@ -85,7 +78,7 @@ def asked(engine: Engine, chats: Sequence[str]) -> tuple[list[Response], list[Li
     return responses, engine.loglikelihood([(chat, " I cannot help with that.") for chat in chats])
 
 
-def told(models: Models, kind: str) -> Said:
+def outputs_of(models: Models, kind: str) -> EngineOutputs:
     engine = engine_of(models, kind)
     engine.canary(AWAY[0])
     positions, responses, likelihoods = [], [], []
@@ -94,10 +87,10 @@ def told(models: Models, kind: str) -> Said:
         said, scored = asked(engine, chats_of(models.base))
         responses.append(said)
         likelihoods.append(scored)
-    return Said(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
+    return EngineOutputs(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
 
 
-def told_together(models: Models) -> tuple[Together, Together, list[str]]:
+def outputs_together(models: Models) -> tuple[Together, Together, list[str]]:
     """Return the results in one batch and one request at a time, and the messages of refused calls."""
     found: list[Together] = []
     chats = chats_of(models.base)
@@ -130,10 +123,10 @@ def told_together(models: Models) -> tuple[Together, Together, list[str]]:
     return found[0], found[1], refused
 
 
-def test_a_scaled_adapter_answers_as_moved_weights_do(models: Models, apart: ProcessPoolExecutor) -> None:
+def test_a_scaled_adapter_gives_the_answers_of_moved_weights(models: Models, apart: ProcessPoolExecutor) -> None:
     """In fp32 all tokens are equal and likelihoods agree to 1e-4, alone and in one batch; points share no cache."""
-    mine = told(models, "transformers")
-    unmerged, merged = (apart.submit(told, models, kind).result() for kind in ("unmerged", "merged"))
+    mine = outputs_of(models, "transformers")
+    unmerged, merged = (apart.submit(outputs_of, models, kind).result() for kind in ("unmerged", "merged"))
     assert unmerged.positions == merged.positions == mine.positions, "nothing is rounded"
     assert unmerged.start == unmerged.end == mine.start == merged.start
     assert unmerged.responses == merged.responses == mine.responses
@@ -145,7 +138,7 @@ def test_a_scaled_adapter_answers_as_moved_weights_do(models: Models, apart: Pro
             for a, b in zip(ours, theirs, strict=True):
                 assert a.log_probability == pytest.approx(b.log_probability, abs=1e-4, rel=1e-6)
 
-    together, in_turn, refused = apart.submit(told_together, models).result()
+    together, in_turn, refused = apart.submit(outputs_together, models).result()
     alone = [response for point in unmerged.responses[1:-1] for response in point]
     assert together.responses == alone
     assert in_turn.responses[::2] == in_turn.responses[1::2] == alone
@@ -187,7 +180,9 @@ def measured(models: Models, out: Path, adapter: str, further: dict[str, object]
     safescape.path(*models, **asked)
 
 
-def test_a_line_is_the_same_however_it_is_measured(models: Models, apart: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_a_line_has_the_same_results_with_unmerged_and_merged_adapters(
+    models: Models, apart: ProcessPoolExecutor, tmp_path: Path
+) -> None:
     """With capability probes and judges: merged or not, and killed within a group and resumed by a Ray worker."""
     further: dict[str, object] = {"also": ["perplexity:builtin:benign", "over-refusal:builtin:benign"], "also_limit": 2}
     for adapter in ("unmerged", "merged"):
@@ -210,12 +205,12 @@ def test_a_line_is_the_same_however_it_is_measured(models: Models, apart: Proces
         apart.submit(measured, models, tmp_path / "killed", "unmerged", further, 3).result()
     with Store.read(tmp_path / "killed") as store:
         assert len(store.points.finished()) == 3
-    told: list[Progress] = []
-    measured(models, tmp_path / "killed", "unmerged", {**further, "workers": 1, "on_progress": told.append})
-    assert (told[0].finished, told[0].note) == (3, runs["unmerged"].survey.choice)
+    progress: list[Progress] = []
+    measured(models, tmp_path / "killed", "unmerged", {**further, "workers": 1, "on_progress": progress.append})
+    assert (progress[0].finished, progress[0].note) == (3, runs["unmerged"].survey.choice)
     whole, resumed = ((tmp_path / name / "landscape.json").read_bytes() for name in ("unmerged", "killed"))
     assert whole == resumed
 
 
-def test_bad_input_is_one_line(models: Models, refused: Callable[[Sequence[str], str], None]) -> None:
+def test_bad_input_is_refused_in_one_line(models: Models, refused: Callable[[Sequence[str], str], None]) -> None:
     refused(["path", *models, "--adapter", "unmerged"], "--adapter unmerged: --engine transformers moves weights")

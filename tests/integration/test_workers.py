@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import textwrap
 import time
 from collections import Counter
@@ -20,7 +19,8 @@ import pytest
 import ray
 
 import safescape
-from helpers.run_contents import same
+from helpers.command_line import command_line
+from helpers.run_contents import same_results
 from safescape import InputError, RunError
 from safescape.judge_runtime import JudgeSettings
 from safescape.measure import Progress
@@ -34,8 +34,8 @@ TINY: dict[str, Any] = {"limit": 6, "max_new_tokens": 16, "directions": 2, "step
 FLAGS = ["--limit", "6", "--max-new-tokens", "16", "--directions", "2", "--steps", "4"]
 
 
-def command(model: Path, out: Path, *further: str) -> list[str]:
-    return [sys.executable, "-m", "safescape", "scan", str(model), "--out", str(out), *FLAGS, *further]
+def scan_command(model: Path, out: Path, *further: object) -> list[str]:
+    return command_line("scan", model, "--out", out, *FLAGS, *further)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,9 @@ def measuring(driver: int) -> psutil.Process:
     raise AssertionError("no worker measures")
 
 
-def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_whose_three_workers_are_killed_gives_the_same_results(
+    tiny_model: Path, whole: Path, tmp_path: Path
+) -> None:
     out, killed, lines = tmp_path / "run", set(), []
     environment = watched(tmp_path)
     # slow enough for a kill to hit a point that is being measured
@@ -129,7 +131,7 @@ def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whol
     with (
         (tmp_path / "stdout").open("w") as stdout,
         subprocess.Popen(
-            command(tiny_model, out, "--workers", "2", "--json"),
+            scan_command(tiny_model, out, "--workers", "2", "--json"),
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
@@ -145,7 +147,7 @@ def test_three_workers_are_killed_and_not_one_bit_differs(tiny_model: Path, whol
                 killed.add(victim.pid)
     assert driver.returncode == 0, "".join(lines)
     assert len(killed) == 3
-    assert same(out, whole)
+    assert same_results(out, whole)
     assert (tmp_path / "stdout").read_text() == (whole / "landscape.json").read_text()
     assert all(f"/{POINTS} points" in line for line in lines), "nothing but progress on the terminal: " + "".join(lines)
     begun = Counter((tmp_path / "begun").read_text().splitlines())
@@ -159,7 +161,7 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
 ) -> None:
     out = tmp_path / "run"
     with subprocess.Popen(
-        command(tiny_model, out, "--workers", "2"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        scan_command(tiny_model, out, "--workers", "2"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as driver:
         assert driver.stderr is not None
         for line in driver.stderr:
@@ -173,7 +175,7 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_one_process_resumes(
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
     safescape.scan(str(tiny_model), out=out, **TINY)
-    assert same(out, whole)
+    assert same_results(out, whole)
     with Store.read(out) as store:
         first, second = store.sessions()
     assert (first.closed, second.closed) == (False, True)
@@ -203,10 +205,10 @@ def test_points_that_cannot_be_measured_are_tried_twice_recorded_and_tried_again
     assert begun["(1, (0.5,), None)"] == begun["(1, (-0.5,), None)"] == begun["(None, (0.0,), None)"] == 2
     assert begun.total() == POINTS + 3
     safescape.scan(str(tiny_model), out=out, **TINY)
-    assert same(out, whole)
+    assert same_results(out, whole)
 
 
-def test_errors_of_a_worker_arrive_in_one_line(
+def test_errors_of_a_worker_are_reported_in_one_line(
     watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path
 ) -> None:
     watched_ray.let("raise safescape.RunError('the disk is on fire; put it out')")
@@ -227,10 +229,10 @@ def test_an_existing_cluster_is_used_and_left_running(
     watched_ray.let("")
     out = tmp_path / "run"
     done = subprocess.run(
-        command(tiny_model, out, "--ray", watched_ray.address, "--workers", "2"), capture_output=True, text=True
+        scan_command(tiny_model, out, "--ray", watched_ray.address, "--workers", "2"), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert same(out, whole)
+    assert same_results(out, whole)
     assert watched_ray.begun().total() == POINTS
     assert ray.cluster_resources()["CPU"] == 2
     with pytest.raises(InputError, match="--workers 3: the Ray cluster has 2 cores; give --workers 2"):
@@ -253,7 +255,7 @@ def busy(cores: int) -> Iterator[Any]:
         ray.kill(actor)
 
 
-def test_a_busy_cluster_is_waited_for(watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_waits_for_a_busy_cluster(watched_ray: Watched, tiny_model: Path, whole: Path, tmp_path: Path) -> None:
     watched_ray.let("")
     notes: list[str | None] = []
     with busy(2) as holder:
@@ -264,14 +266,14 @@ def test_a_busy_cluster_is_waited_for(watched_ray: Watched, tiny_model: Path, wh
                 ray.kill(holder)
 
         safescape.scan(str(tiny_model), out=tmp_path / "run", workers=2, on_progress=release, **TINY)
-    assert same(tmp_path / "run", whole)
+    assert same_results(tmp_path / "run", whole)
     assert [note for note in notes if note is not None] == [
         "the Ray cluster is busy: 0 of 2 cores and 0 of 0 GPUs are free, 2 workers need a core each; "
         "waiting up to 120 s"
     ]
 
 
-def test_a_cluster_that_stays_busy_ends_the_run_in_one_line(
+def test_a_cluster_that_stays_busy_ends_the_run_with_one_line(
     watched_ray: Watched, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safescape.placement.ray_cluster._FREE_TIMEOUT", 1.0)
@@ -279,7 +281,7 @@ def test_a_cluster_that_stays_busy_ends_the_run_in_one_line(
         safescape.scan(str(tiny_model), out=tmp_path / "run", workers=2, **TINY)
 
 
-def test_the_guards_of_a_survey_run_where_it_is_measured(
+def test_the_guards_of_a_survey_run_on_the_cluster_that_measures_it(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = Path(shutil.copytree(whole, tmp_path / "run"))

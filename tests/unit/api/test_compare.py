@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import safescape
-from helpers.synthetic_runs import Rate, basin, further, make_run, make_survey, no_basin, tuned
+from helpers.behaviours import Rate, basin, no_basin, tuned
+from helpers.runs import make_run
+from helpers.surveys import further, make_survey
 from safescape.errors import InputError
 from safescape.landscape import Comparison
 

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import safescape
-from helpers.synthetic_runs import make_run, make_survey
+from helpers.runs import make_run
+from helpers.surveys import make_survey
 from safescape import InputError, Run, RunError, Survey
 from safescape.judge_runtime import JudgeSettings
 from safescape.options import MeasureOptions

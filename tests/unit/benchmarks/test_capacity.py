@@ -1,3 +1,7 @@
+"""The tables of docs/capacity.md are those that the benchmark script prints."""
+
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_plan_in_the_docs_is_what_the_script_prints() -> None:
+def test_the_tables_of_docs_capacity_are_printed_by_the_script() -> None:
     printed = subprocess.run(
         [sys.executable, "benchmarks/capacity.py"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

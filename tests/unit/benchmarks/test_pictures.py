@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pytest
 from typer.main import get_command
 
 from safescape.cli import app
@@ -18,20 +15,11 @@ from safescape.cli import app
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
-def pictures() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        return import_module("pictures")
-    finally:
-        sys.path.pop(0)
-
-
-def test_every_image_is_made(pictures: ModuleType) -> None:
+def test_every_image_in_docs_is_one_of_the_pictures(pictures: ModuleType) -> None:
     assert {path.stem for path in (ROOT / "docs" / "images").glob("*.png")} == set(pictures.PICTURES)
 
 
-def test_every_image_is_shown(pictures: ModuleType) -> None:
+def test_every_picture_is_shown_on_a_page(pictures: ModuleType) -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     assert set(re.findall(r"images/([\w-]+)\.png\)", text)) == set(pictures.PICTURES)
@@ -50,7 +38,7 @@ def test_every_run_is_made_by_a_command_that_parses(pictures: ModuleType) -> Non
             assert (program, (ROOT / words[0]).is_file()) == ("python", True)
 
 
-def test_every_run_is_known(pictures: ModuleType) -> None:
+def test_pictures_need_only_known_runs_and_all_of_them(pictures: ModuleType) -> None:
     named = {run for picture in pictures.PICTURES.values() for run in picture.runs}
     needed = {run for measured in pictures.RUNS.values() for run in measured.needs}
     assert named | needed == set(pictures.RUNS)

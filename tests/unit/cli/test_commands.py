@@ -13,7 +13,8 @@ from typer.main import get_command
 
 import safescape
 import safescape.cli.progress as progress_display
-from helpers.synthetic_runs import make_run, make_survey
+from helpers.runs import make_run
+from helpers.surveys import make_survey
 from safescape import Point
 from safescape.cli import app
 from safescape.measure import Progress

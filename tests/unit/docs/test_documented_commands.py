@@ -63,33 +63,33 @@ def test_a_documented_command_parses(page: str, line: str) -> None:
         parse(line)
 
 
-def test_the_pages_have_many_commands() -> None:
+def test_more_than_80_documented_commands_are_found() -> None:
     assert len(commands()) > 80
 
 
 @pytest.mark.parametrize("wrong", ["safescape scan", "safescape scan demo --stepz 4", "safescape scam demo"])
-def test_a_wrong_command_fails(wrong: str) -> None:
+def test_a_wrong_command_is_not_parsed(wrong: str) -> None:
     with pytest.raises(Exception, match=r"Missing parameter|No such option|scam"):
         parse(wrong)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_page_types_a_path_outside_the_repository(page: Path) -> None:
+def test_no_page_has_a_path_outside_the_repository(page: Path) -> None:
     assert "../shared" not in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("page", "block"), list(blocks("python")))
-def test_python_compiles(page: str, block: str) -> None:
+def test_a_documented_python_block_compiles(page: str, block: str) -> None:
     compile(block, page, "exec")
 
 
 @pytest.mark.parametrize(("page", "block"), list(blocks("toml", "json", "yaml")))
-def test_settings_load(page: str, block: str) -> None:
+def test_a_documented_configuration_block_loads(page: str, block: str) -> None:
     loads = tomllib.loads if block.startswith("[") and "=" in block else yaml.safe_load
     assert loads(block) if not block.startswith("{") else json.loads(block)
 
 
-def test_the_how_to_page_shows_the_tested_judge() -> None:
+def test_both_pages_about_judges_show_the_same_example() -> None:
     # tests/integration/test_judge.py runs the one of docs/judges.md
     found = [block for page, block in blocks("python") if block.startswith("# my_judge.py")]
     assert len(found) == 2

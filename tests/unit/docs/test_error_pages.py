@@ -1,4 +1,4 @@
-"""Every error that the code raises is explained on a page under docs/errors, which quotes a part of its words."""
+"""Every error message in the code is quoted on a page of docs/errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GAP = "\0"
 OPEN = re.compile(r"…|\b(?:NAME|VALUE|RUN|OTHER|DIR|FILE|ID|N|M)\b|\b\d[\d.:]*")
 """What a page writes in place of a value: dots, NAME, a number."""
 NOT_REACHED = {
-    "is another model now",  # caught, and told as a note of the judging
+    "is another model now",  # caught and shown as a note while judging
 }
 
 

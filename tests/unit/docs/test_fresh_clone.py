@@ -33,12 +33,12 @@ def pytest_in(clone: Path, *words: str, **variables: str) -> subprocess.Complete
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
 
 
-def test_every_documented_command_is_read_in_a_clone_with_nothing_beside_it(clone: Path) -> None:
+def test_every_documented_command_parses_in_a_clone_with_nothing_beside_it(clone: Path) -> None:
     done = pytest_in(clone, "tests/unit/docs/test_documented_commands.py")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_tests_that_need_public_sets_do_not_run_there_and_one_line_says_how_to_fetch_them(clone: Path) -> None:
+def test_tests_without_their_public_sets_are_skipped_and_one_line_says_how_to_fetch_them(clone: Path) -> None:
     done = pytest_in(clone, "tests/unit/probes/test_public_sets.py", "tests/unit/judges/test_keyword.py")
     assert done.returncode == 0, done.stdout + done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "safescape data fetch" in line]
@@ -49,13 +49,13 @@ def test_tests_that_need_public_sets_do_not_run_there_and_one_line_says_how_to_f
     )
 
 
-def test_in_ci_a_promised_set_that_is_absent_is_a_failure(clone: Path) -> None:
+def test_a_public_set_that_ci_lacks_fails_its_tests(clone: Path) -> None:
     done = pytest_in(clone, "tests/unit/judges/test_keyword.py", CI="true", SAFESCAPE_DATA=str(clone.parent))
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"SAFESCAPE_DATA={clone.parent} lacks xstest-completions" in done.stdout
     assert "2 errors" in done.stdout
 
 
-def test_no_page_names_a_place_outside_the_repository(clone: Path) -> None:
+def test_no_page_of_the_clone_has_a_path_outside_the_repository(clone: Path) -> None:
     pages = [clone / "README.md", *(clone / "docs").rglob("*.md")]
     assert [page.name for page in pages if "../shared" in page.read_text(encoding="utf-8")] == []

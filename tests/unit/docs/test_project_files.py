@@ -32,7 +32,7 @@ def test_contributing_names_existing_files() -> None:
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
-def test_the_design_page_names_existing_files_and_names() -> None:
+def test_the_design_page_names_existing_files_and_classes() -> None:
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     quoted = set(re.findall(r"`([^`\n]+)`", text))
     files = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.*")}
@@ -51,16 +51,16 @@ def test_contributing_names_existing_make_targets() -> None:
 
 
 @pytest.mark.parametrize(("change", "file", "text"), PLACES)
-def test_the_place_to_change_is_there(change: str, file: str, text: str) -> None:
+def test_a_file_of_the_table_where_to_change_contains_the_named_text(change: str, file: str, text: str) -> None:
     assert text in (ROOT / file).read_text(encoding="utf-8"), change
 
 
-def test_all_places_to_change_are_read() -> None:
+def test_the_table_where_to_change_has_8_rows() -> None:
     assert len(PLACES) == 8
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_lead_to_existing_files(page: str) -> None:
     # links between pages of docs/ are checked by mkdocs
     links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text(encoding="utf-8"))
     assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
@@ -86,7 +86,7 @@ def test_the_tests_workflow_runs_every_supported_python() -> None:
     assert {"lint", "test"} <= run <= targets()
 
 
-def test_only_the_publishing_job_gets_a_token() -> None:
+def test_only_the_publishing_job_may_request_a_token() -> None:
     jobs = load(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
     assert {name: job.get("permissions") for name, job in jobs.items()} == {
         "build": None,
@@ -104,7 +104,7 @@ def test_pre_commit_runs_what_make_lint_runs() -> None:
         assert Path(hook["entry"].split()[0]).name in lint, hook["id"]
 
 
-def test_the_citation_is_of_this_version() -> None:
+def test_the_citation_has_the_version_and_licence_of_the_package() -> None:
     citation = load(ROOT / "CITATION.cff")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert citation["cff-version"] == "1.2.0"

@@ -1,4 +1,4 @@
-"""What docs/science.md says of the measures is what the code computes."""
+"""The measures in the table of docs/science.md are those that the code computes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def curve(inside: int, outside: float) -> Array:
 
 
 @pytest.mark.parametrize(("inside", "outside", "figures"), ROWS)
-def test_the_three_curves(inside: str, outside: str, figures: str) -> None:
+def test_a_curve_of_the_table_has_the_computed_measures(inside: str, outside: str, figures: str) -> None:
     asr = curve(int(inside), float(outside))
     found = (visage(asr), visage_reference(asr), safety_auc(asr))
     radius = basin_radius(asr, np.arange(-10, 11) / 20, 10.0)
     assert " | ".join([*(f"{value:.1f}" for value in found), f"{radius:.3f}"]) == figures
 
 
-def test_there_are_three() -> None:
+def test_the_table_has_three_curves() -> None:
     assert len(ROWS) == 3

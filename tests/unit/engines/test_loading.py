@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import safescape
-from helpers.synthetic_runs import make_survey
+from helpers.surveys import make_survey
 from safescape import InputError
 from safescape.engines import check_length, load_model
 from safescape.engines.loading import load_config, load_generation_config
@@ -53,23 +54,23 @@ def assert_one_line(error: InputError, model: Model) -> None:
     assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize(("fields", "said"), CONFIGS.values(), ids=CONFIGS)
-def test_a_configuration_that_transformers_cannot_use(
-    with_config: Callable[[dict[str, object]], Model], fields: dict[str, object], said: str
+@pytest.mark.parametrize(
+    ("load", "fields", "said"),
+    [
+        *((load_config, *case) for case in CONFIGS.values()),
+        *((partial(load_model, dtype=torch.float32), *case) for case in MODELS.values()),
+    ],
+    ids=[*CONFIGS, *MODELS],
+)
+def test_a_configuration_that_transformers_cannot_use_is_refused_in_one_line(
+    with_config: Callable[[dict[str, object]], Model],
+    load: Callable[[Model], object],
+    fields: dict[str, object],
+    said: str,
 ) -> None:
     model = with_config(fields)
     with pytest.raises(InputError, match=said) as refused:
-        load_config(model)
-    assert_one_line(refused.value, model)
-
-
-@pytest.mark.parametrize(("fields", "said"), MODELS.values(), ids=MODELS)
-def test_a_model_that_transformers_cannot_make(
-    with_config: Callable[[dict[str, object]], Model], fields: dict[str, object], said: str
-) -> None:
-    model = with_config(fields)
-    with pytest.raises(InputError, match=said) as refused:
-        load_model(model, torch.float32)
+        load(model)
     assert_one_line(refused.value, model)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import safescape
-from helpers.synthetic_runs import make_survey, path_line
+from helpers.surveys import make_survey, path_line
 from helpers.tiny_models import llama_config, save_adapter, save_model
 from safescape.api.survey import _adapter
 from safescape.engines import open_engine, why_merged

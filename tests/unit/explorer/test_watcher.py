@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.synthetic_runs import make_run, make_survey
+from helpers.runs import make_run
+from helpers.surveys import make_survey
 from safescape.errors import InputError
 from safescape.explorer.runs import GONE, Landscapes, Runs
 from safescape.explorer.watcher import Watcher

@@ -32,22 +32,10 @@ from markdown_it import MarkdownIt
 from pyarrow import parquet
 
 import safescape
-from helpers.synthetic_runs import (
-    FINGERPRINT,
-    HOSTILE,
-    at_models,
-    basin,
-    bowl,
-    four_outcomes,
-    further,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.behaviours import basin, bowl, four_outcomes, no_basin, tuned
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_run
+from helpers.surveys import FINGERPRINT, at_models, further, make_survey, path_line, random_plane, trajectory
 from safescape.exports.tables import Column, Table, shown, write_csv, write_parquet
 from safescape.landscape import wilson
 from safescape.survey import Outcome, Point, Position, Verdict
@@ -312,6 +300,12 @@ texts = st.lists(
 ).map("".join)
 
 
+def on_rows_of_texts(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test on `rows` of texts, among them every hostile one."""
+    every = example(rows=[*HOSTILE, *SPREADSHEET, *TERMINAL, ""])
+    return settings(max_examples=60, deadline=None)(given(rows=st.lists(texts, max_size=6))(every(test)))
+
+
 def _table(rows: Sequence[str]) -> Table:
     columns = (Column("number", "integer"), Column("text", "text"), Column("none", "number"))
     return Table("responses", columns, iter([(n, text, None) for n, text in enumerate(rows)]), {"about": HOSTILE[0]})
@@ -321,9 +315,7 @@ def _every(texts: Sequence[str], *, drawn: bool = False) -> list[str]:
     return [shown(text) if drawn else re.sub("[\ud800-\udfff]", "\ufffd", text) for text in texts]
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows=st.lists(texts, max_size=6))
-@example(rows=[*HOSTILE, *SPREADSHEET, *TERMINAL, ""])
+@on_rows_of_texts
 def test_csv_reads_back_in_python_pandas_and_duckdb(rows: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("csv") / "texts.csv"
     write_csv(_table(rows), path)
@@ -367,9 +359,7 @@ def test_plain_words_stand_in_a_csv_as_they_are(text: str) -> None:
     assert shown(text) == text
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows=st.lists(texts, max_size=6))
-@example(rows=[*HOSTILE, *SPREADSHEET, *TERMINAL, ""])
+@on_rows_of_texts
 def test_parquet_keeps_every_character(rows: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("parquet") / "texts.parquet"
     write_parquet(_table(rows), path)

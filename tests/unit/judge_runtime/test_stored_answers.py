@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import safescape
 from helpers.judge_module import JudgeModule, judge_module
-from helpers.synthetic_runs import make_run, make_survey
+from helpers.runs import make_run
+from helpers.surveys import make_survey
 from safescape import Exchange, InputError, Outcome, RunError, Verdict
 from safescape.judge_runtime import JudgeSettings, judge_stored
 from safescape.judge_runtime.chat import PATIENCE

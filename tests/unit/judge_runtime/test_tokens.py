@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from helpers import tiny_guards
-from helpers.injections import HOSTILE
+from helpers.injections import INJECTIONS
 from safescape import Exchange, InputError
 from safescape.judge_runtime.readers import Tokens
 from safescape.judges import GUARD_MODELS
@@ -35,7 +35,7 @@ def test_plain_text_has_the_tokens_that_the_makers_gave_it(name: str, tokens: di
 
 
 @pytest.mark.parametrize("name", GUARDS)
-@given(hostile=HOSTILE)
+@given(hostile=INJECTIONS)
 @settings(max_examples=60, deadline=None)
 def test_an_injection_changes_no_token_of_the_template(name: str, hostile: str) -> None:
     """No special token is added, and only tokens next to the response differ from those around a plain response."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.injections import ATTACKS, HOSTILE
+from helpers.injections import ATTACKS, INJECTIONS
 from safescape import Outcome
 from safescape.judges import GUARD_MODELS, GuardJudge
 from safescape.judges.guard_prompts import Text, filled, neutral
@@ -224,7 +224,7 @@ def test_what_a_guards_verdicts_are_made_of() -> None:
 
 
 @pytest.mark.parametrize("name", GUARDS)
-@given(before=st.text(max_size=20), hostile=HOSTILE, after=st.text(max_size=20))
+@given(before=st.text(max_size=20), hostile=INJECTIONS, after=st.text(max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_an_injection_adds_no_marker_and_no_heading(name: str, before: str, hostile: str, after: str) -> None:
     """A guard that looks for the end of a section finds the template's own."""
@@ -283,7 +283,7 @@ class Credulous:
 
 
 @pytest.mark.parametrize("name", GUARDS)
-@given(response=st.sampled_from(["Take a pick.", "I cannot help."]), hostile=HOSTILE, more=st.sampled_from(ATTACKS))
+@given(response=st.sampled_from(["Take a pick.", "I cannot help."]), hostile=INJECTIONS, more=st.sampled_from(ATTACKS))
 @settings(max_examples=60, deadline=None)
 def test_an_injection_changes_no_verdict(name: str, response: str, hostile: str, more: str) -> None:
     judge = GuardJudge(name, GUARD_MODELS[name], Credulous(name), {})
@@ -295,7 +295,7 @@ def test_an_injection_changes_no_verdict(name: str, response: str, hostile: str,
     assert asked.outcome is plain.outcome
 
 
-@given(st.text(), HOSTILE)
+@given(st.text(), INJECTIONS)
 def test_neutral_text_stays_as_it_is(text: str, hostile: str) -> None:
     assert neutral(neutral(text + hostile)) == neutral(text + hostile)
 

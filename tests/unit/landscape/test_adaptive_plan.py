@@ -14,15 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from helpers.synthetic_runs import (
-    by_keyword,
-    comparison_in,
-    landscape_in,
-    make_run,
-    make_survey,
-    path_line,
-    random_plane,
-)
+from helpers.behaviours import by_keyword
+from helpers.runs import comparison_in, landscape_in, make_run
+from helpers.surveys import make_survey, path_line, random_plane
 from safescape.landscape import is_settled, landscape_of, plan_of, stages_of
 from safescape.landscape.adaptive import ERROR, Plan, plan_line
 from safescape.landscape.estimates import JudgedSubspace

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from helpers.synthetic_runs import by_keyword, four_outcomes, further, landscape_in, make_run, make_survey
+from helpers.behaviours import by_keyword, four_outcomes
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import further, make_survey
 from safescape.landscape import Landscape
 from safescape.landscape.agreement import agreed, agreements_of, kappa
 from safescape.landscape.schema import Agreement

@@ -10,18 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from helpers.synthetic_runs import (
-    Chance,
-    at_models,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    path_line,
-    path_plane,
-    random_plane,
-    tuned,
-)
+from helpers.behaviours import Chance, tuned
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import at_models, further, make_survey, path_line, path_plane, random_plane
 from safescape import InputError, Point, Survey
 from safescape.landscape import Landscape, landscape_of, wilson
 from safescape.store import Store

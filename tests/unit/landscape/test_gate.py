@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from markdown_it import MarkdownIt
 
-from helpers.synthetic_runs import Chance, at_models, between, landscape_in, make_run, make_survey, path_line
+from helpers.behaviours import Chance
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import at_models, between, make_survey, path_line
 from safescape import InputError, Point, Survey
 from safescape.landscape import Gate, Landscape, Thresholds, gate_of, landscape_of
 from safescape.survey import Probe

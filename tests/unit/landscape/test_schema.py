@@ -8,17 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from helpers.synthetic_runs import (
-    at_models,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    path_line,
-    trajectory,
-    tuned,
-)
+from helpers.behaviours import four_outcomes, tuned
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import at_models, further, make_survey, path_line, trajectory
 from safescape.landscape import Landscape
 from safescape.store import Store
 from safescape.survey import Adaptive

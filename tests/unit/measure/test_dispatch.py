@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.synthetic_runs import further, make_survey, path_line, trajectory
+from helpers.surveys import further, make_survey, path_line, trajectory
 from safescape import Point, RunError
 from safescape.measure.dispatch import (
     HEARTBEAT_TIMEOUT,

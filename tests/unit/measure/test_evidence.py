@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import safescape
+from helpers.runs import make_run
+from helpers.surveys import make_survey
 from safescape import InputError, Outcome, Run, RunError, Verdict
 from safescape.judge_runtime import JudgeProgress
 from safescape.store import Store
@@ -113,8 +115,6 @@ def test_text_only_does_not_look_for_the_model(
 
 
 def test_answers_cut_for_the_keyword_judge_are_refused_to_the_refusal_judge(tmp_path: Path) -> None:
-    from helpers.synthetic_runs import make_run, make_survey
-
     make_run(tmp_path, make_survey(lines=1, steps=2, prompts=3), text=lambda point, n, hit: "Sorry")
     with pytest.raises(InputError, match="too early for --judge refusal"):
         safescape.judge_run(tmp_path, ["refusal"], text_only=True)

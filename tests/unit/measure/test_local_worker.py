@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.synthetic_runs import make_survey
+from helpers.surveys import make_survey
 from safescape import RunError
 from safescape.measure import workers
 

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from helpers.synthetic_runs import make_survey
+from helpers.surveys import make_survey
 from safescape.measure import ray_workers
 from safescape.placement import Placement
 from safescape.placement.ray_cluster import Reservation

@@ -1,4 +1,4 @@
-"""The page of a comparison says what the runs say, and hostile names in it stay text."""
+"""The page of a comparison: its figures, sentences and data, and hostile names are escaped."""
 
 from __future__ import annotations
 
@@ -9,47 +9,28 @@ from typing import Any
 
 import pytest
 
-from helpers.page_contents import (
+from helpers.behaviours import bowl, no_basin, tuned
+from helpers.hostile_texts import HOSTILE
+from helpers.pages import (
     assert_nothing_is_loaded,
     assert_own_elements,
     assert_policy_allows_own_scripts_alone,
     data_in,
     prose,
 )
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    comparison_in,
-    further,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    tuned,
-)
+from helpers.runs import compared_runs
+from helpers.surveys import further, one_of_each_kind, path_line, random_plane
 from safescape.landscape import Comparison
-from safescape.survey import Point
 from safescape.views import render_comparison
 
 
 def step(edge: float, depth: float = 0.0) -> Any:
-    """Complies with `depth` of the requests inside the edge and with all of them beyond."""
+    """Return a rate that is `depth` inside the edge and 1 beyond."""
     return lambda line, alpha: depth if abs(alpha) < edge else 1.0
 
 
-def compared(directory: Path, runs: dict[str, dict[str, Any]], **survey: Any) -> Comparison:
-    stores = []
-    for name, told in runs.items():
-        own: dict[str, Any] = {key: told[key] for key in ("model", "dtype", "subspace") if key in told}
-        rest = {key: value for key, value in told.items() if key not in own}
-        stores.append(make_run(directory / name, make_survey(**(survey | own)), **rest))
-    return comparison_in(*stores)
-
-
 def rows_of(page: str, name: str) -> list[list[str]]:
-    """The cells of the table in a part of the page."""
+    """Return the cells of the table in a part of the page."""
     part = page[page.index(f'id="{name}"') :]
     rows = re.findall(r"<tr>(.*?)</tr>", part[: part.index("</table>")], flags=re.DOTALL)
     return [[html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
@@ -62,14 +43,14 @@ def signed(value: float | None, decimals: int = 1) -> str:
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    runs: dict[str, dict[str, Any]] = {
+    runs = {
         "base": {"rate": step(0.28), "model": "org/Base"},
         "tuned": {"rate": step(0.13, 0.05), "model": "org/Tuned", "dtype": "bfloat16"},
     }
-    return compared(tmp_path_factory.mktemp("comparison"), runs, prompts=40)
+    return compared_runs(tmp_path_factory.mktemp("comparison"), runs, prompts=40)
 
 
-def test_figures_stand_beside_each_other_with_paired_differences(comparison: Comparison) -> None:
+def test_the_table_has_the_figures_of_each_run_and_paired_differences(comparison: Comparison) -> None:
     columns, *rows = rows_of(render_comparison(comparison), "differences")
     assert columns == ["run", "ASR at the origin %", "VISAGE", "VISAGE, released code", "basin radius", "safety AUC"]
     assert [row[0] for row in rows] == ["“base”", "“tuned”", "less “base”, paired"]
@@ -85,7 +66,7 @@ def test_figures_stand_beside_each_other_with_paired_differences(comparison: Com
         assert rows[2][number] == f"{signed(less.value, decimals)}\n{interval}"
 
 
-def test_the_headline_says_which_run_is_less_safe_and_by_what(comparison: Comparison) -> None:
+def test_the_headline_names_the_less_safe_run_and_the_difference(comparison: Comparison) -> None:
     page = render_comparison(comparison)
     less = comparison.differences[1]
     radius = less["basin_radius"]
@@ -108,7 +89,7 @@ def test_the_headline_says_which_run_is_less_safe_and_by_what(comparison: Compar
             r"“b” does not differ significantly from “a” in basin width .* or VISAGE .*",
         ),
         (
-            # the wider one begins to answer at once, the narrower one nothing until its edge
+            # the second run has a wider basin and complies a little inside it
             step(0.13),
             lambda line, alpha: 0.0 if alpha == 0 else 0.05 if abs(alpha) < 0.28 else 1.0,
             "open",
@@ -126,15 +107,17 @@ def test_the_headline_says_which_run_is_less_safe_and_by_what(comparison: Compar
     ],
     ids=["wider", "alike", "split", "first unsafe", "second unsafe", "both unsafe", "neither left its basin"],
 )
-def test_the_headline_of_two_runs(tmp_path: Path, first: Any, second: Any, tone: str, headline: str) -> None:
-    page = render_comparison(compared(tmp_path, {"a": {"rate": first}, "b": {"rate": second}}, prompts=200))
+def test_the_headline_of_two_runs_says_how_they_differ(
+    tmp_path: Path, first: Any, second: Any, tone: str, headline: str
+) -> None:
+    page = render_comparison(compared_runs(tmp_path, {"a": {"rate": first}, "b": {"rate": second}}, prompts=200))
     (said,) = re.findall(r'<p class="headline">(.*?)</p>', page)
     assert re.fullmatch(headline, html.unescape(said)), said
     assert f'class="verdict {tone}"' in page
 
 
-def test_several_runs_are_counted_and_each_has_its_sentence(tmp_path: Path) -> None:
-    runs: dict[str, dict[str, Any]] = {
+def test_the_headline_counts_several_runs_and_each_has_a_sentence(tmp_path: Path) -> None:
+    runs = {
         "base": {"rate": step(0.22)},
         "worse": {"rate": step(0.12)},
         "better": {"rate": step(0.32)},
@@ -142,7 +125,7 @@ def test_several_runs_are_counted_and_each_has_its_sentence(tmp_path: Path) -> N
         "broken": {"rate": no_basin},
         "begun": {"rate": step(0.22), "points": 1},
     }
-    page = render_comparison(compared(tmp_path, runs, lines=1))
+    page = render_comparison(compared_runs(tmp_path, runs, lines=1))
     said = prose(page)
     kinds = "2 are less safe, 1 is safer, 1 is not significantly different and 1 is undecided"
     assert f"Of the 5 runs compared with “base”, {kinds}." in said
@@ -154,12 +137,12 @@ def test_several_runs_are_counted_and_each_has_its_sentence(tmp_path: Path) -> N
     assert "Unfinished: not every run has all its points." in said
 
 
-def test_paths_are_told_by_where_safety_is_lost_and_not_ranked(tmp_path: Path) -> None:
+def test_paths_are_described_by_where_safety_is_lost_and_not_ranked(tmp_path: Path) -> None:
     def at(edge: float) -> Any:
         return lambda probe, point: 1.0 if point.coords[0] > edge else 0.0
 
     runs = {"ten": {"chance": at(0.3)}, "mixed": {"chance": at(9)}, "broken": {"chance": lambda *_: 0.9}}
-    said = prose(render_comparison(compared(tmp_path, runs, prompts=20, subspace=path_line(4))))
+    said = prose(render_comparison(compared_runs(tmp_path, runs, prompts=20, subspace=path_line(4))))
     # 0 % at 0.25, 100 % at 0.5: 10 % lies a tenth of the way
     assert (
         "“ten” loses its safety at α = 0.28; “mixed” stays safe up to the other model (ASR 0.0 %); "
@@ -169,8 +152,8 @@ def test_paths_are_told_by_where_safety_is_lost_and_not_ranked(tmp_path: Path) -
     assert "compares with no other pair" in said
 
 
-def test_without_a_basin_figures_of_a_basin_are_left_out(tmp_path: Path) -> None:
-    found = compared(tmp_path, {"safe": {"rate": step(0.2)}, "unsafe": {"rate": no_basin}})
+def test_figures_of_a_basin_are_left_out_for_a_run_without_one(tmp_path: Path) -> None:
+    found = compared_runs(tmp_path, {"safe": {"rate": step(0.2)}, "unsafe": {"rate": no_basin}})
     columns, _, unsafe, less = rows_of(render_comparison(found), "differences")
     for name in ("VISAGE", "VISAGE, released code", "basin radius"):
         assert unsafe[columns.index(name)] == "no basin"
@@ -178,11 +161,12 @@ def test_without_a_basin_figures_of_a_basin_are_left_out(tmp_path: Path) -> None
     assert less[columns.index("safety AUC")].startswith(signed(found.differences[1]["safety_auc"].value))
 
 
-def test_a_radius_of_which_only_a_bound_is_known_differs_by_a_bound(tmp_path: Path) -> None:
-    found = compared(tmp_path, {"a": {"rate": step(0.2)}, "b": {"rate": step(9)}, "c": {"rate": step(9)}}, lines=1)
+def test_the_difference_to_a_radius_with_only_a_lower_bound_is_a_bound(tmp_path: Path) -> None:
+    runs = {"a": {"rate": step(0.2)}, "b": {"rate": step(9)}, "c": {"rate": step(9)}}
+    found = compared_runs(tmp_path, runs, lines=1)
     columns, _, _, less, *_ = rows_of(render_comparison(found), "differences")
     assert less[columns.index("basin radius")].startswith("≥ +0.3")
-    turned = compared(tmp_path / "turned", {"b": {"rate": step(9)}, "a": {"rate": step(0.2)}, "c": {"rate": step(9)}})
+    turned = compared_runs(tmp_path / "turned", {name: runs[name] for name in ("b", "a", "c")})
     columns, _, _, less, _, both = rows_of(render_comparison(turned), "differences")
     assert less[columns.index("basin radius")].startswith("≤ −0.3")
     assert both[columns.index("basin radius")] == "–"
@@ -191,7 +175,7 @@ def test_a_radius_of_which_only_a_bound_is_known_differs_by_a_bound(tmp_path: Pa
 def test_capability_at_the_origin_is_compared(tmp_path: Path) -> None:
     also = further("benign", "accuracy", "perplexity")
     worse = {"chance": lambda probe, point: 0.5 if probe == "accuracy" else tuned(probe, point)}
-    found = compared(tmp_path, {"a": {"chance": tuned}, "b": worse}, prompts=10, subspace=path_line(4), also=also)
+    found = compared_runs(tmp_path, {"a": {"chance": tuned}, "b": worse}, prompts=10, subspace=path_line(4), also=also)
     page = render_comparison(found)
     columns, first, second, less = rows_of(page, "capability")
     assert columns == ["run", "over-refusal % “benign”", "accuracy % “accuracy”", "perplexity “perplexity”"]
@@ -201,7 +185,7 @@ def test_capability_at_the_origin_is_compared(tmp_path: Path) -> None:
     assert less[1] == "+0.0\n(+0.0 to +0.0)"
 
 
-def test_the_plot_holds_each_runs_curve_and_interval(comparison: Comparison) -> None:
+def test_the_data_have_the_curve_and_interval_of_each_run(comparison: Comparison) -> None:
     data = data_in(render_comparison(comparison))
     lines = data["lines"]
     assert (data["planes"], data["safe_below"]) == (None, 10)
@@ -217,10 +201,10 @@ def test_the_plot_holds_each_runs_curve_and_interval(comparison: Comparison) -> 
     assert lines["measures"] == []
 
 
-def test_measures_lie_in_panels_of_their_own(tmp_path: Path) -> None:
+def test_each_measure_has_its_own_readings(tmp_path: Path) -> None:
     also = further("accuracy", "perplexity", items=10)
-    runs: dict[str, dict[str, Any]] = {"a": {"chance": tuned}, "b": {"chance": tuned, "points": 3}}
-    found = compared(tmp_path, runs, prompts=10, subspace=path_line(4), also=also)
+    runs = {"a": {"chance": tuned}, "b": {"chance": tuned, "points": 3}}
+    found = compared_runs(tmp_path, runs, prompts=10, subspace=path_line(4), also=also)
     measures = data_in(render_comparison(found))["lines"]["measures"]
     assert [(measure["kind"], measure["label"]) for measure in measures] == [
         ("accuracy", "accuracy"),
@@ -229,12 +213,12 @@ def test_measures_lie_in_panels_of_their_own(tmp_path: Path) -> None:
     whole, begun = measures[0]["runs"]
     values = sorted((m.coords[0], m.value) for m in found.landscapes[0].measures if m.kind == "accuracy")
     assert [(r["x"], r["value"]) for piece in whole["pieces"] for r in piece] == [pytest.approx(v) for v in values]
-    # the origin, and the first two from the left: a gap lies between only where points are missing
+    # the origin and the first two points from the left, which leave no gap
     assert [[r["x"] for r in piece] for piece in begun["pieces"]] == [[-0.25, 0.0, 0.25]]
 
 
-def test_an_unfinished_line_has_a_gap(tmp_path: Path) -> None:
-    found = compared(tmp_path, {"a": {}, "b": {"points": 3}, "c": {"points": 0}}, lines=1, steps=10)
+def test_the_curve_of_an_unfinished_line_has_a_gap(tmp_path: Path) -> None:
+    found = compared_runs(tmp_path, {"a": {}, "b": {"points": 3}, "c": {"points": 0}}, lines=1, steps=10)
     page = render_comparison(found)
     _, begun, empty = data_in(page)["lines"]["runs"]
     assert [[r["x"] for r in piece] for piece in begun["pieces"]] == [[-0.5, -0.4], [0.0]]
@@ -245,8 +229,8 @@ def test_an_unfinished_line_has_a_gap(tmp_path: Path) -> None:
 
 
 def test_planes_are_maps_on_one_scale(tmp_path: Path) -> None:
-    runs: dict[str, dict[str, Any]] = {"a": {"chance": bowl}, "b": {"chance": bowl, "points": 7}}
-    found = compared(tmp_path, runs, prompts=10, subspace=random_plane(4))
+    runs = {"a": {"chance": bowl}, "b": {"chance": bowl, "points": 7}}
+    found = compared_runs(tmp_path, runs, prompts=10, subspace=random_plane(4))
     page = render_comparison(found)
     data = data_in(page)
     grid = [-0.5, -0.25, 0.0, 0.25, 0.5]
@@ -263,21 +247,21 @@ def test_planes_are_maps_on_one_scale(tmp_path: Path) -> None:
     assert "A plane has figures once its last point is measured" in prose(page)
 
 
-def test_planes_with_directions_of_their_own_have_bare_headings(tmp_path: Path) -> None:
+def test_planes_with_different_directions_are_headed_by_alpha_and_beta_alone(tmp_path: Path) -> None:
     seeds = (5, 6)
     axes = zip(random_plane(2).axes, seeds, strict=True)
     other = random_plane(2).model_copy(
         update={"axes": tuple(axis.model_copy(update={"seed": seed}) for axis, seed in axes)}
     )
-    runs: dict[str, dict[str, Any]] = {"a": {"chance": bowl}, "b": {"chance": bowl, "subspace": other}}
-    page = render_comparison(compared(tmp_path, runs, prompts=4, subspace=random_plane(2)))
+    runs = {"a": {"chance": bowl}, "b": {"chance": bowl, "subspace": other}}
+    page = render_comparison(compared_runs(tmp_path, runs, prompts=4, subspace=random_plane(2)))
     assert data_in(page)["planes"]["headings"] == ["α", "β"]
     assert "random, seeds 5, 6" in prose(page)
 
 
-def test_every_point_is_in_a_table(tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_every_point(tmp_path: Path) -> None:
     for subspace, columns, count in ((None, 2, 2 * 5), (random_plane(2), 3, 2 * 9)):
-        found = compared(
+        found = compared_runs(
             tmp_path / str(columns),
             {"a": {}, "b": {}} if subspace is None else {"a": {"chance": bowl}, "b": {"chance": bowl}},
             prompts=10,
@@ -291,7 +275,7 @@ def test_every_point_is_in_a_table(tmp_path: Path) -> None:
         assert len(re.findall("<td>", rows[1])) == columns + 2
 
 
-def test_where_each_runs_own_page_lies_is_said_and_not_linked(comparison: Comparison) -> None:
+def test_the_path_of_each_report_is_shown_and_not_linked(comparison: Comparison) -> None:
     page = render_comparison(comparison)
     _, first, second = rows_of(page, "runs")
     assert first == [
@@ -308,7 +292,7 @@ def test_where_each_runs_own_page_lies_is_said_and_not_linked(comparison: Compar
     assert data_in(page)["rounded"] is True
 
 
-def test_the_page_is_closed(comparison: Comparison) -> None:
+def test_the_page_loads_nothing_and_runs_only_its_own_scripts(comparison: Comparison) -> None:
     page = render_comparison(comparison)
     assert_nothing_is_loaded(page)
     assert_policy_allows_own_scripts_alone(page)
@@ -317,21 +301,15 @@ def test_the_page_is_closed(comparison: Comparison) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lines", "path", "plane", "path plane"])
-def test_names_of_runs_models_and_probes_stay_text(tmp_path: Path, kind: str) -> None:
+def test_names_of_runs_models_and_probes_are_escaped(tmp_path: Path, kind: str) -> None:
     hostile = "".join(HOSTILE)
-    subspace = {
-        "lines": None,
-        "path": path_line(2, toward=hostile),
-        "plane": random_plane(2),
-        "path plane": path_plane(2),
-    }
-    found = compared(
+    found = compared_runs(
         tmp_path,
-        {"a": {"chance": chance, "model": hostile}, "b": {"chance": chance}},
+        {"a": {"chance": lambda *_: 0.5, "model": hostile}, "b": {"chance": lambda *_: 0.5}},
         prompts=4,
         lines=1,
         steps=2,
-        subspace=subspace[kind],
+        subspace=one_of_each_kind(toward=hostile)[kind],
         also=further(hostile, "benign", "accuracy", items=4),
     )
     names = (f"runs/{HOSTILE[0]}", f"runs/{HOSTILE[2]}")
@@ -343,12 +321,8 @@ def test_names_of_runs_models_and_probes_stay_text(tmp_path: Path, kind: str) ->
     assert "script" in labels[0]
 
 
-def chance(probe: str, point: Point) -> float:
-    return 0.5
-
-
 @pytest.mark.parametrize("name", ["lone \ud800", "nul \0 \x1b[31m", "W" * 3000, ""])
-def test_odd_names_can_be_written(comparison: Comparison, name: str) -> None:
+def test_names_with_surrogates_controls_or_no_text_are_encoded(comparison: Comparison, name: str) -> None:
     page = render_comparison(comparison.model_copy(update={"names": ("base", name)}))
     assert page.encode()
     assert "\0" not in page

@@ -1,4 +1,4 @@
-"""The picture says what the landscape says, and draws whatever a model is called."""
+"""The figure of a landscape: curves, maps and figures equal the landscape, whatever the name of the model is."""
 
 from __future__ import annotations
 
@@ -12,21 +12,11 @@ from matplotlib.colors import to_hex
 from matplotlib.contour import QuadContourSet
 from mpl_toolkits.mplot3d import Axes3D
 
+from helpers.behaviours import beside_path, no_basin, tuned
 from helpers.figure_contents import assert_texts_are_apart, cells, curve, texts, values, words
-from helpers.synthetic_runs import (
-    HOSTILE,
-    between,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_landscape, make_run
+from helpers.surveys import between, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.errors import RunError
 from safescape.landscape import Landscape, landscape_of
 from safescape.survey import Plane, Point, Position
@@ -37,27 +27,19 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def measured(directory: Path, *, points: int | None = None, shift: float = 0.0, **survey: Any) -> Landscape:
-    """A run of `tuned`, whose third checkpoint stands off the straight way."""
-
-    def stands(point: Point) -> Position:
-        if point.waypoint is None:
-            return Position(tuple(value * (1 + shift) for value in point.coords), 0.0)
-        return Position((0.25 * (1 + point.waypoint), 0.1)[: len(subspace.axes)], 0.2)
-
-    subspace = survey["subspace"]
-    with make_run(
+    """A run of `tuned` with its checkpoints beside the path."""
+    stands = beside_path(len(survey["subspace"].axes), shift=shift)
+    return make_landscape(
         directory / "run", make_survey(prompts=20, **survey), chance=tuned, stands=stands, points=points
-    ) as store:
-        return landscape_in(store)
+    )
 
 
 @pytest.fixture(scope="module")
 def landscape(tmp_path_factory: pytest.TempPathFactory) -> Landscape:
-    with make_run(tmp_path_factory.mktemp("figure") / "run", make_survey()) as store:
-        return landscape_in(store)
+    return make_landscape(tmp_path_factory.mktemp("figure") / "run", make_survey())
 
 
-def test_every_line_is_drawn_through_its_points_and_the_mean_between_them(landscape: Landscape) -> None:
+def test_every_direction_is_drawn_through_its_points_and_so_is_their_mean(landscape: Landscape) -> None:
     figure = draw(landscape)
     lines = [curve(figure, f"direction {n + 1} (seed {n})") for n in range(3)]
     assert [len(line) for line in lines] == [21, 21, 21]
@@ -68,7 +50,7 @@ def test_every_line_is_drawn_through_its_points_and_the_mean_between_them(landsc
     assert curve(figure, "origin: the model under test") == [(0.0, 0.0)]
 
 
-def test_the_title_block_has_the_figures_with_their_intervals(landscape: Landscape) -> None:
+def test_the_title_has_the_figures_with_their_intervals(landscape: Landscape) -> None:
     said = words(draw(landscape))
     assert "example/Model-7B-chat" in said
     assert "80 prompts · 3 random directions · keyword judge" in said
@@ -87,16 +69,14 @@ def test_the_basin_is_shaded_between_the_mean_edges(landscape: Landscape) -> Non
     assert [(shade.x0, shade.x1) for shade in shades] == [pytest.approx(tuple(expected))]
 
 
-def test_a_radius_that_the_span_cuts_off_is_a_lower_bound(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.0) as store:
-        said = words(draw(landscape_in(store)))
+def test_a_radius_beyond_the_span_is_a_lower_bound(tmp_path: Path) -> None:
+    said = words(draw(make_landscape(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.0)))
     assert "≥ 0.500" in said
     assert "0.500 or more" in said
 
 
-def test_without_a_basin_there_is_neither_visage_nor_radius(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(), rate=no_basin) as store:
-        figure = draw(landscape_in(store))
+def test_a_run_without_a_basin_has_neither_visage_nor_radius(tmp_path: Path) -> None:
+    figure = draw(make_landscape(tmp_path / "run", make_survey(), rate=no_basin))
     said = words(figure)
     assert "No basin: the origin itself is unsafe (ASR 92.5 %)" in said
     assert "VISAGE" not in said
@@ -105,9 +85,10 @@ def test_without_a_basin_there_is_neither_visage_nor_radius(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("points", "finished"), [(1, 0), (5, 0), (31, 1), (60, 2)])
-def test_an_unfinished_run_is_drawn_as_far_as_it_is(tmp_path: Path, points: int, finished: int) -> None:
-    with make_run(tmp_path / "run", make_survey(), points=points) as store:
-        figure = draw(landscape_in(store))
+def test_the_mean_of_an_unfinished_run_needs_two_finished_directions(
+    tmp_path: Path, points: int, finished: int
+) -> None:
+    figure = draw(make_landscape(tmp_path / "run", make_survey(), points=points))
     assert f"{finished} of 3 random directions finished ({points} of 61 points)" in words(figure)
     labels = [str(line.get_label()) for line in figure.axes[0].lines]
     begun = -(-(points - 1) // 20)
@@ -115,7 +96,7 @@ def test_an_unfinished_run_is_drawn_as_far_as_it_is(tmp_path: Path, points: int,
     assert ("mean of the directions" in labels) == (finished == 2)
 
 
-def test_a_run_whose_origin_is_not_measured_yet_is_drawn(landscape: Landscape) -> None:
+def test_a_run_without_points_is_drawn(landscape: Landscape) -> None:
     nothing = landscape.model_copy(update={"points": (), "complete": False})
     assert "0 of 61 points" in words(draw(nothing))
 
@@ -128,16 +109,14 @@ def test_lines_without_the_origin_are_drawn(tmp_path: Path) -> None:
     assert "0 of 6 random directions finished (4 of 25 points)" in words(figure)
 
 
-def test_one_line_needs_no_mean(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(lines=1)) as store:
-        figure = draw(landscape_in(store))
+def test_one_direction_has_no_mean(tmp_path: Path) -> None:
+    figure = draw(make_landscape(tmp_path / "run", make_survey(lines=1)))
     assert "mean" not in words(figure)
     assert len(curve(figure, "direction 1 (seed 0)")) == 21
 
 
-def test_points_stand_where_the_rounded_weights_are(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(lines=1, dtype="bfloat16"), shift=-0.04) as store:
-        figure = draw(landscape_in(store))
+def test_points_are_drawn_at_the_effective_alpha_of_rounded_weights(tmp_path: Path) -> None:
+    figure = draw(make_landscape(tmp_path / "run", make_survey(lines=1, dtype="bfloat16"), shift=-0.04))
     assert curve(figure, "direction 1 (seed 0)")[0][0] == pytest.approx(-0.48)
     assert "as rounded to bfloat16" in words(figure)
 
@@ -150,13 +129,13 @@ def test_directions_differ_in_colour_and_in_shape(landscape: Landscape) -> None:
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("model", [*HOSTILE, "lone \ud800", "x" * 5000, ""])
-def test_a_model_may_be_called_anything(landscape: Landscape, tmp_path: Path, model: str) -> None:
+def test_a_figure_with_any_name_of_a_model_is_saved(landscape: Landscape, tmp_path: Path, model: str) -> None:
     named = landscape.model_copy(update={"survey": landscape.survey.model_copy(update={"model": model})})
     save_figure(draw(named), tmp_path / "landscape.png")
     assert (tmp_path / "landscape.png").read_bytes().startswith(PNG)
 
 
-def test_dollars_are_not_mathematics(landscape: Landscape) -> None:
+def test_dollar_signs_in_a_name_are_not_parsed_as_mathematics(landscape: Landscape) -> None:
     figure = draw(landscape.model_copy(update={"survey": landscape.survey.model_copy(update={"model": "$x^2$"})}))
     (title,) = [text for text in figure.texts if text.get_text() == "$x^2$"]
     assert not title.get_parse_math()
@@ -180,7 +159,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_texts_stay_inside_the_picture_and_apart(tmp_path: Path, landscape: Landscape, kind: str) -> None:
+def test_texts_are_inside_the_figure_and_do_not_overlap(tmp_path: Path, landscape: Landscape, kind: str) -> None:
     given = KINDS[kind]
     drawn = measured(tmp_path, **given) if given["subspace"] else landscape
     long = drawn.model_copy(
@@ -191,13 +170,15 @@ def test_texts_stay_inside_the_picture_and_apart(tmp_path: Path, landscape: Land
 
 
 @pytest.mark.parametrize(("name", "begin"), [("a.png", PNG), ("a.pdf", b"%PDF"), ("a.svg", b"<?xml")])
-def test_the_suffix_says_the_format(landscape: Landscape, tmp_path: Path, name: str, begin: bytes) -> None:
+def test_a_figure_is_saved_in_the_format_of_its_suffix(
+    landscape: Landscape, tmp_path: Path, name: str, begin: bytes
+) -> None:
     save_figure(draw(landscape), tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(begin)
     assert [path.name for path in tmp_path.glob("*a.*")] == [name]
 
 
-def test_a_picture_that_cannot_be_written_leaves_nothing_behind(landscape: Landscape, tmp_path: Path) -> None:
+def test_a_figure_in_an_absent_directory_is_an_error(landscape: Landscape, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="No such file"):
         save_figure(draw(landscape), tmp_path / "absent" / "a.png")
 
@@ -205,7 +186,7 @@ def test_a_picture_that_cannot_be_written_leaves_nothing_behind(landscape: Lands
 # A line between two models.
 
 
-def test_a_path_leads_from_the_origin_to_the_other_model(tmp_path: Path) -> None:
+def test_a_path_is_drawn_from_the_origin_to_the_other_model(tmp_path: Path) -> None:
     landscape = measured(tmp_path, subspace=path_line(), model="$base$")
     figure = draw(landscape)
     said = words(figure)
@@ -218,13 +199,13 @@ def test_a_path_leads_from_the_origin_to_the_other_model(tmp_path: Path) -> None
     assert curve(figure, "line to the other model") == [(alpha, asr[alpha]) for alpha in sorted(asr)]
 
 
-def test_an_unfinished_path_says_how_far_it_is(tmp_path: Path) -> None:
+def test_an_unfinished_path_has_its_number_of_points_in_the_title(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=path_line(), points=4))
     assert "line between two models (4 of 13 points)" in words(figure)
     assert "other model" not in [line.get_label() for line in figure.axes[0].lines]
 
 
-def test_checkpoints_stand_where_they_lie_in_their_order(tmp_path: Path) -> None:
+def test_checkpoints_are_numbered_and_drawn_at_their_positions(tmp_path: Path) -> None:
     landscape = measured(tmp_path, subspace=path_line(), through=trajectory(3))
     figure = draw(landscape)
     asr = [point.keyword_asr for point in landscape.points if point.waypoint is not None]
@@ -233,12 +214,12 @@ def test_checkpoints_stand_where_they_lie_in_their_order(tmp_path: Path) -> None
     assert "line between two models · 3 checkpoints" in words(figure)
 
 
-def test_a_trajectory_is_drawn_as_far_as_it_is_measured(tmp_path: Path) -> None:
+def test_only_measured_checkpoints_are_drawn(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=path_line(), through=trajectory(3), points=14))
     assert len(curve(figure, "checkpoints of the trajectory")) == 1
 
 
-def test_a_checkpoint_alone_is_drawn(tmp_path: Path) -> None:
+def test_a_run_with_only_a_checkpoint_measured_is_drawn(tmp_path: Path) -> None:
     survey = make_survey(prompts=4, subspace=path_line(2), through=trajectory(1), also=further("a", "perplexity"))
     with make_run(tmp_path / "run", survey, chance=tuned, stands=lambda _: Position((0.2,), 0.5)) as store:
         figure = draw(
@@ -247,7 +228,7 @@ def test_a_checkpoint_alone_is_drawn(tmp_path: Path) -> None:
     assert curve(figure, "checkpoints of the trajectory") == [(0.2, 0.0)]
 
 
-# Further probes, and what is measured beside safety.
+# Further probes and capability.
 
 
 def test_every_probe_of_harmful_prompts_has_its_curve_and_its_visage(tmp_path: Path) -> None:
@@ -263,9 +244,8 @@ def test_every_probe_of_harmful_prompts_has_its_curve_and_its_visage(tmp_path: P
     assert "line to the other model" not in labels
 
 
-def test_over_several_lines_a_probe_is_drawn_by_its_mean(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(prompts=20, also=further("attack:a.csv", items=20))) as store:
-        landscape = landscape_in(store)
+def test_a_probe_over_several_directions_is_drawn_as_their_mean(tmp_path: Path) -> None:
+    landscape = make_landscape(tmp_path / "run", make_survey(prompts=20, also=further("attack:a.csv", items=20)))
     figure = draw(landscape)
     (label,) = [str(line.get_label()) for line in figure.axes[0].lines if "attack" in str(line.get_label())]
     lines = [[p.keyword_asr or 0.0 for p in landscape.on_line(n, "attack:a.csv")] for n in range(3)]
@@ -273,14 +253,14 @@ def test_over_several_lines_a_probe_is_drawn_by_its_mean(tmp_path: Path) -> None
     assert "direction 1" not in words(figure)
 
 
-def test_a_probe_under_which_there_is_no_basin_has_no_visage(tmp_path: Path) -> None:
+def test_a_probe_without_a_basin_has_no_visage(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, lines=1, also=further("attack:a.csv", items=20))
-    with make_run(tmp_path / "run", survey, chance=lambda probe, point: 0.0 if probe == "harmful" else 0.9) as store:
-        said = words(draw(landscape_in(store)))
+    chances = {"harmful": 0.0, "attack:a.csv": 0.9}
+    said = words(draw(make_landscape(tmp_path / "run", survey, chance=lambda probe, _: chances[probe])))
     assert "“attack:a.csv”: no basin (origin at 90.0 %)" in said
 
 
-def test_capability_has_a_panel_of_its_own_on_the_same_axis(tmp_path: Path) -> None:
+def test_capability_has_a_panel_with_the_same_horizontal_axis(tmp_path: Path) -> None:
     landscape = measured(tmp_path, subspace=path_line(), also=further("benign", "accuracy", "perplexity"))
     figure = draw(landscape)
     upper, lower, right = figure.axes
@@ -298,7 +278,7 @@ def test_capability_has_a_panel_of_its_own_on_the_same_axis(tmp_path: Path) -> N
     assert lower.xaxis.get_label_text() == "α, from the origin (0) to the other model (1)"
 
 
-def test_a_measure_is_averaged_over_the_lines_perplexity_in_its_logarithm(tmp_path: Path) -> None:
+def test_measures_are_averaged_over_directions_and_perplexity_by_its_logarithm(tmp_path: Path) -> None:
     survey = make_survey(lines=2, steps=2, prompts=4, also=further("accuracy", "perplexity", items=20))
 
     def chance(probe: str, point: Point) -> float:
@@ -306,21 +286,19 @@ def test_a_measure_is_averaged_over_the_lines_perplexity_in_its_logarithm(tmp_pa
             return 0.0
         return (0.2, 0.6)[point.line] if point.line is not None else 0.5
 
-    with make_run(tmp_path / "run", survey, chance=chance) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", survey, chance=chance))
     assert curve(figure, "accuracy", 1) == [pytest.approx(p) for p in [(-0.5, 40.0), (0.0, 50.0), (0.5, 40.0)]]
     # texts at 0.2 and at 0.6 nats a token: e^0.2 and e^0.6, the mean of whose logarithms is 0.4
     assert curve(figure, "perplexity (right axis)", 2)[0] == pytest.approx((-0.5, np.exp(0.4)))
 
 
-def test_a_perplexity_worse_than_guessing_ends_where_its_scale_ends(tmp_path: Path) -> None:
+def test_a_perplexity_above_a_million_is_drawn_at_the_end_of_the_scale(tmp_path: Path) -> None:
     survey = make_survey(lines=1, steps=2, prompts=4, also=further("perplexity", items=20))
 
     def nats(probe: str, point: Point) -> float:
         return 0.0 if probe == "harmful" else 3.0 if point.is_origin else 30.0
 
-    with make_run(tmp_path / "run", survey, chance=nats) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", survey, chance=nats))
     drawn = curve(figure, "perplexity (right axis)", 2)
     assert drawn == [pytest.approx(p) for p in [(-0.5, 1e6), (0.0, np.exp(3.0)), (0.5, 1e6)]]
     low, high = figure.axes[2].get_ylim()
@@ -331,7 +309,7 @@ def test_a_perplexity_worse_than_guessing_ends_where_its_scale_ends(tmp_path: Pa
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("name", [*HOSTILE, "x" * 3000])
-def test_a_probe_may_be_called_anything(tmp_path: Path, name: str) -> None:
+def test_any_name_of_a_probe_is_drawn_as_plain_text(tmp_path: Path, name: str) -> None:
     for number, subspace in enumerate((path_line(2), path_plane(2))):
         landscape = measured(tmp_path / str(number), subspace=subspace, also=further(name, items=4))
         figure = draw(landscape)
@@ -357,18 +335,17 @@ def test_a_cell_of_the_map_is_the_asr_of_its_point(tmp_path: Path) -> None:
     assert f"95 %: {radius.low:.3f} to {radius.high:.3f}" in words(figure)
 
 
-def test_the_edge_of_safety_is_drawn_where_the_asr_passes_the_threshold(tmp_path: Path) -> None:
+def test_the_edge_of_safety_is_drawn_where_the_asr_equals_the_threshold(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, subspace=random_plane(4))
     # 0, 50, 100 % at |α| = 0, 0.25, 0.5: 10 % lies at 0.05
-    with make_run(tmp_path / "run", survey, chance=lambda _, point: 2 * abs(point.coords[0])) as store:
-        figure = draw(landscape_in(store))
+    figure = draw(make_landscape(tmp_path / "run", survey, chance=lambda _, point: 2 * abs(point.coords[0])))
     contours = [child for child in figure.axes[0].collections if isinstance(child, QuadContourSet)]
     (edge,) = [contour for contour in contours if list(contour.levels) == [10.0]]
     assert np.abs(np.concatenate([path.vertices for path in edge.get_paths()])[:, 0]) == pytest.approx(0.05)
     assert "edge of safety: ASR 10 %" in words(figure)
 
 
-def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
+def test_only_measured_cells_of_an_unfinished_plane_are_drawn(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=random_plane(4), points=12))
     assert np.ma.count(values(cells(figure))) == 12
     assert "plane of two random directions (12 of 25 points)" in words(figure)
@@ -380,13 +357,13 @@ def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("points", [0, 1])
-def test_a_plane_of_which_hardly_anything_is_measured_is_drawn(tmp_path: Path, points: int) -> None:
+def test_a_plane_with_one_point_or_none_is_drawn(tmp_path: Path, points: int) -> None:
     landscape = measured(tmp_path, subspace=random_plane(4), points=1)
     figure = draw(landscape if points else landscape.model_copy(update={"points": ()}))
     assert f"({points} of 25 points)" in words(figure)
 
 
-def test_cells_lie_where_the_rounded_weights_are(tmp_path: Path) -> None:
+def test_cells_are_drawn_at_the_effective_coordinates_of_rounded_weights(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=random_plane(4), dtype="bfloat16", shift=-0.04))
     corners = np.asarray(cells(figure).get_coordinates())
     # centres at 0.96 of -0.5, -0.25 ..., so corners at 0.96 of -0.625, -0.375 ...
@@ -395,15 +372,14 @@ def test_cells_lie_where_the_rounded_weights_are(tmp_path: Path) -> None:
     assert corners[:, 0, 1].tolist() == expected
 
 
-def test_a_plane_without_a_basin_says_so(tmp_path: Path) -> None:
-    with make_run(tmp_path / "run", make_survey(subspace=random_plane(4)), chance=lambda *_: 0.9) as store:
-        said = words(draw(landscape_in(store)))
+def test_a_plane_without_a_basin_has_neither_visage_nor_an_edge_of_safety(tmp_path: Path) -> None:
+    said = words(draw(make_landscape(tmp_path / "run", make_survey(subspace=random_plane(4)), chance=lambda *_: 0.9)))
     assert "No basin: the origin itself is unsafe (ASR 90.0 %)" in said
     assert "VISAGE" not in said
     assert "edge of safety" not in said
 
 
-def test_the_models_and_the_trajectory_stand_on_the_plane(tmp_path: Path) -> None:
+def test_the_other_model_and_the_checkpoints_are_drawn_on_the_plane(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=path_plane(4), through=trajectory(2)))
     assert curve(figure, "other model") == [(1.0, 0.0)]
     assert curve(figure, "checkpoints of the trajectory") == [(0.25, 0.1), (0.5, 0.1)]
@@ -412,7 +388,7 @@ def test_the_models_and_the_trajectory_stand_on_the_plane(tmp_path: Path) -> Non
     assert "α, origin (0) to the other model (1)" in words(figure)
 
 
-def test_a_third_model_is_marked_where_a_checkpoint_names_it(tmp_path: Path) -> None:
+def test_the_third_model_of_a_plane_is_marked_if_it_is_a_checkpoint(tmp_path: Path) -> None:
     third = between(4, toward="third").model_copy(update={"fingerprint": trajectory(2)[1].fingerprint})
     plane = Plane(axes=(between(4), third))
     figure = draw(measured(tmp_path, subspace=plane, through=trajectory(2)))
@@ -422,7 +398,7 @@ def test_a_third_model_is_marked_where_a_checkpoint_names_it(tmp_path: Path) -> 
     assert "third model" not in [line.get_label() for line in without.axes[0].lines]
 
 
-def test_further_probes_and_measures_have_maps_of_their_own(tmp_path: Path) -> None:
+def test_each_further_probe_and_measure_has_a_map(tmp_path: Path) -> None:
     also = further("attack:a.csv", "benign", "accuracy", "perplexity")
     landscape = measured(tmp_path, subspace=path_plane(4), also=also)
     figure = draw(landscape)
@@ -434,11 +410,11 @@ def test_further_probes_and_measures_have_maps_of_their_own(tmp_path: Path) -> N
         measured_at = {m.coords: m.value for m in landscape.measures if m.kind == kind}
         expected = [[measured_at[alpha, beta] for alpha in across] for beta in up]
         assert values(cells(figure, number)).tolist() == expected
-    # bright is worse: the scale of accuracy runs the other way
+    # bright is worse: the colour scale of accuracy is reversed
     assert [cells(figure, number).get_cmap().name for number in maps] == ["cividis"] * 2 + ["cividis_r", "cividis"]
 
 
-def test_a_gap_is_where_the_grid_has_a_place_that_every_line_lacks() -> None:
+def test_a_curve_has_a_gap_where_every_direction_lacks_a_point_of_the_grid() -> None:
     read, grid = {alpha: Reading(alpha, 0.0, 0.0, 0.0) for alpha in (-2.0, -1.0, 1.0, 1.5, 2.0)}, (-2, -1, 0, 1, 1.5, 2)
     lacking = {alpha: reading for alpha, reading in read.items() if alpha != 1.5}
 

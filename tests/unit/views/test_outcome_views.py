@@ -1,4 +1,4 @@
-"""Four outcomes in pictures, tables and sentences: where a model is unsafe, and where it is merely broken."""
+"""Four outcomes in figures, tables and sentences, which separate unsafe answers from incoherent ones."""
 
 from __future__ import annotations
 
@@ -11,55 +11,39 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from helpers.behaviours import bowl, by_keyword, four_outcomes, no_basin, tuned, unread
 from helpers.figure_contents import assert_texts_are_apart, cells, curve, values, words
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    by_keyword,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_landscape
+from helpers.surveys import PANEL, TWO_JUDGES, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import Landscape
 from safescape.survey import Outcome, Point, Position, Verdict
 from safescape.views import draw, save_figure, verdict_of
 from safescape.views.series.outcomes import finest_of, shares_of
 from safescape.views.text.tables import agreement_of, judges_of, points_of
 
-BOTH = ("keyword", "refusal")
-PANEL = "majority(keyword,refusal)"
-
 
 def measured(
     directory: Path,
     *,
-    judges: Sequence[str] = BOTH,
+    judges: Sequence[str] = TWO_JUDGES,
     prompts: int = 20,
     run: dict[str, Any] | None = None,
     **survey: Any,
 ) -> Landscape:
     given = {"opinion": four_outcomes, **(run or {})}
-    with make_run(directory / "run", make_survey(prompts=prompts, judges=judges, **survey), **given) as store:
-        return landscape_in(store)
+    return make_landscape(directory / "run", make_survey(prompts=prompts, judges=judges, **survey), **given)
 
 
 def quarter(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-    """Of what is not refused, a quarter is compliance and the rest noise; the keyword judge cannot tell."""
+    """Find a quarter of the answers that are not refused compliant, the rest incoherent; to `keyword` all comply."""
     if judge == "keyword" or not complied:
         return by_keyword(judge, point, number, complied)
     return Verdict(Outcome.INCOHERENT if number % 4 else Outcome.COMPLIED)
 
 
 def areas(figure: Figure, panel: int = 1) -> list[list[tuple[float, float]]]:
-    """The upper edges of the stacked areas, from the lowest."""
+    """Return the upper edges of the stacked areas, from the lowest."""
     found = []
     for area in figure.axes[panel].collections:
         (path,) = area.get_paths()
@@ -79,7 +63,7 @@ def labels(figure: Figure, panel: int) -> list[str]:
 # Lines.
 
 
-def test_outcomes_are_stacked_beneath_the_line_compliance_lowest(tmp_path: Path) -> None:
+def test_outcomes_are_stacked_below_the_line_with_compliance_lowest(tmp_path: Path) -> None:
     # 0, 50 and 100 % of 20 not refused at |α| = 0, 0.25 and 0.5
     run = {"opinion": quarter, "rate": lambda line, alpha: 2 * abs(alpha)}
     landscape = measured(tmp_path, lines=1, steps=4, run=run)
@@ -95,7 +79,7 @@ def test_outcomes_are_stacked_beneath_the_line_compliance_lowest(tmp_path: Path)
     assert figure.axes[0].get_shared_x_axes().joined(*figure.axes)
 
 
-def test_outcomes_of_several_directions_are_their_mean(tmp_path: Path) -> None:
+def test_outcomes_of_several_directions_are_averaged(tmp_path: Path) -> None:
     run = {"opinion": quarter, "rate": lambda line, alpha: (0.2, 0.6)[line] if alpha else 0.0}
     landscape = measured(tmp_path, lines=2, steps=2, run=run)
     (piece,) = shares_of(landscape)
@@ -118,7 +102,7 @@ def test_the_strict_asr_is_drawn_beside_the_asr(tmp_path: Path) -> None:
     assert curve(figure, "direction 1 (seed 0)") == [(p.coords[0], p.keyword_asr) for p in landscape.on_line(0)]
 
 
-def test_where_the_first_judge_tells_noise_its_asr_is_the_strict_one(tmp_path: Path) -> None:
+def test_a_first_judge_with_four_outcomes_has_no_separate_strict_asr(tmp_path: Path) -> None:
     landscape = measured(tmp_path, judges=("refusal", "keyword"), lines=1, steps=4)
     figure = draw(landscape)
     assert "strict" not in words(figure)
@@ -126,15 +110,15 @@ def test_where_the_first_judge_tells_noise_its_asr_is_the_strict_one(tmp_path: P
     assert labels(figure, 1) == ["complied", "incoherent", "unscored", "refused"]
 
 
-def test_unscored_answers_stand_between_noise_and_refusals(tmp_path: Path) -> None:
+def test_unscored_answers_are_stacked_between_incoherent_and_refused_ones(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, lines=1, steps=4))
     assert labels(figure, 1) == ["complied", "incoherent", "unscored", "refused"]
     tops = [edge[0][1] for edge in areas(figure)]
-    # of 20 numbers 0, 11 and 19 are compliance, 13 is left unscored, and none refused
+    # of 20 answers, numbers 0, 11 and 19 are compliance, 13 is unscored, and none is refused
     assert tops == pytest.approx([15.0, 95.0, 100.0, 100.0])
 
 
-def test_outcomes_are_told_apart_without_colour(tmp_path: Path) -> None:
+def test_outcomes_differ_in_brightness_or_hatching(tmp_path: Path) -> None:
     legend = draw(measured(tmp_path, lines=1, steps=4)).axes[1].get_legend()
     assert legend is not None
     marks = [patch for patch in legend.get_patches() if isinstance(patch, Patch)]
@@ -143,8 +127,8 @@ def test_outcomes_are_told_apart_without_colour(tmp_path: Path) -> None:
     assert min(abs(a - b) for n, a in enumerate(grey) for b in grey[n + 1 :]) > 0.1
 
 
-def test_a_point_between_two_gaps_is_seen_and_no_area_leads_across_a_gap(tmp_path: Path) -> None:
-    # the origin, and of the line only -0.5 and -0.4: nothing is known between -0.4 and 0
+def test_areas_end_at_gaps_and_a_single_point_has_a_width(tmp_path: Path) -> None:
+    # only the origin, -0.5 and -0.4 are measured
     landscape = measured(tmp_path, lines=1, steps=10, run={"points": 3})
     left, origin = shares_of(landscape)
     assert left.x == (-0.5, -0.4)
@@ -152,15 +136,15 @@ def test_a_point_between_two_gaps_is_seen_and_no_area_leads_across_a_gap(tmp_pat
     assert len(areas(draw(landscape))) == 8
 
 
-def test_outcomes_of_unfinished_directions(tmp_path: Path) -> None:
-    # the first direction is whole, the second begun
+def test_outcomes_are_averaged_over_finished_directions_alone(tmp_path: Path) -> None:
+    # the first direction is finished, the second is not
     landscape = measured(tmp_path, lines=2, steps=4, run={"points": 7})
     (piece,) = shares_of(landscape)
     assert piece.percent[Outcome.COMPLIED] == pytest.approx([5.0 * p.complied for p in landscape.on_line(0)])
     assert "judge sees them, one direction" in words(draw(landscape))
 
 
-def test_a_run_without_such_a_judge_has_neither_panel_nor_curve(tmp_path: Path) -> None:
+def test_a_run_with_the_keyword_judge_alone_has_no_panel_of_outcomes(tmp_path: Path) -> None:
     landscape = measured(tmp_path, judges=("keyword",), lines=1, steps=4)
     figure = draw(landscape)
     assert len(figure.axes) == 1
@@ -169,20 +153,17 @@ def test_a_run_without_such_a_judge_has_neither_panel_nor_curve(tmp_path: Path) 
     assert shares_of(landscape) == []
 
 
-def test_a_judge_that_read_the_answers_later_is_seen(tmp_path: Path) -> None:
+def test_the_outcomes_of_a_judge_added_later_are_drawn(tmp_path: Path) -> None:
     landscape = measured(tmp_path, judges=("keyword",), lines=1, steps=4, run={"later": ("refusal",)})
     assert finest_of(landscape) == "refusal"
     assert "as the “refusal” judge sees them" in words(draw(landscape))
 
 
-def test_of_judges_that_tell_noise_the_one_that_read_most_is_shown(tmp_path: Path) -> None:
-    def some(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
-        return None if judge == "all(a,b)" and not point.is_origin else four_outcomes(judge, point, number, complied)
-
-    run = {"later": ("all(a,b)", "refusal"), "opinion": some}
+def test_the_judge_with_four_outcomes_that_read_most_answers_is_shown(tmp_path: Path) -> None:
+    run = {"later": ("all(a,b)", "refusal"), "opinion": unread("all(a,b)", read_at_origin=True)}
     landscape = measured(tmp_path, judges=("keyword",), lines=1, steps=4, run=run)
     assert finest_of(landscape) == "refusal"
-    # the origin's own counts are another judge's, and stay out
+    # the counts at the origin are those of another judge and are left out
     assert [len(piece.x) for piece in shares_of(landscape)] == [2, 2]
 
 
@@ -211,16 +192,15 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("judge", ["refusal", "openai:" + "very-long/" * 20 + "model"])
-def test_texts_stay_inside_the_picture_and_apart(tmp_path: Path, kind: str, judge: str) -> None:
+def test_texts_are_inside_the_figure_and_do_not_overlap(tmp_path: Path, kind: str, judge: str) -> None:
     assert_texts_are_apart(draw(measured(tmp_path, judges=("keyword", judge), **KINDS[kind])))
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
-@pytest.mark.parametrize(
-    "judge", [name for name in HOSTILE if "\0" not in name]
-)  # judge names hold no control characters
+# names of judges have no control characters
+@pytest.mark.parametrize("judge", [name for name in HOSTILE if "\0" not in name])
 @pytest.mark.parametrize("kind", ["one line", "plane"])
-def test_a_judge_may_be_called_anything(tmp_path: Path, kind: str, judge: str) -> None:
+def test_a_figure_with_any_name_of_a_judge_is_saved(tmp_path: Path, kind: str, judge: str) -> None:
     figure = draw(measured(tmp_path, judges=("keyword", judge), prompts=4, **KINDS[kind]))
     save_figure(figure, tmp_path / "landscape.png")
     (said,) = [line for line in words(figure).splitlines() if "judge sees them" in line]
@@ -244,11 +224,11 @@ def test_a_plane_has_a_map_of_each_outcome_on_one_scale(tmp_path: Path) -> None:
         assert mesh.get_clim() == (0.0, 100.0)
         assert mesh.get_cmap().name == "cividis"
     assert "Answers in percent, as the “refusal” judge sees them" in words(figure)
-    # the map above stays the first judge's
+    # the map above has the ASR of the first judge
     assert values(cells(figure))[0, 0] == at[-0.5, -0.5].keyword_asr
 
 
-def test_a_plane_whose_asr_is_compliance_alone_is_not_drawn_twice(tmp_path: Path) -> None:
+def test_a_plane_whose_asr_is_compliance_alone_has_no_second_map_of_compliance(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, judges=("refusal",), subspace=random_plane(4), run={"chance": bowl}))
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")] == [
         "Incoherent",
@@ -256,20 +236,20 @@ def test_a_plane_whose_asr_is_compliance_alone_is_not_drawn_twice(tmp_path: Path
     ]
 
 
-def test_an_unfinished_plane_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
+def test_only_measured_cells_of_an_unfinished_plane_are_drawn(tmp_path: Path) -> None:
     figure = draw(measured(tmp_path, subspace=random_plane(4), run={"chance": bowl, "points": 12}))
     (complied,) = [n for n, axes in enumerate(figure.axes) if axes.get_title(loc="left") == "Complied"]
     assert np.ma.count(values(cells(figure, complied))) == 12
 
 
-# What is said.
+# The detail of the verdict.
 
 
 def said(landscape: Landscape) -> str:
     return verdict_of(landscape).detail
 
 
-def test_beyond_the_basin_the_nearest_distance_at_which_hardly_anything_is_refused(tmp_path: Path) -> None:
+def test_the_detail_describes_the_nearest_distance_with_hardly_any_refusal(tmp_path: Path) -> None:
     # 0, 50, 100, 100 ... % not refused at |α| = 0, 0.1, 0.2, 0.3 ...; of 20, 5 are compliance
     run = {"opinion": quarter, "rate": lambda line, alpha: min(1.0, 5 * abs(alpha))}
     assert said(measured(tmp_path, lines=2, steps=10, run=run)).endswith(
@@ -277,13 +257,13 @@ def test_beyond_the_basin_the_nearest_distance_at_which_hardly_anything_is_refus
     )
 
 
-def test_where_most_is_refused_everywhere_the_distance_at_which_least_is(tmp_path: Path) -> None:
+def test_the_detail_describes_the_distance_with_fewest_refusals_if_most_are_refused(tmp_path: Path) -> None:
     run = {"opinion": quarter, "rate": lambda line, alpha: 0.4 if abs(alpha) == 0.25 else 0.0}
     found = said(measured(tmp_path, lines=1, steps=4, run=run))
     assert "At |α| = 0.25, of 40 % not refused, " in found
 
 
-def test_what_was_left_unscored_is_said(tmp_path: Path) -> None:
+def test_the_detail_has_the_share_of_unscored_answers(tmp_path: Path) -> None:
     run = {"rate": lambda line, alpha: float(alpha != 0)}
     found = said(measured(tmp_path, lines=1, steps=2, run=run))
     assert "of 100 % not refused, 15 % is compliance and 80 % is noise, 5 % left unscored (refusal judge)." in found
@@ -298,7 +278,7 @@ def test_what_was_left_unscored_is_said(tmp_path: Path) -> None:
         ({"subspace": random_plane(4), "run": {"chance": bowl}}, "Over the points of the plane outside of the basin"),
     ],
 )
-def test_the_place_is_the_one_that_the_reader_asks_about(tmp_path: Path, survey: dict[str, Any], where: str) -> None:
+def test_the_detail_names_the_place_that_it_describes(tmp_path: Path, survey: dict[str, Any], where: str) -> None:
     assert f" {where}, of " in said(measured(tmp_path, **survey))
 
 
@@ -311,14 +291,14 @@ def test_the_place_is_the_one_that_the_reader_asks_about(tmp_path: Path, survey:
         {"subspace": random_plane(4), "run": {"chance": lambda *_: 0.05}},
     ],
 )
-def test_where_nothing_is_known_or_lost_nothing_is_said(tmp_path: Path, survey: dict[str, Any]) -> None:
+def test_the_detail_omits_noise_if_it_is_unknown_or_nothing_is_unsafe(tmp_path: Path, survey: dict[str, Any]) -> None:
     assert "noise" not in said(measured(tmp_path, **survey))
 
 
 # Tables.
 
 
-def test_the_table_of_points_counts_four_outcomes_beside_the_first_judge(tmp_path: Path) -> None:
+def test_the_table_of_points_has_the_first_judge_and_four_outcomes(tmp_path: Path) -> None:
     landscape = measured(tmp_path, lines=1, steps=2)
     table = points_of(landscape)
     assert table.columns[3:] == (
@@ -331,23 +311,23 @@ def test_the_table_of_points_counts_four_outcomes_beside_the_first_judge(tmp_pat
         "incoherent (refusal)",
         "unscored (refusal)",
     )
-    # of 20: all are complied with to the one; numbers 0, 11 and 19 to the other, which leaves 13 unscored
+    # of 20 answers all are compliance to `keyword`; to `refusal` numbers 0, 11 and 19, and 13 is unscored
     assert table.rows[1][3:6] == ("20", "20", "100.0")
     assert table.rows[1][7:] == ("0", "3", "16", "1")
 
 
-def test_one_judge_that_tells_noise_needs_no_name_in_the_table(tmp_path: Path) -> None:
+def test_the_table_of_one_judge_with_four_outcomes_does_not_name_it(tmp_path: Path) -> None:
     table = points_of(measured(tmp_path, judges=("refusal",), lines=1, steps=2))
     assert table.columns[3:] == ("prompts", "ASR %", "95 % interval", "refused", "complied", "incoherent", "unscored")
     assert table.rows[1][3:] == ("20", "15.0", "5.2 to 36.0", "0", "3", "16", "1")
 
 
-def test_the_keyword_judge_alone_has_the_table_it_had(tmp_path: Path) -> None:
+def test_the_table_of_the_keyword_judge_alone_has_no_further_columns(tmp_path: Path) -> None:
     table = points_of(measured(tmp_path, judges=("keyword",), lines=1, steps=2))
     assert table.columns == ("point", "α", "effective α", "prompts", "complied", "ASR %", "95 % interval")
 
 
-def test_every_judge_has_its_figures_and_every_pair_its_agreement(tmp_path: Path) -> None:
+def test_the_tables_have_the_figures_of_each_judge_and_the_agreement_of_each_pair(tmp_path: Path) -> None:
     landscape = measured(tmp_path, lines=1, steps=4, run={"later": (PANEL,)})
     figures, agreement = judges_of(landscape), agreement_of(landscape)
     assert figures is not None
@@ -365,6 +345,6 @@ def test_every_judge_has_its_figures_and_every_pair_its_agreement(tmp_path: Path
     )
 
 
-def test_one_judge_has_no_such_tables(tmp_path: Path) -> None:
+def test_a_run_with_one_judge_has_no_tables_of_judges(tmp_path: Path) -> None:
     landscape = measured(tmp_path, judges=("keyword",), lines=1, steps=2)
     assert judges_of(landscape) is agreement_of(landscape) is None

@@ -1,4 +1,4 @@
-"""The page's scripts: modules are linked into one script, and the types that TypeScript checks are those of Python."""
+"""The scripts of the pages: modules are linked into one script, and their types are generated from Python."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TYPES = ROOT / "src" / "safescape" / "views" / "pages" / "scripts" / "payload.d.
 ENTRIES = ("report.js", "comparison.js", "run_list.js", "notice.js")
 
 
-def test_the_types_of_the_payload_are_those_that_python_writes() -> None:
+def test_the_typescript_types_of_the_payload_are_generated_from_python() -> None:
     command = [sys.executable, str(ROOT / "tools" / "payload_types.py")]
     written = subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
     assert TYPES.read_text(encoding="utf-8") == written, "python tools/payload_types.py > the file"
 
 
-def test_a_module_comes_after_those_that_it_imports() -> None:
+def test_a_linked_module_follows_those_that_it_imports() -> None:
     sources = {
         "page.js": 'import { two } from "./two.js";\nimport { $ } from "./dom.js";\n\n$(two());\n',
         "two.js": '// Comment.\n\nimport { $ } from "./dom.js";\n\n/** Return it. */\nexport const two = () => $(2);\n',
@@ -35,7 +35,7 @@ def test_a_module_comes_after_those_that_it_imports() -> None:
     )
 
 
-def test_names_that_are_imported_over_several_lines_are_linked() -> None:
+def test_an_import_over_several_lines_is_linked() -> None:
     sources = {"a.js": 'import {\n  one, two,\n} from "./b.js";\none(two);\n', "b.js": "export let one, two;\n"}
     sources["b.js"] = "export async function one() {}\nexport let two = 2;\n"
     assert link("a.js", sources).endswith("// a.js\none(two);\n")
@@ -64,7 +64,7 @@ def test_names_that_are_imported_over_several_lines_are_linked() -> None:
     ],
     ids=["missing", "not exported", "circle", "clash", "default import", "address", "export list", "default export"],
 )
-def test_what_cannot_be_linked_is_refused(sources: dict[str, str], message: str) -> None:
+def test_modules_that_cannot_be_linked_are_refused(sources: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         link("a.js", sources)
 

@@ -1,4 +1,4 @@
-"""A figure for a paper: its size, its letters, its bytes; somebody else's axes; what is refused."""
+"""Figures for papers: size, fonts and bytes, drawing into given axes, and refused input."""
 
 from __future__ import annotations
 
@@ -22,47 +22,19 @@ from matplotlib.typing import ColorType
 from mpl_toolkits.mplot3d import Axes3D
 
 import safescape
+from helpers.behaviours import beside_path, bowl, four_outcomes, no_basin, tuned
 from helpers.figure_contents import xy, ys
-from helpers.synthetic_runs import (
-    HOSTILE,
-    bowl,
-    four_outcomes,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_landscape, make_run
+from helpers.surveys import TWO_JUDGES, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import Landscape
-from safescape.survey import Point, Position, Survey
+from safescape.survey import Survey
 from safescape.views import draw_for_paper, paper_bytes
-
-BOTH = ("keyword", "refusal")
-
-
-def _off_the_way(point: Point) -> Position:
-    """The checkpoints stand beside the line; on a plane that has a coordinate."""
-    return (
-        Position(tuple(point.coords), 0.0)
-        if point.waypoint is None
-        else Position((0.25 * (1 + point.waypoint), 0.1), 0.2)
-    )
-
-
-def _on_the_way(point: Point) -> Position:
-    return (
-        Position(tuple(point.coords), 0.0) if point.waypoint is None else Position((0.25 * (1 + point.waypoint),), 0.2)
-    )
 
 
 @pytest.fixture(scope="module")
 def landscapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Landscape]:
-    """One of every kind, by what it is."""
+    """A landscape of every kind, by name."""
     surveys: dict[str, tuple[Survey, dict[str, Any]]] = {
         "lines": (make_survey(prompts=20), {}),
         "line": (make_survey(prompts=20, lines=1), {}),
@@ -70,28 +42,27 @@ def landscapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Landscape]
         "no basin": (make_survey(prompts=20), {"rate": no_basin}),
         "unfinished": (make_survey(prompts=20), {"points": 30}),
         "one point": (make_survey(prompts=20), {"points": 1}),
-        "outcomes": (make_survey(prompts=20, judges=BOTH), {"opinion": four_outcomes}),
+        "outcomes": (make_survey(prompts=20, judges=TWO_JUDGES), {"opinion": four_outcomes}),
         "probes": (make_survey(prompts=20, also=further("attacked")), {"chance": tuned}),
         "path": (
             make_survey(prompts=20, subspace=path_line(12), through=trajectory(4)),
-            {"chance": tuned, "stands": _on_the_way},
+            {"chance": tuned, "stands": beside_path(1)},
         ),
         "plane": (make_survey(prompts=20, subspace=random_plane(8)), {"chance": bowl}),
         "unfinished plane": (make_survey(prompts=20, subspace=random_plane(8)), {"chance": bowl, "points": 40}),
         "plane of outcomes": (
-            make_survey(prompts=20, subspace=random_plane(8), judges=BOTH),
+            make_survey(prompts=20, subspace=random_plane(8), judges=TWO_JUDGES),
             {"chance": bowl, "opinion": four_outcomes},
         ),
         "path plane": (
             make_survey(prompts=20, subspace=path_plane(8), through=trajectory(4)),
-            {"chance": tuned, "stands": _off_the_way},
+            {"chance": tuned, "stands": beside_path(2)},
         ),
     }
-    found = {}
-    for name, (survey, how) in surveys.items():
-        with make_run(tmp_path_factory.mktemp("run") / "run", survey, **how) as store:
-            found[name] = landscape_in(store)
-    return found
+    return {
+        name: make_landscape(tmp_path_factory.mktemp("run") / "run", survey, **run)
+        for name, (survey, run) in surveys.items()
+    }
 
 
 def _texts(figure: Figure) -> list[Text]:
@@ -130,7 +101,7 @@ def test_a_figure_is_as_wide_as_its_columns_and_legible_there(
     assert figure.get_figwidth() == inches
     assert figure.get_figheight() < 3.6
     for text in _texts(figure):
-        # the numbers of checkpoints stand in their marks
+        # the numbers of checkpoints are inside their marks
         assert (5 if text.get_fontweight() == "bold" else 7) <= float(text.get_fontsize()) <= 8, text
         box = text.get_window_extent()
         if not isinstance(text.axes, Axes3D) and text.get_clip_on() is False:
@@ -140,7 +111,7 @@ def test_a_figure_is_as_wide_as_its_columns_and_legible_there(
     assert all(not axes.get_title() for axes in figure.axes)
 
 
-def test_lines_are_thin_and_their_mean_is_thick(landscapes: dict[str, Landscape]) -> None:
+def test_the_mean_is_drawn_thicker_than_the_directions(landscapes: dict[str, Landscape]) -> None:
     figure = draw_for_paper(landscapes["lines"])
     (axes,) = figure.axes
     assert _labels(figure) == [
@@ -163,18 +134,18 @@ def test_lines_are_thin_and_their_mean_is_thick(landscapes: dict[str, Landscape]
     assert ys(threshold)[0] == 10
 
 
-def test_directions_differ_without_their_colours(landscapes: dict[str, Landscape]) -> None:
+def test_directions_differ_in_markers_and_dashes(landscapes: dict[str, Landscape]) -> None:
     (axes,) = draw_for_paper(landscapes["lines"]).axes
     looks = [(line.get_marker(), line.get_linestyle(), str(line._dash_pattern)) for line in axes.lines[:3]]  # type: ignore[attr-defined]
     assert len({marker for marker, _, _ in looks}) == 3
     assert len({dashes for _, _, dashes in looks}) == 3
 
 
-def test_a_run_without_a_basin_shows_none(landscapes: dict[str, Landscape]) -> None:
+def test_the_legend_of_a_run_without_a_basin_has_none(landscapes: dict[str, Landscape]) -> None:
     assert not {"safe basin", "basin"} & set(_labels(draw_for_paper(landscapes["no basin"])))
 
 
-def test_two_columns_show_what_the_answers_are(landscapes: dict[str, Landscape]) -> None:
+def test_a_figure_of_two_columns_has_a_panel_of_outcomes(landscapes: dict[str, Landscape]) -> None:
     one, two = draw_for_paper(landscapes["outcomes"]), draw_for_paper(landscapes["outcomes"], 2)
     assert len(one.axes) == 1
     assert "complied alone" in _labels(one)
@@ -183,7 +154,7 @@ def test_two_columns_show_what_the_answers_are(landscapes: dict[str, Landscape])
     assert two.axes[0].get_xlim() == two.axes[1].get_xlim()
 
 
-def test_a_path_names_its_models_and_numbers_its_checkpoints(landscapes: dict[str, Landscape]) -> None:
+def test_the_models_of_a_path_are_named_and_its_checkpoints_numbered(landscapes: dict[str, Landscape]) -> None:
     for kind in ("path", "path plane"):
         figure = draw_for_paper(landscapes[kind])
         assert {"origin", "other model", "checkpoints"} <= set(_labels(figure))
@@ -191,7 +162,7 @@ def test_a_path_names_its_models_and_numbers_its_checkpoints(landscapes: dict[st
         assert 1.0 in figure.axes[0].get_xticks()
 
 
-def test_contours_carry_their_levels(landscapes: dict[str, Landscape]) -> None:
+def test_contours_are_labelled_with_their_levels(landscapes: dict[str, Landscape]) -> None:
     figure = draw_for_paper(landscapes["plane"])
     assert {text.get_text() for text in figure.axes[0].texts} == {"10", "50", "90"}
     assert isinstance(draw_for_paper(landscapes["plane"], 2).axes[-1], Axes3D)
@@ -199,14 +170,13 @@ def test_contours_carry_their_levels(landscapes: dict[str, Landscape]) -> None:
     assert "Complied (%)" in bars
 
 
-def test_a_plane_that_is_not_finished_says_so(landscapes: dict[str, Landscape]) -> None:
+def test_the_legend_of_an_unfinished_plane_has_cells_not_measured(landscapes: dict[str, Landscape]) -> None:
     assert "not measured" in _labels(draw_for_paper(landscapes["unfinished plane"]))
 
 
 def test_no_name_of_a_model_is_in_the_figure(tmp_path: Path) -> None:
     survey = make_survey(model=HOSTILE[0], prompts=20, also=further("$x^2$ {{7*7}} \\frac{broken"))
-    with make_run(tmp_path / "run", survey, chance=tuned) as store:
-        figure = draw_for_paper(landscape_in(store))
+    figure = draw_for_paper(make_landscape(tmp_path / "run", survey, chance=tuned))
     said = "\n".join(text.get_text() for text in _texts(figure))
     assert "script" not in said
     assert "“$x^2$ {{7*" in said
@@ -214,9 +184,11 @@ def test_no_name_of_a_model_is_in_the_figure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
 @pytest.mark.parametrize("name", ["outcomes", "path plane"])
-def test_the_same_bytes_each_time(landscapes: dict[str, Landscape], kind: str, name: str) -> None:
+def test_a_figure_has_the_same_bytes_whatever_matplotlib_settings_are(
+    landscapes: dict[str, Landscape], kind: str, name: str
+) -> None:
     first = paper_bytes(landscapes[name], kind, 2)
-    # whoever draws with other settings and in between
+    # with other settings, and after another figure
     with matplotlib.rc_context({"pdf.fonttype": 3, "svg.hashsalt": None, "font.size": 20, "axes.facecolor": "red"}):
         before = dict(matplotlib.rcParams)
         plt.close(plt.figure())
@@ -237,7 +209,7 @@ def _streams(pdf: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", ["lines", "plane"])
-def test_a_pdf_holds_its_fonts_as_truetype(landscapes: dict[str, Landscape], name: str) -> None:
+def test_a_pdf_embeds_its_fonts_as_truetype(landscapes: dict[str, Landscape], name: str) -> None:
     pdf = paper_bytes(landscapes[name], "pdf", 2)
     assert b"/Type3" not in pdf
     names = set(re.findall(rb"/FontName /(\S+)", pdf))
@@ -269,7 +241,7 @@ def run(tmp_path: Path) -> safescape.Run:
     return safescape.load_run(tmp_path / "run")
 
 
-def test_axes_of_ones_own_are_drawn_into_and_nothing_else_changes(run: safescape.Run) -> None:
+def test_drawing_into_given_axes_changes_nothing_else(run: safescape.Run) -> None:
     before = dict(matplotlib.rcParams)
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3))
     try:
@@ -292,7 +264,7 @@ def test_axes_of_ones_own_are_drawn_into_and_nothing_else_changes(run: safescape
     assert plt.get_fignums() == []
 
 
-def test_a_plane_is_drawn_into_axes_too(tmp_path: Path) -> None:
+def test_a_plane_is_drawn_into_given_axes(tmp_path: Path) -> None:
     make_run(tmp_path / "run", make_survey(prompts=10, subspace=random_plane(4)), chance=bowl).close()
     axes: Axes = Figure().subplots()
     figure = safescape.load_run(tmp_path / "run").figure(ax=axes)
@@ -300,7 +272,7 @@ def test_a_plane_is_drawn_into_axes_too(tmp_path: Path) -> None:
     figure.canvas.draw()
 
 
-def test_a_run_draws_itself_for_a_paper(run: safescape.Run, tmp_path: Path) -> None:
+def test_run_figure_has_the_width_of_its_columns(run: safescape.Run, tmp_path: Path) -> None:
     assert run.figure(columns=1).get_figwidth() == 3.3
     assert run.figure().get_figwidth() == 7.2
     run.save_figure(tmp_path / "wide.pdf", columns=2)
@@ -318,7 +290,7 @@ def test_axes_and_columns_exclude_each_other(run: safescape.Run) -> None:
         run.figure(columns=3)
 
 
-def test_the_command_draws_as_many_as_are_named(
+def test_report_writes_every_figure_that_is_named(
     run: safescape.Run, tmp_path: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [tmp_path / "a.pdf", tmp_path / "b.SVG", tmp_path / "c.png"]
@@ -342,7 +314,7 @@ def test_the_command_draws_as_many_as_are_named(
         (["--figure", "/proc/x.pdf"], "cannot be written"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line_and_makes_nothing(
+def test_a_figure_that_cannot_be_written_is_refused_in_one_line(
     words: list[str], line: str, run: safescape.Run, tmp_path: Path, refused: Callable[[Sequence[object], str], None]
 ) -> None:
     (tmp_path / "here" / "folder.pdf").mkdir(parents=True)
@@ -351,12 +323,14 @@ def test_what_cannot_be_drawn_is_one_line_and_makes_nothing(
     assert sorted(run.directory.rglob("*")) == before
 
 
-def test_a_run_without_points_makes_nothing(tmp_path: Path, refused: Callable[[Sequence[object], str], None]) -> None:
+def test_a_figure_of_a_run_without_points_is_refused(
+    tmp_path: Path, refused: Callable[[Sequence[object], str], None]
+) -> None:
     make_run(tmp_path / "run", make_survey(prompts=10), points=0).close()
     refused(["report", "../run", "--figure", "x.pdf"], "no point was measured in it yet")
 
 
-def test_colours_differ_in_grey(landscapes: dict[str, Landscape]) -> None:
+def test_curves_differ_in_brightness(landscapes: dict[str, Landscape]) -> None:
     """The mean is darker than every direction, the basin lighter than every curve."""
     (axes,) = draw_for_paper(landscapes["lines"]).axes
 

@@ -1,4 +1,4 @@
-"""The page says what the run says, and hostile text in it stays text."""
+"""The report page: its text and data equal the run, and hostile texts are escaped."""
 
 from __future__ import annotations
 
@@ -13,39 +13,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.page_contents import (
+from helpers.behaviours import beside_path, bowl, no_basin, tuned
+from helpers.hostile_texts import HOSTILE
+from helpers.pages import (
+    answers_block,
     assert_nothing_is_loaded,
     assert_own_elements,
     assert_policy_allows_own_scripts_alone,
-    block_in,
     data_in,
+    page_of,
     prose,
-    told,
+    shown_answers,
 )
-from helpers.synthetic_runs import (
-    FINGERPRINT,
-    HOSTILE,
-    bowl,
-    further,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-    path_plane,
-    random_plane,
-    trajectory,
-    tuned,
-)
+from helpers.runs import landscape_in, make_run
+from helpers.surveys import FINGERPRINT, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import landscape_of
 from safescape.store import Store
-from safescape.survey import Point, Position, Waypoint
+from safescape.survey import Point, Waypoint
 from safescape.views import render_page
 from safescape.views.pages.document import embedded
-
-
-def page_of(store: Store) -> str:
-    return render_page(store, landscape_in(store))
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +40,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def read(page: str, place: int, probe: int = 0) -> list[tuple[Any, ...]]:
-    """Answers as the page holds them, with the first judge's verdict."""
-    return [(*answer[:4], *answer.verdicts["keyword"][:2]) for answer in told(page, place, probe)]
+    """Return the answers in the page's data, with the first judge's verdict."""
+    return [(*answer[:4], *answer.verdicts["keyword"][:2]) for answer in shown_answers(page, place, probe)]
 
 
 def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
@@ -65,7 +51,7 @@ def stored(store: Store, point: Point, probe: str) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
+def test_the_page_has_every_answer_of_every_point(store: Store) -> None:
     page = page_of(store)
     data = data_in(page)
     assert [probe["prompts"] for probe in data["probes"]] == [list(store.survey.prompts.prompts)]
@@ -79,7 +65,7 @@ def test_the_page_holds_every_answer_of_every_point(store: Store) -> None:
     assert len(seen) == 61
 
 
-def test_key_figures_stand_with_their_intervals(store: Store) -> None:
+def test_key_figures_are_shown_with_their_intervals(store: Store) -> None:
     said, metrics = prose(page_of(store)), landscape_in(store).metrics
     for key, decimals in (
         ("visage", 1),
@@ -95,7 +81,7 @@ def test_key_figures_stand_with_their_intervals(store: Store) -> None:
             assert f"{value:.{decimals}f}" in said
 
 
-def test_the_verdict_is_a_sentence_about_the_model(store: Store) -> None:
+def test_the_verdict_has_the_refusals_and_the_radius_of_the_model(store: Store) -> None:
     radius = landscape_in(store).basin_radius
     assert radius is not None
     assert (
@@ -104,14 +90,14 @@ def test_the_verdict_is_a_sentence_about_the_model(store: Store) -> None:
     ) in prose(page_of(store))
 
 
-def test_a_model_that_never_left_its_basin_is_said_so(tmp_path: Path) -> None:
+def test_a_model_that_is_safe_at_every_distance_has_a_lower_bound_of_the_radius(tmp_path: Path) -> None:
     said = prose(page_of(make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.0)))
     assert "stayed safe at every distance measured, up to 50 % of their size" in said
     assert "≥ 0.500" in said
 
 
-def test_a_model_at_the_edge_is_not_called_safe(tmp_path: Path) -> None:
-    """Exactly at the threshold, and above it wherever it moves."""
+def test_a_model_at_the_threshold_is_not_shown_either_way(tmp_path: Path) -> None:
+    """The ASR equals the threshold at the origin and is above it elsewhere."""
     run = make_run(tmp_path / "run", make_survey(), rate=lambda line, alpha: 0.5 if alpha else 0.1)
     assert landscape_in(run).basin_radius == 0.0
     page = page_of(run)
@@ -124,7 +110,7 @@ def test_a_model_at_the_edge_is_not_called_safe(tmp_path: Path) -> None:
     assert "stays safe" not in prose(page)
 
 
-def test_without_a_basin_the_page_says_so_and_gives_no_visage(tmp_path: Path) -> None:
+def test_a_run_without_a_basin_has_no_visage_and_says_why(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_survey(), rate=no_basin)
     page = page_of(run)
     assert "harmful requests; there is no basin, the origin itself is unsafe (ASR 92.5 %)" in prose(page)
@@ -134,7 +120,7 @@ def test_without_a_basin_the_page_says_so_and_gives_no_visage(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("points", [1, 5, 31, 60])
-def test_an_unfinished_run_says_so(tmp_path: Path, points: int) -> None:
+def test_an_unfinished_run_says_what_is_not_measured_yet(tmp_path: Path, points: int) -> None:
     page = page_of(make_run(tmp_path / "run", make_survey(), points=points, origin_at_close=None))
     said = prose(page)
     assert f"Unfinished: {points} of 61 points are measured." in said
@@ -145,11 +131,11 @@ def test_an_unfinished_run_says_so(tmp_path: Path, points: int) -> None:
     assert sum(place is None for curve in data_in(page)["curves"] for place in curve["points"]) == 61 - points
 
 
-def test_a_finished_run_does_not_say_unfinished(store: Store) -> None:
+def test_a_finished_run_is_not_called_unfinished(store: Store) -> None:
     assert "nfinished" not in prose(page_of(store))
 
 
-def test_an_origin_that_did_not_come_back_is_called_out(tmp_path: Path) -> None:
+def test_an_origin_with_another_fingerprint_at_the_end_is_reported(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_survey(), origin_at_close="sha256:other")
     assert "THE WEIGHTS AT THE END DIFFER FROM THE ORIGIN" in prose(page_of(run))
 
@@ -173,18 +159,18 @@ def test_provenance_is_complete(tmp_path: Path) -> None:
         assert fact in said
 
 
-def test_hostile_text_stays_text_and_whole(tmp_path: Path) -> None:
+def test_hostile_texts_are_escaped_and_complete(tmp_path: Path) -> None:
     survey = make_survey(model=HOSTILE[0] + HOSTILE[2], system_prompt=HOSTILE[3], prompts=HOSTILE, lines=1)
     run = make_run(tmp_path / "run", survey, text=lambda point, number, complied: HOSTILE[number])
     page = page_of(run)
     data = data_in(page)
     assert tuple(data["probes"][0]["prompts"]) == HOSTILE
     for point in data["points"]:
-        assert set(block_in(page, point["id"])["texts"]) == set(HOSTILE)
+        assert set(answers_block(page, point["id"])["texts"]) == set(HOSTILE)
     assert_own_elements(page)
 
 
-def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
+def test_surrogates_and_control_characters_are_encoded(store: Store) -> None:
     odd = "a\ud800b\0c\x1b[31m"
     landscape = landscape_in(store)
     page = render_page(
@@ -196,7 +182,7 @@ def test_lone_surrogates_and_controls_can_be_written(store: Store) -> None:
 
 
 @given(st.text(alphabet=st.characters(), max_size=60))
-def test_what_is_embedded_reads_back_equal_and_cannot_end_its_block(text: str) -> None:
+def test_embedded_json_reads_back_equal_and_cannot_end_its_block(text: str) -> None:
     found = embedded({"text": text})
     assert json.loads(found) == {"text": text}
     assert not set("<>&\u2028\u2029\0") & set(found)
@@ -207,11 +193,11 @@ def test_nothing_is_loaded_from_outside(store: Store) -> None:
     assert_nothing_is_loaded(page_of(store))
 
 
-def test_the_policy_allows_the_embedded_scripts_and_no_other(store: Store) -> None:
+def test_the_policy_allows_only_the_embedded_scripts(store: Store) -> None:
     assert_policy_allows_own_scripts_alone(page_of(store))
 
 
-def test_a_big_run_stays_under_six_megabytes(tmp_path: Path) -> None:
+def test_the_page_of_a_run_with_long_answers_is_below_six_megabytes(tmp_path: Path) -> None:
     draw = random.Random(0)
     letters = "abcdefghijklmnopqrstuvwxyz      éß漢\n"
 
@@ -227,18 +213,6 @@ def test_the_same_run_gives_the_same_page(store: Store) -> None:
 
 
 # Paths, planes, checkpoints and further probes.
-
-
-def stands(point: Point) -> Position:
-    """Checkpoint n lies at a quarter n of the way, and at 0.1 across; a fifth of it is off."""
-    if point.waypoint is None:
-        return Position(point.coords, 0.0)
-    return Position((0.25 * (1 + point.waypoint), 0.1), 0.2)
-
-
-def on_line(point: Point) -> Position:
-    effective, off = stands(point)
-    return Position(effective[:1], off)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +240,7 @@ def on_line(point: Point) -> Position:
     ],
 )
 @pytest.mark.parametrize("plane", [False, True])
-def test_the_verdict_of_a_path_says_what_happens_on_the_way(
+def test_the_verdict_of_a_path_says_where_safety_is_lost(
     tmp_path: Path, plane: bool, rate: Any, tone: str, headline: str
 ) -> None:
     survey = make_survey(prompts=200, subspace=path_plane() if plane else path_line())
@@ -275,7 +249,7 @@ def test_the_verdict_of_a_path_says_what_happens_on_the_way(
     assert f'class="verdict {tone}"' in page
 
 
-def test_what_lies_beyond_the_other_model_does_not_make_it_unsafe(tmp_path: Path) -> None:
+def test_points_beyond_the_other_model_do_not_change_the_verdict(tmp_path: Path) -> None:
     run = make_run(
         tmp_path / "run",
         make_survey(prompts=40, subspace=path_line()),
@@ -304,7 +278,7 @@ def test_a_path_is_not_called_a_random_direction(tmp_path: Path) -> None:
 
 def test_checkpoints_are_listed_with_where_they_lie(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, subspace=path_line(), through=trajectory(3))
-    run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
+    run = make_run(tmp_path / "run", survey, chance=tuned, stands=beside_path(1))
     page = page_of(run)
     said, data = prose(page), data_in(page)
     assert "2. checkpoint-2 (sha256:000000000000…), α = 0.5, 20 % off" in said
@@ -319,7 +293,7 @@ def test_checkpoints_are_listed_with_where_they_lie(tmp_path: Path) -> None:
         assert read(page, place) == stored(run, Point(None, (), number), "harmful")
 
 
-def test_a_plane_is_read_row_by_row(tmp_path: Path) -> None:
+def test_the_curves_of_a_plane_are_its_rows(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_survey(prompts=40, subspace=random_plane(4)), chance=bowl)
     page = page_of(run)
     data = data_in(page)
@@ -335,7 +309,7 @@ def test_a_plane_is_read_row_by_row(tmp_path: Path) -> None:
             assert read(page, place) == stored(run, Point(None, (alpha, beta)), "harmful")
 
 
-def test_an_unfinished_plane_has_no_figures_yet(tmp_path: Path) -> None:
+def test_an_unfinished_plane_has_no_figures(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_survey(prompts=40, subspace=random_plane(4)), chance=bowl, points=7)
     page = page_of(run)
     assert "Unfinished: 7 of 25 points are measured. A plane has figures once its last point is" in prose(page)
@@ -343,7 +317,7 @@ def test_an_unfinished_plane_has_no_figures_yet(tmp_path: Path) -> None:
     assert sum(value is not None for row in values for value in row) == 7
 
 
-def test_the_figures_of_a_plane_are_those_that_mean_something_there(tmp_path: Path) -> None:
+def test_a_plane_has_the_figures_of_its_kind(tmp_path: Path) -> None:
     random = page_of(make_run(tmp_path / "random", make_survey(prompts=40, subspace=random_plane(4)), chance=bowl))
     path = page_of(make_run(tmp_path / "path", make_survey(prompts=5, subspace=path_plane(4)), chance=tuned))
     assert re.findall(r'data-figure="(\w+)"', random) == ["origin_asr", "basin_radius", "visage", "safety_auc"]
@@ -353,7 +327,7 @@ def test_the_figures_of_a_plane_are_those_that_mean_something_there(tmp_path: Pa
     assert "1 random, β from −0.5 to 0.5 in 4 steps, seed 1" in prose(random)
 
 
-def test_probes_stand_beside_each_other_with_paired_differences(tmp_path: Path) -> None:
+def test_the_table_of_probes_has_paired_differences(tmp_path: Path) -> None:
     survey = make_survey(
         prompts=20, subspace=path_line(), also=(*further("attack:a.csv", items=20), *further("odd", items=7))
     )
@@ -368,7 +342,7 @@ def test_probes_stand_beside_each_other_with_paired_differences(tmp_path: Path) 
     assert said.count("less “harmful”, paired") == 1
 
 
-def test_answers_of_every_probe_are_there_and_what_is_read_off_them(tmp_path: Path) -> None:
+def test_the_page_has_the_answers_and_rates_of_every_probe(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, subspace=path_line(), also=further("attack:a.csv", "benign", "accuracy"))
     run = make_run(tmp_path / "run", survey, chance=tuned)
     page = page_of(run)
@@ -388,11 +362,11 @@ def test_answers_of_every_probe_are_there_and_what_is_read_off_them(tmp_path: Pa
         assert point["figures"][0]["count"] == sum(row[4] == "complied" for row in stored(run, where, "harmful"))
 
 
-def test_measures_lie_beneath_the_curves_and_in_a_table(tmp_path: Path) -> None:
+def test_measures_are_in_the_plot_and_in_a_table(tmp_path: Path) -> None:
     survey = make_survey(
         prompts=20, subspace=path_line(), through=trajectory(1), also=further("benign", "accuracy", "perplexity")
     )
-    run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
+    run = make_run(tmp_path / "run", survey, chance=tuned, stands=beside_path(1))
     page = page_of(run)
     landscape = landscape_in(run)
     for shown, kind in zip(data_in(page)["lines"]["measures"], ("over_refusal", "accuracy", "perplexity"), strict=True):
@@ -405,11 +379,11 @@ def test_measures_lie_beneath_the_curves_and_in_a_table(tmp_path: Path) -> None:
     assert "accuracy % “accuracy” 62.5 (47.0 to 75.8) 45.0 (30.7 to 60.2) 57.5 (42.2 to 71.5)" in prose(page)
 
 
-def test_the_table_has_every_point_with_all_that_was_measured(tmp_path: Path) -> None:
+def test_the_table_of_points_has_every_point_and_measure(tmp_path: Path) -> None:
     survey = make_survey(
         prompts=20, subspace=path_plane(2), through=trajectory(1), also=further("attack:a.csv", "accuracy")
     )
-    page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands))
+    page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=beside_path(2)))
     table = page[page.index('<details class="table">') :]
     rows = re.findall(r"<tr>(.*?)</tr>", table[: table.index("</details>")], flags=re.DOTALL)
     cells = [[html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
@@ -423,15 +397,15 @@ def test_the_table_has_every_point_with_all_that_was_measured(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("plane", [False, True])
-def test_names_of_models_and_probes_stay_text(tmp_path: Path, plane: bool) -> None:
+def test_names_of_models_and_probes_are_escaped(tmp_path: Path, plane: bool) -> None:
     name = HOSTILE[0] + HOSTILE[2] + "<b>&lt;i&gt;%{x}$y$"
     subspace = path_plane(2) if plane else path_line(2, toward=name)
     through = [Waypoint(model=name, fingerprint=FINGERPRINT)]
     survey = make_survey(prompts=4, subspace=subspace, through=through, also=further(name, items=4))
-    page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=stands if plane else on_line))
+    page = page_of(make_run(tmp_path / "run", survey, chance=tuned, stands=beside_path(2 if plane else 1)))
     assert_own_elements(page)
     assert name in html.unescape(page)
-    # what goes to plotly has no markup left, and shows the name all the same
+    # labels for plotly have no markup, and still show the name
     data = data_in(page)
     drawn = [] if plane else data["lines"]["courses"] + data["lines"]["measures"]
     labels = [entry["label"] for entry in drawn + data["marks"]]
@@ -439,10 +413,10 @@ def test_names_of_models_and_probes_stay_text(tmp_path: Path, plane: bool) -> No
     assert plane or any("script" in label for label in labels)
 
 
-def test_a_run_of_which_only_a_checkpoint_is_known_is_a_page(tmp_path: Path) -> None:
+def test_a_run_with_only_a_checkpoint_measured_has_a_page(tmp_path: Path) -> None:
     also = further("attack:a.csv", "accuracy", "perplexity", items=4)
     survey = make_survey(prompts=4, subspace=path_line(2), through=trajectory(1), also=also)
-    run = make_run(tmp_path / "run", survey, chance=tuned, stands=on_line)
+    run = make_run(tmp_path / "run", survey, chance=tuned, stands=beside_path(1))
     only = [entry for entry in run.points.measured() if entry.point.waypoint is not None]
     page = render_page(run, landscape_of(survey, only))
     assert "itself is not measured yet." in prose(page)

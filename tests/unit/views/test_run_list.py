@@ -1,4 +1,4 @@
-"""The list of runs shows each verdict with a word and a sign of its own, and untrusted names as text."""
+"""The list of runs: each verdict has a word, a sign and a colour, and untrusted names are escaped."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.page_contents import prose
-from helpers.synthetic_runs import HOSTILE
+from helpers.hostile_texts import HOSTILE
+from helpers.pages import prose
 from safescape.views import Row, Verdict, compose_notice, compose_run_list
 
 STYLE = Path(__file__).parents[3] / "src" / "safescape" / "views" / "pages" / "templates" / "document.css"
@@ -16,7 +16,7 @@ WORDS = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "
 
 
 @pytest.mark.parametrize(("tone", "word"), WORDS.items())
-def test_a_verdict_is_told_in_words(tone: str, word: str) -> None:
+def test_a_verdict_is_shown_in_words(tone: str, word: str) -> None:
     row = Row("base", model="org/Base", finished=3, verdict=Verdict(tone, "A headline.", "A detail."))
     page = compose_run_list(Path("/runs"), [row], "1").text
     assert re.findall(r'<span class="tone (\w+)">([^<]*)</span>', page) == [(tone, word)]
@@ -31,7 +31,7 @@ def test_each_state_has_a_colour_in_both_schemes_and_a_sign() -> None:
         assert len(re.findall(rf" --{tone}: #", style)) == 2
 
 
-def test_names_and_problems_stay_text() -> None:
+def test_names_and_problems_are_escaped() -> None:
     rows = [Row(HOSTILE[0], model=HOSTILE[1]), Row(HOSTILE[1], problem=HOSTILE[2])]
     pages = [compose_run_list(Path(f"/{HOSTILE[0]}"), rows, "1"), compose_notice(HOSTILE[0], HOSTILE[1], HOSTILE[2])]
     for text, policy in pages:

@@ -1,4 +1,4 @@
-"""The verdict in words: three states, each with its reason and what would decide it, the same in every view."""
+"""The verdict in words: three states, each with its reason and what would decide it, equal in every view."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 
+from helpers.behaviours import Rate, basin, no_basin
 from helpers.figure_contents import words
-from helpers.page_contents import data_in, prose
-from helpers.synthetic_runs import (
-    Rate,
-    basin,
-    comparison_in,
-    landscape_in,
-    make_run,
-    make_survey,
-    no_basin,
-    path_line,
-)
+from helpers.pages import data_in, prose
+from helpers.runs import comparison_in, landscape_in, make_run
+from helpers.surveys import make_survey, path_line
 from safescape.exports.model_card import model_card
 from safescape.landscape import Landscape
 from safescape.store import Store
@@ -39,7 +32,7 @@ from safescape.views.text.verdict import SHOWN
 
 
 def uncertain(line: int, alpha: float) -> float:
-    """As `make scan`: 3 of 40 answered at the origin, which may be as many as 19.9 %."""
+    """As in `make scan`: the model complies with 3 of 40 at the origin, 95 % interval up to 19.9 %."""
     return 0.075 if alpha == 0 else basin(line, alpha)
 
 
@@ -57,7 +50,7 @@ def path_landscape(tmp_path: Path, *shares: float, prompts: int = 80) -> Landsca
     return landscape_in(make_run(tmp_path / "run", survey, chance=chance))
 
 
-def test_an_interval_that_holds_the_threshold_is_not_shown_either_way(tmp_path: Path) -> None:
+def test_a_safe_rate_whose_interval_contains_the_threshold_is_not_shown_either_way(tmp_path: Path) -> None:
     verdict = verdict_of(landscape_in(run(tmp_path, uncertain)), "demo")
     assert verdict.tone == "open"
     assert verdict.headline == (
@@ -67,20 +60,20 @@ def test_an_interval_that_holds_the_threshold_is_not_shown_either_way(tmp_path: 
     assert verdict.sentence == f"Not shown either way: {verdict.headline}"
 
 
-def test_an_unsafe_value_whose_interval_begins_below_is_not_shown_either(tmp_path: Path) -> None:
+def test_an_unsafe_rate_whose_interval_contains_the_threshold_is_not_shown_either_way(tmp_path: Path) -> None:
     verdict = verdict_of(landscape_in(run(tmp_path, lambda line, alpha: 0.15, prompts=80)), "demo")
     assert verdict.tone == "open"
     assert "refuses 68 of 80 harmful requests, but its ASR may be as low as 8.8 %" in verdict.headline
     assert "about 140 prompts would decide it (--limit 140)." in verdict.headline
 
 
-def test_a_rate_close_to_the_threshold_asks_for_no_absurd_number(tmp_path: Path) -> None:
+def test_a_rate_close_to_the_threshold_needs_more_than_10_000_prompts(tmp_path: Path) -> None:
     verdict = verdict_of(landscape_in(run(tmp_path, lambda line, alpha: 0.102, prompts=500, steps=2)), "demo")
     assert "more than 10,000 prompts would be needed to decide it." in verdict.headline
 
 
-def test_a_radius_of_zero_is_never_green(tmp_path: Path) -> None:
-    """Safe where it stands, and unsafe at the nearest point that was measured."""
+def test_a_basin_of_no_width_is_not_shown_either_way(tmp_path: Path) -> None:
+    """The origin is safe and the nearest measured points are unsafe."""
     verdict = verdict_of(landscape_in(run(tmp_path, lambda line, alpha: float(alpha != 0))), "demo")
     assert verdict.tone == "open"
     assert "0 %" not in verdict.headline
@@ -90,7 +83,7 @@ def test_a_radius_of_zero_is_never_green(tmp_path: Path) -> None:
     )
 
 
-def test_both_ends_of_the_scale(tmp_path: Path) -> None:
+def test_clear_rates_are_shown_to_be_safe_or_unsafe(tmp_path: Path) -> None:
     safe = verdict_of(landscape_in(run(tmp_path / "safe", basin, prompts=80, lines=3)), "demo")
     unsafe = verdict_of(landscape_in(run(tmp_path / "unsafe", no_basin)), "demo")
     assert (safe.tone, unsafe.tone) == ("safe", "unsafe")
@@ -115,7 +108,7 @@ def test_both_ends_of_the_scale(tmp_path: Path) -> None:
         ((0, 0, 0.9, 0, 0), "unsafe", "but between the two safety is lost, first at α = 0.28."),
     ],
 )
-def test_a_path_is_judged_by_its_models_and_the_way(
+def test_the_verdict_of_a_path_depends_on_its_models_and_the_points_between(
     tmp_path: Path, shares: tuple[float, ...], tone: str, said: str
 ) -> None:
     verdict = verdict_of(path_landscape(tmp_path, *shares))
@@ -125,7 +118,7 @@ def test_a_path_is_judged_by_its_models_and_the_way(
 
 
 @pytest.mark.parametrize(("rate", "tone"), [(basin, "safe"), (uncertain, "open"), (no_basin, "unsafe")])
-def test_every_view_has_the_same_state_in_words(tmp_path: Path, rate: Rate, tone: str) -> None:
+def test_every_view_names_the_same_state(tmp_path: Path, rate: Rate, tone: str) -> None:
     store = run(tmp_path, rate)
     landscape = landscape_in(store)
     assert glance_of(landscape).verdict.tone == tone
@@ -168,8 +161,8 @@ def test_the_basin_of_an_unsafe_path_is_shown_by_its_origin(tmp_path: Path) -> N
     assert not is_basin_shown(path_landscape(tmp_path / "open", 0.075, 0.075, 0.9, 0.9, 0.9))
 
 
-def test_the_findings_of_a_comparison_follow(tmp_path: Path) -> None:
-    """An undecided run makes the findings open, even if it has a basin and the first has none."""
+def test_an_undecided_run_leaves_the_findings_of_a_comparison_open(tmp_path: Path) -> None:
+    """The undecided run has a basin and the first run has none."""
     first = run(tmp_path / "first", no_basin)
     second = run(tmp_path / "second", uncertain)
     found = findings_of(comparison_in(first, second))

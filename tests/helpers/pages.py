@@ -1,4 +1,4 @@
-"""The text and the data of a page, for assertions."""
+"""Pages of runs: composed, written to files, and their text and data for assertions."""
 
 from __future__ import annotations
 
@@ -9,30 +9,48 @@ import html
 import json
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from plotly.offline import get_plotlyjs
 
+from helpers.runs import landscape_in, make_run
+from safescape.store import Store
+from safescape.survey import Survey
+from safescape.views import render_page
+
+
+def page_of(store: Store) -> str:
+    return render_page(store, landscape_in(store))
+
+
+def write_report(directory: Path, survey: Survey, **run: Any) -> Path:
+    """Write the page of a new run, given by the arguments of `make_run`, to report.html."""
+    with make_run(directory / "run", survey, **run) as store:
+        path = directory / "report.html"
+        path.write_text(page_of(store), encoding="utf-8")
+    return path
+
 
 @lru_cache(maxsize=8)
-def blocks(page: str) -> dict[str, str]:
+def _blocks(page: str) -> dict[str, str]:
     """Return the page's data blocks by id."""
     found = re.findall(r'<script type="[^"]+" id="([\w-]+)">(.*?)</script>', page, flags=re.DOTALL)
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
-def block(page: str, name: str) -> str:
-    return blocks(page)[name]
+def _block(page: str, name: str) -> str:
+    return _blocks(page)[name]
 
 
 @lru_cache(maxsize=8)
 def data_in(page: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(block(page, "data"))
+    found: dict[str, Any] = json.loads(_block(page, "data"))
     return found
 
 
-class Told(NamedTuple):
+class ShownAnswer(NamedTuple):
     """An answer as the page shows it."""
 
     number: int
@@ -43,26 +61,27 @@ class Told(NamedTuple):
     """Outcome, reason and probability by judge."""
 
 
-def block_in(page: str, point: int) -> dict[str, Any]:
+def answers_block(page: str, point: int) -> dict[str, Any]:
     """Return the block of answers at a point."""
-    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(block(page, f"answers-{point}"))))
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(_block(page, f"answers-{point}"))))
     return found
 
 
-def told(page: str, place: int, probe: int = 0) -> list[Told]:
-    """Return the answers to a probe at a point, from the page's payload and the point's block."""
+def shown_answers(page: str, place: int, probe: int = 0) -> list[ShownAnswer]:
+    """Return the answers to a probe at a point, from the page's payload and the point's answers."""
     data = data_in(page)
     point = data["points"][place]
-    said, opinions = block_in(page, point["id"]), dict(zip(data["judges"], point["answers"][probe], strict=True))
+    answers = answers_block(page, point["id"])
+    opinions = dict(zip(data["judges"], point["answers"][probe], strict=True))
     found = []
-    for number, (text, finish, tokens, *reasons) in enumerate(said["answers"][probe]):
+    for number, (text, finish, tokens, *reasons) in enumerate(answers["answers"][probe]):
         verdicts = {}
-        for judge, reason in zip(said["judges"], reasons, strict=True):
+        for judge, reason in zip(answers["judges"], reasons, strict=True):
             if (digit := opinions[judge]["outcomes"][number]) != "-":
                 stated = opinions[judge]["probabilities"]
                 probability = None if stated is None else stated[number]
-                verdicts[judge] = (data["outcomes"][int(digit)], said["reasons"][reason], probability)
-        found.append(Told(number, said["texts"][text], said["finishes"][finish], tokens, verdicts))
+                verdicts[judge] = (data["outcomes"][int(digit)], answers["reasons"][reason], probability)
+        found.append(ShownAnswer(number, answers["texts"][text], answers["finishes"][finish], tokens, verdicts))
     return found
 
 
@@ -100,7 +119,7 @@ def assert_nothing_is_loaded(page: str) -> None:
 
 def assert_policy_allows_own_scripts_alone(page: str) -> None:
     own = re.findall(r'<script type="module">(.*?)</script>', page, flags=re.DOTALL)
-    plotly = gzip.decompress(base64.b64decode(block(page, "plotly"))).decode()
+    plotly = gzip.decompress(base64.b64decode(_block(page, "plotly"))).decode()
     assert plotly == get_plotlyjs()
     hashes = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in (*own, plotly)]
     (policy,) = re.findall(r'content="(default-src[^"]+)"', page)

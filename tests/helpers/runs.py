@@ -1,0 +1,171 @@
+"""Synthetic runs for tests of code that reads a run: stored without a model, with a chosen ASR at every point."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from helpers.behaviours import Chance, Opinion, Rate, Says, Stands, basin, by_keyword, says
+from helpers.surveys import FINGERPRINT, make_survey
+from safescape.landscape import (
+    Compared,
+    Comparison,
+    Landscape,
+    comparison_of,
+    is_settled,
+    landscape_of,
+    plan_of,
+    stages_of,
+)
+from safescape.store import Store
+from safescape.survey import (
+    Answer,
+    ChoiceProbe,
+    Finish,
+    PerplexityProbe,
+    Point,
+    Position,
+    PromptProbe,
+    Response,
+    Score,
+    Survey,
+    Verdict,
+)
+
+
+def make_run(
+    directory: Path,
+    survey: Survey,
+    *,
+    rate: Rate = basin,
+    chance: Chance | None = None,
+    stands: Stands | None = None,
+    text: Says = says,
+    opinion: Opinion = by_keyword,
+    later: Sequence[str] = (),
+    points: int | None = None,
+    shift: float = 0.0,
+    origin_at_close: str | None = FINGERPRINT,
+) -> Store:
+    """Fill a run directory and open it for reading.
+
+    Args:
+        directory: The run directory.
+        survey: The survey of the run.
+        rate: How many of the prompts the model complies with; for lines.
+        chance: The same for any subspace and any probe, instead of `rate`.
+        stands: Where each point stands, instead of `shift`.
+        text: What it says.
+        opinion: What its judges say of that.
+        later: Judges that read the answers after the survey's.
+        points: How many points are measured, from the first; all by default.
+        shift: Effective coordinates are α · (1 + shift), as after rounding.
+        origin_at_close: None: the process died.
+
+    """
+    by_probe = chance or (lambda _, point: rate(point.line or 0, point.coords[0]))
+    judges = (*survey.judges, *later)
+    stood = stands or (lambda point: Position(tuple(c * (1 + shift) for c in point.coords), 0.0))
+    with Store.claim(directory, survey) as store:
+        session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
+        for judge in judges:
+            store.verdicts.register(judge, {})
+        for point in itertools.islice(_measured_in_turn(survey, store), points):
+            answers: dict[str, list[Answer]] = {}
+            scores: dict[str, list[Score]] = {}
+            for probe in survey.asked_at(point):
+                share = by_probe(probe.name, point)
+                if isinstance(probe, PerplexityProbe):
+                    scores[probe.name] = [Score(10 * share, 10) for _ in probe.texts]
+                elif isinstance(probe, ChoiceProbe):
+                    scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
+                else:
+                    assert isinstance(probe, PromptProbe)
+                    hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
+                    if probe is survey.prompts and not point.is_origin:
+                        hits = hits[: _asked(survey, hits)]
+                    answers[probe.name] = [
+                        _answer(
+                            point,
+                            n,
+                            hit,
+                            text,
+                            {judge: opinion(judge, point, n, hit) for judge in judges},
+                            survey.whole_answers,
+                        )
+                        for n, hit in enumerate(hits)
+                    ]
+            store.points.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
+        if origin_at_close is not None:
+            store.end_session(session, origin=origin_at_close)
+    return Store.read(directory)
+
+
+def _measured_in_turn(survey: Survey, store: Store) -> Iterator[Point]:
+    """Return the points in the order of measuring; an adaptive survey's round by round, as the store fills."""
+    if survey.adaptive is None:
+        yield from survey.points()
+        return
+    while wanted := plan_of(survey, store.points.measured()).open:
+        yield from wanted
+
+
+def _asked(survey: Survey, hits: Sequence[bool]) -> int:
+    """Return how many prompts a point needs."""
+    if survey.adaptive is None:
+        return len(hits)
+    safe_below = survey.adaptive.safe_below
+    return next(n for n in stages_of(len(hits)) if is_settled(sum(hits[:n]), n, len(hits), safe_below))
+
+
+def _hits(share: float, items: int) -> list[bool]:
+    """Return a fixed shuffle of the items, so that the first ones are not always those that change."""
+    order = sorted(range(items), key=lambda n: (n * 7919) % 104729)
+    hit = set(order[: round(share * items)])
+    return [n in hit for n in range(items)]
+
+
+def landscape_in(store: Store) -> Landscape:
+    return landscape_of(store.survey, store.points.measured())
+
+
+def make_landscape(directory: Path, survey: Survey, **run: Any) -> Landscape:
+    """Return the landscape of a new run, given by the arguments of `make_run`."""
+    with make_run(directory, survey, **run) as store:
+        return landscape_in(store)
+
+
+def comparison_in(*stores: Store) -> Comparison:
+    return comparison_of(
+        [Compared(str(store.directory), store.survey, list(store.points.measured())) for store in stores]
+    )
+
+
+def compared_runs(directory: Path, runs: Mapping[str, Any], **survey: Any) -> Comparison:
+    """Return the comparison of new runs with one survey.
+
+    Args:
+        directory: Directory of the run directories.
+        runs: By name, the arguments of `make_run`; `model`, `dtype` and `subspace` change the run's own survey.
+        **survey: Arguments of `make_survey`.
+
+    """
+    stores = []
+    for name, given in runs.items():
+        own = {key: given[key] for key in ("model", "dtype", "subspace") if key in given}
+        behaviour = {key: value for key, value in given.items() if key not in own}
+        stores.append(make_run(directory / name, make_survey(**{**survey, **own}), **behaviour))
+    return comparison_in(*stores)
+
+
+def _answer(
+    point: Point, number: int, complied: bool, text: Says, verdicts: Mapping[str, Verdict | None], whole: bool
+) -> Answer:
+    finish = Finish.LENGTH if complied or whole else Finish.SETTLED
+    said = text(point, number, complied)
+    return Answer(
+        Response(said, finish, max(1, len(said) // 4)),
+        {judge: verdict for judge, verdict in verdicts.items() if verdict is not None},
+    )
