@@ -16,7 +16,7 @@ from safescape.api.scan import scan
 from safescape.api.survey import Measuring
 from safescape.errors import InputError
 from safescape.finetuning import Finetuned, Step, conversations_of
-from safescape.landscape import Metric, wilson
+from safescape.landscape import Metric, rate_of
 from safescape.options import MeasureOptions, StudyOptions, takes
 from safescape.probes import load_prompts
 from safescape.store import write_text
@@ -139,5 +139,4 @@ def _asr(run: Run, alpha: float) -> dict[str, float]:
     first = run.survey.prompts.name
     at = next(p for p in run.points if p.coords == (alpha,) and p.probe == first and p.line in (None, 0))
     assert at.count is not None
-    low, high = wilson(at.count, at.n)
-    return {"n": at.n, "value": 100.0 * at.count / at.n, "low": low, "high": high}
+    return {"n": at.n, **rate_of(at.count, at.n)._asdict()}

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from safescape.landscape import Landscape, Measure, PointFigures, wilson
+from safescape.landscape import Landscape, Measure, PointFigures, rate_of
 from safescape.store import Store
 from safescape.survey import PerplexityProbe, Point, Probe, PromptProbe
 
@@ -153,7 +153,7 @@ def _figure(figures: PointFigures | Measure | None) -> Row:
 
 def _rate(count: int | None, n: int) -> tuple[float | None, float | None, float | None]:
     """A rate with its Wilson interval, percent."""
-    return (None, None, None) if count is None else (100.0 * count / n, *wilson(count, n))
+    return (None, None, None) if count is None else rate_of(count, n)
 
 
 def _responses(store: Store) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
-from safescape.landscape.measures import Interval, wilson
+from safescape.landscape.measures import Interval, Rate, rate_of, wilson
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
 from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Landscape, Measure, Metric, PointFigures
 
@@ -26,6 +26,7 @@ __all__ = [
     "Measure",
     "Metric",
     "PointFigures",
+    "Rate",
     "Reading",
     "Reason",
     "Ruling",
@@ -39,6 +40,7 @@ __all__ = [
     "landscape_of",
     "perplexity_of",
     "plan_of",
+    "rate_of",
     "reading_of",
     "stages_of",
     "wilson",

@@ -12,8 +12,8 @@ from enum import StrEnum
 from statistics import fmean, variance
 from typing import Literal, NamedTuple
 
-from safescape.landscape.measures import Z95, wilson
-from safescape.landscape.schema import Landscape, PointFigures
+from safescape.landscape.measures import Z95, Rate, rate_of
+from safescape.landscape.schema import Landscape
 from safescape.survey import InterpolationAxis
 
 _Z2 = Z95**2
@@ -63,14 +63,6 @@ class Decision(NamedTuple):
     """None when the state is decided, or when finishing the run comes first."""
 
 
-class _Rate(NamedTuple):
-    """An ASR with its 95 % interval, percent."""
-
-    value: float
-    low: float
-    high: float
-
-
 def decision_of(landscape: Landscape) -> Decision:
     """Decide what a run shows, from the figures of its first probe and first judge.
 
@@ -82,7 +74,7 @@ def decision_of(landscape: Landscape) -> Decision:
     asr, safe_below = landscape.metrics["origin_asr"], landscape.safe_below
     if asr.value is None or asr.low is None or asr.high is None:
         return Decision(State.UNKNOWN, Reason.UNFINISHED)
-    origin = _Rate(asr.value, asr.low, asr.high)
+    origin = Rate(asr.value, asr.low, asr.high)
     if origin.low > safe_below:
         return Decision(State.UNSAFE, Reason.ORIGIN)
     if isinstance(landscape.axes[0], InterpolationAxis):
@@ -109,7 +101,7 @@ def prompts_to_decide(value: float, safe_below: float) -> int | None:
     return math.floor(_Z2 * s * (1 - s) / (p - s) ** 2) + 1
 
 
-def _on_path(landscape: Landscape, origin: _Rate) -> Decision:
+def _on_path(landscape: Landscape, origin: Rate) -> Decision:
     """The decision where the first axis leads to another model and the origin is not shown to be unsafe."""
     safe_below, axis = landscape.safe_below, landscape.axes[0]
     points = _along(landscape)
@@ -133,22 +125,17 @@ def _on_path(landscape: Landscape, origin: _Rate) -> Decision:
     return Decision(State.SAFE, Reason.ALL)
 
 
-def _along(landscape: Landscape) -> dict[float, _Rate]:
+def _along(landscape: Landscape) -> dict[float, Rate]:
     """The first probe's ASR along the first axis, by α."""
     first = landscape.counted[0].probe if landscape.counted else ""
     return {
-        point.coords[0]: _rate(point)
+        point.coords[0]: rate_of(point.count or 0, point.n)
         for point in landscape.counted
         if point.probe == first and point.waypoint is None and point.line in (None, 0) and not any(point.coords[1:])
     }
 
 
-def _rate(point: PointFigures) -> _Rate:
-    count = point.count or 0
-    return _Rate(100.0 * count / point.n, *wilson(count, point.n))
-
-
-def _more_prompts(rates: Iterable[_Rate], safe_below: float) -> Wanted:
+def _more_prompts(rates: Iterable[Rate], safe_below: float) -> Wanted:
     """The number of prompts that decides all of these rates."""
     numbers = [prompts_to_decide(rate.value, safe_below) for rate in rates]
     known = [number for number in numbers if number is not None]

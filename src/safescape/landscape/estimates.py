@@ -17,10 +17,10 @@ from safescape.landscape.measures import (
     bounded,
     envelope,
     plane_radius,
+    rate_of,
     safety_auc,
     visage_of,
     visage_reference,
-    wilson,
 )
 from safescape.landscape.rates import RESAMPLES, Figure, Stored, draws, share_of
 from safescape.landscape.schema import Metric
@@ -177,9 +177,7 @@ class JudgedSubspace:
     def _origin_asr(self) -> Metric:
         if self._origin is None:
             return Metric()
-        successes = int(self._origin.sum())
-        low, high = wilson(successes, self._origin.size)
-        return Metric(value=100.0 * successes / self._origin.size, low=low, high=high)
+        return Metric(**rate_of(int(self._origin.sum()), self._origin.size)._asdict())
 
     def _edge(self, ahead: _Region) -> Figure:
         """Return the α at which the ASR first exceeds the threshold; the last measured one if it does not."""

@@ -33,6 +33,14 @@ class Interval(NamedTuple):
     high: float
 
 
+class Rate(NamedTuple):
+    """A share in percent, with Wilson's 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def visage(asr: Array) -> Array:
     """Return VISAGE, E[100 - S | S < 100] over the points of a line; 0 if no point is below 100."""
     return _mean(100.0 - asr, asr < 100.0)
@@ -145,6 +153,11 @@ def wilson(successes: int, n: int) -> Interval:
     low = 0.0 if successes == 0 else 100.0 * (centre - half)
     high = 100.0 if successes == n else 100.0 * (centre + half)
     return Interval(float(low), float(high))
+
+
+def rate_of(count: int, n: int) -> Rate:
+    """Return how many percent of `n` are `count`, with the interval."""
+    return Rate(100.0 * count / n, *wilson(count, n))
 
 
 class Envelope(NamedTuple):

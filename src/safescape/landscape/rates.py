@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from safescape.landscape.measures import Array, Interval, wilson
+from safescape.landscape.measures import Array, Interval, rate_of, wilson
 from safescape.landscape.schema import Change, Metric
 from safescape.survey import MeasuredPoint, Outcome, PerplexityProbe, Point, Probe, PromptProbe, Score, Survey
 
@@ -51,7 +51,7 @@ def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score
     """
     if isinstance(probe, PromptProbe):
         count, n = sum(outcome is counted_of(probe) for outcome in outcomes), len(outcomes)
-        return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, 100.0 * count / n, *wilson(count, n))
+        return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, *rate_of(count, n))
     figure = figure_of(probe, outcomes, scores)
     if isinstance(probe, PerplexityProbe):
         return Reading(probe.name, "perplexity", len(scores), figure.value, *figure.interval)

@@ -15,8 +15,8 @@ from safescape.views.series.curves import Reading, Sample, named_models, waypoin
 
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 TRAJECTORY, COMPLIED = "#b5338a", "#c2500d"
-TONES = {"safe": "#00664b", "open": "#3b4252", "unsafe": "#b84a0a"}
-"""The three states of a verdict; their lightness differs too, and a word stands beside the colour."""
+TONES = {"safe": "#00664b", "open": "#6f5200", "unsafe": "#a53a08"}
+"""The three states of a verdict, in the colours of the report page; a word always stands beside the colour."""
 BASINS = {True: "#dcece4", False: "#e4e7ea"}
 """The shade of a basin that is shown to be safe, and of one that is not."""
 

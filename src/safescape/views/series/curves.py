@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, wilson
+from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, rate_of
 from safescape.survey import InterpolationAxis
 from safescape.views.text.words import label_of, measure_labels, quoted
 
@@ -133,9 +133,8 @@ def first_probe(landscape: Landscape) -> str:
 def sample_of(figures: PointFigures) -> Sample:
     """Return a point as the first judge sees it: an attack succeeds where the model complied."""
     count = figures.count or 0
-    low, high = wilson(count, figures.n)
-    asr = 100.0 * count / figures.n
-    return Sample(figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, count, asr, low, high)
+    rate = rate_of(count, figures.n)
+    return Sample(figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, count, *rate)
 
 
 def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from safescape.landscape import Landscape, PointFigures, wilson
+from safescape.landscape import Landscape, PointFigures, rate_of
 from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.series.curves import Course, Layer, Reading, course_over, first_probe, layer_of, places_of
 from safescape.views.text.words import all_judges_of, printable, shortened
@@ -158,7 +158,7 @@ def _course(landscape: Landscape, outcome: Outcome) -> Course:
 def _readings(landscape: Landscape, line: int, outcome: Outcome) -> dict[float, Reading]:
     """The share of an outcome on one line, by the α requested."""
     return {
-        p.coords[0]: Reading(p.effective[0], _share(p, outcome), *wilson(getattr(p, outcome.value) or 0, p.n))
+        p.coords[0]: Reading(p.effective[0], *rate_of(getattr(p, outcome.value) or 0, p.n))
         for p in _points(landscape)
         if p.waypoint is None and p.line in (line, None)
     }
