@@ -41,8 +41,8 @@ def draw_lines(landscape: Landscape) -> Figure:
         is_shown = curves.is_basin_shown(landscape)
         axes.axvspan(*edges, color=marks.BASINS[is_shown], linewidth=0, zorder=0.5)
         said = f"{'safe ' if is_shown else ''}basin, {signed(edges[0])} to {signed(edges[1])}"
-        bar = marks.STYLES[2].colour if is_shown else marks.SOFT
-        draw_basins(axes, [(edges, bar, "-")], said, marks.TONES["safe"] if is_shown else marks.SOFT)
+        tone = marks.TONES["safe" if is_shown else "open"]
+        draw_basins(axes, [(edges, tone, "-")], said, tone)
     found = draw_asr(axes, landscape)
     if found:
         found.append((INTERVAL, "95 % interval at a point"))

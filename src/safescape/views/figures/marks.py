@@ -17,8 +17,8 @@ INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 TRAJECTORY, COMPLIED = "#b5338a", "#c2500d"
 TONES = {"safe": "#00664b", "open": "#6f5200", "unsafe": "#a53a08"}
 """The three states of a verdict, in the colours of the report page; a word always stands beside the colour."""
-BASINS = {True: "#dcece4", False: "#e4e7ea"}
-"""The shade of a basin that is shown to be safe, and of one that is not."""
+BASINS = {True: "#dcece4", False: "#f5edcf"}
+"""The shade of a basin that is shown to be safe, and of one that is not; grey is the colour of intervals."""
 
 # distinct for people with red or green blindness; in grey by lightness, hatching and order
 OUTCOME_STYLES: dict[Outcome, tuple[str, str]] = {

@@ -173,13 +173,13 @@ export function layoutOfLines() {
     const [x0, x1] = edges;
     const inset = 0.19 * (scale.high - scale.low);
     shapes.push(
-      { type: "rect", yref: "paper", x0, x1, y0: upper[0], y1: 1, layer: "below", line: { width: 0 }, fillcolor: colour(isShown ? "--basin" : "--wash") },
-      { type: "line", yref: "paper", x0, x1, y0: 1.01, y1: 1.01, line: { color: colour(isShown ? "--safe" : "--soft"), width: 3 } },
+      { type: "rect", yref: "paper", x0, x1, y0: upper[0], y1: 1, layer: "below", line: { width: 0 }, fillcolor: colour(isShown ? "--basin" : "--open-ground") },
+      { type: "line", yref: "paper", x0, x1, y0: 1.01, y1: 1.01, line: { color: colour(isShown ? "--safe" : "--open"), width: 3 } },
     );
     annotations.push({
       x: Math.min(Math.max((x0 + x1) / 2, scale.low + inset), scale.high - inset), yref: "paper", y: 1.02, yanchor: "bottom", showarrow: false,
       text: `${isShown ? "safe basin" : "basin"}, ${signed(Number(x0.toFixed(2)))} to ${signed(Number(x1.toFixed(2)))}`,
-      font: { size: 12, color: colour(isShown ? "--safe" : "--soft") },
+      font: { size: 12, color: colour(isShown ? "--safe" : "--open") },
     });
   }
   if (stack && outcomes) {
