@@ -167,7 +167,7 @@ PICTURES = {
     "scaling": Picture(("scaling",), "scaling.png"),
     "paper-one-column": Picture(("demo-quick",), columns=1),
     "paper-two-columns": Picture(("demo-quick",), columns=2),
-    "explorer-list": Picture(("demo-base", "demo-plane", "demo-quick"), Shot("", 1280, 520, at_the_top)),
+    "explorer-list": Picture(("demo-quick",), Shot("", 1280, 380, at_the_top)),
     "explorer-compare": Picture(
         ("demo-quick", "demo-base"), Shot("compare?run=demo-quick&run=demo-base", 1280, 900, at_the_top)
     ),
