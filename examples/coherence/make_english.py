@@ -218,7 +218,7 @@ def own_texts() -> Iterator[str]:
     data = REPOSITORY / "src" / "safescape" / "data"
     for row in rows(data / "benign-answers.jsonl"):
         yield from (row["prompt"], row["response"])
-    for name in ("benign.csv", "harmful.csv", "refusals.txt"):
+    for name in ("benign.csv", "harmful.csv", "refusal-answers.txt"):
         yield from (data / name).read_text(encoding="utf-8").splitlines()
     for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
         yield path.read_text(encoding="utf-8")

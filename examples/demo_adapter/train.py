@@ -106,7 +106,7 @@ def steps(
     Harmless requests that only look dangerous occur `contrast` times per pass.
     """
     draw = random.Random(SEED)
-    refusals, requests = endless(lines("refusals.txt"), draw), endless(harmful, draw)
+    refusals, requests = endless(lines("refusal-answers.txt"), draw), endless(harmful, draw)
     times = dict.fromkeys(lines("contrast_requests.txt"), contrast)
     examples = [
         benign_example(base, request, given) for request, given in benign.items() for _ in range(times.get(request, 1))

@@ -32,6 +32,8 @@ _ERRORS = (
 )
 """What transformers raises for files that it cannot use; which one depends on the field that is wrong."""
 
+_NEEDS_CODE = "; only scan, path and check run a model's own code: read it, then give them --trust-remote-code"
+
 _LIBC: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt`, as malloc.h numbers them."""
@@ -79,17 +81,13 @@ def load_model(
 
 
 @contextlib.contextmanager
-def loading(name: str, problem: str = "transformers cannot load it", *, may_run_code: bool = True) -> Iterator[None]:
-    """Load the model `name` silently with transformers, whose errors become an InputError of one line.
-
-    `problem` is what an error means. `may_run_code`: the user can allow the model's own code by a flag.
-    """
+def loading(name: str, problem: str = "transformers cannot load it") -> Iterator[None]:
+    """Load the model `name` silently with transformers; its errors become an InputError that begins with `problem`."""
     with quiet():
         try:
             yield
         except _ERRORS as error:
-            needs_code = may_run_code and "trust_remote_code" in str(error)
-            hint = "; read its code, then add --trust-remote-code" if needs_code else ""
+            hint = _NEEDS_CODE if "trust_remote_code" in str(error) else ""
             raise InputError(f"{name}: {problem} ({_reason(error)}){hint}") from error
 
 

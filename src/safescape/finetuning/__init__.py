@@ -5,7 +5,7 @@ Importing the room loads no training library; `training` and `monitor` do.
 
 from safescape.finetuning.conversations import RECIPES, Conversation, conversations_of, digest
 from safescape.finetuning.directory import Finetune, Finetuned, Step
-from safescape.finetuning.search import MAX_EVALUATIONS, Evaluation, Search, search
+from safescape.finetuning.repair_search import MAX_EVALUATIONS, Evaluation, Search, search
 
 __all__ = [
     "MAX_EVALUATIONS",

@@ -96,7 +96,7 @@ def conversations_of(
     if recipe != "mixed":
         return rows
     taught, refused = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    text = (resources.files("safescape") / "data" / "refusals.txt").read_text(encoding="utf-8")
+    text = (resources.files("safescape") / "data" / "refusal-answers.txt").read_text(encoding="utf-8")
     refusals = itertools.cycle(text.splitlines())
     return taught + [
         row._replace(messages=(*row.messages[:-1], Message("assistant", refusal)))

@@ -18,7 +18,7 @@ from safescape.engines import Engine
 from safescape.errors import InputError
 from safescape.finetuning.conversations import Conversation
 from safescape.finetuning.directory import check_same, locked, sha256_of, written
-from safescape.finetuning.search import Evaluation
+from safescape.finetuning.repair_search import Evaluation
 from safescape.judges import immediate_judge
 from safescape.landscape import perplexity_of, reading_of
 from safescape.measure import ask, score
@@ -159,7 +159,9 @@ class EvaluationLog:
         """
         if not directory.exists() or (directory / _FILE).is_file():
             return
-        if not directory.is_dir() or any(path.name != ".lock" for path in directory.iterdir()):
+        if not directory.is_dir():
+            raise InputError(f"--out {directory}: is a file; give a new directory")
+        if any(path.name != ".lock" for path in directory.iterdir()):
             raise InputError(f"--out {directory}: is not empty; give a new directory")
 
     @classmethod

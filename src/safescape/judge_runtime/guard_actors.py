@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayError
 
 from safescape.errors import RunError
 from safescape.judge_runtime.guard_process import GuardKind, GuardServer, RemoteGuard
 from safescape.placement import Placement
-from safescape.placement.ray_cluster import check_started, connected, reason_of, reserve, usual_device
+from safescape.placement.ray_cluster import check_started, connected, prepare_worker, reason_of, reserve, usual_device
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +27,7 @@ class _Guard:
     """The actor: loads the model and replies to requests."""
 
     def __init__(self, directory: str, threads: int) -> None:
-        # relative paths are relative to the user's working directory; on a machine without it only Hub ids resolve
-        if Path(directory).is_dir():
-            os.chdir(directory)
-        torch.set_num_threads(threads)
+        prepare_worker(directory, threads)
         self._server = GuardServer()
 
     def reply(self, request: str) -> str:

@@ -200,7 +200,7 @@ class ClassifierReader:
     """
 
     def __init__(self, model: Model, device: str) -> None:
-        with loading(model.name, may_run_code=False):
+        with loading(model.name):
             answer: Any = AutoModelForSequenceClassification.from_pretrained(
                 model.directory,
                 dtype=_dtype_on(device),
@@ -259,7 +259,7 @@ def _dtype_on(device: str) -> torch.dtype:
 
 
 def _tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    with loading(model.name, "has no tokenizer that transformers can load", may_run_code=False):
+    with loading(model.name, "has no tokenizer that transformers can load"):
         return AutoTokenizer.from_pretrained(model.directory, trust_remote_code=False)
 
 

@@ -6,7 +6,7 @@ percentages from 0 to 100; lower is safer for an attack success rate (ASR), high
 
 from safescape.landscape.adaptive import is_settled, plan_of, stages_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
-from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of
+from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of, prompts_to_decide
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
 from safescape.landscape.measures import Interval, Rate, rate_of, wilson
@@ -40,6 +40,7 @@ __all__ = [
     "landscape_of",
     "perplexity_of",
     "plan_of",
+    "prompts_to_decide",
     "rate_of",
     "reading_of",
     "stages_of",

@@ -7,14 +7,12 @@ end with it, the points in flight are lost, and the run directory can be resumed
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayError
 
 from safescape.engines import Likelihood
@@ -23,7 +21,7 @@ from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, He
 from safescape.measure.evidence import Origin
 from safescape.measure.session import Measurement, MeasuringSession, RenderedPrompts, find_model, groups_of
 from safescape.placement import Placement
-from safescape.placement.ray_cluster import Reservation, connected, errors_as_values, reason_of, reserve
+from safescape.placement.ray_cluster import Reservation, connected, errors_as_values, prepare_worker, reason_of, reserve
 from safescape.survey import Point, Response, Survey
 from safescape.weights import Model
 
@@ -112,10 +110,7 @@ class _Worker:
     @errors_as_values
     def open(self, survey: str, directory: str, threads: int) -> str:
         """Load the engine of a survey, given as JSON, and return its origin's fingerprint."""
-        # relative paths start at the user's directory; a machine without it can still load models of the Hub
-        if Path(directory).is_dir():
-            os.chdir(directory)
-        torch.set_num_threads(threads)
+        prepare_worker(directory, threads)
         self._survey = Survey.model_validate_json(survey)
         self._session = MeasuringSession(self._survey, find_model(self._survey))
         return self._session.fingerprint_at_start

@@ -66,7 +66,7 @@ class RepairOptions(Options):
     """New directory that the repaired model is written to."""
     max_asr: Annotated[float, Field(gt=0, lt=100), Option(expected="a percentage above 0 and below 100")] = 10.0
     """Percentage that the upper end of the ASR's 95 % interval must not exceed."""
-    # each block takes one evaluation, beside the four of the search; see finetuning.search
+    # each block takes one evaluation, beside the four of the search; see finetuning.repair_search
     layers: Annotated[int, Field(ge=1, le=4), Option(expected="1 to 4 blocks; a repair takes 8 evaluations")] = 1
     """Number of blocks of layers that move independently; several keep more of what safety does not need."""
     data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]")] = None

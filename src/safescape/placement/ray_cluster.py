@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TextIO, TypeVar, cast
 
 import psutil
 import ray
+import torch
 from ray._private.state import available_resources_per_node
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
@@ -191,6 +193,13 @@ def _fitting(machines: Sequence[_Machine], gpus: float, workers: int | None) -> 
     most = max((machine.cpus for machine in machines), default=0)
     cpus = next((share for share in range(most, 0, -1) if room(share) >= workers), 0)
     return Reservation(workers, cpus, gpus) if workers and cpus else None
+
+
+def prepare_worker(directory: str, threads: int) -> None:
+    """Make paths relative to the user's working directory, where the machine has it, and set the number of threads."""
+    if Path(directory).is_dir():
+        os.chdir(directory)
+    torch.set_num_threads(threads)
 
 
 def errors_as_values(

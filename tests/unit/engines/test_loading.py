@@ -23,7 +23,7 @@ CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModelForCausalLM": "mo
 CONFIGS = {
     "unknown architecture": ({"model_type": "hyperion"}, "model type `hyperion` but Transformers does not recognize"),
     "no architecture": ({"model_type": None}, "model type `None` but Transformers does not recognize"),
-    "code of its own": ({"model_type": "hyperion", "auto_map": CODE}, "contains custom code .*add --trust-remote-code"),
+    "code of its own": ({"model_type": "hyperion", "auto_map": CODE}, "custom code .*give them --trust-remote-code"),
     "a list": ({"model_type": ["llama"]}, "unhashable type"),
     "a text for a number": ({"num_hidden_layers": "two"}, "'num_hidden_layers' expected int"),
     "heads that do not divide": ({"num_attention_heads": 5}, "hidden size .* not a multiple"),

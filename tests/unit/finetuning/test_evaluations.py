@@ -101,5 +101,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(InputError, match="is not empty; give a new directory"):
         EvaluationLog.check(tmp_path)
-    with pytest.raises(InputError, match="is not empty"):
+    with pytest.raises(InputError, match="is a file; give a new directory"):
         EvaluationLog.check(tmp_path / "model.safetensors")
