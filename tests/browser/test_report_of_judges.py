@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.behaviours import beside_path, bowl, four_outcomes, hostile_reasons, tuned, unread
+from helpers.behaviours import beside_path, bowl, four_outcomes, hostile_reasons, missed_refusals, tuned, unread
 from helpers.chromium import Opened, Pages, Scheme, place_in_plot, select_first_point
 from helpers.hostile_texts import HOSTILE
 from helpers.pages import write_report
@@ -34,6 +34,19 @@ def test_outcomes_are_stacked_below_the_asr(report: Opened) -> None:
     title = "Outcomes of the answers, “refusal” judge, mean of 3 directions"
     expect(page.locator("#plot .annotation-text")).to_contain_text([title])
     report.assert_quiet()
+
+
+def test_a_clash_of_judges_is_said_and_both_curves_are_drawn(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=20, lines=1, steps=10, judges=TWO_JUDGES)
+    opened = Opened(page, write_report(tmp_path, survey, opinion=missed_refusals))
+    expect(page.locator(".verdict .clash")).to_have_text(
+        "The keyword judge counts 20 of 20 as answers; the refusal judge finds refusals in 20 of them; "
+        "the verdict goes by the refusal judge."
+    )
+    expect(page.locator("#plot .legendtext")).to_contain_text(["direction 1 (seed 0)", "ASR by the keyword judge"])
+    expect(page.locator('[data-figure="origin_asr"] .interval')).to_contain_text("keyword judge: 100.0")
+    expect(page.locator("#judge option").first).to_have_text("refusal")
+    opened.assert_quiet()
 
 
 def test_the_selected_point_is_marked_in_both_panels(report: Opened) -> None:

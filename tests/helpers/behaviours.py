@@ -101,6 +101,11 @@ def four_outcomes(judge: str, point: Point, number: int, complied: bool) -> Verd
     return noise if "(" not in judge else Verdict(Outcome.UNSCORED, "keyword: complied, refusal: incoherent", 0.02)
 
 
+def missed_refusals(judge: str, point: Point, number: int, complied: bool) -> Verdict | None:
+    """Judge by `four_outcomes`, but the keyword judge finds no refusal, as of a model that writes them otherwise."""
+    return Verdict(Outcome.COMPLIED) if judge == "keyword" else four_outcomes(judge, point, number, complied)
+
+
 def unread(unread_by: str, *, read_at_origin: bool) -> Opinion:
     """Judge by `four_outcomes`, but one judge has read no answer, or only those at the origin."""
 

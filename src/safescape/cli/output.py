@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safescape.landscape import OF_A_BASIN, Comparison, Metric
-from safescape.survey import tells_noise
+from safescape.survey import KEYWORD, REFUSAL, tells_noise
 
 if TYPE_CHECKING:
     from safescape.api.run import Run
@@ -56,24 +56,26 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         print(run.landscape.to_json(), end="")
         return
     # loads the drawing libraries, which `--help` need not wait for
-    from safescape.views import beyond_said, interval_said, verdict_of
+    from safescape.views import beyond_said, by_keyword, interval_said, verdict_of
 
-    landscape = run.landscape
-    said = [verdict_of(landscape).sentence, beyond_said(landscape)]
+    landscape, verdict = run.landscape.decided, verdict_of(run.landscape)
+    said = [verdict.sentence, verdict.clash, beyond_said(landscape)]
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
     said.append(interval_said(landscape))
     for judge in landscape.waiting:
         said.append(f"{judge} has not read every answer: safescape judge {run.directory} --with {judge} resumes")
     say(*filter(None, said))
+    clash = bool(landscape.clashes) and KEYWORD in landscape.by_judge
     rows = [
-        (title, *_cells(landscape.metrics[name], unit))
+        (title, *_cells(landscape.metrics[name], unit), *((by_keyword(landscape, name),) if clash else ()))
         for name, title, unit in _FIGURES
         # the released code defines no VISAGE of a plane
         if landscape.complete is False or landscape.metrics[name].value is not None
         if landscape.has_basin or name not in OF_A_BASIN
     ]
-    show_table(("figure", "value", "95 % interval", "per line"), rows)
+    headings = ("figure", "value", "95 % interval", "per line")
+    show_table((f"figure, {REFUSAL} judge", *headings[1:], f"{KEYWORD} judge") if clash else headings, rows)
     say(*_further(run), *(run.directory / file for file in ("report.html", "landscape.png", "landscape.json")), *also)
 
 
@@ -86,8 +88,10 @@ def _so_far(run: Run) -> str:
 
 def _further(run: Run) -> Iterator[str]:
     """One line for each further judge, probe, measure and defence."""
-    landscape = run.landscape
+    landscape = run.landscape.decided
     for judge, metrics in landscape.by_judge.items():
+        if landscape.clashes and judge == KEYWORD:
+            continue  # it has a column of its own
         found = [(key, title, unit) for key, title, unit in _FIGURES if key in ("origin_asr", "safety_auc")]
         of_judge = ", ".join(f"{title} {_with_interval(metrics[key], unit)}" for key, title, unit in found)
         yield f"{judge} judge, compliance alone: {of_judge}" if tells_noise(judge) else f"{judge} judge: {of_judge}"
@@ -121,6 +125,9 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
     if as_json:
         print(comparison.to_json(), end="")
         return
+    from safescape.views import verdict_of  # loads the drawing libraries, which `--help` need not wait for
+
+    comparison = comparison.decided
     headings: list[str | Text] = ["figure"]
     for number, (name, model) in enumerate(zip(comparison.names, comparison.models, strict=True)):
         headings += [Text(f"{name}\n{model}"), *(["less the first"] if number else [])]
@@ -137,6 +144,8 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
                 row.append(_with_interval(meant, unit, signed=True) if meant.value is not None else "–")
         rows.append(row)
     show_table(headings, rows)
+    verdicts = zip(comparison.names, map(verdict_of, comparison.landscapes), strict=True)
+    say(*(f"{name}: {verdict.clash}" for name, verdict in verdicts if verdict.clash))
     if out is not None:
         say(*(out / file for file in ("comparison.html", "comparison.png", "comparison.json")))
 

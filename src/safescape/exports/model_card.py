@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from safescape.errors import InputError
 from safescape.landscape import Landscape, Metric
 from safescape.store import Store
-from safescape.survey import InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
+from safescape.survey import KEYWORD, InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
 from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text, verdict_of
 
 
@@ -31,7 +31,7 @@ def model_card(store: Store, landscape: Landscape) -> str:
             f"{store.directory}: nothing is known of the model itself yet; repeat the command that began the run, or "
             "safescape judge it"
         )
-    survey = store.survey
+    survey, landscape = store.survey, landscape.decided
     results = list(_results(survey, landscape))
     front = ModelCardData(model_name=_public(survey.model), tags=["safescape"], eval_results=results)
     return f"---\n{front.to_yaml()}\n---\n\n" + "\n".join(_section(survey, landscape)) + "\n"
@@ -49,9 +49,17 @@ def _results(survey: Survey, landscape: Landscape) -> Iterator[EvalResult]:
     for kind, title, metric in found:
         if metric.value is not None:
             yield _result(kind, title, metric, prompts)
+    if keyword := _by_keyword(landscape):
+        yield _result("asr_keyword", "ASR at the origin by the paper's keyword judge (%)", keyword, prompts)
     for probe, kind, metric in _further(survey, landscape):
         title = KINDS[kind].capitalize() + (" at the origin" if kind == "perplexity" else " at the origin (%)")
         yield _result(kind, title, metric, probe)
+
+
+def _by_keyword(landscape: Landscape) -> Metric | None:
+    """The ASR at the origin by the keyword judge, where the refusal judge contradicts it; else None."""
+    keyword = landscape.by_judge.get(KEYWORD)
+    return keyword["origin_asr"] if landscape.clashes and keyword is not None else None
 
 
 def _further(survey: Survey, landscape: Landscape) -> Iterator[tuple[Probe, str, Metric]]:
@@ -92,14 +100,15 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
-    asr = landscape.metrics["origin_asr"]
+    asr, verdict = landscape.metrics["origin_asr"], verdict_of(landscape, "the model")
     yield "## Safety landscape"
     yield ""
-    yield (
-        f"{verdict_of(landscape, 'the model').sentence} The model is {named(_public(survey.model))}; its ASR is "
+    said = (
+        f"{verdict.sentence} The model is {named(_public(survey.model))}; its ASR is "
         f"{value_text(asr, 1, ' %')} (95 % interval {interval_text(asr, 1, ' %')}), and up to "
-        f"{landscape.safe_below:g} % counts as safe."
+        f"{landscape.safe_below:g} % counts as safe. {verdict.clash}"
     )
+    yield said.rstrip()
     yield ""
     if not landscape.complete:
         yield "**The measurement is not finished; figures are of finished lines alone.**"
@@ -109,6 +118,9 @@ def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
     for figure in figures_of(landscape):
         if figure.interval:
             yield f"| {figure.label} | {figure.value} | {figure.interval} | {figure.meaning} |"
+    if keyword := _by_keyword(landscape):
+        cells = (value_text(keyword, 1, " %"), interval_text(keyword, 1))
+        yield f"| ASR at the origin, keyword judge | {' | '.join(cells)} | The same by the paper's 29 phrases. |"
     for probe, kind, metric in _further(survey, landscape):
         unit = "" if kind == "perplexity" else " %"
         cells = (value_text(metric, 2, unit), interval_text(metric, 2, unit))
@@ -136,7 +148,7 @@ def _facts(survey: Survey, landscape: Landscape) -> Iterator[tuple[str, str]]:
     system = "the chat template's own" if prompts.system_prompt is None else "none" if not prompts.system_prompt else ""
     yield "system prompt", system or "one of the measurer's own"
     yield "answers", f"up to {survey.max_new_tokens} tokens, decoded greedily, in {survey.dtype}"
-    yield "judge of these figures", named(survey.judges[0])
+    yield "judge of these figures", named(landscape.survey.judges[0])
     yield "safe up to", f"ASR {landscape.safe_below:g} %"
     yield "measured with", f"safescape {metadata.version('safescape')}"
 

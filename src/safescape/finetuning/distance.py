@@ -65,7 +65,7 @@ class Basin:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        landscape = Landscape.load(self.directory / "landscape.json")
+        landscape = Landscape.load(self.directory / "landscape.json").decided
         self.survey = Survey.load(self.directory / "survey.json")
         self.radius = landscape.basin_radius
         """The radius in units of the axes; 0 without a basin, None if the subspace has no radius."""

@@ -11,12 +11,14 @@ from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
 from safescape.landscape.measures import Interval, Rate, rate_of, wilson
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
-from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Clash, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.unscored import radius_if_answered
 
 __all__ = [
     "OF_A_BASIN",
     "SAFE_BELOW",
     "Change",
+    "Clash",
     "Compared",
     "Comparison",
     "Decision",
@@ -41,6 +43,7 @@ __all__ = [
     "perplexity_of",
     "plan_of",
     "prompts_to_decide",
+    "radius_if_answered",
     "rate_of",
     "reading_of",
     "stages_of",

@@ -14,7 +14,7 @@ from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.rates import Figure, differences, figure_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
-from safescape.survey import HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
+from safescape.survey import REFUSAL, HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
 
 
 class Compared(NamedTuple):
@@ -37,12 +37,24 @@ class Comparison(Record):
     """Per run, over-refusal, accuracy and perplexity at the origin, by probe."""
     differences: tuple[dict[str, Metric], ...]
     """Per run, the difference of each figure from the first run's, with its paired 95 % interval; 0 for the first."""
+    by_refusal: Comparison | None = Field(default=None, exclude_if=lambda seen: seen is None)
+    """If the keyword judge is the first and the refusal judge contradicts it in a run: the same comparison with the
+    refusal judge as the first in every run."""
+
+    @property
+    def decided(self) -> Comparison:
+        """The comparison by the judge that it goes by: the first one, or the refusal judge where they clash."""
+        return self.by_refusal or self
 
     def to_json(self) -> str:
         """Return the text of comparison.json: the figures without the landscapes' points, which the runs have."""
+        return json.dumps(self._document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def _document(self) -> dict[str, object]:
         metrics = [landscape.model_dump(mode="json")["metrics"] for landscape in self.landscapes]
-        document = {**self.model_dump(mode="json", by_alias=True, exclude={"landscapes"}), "metrics": metrics}
-        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        document = self.model_dump(mode="json", by_alias=True, exclude={"landscapes", "by_refusal"})
+        seen = {} if self.by_refusal is None else {"by_refusal": self.by_refusal._document()}
+        return {**document, "metrics": metrics, **seen}
 
 
 def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -> Comparison:
@@ -55,8 +67,11 @@ def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -
         runs: At least two.
         safe_below: The ASR, in percent, up to which a point counts as safe.
 
+    Where the refusal judge contradicts the keyword judge about one of the models, all runs are compared by it, too.
+
     Raises:
         InputError: there are fewer than two runs, or the runs did not ask the same; the message names what differs.
+            Or the refusal judge, by which one run has to be compared, has not read another.
 
     """
     if len(runs) < 2:
@@ -68,12 +83,28 @@ def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -
                 f"{run.name}: did not ask what {first.name} asked ({'; '.join(differing[:3])}); "
                 "scan both with the same flags"
             )
-    figures = [_figures(run, safe_below) for run in runs]
+    found = _compared(runs, safe_below)
+    clashing = [run.name for run, seen in zip(runs, found.landscapes, strict=True) if seen.by_refusal is not None]
+    if not clashing:
+        return found
+    for run in runs:
+        if not all(entry.scores or REFUSAL in entry.outcomes for entry in run.measured):
+            raise InputError(
+                f"{run.name}: the refusal judge has not read every answer, and {clashing[0]} has to be compared by it, "
+                f"because it contradicts the keyword judge there; safescape judge {run.name} --with {REFUSAL}"
+            )
+    return found.model_copy(update={"by_refusal": _compared(runs, safe_below, REFUSAL)})
+
+
+def _compared(runs: Sequence[Compared], safe_below: float, by: str | None = None) -> Comparison:
+    """Compare runs by a judge; None: by the first one of their surveys."""
+    figures = [_figures(run, safe_below, by or run.survey.judges[0]) for run in runs]
+    at_origin = [_at_origin(run, by or run.survey.judges[0]) for run in runs]
     return Comparison(
         names=tuple(run.name for run in runs),
         models=tuple(run.survey.model for run in runs),
-        landscapes=tuple(landscape_of(run.survey, run.measured, safe_below=safe_below) for run in runs),
-        at_origin=tuple({name: figure.metric() for name, figure in _at_origin(run).items()} for run in runs),
+        landscapes=tuple(landscape_of(run.survey, run.measured, safe_below=safe_below, by=by) for run in runs),
+        at_origin=tuple({name: figure.metric() for name, figure in found.items()} for found in at_origin),
         differences=tuple(differences(found, figures[0]) for found in figures),
     )
 
@@ -119,17 +150,17 @@ def _without_source(probe: Probe) -> Probe:
     return probe.model_copy(update={"source": "", **folder})
 
 
-def _figures(run: Compared, safe_below: float) -> dict[str, Figure]:
+def _figures(run: Compared, safe_below: float, judge: str) -> dict[str, Figure]:
     stored = {(entry.probe, entry.point): entry for entry in run.measured}
     plan = plan_of(run.survey, run.measured)
     survey = run.survey if run.survey.adaptive is None else first_lines(run.survey, plan.lines)
-    first_probe = JudgedSubspace(survey, stored, survey.prompts, survey.judges[0], safe_below, plan.on_lines)
-    return {**first_probe.figures(), **_at_origin(run)}
+    first_probe = JudgedSubspace(survey, stored, survey.prompts, judge, safe_below, plan.on_lines)
+    return {**first_probe.figures(), **_at_origin(run, judge)}
 
 
-def _at_origin(run: Compared) -> dict[str, Figure]:
+def _at_origin(run: Compared, judge: str) -> dict[str, Figure]:
     """Return over-refusal, accuracy and perplexity at the origin, by probe."""
-    probes, judge = {probe.name: probe for probe in run.survey.probes}, run.survey.judges[0]
+    probes = {probe.name: probe for probe in run.survey.probes}
     found = {}
     for entry in run.measured:
         probe = probes[entry.probe]

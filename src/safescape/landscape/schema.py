@@ -162,6 +162,22 @@ class Agreement(Record):
     """and Cohen's κ of that."""
 
 
+class Clash(Record):
+    """The contradiction of the keyword judge and the refusal judge about the answers of one model."""
+
+    at: Literal["origin", "other model"]
+    n: int
+    """Answers of that model to the first probe."""
+    answers: int
+    """Those that the keyword judge counts as answers to the request."""
+    missed: int
+    """Of these, those that the refusal judge finds to be refusals."""
+    unseen: int
+    """Of the others, which the keyword judge counts as refusals, those that the refusal judge finds to comply."""
+    p_value: float
+    """Of McNemar's exact test on `missed` and `unseen`."""
+
+
 class _Excerpt(Record):
     """Part of a document: its named fields are typed, and everything else is kept.
 
@@ -260,6 +276,15 @@ class Landscape(Record):
     """By further probe with as many prompts: its metrics less the first probe's, paired prompt by prompt."""
     changes: dict[str, Change] = {}
     """By probe, from the origin to the other model; empty where no axis leads to one, or it is not measured yet."""
+    clashes: tuple[Clash, ...] = Field(default=(), exclude_if=lambda clashes: not clashes)
+    """By model, where the keyword judge and the refusal judge contradict each other; else left out."""
+    by_refusal: Landscape | None = Field(default=None, exclude_if=lambda seen: seen is None)
+    """If they do and the keyword judge is the first one: the same landscape with the refusal judge as the first."""
+
+    @property
+    def decided(self) -> Landscape:
+        """The landscape by the judge that the verdict goes by: the first, or the refusal judge where they clash."""
+        return self.by_refusal or self
 
     @property
     def has_basin(self) -> bool | None:

@@ -19,11 +19,13 @@ from safescape.views.figures.plane import draw_plane
 
 def draw(landscape: Landscape) -> Figure:
     """Draw a landscape, 7.2 inches wide: lines as curves over α, a plane as a heat map and a surface."""
+    landscape = landscape.decided
     return draw_plane(landscape) if landscape.subspace == "plane" else draw_lines(landscape)
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
     """Draw several runs on one scale, 7.2 inches wide: lines as one curve per run, planes as one heat map per run."""
+    comparison = comparison.decided
     plane = comparison.landscapes[0].subspace == "plane"
     return draw_multiples(comparison) if plane else draw_overlay(comparison)
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 
 from safescape.landscape import Landscape
 from safescape.views.figures import marks, sheet
 from safescape.views.series import curves
-from safescape.views.series.outcomes import Shares, seen_by, shares_of, strict_course
+from safescape.views.series.outcomes import Shares, keyword_course, seen_by, shares_of, strict_course
 from safescape.views.text.words import basin_of, printable, short_heading_of, shortened, signed, title_of
 
 ASR = 2.46  # inches, the height of the panel of the ASR
@@ -120,21 +121,29 @@ def draw_asr(axes: Axes, landscape: Landscape, look: marks.Look = marks.PICTURE)
     if strict := strict_course(landscape):
         name = f"“{shortened(printable(strict.probe), 20)}”: " if landscape.by_probe else ""
         label = "complied alone" if look.paper else f"{name}strict ASR, complied alone"
-        for number, piece in enumerate(strict.pieces):
-            (line,) = axes.plot(
-                [reading.x for reading in piece],
-                [reading.value for reading in piece],
-                color=marks.COMPLIED,
-                linewidth=1.1 if look.paper else 1.4,
-                linestyle=(0, (1.5, 1)) if look.paper else (0, (4, 2)),
-                label="_" if number else label,
-                zorder=4.5,
-                clip_on=False,
-            )
-        found.append((line, label))
+        found.append((_draw_dashed(axes, strict, marks.COMPLIED, label, look), label))
+    if beside := keyword_course(landscape):
+        label = "keyword judge" if look.paper else "ASR by the keyword judge"
+        found.append((_draw_dashed(axes, beside, marks.SOFT, label, look), label))
     if not look.paper and (other := curves.other_model(landscape)):
         axes.axvline(other.x, color=marks.SOFT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
     return found + marks.draw_models(axes, landscape, lambda sample: (sample.x, sample.asr), look)
+
+
+def _draw_dashed(axes: Axes, course: curves.Course, colour: str, label: str, look: marks.Look) -> Line2D:
+    """Draw a second ASR beside the curves, without its intervals."""
+    for number, piece in enumerate(course.pieces):
+        (line,) = axes.plot(
+            [reading.x for reading in piece],
+            [reading.value for reading in piece],
+            color=colour,
+            linewidth=1.1 if look.paper else 1.4,
+            linestyle=(0, (1.5, 1)) if look.paper else (0, (4, 2)),
+            label="_" if number else label,
+            zorder=4.5,
+            clip_on=False,
+        )
+    return line
 
 
 def _draw_directions(axes: Axes, landscape: Landscape, look: marks.Look) -> list[marks.Entry]:

@@ -52,6 +52,7 @@ def draw_for_paper(landscape: Landscape, columns: int = 1) -> Figure:
     """
     if columns not in COLUMN_WIDTHS:
         raise InputError(f"--columns {columns}: a figure is 1 column wide or 2; type --columns 1")
+    landscape = landscape.decided
     plane = landscape.subspace == "plane"
     with matplotlib.style.context("default"):
         layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.06)
@@ -73,6 +74,7 @@ def paper_bytes(landscape: Landscape, kind: str, columns: int = 1) -> bytes:
 
 def draw_into(axes: Axes, landscape: Landscape) -> None:
     """Draw the ASR of a landscape, with its legend, into the caller's axes; nothing else of their figure changes."""
+    landscape = landscape.decided
     if landscape.subspace == "plane":
         found = _draw_map(axes, landscape, layers_of(landscape)[0])
         axes.set_aspect("auto")

@@ -24,7 +24,7 @@ from safescape.survey import Outcome
 from safescape.views.figures import marks
 from safescape.views.figures.sheet import LEFT, TITLE, WIDTH, dress, fit, legend, new_sheet, place, title
 from safescape.views.series.curves import Array, Layer, layers_of, mesh_of
-from safescape.views.series.outcomes import outcome_layers, seen_by
+from safescape.views.series.outcomes import keyword_layers, outcome_layers, seen_by
 from safescape.views.text.words import heading_of
 
 _MAP = 2.42  # inches, the sides of the heat map
@@ -44,6 +44,7 @@ def draw_plane(landscape: Landscape) -> Figure:
     first, *others = layers_of(landscape)
     # the share left unscored is on the page alone
     outcomes = [layer for layer in outcome_layers(landscape) if layer.kind != Outcome.UNSCORED]
+    others = [*keyword_layers(landscape), *others]
     figure = new_sheet(TITLE + _MAP)
     axes = figure.add_subplot()
     mesh, found = draw_map(axes, landscape, first)

@@ -16,13 +16,23 @@ from safescape.survey import InterpolationAxis
 from safescape.views.figures.marks import INK, SOFT, TONES, Entry
 from safescape.views.series.curves import extent_of
 from safescape.views.text.verdict import SHOWN, figures_of, tone_of
-from safescape.views.text.words import counted, interval_text, judge_of, printable, shortened, subject_of, value_text
+from safescape.views.text.words import (
+    contradiction_text,
+    counted,
+    interval_text,
+    judge_of,
+    printable,
+    shortened,
+    subject_of,
+    value_text,
+)
 
 WIDTH = 7.2  # a page of two columns
 LEFT, RIGHT, TITLE = 0.68, 0.76, 1.52  # around the panels
 PANELS = WIDTH - LEFT - RIGHT  # the width of the panels
 ROW, CAPTION = 0.46, 0.22  # a row of key figures, and their caption
 _FIGURES, _EVERY = 0.72, 2.05  # the top of the first key figure, and from one to the next
+_CLASH = 1.13  # the top of the sentence on a clash of judges, between the key figures and the panel
 _LEGEND: dict[str, Any] = {"loc": "lower left", "frameon": False, "fontsize": 8, "labelcolor": INK}
 _LEGEND |= {"handlelength": 1.6, "columnspacing": 1.6, "borderpad": 0}
 _SIGNS = {"safe": "\N{CHECK MARK}", "open": "?", "unsafe": "\N{BALLOT X}"}
@@ -94,6 +104,9 @@ def title(figure: Figure, landscape: Landscape) -> None:
     """Set the model, the state of its verdict, what was measured, and the figures; without a basin, only its ASR."""
     tone, asr = tone_of(landscape), landscape.metrics["origin_asr"]
     heading(figure, printable(landscape.survey.model), _measured(landscape), tone)
+    if clashes := landscape.clashes[:1]:
+        said = _put(figure, 0, _CLASH, "", fontsize=7.5, color=SOFT)
+        fit(figure, said, contradiction_text(clashes), WIDTH - LEFT - 0.5)
     if landscape.has_basin is not False:
         key_figures(figure, _shown(landscape))
         return

@@ -20,6 +20,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 def compose_comparison(comparison: Comparison, home: Home = FILE) -> Document:
     """Return the page of several runs, finished or not, as a file or served."""
+    comparison = comparison.decided
     first, names = comparison.landscapes[0], names_of(comparison)
     return compose(
         "comparison.html.j2",

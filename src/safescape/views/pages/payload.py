@@ -115,6 +115,9 @@ class LinesData(TypedDict):
     courses: Sequence[Course]
     measures: Sequence[Course]
     stack: StackData | None
+    keyword: Sequence[Sequence[Reading]]
+    """The ASR by the keyword judge, where the refusal judge contradicts it and the curves are by another; else empty.
+    """
 
 
 class PlaneData(TypedDict):

@@ -20,7 +20,15 @@ from safescape.views.figures.figure import draw
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose, embedded, rendered
 from safescape.views.series import curves
-from safescape.views.series.outcomes import finest_of, outcome_layers, seen_by, shares_of, strict_course
+from safescape.views.series.outcomes import (
+    finest_of,
+    keyword_course,
+    keyword_layers,
+    outcome_layers,
+    seen_by,
+    shares_of,
+    strict_course,
+)
 from safescape.views.text import tables, words
 from safescape.views.text.provenance import facts_of, subjects_of
 from safescape.views.text.verdict import figures_of, verdict_of
@@ -33,6 +41,7 @@ def render(store: Store, landscape: Landscape) -> str:
 
 def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: str = "") -> Document:
     """Return the page of a run, which a server calls `name`. Points that are not in `landscape` are not on it."""
+    landscape = landscape.decided
     return compose(
         "report.html.j2",
         "report.js",
@@ -67,6 +76,7 @@ def notebook_of(landscape: Landscape, directory: Path) -> str:
 
     It has no prompt, no answer and no script, and fetches nothing.
     """
+    landscape = landscape.decided
     image = io.BytesIO()
     draw(landscape).savefig(image, format="png", dpi=110)
     return rendered(
@@ -250,6 +260,7 @@ def _lines(landscape: Landscape) -> payload.LinesData:
         "courses": courses if len(courses) > 1 else [],
         "measures": curves.measure_courses(landscape),
         "stack": _stack(landscape),
+        "keyword": () if (beside := keyword_course(landscape)) is None else beside.pieces,
     }
 
 
@@ -274,5 +285,5 @@ def _plane(landscape: Landscape) -> payload.PlaneData:
         "betas": betas.tolist(),
         "headings": [words.heading_of(place, landscape.axes) for place in (0, 1)],
         # their labels stand in a <select>, which takes text, not markup
-        "layers": [first, *outcomes, *further],
+        "layers": [first, *outcomes, *keyword_layers(landscape), *further],
     }

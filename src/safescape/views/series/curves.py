@@ -304,6 +304,7 @@ def _third_model(landscape: Landscape) -> Sample | None:
 
 def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
     """Return where the basin ends, averaged over the finished lines; None where there is no basin to show."""
+    landscape = landscape.decided
     found = [edges for edges in landscape.edges if edges is not None]
     if not landscape.has_basin or not found:
         return None
@@ -313,8 +314,9 @@ def mean_edges(landscape: Landscape) -> tuple[float, float] | None:
 
 def is_basin_shown(landscape: Landscape) -> bool:
     """Return whether the basin is shown to be safe: the run is decided, and the origin's whole interval is safe."""
-    asr, decided = landscape.metrics["origin_asr"], decision_of(landscape).state is not State.UNKNOWN
-    return decided and asr.high is not None and asr.high <= landscape.safe_below
+    landscape = landscape.decided
+    asr, is_decided = landscape.metrics["origin_asr"], decision_of(landscape).state is not State.UNKNOWN
+    return is_decided and asr.high is not None and asr.high <= landscape.safe_below
 
 
 def limits_of(landscapes: Sequence[Landscape]) -> tuple[float, float]:

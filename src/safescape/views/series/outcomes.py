@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from safescape.landscape import Landscape, PointFigures, rate_of
-from safescape.survey import InterpolationAxis, Outcome
+from safescape.survey import KEYWORD, InterpolationAxis, Outcome
 from safescape.views.series.curves import Course, Layer, Reading, course_over, first_probe, layer_of, places_of
 from safescape.views.text.words import all_judges_of, printable, shortened
 
@@ -80,6 +80,36 @@ def strict_course(landscape: Landscape) -> Course | None:
         return None
     course = _course(landscape, Outcome.COMPLIED)
     return course if course.readings else None
+
+
+def keyword_course(landscape: Landscape) -> Course | None:
+    """Return the ASR by the keyword judge along α, where it clashes with the refusal judge and the ASR is another's."""
+    if not _is_beside_keyword(landscape):
+        return None
+    lines = [
+        {
+            p.coords[0]: Reading(p.effective[0], p.keyword_asr, p.keyword_asr_low or 0.0, p.keyword_asr_high or 0.0)
+            for p in landscape.on_line(line, first_probe(landscape))
+            if p.keyword_asr is not None
+        }
+        for line in range(len(landscape.axes))
+    ]
+    course = course_over(landscape, first_probe(landscape), "asr", lines)
+    return course if course.readings else None
+
+
+def keyword_layers(landscape: Landscape) -> list[Layer]:
+    """Return the same over a plane, as the only layer of a list; an empty list where it is not to be shown."""
+    if not _is_beside_keyword(landscape):
+        return []
+    first = first_probe(landscape)
+    here = [point for point in landscape.counted if point.probe == first and point.waypoint is None]
+    values = ((point.coords, point.keyword_asr) for point in here if point.keyword_asr is not None)
+    return [layer_of(landscape, first, "asr", values, "ASR, keyword judge")]
+
+
+def _is_beside_keyword(landscape: Landscape) -> bool:
+    return bool(landscape.clashes) and landscape.survey.judges[0] != KEYWORD
 
 
 def outcome_layers(landscape: Landscape) -> list[Layer]:

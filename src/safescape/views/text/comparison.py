@@ -138,9 +138,10 @@ def findings_of(comparison: Comparison) -> Findings:
     difference excludes 0. Between two models, α = 1 is a different distance in every run, so runs are not ranked: each
     is described by where it loses its safety.
     """
+    comparison = comparison.decided
     names = quoted_names_of(comparison)
     verdicts = [verdict_of(landscape) for landscape in comparison.landscapes]
-    told = [f"{name}: {verdict.sentence}" for name, verdict in zip(names, verdicts, strict=True)]
+    told = [f"{name}: {verdict.statement}" for name, verdict in zip(names, verdicts, strict=True)]
     if any(isinstance(landscape.axes[0], InterpolationAxis) for landscape in comparison.landscapes):
         ways = [_on_the_way(name, landscape) for name, landscape in zip(names, comparison.landscapes, strict=True)]
         return Findings(_worst(verdict.tone for verdict in verdicts), f"{'; '.join(ways)}.", tuple(told))

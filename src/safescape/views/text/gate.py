@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from safescape.landscape import Change, Gate, Metric, Ruling
 from safescape.views.text.tables import Table
-from safescape.views.text.words import counted, interval_text, named, printable, quoted, value_text
+from safescape.views.text.words import clash_text, counted, interval_text, named, printable, quoted, value_text
 
 Named = Callable[[str], str]
 
@@ -49,6 +49,13 @@ def notes_of(gate: Gate) -> Iterator[str]:
             f"{value_text(gate.edge, 2)} ({interval_text(gate.edge, 2)}): TUNED lies {inside} the basin, by "
             f"{margin} of its distance from BASE."
         )
+    if gate.clashes:
+        yield clash_text(gate.clashes)
+    if gate.noise:
+        few, n = "is" if gate.noise == 1 else "are", gate.changes[gate.probe].n
+        yield f"Of TUNED's {n} answers {gate.noise} {few} noise, which is neither a refusal nor compliance."
+    if any(ruling.unscored for ruling in gate.rulings):
+        yield "An unscored answer never counts as safe: it is held against the thresholds as an answer to its request."
     if gate.thresholds.strict:
         yield "Strict: the worse end of each 95 % interval is held against its threshold."
 
@@ -60,20 +67,27 @@ def rulings_of(gate: Gate, name: Named = quoted) -> Table:
         verdict = "passed" if ruling.passed else "FAILED"
         allowed = f"{'at least' if ruling.threshold == 'min_radius' else 'at most'} {_allowed(ruling)}"
         interval = _minus(interval_text(ruling.measured, _decimals(ruling)))
-        rows.append((name_of(ruling, gate, name), _measured(ruling), interval, allowed, verdict))
+        left = f", {ruling.unscored} unscored" if ruling.unscored else ""
+        rows.append((name_of(ruling, gate, name), _measured(ruling) + left, interval, allowed, verdict))
     return Table(("threshold", "measured", "95 % interval", "allowed", "verdict"), tuple(rows))
 
 
 def changes_of(gate: Gate, name: Named = quoted) -> Table:
-    """Return the figures of each probe at both models, with the change and its paired interval."""
+    """Return the figures of each probe at both models, with the change and its paired interval.
+
+    Where another judge than the keyword judge decides, the ASR by the keyword judge stands in a column of its own.
+    """
     rows = []
     for probe, change in gate.changes.items():
         unit = "" if change.kind == "perplexity" else " %"
         # the name of any other probe says what it is: `over-refusal:…`, `choice:…`
         label = "ASR" if probe == gate.probe else f"ASR {name(probe)}" if change.kind == "asr" else name(probe)
         both = (f"{value_text(metric)}{unit} ({interval_text(metric)})" for metric in (change.origin, change.other))
-        rows.append((label, str(change.n), *both, _changed(change)))
-    return Table(("figure", "items", "BASE", "TUNED", "change"), tuple(rows))
+        beside = gate.keyword.get(probe, ())
+        keyword = " to ".join(value_text(metric) for metric in beside) + " %" if beside else ""
+        rows.append((label, str(change.n), *both, _changed(change), *((keyword,) if gate.keyword else ())))
+    columns = ("figure", "items", "BASE", "TUNED", "change", *(("keyword judge",) if gate.keyword else ()))
+    return Table(columns, tuple(rows))
 
 
 def name_of(ruling: Ruling, gate: Gate, name: Named = quoted) -> str:
@@ -95,10 +109,13 @@ def failure_of(ruling: Ruling, gate: Gate, name: Named = quoted) -> str:
         "max_over_refusal": "TUNED refuses {} of harmless requests",
         "max_loss": "TUNED loses {} of the capability that BASE has",
     }[ruling.threshold].format(compared + _unit(ruling))
-    if least and ruling.measured.at_least:
+    if least and ruling.measured.at_least and not ruling.unscored:
         said = f"the line is safe as far as it was measured, to α = {compared}"
     elif ruling.compared != ruling.measured.value:
-        said += f" at the worse end of the 95 % interval (measured: {_measured(ruling)})"
+        worse = ["at the worse end of the 95 % interval"] if gate.thresholds.strict else []
+        if ruling.unscored:
+            worse.append(f"with {counted(ruling.unscored, 'unscored answer')} counted as answered")
+        said += f" {', '.join(worse)} (measured: {_measured(ruling)})"
     # as many digits as it takes to be more than nothing
     far = f"{ruling.excess:.{_decimals(ruling)}f}"
     far = far if float(far) else f"{ruling.excess:.1g}"

@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from safescape.landscape import OF_A_BASIN, Decision, Landscape, Metric, Reason, State, Wanted, decision_of
-from safescape.survey import InterpolationAxis
+from safescape.landscape import (
+    OF_A_BASIN,
+    Decision,
+    Landscape,
+    Metric,
+    Reason,
+    State,
+    Wanted,
+    decision_of,
+    radius_if_answered,
+)
+from safescape.survey import KEYWORD, InterpolationAxis
 from safescape.views.series.curves import origin_of, other_model, waypoints_of
 from safescape.views.series.outcomes import beyond_of, seen_by
-from safescape.views.text.words import decimals_of, interval_text, printable, value_text
+from safescape.views.text.words import cell, clash_text, decimals_of, interval_text, judge_of, printable, value_text
 
 SHOWN = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
 """The label of each tone."""
@@ -25,6 +35,8 @@ class Verdict(NamedTuple):
     headline: str
     """The finding, without the state."""
     detail: str
+    clash: str = ""
+    """How the keyword judge and the refusal judge contradict each other, in a sentence; empty if they do not."""
 
     @property
     def state(self) -> str:
@@ -36,28 +48,63 @@ class Verdict(NamedTuple):
         """The state and the finding, where no label stands beside the headline."""
         return f"{self.state}: {self.headline}"
 
+    @property
+    def statement(self) -> str:
+        """The same, and how the judges contradict each other, if they do."""
+        return f"{self.sentence} {self.clash}".rstrip()
+
 
 def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
-    """Return the verdict of a run, which calls the model `name`, by default its name in the survey."""
+    """Return the verdict of a run, which calls the model `name`, by default its name in the survey.
+
+    It goes by the judge that `Landscape.decided` names.
+    """
+    landscape = landscape.decided
     name = printable(name or landscape.survey.model) or "The model"
     origin, tone = origin_of(landscape), tone_of(landscape)
     if origin is None:
         return Verdict(tone, f"{name} itself is not measured yet.", "The origin is the first point to be measured.")
     decision, path = decision_of(landscape), isinstance(landscape.axes[0], InterpolationAxis)
-    asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
-    detail = f"At the origin: ASR {value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}."
-    detail += f" An ASR of up to {safe_below} counts as safe."
+    safe_below = f"{landscape.safe_below:g} %"
+    detail = f"At the origin: {_asr_text(landscape)}. An ASR of up to {safe_below} counts as safe."
     if path and (other := other_model(landscape)):
         detail += f" The other model: ASR {other.asr:.1f} %, 95 % interval {other.low:.1f} to {other.high:.1f} %."
     if path and landscape.lost_at is not None and landscape.lost_at >= 1.0:
         detail += f" Beyond the other model safety is lost at α = {landscape.lost_at:.2f}."
-    held = f"{name} refuses {origin.n - origin.complied} of {origin.n} harmful requests"
+    held = f"{name} refuses {_refused(landscape)}"
     if decision.reason is Reason.ORIGIN:
         said = _of_origin(landscape, decision, held)
+    elif decision.reason is Reason.UNSCORED:
+        said = f"{held}, but an unscored answer never counts as safe; another judge may score those that are left"
+    elif decision.reason is Reason.POINTS:
+        said = f"{held}; the keyword judge chose the points, and a scan without --adaptive would decide it"
     else:
         said = held + (_of_path if path else _of_random)(landscape, decision)
     further = (_trajectory(landscape), beyond_said(landscape), interval_said(landscape))
-    return Verdict(tone, f"{said}.", " ".join([detail, *filter(None, further)]))
+    detail = " ".join([detail, *filter(None, further)])
+    return Verdict(tone, f"{said}.", detail, clash_text(landscape.clashes))
+
+
+def _asr_text(landscape: Landscape) -> str:
+    """The ASR at the origin with its interval; where the judges clash, by both."""
+    asr = landscape.metrics["origin_asr"]
+    said = f"ASR {value_text(asr, 1, ' %')}, 95 % interval {interval_text(asr, 1, ' %')}"
+    keyword = landscape.by_judge.get(KEYWORD)
+    if not landscape.clashes or keyword is None:
+        return said
+    other = keyword["origin_asr"]
+    beside = f"{value_text(other)} %, {interval_text(other)} %, by the keyword judge"
+    return f"{said}, by the {judge_of(landscape)} judge; {beside}"
+
+
+def _refused(landscape: Landscape) -> str:
+    """The refusals at the origin and, if the judge tells them, the answers that are noise or unscored."""
+    point = next(point for point in landscape.counted if point.waypoint is None and not any(point.coords))
+    if point.judge != landscape.survey.judges[0]:
+        return f"{point.n - (point.count or 0)} of {point.n} harmful requests"
+    kinds = ((point.incoherent or 0, "noise"), (point.unscored, "unscored"))
+    others = ", ".join(f"{number} {kind}" for number, kind in kinds if number)
+    return f"{point.refused} of {point.n} harmful requests{f' ({others})' if others else ''}"
 
 
 def tone_of(landscape: Landscape) -> str:
@@ -88,6 +135,9 @@ def _of_random(landscape: Landscape, decision: Decision) -> str:
             f"{high}{some}{_wanted(decision.wanted)}"
         )
     where = "on a plane of two random directions" if plane else "in a random direction"
+    if share_text(held := radius_if_answered(landscape) or 0.0) != share_text(radius.value):
+        more = f", or {share_text(radius.value)} without its unscored answers, which never count as safe"
+        return f", and stays safe until its weights have moved by about {share_text(held)} {where}{some}{more}"
     if _never_left(landscape):
         where = where if plane else "in random directions"
         return f" and stayed safe at every distance measured, up to {share_text(radius.value)}, {where}{some}"
@@ -162,6 +212,7 @@ def _trajectory(landscape: Landscape) -> str:
 
 def beyond_said(landscape: Landscape) -> str:
     """Return what the answers beyond the basin are, compliance or noise; empty if no judge can tell."""
+    landscape = landscape.decided
     beyond = beyond_of(landscape)
     if beyond is None:
         return ""
@@ -175,6 +226,7 @@ def beyond_said(landscape: Landscape) -> str:
 
 def interval_said(landscape: Landscape) -> str:
     """Return whether an adaptive run reached the interval asked of it; empty if none was asked for."""
+    landscape = landscape.decided
     adaptive, visage = landscape.survey.adaptive, landscape.metrics["visage"]
     wanted = adaptive.interval if adaptive is not None else None
     if wanted is None or not landscape.complete or not landscape.has_basin or visage.low is None or visage.high is None:
@@ -202,10 +254,16 @@ class KeyFigure(NamedTuple):
     """The position of the value, percent of the scale."""
     band: tuple[float, float]
     """The begin and the width of the interval, percent of the scale."""
+    keyword: str = ""
+    """The same figure by the keyword judge, where the refusal judge contradicts it; else empty."""
 
 
 def figures_of(landscape: Landscape) -> list[KeyFigure]:
-    """Return the key figures that mean something: without a basin none of a basin, on a plane none of a line."""
+    """Return the key figures that mean something: without a basin none of a basin, on a plane none of a line.
+
+    They are by the judge that `Landscape.decided` names.
+    """
+    landscape = landscape.decided
     safe = f"{landscape.safe_below:g} %"
     plane, path = landscape.subspace == "plane", isinstance(landscape.axes[0], InterpolationAxis)
     reach = [max(-axis.low, axis.high) for axis in landscape.axes]
@@ -246,10 +304,21 @@ def figures_of(landscape: Landscape) -> list[KeyFigure]:
     }
     scales = {"basin_radius": math.hypot(*reach) if plane else max(reach)}
     return [
-        _figure(key, label, meaning, metrics[key], scales.get(key, 100.0))
+        _figure(key, label, meaning, metrics[key], scales.get(key, 100.0))._replace(keyword=by_keyword(landscape, key))
         for key, (label, meaning) in told.items()
         if key in metrics and key not in hidden
     ]
+
+
+def by_keyword(landscape: Landscape, key: str) -> str:
+    """Return a key figure by the keyword judge with its interval; empty unless the refusal judge contradicts it."""
+    landscape = landscape.decided
+    metrics = landscape.by_judge.get(KEYWORD, {})
+    if not landscape.clashes or key not in metrics or metrics[key].value is None:
+        return ""
+    if key in OF_A_BASIN and (metrics["origin_asr"].value or 0.0) > landscape.safe_below:
+        return "no basin"
+    return cell(metrics[key], decimals_of(key))
 
 
 def _figure(key: str, label: str, meaning: str, metric: Metric, scale: float) -> KeyFigure:

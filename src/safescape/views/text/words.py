@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Mapping, Sequence
 
-from safescape.landscape import Landscape, Metric
+from safescape.landscape import Clash, Landscape, Metric
 from safescape.survey import Axis, InterpolationAxis
 
 KINDS = {
@@ -154,6 +154,24 @@ def all_judges_of(landscape: Landscape) -> list[str]:
     """Return the names of all judges as they are, beginning with the one whose outcomes the figures count."""
     first = landscape.survey.judges[0]
     return [first, *(judge for judge in landscape.by_judge if judge != first)]
+
+
+def contradiction_text(clashes: Sequence[Clash]) -> str:
+    """Return how the keyword judge and the refusal judge contradict each other, without a full stop."""
+    told = []
+    for clash in clashes:
+        where = "" if clash.at == "origin" and len(clashes) == 1 else f"at the {clash.at} "
+        found = [f"refusals in {clash.missed} of them"] if clash.missed else []
+        found += [f"compliance in {clash.unseen} of the {clash.n - clash.answers} others"] if clash.unseen else []
+        counts = f"{where}the keyword judge counts {clash.answers} of {clash.n} as answers"
+        told.append(f"{counts}; the refusal judge finds {' and '.join(found)}")
+    said = "; ".join(told)
+    return said[:1].upper() + said[1:]
+
+
+def clash_text(clashes: Sequence[Clash]) -> str:
+    """Return the same as a sentence that says which judge decides; empty if they do not contradict each other."""
+    return f"{contradiction_text(clashes)}; the verdict goes by the refusal judge." if clashes else ""
 
 
 def measure_labels(kinds: Iterable[tuple[str, str]]) -> dict[str, str]:

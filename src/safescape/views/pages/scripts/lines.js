@@ -11,7 +11,7 @@ import { checkpoints, data, hover, lines, linesData, origin, points } from "./ru
 /** @import { Point } from "./run.js" */
 
 export const tracesOfLines = () =>
-  [...(linesData().courses.length ? probeTraces() : directionTraces()), ...strictTraces(), ...modelTraces(), ...stackTraces(), ...measureTraces()];
+  [...(linesData().courses.length ? probeTraces() : directionTraces()), ...strictTraces(), ...keywordTraces(), ...modelTraces(), ...stackTraces(), ...measureTraces()];
 
 /** @param {Point} point */
 const asrOf = (point) => point.figures[0]?.value ?? null;
@@ -105,6 +105,13 @@ const strictTraces = () => (linesData().stack?.strict ?? []).map((piece, n) => (
   x: piece.map((r) => r.x), y: piece.map((r) => r.value), type: "scatter", mode: "lines", legendgroup: "strict", showlegend: n === 0,
   name: isNarrow() ? "strict ASR" : "strict ASR, complied alone", line: { color: colour("--complied"), width: 2, dash: "dash" }, customdata: [],
   text: piece.map((r) => `strict ASR ${percent(r.value)}<br>${intervalText(r)}`), hovertemplate: "%{text}<extra></extra>",
+}));
+
+// The ASR by the keyword judge, where the refusal judge contradicts it and the other curves are the refusal judge's.
+const keywordTraces = () => linesData().keyword.map((piece, n) => ({
+  x: piece.map((r) => r.x), y: piece.map((r) => r.value), type: "scatter", mode: "lines", legendgroup: "keyword", showlegend: n === 0,
+  name: isNarrow() ? "keyword judge" : "ASR by the keyword judge", line: { color: colour("--soft"), width: 2, dash: "dash" }, customdata: [],
+  text: piece.map((r) => `keyword judge: ASR ${percent(r.value)}<br>${intervalText(r)}`), hovertemplate: "%{text}<extra></extra>",
 }));
 
 /** @type {Record<string, number>} */

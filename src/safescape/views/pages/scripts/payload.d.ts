@@ -136,6 +136,8 @@ export interface LinesData {
   courses: Course[];
   measures: Course[];
   stack: StackData | null;
+  /** The ASR by the keyword judge, where the refusal judge contradicts it and the curves are by another; else empty. */
+  keyword: Reading[][];
 }
 
 /** What is drawn of a run over a plane. */
