@@ -24,10 +24,12 @@ class Asked(TypedDict):
     max_new_tokens: int
     also_limit: int
     steps: int
+    judges: str
 
 
-ASKED: Asked = {"limit": 4, "max_new_tokens": 4, "also_limit": 2, "steps": 2}
-FLAGS = ("--limit", "4", "--max-new-tokens", "4", "--also-limit", "2", "--steps", "2")
+ASKED: Asked = {"limit": 4, "max_new_tokens": 4, "also_limit": 2, "steps": 2, "judges": "keyword"}
+"""To the keyword judge the tiny models comply with everything; to the refusal judge they say nothing."""
+FLAGS = ("--limit", "4", "--max-new-tokens", "4", "--also-limit", "2", "--steps", "2", "--judge", "keyword")
 TOLERANT = "[tool.safescape.check]\nmax-asr = 100\nmin_radius = 'off'\nmax-loss = 'off'\n"
 
 

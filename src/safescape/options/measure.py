@@ -38,6 +38,7 @@ class Preset(NamedTuple):
 
 DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20)
 QUICK = Preset(limit=40, max_new_tokens=48, directions=1, steps=20)
+CHECK = QUICK._replace(judges=(REFUSAL, KEYWORD))
 PAPER = Preset(limit=80, max_new_tokens=512, directions=3, steps=20, judges=(KEYWORD,))
 
 
@@ -166,9 +167,9 @@ class PathOptions(MeasureOptions):
 
 
 class CheckOptions(MeasureOptions):
-    """The options of `check`: as with `--quick`, unless `paper` is given or `quick=False`."""
+    """The options of `check`: as with `--quick`, unless `paper` is given or `quick=False`, and by the refusal judge."""
 
-    defaults: ClassVar[Mapping[str, object]] = QUICK._asdict()
+    defaults: ClassVar[Mapping[str, object]] = CHECK._asdict()
 
     base: shared.Model = Field(kw_only=False)
     tuned: shared.Tuned = Field(kw_only=False)
@@ -207,6 +208,12 @@ class CheckOptions(MeasureOptions):
     @classmethod
     def _is_quick_by_default(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {"quick": not given.get("paper", False), **given}
+
+    @property
+    def preset(self) -> Preset:
+        """As for every command; but the figures are by the refusal judge, except in the paper's setting."""
+        preset = super().preset
+        return preset if self.paper else preset._replace(judges=CHECK.judges)
 
 
 class StudyOptions(MeasureOptions):
