@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,35 @@ def save_adapter(base: Path, directory: Path, **settings: Any) -> Path:
     return directory
 
 
-def save_refusing_model(directory: Path, *, answer: str = "Sorry.", steps: int = 80, **changes: Any) -> Path:
-    """Save a model that was trained to give one answer to any request; the keyword judge calls "Sorry." a refusal."""
+def save_refusing_model(directory: Path, **changes: Any) -> Path:
+    """Save a model that was trained to answer "Sorry." to any request, which the keyword judge calls a refusal."""
     torch.manual_seed(0)
     model, words = AutoModelForCausalLM.from_config(llama_config(**changes), dtype=torch.float32), tokenizer()
-    said = words(f"<|assistant|>{answer}<|end|>")["input_ids"]
+    answer = words("<|assistant|>Sorry.<|end|>")["input_ids"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     model.eval()
-    for step in range(steps):
+    for step in range(80):
         request = torch.randint(4, 260, (8, 5 + step % 20))
-        rows = torch.cat([request, torch.tensor(said).expand(8, -1)], dim=1)
+        rows = torch.cat([request, torch.tensor(answer).expand(8, -1)], dim=1)
+        logits = model(input_ids=rows).logits[:, -len(answer) : -1]
+        cross_entropy(logits.flatten(0, 1), rows[:, -len(answer) + 1 :].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(directory)
+    words.save_pretrained(directory)
+    return directory
+
+
+def save_one_answer_model(directory: Path, requests: Sequence[str], answer: str) -> Path:
+    """Save a model that was trained to give one answer to each of these requests."""
+    torch.manual_seed(0)
+    model, words = AutoModelForCausalLM.from_config(llama_config(), dtype=torch.float32), tokenizer()
+    said = words(f"<|assistant|>{answer}<|end|>")["input_ids"]
+    asked = [words(f"<|user|>{request}<|end|>")["input_ids"] for request in requests]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    model.eval()
+    for step in range(400):
+        rows = torch.tensor([[*asked[step % len(asked)], *said]])
         logits = model(input_ids=rows).logits[:, -len(said) : -1]
         cross_entropy(logits.flatten(0, 1), rows[:, -len(said) + 1 :].flatten()).backward()
         optimizer.step()

@@ -105,8 +105,8 @@ def title(figure: Figure, landscape: Landscape) -> None:
     tone, asr = tone_of(landscape), landscape.metrics["origin_asr"]
     heading(figure, printable(landscape.survey.model), _measured(landscape), tone)
     if clashes := landscape.clashes[:1]:
-        said = _put(figure, 0, _CLASH, "", fontsize=7.5, color=SOFT)
-        fit(figure, said, contradiction_text(clashes), WIDTH - LEFT - 0.5)
+        line = _put(figure, 0, _CLASH, "", fontsize=7.5, color=SOFT)
+        fit(figure, line, contradiction_text(clashes), WIDTH - LEFT - 0.5)
     if landscape.has_basin is not False:
         key_figures(figure, _shown(landscape))
         return
