@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
 import signal
 import sys
@@ -61,6 +64,7 @@ def _commands(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command line: 0 done, 1 a gate failed, 2 the input or the environment is wrong, 130 interrupted."""
+    print_all_characters()
     interrupted = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -79,6 +83,21 @@ def main() -> None:
         print(f"interrupted; {_WHEN_INTERRUPTED.get(command, _RESUMES)}", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def print_all_characters() -> None:
+    """Let stdout and stderr escape a character that their encoding lacks, instead of failing."""
+    codecs.register_error("json", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="json")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Return what cannot be encoded in JSON's escapes, so that the output of `--json` stays JSON."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def _run() -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +17,11 @@ from typer.main import get_command
 
 import safescape
 import safescape.cli.progress as progress_display
+from helpers.command_line import run_command
 from helpers.runs import make_run
 from helpers.surveys import make_survey
 from safescape import Point
-from safescape.cli import app
+from safescape.cli import app, print_all_characters
 from safescape.measure import Progress
 
 
@@ -112,3 +117,32 @@ def test_scoring_by_the_origin_prints_one_line(capsys: pytest.CaptureFixture[str
             show(Progress(3, 3, None, None, scored))
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["2/3 points, 0 s, line 1, α = +0.5: ASR 10 %", "3/3 points, 0 s, the origin scores the answers"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
+def test_help_is_printed_whatever_the_terminal_can_show(encoding: str) -> None:
+    done = run_command("scan", "--help", env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u03b1" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_results_and_messages_are_printed_whatever_the_terminal_can_show(run: Path, encoding: str) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = run_command("report", run, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "basin radius |\\u03b1|" in done.stdout
+    done = run_command("report", run.parent / "ü\u03b1🙂", env=env)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "\\u03b1\\ud83d\\ude42" in done.stderr
+
+
+def test_json_stays_json_whatever_the_terminal_can_show() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    texts = ["α", "é", "🙂", "\udce9", '"\\']
+    with contextlib.redirect_stdout(file):
+        print_all_characters()
+        print(json.dumps(texts, ensure_ascii=False))
+    written = file.buffer.getvalue()  # type: ignore[attr-defined]
+    assert json.loads(written) == texts
