@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from safescape.engines.context import check_context
 from safescape.engines.loading import load_config
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
@@ -51,9 +52,8 @@ def check_length(
     """Raise InputError if the model's context is too short for the survey, or its configuration cannot be loaded."""
     config = load_config(model, trust_remote_code=survey.trust_remote_code)
     most = getattr(config.get_text_config(), "max_position_embeddings", None)
-    needed = _token_counts(survey, tokenizer, chats).needed
-    if most is not None and needed is not None and needed > most:
-        raise InputError(f"{model.name}: reads {most} tokens, {needed} are asked for; lower --max-new-tokens")
+    if most is not None:
+        check_context(survey, model.name, most, tokenizer, chats)
 
 
 def _adapters(survey: Survey, model: Model) -> LoadedAdapters | None:
