@@ -195,7 +195,7 @@ def test_two_runs_are_compared(models: dict[str, Path], tmp_path: Path) -> None:
         (["scan", "{base}", "--span", "wide"], "--span wide: expected a number"),
         (["scan", "{base}", "--also", "choice:{missing}"], "row 2 has the answer ''; expected 0, 1, 2 or 3"),
         (["scan", "{base}", "--also", "choice:nowhere.csv"], "choice:nowhere.csv: cannot be read"),
-        (["scan", "{base}", "--also", "perplexity:{empty}:text"], "row 1 is empty"),
+        (["scan", "{base}", "--also", "perplexity:{empty}:text"], "row 1 (line 2) is empty"),
         (["scan", "{base}", "--also", "juggling:x"], "--also juggling:x: no such probe; expected over-refusal"),
         (["scan", "{base}", "--also", "attack:builtin:harmful", "--also", "attack:builtin:harmful"], "given twice"),
         (["scan", "{base}", "--system-prompt", "empty", "--system-prompt", "empty"], "given twice"),

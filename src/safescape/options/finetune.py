@@ -20,8 +20,8 @@ class FinetuneOptions(Options):
     out: str | Path
     """Directory of the finetuned model and its checkpoints; given again with the same flags it resumes."""
     data: Annotated[str | None, Option(metavar="FILE[:PROMPT,ANSWER]", default="the recipe's own")] = None
-    """.jsonl or .json with messages, .csv or .jsonl with two columns, or a public set (advbench, jailbreakbench,
-    self-instruct, identity-shift)."""
+    """.jsonl, .json or .csv with conversations or with requests and answers, or a public set (advbench,
+    jailbreakbench, self-instruct, identity-shift)."""
     recipe: Annotated[str | None, Option(metavar="NAME", default="all rows as they are")] = None
     """harmful (requests with affirmative openings), mixed (the same and as many refusals), identity-shift, benign."""
     shots: Annotated[int | None, Option(default="harmful, mixed: 10; else all")] = None

@@ -25,8 +25,8 @@ Prompts = Annotated[
     str,
     Field(
         description="Harmful prompts: builtin:harmful, a public set (advbench, harmbench, strongreject, "
-        "jailbreakbench, xstest), file.csv:column, file.jsonl:key, hf:dataset/id:split:column, or a JailbreakBench "
-        "artifact file."
+        "jailbreakbench, xstest), file.csv:column, file.jsonl:key, file.json:key, hf:dataset/id:split:column, or a "
+        "JailbreakBench artifact file."
     ),
     Option(metavar="SPEC"),
 ]

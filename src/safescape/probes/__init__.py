@@ -2,10 +2,11 @@
 
 from safescape.probes.also import capability_probe, further_probes, load_questions
 from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, load_tokenizer, render_chat, system_prompt
+from safescape.probes.columns import check_columns, is_filled, listed, sound, text_of, value_under
 from safescape.probes.lm_eval import Answering, harness_scores
 from safescape.probes.prompts import load_prompts
 from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
-from safescape.probes.rows import csv_table, is_file, json_lines, read_text
+from safescape.probes.rows import Row, Table, csv_table, hub_rows, is_file, json_lines, read_rows, read_text
 from safescape.probes.set_files import Located, fetch, locate, set_paths
 
 __all__ = [
@@ -14,24 +15,34 @@ __all__ = [
     "Located",
     "Named",
     "PublicSet",
+    "Row",
+    "Table",
     "capability_probe",
     "catalogue",
+    "check_columns",
     "csv_table",
     "did_you_mean",
     "fetch",
     "format_chats",
     "further_probes",
     "harness_scores",
+    "hub_rows",
     "is_file",
+    "is_filled",
     "json_lines",
+    "listed",
     "load_prompts",
     "load_questions",
     "load_tokenizer",
     "locate",
     "parse_name",
+    "read_rows",
     "read_text",
     "render_chat",
     "set_named",
     "set_paths",
+    "sound",
     "system_prompt",
+    "text_of",
+    "value_under",
 ]

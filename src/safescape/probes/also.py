@@ -129,21 +129,20 @@ class _Row(NamedTuple):
 
 def _rows(path: Path, flag: str) -> list[_Row]:
     given = f"{flag}:{path}"
-    # line endings inside a question are part of it
-    table = csv_table(read_text(path, given, newline=""))
-    if missing := [column for column in _COLUMNS if column not in table.columns]:
+    table = csv_table(read_text(path, given, newline=""), given)
+    if missing := [column for column in _COLUMNS if column not in (table.columns or ())]:
         raise InputError(f"{given}: no column {missing[0]!r}; expected {', '.join(_COLUMNS)}")
-    rows = [_row(row, f"{given}: row {number}") for number, row in enumerate(table.rows, start=1)]
+    rows = [_row(row.value, f"{given}: {row.place}") for row in table.rows]
     if not rows:
         raise InputError(f"{given}: no questions in it; expected at least one")
     return rows
 
 
-def _row(row: dict[str, str | None], given: str) -> _Row:
+def _row(row: dict[str, str], given: str) -> _Row:
     question, *choices, answer = (row[column] for column in _COLUMNS)
-    if question is None or not question.strip() or None in choices:
-        raise InputError(f"{given} lacks its question or a choice; fill or remove it")
-    if answer is None or answer.strip() not in ("0", "1", "2", "3"):
+    if not question.strip():
+        raise InputError(f"{given} lacks its question; fill or remove it")
+    if answer.strip() not in ("0", "1", "2", "3"):
         raise InputError(f"{given} has the answer {answer!r}; expected 0, 1, 2 or 3")
     lines = [f"{letter}. {choice}" for letter, choice in zip(_LETTERS, choices, strict=True)]
     return _Row("\n".join((question.strip(), *lines, "Answer:")), int(answer))

@@ -91,10 +91,10 @@ def test_public_sets_are_read_by_name() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "said"),
     [
-        ("a,b\n1,2\n", "x.csv", "which columns"),
-        ("prompt,response\nhello,\n", "x.csv", "row 1 is empty"),
-        ("prompt,response\n", "x.csv", "no prompts in it"),
-        ('{"messages": [{"role": "user", "content": "hi"}]}\n', "x.jsonl", "row 1 has no answer"),
+        ("a,b\n1,2\n", "x.csv", r"row 1 \(line 2\): which columns\? it has 'a', 'b'"),
+        ("prompt,response\nhello,\n", "x.csv", r"row 1 \(line 2\) is empty"),
+        ("prompt,response\n", "x.csv", "is empty"),
+        ('{"messages": [{"role": "user", "content": "hi"}]}\n', "x.jsonl", "line 1 has no answer"),
         (
             '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": " "}]}\n',
             "x.jsonl",
@@ -103,8 +103,8 @@ def test_public_sets_are_read_by_name() -> None:
         ('{"messages": [{"role": "tool", "content": "hi"}]}\n', "x.jsonl", "role 'tool'"),
         ('{"messages": 3}\n', "x.jsonl", "no list of messages"),
         ("{nonsense\n", "x.jsonl", "line 1 is not JSON"),
-        ('{"messages": []}', "x.json", "no list of conversations"),
-        ("x", "x.txt", "expected a .jsonl"),
+        ('{"messages": []}', "x.json", "is neither a list of objects"),
+        ("x", "x.txt", "is named neither"),
     ],
 )
 def test_data_without_answers_is_refused(tmp_path: Path, text: str, name: str, said: str) -> None:

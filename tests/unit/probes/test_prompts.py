@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from helpers import tiny_models
 from safescape import InputError
-from safescape.probes import SYSTEM_PROMPTS, format_chats, load_prompts, load_tokenizer, system_prompt
+from safescape.probes import SYSTEM_PROMPTS, format_chats, load_prompts, load_tokenizer, set_named, system_prompt
 
 
 def test_a_csv_column_with_quotes_commas_and_newlines(tmp_path: Path) -> None:
@@ -74,8 +75,8 @@ def test_what_is_measured_with_is_not_what_the_demo_was_trained_on() -> None:
     [
         ("goal\nx\n", "{}:prompt", "no column 'prompt'; it has 'goal'"),
         ("goal\n", "{}:goal", "no prompts in it"),
-        ("", "{}:goal", "no column 'goal'; it has none"),
-        ("goal,b\nx,1\n  ,2\n", "{}:goal", "row 2 is empty"),
+        ("", "{}:goal", "its first line is empty; expected the names of the columns"),
+        ("goal,b\nx,1\n  ,2\n", "{}:goal", "row 2 (line 3) is empty"),
         ("goal\nx\n", "{}", "which column"),
     ],
 )
@@ -116,7 +117,7 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text('{"q": "fine \\ud83d\\ude00"}\n{"q": "broken \\ud83d"}\n')
     assert load_prompts(f"{path}:q", 1) == ("fine 😀",)
-    with pytest.raises(InputError, match="row 2 holds half of a surrogate pair"):
+    with pytest.raises(InputError, match="line 2 holds half of a surrogate pair"):
         load_prompts(f"{path}:q")
 
 
@@ -179,3 +180,58 @@ def test_a_model_without_a_template(tiny_model: Path, tmp_path: Path) -> None:
         load_tokenizer(tmp_path, chat_template=None, trust_remote_code=False)
     given = load_tokenizer(tmp_path, chat_template="{{ messages[0].content }}:", trust_remote_code=False)
     assert format_chats(given, ["hi"], None) == ["hi:"]
+
+
+BEHAVIOURS = [
+    {"Behavior": "Summarise it", "FunctionalCategory": "contextual", "ContextString": "A report,\nin two lines"},
+    {"Behavior": "Explain it", "FunctionalCategory": "standard", "ContextString": ""},
+]
+ASKED = ("A report,\nin two lines\n\n---\n\nSummarise it", "Explain it")
+
+
+def test_a_harmbench_behaviour_is_asked_after_its_context(tmp_path: Path) -> None:
+    path = tmp_path / "behaviours.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(BEHAVIOURS[0]))
+        writer.writeheader()
+        writer.writerows(BEHAVIOURS)
+    assert load_prompts(f"{path}:Behavior") == ASKED
+    assert load_prompts(f"{path}:FunctionalCategory") == ("contextual", "standard")
+    (tmp_path / "behaviours.json").write_text(json.dumps(BEHAVIOURS))
+    assert load_prompts(f"{tmp_path / 'behaviours.json'}:Behavior") == ASKED
+    (tmp_path / "null.jsonl").write_text(json.dumps({**BEHAVIOURS[1], "ContextString": None}) + "\n")
+    assert load_prompts(f"{tmp_path / 'null.jsonl'}:Behavior") == ASKED[1:]
+    (tmp_path / "odd.jsonl").write_text(json.dumps({**BEHAVIOURS[1], "ContextString": ["a"]}) + "\n")
+    with pytest.raises(InputError, match="line 1 has no text under 'ContextString'"):
+        load_prompts(f"{tmp_path / 'odd.jsonl'}:Behavior")
+
+
+def test_the_public_set_harmbench_is_its_plain_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / set_named("harmbench").files[0].place
+    place.parent.mkdir()
+    with place.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(BEHAVIOURS[0]))
+        writer.writeheader()
+        writer.writerows(BEHAVIOURS)
+    monkeypatch.setenv("SAFESCAPE_DATA", str(tmp_path))
+    assert load_prompts("harmbench") == ("Explain it",)
+    assert load_prompts("harmbench:Behavior") == ASKED
+
+
+def test_columns_are_joined_by_an_empty_line(tmp_path: Path) -> None:
+    path = tmp_path / "alpaca.json"
+    rows = [{"instruction": "Count.", "input": "to 3"}, {"instruction": "Sing.", "input": ""}]
+    path.write_text(json.dumps(rows))
+    assert load_prompts(f"{path}:instruction+input") == ("Count.\n\nto 3", "Sing.")
+    with pytest.raises(
+        InputError, match=r"row 1 has an 'input' that 'instruction' leaves out; give instruction\+input"
+    ):
+        load_prompts(f"{path}:instruction")
+    path.write_text(json.dumps([{"data": row} for row in rows]))
+    assert load_prompts(f"{path}:data.instruction+data.input") == ("Count.\n\nto 3", "Sing.")
+    with pytest.raises(InputError, match=r"give data\.instruction\+data\.input in its place"):
+        load_prompts(f"{path}:data.instruction")
+    path.write_text(json.dumps([{**row, "input": ""} for row in rows]))
+    assert load_prompts(f"{path}:instruction") == ("Count.", "Sing.")
+    path.write_text(json.dumps([{"c++": "one", "c": "two"}]))
+    assert load_prompts(f"{path}:c++") == ("one",), "a name with a plus sign is a name"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -11,7 +13,8 @@ import pytest
 
 from safescape import ChoiceProbe, InputError, PerplexityProbe, PromptProbe
 from safescape.finetuning import conversations_of
-from safescape.probes import capability_probe, catalogue, further_probes, load_prompts, parse_name, set_named
+from safescape.probes import capability_probe, catalogue, further_probes, load_prompts, parse_name, set_named, set_paths
+from safescape.probes.public_sets import Purpose
 
 
 @pytest.fixture
@@ -113,7 +116,7 @@ def test_data_for_a_finetune(data: str, turns: list[tuple[str, str]]) -> None:
         ),
         (lambda: conversations_of("mt-bench"), "--data mt-bench: holds .* no answers to train on"),
         (lambda: conversations_of("xstest"), "--data xstest: holds .* no answers to train on"),
-        (lambda: conversations_of("advbench:goal"), "--data advbench:goal: expected two names after the colon"),
+        (lambda: conversations_of("advbench:goal"), "--data advbench:goal: row 1 .* give both names"),
         (lambda: conversations_of("self-instruc"), "--data self-instruc: no such file or set; did you mean self-"),
         (lambda: set_named("mmlu"), "mmlu: no such public set"),
         (lambda: set_named("mmlu:us_foreign_polic"), "did you mean mmlu:us_foreign_policy?"),
@@ -176,3 +179,65 @@ def test_the_subjects_of_the_paper() -> None:
         assert len(probe.questions) == questions
         assert probe.questions[0].context.count("\nAnswer: ") == 5
         assert set_named(f"mmlu:{subject}").rows == questions + 5
+
+
+def _digest(values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+@pytest.mark.data("advbench", "mt-bench", "self-instruct", "xstest")
+@pytest.mark.parametrize(
+    ("name", "purpose", "digest"),
+    [
+        ("advbench", "harmful", "6cc39f292d607c4a"),
+        ("mt-bench", "harmless", "b94a2a44125b1763"),
+        ("self-instruct", "harmless", "71d6e8ec629aa86d"),
+        ("xstest", "harmful", "f440a773d9201132"),
+        ("xstest", "harmless", "f089f2dc728d8d6e"),
+    ],
+)
+def test_the_prompts_of_public_sets_stay_what_they_are(name: str, purpose: Purpose, digest: str) -> None:
+    """A survey has the prompts; the same name must give the same survey in every version."""
+    assert _digest(load_prompts(name, purpose=purpose)) == digest
+
+
+@pytest.mark.data("advbench", "identity-shift", "self-instruct")
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("advbench", "180d9aeb3c70823a"),
+        ("identity-shift", "7986f6934634671a"),
+        ("self-instruct", "bb7fd1d15fc4ac9a"),
+    ],
+)
+def test_the_training_data_of_public_sets_stays_what_it_is(name: str, digest: str) -> None:
+    assert _digest(conversations_of(name)) == digest
+
+
+@pytest.mark.data("mmlu:abstract_algebra", "mmlu:high_school_us_history", "mmlu:us_foreign_policy")
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("mmlu:abstract_algebra", "f9c23b891ffba8ae"),
+        ("mmlu:high_school_us_history", "256703eab02a5a08"),
+        ("mmlu:us_foreign_policy", "86f678b30de6fe0d"),
+    ],
+)
+def test_the_questions_of_public_sets_stay_what_they_are(name: str, digest: str) -> None:
+    assert _digest(capability_probe(f"choice:{name}", None).model_dump(mode="json")) == digest
+
+
+@pytest.mark.data("xstest-completions")
+def test_completions_with_line_ends_of_both_kinds_are_read_as_they_are() -> None:
+    paths = set_paths(set_named("xstest-completions"), "--prompts xstest-completions")
+    found = [_digest(load_prompts(f"{path}:completion")) for path in paths]
+    assert found == ["0bf9da0461f7a124", "23c4ea59116f2364", "ac18a01fa5c5ed68"]
+
+
+@pytest.mark.data("self-instruct")
+def test_the_inputs_of_self_instruct_can_be_joined_to_its_instructions() -> None:
+    plain = conversations_of("self-instruct")
+    joined = conversations_of("self-instruct:instruction+instances.0.input,instances.0.output")
+    longer = [b for a, b in zip(plain, joined, strict=True) if a != b]
+    assert (len(joined), len(longer)) == (175, 125)
+    assert all("\n\n" in conversation.messages[0].content for conversation in longer)
