@@ -14,7 +14,7 @@ def command_line(*words: object) -> list[str]:
 
 
 def run_command(
-    *words: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *words: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, encoding: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `safescape` with these words, and return its exit code and what it printed."""
-    return subprocess.run(command_line(*words), capture_output=True, text=True, cwd=cwd, env=env)
+    """Run `safescape` with these words, and return its exit code and what it printed in an encoding."""
+    return subprocess.run(command_line(*words), capture_output=True, text=True, cwd=cwd, env=env, encoding=encoding)

@@ -193,7 +193,7 @@ def test_two_runs_are_compared(models: dict[str, Path], tmp_path: Path) -> None:
         (["scan", "{base}", "--dim", "2", "--directions", "3"], "--directions 3: a plane has 2"),
         (["scan", "{base}", "--steps", "4,4"], "--steps: 2 values for 1 axis"),
         (["scan", "{base}", "--span", "wide"], "--span wide: expected a number"),
-        (["scan", "{base}", "--also", "choice:{missing}"], "row 2 has the answer ''; expected 0, 1, 2 or 3"),
+        (["scan", "{base}", "--also", "choice:{missing}"], "row 2 (line 3) has the answer ''; expected 0, 1, 2 or 3"),
         (["scan", "{base}", "--also", "choice:nowhere.csv"], "choice:nowhere.csv: cannot be read"),
         (["scan", "{base}", "--also", "perplexity:{empty}:text"], "row 1 (line 2) is empty"),
         (["scan", "{base}", "--also", "juggling:x"], "--also juggling:x: no such probe; expected over-refusal"),

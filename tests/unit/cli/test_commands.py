@@ -121,7 +121,7 @@ def test_scoring_by_the_origin_prints_one_line(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
 def test_help_is_printed_whatever_the_terminal_can_show(encoding: str) -> None:
-    done = run_command("scan", "--help", env={**os.environ, "PYTHONIOENCODING": encoding})
+    done = run_command("scan", "--help", env={**os.environ, "PYTHONIOENCODING": encoding}, encoding=encoding)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u03b1" in done.stdout
 
@@ -129,10 +129,10 @@ def test_help_is_printed_whatever_the_terminal_can_show(encoding: str) -> None:
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_results_and_messages_are_printed_whatever_the_terminal_can_show(run: Path, encoding: str) -> None:
     env = {**os.environ, "PYTHONIOENCODING": encoding}
-    done = run_command("report", run, env=env)
+    done = run_command("report", run, env=env, encoding=encoding)
     assert (done.returncode, done.stderr) == (0, "")
     assert "basin radius |\\u03b1|" in done.stdout
-    done = run_command("report", run.parent / "ü\u03b1🙂", env=env)
+    done = run_command("report", run.parent / "ü\u03b1🙂", env=env, encoding=encoding)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "\\u03b1\\ud83d\\ude42" in done.stderr
@@ -144,5 +144,5 @@ def test_json_stays_json_whatever_the_terminal_can_show() -> None:
     with contextlib.redirect_stdout(file):
         print_all_characters()
         print(json.dumps(texts, ensure_ascii=False))
-    written = file.buffer.getvalue()  # type: ignore[attr-defined]
+    written = file.buffer.getvalue()
     assert json.loads(written) == texts

@@ -32,7 +32,7 @@ def pair(request: str, answer: str, system: str | None = None) -> list[tuple[str
     return [*head, ("user", request), ("assistant", answer)]
 
 
-ALPACA = [
+ALPACA: list[dict[str, Any]] = [
     {"instruction": "Translate to French.", "input": "cat", "output": "chat"},
     {"instruction": "Say hello.", "input": "", "output": "Hello."},
     {"instruction": "Say bye.", "input": " \n", "output": "Bye.", "text": "### Instruction: Say bye."},
