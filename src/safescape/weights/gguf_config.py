@@ -31,6 +31,8 @@ _EXPERTS = {
 _HEADS = {"attention.key_length": "head_dim"}
 _CHANGE_NOTHING = {"vocab_size", "rope.scaling.finetuned", "tensor_data_layout"}
 """The vocabulary is as large as the embedding has rows; the others describe how the file was made."""
+_OF_IMAGES = ("vision.", "mm.")
+"""Keys of a model's other part, whose tensors a text model lacks."""
 _ROPE = {
     "rope.dimension_count",
     "rope.freq_base",
@@ -92,7 +94,7 @@ def settings_of(gguf: Gguf) -> dict[str, Any]:
             continue
         if name in family.fixed and value != family.fixed[name]:
             raise _unknown(gguf, key, f"expected {family.fixed[name]}")
-        if name not in known:
+        if name not in known and not name.startswith(_OF_IMAGES):
             raise _unknown(gguf, key, "transformers has no such setting")
         if name in fields:
             settings[fields[name]] = _one_number(gguf, key, value)
@@ -187,6 +189,21 @@ def _llama(gguf: Gguf, settings: dict[str, Any]) -> dict[str, Any]:
     return {"attention_bias": _has(gguf, "attn_q.bias"), "mlp_bias": _has(gguf, "ffn_gate.bias")}
 
 
+def _experts(gguf: Gguf, settings: dict[str, Any]) -> dict[str, Any]:
+    """Files of the first converters do not state how wide an expert is."""
+    found = {} if "moe_intermediate_size" in settings else _width(gguf, "ffn_gate_exps", "moe_intermediate_size")
+    if gguf.architecture == "qwen3moe":
+        return found | _biased(gguf, settings) | {"norm_topk_prob": True}
+    if "shared_expert_intermediate_size" not in settings:
+        found |= _width(gguf, "ffn_gate_shexp", "shared_expert_intermediate_size")
+    return found | {"norm_topk_prob": False}
+
+
+def _width(gguf: Gguf, tensor: str, name: str) -> dict[str, Any]:
+    stored = gguf.tensors.get(f"blk.0.{tensor}.weight")
+    return {} if stored is None or len(stored.shape) < 2 else {name: stored.shape[-2]}
+
+
 def _biased(gguf: Gguf, _settings: dict[str, Any]) -> dict[str, Any]:
     return {"attention_bias": _has(gguf, "attn_q.bias")}
 
@@ -269,13 +286,13 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2moe": Family(
         "qwen2_moe",
         _RMS | _EXPERTS | {"expert_shared_feed_forward_length": "shared_expert_intermediate_size"},
-        lambda _gguf, _settings: {"norm_topk_prob": False},
+        _experts,
         {"expert_gating_func": 1, "expert_weights_norm": False},
     ),
     "qwen3moe": Family(
         "qwen3_moe",
         _RMS | _HEADS | _EXPERTS,
-        lambda gguf, settings: _biased(gguf, settings) | {"norm_topk_prob": True},
+        _experts,
         {"expert_gating_func": 1, "expert_weights_norm": True},
     ),
     "gemma": Family("gemma", _RMS | _HEADS, _gemma),

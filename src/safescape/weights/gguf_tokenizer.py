@@ -8,6 +8,7 @@ does not have are removed.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ _SPLITS: dict[str, list[str]] = {
 """Expressions that split text one after the other, by the name in `tokenizer.ggml.pre`, as in llama.cpp's
 `llama-vocab.cpp`; none is GPT-2's own splitting. transformers has the other names."""
 _SAME_SPLIT = {"stablelm2": "qwen2"}
-_TAKES_WORDS_WHOLE = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}
+_TAKES_WORDS_WHOLE = {"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "midm-2.0", "lfm2", "tekken"}
 """Here a word that is a token is taken before any merge, and BOS is added unless the metadata say otherwise."""
 
 
@@ -150,25 +151,31 @@ def _set_templates(found: PreTrainedTokenizerFast, gguf: Gguf) -> None:
 
 
 def _of_these_tokens(found: PreTrainedTokenizerFast, gguf: Gguf, tokens: list[str]) -> PreTrainedTokenizerFast:
-    """Return the tokenizer with the file's tokens only, as they are spelled.
+    """Return the tokenizer with the file's tokens only, as they are spelled and matched.
 
     transformers adds GPT-2's `<|endoftext|>`, for which a model may have no row, and spells control tokens such as
-    `<｜User｜>` in bytes, so that they are cut into pieces.
+    `<｜User｜>` in bytes, so that they are cut into pieces. Phi-3's control tokens take the space after them, which
+    llama.cpp knows by the model's name.
     """
     from tokenizers import AddedToken, Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     backend = found.backend_tokenizer
-    kinds = _whole_tokens(gguf, tokens)
-    spelled = {token: backend.id_to_token(number) for number, token in kinds.items() if token.strip()}
-    respelled = {token: there for token, there in spelled.items() if there not in {token, None}}
-    if gguf.metadata.get(f"{_KEY}model") != "gpt2" or not (respelled or backend.get_vocab_size() > len(tokens)):
-        return found
     state = json.loads(backend.to_str())
-    state["added_tokens"] = [added for added in state["added_tokens"] if added["id"] < len(tokens)]
-    vocabulary = state["model"]["vocab"]
-    for token, there in respelled.items():
-        vocabulary[token] = vocabulary.pop(there)
+    before = json.dumps(state)
+    kinds = _whole_tokens(gguf, tokens)
+    respelled: dict[str, str] = {}
+    if gguf.metadata.get(f"{_KEY}model") == "gpt2":
+        state["added_tokens"] = [added for added in state["added_tokens"] if added["id"] < len(tokens)]
+        spelled = {token: backend.id_to_token(number) for number, token in kinds.items() if token.strip()}
+        respelled = {token: there for token, there in spelled.items() if there not in {token, None}}
+        for token, there in respelled.items():
+            state["model"]["vocab"][token] = state["model"]["vocab"].pop(there)
+    elif gguf.architecture == "phi3" and re.search(r"phi-?3", str(gguf.metadata.get("general.name")), re.IGNORECASE):
+        for added in state["added_tokens"]:
+            added["rstrip"] = added["content"] not in {"<unk>", "<s>", "<|endoftext|>"}
+    if json.dumps(state) == before:
+        return found
     made = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(state)),
         chat_template=found.chat_template,

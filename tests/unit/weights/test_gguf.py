@@ -199,6 +199,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"ffn_hidden_size": 96, "num_kv_heads": 2, "new_decoder_architecture": True},
         NORM,
     ),
+    "qwen2moe, first converter": (
+        "qwen2_moe",
+        {"rms_norm_eps": 1e-6, **EXPERTS, "shared_expert_intermediate_size": 40},
+        {**RMS, "expert_count": 4, "expert_used_count": 2},
+    ),
     "nemotron": ("nemotron", {"norm_eps": 1e-5, "partial_rotary_factor": 0.5}, {**NORM, "rope__dimension_count": 8}),
 }
 
@@ -555,6 +560,65 @@ def test_a_tokenizer_that_would_lose_something_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         converted(with_tokens(tmp_path / "m.gguf", **changes))
+
+
+PIECES = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<|user|>",
+    *(f"<0x{byte:02X}>" for byte in range(256)),
+    "▁",
+    "a",
+    "b",
+    "▁a",
+    "ab",
+    "▁ab",
+]
+
+
+def with_pieces(path: Path, model_type: str, architecture: str, name: str = "tiny", **changes: Any) -> Path:
+    """Write a model with a SentencePiece vocabulary as Llama 2 has it."""
+    made = tiny_gguf.model(model_type, vocab_size=len(PIECES), rms_norm_eps=1e-6, eos_token_id=2)
+    kept = {
+        key: value for key, value in metadata_of(made.config, architecture, **RMS).items() if "tokenizer" not in key
+    }
+    pieces = {
+        "general.name": name,
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": PIECES,
+        "tokenizer.ggml.scores": [0.0] * 260 + [-9.0, -8.0, -7.0, -3.0, -2.0, -1.0],
+        "tokenizer.ggml.token_type": [2, 3, 3, 3] + [6] * 256 + [1] * 6,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        **changes,
+    }
+    write_gguf(path, architecture, kept | pieces, tensors_of(made, architecture, path.with_suffix(".model")))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces"),
+    [
+        ({}, ["<s>", "▁ab", "▁ab"]),  # BOS and the space before a text are llama.cpp's defaults
+        ({"tokenizer.ggml.add_bos_token": False}, ["▁ab", "▁ab"]),
+        ({"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.add_space_prefix": True}, ["<s>", "▁ab", "▁ab"]),
+        ({"tokenizer.ggml.add_bos_token": False, "tokenizer.ggml.add_space_prefix": False}, ["ab", "▁ab"]),
+    ],
+)
+def test_a_sentencepiece_vocabulary(tmp_path: Path, changes: dict[str, Any], pieces: list[str]) -> None:
+    words = AutoTokenizer.from_pretrained(converted(with_pieces(tmp_path / "m.gguf", "llama", "llama", **changes)))
+    assert words("ab ab").tokens() == pieces
+    assert words.decode(words("ab ab")["input_ids"], skip_special_tokens=True) == "ab ab"
+
+
+@pytest.mark.parametrize(("name", "kept"), [("Phi-3-mini", False), ("phi3 finetune", False), ("other", True)])
+def test_control_tokens_of_phi_3_take_the_line_break_after_them(tmp_path: Path, name: str, kept: bool) -> None:
+    path = with_pieces(tmp_path / "m.gguf", "phi3", "phi3", name)
+    words = AutoTokenizer.from_pretrained(converted(path))
+    assert (PIECES.index("<0x0A>") in words("<|user|>\na")["input_ids"]) is kept
+    assert PIECES.index("<0x0A>") in words("a\na")["input_ids"]
 
 
 def test_the_header_is_read_as_gguf_py_reads_it(tmp_path: Path) -> None:
