@@ -27,6 +27,7 @@ import torch
 from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 from huggingface_hub import split_torch_state_dict_into_shards
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from safescape.cache import cached_directory
@@ -107,7 +108,13 @@ def convert(gguf: Gguf, directory: Path) -> None:
             values = gguf.tensors[sources[name].name].values(sources[name].expert)
             restored = restore(name, values, model.config)
             tensors[name] = torch.from_numpy(np.require(restored.reshape(shapes[name]), requirements=["C", "W"]))
-        save_file(tensors, directory / file, metadata={"format": "pt"})
+        try:
+            save_file(tensors, directory / file, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise InputError(
+                f"{gguf.paths[0]}: its checkpoint cannot be written ({first_line(error)}); free space or set "
+                "SAFESCAPE_HOME"
+            ) from error
     if shards.is_sharded:
         index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
         (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")

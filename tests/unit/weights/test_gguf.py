@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, dequantize
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from helpers import tiny_gguf
@@ -630,6 +630,25 @@ def test_the_header_is_read_as_gguf_py_reads_it(tmp_path: Path) -> None:
     for tensor in theirs.tensors:
         assert ours.tensors[tensor.name].shape == tuple(reversed(tensor.shape.tolist()))
         assert np.array_equal(ours.tensors[tensor.name].values(), dequantize(tensor.data, tensor.tensor_type))
+
+
+def test_a_full_disk_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_given: object, **_settings: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    path = written(tmp_path / "m.gguf", llama(), "llama", **LLAMA)
+    monkeypatch.setattr("safescape.weights.gguf.save_file", full)
+    with pytest.raises(InputError, match=r"its checkpoint cannot be written .*No space left.*; free space"):
+        converted(path)
+    assert not list((tmp_path / "home" / "converted").glob("*/*"))
+
+
+def test_a_model_of_several_shards_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safescape.weights.gguf._SHARD", "100KB")
+    made = llama()
+    directory = converted(written(tmp_path / "m.gguf", made, "llama", **LLAMA))
+    assert len(list(directory.glob("model-*.safetensors"))) > 2
+    assert torch.equal(logits_of(loaded(directory)), logits_of(made))
 
 
 def test_a_damaged_file_ends_in_one_line(tmp_path: Path) -> None:
