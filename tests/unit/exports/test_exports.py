@@ -503,6 +503,7 @@ def test_a_path_names_its_other_model(tmp_path: Path) -> None:
         ("./runs/mine/", "mine"),
         ("owner/base+./adapters/mine", "owner/base+mine"),
         ("models/deep/model.Q4_K_M.gguf", "model.Q4_K_M.gguf"),
+        ("models/model.GGUF", "model.GGUF"),
         ("demo", "demo"),
     ],
 )
