@@ -233,6 +233,20 @@ def test_a_comparison_is_updated_while_one_of_its_runs_grows(page: Page, tmp_pat
         expect(page.locator("#following")).to_contain_text("One of these runs is no longer there")
 
 
+def test_a_page_that_cannot_be_read_anew_says_why_in_words(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=12, lines=2, steps=10, judges=TWO_JUDGES)
+    grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
+    runs = tmp_path / "runs"
+    make_run(runs / "whole", survey, opinion=four_outcomes).close()
+    grow(runs / "live", survey, grown, 4)
+    with viewing(runs) as viewed:
+        Opened(page, viewed.address + "compare?run=whole&run=live")
+        refused = viewed.address + "compare?run=whole"
+        page.route("**/compare?*", lambda route: route.continue_(url=refused))
+        grow(runs / "live", survey, grown, 100)
+        expect(page.locator("#following")).to_have_text("Not up to date: select two or more runs to compare them")
+
+
 def test_the_list_is_updated_and_the_selected_runs_are_preserved(page: Page, tmp_path: Path) -> None:
     survey = make_survey(prompts=4, lines=1, steps=4)
     grown = make_run(tmp_path / "elsewhere" / "grown", survey)

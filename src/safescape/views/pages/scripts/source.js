@@ -20,8 +20,11 @@ async function fetched(address) {
   } catch {
     throw new Error("the server does not respond; start safescape view again, then reload this page");
   }
-  if (!response.ok) throw new Error((await response.text()).slice(0, 500));
-  return response.text();
+  const text = await response.text();
+  if (response.ok) return text;
+  // where a page was requested, the reason is its detail
+  const page = new DOMParser().parseFromString(text, "text/html");
+  throw new Error((page.querySelector(".detail")?.textContent ?? text).slice(0, 500));
 }
 
 /**
@@ -57,6 +60,7 @@ export function follow(address, renew) {
   let shown = document.documentElement.dataset.version;
   let newest = shown;
   let isReading = false;
+  let isGone = false;
   /** @type {EventSource | null} */
   let events = null;
   /** @param {string} text */
@@ -75,7 +79,7 @@ export function follow(address, renew) {
       }
       say("");
     } catch (error) {
-      say(`Not up to date: ${messageOf(error)}`);
+      if (!isGone) say(`Not up to date: ${messageOf(error)}`);
     }
     isReading = false;
   }
@@ -89,6 +93,7 @@ export function follow(address, renew) {
     });
     opened.addEventListener("gone", ({ data }) => {
       opened.close();
+      isGone = true;
       say(data);
     });
     opened.addEventListener("error", () => say("The server does not respond: this page shows what it last received. Start safescape view again; the page reconnects by itself."));
