@@ -32,7 +32,8 @@ from safescape.errors import InputError, RunError
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis, Survey
 from safescape.weights import (
-    UNSUPPORTED_LORA_FIELDS,
+    REFUSED_FIELDS,
+    UNMERGED_FIELDS,
     Direction,
     LowRank,
     Model,
@@ -302,7 +303,7 @@ def _check_adapters(model: Module) -> None:
     found = [getattr(module, "peft_config", None) or {} for module in model.modules()]
     for config in (config for configs in found if isinstance(configs, dict) for config in configs.values()):
         kind = str(config.peft_type.value)
-        further = next((field for field in UNSUPPORTED_LORA_FIELDS if getattr(config, field, None)), None)
+        further = next((field for field in (*REFUSED_FIELDS, *UNMERGED_FIELDS) if getattr(config, field, None)), None)
         if kind != "LORA" or further is not None:
             raise InputError(
                 f"the model is trained through {kind if further is None else further}, expected a plain LoRA or all "
