@@ -180,7 +180,7 @@ class ScaledAdapter:
         self._adapted = adapted
         pairs = adapted.linear_pairs()
         self.modules = tuple(sorted(pairs))
-        """The modules that the LoRA changes, by the checkpoint's names."""
+        """The modules that the LoRA changes, by the names of the live model."""
         self.rank = max(pair.right.shape[0] for pair in pairs.values())
         """The largest rank of its pairs."""
 
