@@ -83,9 +83,9 @@ def architecture_of(directory: Path) -> Architecture:
 @functools.lru_cache(maxsize=4)
 def _architecture(directory: Path, stamp: int) -> Architecture:
     try:
-        config = AutoConfig.from_pretrained(directory)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except _ERRORS as error:
         raise InputError(
             f"{directory}: transformers cannot say which modules an adapter changes ({first_line(error)}); "

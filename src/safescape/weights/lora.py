@@ -26,6 +26,15 @@ from safescape.weights.lora_config import read_lora_config
 
 _log = logging.getLogger(__name__)
 
+_COMPARABLE = (
+    {torch.float32},
+    {torch.bfloat16},
+    {torch.float16},
+    {torch.float32, torch.bfloat16},
+    {torch.float32, torch.float16},
+)
+"""Dtypes of two copies of a tensor of which one is the other, rounded."""
+
 
 class Adapted:
     """A base with a PEFT LoRA merged into it as PEFT does, computed one tensor at a time in fp32.
@@ -89,8 +98,7 @@ class Adapted:
     @property
     def has_only_pairs(self) -> bool:
         """Whether each changed tensor has one pair B@A, so that scaling every B scales the adapter."""
-        ups = [pair.up for pair in self._pairs().values()]
-        return len(ups) == len(self._changes) and len(set(ups)) == len(ups)
+        return len(tensor_names(self._path)) == 2 * len(self._pairs()) == 2 * len(self._changes)
 
     def ups(self) -> dict[str, str]:
         """Return the key of each B in the adapter's file, by the tensor that it changes."""
@@ -164,8 +172,9 @@ def _compare_with_named_base(path: Path, base: Path, named: Path, names: tuple[s
         return
     for name in sorted({*names} & {*given.names()} & {*expected.names()}):
         mine, theirs = given.tensor(name), expected.tensor(name)
-        # one may be the other, rounded
-        if not (torch.equal(mine.to(theirs.dtype), theirs) or torch.equal(theirs.to(mine.dtype), mine)):
+        # Quantised weights, and two ways of rounding, say nothing about whether the model is the same.
+        comparable = {mine.dtype, theirs.dtype} in _COMPARABLE and mine.shape == theirs.shape
+        if comparable and not (torch.equal(mine.to(theirs.dtype), theirs) or torch.equal(theirs.to(mine.dtype), mine)):
             _log.warning("%s was trained on %s, whose %s differs from that of %s", path.parent, named, name, base)
             return
 

@@ -155,9 +155,10 @@ class Rows:
 
     def misfit(self, shape: torch.Size, read: Read) -> torch.Size | None:
         """Return the shape of the change if it does not fit a tensor of `shape`."""
-        found = read(self.key).shape
-        fits = found == (len(self.tokens), *shape[1:]) and all(0 <= token < shape[0] for token in self.tokens)
-        return None if fits else torch.Size((max(self.tokens, default=-1) + 1, *found[1:]))
+        found, least = read(self.key).shape, max(self.tokens, default=-1) + 1
+        if found != (len(self.tokens), *shape[1:]):
+            return torch.Size((found.numel(),))
+        return None if least <= shape[0] else torch.Size((least, *shape[1:]))
 
     def applied(self, tensor: Tensor, read: Read) -> Tensor:
         """Return the changed tensor, fp32."""
@@ -232,11 +233,11 @@ class Layout:
             loaded = {name: Whole(self._wholes[name]) for name in names if name in self._wholes.keys() - self._saved}
             under = tuple(loaded.values())[:1]
             found = {name: (*under, *own.get(name, ())) for name in names}
-            for name, change in loaded.items():
-                if not are_same(under, (change,), read):
+            for name in [*loaded][1:]:
+                if not are_same(under, (loaded[name],), read):
                     self._refuse_tied(names[0], name)
-            for name, changes in found.items():
-                if not are_same(found[names[0]], changes, read):
+            for name in names[1:]:
+                if not are_same(found[names[0]], found[name], read):
                     self._refuse_tied(names[0], name)
             if found[names[0]]:
                 yield names, found[names[0]]

@@ -89,6 +89,9 @@ _STARTS = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mica")
 _MERGE = "merge the adapter into its base with merge_and_unload and give the merged model"
 
 
+_Token = Annotated[int, Field(ge=0)]
+
+
 class _Fields(BaseModel):
     """The types of the fields that this package computes with."""
 
@@ -103,7 +106,7 @@ class _Fields(BaseModel):
     layers_pattern: list[str] | str | None = None
     rank_pattern: dict[str, Annotated[int, Field(gt=0)]] | None = None
     alpha_pattern: dict[str, float] | None = None
-    trainable_token_indices: list[int] | dict[str, list[int]] | None = None
+    trainable_token_indices: list[_Token] | dict[str, list[_Token]] | None = None
     use_rslora: bool = False
     use_dora: bool = False
     lora_bias: bool = False
@@ -149,7 +152,7 @@ def read_lora_config(directory: Path) -> LoraConfig:
         raise InputError(
             f"{path}: {field} is {wrong['input']!r} ({wrong['msg']}), so PEFT cannot read it; save the adapter again"
         ) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise InputError(f"{path}: PEFT cannot read it ({first_line(error)}); save the adapter again") from error
 
 

@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig, Qwe
 
 from helpers.tiny_models import SHAPE, llama_config, logits_of, peft_logits, save_adapter, save_model
 from safescape import InputError
-from safescape.weights import Adapted, Checkpoint, resolve
+from safescape.survey import Point
+from safescape.weights import Adapted, BlockSpace, Checkpoint, InterpolationDirection, resolve, save_rescaled
 from safescape.weights.lora_config import EXACT_FIELDS, FIELDS_WITHOUT_EFFECT, REFUSED_FIELDS
 
 TOKENS = torch.arange(4, 40)[None]
@@ -121,12 +122,17 @@ def test_the_type_of_a_layer_decides_and_not_the_configuration(bases: dict[str, 
     check(base, adapter)
 
 
-def test_a_checkpoint_without_the_prefix_of_its_base_model(bases: dict[str, Path], tmp_path: Path) -> None:
-    """GPT-2's own files name `h.0.attn` what the model calls `transformer.h.0.attn`."""
-    base = shutil.copytree(bases["gpt2"], tmp_path / "base")
-    tensors = load_file(base / "model.safetensors")
+def without_prefix(base: Path, directory: Path) -> Path:
+    """Copy a GPT-2 with the names of GPT-2's own files, `h.0.attn` for what the model calls `transformer.h.0.attn`."""
+    shutil.copytree(base, directory)
+    tensors = load_file(directory / "model.safetensors")
     bare = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
-    save_file(bare, base / "model.safetensors", metadata={"format": "pt"})
+    save_file(bare, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
+
+
+def test_a_checkpoint_without_the_prefix_of_its_base_model(bases: dict[str, Path], tmp_path: Path) -> None:
+    base = without_prefix(bases["gpt2"], tmp_path / "base")
     check(base, save_adapter(base, tmp_path / "adapter", target_modules=["c_attn", "c_proj"]))
 
 
@@ -238,8 +244,6 @@ def test_two_adapters_without_a_sum_are_refused(
 
 def test_half_way_to_a_merged_adapter(bases: dict[str, Path], tmp_path: Path) -> None:
     """The direction toward BASE+ADAPTER is W' - W, whatever the adapter is made of."""
-    from safescape.weights import InterpolationDirection
-
     base = Checkpoint(bases["qwen2"])
     settings = {"use_dora": True, "modules_to_save": ["norm"], "trainable_token_indices": [5]}
     adapted = Adapted(base, bases["qwen2"], save_adapter(bases["qwen2"], tmp_path / "adapter", **settings))
@@ -334,6 +338,8 @@ def test_a_file_that_does_not_fit_its_configuration_is_refused(
         ({}, {"use_new_method": True}, r"has the field use_new_method, which PEFT .* does not know"),
         ({"trainable_token_indices": [3]}, {"trainable_token_indices": None}, "for which PEFT has no place"),
         ({"trainable_token_indices": [3]}, {"trainable_token_indices": [300]}, "has 301 rows, the base's 260"),
+        ({"trainable_token_indices": [3]}, {"trainable_token_indices": [3, 4]}, r"embed_tokens\.weight has shape"),
+        ({"trainable_token_indices": [3]}, {"trainable_token_indices": [-1]}, r"trainable_token_indices.* is -1"),
     ],
 )
 def test_a_configuration_that_does_not_fit_its_file_is_refused(
@@ -425,6 +431,68 @@ def test_another_base_of_the_same_shape_is_said(
     (message,) = caplog.messages
     assert f"was trained on {bases['qwen2']}, whose " in message
     assert message.endswith(f"differs from that of {other}")
+
+
+JUNK: tuple[Any, ...] = (None, 0, -1, 2.5, "", "(", "x", [], [None], ["("], {}, {"(": 1}, {"x": None}, [[1]], True)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(LoraConfig)])
+def test_no_value_of_a_field_ends_in_a_traceback(bases: dict[str, Path], tmp_path: Path, field: str) -> None:
+    adapter = save_adapter(bases["qwen2"], tmp_path / "adapter")
+    refused = []
+    for value in JUNK:
+        change_config(adapter, **{field: value})
+        try:
+            resolve(f"{bases['qwen2']}+{adapter}")
+        except InputError as error:
+            refused.append(str(error))
+    assert not any("\n" in message for message in refused)
+    assert refused or field in FIELDS_WITHOUT_EFFECT
+
+
+@pytest.mark.parametrize(
+    ("base", "settings"),
+    [
+        ("qwen2", {"use_rslora": True}),
+        ("gpt2", {"target_modules": ["c_attn", "attn.c_proj"]}),
+        ("llama, tied", {"rank_pattern": {"q_proj": 2}}),
+    ],
+)
+def test_an_adapter_is_saved_rescaled(
+    bases: dict[str, Path], tmp_path: Path, base: str, settings: dict[str, Any]
+) -> None:
+    """A block of layers at α has α times the adapter's change; files without the base model's prefix as well."""
+    directory = bases[base]
+    if base == "gpt2":
+        directory = without_prefix(directory, tmp_path / "base")
+    under = Checkpoint(directory)
+    adapted = Adapted(under, directory, save_adapter(directory, tmp_path / "adapter", **settings))
+    assert adapted.has_only_pairs
+    space = BlockSpace(under, adapted, 2)
+    save_rescaled(adapted, space, Point(None, (0.25, 0.5)), tmp_path / "rescaled")
+    rescaled = Adapted(under, directory, tmp_path / "rescaled")
+    for names, alpha in zip(space.blocks, (0.25, 0.5), strict=True):
+        for name in names:
+            change = adapted.tensor(name).float() - under.tensor(name).float()
+            torch.testing.assert_close(rescaled.tensor(name), under.tensor(name) + alpha * change)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["norm"]},
+        {"trainable_token_indices": [5]},
+        {"target_modules": ["q_proj", "embed_tokens"], "ensure_weight_tying": True},
+    ],
+)
+def test_an_adapter_of_more_than_pairs_cannot_be_rescaled(
+    bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    base = bases["llama, tied"]
+    adapted = Adapted(Checkpoint(base), base, save_adapter(base, tmp_path / "adapter", **settings))
+    assert not adapted.has_only_pairs
+    assert adapted.other_changes()
 
 
 # --- every field of PEFT is decided
