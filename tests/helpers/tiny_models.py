@@ -106,7 +106,7 @@ def logits_of(name: str, tokens: Tensor) -> Tensor:
 
 def peft_logits(base: Path, tokens: Tensor, *adapters: Path) -> Tensor:
     """Return the logits of a base with adapters as PEFT loads and applies them."""
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapters[0]), "first")
+    model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapters[0]), "first")
     for number, adapter in enumerate(adapters[1:]):
         model.load_adapter(str(adapter), f"further-{number}")
     if len(adapters) > 1:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from peft import LoraConfig
@@ -339,11 +339,11 @@ class Layout:
         """Return the modules that the configuration targets, by PEFT's own matching."""
         config, model = self._config, self._architecture.model
         if config.target_modules is None:
-            default = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type)
-            config.target_modules = set(default) if isinstance(default, list) else default
+            default: Any = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type)
+            config.target_modules = default
         try:
             if config.target_modules is not None:
-                config = _maybe_include_all_linear_layers(config, model)
+                _maybe_include_all_linear_layers(config, model)
             targets = {
                 name
                 for name in self._architecture.modules

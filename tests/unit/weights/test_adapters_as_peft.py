@@ -25,7 +25,7 @@ from safescape.weights import Adapted, BlockSpace, Checkpoint, InterpolationDire
 from safescape.weights.lora_config import EXACT_FIELDS, FIELDS_WITHOUT_EFFECT, REFUSED_FIELDS
 
 TOKENS = torch.arange(4, 40)[None]
-ENDS = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+ENDS: dict[str, Any] = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
 BASES: dict[str, PretrainedConfig] = {
     "llama, tied": llama_config(),
     "llama, untied": llama_config(tie_word_embeddings=False),
@@ -136,7 +136,7 @@ def test_a_checkpoint_without_the_prefix_of_its_base_model(bases: dict[str, Path
     check(base, save_adapter(base, tmp_path / "adapter", target_modules=["c_attn", "c_proj"]))
 
 
-EMBEDDINGS = {
+EMBEDDINGS: dict[str, dict[str, Any]] = {
     "embedding": {"target_modules": ["q_proj", "embed_tokens"]},
     "embedding, DoRA": {"target_modules": ["q_proj", "embed_tokens"], "use_dora": True},
     "embedding whole": {"modules_to_save": ["embed_tokens"]},
@@ -161,7 +161,7 @@ def test_embedding_and_head(bases: dict[str, Path], tmp_path: Path, settings: di
 def test_a_base_is_untied_as_the_page_of_the_error_says(bases: dict[str, Path], tmp_path: Path) -> None:
     tied = bases["llama, tied"]
     adapter = save_adapter(tied, tmp_path / "adapter", **EMBEDDINGS["embedding"])
-    model = AutoModelForCausalLM.from_pretrained(tied, tie_word_embeddings=False)
+    model: Any = AutoModelForCausalLM.from_pretrained(tied, tie_word_embeddings=False)
     model.lm_head.weight.data = model.get_input_embeddings().weight.data.clone()
     model.save_pretrained(tmp_path / "untied")
     mine = logits_of(f"{tmp_path / 'untied'}+{adapter}", TOKENS)
@@ -199,11 +199,12 @@ def test_a_converted_adapter_is_plain(bases: dict[str, Path], tmp_path: Path, st
     """PEFT's conversion writes the difference from the unchanged base as a pair of twice the rank."""
     base = bases["qwen2"]
     torch.manual_seed(1)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=start)
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    model.peft_config["default"].init_lora_weights = True
+    settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
+    config: Any = LoraConfig(**settings, init_lora_weights=start)  # type: ignore[arg-type]
+    model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    config.init_lora_weights = True
     model.save_pretrained(str(tmp_path / "start"))
-    model.peft_config["default"].init_lora_weights = start
+    config.init_lora_weights = start
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
