@@ -231,7 +231,7 @@ def test_two_adapters_are_peft_s_sum(bases: dict[str, Path], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "settings", [{"use_dora": True}, {"modules_to_save": ["down_proj"], "target_modules": "q_proj"}]
+    "settings", [{"use_dora": True}, {"modules_to_save": ["down_proj"], "target_modules": ["q_proj"]}]
 )
 def test_two_adapters_without_a_sum_are_refused(
     bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any]
