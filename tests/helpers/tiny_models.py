@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast
+
+from safescape.engines.loading import load_model
+from safescape.engines.parameters import live_tensors
+from safescape.weights import resolve
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -71,15 +76,44 @@ def save_model(
 
 
 def save_adapter(base: Path, directory: Path, **settings: Any) -> Path:
-    """Save a random LoRA on a model; `settings` are those of `LoraConfig`."""
+    """Save a random LoRA on a model; `settings` are those of `LoraConfig`.
+
+    All that it trains is random: both factors of its pairs, magnitudes, biases, rows and modules saved whole.
+    """
     torch.manual_seed(1)
     given: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], **settings}
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(**given))
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name or "lora_embedding_A" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or "lora_embedding_A" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+            elif parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(str(directory))
     return directory
+
+
+def logits_of(name: str, tokens: Tensor) -> Tensor:
+    """Return the logits of a model by its name, with the weights that this package reads for it."""
+    model = resolve(name)
+    loaded = load_model(model, torch.float32)
+    for tensor, live in live_tensors(loaded, model.weights).items():
+        live.write(model.weights.tensor(tensor).float())
+    with torch.no_grad():
+        logits: Tensor = loaded.eval()(input_ids=tokens).logits
+    return logits
+
+
+def peft_logits(base: Path, tokens: Tensor, *adapters: Path) -> Tensor:
+    """Return the logits of a base with adapters as PEFT loads and applies them."""
+    model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapters[0]), "first")
+    for number, adapter in enumerate(adapters[1:]):
+        model.load_adapter(str(adapter), f"further-{number}")
+    if len(adapters) > 1:
+        model.base_model.set_adapter([*model.peft_config])
+    with torch.no_grad():
+        logits: Tensor = model.eval()(input_ids=tokens).logits
+    return logits
 
 
 def save_refusing_model(directory: Path, **changes: Any) -> Path:

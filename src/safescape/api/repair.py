@@ -24,10 +24,9 @@ from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
 from safescape.weights import (
+    Adapted,
     BlockSpace,
     Model,
-    adapter_directory,
-    has_only_pairs,
     inspect,
     resized_embeddings,
     resolve,
@@ -87,7 +86,7 @@ def repair(options: _Arguments) -> Repaired:
     fingerprints = inspect(origin.weights), inspect(other.weights)
     if fingerprints[0] == fingerprints[1]:
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
-    dtype, adapter = options.dtype or _dtype(other), _adapter(base, tuned)
+    dtype, adapter = options.dtype or _dtype(other), _adapter(base, other)
     space, device = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
     tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
@@ -164,10 +163,8 @@ def _dtype(tuned: Model) -> str:
     return "bfloat16" if first.dtype == torch.bfloat16 else "float32"
 
 
-def _adapter(base: str, tuned: str) -> Path | None:
-    """The adapter's directory, where the finetune is an adapter on this very base that can be rescaled."""
-    under, _, adapter = tuned.rpartition("+")
-    if under != base or Path(tuned).exists():
-        return None
-    directory = adapter_directory(adapter)
-    return directory if has_only_pairs(directory) else None
+def _adapter(base: str, tuned: Model) -> Adapted | None:
+    """The finetune as an adapter, where it is one on this very base that can be rescaled."""
+    under = tuned.name.rpartition("+")[0]
+    adapted = tuned.weights
+    return adapted if under == base and isinstance(adapted, Adapted) and adapted.has_only_pairs else None

@@ -15,6 +15,7 @@ This module knows no prompts and no Trainer, and never writes into a live tensor
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,8 @@ from safescape.errors import InputError, RunError
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis, Survey
 from safescape.weights import (
-    UNSUPPORTED_LORA_FIELDS,
+    REFUSED_FIELDS,
+    UNMERGED_FIELDS,
     Direction,
     LowRank,
     Model,
@@ -256,6 +258,8 @@ def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[st
     """Yield the model's parameters by the checkpoint's names, each with the LoRA layer around it."""
     tuned = [module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)]
     active = {adapter for module in tuned for adapter in module.active_adapters}
+    if tuned:
+        _check_ties(model)
     layers: dict[int, LoraLayer] = {}
     for layer in tuned:
         if isinstance(layer, LoraLayer):
@@ -270,6 +274,21 @@ def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[st
         if not parameter.is_floating_point():
             raise InputError(f"the tensor {name} is quantised ({parameter.dtype}); train the model in float weights")
         yield checkpoint_name(name, model, known) or name, parameter, layers.get(id(parameter))
+
+
+def _check_ties(model: PreTrainedModel) -> None:
+    """Check that a tied tensor, which counts once, is not adapted at one of its places only."""
+    places: defaultdict[int, list[str]] = defaultdict(list)
+    for path, parameter in model.named_parameters(remove_duplicate=False):
+        places[id(parameter)].append(path)
+    for paths in places.values():
+        adapted = [path for path in paths if {"base_layer", "original_module"} & set(path.split("."))]
+        others = [path for path in paths if path not in adapted]
+        if adapted and others:
+            raise InputError(
+                f"the adapter changes {adapted[0]}, whose tensor the model ties to {others[0]}, "
+                "so that it has two values and no one distance; adapt other layers, or untie the head"
+            )
 
 
 def _own_name(path: str, active: set[str]) -> str | None:
@@ -302,7 +321,7 @@ def _check_adapters(model: Module) -> None:
     found = [getattr(module, "peft_config", None) or {} for module in model.modules()]
     for config in (config for configs in found if isinstance(configs, dict) for config in configs.values()):
         kind = str(config.peft_type.value)
-        further = next((field for field in UNSUPPORTED_LORA_FIELDS if getattr(config, field, None)), None)
+        further = next((field for field in (*REFUSED_FIELDS, *UNMERGED_FIELDS) if getattr(config, field, None)), None)
         if kind != "LORA" or further is not None:
             raise InputError(
                 f"the model is trained through {kind if further is None else further}, expected a plain LoRA or all "

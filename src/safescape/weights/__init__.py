@@ -1,6 +1,6 @@
 """Weights on disk and their movement: checkpoints, adapters, directions, subspaces, movers, fingerprints."""
 
-from safescape.weights.blocks import BlockSpace, has_only_pairs, layer_of, save_blend, save_rescaled
+from safescape.weights.blocks import BlockSpace, layer_of, save_blend, save_rescaled
 from safescape.weights.checkpoint import Checkpoint, Weights, fingerprint, fingerprint_of_stream, inspect
 from safescape.weights.directions import (
     Direction,
@@ -9,13 +9,16 @@ from safescape.weights.directions import (
     dot,
 )
 from safescape.weights.gpu_mover import mover_of
-from safescape.weights.lora import UNSUPPORTED_LORA_FIELDS, Adapted, LowRank, ScaledAdapter
+from safescape.weights.lora import Adapted, ScaledAdapter
+from safescape.weights.lora_changes import LowRank
+from safescape.weights.lora_config import REFUSED_FIELDS, UNMERGED_FIELDS
 from safescape.weights.models import Model, adapter_directory, identity, resolve
 from safescape.weights.mover import Mover, Moving
 from safescape.weights.subspace import Space, Subspace, resized_embeddings
 
 __all__ = [
-    "UNSUPPORTED_LORA_FIELDS",
+    "REFUSED_FIELDS",
+    "UNMERGED_FIELDS",
     "Adapted",
     "BlockSpace",
     "Checkpoint",
@@ -34,7 +37,6 @@ __all__ = [
     "dot",
     "fingerprint",
     "fingerprint_of_stream",
-    "has_only_pairs",
     "identity",
     "inspect",
     "layer_of",

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from safescape.errors import InputError
 from safescape.survey import Point
-from safescape.weights.checkpoint import Weights, tensor_names
+from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, InterpolationDirection
-from safescape.weights.lora import place_of
+from safescape.weights.lora import Adapted
 from safescape.weights.models import Model
 from safescape.weights.mover import Mover
 from safescape.weights.subspace import Displacement, Term
@@ -93,24 +93,17 @@ def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype
     config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def save_rescaled(adapter: Path, space: BlockSpace, point: Point, directory: Path) -> None:
+def save_rescaled(adapter: Adapted, space: BlockSpace, point: Point, directory: Path) -> None:
     """Save a LoRA that has only pairs with every B scaled by the coordinate of its block.
 
     Files of an interrupted save are overwritten.
     """
-    _copy_files(adapter, directory, _NOT_COPIED - {"adapter_config.json"})
+    _copy_files(adapter.directory, directory, _NOT_COPIED - {"adapter_config.json"})
     factors = {name: alpha for names, alpha in zip(space.blocks, point.coords, strict=True) for name in names}
-    tensors = load_file(adapter / "adapter_model.safetensors")
-    for key, tensor in tensors.items():
-        name, role = place_of(key)
-        if role == "B":
-            tensors[key] = (tensor.float() * factors[name]).to(tensor.dtype)
+    tensors = load_file(adapter.directory / "adapter_model.safetensors")
+    for name, key in adapter.ups().items():
+        tensors[key] = (tensors[key].float() * factors[name]).to(tensors[key].dtype)
     save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
-
-
-def has_only_pairs(adapter: Path) -> bool:
-    """Whether an adapter has only low-rank pairs, so that scaling B scales it exactly."""
-    return all(place_of(key)[1] != "whole" for key in tensor_names(adapter / "adapter_model.safetensors"))
 
 
 def _copy_files(source: Path, directory: Path, omitted: Container[str]) -> None:

@@ -1,4 +1,4 @@
-"""LoRA adapters in PEFT's format: added to a base tensor by tensor, or written scaled by a coordinate.
+"""LoRA adapters in PEFT's format: merged into a base tensor by tensor, or written scaled by a coordinate.
 
 An adapter changes a weight W to W + scaling·B@A (Hu et al. 2021, arXiv 2106.09685). On the line from a base to its
 LoRA finetune, the point α is W + scaling·(αB)@A: the same base with an adapter of its own, so no weight has to move.
@@ -6,161 +6,177 @@ LoRA finetune, the point α is W + scaling·(αB)@A: the same base with an adapt
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig
-from peft.utils.other import get_pattern_key
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import pad
 
-from safescape.errors import InputError, first_line
-from safescape.weights.checkpoint import Weights, tensor_names
+from safescape.errors import InputError
+from safescape.weights.architecture import architecture_of
+from safescape.weights.checkpoint import Checkpoint, Weights, tensor_names
+from safescape.weights.lora_changes import Change, Layout, LowRank, Pair, Shift
+from safescape.weights.lora_config import read_lora_config
 
-UNSUPPORTED_LORA_FIELDS = (
-    "use_dora",
-    "use_qalora",
-    "use_bdlora",
-    "lora_bias",
-    "trainable_token_indices",
-    "target_parameters",
-    "layer_replication",
-    "kasa_config",
-    "monteclora_config",
-    "velora_config",
-    "arrow_config",
-    "alora_invocation_tokens",
+_log = logging.getLogger(__name__)
+
+_COMPARABLE = (
+    {torch.float32},
+    {torch.bfloat16},
+    {torch.float16},
+    {torch.float32, torch.bfloat16},
+    {torch.float32, torch.float16},
 )
-"""Fields of a PEFT configuration with which, when set, a LoRA computes something else than base + scaling·B@A."""
-
-_ROLES = {".lora_A.weight": "A", ".lora_B.weight": "B", ".lora_embedding_A": "A", ".lora_embedding_B": "B"}
-"""The role of an adapter's tensor in its pair B@A, by the end of its name."""
-
-
-class LowRank(NamedTuple):
-    """A low-rank matrix: scaling · left @ right."""
-
-    left: Tensor
-    """Shape (rows, rank)."""
-    right: Tensor
-    """Shape (rank, columns)."""
-    scaling: float
-
-    @property
-    def shape(self) -> torch.Size:
-        """The shape of the product, (rows, columns)."""
-        return torch.Size((self.left.shape[0], self.right.shape[1]))
-
-    def added_to(self, tensor: Tensor) -> Tensor:
-        """Return `tensor` plus the product, fp32, on the tensor's device."""
-        left, right = (factor.to(tensor.device).float() for factor in (self.left, self.right))
-        return torch.addmm(tensor.float(), left, right, alpha=self.scaling)
+"""Dtypes of two copies of a tensor of which one is the other, rounded."""
 
 
 class Adapted:
-    """A base with a PEFT LoRA on it: base + scaling·B@A, computed one tensor at a time in fp32.
+    """A base with a PEFT LoRA merged into it as PEFT does, computed one tensor at a time in fp32.
 
-    The directory contains adapter_config.json and adapter_model.safetensors.
+    Args:
+        base: The base's tensors.
+        architecture: The directory with the base's configuration.
+        directory: Contains adapter_config.json and adapter_model.safetensors.
 
     Raises:
-        InputError: The adapter is not a plain LoRA, is incomplete, or was trained on another base.
+        InputError: The adapter is not one that is computed exactly, is incomplete, or was trained on another base.
 
     """
 
-    def __init__(self, base: Weights, directory: Path) -> None:
+    def __init__(self, base: Weights, architecture: Path, directory: Path) -> None:
         self.base = base
+        self.directory = directory
+        self._architecture = architecture
         self._path = directory / "adapter_model.safetensors"
-        self._config = _lora_config(directory)
+        config = read_lora_config(directory)
         if not self._path.is_file():
             if (directory / "adapter_model.bin").is_file():
                 raise InputError(f"{directory}: the adapter is pickled; save it again with safe_serialization=True")
             raise InputError(f"{directory}: no adapter_model.safetensors in it; give a PEFT adapter directory")
-        names = tensor_names(self._path)
+        known = set(base.names())
+        built = architecture_of(architecture)
+        layout = Layout(self._path, tensor_names(self._path), config, built, known)
         # An adapter is small and has hundreds of tensors, so its file stays mapped.
         self._read = safe_open(self._path, framework="pt").get_tensor
-        self._keys = self._keys_by_tensor(names)
-        self._check_shapes()
+        self._changes: dict[str, tuple[Change, ...]] = {}
+        for names, changes in layout.changes(self._read):
+            stored = {name for name in (built.stored_name(name, known) for name in names) if name is not None}
+            if not stored:
+                raise InputError(
+                    f"{self._path}: the adapter changes {names[0]}, which the checkpoint of the base stores under "
+                    "another name; merge the adapter into its base with merge_and_unload and give the merged model"
+                )
+            self._changes.update(dict.fromkeys(sorted(stored), changes))
+        vocabulary = (built.stored_name(name, known) for name in built.vocabulary)
+        self._check_shapes({name for name in vocabulary if name is not None})
+        self._check_overlap()
+        named = config.base_model_name_or_path
+        if named and isinstance(base, Checkpoint) and Path(named).is_dir():
+            _compare_with_named_base(self._path, architecture, Path(named), tuple(self._changes))
 
-    def __reduce__(self) -> tuple[type[Adapted], tuple[Weights, Path]]:
+    def __reduce__(self) -> tuple[type[Adapted], tuple[Weights, Path, Path]]:
         """Pickle the location; a memory-mapped file cannot be pickled."""
-        return Adapted, (self.base, self._path.parent)
+        return Adapted, (self.base, self._architecture, self.directory)
 
     def names(self) -> Sequence[str]:
         """Return the names of all tensors, sorted; they are the base's."""
         return self.base.names()
 
     def tensor(self, name: str) -> Tensor:
-        """Read one tensor; fp32 if the adapter changes it, else the base's dtype."""
-        keys = self._keys.get(name, {})
-        # A module saved whole replaces the base's; PEFT saves an adapted embedding whole beside its pair.
-        under = self._read(keys["whole"]) if "whole" in keys else self.base.tensor(name)
-        return self._product(name).added_to(under) if "A" in keys else under
+        """Read one tensor; fp32 if the adapter computes it, else the dtype in which it is stored."""
+        tensor = self.base.tensor(name)
+        for change in self._changes.get(name, ()):
+            tensor = change.applied(tensor, self._read)
+        return tensor
+
+    @property
+    def has_only_pairs(self) -> bool:
+        """Whether each changed tensor has one pair B@A, so that scaling every B scales the adapter."""
+        return len(tensor_names(self._path)) == 2 * len(self._pairs()) == 2 * len(self._changes)
+
+    def ups(self) -> dict[str, str]:
+        """Return the key of each B in the adapter's file, by the tensor that it changes."""
+        return {name: pair.up for name, pair in self._pairs().items()}
 
     def linear_pairs(self) -> dict[str, LowRank]:
         """Return the adapter's change of each linear layer, by module: (outputs × rank) @ (rank × inputs)."""
-        pairs = (name for name in self._keys if self._is_linear_pair(name))
-        return {name.removesuffix(".weight"): self._pair(name) for name in pairs}
+        return {pair.module: pair.stored(self._read) for pair in self._pairs().values() if not pair.is_embedding}
 
     def other_changes(self) -> list[str]:
-        """Return the tensors that are not changed by a pair on a linear layer, sorted: embeddings, or saved whole."""
-        return sorted(name for name, keys in self._keys.items() if "whole" in keys or not self._is_linear_pair(name))
+        """Return the tensors that are not changed by one pair on a linear layer, sorted."""
+        pairs = self._pairs()
+        return sorted(name for name in self._changes if name not in pairs or pairs[name].is_embedding)
 
-    def _is_linear_pair(self, name: str) -> bool:
-        return ".lora_A." in self._keys[name].get("A", "")
+    def _pairs(self) -> dict[str, Pair]:
+        """Return the pairs of the tensors that are changed by one pair alone, by tensor."""
+        return {
+            name: change
+            for name, (change, *further) in self._changes.items()
+            if isinstance(change, Pair) and change.magnitude is None and not further
+        }
 
-    def _pair(self, name: str) -> LowRank:
-        """Return scaling·B@A as the adapter stores it."""
-        down, up = self._read(self._keys[name]["A"]), self._read(self._keys[name]["B"])
-        return LowRank(up, down, self._scaling(name.removesuffix(".weight"), down.shape[0]))
-
-    def _product(self, name: str) -> LowRank:
-        """Return scaling·B@A in the shape of the base's tensor."""
-        pair = self._pair(name)
-        # Embeddings and fan-in layers (GPT-2's Conv1D) store the transposed weight.
-        if self._config.fan_in_fan_out or not self._is_linear_pair(name):
-            return LowRank(pair.right.T, pair.left.T, pair.scaling)
-        return pair
-
-    def _scaling(self, module: str, rank: int) -> float:
-        patterns = self._config.alpha_pattern or {}
-        alpha = patterns.get(get_pattern_key([*patterns], module), self._config.lora_alpha)
-        return float(alpha / rank**0.5) if self._config.use_rslora else float(alpha / rank)
-
-    def _keys_by_tensor(self, keys: set[str]) -> dict[str, dict[str, str]]:
-        """Return the adapter's keys by the base tensor that they change, and by role there: `A`, `B` or `whole`."""
-        known = set(self.base.names())
-        found: dict[str, dict[str, str]] = {}
-        for key in sorted(keys):
-            name, role = place_of(key)
-            if name not in known:
-                raise InputError(
-                    f"{self._path}: the adapter changes {name}, which the base does not have; "
-                    "give the base that the adapter was trained on"
-                )
-            found.setdefault(name, {})[role] = key
-        for name, roles in found.items():
-            if ("A" in roles) != ("B" in roles):
-                raise InputError(
-                    f"{self._path}: half of the adapter's pair for {name} is missing; save the adapter again"
-                )
-        return found
-
-    def _check_shapes(self) -> None:
-        for name, keys in self._keys.items():
+    def _check_shapes(self, vocabulary: set[str]) -> None:
+        """Check the shapes of all changes; `vocabulary` are the tensors with a row for each token."""
+        for name, changes in self._changes.items():
             expected = self.base.tensor(name).shape
-            shapes = [self._read(keys["whole"]).shape] if "whole" in keys else []
-            shapes += [self._product(name).shape] if "A" in keys else []
-            for shape in shapes:
-                if shape != expected:
+            for change in changes:
+                shape = change.misfit(expected, self._read)
+                if shape is not None and name in vocabulary and shape[1:] == expected[1:]:
+                    raise InputError(
+                        f"{self._path}: the adapter's {name} has {shape[0]} rows, the base's {expected[0]}; give the "
+                        f"base that the adapter was trained on, resized with resize_token_embeddings({shape[0]})"
+                    )
+                if shape is not None:
                     raise InputError(
                         f"{self._path}: the adapter's {name} has shape {tuple(shape)}, the base's {tuple(expected)}; "
                         "give the base that the adapter was trained on"
                     )
+                if isinstance(change, Pair) and (rank := self._read(change.down).shape[0]) != change.rank:
+                    raise InputError(
+                        f"{self._path}: has rank {rank} at {change.module}, adapter_config.json says {change.rank}; "
+                        "save the adapter again"
+                    )
+
+    def _check_overlap(self) -> None:
+        """Check that an adapter below this one and this one have a sum."""
+        below = self.base
+        while isinstance(below, Adapted):
+            for name in sorted(self._changes.keys() & below._changes.keys()):
+                if not all(_is_sum(change) for change in (*self._changes[name], *below._changes[name])):
+                    raise InputError(
+                        f"{self._path}: changes {name}, as the adapter in {below.directory} does, and one of the two "
+                        "does not only add to it, so that they have no sum; merge the first into its base with "
+                        "merge_and_unload and give the merged model as BASE"
+                    )
+            below = below.base
+
+
+def _is_sum(change: Change) -> bool:
+    return isinstance(change, Shift) or (isinstance(change, Pair) and change.magnitude is None)
+
+
+@functools.lru_cache(maxsize=16)
+def _compare_with_named_base(path: Path, base: Path, named: Path, names: tuple[str, ...]) -> None:
+    """Warn, once in a process, if the base that an adapter names is on this disk and has other weights than `base`."""
+    try:
+        given, expected = Checkpoint(base), Checkpoint(named)
+    except InputError:
+        return
+    if given.is_same_as(expected):
+        return
+    for name in sorted({*names} & {*given.names()} & {*expected.names()}):
+        mine, theirs = given.tensor(name), expected.tensor(name)
+        # Quantised weights, and two ways of rounding, say nothing about whether the model is the same.
+        comparable = {mine.dtype, theirs.dtype} in _COMPARABLE and mine.shape == theirs.shape
+        if comparable and not (torch.equal(mine.to(theirs.dtype), theirs) or torch.equal(theirs.to(mine.dtype), mine)):
+            _log.warning("%s was trained on %s, whose %s differs from that of %s", path.parent, named, name, base)
+            return
 
 
 class ScaledAdapter:
@@ -173,7 +189,7 @@ class ScaledAdapter:
         self._adapted = adapted
         pairs = adapted.linear_pairs()
         self.modules = tuple(sorted(pairs))
-        """The modules that the LoRA changes, by the checkpoint's names."""
+        """The modules that the LoRA changes, by the names of the live model."""
         self.rank = max(pair.right.shape[0] for pair in pairs.values())
         """The largest rank of its pairs."""
 
@@ -214,35 +230,3 @@ def _dot(a: LowRank, b: LowRank) -> float:
     lefts = a.left.double().T @ b.left.double()
     rights = a.right.double() @ b.right.double().T
     return a.scaling * b.scaling * float((lefts * rights).sum())
-
-
-def place_of(key: str) -> tuple[str, str]:
-    """Return the base tensor that an adapter's tensor changes, and its role there."""
-    bare = key.removeprefix("base_model.model.")
-    for suffix, role in _ROLES.items():
-        if bare.endswith(suffix):
-            return f"{bare.removesuffix(suffix)}.weight", role
-    return bare.replace(".base_layer.", "."), "whole"
-
-
-def _lora_config(directory: Path) -> LoraConfig:
-    path = directory / "adapter_config.json"
-    try:
-        given: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{directory}: no adapter_config.json in it; give a PEFT adapter directory") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); save the adapter again") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: is not a JSON object; save the adapter again")
-    if given.get("peft_type") != "LORA":
-        raise InputError(f"{path}: is a {given.get('peft_type')} adapter, expected LORA; merge it into its base first")
-    for field in UNSUPPORTED_LORA_FIELDS:
-        if given.get(field):
-            raise InputError(
-                f"{path}: uses {field}, expected a plain LoRA; merge it into its base with merge_and_unload"
-            )
-    try:
-        return LoraConfig.from_pretrained(str(directory))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: PEFT cannot read it ({first_line(error)}); save the adapter again") from error

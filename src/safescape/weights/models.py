@@ -51,10 +51,10 @@ def resolve(name: str) -> Model:
     if "+" in name and not Path(name).exists():
         base, _, adapter = name.rpartition("+")
         under = resolve(base)
-        return Model(name, under.directory, Adapted(under.weights, adapter_directory(adapter)))
+        return Model(name, under.directory, Adapted(under.weights, under.directory, adapter_directory(adapter)))
     if name == "demo":
         under = resolve("demo-base")
-        return Model(name, under.directory, Adapted(under.weights, DEMO_ADAPTER))
+        return Model(name, under.directory, Adapted(under.weights, under.directory, DEMO_ADAPTER))
     if name == "demo-base":
         directory = demo_base()
     elif name.lower().endswith(".gguf"):

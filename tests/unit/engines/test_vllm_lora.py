@@ -56,6 +56,9 @@ def test_merged_surveys_keep_their_text() -> None:
     assert unmerged.differences(survey) == ["adapter: 'unmerged' here, None there"]
 
 
+OTHERWISE = "otherwise than by a pair on a linear layer; vLLM applies no more"
+
+
 class Models:
     """Tiny models, made on first use."""
 
@@ -95,12 +98,17 @@ class Models:
         (lambda m: {"tuned": m.adapter(), "through": [m.other()]}, "of --through lies beside the line"),
         (lambda m: {"base": m.other(), "tuned": m.adapter()}, "is an adapter on other files than those of"),
         (lambda m: dict(zip(("base", "tuned"), m.twice(), strict=True)), "has an adapter on it already"),
-        (lambda m: {"tuned": m.adapter(modules_to_save=["lm_head"])}, "holds .* whole or as an embedding's"),
-        (lambda m: {"tuned": m.adapter(bias="all")}, "holds .* whole or as an embedding's"),
-        (lambda m: {"tuned": m.adapter(target_modules=["embed_tokens"])}, "embed_tokens.* whole or as an embedding's"),
+        (lambda m: {"tuned": m.adapter(modules_to_save=["lm_head"])}, OTHERWISE),
+        (lambda m: {"tuned": m.adapter(bias="all")}, OTHERWISE),
+        (lambda m: {"tuned": m.adapter(target_modules=["embed_tokens"])}, "embed_tokens.* " + OTHERWISE),
         (lambda m: {"tuned": m.head()}, "changes lm_head"),
         (lambda m: {"tuned": m.adapter(r=513)}, "has rank 513; vLLM takes adapters up to rank 512"),
-        (lambda m: {"tuned": m.adapter(use_dora=True)}, "uses use_dora, expected a plain LoRA"),
+        (lambda m: {"tuned": m.adapter(use_dora=True)}, OTHERWISE),
+        (lambda m: {"tuned": m.adapter(trainable_token_indices=[5])}, "embed_tokens.* " + OTHERWISE),
+        (
+            lambda m: {"tuned": m.adapter(init_lora_weights="pissa")},
+            "is 'pissa', which changes the base",
+        ),
         (lambda m: {"tuned": m.adapter(), "adapter": "beside"}, "--adapter beside: expected auto, merged or unmerged"),
     ],
 )

@@ -46,6 +46,13 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a model whose head is a tensor of its own."""
+    directory = tmp_path_factory.mktemp("untied")
+    return tiny_models.save_refusing_model(directory, attention_dropout=0.2, tie_word_embeddings=False)
+
+
+@pytest.fixture(scope="module")
 def landscape(refusing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two random directions through that model, measured."""
     out = tmp_path_factory.mktemp("landscape")
@@ -361,9 +368,9 @@ ADAPTERS = {
 
 
 @pytest.mark.parametrize("lora", ADAPTERS.values(), ids=ADAPTERS.keys())
-def test_moved_is_the_distance_of_the_merged_weights(refusing: Path, tmp_path: Path, lora: Any) -> None:
-    start, monitor = weights_of(load(refusing)), SafetyMonitor(every=3, **QUICK)
-    trainer = train(refusing, tmp_path, monitor, lora=lora)
+def test_moved_is_the_distance_of_the_merged_weights(untied: Path, tmp_path: Path, lora: Any) -> None:
+    start, monitor = weights_of(load(untied)), SafetyMonitor(every=3, **QUICK)
+    trainer = train(untied, tmp_path, monitor, lora=lora)
     assert monitor.history[0].moved == 0
     assert monitor.history[-1].moved == pytest.approx(moved_by_hand(start, weights_of(trainer.model)), rel=1e-4)
 
@@ -590,6 +597,18 @@ def alone() -> Iterator[None]:
     ("prepare", "message"),
     [
         (lambda model: get_peft_model(model, LoraConfig(**LORA, use_dora=True)), "trained through use_dora, expected"),
+        (
+            lambda model: get_peft_model(model, LoraConfig(**LORA, trainable_token_indices=[5])),
+            "trained through trainable_token_indices, expected",
+        ),
+        (
+            lambda model: get_peft_model(model, LoraConfig(**{**LORA, "target_modules": ["embed_tokens"]})),
+            r"changes model\.embed_tokens\.base_layer\.weight, whose tensor the model ties to lm_head\.weight",
+        ),
+        (
+            lambda model: get_peft_model(model, LoraConfig(**LORA, modules_to_save=["lm_head"])),
+            r"changes lm_head\.original_module\.weight, whose tensor the model ties to model\.embed_tokens\.weight",
+        ),
         (
             lambda model: get_peft_model(model, PromptTuningConfig("CAUSAL_LM", num_virtual_tokens=2)),
             "trained through PROMPT_TUNING, expected",

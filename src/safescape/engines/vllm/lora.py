@@ -46,7 +46,7 @@ def why_merged(
     if not (isinstance(model.weights, Checkpoint) and model.weights.is_same_as(other.base)):
         return f"{axis.toward} is an adapter on other files than those of {model.name}; type the same base in both"
     if beyond := other.other_changes():
-        return f"{axis.toward} holds {beyond[0]} whole or as an embedding's; vLLM applies only pairs on linear layers"
+        return f"{axis.toward} changes {beyond[0]} otherwise than by a pair on a linear layer; vLLM applies no more"
     adapter = ScaledAdapter(other)
     if head := [module for module in adapter.modules if module.rpartition(".")[2] in _NOT_ADAPTED]:
         return f"{axis.toward} changes {head[0]}; vLLM applies only pairs on the layers between embedding and head"
