@@ -41,7 +41,7 @@ from safescape.judges.coherence import (
 from safescape.judges.languages import is_another_language
 from safescape.landscape.measures import wilson
 from safescape.measure.evidence import Origin as RunOrigin
-from safescape.measure.evidence import calibration_of
+from safescape.measure.evidence import calibration_of, calibration_prompts
 from safescape.probes import format_chats, load_prompts, load_tokenizer, set_named, set_paths
 from safescape.survey import Calibration, Evidence, Lines, RandomAxis
 from safescape.weights import Subspace, resolve
@@ -190,12 +190,13 @@ class Origin:
     def _likelihoods(self, texts: Sequence[Text]) -> list[Likelihood]:
         engine = self._ready()
         chats = format_chats(self._tokenizer, [text.prompt for text in texts], None)
-        return engine.loglikelihood([(chat, scored_part(text.text)) for chat, text in zip(chats, texts, strict=True)])
+        pairs = [(chat, scored_part(text.text)) for chat, text in zip(chats, texts, strict=True)]
+        return engine.loglikelihood(pairs, raw=False)
 
     def calibration(self) -> Calibration:
         """Calibrate as a run does."""
         engine = self._ready()
-        return calibration_of(RunOrigin(engine, self._tokenizer, {}))
+        return calibration_of(RunOrigin(engine, {}, format_chats(self._tokenizer, calibration_prompts(), None)))
 
     def salad(self, seed: int, tokens: int = 64) -> str:
         """Return random tokens of the vocabulary."""

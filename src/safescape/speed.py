@@ -28,7 +28,8 @@ from safescape.engines import is_vllm_here, load_model, open_engine
 from safescape.engines.kv_cache import common_prefix_length
 from safescape.errors import RunError
 from safescape.judges import KeywordJudge
-from safescape.probes import format_chats, load_prompts, load_tokenizer
+from safescape.measure import tokenizer_of_model
+from safescape.probes import format_chats, load_prompts
 from safescape.survey import KEYWORD, Exchange, Lines, Outcome, Point, PromptProbe, RandomAxis, Survey
 from safescape.weights import Model, RandomDirection, Weights, resolve
 
@@ -185,7 +186,7 @@ def measure_sides(task: Task, sides: Sequence[Side], on_side: Callable[[SideTimi
 def _measure_side(task: Task, side: Side) -> SideTiming:
     """Measure one side in this process."""
     model = resolve(task.model)
-    tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
+    tokenizer = tokenizer_of_model(model)
     prompts = load_prompts(task.prompts, task.limit)
     chats = format_chats(tokenizer, prompts, None)
     rate = matmul_rate(getattr(torch, side.dtype), torch.device(task.device))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast
@@ -24,16 +24,29 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer with 4 special tokens and one token per byte."""
+def tokenizer(
+    template: str | None = CHAT_TEMPLATE, *, more: Sequence[str] = (), around: str | None = None, **settings: Any
+) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with 4 special tokens and one token per byte.
+
+    Args:
+        template: Its chat template.
+        more: Further special tokens.
+        around: What it makes of a text, such as `<|user|> $A <|end|>`; by default the text alone.
+        settings: Of the tokenizer, such as `bos_token`.
+
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *alphabet])}
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *alphabet, *more])}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    made = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>")
-    made.add_special_tokens({"additional_special_tokens": SPECIAL[1:]})
-    made.chat_template = CHAT_TEMPLATE
+    if around is not None:
+        added = [(token, vocabulary[token]) for token in SPECIAL if token in around]
+        raw.post_processor = processors.TemplateProcessing(single=around, special_tokens=added)
+    made = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>", **settings)
+    made.add_special_tokens({"additional_special_tokens": [*SPECIAL[1:], *more]})
+    made.chat_template = template
     return made
 
 

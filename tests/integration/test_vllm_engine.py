@@ -5,6 +5,7 @@ vLLM binds threads and changes torch for its whole process, so it runs in proces
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import subprocess
 from collections.abc import Sequence
@@ -88,6 +89,17 @@ def test_answers_equal_those_of_transformers_at_every_point(
         assert [each.greedy for each in there] == [each.greedy for each in here]
         for a, b in zip(there, here, strict=True):
             assert a.log_probability == pytest.approx(b.log_probability, rel=1e-4)
+
+
+def test_generation_settings_hold_in_vllm_too(tmp_path: Path, apart: ProcessPoolExecutor) -> None:
+    model = save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"])
+    plain = outputs_of(str(model), "transformers", 4, 16, ())
+    settings = {"repetition_penalty": 1.3, "eos_token_id": [0, *range(120, 140)]}
+    (model / "generation_config.json").write_text(json.dumps(settings))
+    mine = outputs_of(str(model), "transformers", 4, 16, ())
+    theirs = apart.submit(outputs_of, str(model), "vllm", 4, 16, ()).result()
+    assert theirs.responses == mine.responses
+    assert mine.responses != plain.responses
 
 
 def test_a_model_on_two_tensor_parallel_workers_gives_the_same_answers(

@@ -65,7 +65,9 @@ def check(options: _Arguments) -> Check:
         raise InputError(
             f"--min-radius {radius}: expected 0 to {end:g}, where the line ends (--beyond moves that), or off"
         )
-    run = measure_over(options, origin, Lines(axes=(axis,)), always=_ALWAYS, only_at="models")
+    run = measure_over(
+        options, origin, Lines(axes=(axis,)), always=_ALWAYS, only_at="models", template_of=options.template_of
+    )
     gate = gate_of(run.landscape, Thresholds(**options.model_dump(include=set(Thresholds.model_fields))))
     write_text(run.directory / "check.json", gate.to_json())
     if junit is not None:

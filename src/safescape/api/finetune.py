@@ -10,8 +10,8 @@ from typing import Any
 from safescape.api.survey import chat_template_of, device_of
 from safescape.errors import InputError, either
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
+from safescape.measure import tokenizer_of_model
 from safescape.options import FinetuneOptions, each_of, takes
-from safescape.probes import load_tokenizer
 from safescape.weights import inspect, resolve
 
 _TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -49,7 +49,7 @@ def finetune(options: _Arguments) -> Finetuned:
     conversations = conversations_of(options.data, options.recipe, shots=options.shots, skip=options.skip)
     origin = resolve(options.model)
     template = chat_template_of(options)
-    tokenizer = load_tokenizer(origin.directory, chat_template=template, trust_remote_code=False)
+    tokenizer = tokenizer_of_model(origin, chat_template=template, template_name=options.chat_template_name)
     specification = Finetune.model_validate(
         {
             **options.model_dump(include=set(Finetune.model_fields)),

@@ -43,7 +43,7 @@ def path(options: _Arguments) -> Run:
         subspace = Plane(axes=(axis, random_axis(options.seed, options.span, count + count % 2)))
     if third is not None:
         subspace = _plane(origin, axis, interpolation_axis(origin, fingerprint, third, count, low, high))
-    return measure_over(options, origin, subspace, waypoints)
+    return measure_over(options, origin, subspace, waypoints, template_of=options.template_of)
 
 
 def interpolation_axis(

@@ -12,14 +12,15 @@ from safetensors import SafetensorError
 
 from safescape import views
 from safescape.api.survey import device_of
-from safescape.engines import TransformersEngine
+from safescape.engines import TransformersEngine, generation_of
 from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning import Evaluation, Search, conversations_of, search
 from safescape.finetuning.directory import sha256_of
 from safescape.finetuning.evaluations import EvaluationLog, Evaluator, RepairRequest, scored_answers
 from safescape.landscape import prompts_to_decide, wilson
+from safescape.measure import tokenizer_of_model
 from safescape.options import RepairOptions, takes
-from safescape.probes import capability_probe, format_chats, load_prompts, load_tokenizer
+from safescape.probes import capability_probe, format_chats, load_prompts
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
@@ -88,15 +89,17 @@ def repair(options: _Arguments) -> Repaired:
         raise InputError(f"{tuned}: has the very weights of {base}; give a model that was changed")
     dtype, adapter = options.dtype or _dtype(other), _adapter(base, other)
     space, device = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
-    tokenizer = load_tokenizer(other.directory, chat_template=None, trust_remote_code=False)
+    tokenizer = tokenizer_of_model(other)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
-    answers = scored_answers(tokenizer, conversations)
+    answers, generation = scored_answers(tokenizer, conversations), generation_of(other, tokenizer)
     request = RepairRequest.model_validate(
         {
             **options.model_dump(include=set(RepairRequest.model_fields)),
             "base_fingerprint": fingerprints[0],
             "tuned_fingerprint": fingerprints[1],
             "asked": sha256_of(chats),
+            # end tokens always held
+            "generation": {name: value for name, value in generation.items() if name != "eos_token_id"},
             "loss": f"perplexity of the answers in {data}" if conversations else capability or "",
             "scored": sha256_of(answers if measured is None else measured.model_dump(mode="json")),
             "dtype": dtype,
@@ -106,7 +109,13 @@ def repair(options: _Arguments) -> Repaired:
 
     def engine() -> TransformersEngine:
         opened = TransformersEngine(
-            origin, tokenizer, space, dtype=getattr(torch, dtype), device=device, batch_size=options.batch_size
+            origin,
+            tokenizer,
+            space,
+            dtype=getattr(torch, dtype),
+            device=device,
+            batch_size=options.batch_size,
+            generation=generation,
         )
         opened.canary(Point(None, (1.0,) * layers))
         return opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from pydantic import Field
 
 from safescape.api.report import report_of
+from safescape.api.resuming import Begun, begin, repeat
 from safescape.api.run import Run
 from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError, RunError
@@ -21,10 +23,10 @@ from safescape.landscape import SAFE_BELOW
 from safescape.measure import Progress, check_prompts, find_model, measure
 from safescape.options import FinetuneOptions, JudgeOptions, MeasureOptions, Option, Options, each_of, shared, takes
 from safescape.placement import Placement, check_placement
-from safescape.probes import further_probes, load_prompts, read_text
+from safescape.probes import further_probes, load_prompts, read_text, template_variables
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import Store
-from safescape.survey import Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
+from safescape.survey import HARMFUL, Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
 from safescape.weights import Model, inspect
 
 
@@ -44,6 +46,7 @@ def measure_over(
     always: Sequence[str] = (),
     only_at: Literal["models"] | None = None,
     adaptive: Adaptive | None = None,
+    template_of: Literal["base", "tuned", "each"] | None = None,
 ) -> Run:
     """Measure a model over a subspace, or resume.
 
@@ -56,6 +59,7 @@ def measure_over(
             default.
         only_at: Where `also` and `always` are asked; None: at every point.
         adaptive: How points are chosen; None: all are measured. The prompts of an adaptive survey are shuffled.
+        template_of: Whose chat template holds between two models that differ; None: the finetune's.
 
     Raises:
         InputError: an option cannot be used.
@@ -76,6 +80,8 @@ def measure_over(
             "probes": _probes(options, always, only_at, shuffled=adaptive is not None),
             "device": device,
             "chat_template": chat_template_of(options),
+            "template_vars": template_variables(each_of(options.template_vars)),
+            "template_of": None,
             "model": model.name,
             "model_fingerprint": inspect(model.weights),
             "adapter": _adapter(options, model, subspace, through, device),
@@ -87,7 +93,7 @@ def measure_over(
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
         }
     )
-    return _execute(survey, model, settings, options=options)
+    return _execute(survey, model, settings, options=options, begin=functools.partial(begin, template_of=template_of))
 
 
 class _SurveyArguments(Options):
@@ -122,15 +128,22 @@ def run_survey(options: _SurveyArguments) -> Run:
     survey, placement = options.survey, Placement(options.workers, options.ray, options.gpus_per_worker)
     check_placement(placement, survey.device, survey.tensor_parallel)
     settings = JudgeSettings(device=survey.device, placement=placement)
-    return _execute(survey, find_model(survey), settings, options=options)
+    return _execute(survey, find_model(survey), settings, options=options, begin=repeat)
 
 
-def _execute(survey: Survey, model: Model, settings: JudgeSettings, *, options: Measuring | _SurveyArguments) -> Run:
+def _execute(
+    survey: Survey,
+    model: Model,
+    settings: JudgeSettings,
+    *,
+    options: Measuring | _SurveyArguments,
+    begin: Callable[[Survey, Model, Path | None], Begun],
+) -> Run:
     """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
+    survey, directory, note = begin(survey, model, None if options.out is None else Path(options.out))
     check_prompts(survey, model)
-    directory = Path(options.out) if options.out is not None else Path("runs") / _name(survey)
     with Store.claim(directory, survey) as store:
-        measure(survey, model, store, options.on_progress or (lambda _: None), settings.placement)
+        measure(survey, model, store, options.on_progress or (lambda _: None), settings.placement, note)
         if not store.points.finished():
             raise _failure(store)
         later = [name for name in survey.judges if not is_immediate(name)]
@@ -158,11 +171,6 @@ def _failure(store: Store) -> RunError:
         f"{store.directory}: {len(failures)} of {total} points could not be measured, {place} among them: {reason}; "
         "the others are stored and reported, and the same command tries these again"
     )
-
-
-def _name(survey: Survey) -> str:
-    model = re.sub(r"[^\w.-]+", "-", survey.model).strip("-.")[-60:] or "model"
-    return f"{model}-{survey.digest[:8]}"
 
 
 def _check_first_judge(name: str) -> None:
@@ -212,7 +220,7 @@ def _probes(
     prompts = load_prompts(options.prompts, options.limit or options.preset.limit)
     harmful: list[Probe] = [
         PromptProbe(
-            name="harmful" if len(systems) == 1 else f"harmful, {_title(system, number)}",
+            name=HARMFUL if len(systems) == 1 else f"{HARMFUL}, {_title(system, number)}",
             source=options.prompts,
             system_prompt=system_prompt_text(system),
             prompts=prompts,

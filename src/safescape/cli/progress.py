@@ -44,6 +44,11 @@ class _Display:
         """Print a line."""
         self._bar.console.print(Text(line), soft_wrap=True)
 
+    def remark(self, line: str) -> None:
+        """Print a line above a bar, whose own words are soon replaced; elsewhere they stay."""
+        if not self._bar.disable:
+            self.note(line)
+
 
 @contextmanager
 def _display() -> Iterator[_Display]:
@@ -58,10 +63,13 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
     """Show how many points of a run are measured."""
     with _display() as display:
         display.advance("points", 0, None, "loading the model")
-        is_scoring = False
+        is_scoring, remarks = False, set[str]()
 
         def advance(progress: Progress) -> None:
             nonlocal is_scoring
+            if progress.note is not None and progress.note not in remarks:
+                remarks.add(progress.note)
+                display.remark(progress.note)
             stage = _stage(progress)
             line = f"{progress.finished}/{progress.total} points, {display.seconds}, {stage}"
             # of the points whose answers the origin scores, one line is enough

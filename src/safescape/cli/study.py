@@ -19,6 +19,7 @@ study = typer.Typer(name="study", help="The paper's studies, each as one command
 
 _PYTHON_ONLY = {
     *("system_prompt", "engine", "tensor_parallel", "adapter", "dtype", "whole_answers", "chat_template"),
+    *("chat_template_name", "template_vars"),
     *("trust_remote_code", "paper"),
 }
 

@@ -2,11 +2,12 @@
 
 from safescape.engines.borrowed import borrow, unwrap
 from safescape.engines.engine import Engine, Voice
+from safescape.engines.greedy import ends_in_files, ends_of, generation_of
 from safescape.engines.loading import load_model, quiet
 from safescape.engines.loglikelihood import Likelihood
 from safescape.engines.open import check_length, open_engine
 from safescape.engines.parameters import checkpoint_name, parameters_of
-from safescape.engines.speaker import Speaker
+from safescape.engines.speaker import Speaker, tokens_of
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, is_vllm_here
@@ -24,11 +25,15 @@ __all__ = [
     "check_length",
     "check_vllm",
     "checkpoint_name",
+    "ends_in_files",
+    "ends_of",
+    "generation_of",
     "is_vllm_here",
     "load_model",
     "open_engine",
     "parameters_of",
     "quiet",
+    "tokens_of",
     "unwrap",
     "why_merged",
 ]

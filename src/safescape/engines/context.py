@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from safescape.engines.speaker import head_of, tokens_of
 from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, PerplexityProbe, PromptProbe, Survey
 
@@ -33,7 +34,7 @@ def check_context(
     """
 
     def counts(texts: Sequence[str], *, raw: bool) -> list[int]:
-        return list(map(len, tokenizer(list(texts), add_special_tokens=raw, verbose=False)["input_ids"]))
+        return list(map(len, tokens_of(tokenizer, texts, head_of(tokenizer, raw=raw))))
 
     for probe in survey.probes:
         if isinstance(probe, PromptProbe):

@@ -72,6 +72,7 @@ def decode(
     batch_size: int,
     is_settled: Callable[[Sequence[int]], bool],
     open_batch: OpenBatch | None = None,
+    is_ended: Callable[[Sequence[int], Sequence[int]], bool] = lambda prompt, answer: False,
 ) -> list[Continuation]:
     """Continue every prompt greedily; return one continuation per prompt, in order.
 
@@ -83,6 +84,7 @@ def decode(
         batch_size: The maximum number of answers decoded together.
         is_settled: Called with the tokens of an answer so far; true ends the answer.
         open_batch: Prefills a batch in another way, for example `GraphDecoder.open_batch`.
+        is_ended: Called with a prompt and its answer so far; true ends the answer as the model's own end token does.
 
     """
     continuations: dict[int, Continuation] = {}
@@ -92,7 +94,7 @@ def decode(
         prefix = read_prefix(model, prompts[0][:shared])
         for numbers in _batches(prompts, batch_size, equal_lengths=needs_equal_lengths(model)):
             asked = [prompts[number] for number in numbers]
-            batch = (open_batch or functools.partial(_Batch, model))(asked, prefix, shared, max_new_tokens)
+            batch = (open_batch or functools.partial(CachedBatch, model))(asked, prefix, shared, max_new_tokens)
             answers: list[list[int]] = [[] for _ in numbers]
             live = list(range(len(numbers)))
             while live:
@@ -102,7 +104,9 @@ def decode(
                         continuations[numbers[row]] = Continuation(answer, Finish.STOP)
                         continue
                     answer.append(token)
-                    if is_settled(answer):
+                    if is_ended(prompts[numbers[row]], answer):
+                        continuations[numbers[row]] = Continuation(answer, Finish.STOP)
+                    elif is_settled(answer):
                         continuations[numbers[row]] = Continuation(answer, Finish.SETTLED)
                     elif len(answer) == max_new_tokens:
                         continuations[numbers[row]] = Continuation(answer, Finish.LENGTH)
@@ -140,14 +144,19 @@ def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: boo
         yield from (group[start:end] for start, end in itertools.pairwise(bounds))
 
 
-class _Batch:
+class CachedBatch:
     """A batch with one cache and one row per answer.
 
     A row's prompt fills the first slots, then comes a masked gap up to the longest prompt, then the answer.
     """
 
     def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int, _: int
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        prefix: Sequence[States],
+        shared: int,
+        _: int = 0,
     ) -> None:
         self._model = model
         lengths = [len(prompt) for prompt in prompts]
@@ -177,10 +186,12 @@ class _Batch:
         self._remaining = list(range(len(prompts)))
 
     def next_tokens(self) -> list[int]:
+        """Return the most likely next token of each remaining row."""
         tokens: list[int] = self._logits.argmax(dim=-1).tolist()
         return [tokens[place] for place in self._remaining]
 
     def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
+        """Continue with some of the remaining rows; see `Batch`."""
         self._remaining = [self._remaining[place] for place in staying]
         rows = self._logits.shape[0]
         if (rows - len(self._remaining)) * _DROP_SHARE >= rows:

@@ -17,24 +17,28 @@ from safescape.survey import Point, Position, Response
 class Voice(Protocol):
     """Answers chats and scores texts."""
 
-    def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
+    def respond(
+        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+    ) -> list[Response]:
         """Answer every chat greedily.
 
         Args:
-            chats: Prompts in the chat template.
+            chats: Prompts in the chat template, or raw texts.
             max_new_tokens: The maximum number of tokens of an answer.
             stop: Substrings that settle and end an answer as soon as it contains one of them; if empty, every answer
                 is written to its end.
+            raw: Whether the texts are raw, so that they begin with the tokenizer's BOS; a chat template writes its own.
 
         """
         ...
 
-    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
+    def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:
         """Score continuations after their contexts.
 
         Args:
             requests: (context, continuation). Trailing spaces of a context count as the continuation's, as in lm-eval.
                 With an empty context the continuation's first token is not scored, as in transformers' loss.
+            raw: Whether the texts are raw, as for `respond`; False if the contexts are chats.
 
         Raises:
             InputError: A continuation has no token to score.

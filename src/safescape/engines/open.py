@@ -9,7 +9,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from safescape.engines.context import check_context
+from safescape.engines.greedy import Settings, check_in_vllm
 from safescape.engines.loading import load_config
+from safescape.engines.speaker import check_tokens, head_of, tokens_of
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
 from safescape.engines.vllm.launch import TokenCounts
@@ -23,9 +25,15 @@ _SCORED_LATER = 1024
 
 
 def open_engine(
-    survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
+    survey: Survey,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Mapping[str, Sequence[str]],
+    generation: Settings | None = None,
 ) -> TransformersEngine | VllmEngine:
     """Load a survey's model into its engine, at the origin; `chats` has each probe's prompts in the chat template.
+
+    `generation` is what the model's generation settings change of greedy decoding; None: what they say now.
 
     Raises:
         InputError: The engine is not installed, or cannot load the model.
@@ -37,6 +45,7 @@ def open_engine(
         "device": survey.device,
         "batch_size": survey.batch_size,
         "trust_remote_code": survey.trust_remote_code,
+        "generation": generation,
     }
     if survey.engine != "vllm":
         return TransformersEngine(model, tokenizer, subspace, **settings)
@@ -49,9 +58,21 @@ def open_engine(
 def check_length(
     survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
 ) -> None:
-    """Raise InputError if the model's context is too short for the survey, or its configuration cannot be loaded."""
-    config = load_config(model, trust_remote_code=survey.trust_remote_code)
-    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    """Check that the model can read what the survey asks, and that the engine decodes as the survey says.
+
+    Raises:
+        InputError: The model's context is too short, a token is beyond its embedding, its configuration cannot be
+            loaded, or the engine does not apply a generation setting.
+
+    """
+    if survey.engine == "vllm":
+        check_in_vllm(survey.generation)
+    config = load_config(model, trust_remote_code=survey.trust_remote_code).get_text_config()
+    rows = [row for some in chats.values() for row in tokens_of(tokenizer, some, ())]
+    if raw := _raw_texts(survey):
+        rows += tokens_of(tokenizer, raw, head_of(tokenizer, raw=True))
+    check_tokens(model.name, tokenizer, rows, config.vocab_size)
+    most = getattr(config, "max_position_embeddings", None)
     if most is not None:
         check_context(survey, model.name, most, tokenizer, chats)
 
@@ -71,20 +92,26 @@ def _adapters(survey: Survey, model: Model) -> LoadedAdapters | None:
 def _token_counts(
     survey: Survey, tokenizer: PreTrainedTokenizerBase, chats: Mapping[str, Sequence[str]]
 ) -> TokenCounts:
-    def longest(texts: Sequence[str]) -> int:
-        return max(map(len, tokenizer(list(texts))["input_ids"]))
+    def longest(texts: Sequence[str], *, raw: bool) -> int:
+        return max(map(len, tokens_of(tokenizer, texts, head_of(tokenizer, raw=raw))))
 
-    answer = max(map(longest, chats.values())) + survey.max_new_tokens
+    answer = max(longest(some, raw=False) for some in chats.values()) + survey.max_new_tokens
+    texts = _raw_texts(survey)
+    if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
+        # The texts of an lm-eval task are known only when it runs.
+        request = None
+    else:
+        request = max(answer, longest(texts, raw=True) + 1 if texts else 0)
+    answers = min(survey.batch_size, survey.points_together * max(map(len, chats.values())))
+    return TokenCounts(request, request and max(request, _SCORED_LATER), answers * answer)
+
+
+def _raw_texts(survey: Survey) -> list[str]:
+    """Return the texts that are scored as they are, without those of lm-eval's tasks."""
     texts: list[str] = []
     for probe in survey.probes:
         if isinstance(probe, PerplexityProbe):
             texts += probe.texts
         elif isinstance(probe, ChoiceProbe):
             texts += [question.context + option for question in probe.questions for option in question.options]
-    if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
-        # The texts of an lm-eval task are known only when it runs.
-        request = None
-    else:
-        request = max(answer, longest(texts) + 1 if texts else 0)
-    answers = min(survey.batch_size, survey.points_together * max(map(len, chats.values())))
-    return TokenCounts(request, request and max(request, _SCORED_LATER), answers * answer)
+    return texts

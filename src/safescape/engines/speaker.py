@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.decoding import OpenBatch, decode
+from safescape.engines.greedy import GreedyRules, Settings, greedy_settings
 from safescape.engines.loglikelihood import Likelihood, Request, score
 from safescape.errors import InputError
 from safescape.survey import Response
@@ -16,9 +17,10 @@ class Speaker:
     """Answers chats and scores texts with a causal language model in evaluation mode; keeps nothing between calls.
 
     At most `batch_size` answers are decoded together. `open_batch` prefills a batch in another way; see `decode`.
+    `generation` is what the model's generation settings change of greedy decoding; None: what they say now.
 
     Raises:
-        InputError: The model has a recurrent state.
+        InputError: The model has a recurrent state, or its generation settings ask for another decoding.
 
     """
 
@@ -28,6 +30,7 @@ class Speaker:
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int,
         open_batch: OpenBatch | None = None,
+        generation: Settings | None = None,
     ) -> None:
         if getattr(model, "_is_stateful", False):
             raise InputError(
@@ -35,25 +38,41 @@ class Speaker:
                 "supported; give a transformer"
             )
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
-        self._open_batch = open_batch
+        if generation is None:
+            generation = settings_of(model, tokenizer)
+        self._rules = GreedyRules(model, tokenizer, generation)
+        self._open_batch = self._rules.open_batch if self._rules.changes_tokens else open_batch
 
-    def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
+    def respond(
+        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+    ) -> list[Response]:
         """Answer every chat greedily; see `Voice.respond`."""
+        rows = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
+        self._check(rows)
         continuations = decode(
             self._model,
-            self._tokenizer(list(chats), add_special_tokens=False)["input_ids"],
-            end_tokens=end_tokens(self._tokenizer, self._model.generation_config),
+            rows,
+            end_tokens=self._rules.ends,
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
             is_settled=self._settled_by(stop),
             open_batch=self._open_batch,
+            is_ended=self._rules.is_ended,
         )
         return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 
-    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
+    def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:
         """Score continuations after their contexts; see `Voice.loglikelihood`."""
-        wanted = [request_of(self._tokenizer, *request) for request in requests]
+        head = head_of(self._tokenizer, raw=raw)
+        wanted = [request_of(self._tokenizer, *request, head) for request in requests]
+        self._check([*context, *continuation] for context, continuation in wanted)
         return score(self._model, wanted, batch_size=self._batch_size)
+
+    def _check(self, rows: Iterable[Sequence[int]]) -> None:
+        config = self._model.config
+        check_tokens(
+            config.name_or_path or config.model_type, self._tokenizer, rows, config.get_text_config().vocab_size
+        )
 
     def _settled_by(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
         """Return a function that tells whether an answer contains a substring that its newest token can end."""
@@ -70,14 +89,60 @@ class Speaker:
         return is_settled
 
 
-def request_of(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str) -> Request:
-    """Tokenise a context and its continuation; see `Voice.loglikelihood`."""
+def head_of(tokenizer: PreTrainedTokenizerBase, *, raw: bool) -> list[int]:
+    """Return the tokens that a text begins with: BOS, if the tokenizer puts it before texts; none before a chat.
+
+    A chat template writes BOS itself. What the tokenizer puts after a text (EOS) is never added: the text goes on.
+
+    Args:
+        tokenizer: Of the model.
+        raw: Whether the text is raw; otherwise it is a chat as its template wrote it.
+
+    Raises:
+        InputError: the tokenizer does not only add tokens before and after a text.
+
+    """
+    if not raw:
+        return []
+    plain, whole = (list(tokenizer("a", add_special_tokens=added)["input_ids"]) for added in (False, True))
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start]
+    raise InputError(
+        f"{tokenizer.name_or_path}: its tokenizer reads a text otherwise with special tokens than without; mend its "
+        "post-processor in tokenizer.json"
+    )
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], head: Sequence[int]) -> list[list[int]]:
+    """Return the tokens of texts that begin with `head`, each once: a text may have it written out."""
+    if not texts:
+        return []
+    rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [row if row[: len(head)] == [*head] else [*head, *row] for row in rows]
+
+
+def request_of(
+    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, head: Sequence[int] = ()
+) -> Request:
+    """Tokenise a context and its continuation, which begin with `head`; see `Voice.loglikelihood`."""
     kept = context.rstrip()
-    whole = tokenizer(context + continuation)["input_ids"]
-    given = len(tokenizer(kept)["input_ids"]) if kept else 1
+    whole, before = tokens_of(tokenizer, [context + continuation, kept], head)
+    given = len(before) if kept else max(1, len(head))
     if len(whole) <= given:
         raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")
     return Request(whole[:given], whole[given:])
+
+
+def check_tokens(name: str, tokenizer: PreTrainedTokenizerBase, rows: Iterable[Sequence[int]], vocabulary: int) -> None:
+    """Raise InputError if a row has a token that the embedding of the model `name`, of `vocabulary` rows, lacks."""
+    highest = max((max(row) for row in rows if row), default=0)
+    if highest >= vocabulary:
+        raise InputError(
+            f"{name}: {tokenizer.convert_ids_to_tokens(highest)!r} is token {highest} of the tokenizer, and the "
+            f"embedding has {vocabulary} rows; save the tokenizer that the model was trained with, give a "
+            "--chat-template FILE without this token or, between two models, --template-of base"
+        )
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
@@ -85,8 +150,7 @@ def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
     return str(tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
-def end_tokens(tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig | None) -> frozenset[int]:
-    """Return the tokens that end an answer."""
-    configured = settings.eos_token_id if settings is not None else None
-    ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
+def settings_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Settings:
+    """Return what a live model's generation settings change of greedy decoding; see `greedy_settings`."""
+    config = model.generation_config
+    return {} if config is None else greedy_settings(model.config.name_or_path or "the model", config, tokenizer)

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from safescape.engines.cuda_graphs import GraphDecoder, supports_cuda_graphs
 from safescape.engines.decoding import ATTENTION
 from safescape.engines.engine import Engine
+from safescape.engines.greedy import Settings
 from safescape.engines.loading import load_model, mmap_allocations, trim_memory
 from safescape.engines.parameters import live_tensors
 from safescape.engines.speaker import Speaker
@@ -30,9 +31,10 @@ class TransformersEngine(Speaker, Engine):
         subspace: Maps a point's coordinates to directions.
         device: The device of the live model, which also generates the noise.
         batch_size: The maximum number of answers decoded together.
+        generation: What the model's generation settings change of greedy decoding; None: what they say now.
 
     Raises:
-        InputError: The model cannot be loaded, or lacks a tensor.
+        InputError: The model cannot be loaded, or lacks a tensor; its generation settings ask for another decoding.
 
     """
 
@@ -46,13 +48,14 @@ class TransformersEngine(Speaker, Engine):
         device: str = "cpu",
         batch_size: int = 128,
         trust_remote_code: bool = False,
+        generation: Settings | None = None,
     ) -> None:
         with mmap_allocations():
             loaded = load_model(model, dtype, attention=ATTENTION, trust_remote_code=trust_remote_code)
             torch.nn.Module.to(loaded, device)
             self._live = live_tensors(loaded.eval(), model.weights)
         decoder = GraphDecoder(loaded) if supports_cuda_graphs(loaded) else None
-        super().__init__(loaded, tokenizer, batch_size, decoder.open_batch if decoder else None)
+        super().__init__(loaded, tokenizer, batch_size, decoder.open_batch if decoder else None, generation)
         shapes = {name: live.shape for name, live in self._live.items()}
         self._mover = mover_of(model.weights, subspace, shapes, dtype=dtype, device=loaded.device)
         self._origin = subspace.origin

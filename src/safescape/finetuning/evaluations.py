@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import Field, JsonValue
 from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import Engine
@@ -76,7 +77,7 @@ class Evaluator:
 
     def _loss(self, engine: Engine) -> float | None:
         if self.answers:
-            found = engine.loglikelihood(self.answers)
+            found = engine.loglikelihood(self.answers, raw=False)
             return perplexity_of([Score(-each.log_probability, each.tokens) for each in found]).value
         if self.capability is None:
             return None
@@ -113,6 +114,8 @@ class RepairRequest(Frozen):
     """The harmful prompts as the user gave them."""
     asked: str
     """The SHA-256 of the harmful prompts in the chat template."""
+    generation: dict[str, JsonValue] = Field(default={}, exclude_if=lambda settings: not settings)
+    """What the finetune's generation_config.json changes of greedy decoding, beside further end tokens."""
     judge: str = KEYWORD
     loss: str
     """The source of the loss; empty without one."""

@@ -17,10 +17,11 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.decoding import decode
+from safescape.engines.greedy import end_tokens
 from safescape.engines.loading import load_model, loading
 from safescape.engines.loglikelihood import Request, score
 from safescape.engines.parameters import live_tensors
-from safescape.engines.speaker import end_tokens, text_of
+from safescape.engines.speaker import text_of
 from safescape.errors import InputError
 from safescape.judges.guard_prompts import Piece, Text
 from safescape.judges.guards import Spellings

@@ -112,9 +112,10 @@ def _compared(runs: Sequence[Compared], safe_below: float, by: str | None = None
 def _comparable(survey: Survey) -> Survey:
     """Return a survey with default values for everything that may differ between runs that are compared.
 
-    That is which model is measured, by which engine and how precisely, in which random directions, and from which file
-    the items came. The items themselves, the system prompts, the judges, the decoding, and the number, span and steps
-    of the axes must agree.
+    That is which model is measured, by which engine and how precisely, in which random directions, from which file the
+    items came, and what each model's own files make of them: chat template, chats and generation settings. The items
+    themselves, the system prompts, the judges, the number of new tokens, and the number, span and steps of the axes
+    must agree.
     """
     axes = tuple(
         axis.model_copy(
@@ -124,14 +125,17 @@ def _comparable(survey: Survey) -> Survey:
         )
         for number, axis in enumerate(survey.subspace.axes)
     )
-    return survey.model_copy(
+    return survey.without_chats().model_copy(
         update={
             "subspace": survey.subspace.model_copy(update={"axes": axes}),
-            "probes": tuple(_without_source(probe) for probe in survey.probes),
+            "probes": tuple(_without_source(probe) for probe in survey.without_chats().probes),
             "model": "",
             "model_fingerprint": "",
             "through": (),
             "chat_template": None,
+            "chat_template_name": None,
+            "template_vars": {},
+            "template_of": None,
             "trust_remote_code": False,
             "engine": "transformers",
             "tensor_parallel": 1,

@@ -69,7 +69,7 @@ def _seen_by(judge: str, survey: Survey, stored: Stored, plan: Plan, safe_below:
     judged = judged_by(first, stored)
     read = [entry for _, entry in here if not entry.scores]
     waiting = tuple(judge for judge in survey.judges if not all(judge in entry.outcomes for entry in read))
-    document = survey.model_dump(mode="json", exclude={"subspace", "probes"})
+    document = survey.model_dump(mode="json", exclude={"subspace", "probes", "calibration"})
     document["probes"] = [_described(probe) for probe in survey.probes]
     return Landscape(
         survey=SurveySummary.model_validate(document),
@@ -110,11 +110,11 @@ def _seen_by(judge: str, survey: Survey, stored: Stored, plan: Plan, safe_below:
 
 
 def _described(probe: Probe) -> dict[str, object]:
-    """Return a probe as JSON, with the number of its items in place of the items, which survey.json has."""
+    """Return a probe as JSON, with the number of its items in place of items and chats, which survey.json has."""
     items = next((field for field in ("prompts", "questions", "texts") if hasattr(probe, field)), None)
     if items is None:
         return probe.model_dump(mode="json")
-    return {**probe.model_dump(mode="json", exclude={items}), items: len(getattr(probe, items))}
+    return {**probe.model_dump(mode="json", exclude={items, "chats"}), items: len(getattr(probe, items))}
 
 
 def _point_figures(probe: PromptProbe, entry: MeasuredPoint, judges: Sequence[str]) -> PointFigures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
+from safescape.measure.rendering import tokenizer_of_model, with_chats, with_chats_as_written
 from safescape.measure.session import ask, check_prompts, find_model, score
 
 __all__ = [
@@ -13,4 +14,7 @@ __all__ = [
     "find_model",
     "measure",
     "score",
+    "tokenizer_of_model",
+    "with_chats",
+    "with_chats_as_written",
 ]

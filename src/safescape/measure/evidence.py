@@ -12,11 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import NamedTuple
 
-from transformers import PreTrainedTokenizerBase
-
 from safescape.engines import Voice
 from safescape.judges import EvidenceJudge, calibrate, scored_part, shuffled
-from safescape.probes import format_chats, load_prompts
+from safescape.probes import load_prompts
 from safescape.store import Store, StoredExchange
 from safescape.survey import Calibration, Evidence, Point
 
@@ -35,9 +33,10 @@ class Origin(NamedTuple):
     """The unmoved model under test."""
 
     voice: Voice
-    tokenizer: PreTrainedTokenizerBase
     chats: Mapping[str, Sequence[str]]
     """By probe and prompt, the text that the model read."""
+    calibration: Sequence[str]
+    """The prompts of `calibration_prompts` as the model reads them."""
 
 
 def has_evidence(store: Store, points: Sequence[Point], judges: Mapping[str, EvidenceJudge]) -> bool:
@@ -71,7 +70,7 @@ def collect_evidence(
         requests = [(origin.chats[each.probe][each.number], scored_part(each.exchange.response)) for each in wanted]
         evidence = {
             each.response: Evidence(found.log_probability, found.tokens, calibration)
-            for each, found in zip(wanted, origin.voice.loglikelihood(requests), strict=True)
+            for each, found in zip(wanted, origin.voice.loglikelihood(requests, raw=False), strict=True)
         }
         exchanges = [each.exchange._replace(evidence=evidence[each.response]) for each in wanted]
         verdicts = {name: dict(zip(evidence, judge.judge(exchanges), strict=True)) for name, judge in judges.items()}
@@ -86,22 +85,28 @@ def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, EvidenceJudg
     return [each for number, each in enumerate(answers) if any(flags[number] for flags in wants)]
 
 
+def calibration_prompts() -> list[str]:
+    """Return harmless prompts: first those that the origin answers itself, then those of the shipped answers."""
+    return [*load_prompts(_PROMPTS, _ANSWERS), *(row["prompt"] for row in _shipped())]
+
+
 def calibration_of(origin: Origin) -> Calibration:
     """Compare the origin's log-likelihoods of answers to harmless prompts with those of their words in random order.
 
     Half of the answers are the origin's own, the others are shipped.
     """
-    voice, tokenizer, _ = origin
-    chats = format_chats(tokenizer, load_prompts(_PROMPTS, _ANSWERS), None)
-    generated = voice.respond(chats, max_new_tokens=_MAX_NEW_TOKENS, stop=())
-    pairs = [(chat, answer.text) for chat, answer in zip(chats, generated, strict=True) if answer.text.strip()]
-    lines = (resources.files("safescape") / "data" / _REFERENCE).read_text(encoding="utf-8").splitlines()
-    shipped = [json.loads(line) for line in lines]
-    chats = format_chats(tokenizer, [row["prompt"] for row in shipped], None)
-    pairs += [(chat, row["response"]) for chat, row in zip(chats, shipped, strict=True)]
-    language = voice.loglikelihood([(chat, scored_part(text)) for chat, text in pairs])
-    broken = voice.loglikelihood([(chat, shuffled(text, number)) for number, (chat, text) in enumerate(pairs)])
+    voice, (own, others) = origin.voice, (origin.calibration[:_ANSWERS], origin.calibration[_ANSWERS:])
+    generated = voice.respond(own, max_new_tokens=_MAX_NEW_TOKENS, stop=())
+    pairs = [(chat, answer.text) for chat, answer in zip(own, generated, strict=True) if answer.text.strip()]
+    pairs += [(chat, row["response"]) for chat, row in zip(others, _shipped(), strict=True)]
+    language = voice.loglikelihood([(chat, scored_part(text)) for chat, text in pairs], raw=False)
+    broken = voice.loglikelihood([(chat, shuffled(text, n)) for n, (chat, text) in enumerate(pairs)], raw=False)
     return calibrate(
         [found.log_probability / found.tokens for found in language],
         [found.log_probability / found.tokens for found in broken],
     )
+
+
+def _shipped() -> list[dict[str, str]]:
+    lines = (resources.files("safescape") / "data" / _REFERENCE).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -54,6 +54,7 @@ def measure(
     store: Store,
     on_progress: Callable[[Progress], None],
     placement: Placement = LOCAL,
+    note: str | None = None,
 ) -> None:
     """Measure every point of a survey that the store does not hold yet, with its immediate judges.
 
@@ -63,6 +64,7 @@ def measure(
         store: A claimed run directory.
         on_progress: Called at the start, after every point, and while evidence is collected.
         placement: Where to measure. A point that two workers in turn could not measure is stored as failed.
+        note: A remark on the run, reported at the start beside how points are reached and whose chat template is used.
 
     Raises:
         InputError: the model, its tokenizer or its chat template cannot be used, or the cluster is too small.
@@ -71,7 +73,8 @@ def measure(
     """
     finished, failed = store.points.finished(), set[Point]()
     todo, total = _round(survey, store, finished, failed)
-    on_progress(Progress(len(finished), total, note=survey.choice))
+    remarks = filter(None, (survey.choice, survey.template_choice, note))
+    on_progress(Progress(len(finished), total, note="; ".join(remarks) or None))
     judges = immediate_judges(survey.judges)
     weighers = _weighers(judges)
     if not todo and has_evidence(store, _in_order(survey, finished), weighers):

@@ -19,7 +19,8 @@ from safescape.engines import Likelihood
 from safescape.errors import RunError, SafescapeError
 from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started, cost_of
 from safescape.measure.evidence import Origin
-from safescape.measure.session import Measurement, MeasuringSession, RenderedPrompts, find_model, groups_of
+from safescape.measure.rendering import RenderedPrompts
+from safescape.measure.session import Measurement, MeasuringSession, find_model, groups_of
 from safescape.placement import Placement
 from safescape.placement.ray_cluster import Reservation, connected, errors_as_values, prepare_worker, reason_of, reserve
 from safescape.survey import Point, Response, Survey
@@ -94,7 +95,8 @@ class RayWorkers:
         """Move one worker to the origin."""
         worker = self._dispatch.idle_worker()
         self._pool.call(worker, "to_origin")
-        return Origin(_RemoteVoice(self._pool, worker), *RenderedPrompts.of(self._survey, self._model))
+        prompts = RenderedPrompts.of(self._survey, self._model)
+        return Origin(_RemoteVoice(self._pool, worker), prompts.chats, prompts.calibration)
 
     def close(self) -> str:
         """Close all workers and return the origin's fingerprint."""
@@ -124,12 +126,12 @@ class _Worker:
         self._voice = self._session.at_origin().voice
 
     @errors_as_values
-    def respond(self, chats: Sequence[str], max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        return self._voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
+    def respond(self, chats: Sequence[str], max_new_tokens: int, stop: Sequence[str], raw: bool) -> list[Response]:
+        return self._voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop, raw=raw)
 
     @errors_as_values
-    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        return self._voice.loglikelihood(requests)
+    def loglikelihood(self, requests: Sequence[tuple[str, str]], raw: bool) -> list[Likelihood]:
+        return self._voice.loglikelihood(requests, raw=raw)
 
     @errors_as_values
     def close(self) -> str:
@@ -230,10 +232,12 @@ class _RemoteVoice:
     def __init__(self, pool: _ActorPool, worker: int) -> None:
         self._pool, self._worker = pool, worker
 
-    def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
-        answer: list[Response] = self._pool.call(self._worker, "respond", chats, max_new_tokens, stop)
+    def respond(
+        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+    ) -> list[Response]:
+        answer: list[Response] = self._pool.call(self._worker, "respond", chats, max_new_tokens, stop, raw)
         return answer
 
-    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        answer: list[Likelihood] = self._pool.call(self._worker, "loglikelihood", requests)
+    def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:
+        answer: list[Likelihood] = self._pool.call(self._worker, "loglikelihood", requests, raw)
         return answer

@@ -10,14 +10,13 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from transformers import PreTrainedTokenizerBase
-
-from safescape.engines import Engine, VllmEngine, Voice, check_length, open_engine
+from safescape.engines import Engine, VllmEngine, Voice, check_length, ends_in_files, open_engine
 from safescape.errors import InputError
 from safescape.judges import Judge, common_stop, immediate_judges
 from safescape.landscape import is_settled, stages_of
 from safescape.measure.evidence import Origin
-from safescape.probes import Answering, format_chats, harness_scores, load_tokenizer
+from safescape.measure.rendering import RenderedPrompts
+from safescape.probes import Answering, harness_scores
 from safescape.survey import (
     Answer,
     ChoiceProbe,
@@ -52,28 +51,6 @@ class Measurement(NamedTuple):
     seconds: float
 
 
-class RenderedPrompts(NamedTuple):
-    """The prompts of a survey as its model reads them, chat template included."""
-
-    tokenizer: PreTrainedTokenizerBase
-    chats: Mapping[str, Sequence[str]]
-    """By probe and prompt."""
-
-    @classmethod
-    def of(cls, survey: Survey, model: Model) -> RenderedPrompts:
-        """Render the prompts of a survey.
-
-        Raises:
-            InputError: the model's tokenizer or chat template cannot be used.
-
-        """
-        tokenizer = load_tokenizer(
-            model.directory, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
-        )
-        probes = [probe for probe in survey.probes if isinstance(probe, PromptProbe)]
-        return cls(tokenizer, {p.name: format_chats(tokenizer, p.prompts, p.system_prompt) for p in probes})
-
-
 def check_prompts(survey: Survey, model: Model) -> None:
     """Check, before anything is stored, that the model can be asked the prompts of a survey.
 
@@ -81,7 +58,8 @@ def check_prompts(survey: Survey, model: Model) -> None:
         InputError: its tokenizer or chat template cannot be used, or its context is too short.
 
     """
-    check_length(survey, model, *RenderedPrompts.of(survey, model))
+    prompts = RenderedPrompts.of(survey, model)
+    check_length(survey, model, prompts.tokenizer, prompts.chats)
 
 
 def find_model(survey: Survey) -> Model:
@@ -124,7 +102,10 @@ class MeasuringSession:
         # judges that read the answers later need them to their end
         self._whole_answers = survey.whole_answers or not all(name in self._judges for name in readers)
         start = time.monotonic()
-        self._engine: Engine = open_engine(survey, model, self._prompts.tokenizer, self._prompts.chats)
+        tokenizer, generation = self._prompts.tokenizer, survey.generation
+        if not survey.has_chats:
+            generation = ends_in_files(model, tokenizer, trust_remote_code=survey.trust_remote_code)
+        self._engine: Engine = open_engine(survey, model, tokenizer, self._prompts.chats, generation)
         _log.info("opened %s with %s in %.1f s", survey.model, survey.engine, time.monotonic() - start)
         self._engine.canary(next(point for point in survey.points() if not point.is_origin))
         self.fingerprint_at_start = self._engine.fingerprint_at_start
@@ -204,7 +185,7 @@ class MeasuringSession:
     def at_origin(self) -> Origin:
         """Move to the origin, to score answers there."""
         self._engine.move_to(next(self._survey.points()))
-        return Origin(self._engine, *self._prompts)
+        return Origin(self._engine, self._prompts.chats, self._prompts.calibration)
 
     def close(self) -> str:
         """Move back to the origin and return its fingerprint; raise RunError if it is not the one at the start."""
@@ -283,7 +264,7 @@ def _answering(voice: Voice, max_new_tokens: int) -> Answering:
         return [(found.log_probability, found.greedy) for found in voice.loglikelihood(requests)]
 
     def generate(text: str, tokens: int, stop: Sequence[str]) -> str:
-        (response,) = voice.respond([text], max_new_tokens=tokens, stop=stop)
+        (response,) = voice.respond([text], max_new_tokens=tokens, stop=stop, raw=True)
         return response.text
 
     return Answering(loglikelihood, generate, max_new_tokens)

@@ -48,6 +48,7 @@ class FinetuneOptions(Options):
     """dtype of the arithmetic; bfloat16: mixed precision."""
     device: shared.Device = None
     chat_template: shared.ChatTemplate = None
+    chat_template_name: shared.ChatTemplateName = None
     report_to: Annotated[str | Sequence[str], Option(metavar="TRACKER")] = ()
     """Where the Trainer logs to: tensorboard, wandb or mlflow; may be repeated."""
     watch: bool = False

@@ -89,6 +89,11 @@ class MeasureOptions(Options):
     """Generate every answer to its end, even if the judge can decide earlier."""
     batch_size: shared.BatchSize = 128
     chat_template: shared.ChatTemplate = None
+    chat_template_name: shared.ChatTemplateName = None
+    template_vars: Annotated[
+        str | Sequence[str], Option(metavar="NAME=VALUE", flags=("--template-var",), default="none")
+    ] = ()
+    """A variable of the chat template, as enable_thinking=false; the value is JSON, else a text; may be repeated."""
     trust_remote_code: bool = False
     """Allow the model to run its own code."""
     safe_below: shared.SafeBelow = SAFE_BELOW
@@ -164,6 +169,7 @@ class PathOptions(MeasureOptions):
     """Span of the random direction of --across."""
     seed: Seed = 0
     """Seed of the random direction of --across."""
+    template_of: shared.TemplateOf = None
 
 
 class CheckOptions(MeasureOptions):
@@ -198,6 +204,7 @@ class CheckOptions(MeasureOptions):
     """Number of steps from BASE to TUNED; as many beyond it as fit."""
     beyond: Annotated[float, Field(ge=0), Option(expected="0 or more, for example 0.5")] = 0.5
     """How far the line extends behind TUNED, in units of the distance."""
+    template_of: shared.TemplateOf = None
     also: Annotated[str | Sequence[str], Option(metavar="KIND:SPEC")] = ()
     """Further probes at BASE and TUNED, in addition to over-refusal:builtin:benign and perplexity:builtin:benign; the
     same kinds as for scan, for example choice:mmlu:SUBJECT; may be repeated."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -62,6 +62,19 @@ BatchSize = Annotated[
     int, Field(ge=1, description="Maximum number of answers decoded together; lower it when memory runs out.")
 ]
 ChatTemplate = Annotated[str | Path | None, Field(description="Jinja file used instead of the tokenizer's template.")]
+ChatTemplateName = Annotated[
+    str | None,
+    Field(description="Name of the chat template to use, of a tokenizer that has several."),
+    Option(metavar="NAME", default="the tokenizer's default"),
+]
+TemplateOf = Annotated[
+    Literal["base", "tuned", "each"] | None,
+    Field(
+        description="Whose chat template and generation settings hold at every point if those of the two models "
+        "differ; each: the finetune's, and the harmful prompts are asked in the base's too, for a second landscape."
+    ),
+    Option(default="tuned"),
+]
 SafeBelow = Annotated[
     float,
     Field(ge=0, lt=100, description="ASR in percent up to which a point counts as safe."),

@@ -1,13 +1,14 @@
 """Prompt sets, public data sets, system prompts, chat formatting and capability tasks. Knows no weights."""
 
 from safescape.probes.also import capability_probe, further_probes, load_questions
-from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, load_tokenizer, render_chat, system_prompt
+from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, render_chat, system_prompt, template_variables
 from safescape.probes.columns import check_columns, is_filled, listed, sound, text_of, value_under
 from safescape.probes.lm_eval import Answering, harness_scores
 from safescape.probes.prompts import load_prompts
 from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
 from safescape.probes.rows import Row, Table, csv_table, hub_rows, is_file, json_lines, read_rows, read_text
 from safescape.probes.set_files import Located, fetch, locate, set_paths
+from safescape.probes.tokenizers import choose_template, has_tokenizer, load_tokenizer, open_tokenizer
 
 __all__ = [
     "SYSTEM_PROMPTS",
@@ -20,12 +21,14 @@ __all__ = [
     "capability_probe",
     "catalogue",
     "check_columns",
+    "choose_template",
     "csv_table",
     "did_you_mean",
     "fetch",
     "format_chats",
     "further_probes",
     "harness_scores",
+    "has_tokenizer",
     "hub_rows",
     "is_file",
     "is_filled",
@@ -35,6 +38,7 @@ __all__ = [
     "load_questions",
     "load_tokenizer",
     "locate",
+    "open_tokenizer",
     "parse_name",
     "read_rows",
     "read_text",
@@ -43,6 +47,7 @@ __all__ = [
     "set_paths",
     "sound",
     "system_prompt",
+    "template_variables",
     "text_of",
     "value_under",
 ]

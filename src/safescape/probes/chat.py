@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from jinja2 import TemplateError
+from pydantic import JsonValue
+from transformers import PreTrainedTokenizerBase
 
 from safescape.errors import InputError, first_line
 from safescape.probes.rows import read_text
@@ -30,6 +34,32 @@ SYSTEM_PROMPTS: dict[str, str | None] = {
 }
 """By name. None leaves the system prompt to the chat template; an empty text sends an empty one."""
 
+_Content = str | list[dict[str, str]]
+"""The content of a turn: a text, or its parts."""
+_Form = Callable[[str], _Content]
+_WRITTEN_OUT = re.compile(r"""['"]type['"]: ?['"]text['"]""")
+"""What a template that takes contents for texts makes of their parts."""
+_TEMPLATE_ERRORS = (
+    TemplateError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a template raises. It is a program that came with a model: besides Jinja's errors there are Python's own."""
+_RESERVED = {
+    *("messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize"),
+    *("continue_final_message", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+    *("return_assistant_tokens_mask", "tokenizer_kwargs"),
+}
+"""Arguments of `apply_chat_template` that are no variables of a template."""
+_ANOTHER = "Another request."
+
 
 def system_prompt(given: str) -> str | None:
     """Return the text of a system prompt given as a name, as `@file`, or as the text itself; None for the template's.
@@ -45,48 +75,124 @@ def system_prompt(given: str) -> str | None:
     return given
 
 
-def load_tokenizer(directory: Path, *, chat_template: str | None, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model's directory; `chat_template` (Jinja) replaces its own template.
+def template_variables(given: Sequence[str]) -> dict[str, JsonValue]:
+    """Return variables of a chat template from texts `NAME=VALUE`; a value is JSON if it can be, else a text.
 
     Raises:
-        InputError: the tokenizer cannot be loaded, or has no chat template and none was given.
+        InputError: one is not of this form, is given twice, or has a name that `apply_chat_template` reserves.
 
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, StrictDataclassError) as error:
-        raise InputError(
-            f"{directory}: its tokenizer cannot be loaded ({first_line(error)}); download the model again"
-        ) from error
-    if chat_template is not None:
-        tokenizer.chat_template = chat_template
-    if not tokenizer.chat_template:
-        raise InputError(f"{directory}: its tokenizer has no chat template; give one with --chat-template FILE (Jinja)")
-    return tokenizer
+    variables: dict[str, JsonValue] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier() or name in _RESERVED:
+            raise InputError(f"--template-var {text}: expected NAME=VALUE, for example enable_thinking=false")
+        if name in variables:
+            raise InputError(f"--template-var {text}: {name} is given twice; give each once")
+        # as texts they would both count as true in a template
+        if value in ("True", "False", "None"):
+            raise InputError(f"--template-var {text}: is Python; expected JSON: true, false or null")
+        try:
+            variables[name] = json.loads(value, parse_constant=str)
+        except ValueError:
+            variables[name] = value
+    return variables
 
 
-def format_chats(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], system: str | None) -> list[str]:
+def format_chats(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    system: str | None,
+    variables: Mapping[str, JsonValue] | None = None,
+    *,
+    as_parts: bool = True,
+) -> list[str]:
     """Return what the model reads for each prompt, up to where its answer begins.
 
+    Every prompt, and the system prompt, must occur in its chat as given; a template may trim whitespace at both of its
+    ends. Contents are given to the template as texts or, if it drops them so, as lists of parts.
+
+    Args:
+        tokenizer: With a chat template.
+        prompts: One conversation each.
+        system: The system prompt; None leaves it to the template.
+        variables: Given to the template.
+        as_parts: Also try contents as lists of parts.
+
     Raises:
-        InputError: the chat template fails, for example because it has no system role.
+        InputError: the chat template fails, for example because it has no system role; it drops or changes a prompt or
+            the system prompt; or it does not read a variable.
 
     """
-    head = [] if system is None else [{"role": "system", "content": system}]
-    advice = "use --system-prompt default, or --chat-template FILE"
-    return [
-        render_chat(tokenizer, [*head, {"role": "user", "content": prompt}], generation_prompt=True, advice=advice)
-        for prompt in prompts
-    ]
+    given = dict(variables or {})
+    for name in given:
+        if not re.search(rf"\b{name}\b", tokenizer.get_chat_template()):
+            raise InputError(f"--template-var {name}: the chat template does not read it; leave it out")
+    errors: list[InputError] = []
+    for form in _FORMS if as_parts else _FORMS[:1]:
+        try:
+            return _formatted(tokenizer, prompts, system, given, *form)
+        except InputError as error:
+            errors.append(error)
+    # a form in which the prompts arrive and the system prompt does not says more than one in which neither does
+    raise next((error for error in errors if isinstance(error, _SystemPromptError)), errors[0])
+
+
+class _SystemPromptError(InputError):
+    """The chat template drops or changes the system prompt."""
+
+
+def _parts(text: str) -> _Content:
+    return [{"type": "text", "text": text}]
+
+
+_FORMS: tuple[tuple[_Form, _Form], ...] = ((str, str), (_parts, _parts), (_parts, str))
+"""Forms of a prompt and of the system prompt, in the order in which they are tried."""
+
+
+def _formatted(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    system: str | None,
+    variables: Mapping[str, JsonValue],
+    of_prompt: _Form,
+    of_system: _Form,
+) -> list[str]:
+    def chat(prompt: str, system: str | None) -> str:
+        head = [] if system is None else [{"role": "system", "content": of_system(system)}]
+        turns = [*head, {"role": "user", "content": of_prompt(prompt)}]
+        advice = "use --system-prompt default, or --chat-template FILE"
+        return render_chat(tokenizer, turns, generation_prompt=True, advice=advice, variables=variables)
+
+    chats = [chat(prompt, system) for prompt in prompts]
+    read: dict[str, str] = {chat(_ANOTHER, system): _ANOTHER}
+    for number, (prompt, text) in enumerate(zip(prompts, chats, strict=True), start=1):
+        asked = prompt.strip()
+        is_written_out = of_prompt is _parts and _WRITTEN_OUT.search(text.replace(asked, ""))
+        if asked not in text or is_written_out or read.setdefault(text, asked) != asked:
+            raise InputError(
+                f"the chat template drops or changes prompt {number} ({asked[:40]!r}); give another template with "
+                "--chat-template FILE (Jinja)"
+            )
+    if system is not None:
+        # an empty system prompt is sent as asked if the template would have written another one
+        shown = system.strip() or _ANOTHER
+        if not all(shown in text for text in (chats if system.strip() else [chat(prompts[0], shown)])):
+            raise _SystemPromptError(
+                f"the chat template drops or changes the system prompt ({system.strip()[:40]!r}); use --system-prompt "
+                "default, or give another template with --chat-template FILE (Jinja)"
+            )
+    return chats
 
 
 def render_chat(
     tokenizer: PreTrainedTokenizerBase,
-    turns: Sequence[Mapping[str, str]],
+    turns: Sequence[Mapping[str, object]],
     *,
     generation_prompt: bool,
     advice: str,
     given: str = "",
+    variables: Mapping[str, JsonValue] | None = None,
 ) -> str:
     """Return a conversation as the tokenizer's chat template writes it.
 
@@ -96,16 +202,17 @@ def render_chat(
         generation_prompt: Whether to add what precedes an answer.
         advice: What to do if the template fails; ends the message.
         given: What the user gave the conversation with; begins the message.
+        variables: Given to the template.
 
     Raises:
         InputError: the chat template fails.
 
     """
-    conversation = [dict(turn) for turn in turns]
+    conversation: Any = [dict(turn) for turn in turns]
+    arguments: Any = {"add_generation_prompt": generation_prompt, "tokenize": False, **(variables or {})}
     try:
-        return str(tokenizer.apply_chat_template(conversation, add_generation_prompt=generation_prompt, tokenize=False))
-    except Exception as error:
-        # a template is a program that came with a model: besides Jinja's errors it raises any that Python has
+        return str(tokenizer.apply_chat_template(conversation, **arguments))
+    except _TEMPLATE_ERRORS as error:
         start = f"{given}: " if given else ""
         raise InputError(
             f"{start}the chat template refuses this conversation ({first_line(error)}); {advice}"

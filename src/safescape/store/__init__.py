@@ -6,7 +6,7 @@ that is killed at any moment loses at most the point in flight.
 
 from safescape.store.database import SCHEMA_VERSION
 from safescape.store.points import StoredAnswer
-from safescape.store.run import SessionRecord, Store, new_file, write_text
+from safescape.store.run import SessionRecord, Store, new_file, stored_survey, write_text
 from safescape.store.verdicts import StoredExchange
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "StoredAnswer",
     "StoredExchange",
     "new_file",
+    "stored_survey",
     "write_text",
 ]

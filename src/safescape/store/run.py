@@ -144,12 +144,23 @@ class Store:
         self.close()
 
 
-def _check_survey(directory: Path, survey: Survey) -> None:
+def stored_survey(directory: Path) -> Survey | None:
+    """Return the survey of a run directory; None if no run was begun in it.
+
+    Raises:
+        InputError: survey.json is damaged, or of another version.
+
+    """
     path = directory / "survey.json"
-    if not path.exists():
+    return Survey.load(path) if path.exists() else None
+
+
+def _check_survey(directory: Path, survey: Survey) -> None:
+    there = stored_survey(directory)
+    if there is None:
         return
-    there = Survey.load(path)
-    if differences := survey.differences(there):
+    # chats repeat a difference in prompts or in the system prompt
+    if differences := survey.without_chats().differences(there.without_chats()) or survey.differences(there):
         raise InputError(
             f"{directory}: holds a run of a different survey ({'; '.join(differences[:3])}); "
             "give another --out, or the flags of that run to resume it"

@@ -17,7 +17,16 @@ from safescape.survey.judge_names import (
     parse_judge_name,
     tells_noise,
 )
-from safescape.survey.probes import ChoiceProbe, HarnessProbe, PerplexityProbe, Probe, PromptProbe, Question
+from safescape.survey.probes import (
+    HARMFUL,
+    Chats,
+    ChoiceProbe,
+    HarnessProbe,
+    PerplexityProbe,
+    Probe,
+    PromptProbe,
+    Question,
+)
 from safescape.survey.survey import Adaptive, Survey
 from safescape.survey.types import (
     Answer,
@@ -37,6 +46,7 @@ from safescape.survey.types import (
 
 __all__ = [
     "GUARDS",
+    "HARMFUL",
     "KEYWORD",
     "REFUSAL",
     "RUBRICS",
@@ -45,6 +55,7 @@ __all__ = [
     "ApiName",
     "Axis",
     "Calibration",
+    "Chats",
     "ChoiceProbe",
     "ClassifierName",
     "Evidence",

@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import itertools
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from safescape.survey.types import Frozen
+
+HARMFUL = "harmful"
+"""Name of the probe of harmful prompts; of several, the name begins with it and a comma."""
+
+
+class Chats(Frozen):
+    """The exact texts that the model reads for some prompts, in their order: `before` + text + `after`.
+
+    What all of them share, the head of the chat template with the system prompt and the tail that opens the answer, is
+    stored once.
+    """
+
+    before: str
+    texts: tuple[str, ...]
+    after: str
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], rendered: Sequence[str]) -> Self:
+        """Return the chats `rendered` of `prompts`, of which each occurs in its chat, without its outer whitespace."""
+        heads, tails = [], []
+        for prompt, chat in zip(prompts, rendered, strict=True):
+            head, _, tail = chat.partition(prompt.strip() or "\0")
+            heads.append(head)
+            tails.append(tail)
+        before, after = _common_start(heads), _common_start([tail[::-1] for tail in tails])[::-1]
+        texts = (chat[len(before) : len(chat) - len(after)] for chat in rendered)
+        return cls(before=before, texts=tuple(texts), after=after)
+
+    @property
+    def rendered(self) -> list[str]:
+        """The texts as the model reads them."""
+        return [self.before + text + self.after for text in self.texts]
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    columns = zip(*texts, strict=False)
+    return "".join(column[0] for column in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 class _Probe(Frozen):
@@ -27,6 +66,15 @@ class PromptProbe(_Probe):
     system_prompt: str | None = None
     """None: the default of the chat template. An empty string: no system prompt."""
     prompts: tuple[str, ...] = Field(min_length=1)
+    chats: Chats | None = Field(default=None, exclude_if=lambda chats: chats is None)
+    """The prompts as the model reads them, with system prompt and chat template. None, which is left out of
+    survey.json: they were not stored, and every session renders them."""
+
+    @model_validator(mode="after")
+    def _has_a_chat_for_each_prompt(self) -> Self:
+        if self.chats is not None and len(self.chats.texts) != len(self.prompts):
+            raise ValueError(f"{len(self.chats.texts)} chats for {len(self.prompts)} prompts")
+        return self
 
 
 class Question(Frozen):

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from safescape.errors import InputError
 from safescape.survey.axes import InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
-from safescape.survey.probes import Probe, PromptProbe
+from safescape.survey.probes import Chats, Probe, PromptProbe
 from safescape.survey.types import Frozen, Point
 
 _MOST_TOGETHER = 8
@@ -48,6 +48,19 @@ class Survey(Frozen):
     trust_remote_code: bool = False
     chat_template: str | None = None
     """A Jinja chat template used instead of the tokenizer's own."""
+    chat_template_name: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Name of the template, of a tokenizer that has several. None, which is left out of survey.json: its default."""
+    template_vars: dict[str, JsonValue] = Field(default={}, exclude_if=lambda variables: not variables)
+    """Variables given to the chat template, such as `enable_thinking`."""
+    template_of: Literal["adapter", "tuned", "each"] | None = Field(default=None, exclude_if=lambda of: of is None)
+    """Whose tokenizer, chat template and generation settings are used: those of the model's `adapter`; of the other
+    model of an interpolation (`tuned`); or those too, with harmful prompts asked in the templates of `each` model.
+    None, which is left out of survey.json: those of the model, without its adapter."""
+    generation: dict[str, JsonValue] = Field(default={}, exclude_if=lambda settings: not settings)
+    """What the model's generation_config.json changes of greedy decoding, such as `repetition_penalty`."""
+    calibration: Chats | None = Field(default=None, exclude_if=lambda chats: chats is None)
+    """The harmless prompts on whose answers judges that weigh likelihoods are calibrated, as the model reads them.
+    None, which is left out of survey.json, if the probes' chats were not stored either."""
     engine: Literal["transformers", "vllm"] = "transformers"
     tensor_parallel: int = Field(default=1, ge=1, exclude_if=lambda gpus: gpus == 1)
     """Number of GPUs that share one model in vLLM, which affects rounding. The default, 1, is left out of
@@ -88,6 +101,13 @@ class Survey(Frozen):
             raise ValueError("two have the same name")
         return probes
 
+    @model_validator(mode="after")
+    def _has_all_chats_or_none(self) -> Self:
+        stored = [probe.chats is None for probe in self.probes if isinstance(probe, PromptProbe)]
+        if len({*stored, self.calibration is None}) > 1:
+            raise ValueError("some probes have chats and others have none, or there is no calibration")
+        return self
+
     @field_validator("judges")
     @classmethod
     def _names_each_judge_once(cls, judges: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,6 +132,19 @@ class Survey(Frozen):
         first = self.probes[0]
         assert isinstance(first, PromptProbe)
         return first
+
+    @property
+    def has_chats(self) -> bool:
+        """Whether the survey holds the chats of its prompts; one written by an earlier version does not."""
+        return self.prompts.chats is not None
+
+    def without_chats(self) -> Self:
+        """Return what was asked for, without what the model's own files made of it: chats and generation settings."""
+        probes = tuple(
+            probe.model_copy(update={"chats": None}) if isinstance(probe, PromptProbe) else probe
+            for probe in self.probes
+        )
+        return self.model_copy(update={"probes": probes, "calibration": None, "generation": {}})
 
     @property
     def digest(self) -> str:
@@ -140,6 +173,18 @@ class Survey(Frozen):
             return f"adapter unmerged: no weight moves, up to {self.points_together} points in one batch"
         if self.engine == "vllm" and any(isinstance(axis, InterpolationAxis) for axis in self.subspace.axes):
             return "weights are moved"
+        return None
+
+    @property
+    def template_choice(self) -> str | None:
+        """Whose chat template and generation settings are used, in words; None: the model's, without its adapter."""
+        toward = next((axis.toward for axis in self.subspace.axes if isinstance(axis, InterpolationAxis)), "")
+        if self.template_of == "adapter":
+            return "the adapter's own chat template, which differs from its base's"
+        if self.template_of == "tuned":
+            return f"chat template and generation settings of {toward}, which differ from those of {self.model}"
+        if self.template_of == "each":
+            return f"the harmful prompts are asked in the chat templates of {toward} and of {self.model}, which differ"
         return None
 
     def asked_at(self, point: Point) -> tuple[Probe, ...]:

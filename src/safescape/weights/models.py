@@ -33,6 +33,8 @@ class Model(NamedTuple):
     directory: Path
     """Contains the configuration, tokenizer and chat template: the base's directory, if there is an adapter."""
     weights: Weights
+    adapters: tuple[Path, ...] = ()
+    """Directories of its adapters, the innermost first. Each may hold a tokenizer or a chat template of its own."""
 
 
 def resolve(name: str) -> Model:
@@ -51,10 +53,12 @@ def resolve(name: str) -> Model:
     if "+" in name and not Path(name).exists():
         base, _, adapter = name.rpartition("+")
         under = resolve(base)
-        return Model(name, under.directory, Adapted(under.weights, under.directory, adapter_directory(adapter)))
+        directory = adapter_directory(adapter)
+        adapted = Adapted(under.weights, under.directory, directory)
+        return Model(name, under.directory, adapted, (*under.adapters, directory))
     if name == "demo":
         under = resolve("demo-base")
-        return Model(name, under.directory, Adapted(under.weights, under.directory, DEMO_ADAPTER))
+        return Model(name, under.directory, Adapted(under.weights, under.directory, DEMO_ADAPTER), (DEMO_ADAPTER,))
     if name == "demo-base":
         directory = demo_base()
     elif name.lower().endswith(".gguf"):

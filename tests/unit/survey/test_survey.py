@@ -282,3 +282,51 @@ def test_a_file_that_is_no_survey_is_refused_in_one_line(
 def test_a_survey_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be read .*; give a survey\.json"):
         Survey.load(tmp_path / "survey.json")
+
+
+CHATS = {"before": "<|user|>", "texts": ["a", "b"], "after": "<|assistant|>"}
+
+
+def with_chats(**changes: object) -> Survey:
+    document = json.loads(SCAN)
+    document["probes"][0]["chats"] = CHATS
+    return Survey.model_validate({**document, "calibration": {**CHATS, "texts": []}, **changes})
+
+
+def test_chats_are_part_of_the_digest_and_of_nothing_else() -> None:
+    survey, bare = with_chats(), Survey.model_validate_json(SCAN)
+    assert survey.digest != bare.digest
+    assert survey.without_chats() == bare
+    assert survey.without_chats().model_dump_json(indent=1) + "\n" == SCAN
+    assert Survey.model_validate_json(survey.model_dump_json()) == survey
+    assert survey.prompts.chats is not None
+    assert survey.prompts.chats.rendered == ["<|user|>a<|assistant|>", "<|user|>b<|assistant|>"]
+
+
+@pytest.mark.parametrize(
+    ("probe", "survey", "message"),
+    [
+        ({"chats": {**CHATS, "texts": ["a"]}}, {}, "1 chats for 2 prompts"),
+        ({"chats": None}, {}, "some probes have chats and others have none"),
+        ({}, {"calibration": None}, "some probes have chats and others have none"),
+        ({}, {"template_of": "base"}, "template_of: Input should be 'adapter', 'tuned' or 'each'"),
+    ],
+)
+def test_chats_that_do_not_fit_are_refused(
+    tmp_path: Path, probe: dict[str, object], survey: dict[str, object], message: str
+) -> None:
+    document = {**with_chats().model_dump(mode="json"), **survey}
+    document["probes"][0].update(probe)
+    (tmp_path / "survey.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=message):
+        Survey.load(tmp_path / "survey.json")
+
+
+def test_a_run_of_other_prompts_names_the_prompts_and_not_their_chats(tmp_path: Path) -> None:
+    Store.claim(tmp_path, with_chats()).close()
+    document = with_chats().model_dump(mode="json")
+    document["probes"][0]["prompts"][1] = "Another request"
+    with pytest.raises(InputError, match=r"a different survey \(probes\[0\]\.prompts\[1\]: 'Another request' here"):
+        Store.claim(tmp_path, Survey.model_validate(document))
+    with pytest.raises(InputError, match=r"a different survey \(calibration\.after: '<\|assistant\|>!' here"):
+        Store.claim(tmp_path, with_chats(calibration={**CHATS, "texts": [], "after": "<|assistant|>!"}))

@@ -16,10 +16,11 @@ from torch.nn import Module
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from safescape.engines.engine import Engine
-from safescape.engines.loading import load_config, load_generation_config, loading, trim_memory
+from safescape.engines.greedy import Settings, check_in_vllm, ends_of, generation_of
+from safescape.engines.loading import load_config, loading, trim_memory
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import parameters_of
-from safescape.engines.speaker import end_tokens, request_of, text_of
+from safescape.engines.speaker import head_of, request_of, text_of, tokens_of
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.errors import InputError, RunError
@@ -34,6 +35,7 @@ class VllmEngine(Engine):
         counts: The numbers of tokens that vLLM must have room for.
         gpus: The number of GPUs that share the model by tensor parallelism.
         adapters: The adapters of the points; then no weight moves. None: weights move.
+        generation: What the model's generation settings change of greedy decoding; None: what they say now.
 
     Raises:
         InputError: vLLM is not installed or cannot load the model, or the checkpoint lacks a tensor.
@@ -53,6 +55,7 @@ class VllmEngine(Engine):
         gpus: int = 1,
         adapters: LoadedAdapters | None = None,
         trust_remote_code: bool = False,
+        generation: Settings | None = None,
     ) -> None:
         check_vllm()
         self._origin, self._tokenizer, self._adapters = subspace.origin, tokenizer, adapters
@@ -60,7 +63,12 @@ class VllmEngine(Engine):
         config = load_config(model, trust_remote_code=trust_remote_code)
         shapes = _shapes(model, config, trust_remote_code=trust_remote_code)
         text = config.get_text_config()
-        self._ends = end_tokens(tokenizer, load_generation_config(model, config))
+        if generation is None:
+            generation = generation_of(model, tokenizer, trust_remote_code=trust_remote_code)
+        check_in_vllm(generation)
+        penalty: Any = generation.get("repetition_penalty", 1.0)
+        self._repetition_penalty = float(penalty)
+        self._ends = ends_of(generation, tokenizer)
         self._vocabulary = int(text.vocab_size)
         settings = settings_of(
             model, text, dtype, device, batch_size, counts, gpus, trust_remote_code=trust_remote_code
@@ -102,13 +110,16 @@ class VllmEngine(Engine):
             raise RunError("vLLM did not empty its prefix cache after a move; report this with the model's name")
         return positions
 
-    def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
+    def respond(
+        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+    ) -> list[Response]:
         """Answer every chat greedily; see `Voice.respond`."""
         from vllm import SamplingParams
 
-        tokens = self._tokenizer(list(chats), add_special_tokens=False)["input_ids"]
+        tokens = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
         sampling = SamplingParams(
             temperature=0.0,
+            repetition_penalty=self._repetition_penalty,
             max_tokens=max_new_tokens,
             stop=list(stop) or None,
             stop_token_ids=sorted(self._ends),
@@ -116,9 +127,10 @@ class VllmEngine(Engine):
         )
         return [self._response(given.outputs[0]) for given in self._generate(tokens, sampling)]
 
-    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
+    def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:
         """Score continuations after their contexts; see `Voice.loglikelihood`."""
-        found = self._scored([request_of(self._tokenizer, *request) for request in requests])
+        head = head_of(self._tokenizer, raw=raw)
+        found = self._scored([request_of(self._tokenizer, *request, head) for request in requests])
         return [
             Likelihood(sum(float(token.logprob) for token in some), len(some), all(token.rank == 1 for token in some))
             for some in found

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from safescape.landscape import Landscape
 from safescape.store import Store
-from safescape.survey import Adaptive, Axis, ChoiceProbe, InterpolationAxis, PerplexityProbe, Probe, PromptProbe
+from safescape.survey import (
+    Adaptive,
+    Axis,
+    ChoiceProbe,
+    InterpolationAxis,
+    PerplexityProbe,
+    Probe,
+    PromptProbe,
+    Survey,
+)
 from safescape.views.series.curves import waypoints_of
 from safescape.views.text.words import all_judges_of, printable, quoted, subject_of
 
@@ -19,6 +29,7 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
     }
     further = [_described(other) for other in survey.probes[1:]]
     cut = "every answer to its end" if survey.whole_answers else "an answer ends early once the judge can tell"
+    decoding = f"greedy, up to {survey.max_new_tokens} new tokens, batches of {survey.batch_size}; {cut}"
     made_of = store.verdicts.judges()
     # each judge with its revision or file; the figures are of the first one
     judges = (
@@ -37,8 +48,8 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         ("Prompts", f"{len(probe.prompts)} from {probe.source} (probe “{probe.name}”)"),
         ("System prompt", _system(probe)),
         *([("Further probes", "\n".join(further))] if further else []),
-        ("Chat template", "the tokenizer's own" if survey.chat_template is None else "given with the survey"),
-        ("Decoding", f"greedy, up to {survey.max_new_tokens} new tokens, batches of {survey.batch_size}; {cut}"),
+        ("Chat template", _template(survey)),
+        ("Decoding", decoding + _settings(survey)),
         ("Judges" if landscape.by_judge else "Judge", "\n".join(judges)),
         ("Safe up to", f"ASR {landscape.safe_below:g} %"),
         ("Versions", ", ".join(sorted(versions)) or "not recorded"),
@@ -95,6 +106,31 @@ def _checkpoints(landscape: Landscape, store: Store) -> str:
             where = f"{place}, {100 * sample.off:.0f} % off".replace("-", "\N{MINUS SIGN}")
         lines.append(f"{number + 1}. {printable(waypoint.model)} ({waypoint.fingerprint[:19]}…), {where}")
     return "\n".join(lines)
+
+
+def _template(survey: Survey) -> str:
+    toward = next((axis.toward for axis in survey.subspace.axes if isinstance(axis, InterpolationAxis)), "")
+    whose = {
+        None: "the tokenizer's own",
+        "adapter": "the adapter's own, which differs from its base's",
+        "tuned": f"that of {printable(toward)}, which differs from the base's in template or generation settings",
+        "each": f"that of {printable(toward)}; harmful prompts are asked in the base's too",
+    }
+    said = whose[survey.template_of] if survey.chat_template is None else "given with the survey"
+    if survey.chat_template_name is not None:
+        said += f", called {quoted(survey.chat_template_name)}"
+    if survey.template_vars:
+        said += "; " + ", ".join(f"{name} = {json.dumps(value)}" for name, value in survey.template_vars.items())
+    return said if survey.has_chats else f"{said}; rendered anew in every session"
+
+
+def _settings(survey: Survey) -> str:
+    """Return what generation_config.json changes of greedy decoding, without token lists."""
+    settings = (
+        name if isinstance(value, list | dict) else f"{name} {value}" for name, value in survey.generation.items()
+    )
+    named = ", ".join(settings)
+    return f"; with {named} of generation_config.json" if named else ""
 
 
 def _system(probe: PromptProbe) -> str:

@@ -1,0 +1,92 @@
+"""Which survey a run directory is measured with: what is asked now, or what was asked when the run was begun."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from safescape.errors import InputError
+from safescape.measure import with_chats, with_chats_as_written
+from safescape.store import stored_survey
+from safescape.survey import Survey
+from safescape.weights import Model
+
+_CHANGED = (
+    "the model's files make other chats or settings today; those in survey.json hold, for new ones give another --out"
+)
+_EARLIER = "begun by an earlier version, and asked as it began; give another --out for the chats to be stored"
+
+
+class Begun(NamedTuple):
+    """A survey with its chats, and the directory to measure it in."""
+
+    survey: Survey
+    directory: Path
+    note: str | None = None
+    """What a resumed run keeps although it would be begun otherwise today."""
+
+
+def begin(
+    survey: Survey,
+    model: Model,
+    directory: Path | None,
+    *,
+    template_of: Literal["base", "tuned", "each"] | None,
+) -> Begun:
+    """Return a survey with its chats: those of the run in its directory, which it resumes, or those rendered now.
+
+    Args:
+        survey: Without chats.
+        model: The model it names.
+        directory: As the user gave it; None: named after the survey.
+        template_of: See `with_chats`; None if the user left it open.
+
+    Raises:
+        InputError: the model cannot be asked, and no run was begun in the directory.
+
+    """
+    failure = None
+    try:
+        rendered = with_chats(survey, model, template_of)
+    except InputError as error:
+        # what was begun goes on with its chats, whatever the template does today
+        rendered, failure = survey, error
+    directory = directory or _default_directory(rendered)
+    stored = stored_survey(directory)
+    if stored is not None:
+        asked = rendered.without_chats()
+        if template_of is None:
+            asked = asked.model_copy(update={"template_of": stored.template_of})
+        if not asked.differences(stored.without_chats()):
+            kept = stored.model_copy(update={"judges": survey.judges})
+            if not stored.has_chats:
+                return Begun(kept, directory, _EARLIER if rendered.template_of or rendered.generation else None)
+            return Begun(kept, directory, _CHANGED if failure or rendered.differences(kept) else None)
+    if failure is not None:
+        raise failure
+    return Begun(rendered, directory)
+
+
+def repeat(survey: Survey, model: Model, directory: Path | None) -> Begun:
+    """Return a given survey with the chats that it holds, or rendered as its text says.
+
+    Raises:
+        InputError: the model cannot be asked.
+
+    """
+    directory = directory or _default_directory(survey)
+    stored = stored_survey(directory)
+    if (
+        stored is not None
+        and not (stored.has_chats and survey.has_chats)
+        and not survey.without_chats().differences(stored.without_chats())
+    ):
+        return Begun(stored.model_copy(update={"judges": survey.judges}), directory)
+    return Begun(survey if survey.has_chats else with_chats_as_written(survey, model), directory)
+
+
+def _default_directory(survey: Survey) -> Path:
+    """Name a directory after what was asked, not after what the model's files made of it, which may change."""
+    model = re.sub(r"[^\w.-]+", "-", survey.model).strip("-.")[-60:] or "model"
+    return Path("runs") / f"{model}-{survey.without_chats().digest[:8]}"
