@@ -2,6 +2,7 @@
 
 from safescape.engines.borrowed import borrow, unwrap
 from safescape.engines.engine import Engine, Voice
+from safescape.engines.exactness import Plan
 from safescape.engines.loading import load_model, quiet
 from safescape.engines.loglikelihood import Likelihood
 from safescape.engines.open import check_length, open_engine
@@ -15,6 +16,7 @@ from safescape.engines.vllm.lora import why_merged
 __all__ = [
     "Engine",
     "Likelihood",
+    "Plan",
     "Speaker",
     "TokenCounts",
     "TransformersEngine",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.decoding import OpenBatch, decode
+from safescape.engines.kv_cache import Caching
 from safescape.engines.loglikelihood import Likelihood, Request, score
 from safescape.errors import InputError
 from safescape.survey import Response
@@ -15,11 +16,7 @@ from safescape.survey import Response
 class Speaker:
     """Answers chats and scores texts with a causal language model in evaluation mode; keeps nothing between calls.
 
-    At most `batch_size` answers are decoded together. `open_batch` prefills a batch in another way; see `decode`.
-
-    Raises:
-        InputError: The model has a recurrent state.
-
+    At most `batch_size` answers are decoded together. `open_batch` and `caching` are those of `decode`.
     """
 
     def __init__(
@@ -28,14 +25,10 @@ class Speaker:
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int,
         open_batch: OpenBatch | None = None,
+        caching: Caching = Caching.SHARED,
     ) -> None:
-        if getattr(model, "_is_stateful", False):
-            raise InputError(
-                f"{model.config.name_or_path or model.config.model_type}: a model with a recurrent state is not "
-                "supported; give a transformer"
-            )
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
-        self._open_batch = open_batch
+        self._open_batch, self.caching = open_batch, caching
 
     def respond(self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str]) -> list[Response]:
         """Answer every chat greedily; see `Voice.respond`."""
@@ -47,13 +40,14 @@ class Speaker:
             batch_size=self._batch_size,
             is_settled=self._settled_by(stop),
             open_batch=self._open_batch,
+            caching=self.caching,
         )
         return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """Score continuations after their contexts; see `Voice.loglikelihood`."""
         wanted = [request_of(self._tokenizer, *request) for request in requests]
-        return score(self._model, wanted, batch_size=self._batch_size)
+        return score(self._model, wanted, batch_size=self._batch_size, caching=self.caching)
 
     def _settled_by(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
         """Return a function that tells whether an answer contains a substring that its newest token can end."""
