@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from safescape.engines.attention import ATTENTION, InexactError, attend_by
 from safescape.engines.decoding import batch_of, needs_equal_lengths
-from safescape.engines.kv_cache import Caching, read_prefix
+from safescape.engines.kv_cache import Caching, States
 from safescape.engines.loading import loading, quiet
 from safescape.engines.own_cache import made_cache
 from safescape.errors import InputError
@@ -70,7 +70,7 @@ def plan_of(model: PreTrainedModel, name: str, *, precision: torch.dtype | None 
             if rows not in expected:
                 expected[rows] = _expected(model, rows)
             try:
-                found = _logits(model, rows, plan.caching)
+                found = _logits(model, rows, plan.caching, expected[rows].cache)
             except InexactError:
                 continue
             difference = _size(found - expected[rows].logits)
@@ -109,6 +109,10 @@ def _plans(model: PreTrainedModel, cache: Any) -> Iterator[Plan]:
     """Yield the plans that the rules allow, the fastest first."""
     plain = {DynamicLayer, DynamicSlidingWindowLayer}
     is_plain = type(cache) is DynamicCache and {type(layer) for layer in cache.layers} <= plain
+    # A window of a few tokens, or a layer that caches nothing, is left to the model's own cache.
+    is_plain = is_plain and all(
+        layer.keys is not None and layer.keys.shape[2] == cache.get_seq_length() for layer in cache.layers
+    )
     if is_plain and not getattr(model, "_is_stateful", False):
         if getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is None:
             yield Plan(ATTENTION, Caching.SHARED)
@@ -145,12 +149,16 @@ def _expected(model: PreTrainedModel, rows: _Rows) -> _Expected:
     return _Expected(torch.cat(answered[:-1]), _size(answered[-1] - answered[-2]), cache and cache[1])
 
 
-def _logits(model: PreTrainedModel, rows: _Rows, caching: Caching) -> Tensor:
-    """Return the logits of `_Expected.logits` as they come token by token."""
+def _logits(model: PreTrainedModel, rows: _Rows, caching: Caching, cache: Any) -> Tensor:
+    """Return the logits of `_Expected.logits` as they come token by token; `cache` is that of `_Expected`."""
     prompts, answers = _tokens(model, rows)
     found: dict[tuple[int, int], Tensor] = {}
-    shared = 1 if caching is Caching.SHARED else 0
-    prefix = read_prefix(model, prompts[0][:shared])
+    prefix: list[States] = []
+    shared = 0
+    if caching is Caching.SHARED:
+        # The states of the common first token, which attends to itself alone, come from the plain pass: one pass less.
+        shared = 1
+        prefix = [States(layer.keys[:1, :, :1], layer.values[:1, :, :1]) for layer in cache.layers]
     for numbers in _batches(prompts, caching, equal_lengths=needs_equal_lengths(model)):
         batch = batch_of(model, caching, [prompts[number] for number in numbers], prefix, shared)
         for step in itertools.count():

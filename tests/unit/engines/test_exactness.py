@@ -123,7 +123,7 @@ def test_rounding_stays_within_the_tolerance(kind: str, dtype: torch.dtype, monk
         with torch.inference_mode():
             expected = exactness._expected(model, exactness._UNEQUAL)
             model.set_attn_implementation(ATTENTION)
-            found = exactness._logits(model, exactness._UNEQUAL, Caching.SHARED)
+            found = exactness._logits(model, exactness._UNEQUAL, Caching.SHARED, expected.cache)
         tolerance = exactness._tolerance(model, None) * expected.noise
         assert exactness._size(found - expected.logits) < tolerance / 2
         if dtype is torch.float32:
