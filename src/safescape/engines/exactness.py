@@ -189,16 +189,17 @@ def _tokens(model: PreTrainedModel, rows: _Rows) -> tuple[list[list[int]], list[
 def _tolerance(model: PreTrainedModel, precision: torch.dtype | None) -> float:
     """Return by how many times the noise of one rounding at the input two exact computations may differ.
 
-    The same network amplifies both, so only roundings are counted: 2 blocks per layer, each of which rounds its scores,
-    its weights, its sum and its output to the live dtype, and sums up to `width` products in fp32, which rounds like
-    √width times in fp32 (Higham and Mary, 2019, "A new approach to probabilistic rounding error analysis", theorem
-    2.4). A rounding moves a number by up to half a unit in its last place, by 1/√12 of it on average. Roundings are
-    independent, so their squares add up.
+    The same network amplifies both, so only roundings are counted. Of 2 blocks per layer each rounds about 10 results
+    to the live dtype (normalisation, projections, rotation, scores, weights, sum, output, residual): once two numbers
+    differ, each later rounding may fall otherwise. Each block also sums up to `width` products in fp32, which rounds
+    like √width times in fp32 (Higham and Mary, 2019, "A new approach to probabilistic rounding error analysis",
+    theorem 2.4). A rounding moves a number by up to half a unit in its last place, by 1/√12 of it on average, in both
+    computations. Roundings are independent, so their squares add up.
     """
     embedded = next(model.get_input_embeddings().parameters())
     dtype = precision or embedded.dtype
     finer = torch.finfo(torch.float32).eps / torch.finfo(dtype).eps
-    roundings = 4 + embedded.shape[-1] * finer**2
+    roundings = 2 * (10 + embedded.shape[-1] * finer**2)
     return math.sqrt(2 * model.config.get_text_config().num_hidden_layers * roundings / 12)
 
 
