@@ -2,6 +2,7 @@
 
 from safescape.engines.borrowed import borrow, unwrap
 from safescape.engines.engine import Engine, Voice
+from safescape.engines.exactness import Plan
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
 from safescape.engines.loading import load_model, quiet
 from safescape.engines.loglikelihood import Likelihood
@@ -16,6 +17,7 @@ from safescape.engines.vllm.lora import why_merged
 __all__ = [
     "Engine",
     "Likelihood",
+    "Plan",
     "Speaker",
     "TokenCounts",
     "TransformersEngine",

@@ -15,9 +15,9 @@ from torch.distributed.tensor import DTensor
 from torch.nn import Module
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from safescape.engines.decoding import ATTENTION
+from safescape.engines.exactness import Plan, plan_of, set_up
 from safescape.engines.parameters import block_linear_layers
-from safescape.errors import InputError, first_line
+from safescape.errors import InputError
 
 _SHARDED = (
     "this training shards the weights ({}), and no process holds the whole model; train with DDP or in one process, or "
@@ -51,32 +51,27 @@ def unwrap(model: Module) -> PreTrainedModel:
 
 
 @contextlib.contextmanager
-def borrow(model: PreTrainedModel, precision: torch.dtype | None = None) -> Iterator[None]:
+def borrow(model: PreTrainedModel, precision: torch.dtype | None = None, plan: Plan | None = None) -> Iterator[Plan]:
     """Prepare a model in training, without wrappers, for evaluation; restore everything afterwards.
 
-    Inside the context every module is in evaluation mode and uses the project's attention, compiled modules run
-    uncompiled, adapters stay active, and on a CPU linear layers use blocked weights. Weights must not be written.
-    Restored are every attribute and buffer of every module (among them the training and gradient-checkpointing flags),
-    the attention of every configuration, the random states of Python, numpy and torch on all devices, and autocast's
+    Inside the context every module is in evaluation mode and attends as the plan says, which is yielded, and made if
+    none is given; compiled modules run uncompiled, adapters stay active, and on a CPU linear layers use blocked
+    weights. Weights must not be written. Restored are every attribute and buffer of every module (among them the
+    training and gradient-checkpointing flags), the settings of every configuration that are changed here, the random
+    states of Python, numpy and torch on all devices, and autocast's
     cache. `precision` is the dtype of the training's autocast; None without autocast.
 
     Raises:
-        InputError: The model does not support SDPA.
+        InputError: The model cannot be decoded exactly.
 
     """
     modules = [_ModuleState(module) for module in model.modules()]
     attentions = [(config, config._attn_implementation) for config in _configs(model)]
+    rescaled = getattr(model.config, "rescale_every", None)
     with _random_states(model.device):
         try:
             for module in model.modules():
                 module.training = False
-            try:
-                model.set_attn_implementation(ATTENTION)
-            except (ValueError, ImportError) as error:
-                raise InputError(
-                    f"{model.config.model_type}: cannot attend by SDPA ({first_line(error)}); such a model "
-                    "is not supported"
-                ) from error
             if precision is None:
                 block_linear_layers(model)
             with (
@@ -85,12 +80,19 @@ def borrow(model: PreTrainedModel, precision: torch.dtype | None = None) -> Iter
                 # The outermost context caches the cast weights; the model's own context inside reuses them.
                 torch.autocast(model.device.type, dtype=precision, enabled=precision is not None),
             ):
-                yield
+                if plan is None:
+                    name = model.config.name_or_path or model.config.model_type
+                    plan = plan_of(model, name, precision=precision)
+                else:
+                    set_up(model, plan)
+                yield plan
         finally:
             for state in modules:
                 state.restore()
             for config, attention in attentions:
                 config._attn_implementation_internal = attention
+            if rescaled is not None:
+                model.config.rescale_every = rescaled
             # A weight that was cast here, outside the autograd graph, must not be reused by a training step.
             torch.clear_autocast_cache()
 

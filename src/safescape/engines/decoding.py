@@ -2,12 +2,12 @@
 
 It works on token numbers only and knows no weights, no text, and no judge. A prefix that all prompts share is read
 once; prompts of equal length are prefilled together, so no row is padded; all answers of a batch are decoded
-together; finished answers leave the batch and its cache. `cuda_graphs` decodes a batch differently on NVIDIA GPUs.
+together; finished answers leave the batch and its cache. `cuda_graphs` decodes a batch differently on NVIDIA GPUs, and
+`own_cache` one of a model that keeps more than keys and values; `exactness` decides which.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -15,27 +15,22 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedModel
 
 from safescape.engines.kv_cache import (
+    DROP_SHARE,
+    Caching,
     GrowingLayer,
     States,
     cache_of,
     cache_with_prefix,
     common_prefix_length,
+    last_logits_only,
     read_prefix,
     states_of,
 )
+from safescape.engines.own_cache import OwnBatch
 from safescape.survey import Finish
-
-ATTENTION = "safescape_sdpa"
-"""The attention implementation to load a model with, if it supports SDPA."""
-
-_DROP_SHARE = 8
-"""Finished rows are dropped from the cache, which copies it, when they are at least an eighth of it."""
 
 
 class Continuation(NamedTuple):
@@ -58,6 +53,15 @@ class Batch(Protocol):
         ...
 
 
+class VisibleBatch(Batch, Protocol):
+    """A batch whose logits can be read."""
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits of each remaining row's next token: (rows, vocabulary)."""
+        ...
+
+
 OpenBatch = Callable[[Sequence[Sequence[int]], Sequence[States], int, int], Batch]
 """Prefills a batch. Arguments: the prompts, sorted by length; the states of their shared prefix; the length of that
 prefix; the maximum number of new tokens."""
@@ -73,6 +77,8 @@ def decode(
     is_settled: Callable[[Sequence[int]], bool],
     open_batch: OpenBatch | None = None,
     is_ended: Callable[[Sequence[int], Sequence[int]], bool] = lambda prompt, answer: False,
+    ruled: Callable[[VisibleBatch, Sequence[Sequence[int]], int], Batch] | None = None,
+    caching: Caching = Caching.SHARED,
 ) -> list[Continuation]:
     """Continue every prompt greedily; return one continuation per prompt, in order.
 
@@ -85,16 +91,29 @@ def decode(
         is_settled: Called with the tokens of an answer so far; true ends the answer.
         open_batch: Prefills a batch in another way, for example `GraphDecoder.open_batch`.
         is_ended: Called with a prompt and its answer so far; true ends the answer as the model's own end token does.
+        ruled: Returns a batch that takes other tokens than the most likely ones, from a batch, its prompts and the
+            maximum number of new tokens; `open_batch` is not used then. See `greedy.GreedyRules`.
+        caching: How the model's cache is used; see `exactness.plan_of`.
 
     """
     continuations: dict[int, Continuation] = {}
+    lengths = [len(prompt) for prompt in prompts]
+    caching = caching_within(model, caching, min(lengths), max(lengths) + max_new_tokens)
+    equal_lengths = caching is not Caching.SHARED or needs_equal_lengths(model)
+    most = 1 if caching is Caching.ALONE else batch_size
     with torch.inference_mode():
         # Every prompt keeps at least one token of its own, whose logits give the first token of its answer.
-        shared = min(common_prefix_length(prompts), min(map(len, prompts)) - 1)
+        shared = min(common_prefix_length(prompts), min(lengths) - 1) if caching is Caching.SHARED else 0
         prefix = read_prefix(model, prompts[0][:shared])
-        for numbers in _batches(prompts, batch_size, equal_lengths=needs_equal_lengths(model)):
+        for numbers in _batches(prompts, most, equal_lengths=equal_lengths):
             asked = [prompts[number] for number in numbers]
-            batch = (open_batch or functools.partial(CachedBatch, model))(asked, prefix, shared, max_new_tokens)
+            batch: Batch
+            if ruled is not None:
+                batch = ruled(batch_of(model, caching, asked, prefix, shared), asked, max_new_tokens)
+            elif open_batch is not None and caching is Caching.SHARED:
+                batch = open_batch(asked, prefix, shared, max_new_tokens)
+            else:
+                batch = batch_of(model, caching, asked, prefix, shared)
             answers: list[list[int]] = [[] for _ in numbers]
             live = list(range(len(numbers)))
             while live:
@@ -117,17 +136,45 @@ def decode(
     return [continuations[number] for number in range(len(prompts))]
 
 
+def batch_of(
+    model: PreTrainedModel,
+    caching: Caching,
+    prompts: Sequence[Sequence[int]],
+    prefix: Sequence[States] = (),
+    shared: int = 0,
+) -> VisibleBatch:
+    """Prefill a batch of prompts, sorted by length; `prefix` has the states of their first `shared` tokens."""
+    if caching is Caching.SHARED:
+        return CachedBatch(model, prompts, prefix, shared)
+    return OwnBatch(model, prompts, cached=caching is not Caching.NONE)
+
+
+def caching_within(model: PreTrainedModel, caching: Caching, shortest: int, longest: int) -> Caching:
+    """Return how to use the cache for rows that begin with `shortest` tokens or more and end with up to `longest`.
+
+    LongRoPE (Phi 3) takes other rotary frequencies for all tokens of a row once it is longer than `limit`: keys that
+    were cached before, or that a shorter row shares, are then wrong.
+    """
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict) and each.get("rope_type") == "longrope"]
+    limit = min((each["original_max_position_embeddings"] for each in kinds), default=longest)
+    if longest <= limit:
+        return caching
+    return Caching.OWN if shortest > limit else Caching.NONE
+
+
 def needs_equal_lengths(model: PreTrainedModel) -> bool:
     """Return whether only prompts of equal length can be decoded together without changing the model's arithmetic.
 
     Rows of unequal length share a cache with a masked gap between prompt and answer. That is exact for full
     attention over given positions. A sliding window would count the gap, and so would a model that derives the
-    positions itself.
+    positions itself, or that builds its masks itself, as those do whose attention cannot be exchanged (GPT-Neo).
     """
     text = model.config.get_text_config()
     windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "use_sliding_window", True)
     chunked = getattr(text, "attention_chunk_size", None) is not None
-    return bool(windowed or chunked) or "position_ids" not in inspect.signature(model.forward).parameters
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+    return bool(windowed or chunked) or not takes_positions or not model._can_set_attn_implementation()
 
 
 def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: bool) -> Iterator[list[int]]:
@@ -151,12 +198,7 @@ class CachedBatch:
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        prompts: Sequence[Sequence[int]],
-        prefix: Sequence[States],
-        shared: int,
-        _: int = 0,
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int
     ) -> None:
         self._model = model
         lengths = [len(prompt) for prompt in prompts]
@@ -173,7 +215,7 @@ class CachedBatch:
             end = start + lengths.count(lengths[start])
             tokens = torch.tensor([list(prompt[shared:]) for prompt in prompts[start:end]], device=model.device)
             cache = cache_with_prefix(prefix, end - start)
-            output = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            output = model(input_ids=tokens, past_key_values=cache, use_cache=True, **last_logits_only(model))
             logits.append(output.logits[:, -1])
             read = states_of(cache)
             if start == 0:
@@ -185,6 +227,11 @@ class CachedBatch:
         self._logits = torch.cat(logits)
         self._remaining = list(range(len(prompts)))
 
+    @property
+    def logits(self) -> Tensor:
+        """The logits of each remaining row's next token."""
+        return self._logits[self._remaining]
+
     def next_tokens(self) -> list[int]:
         """Return the most likely next token of each remaining row."""
         tokens: list[int] = self._logits.argmax(dim=-1).tolist()
@@ -194,7 +241,7 @@ class CachedBatch:
         """Continue with some of the remaining rows; see `Batch`."""
         self._remaining = [self._remaining[place] for place in staying]
         rows = self._logits.shape[0]
-        if (rows - len(self._remaining)) * _DROP_SHARE >= rows:
+        if (rows - len(self._remaining)) * DROP_SHARE >= rows:
             kept = torch.tensor(self._remaining, device=self._model.device)
             for layer in self._layers:
                 layer.batch_select_indices(kept)
@@ -212,25 +259,3 @@ class CachedBatch:
         )
         self._written += 1
         self._logits = output.logits[:, -1]
-
-
-def _attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """SDPA that does not repeat grouped keys and values for every head when one token is decoded.
-
-    With a single query position, the heads of a group can take the place of query positions. All other cases are
-    passed on to transformers.
-    """
-    groups = query.shape[1] // key.shape[1]
-    plain = kwargs.get("position_bias") is None and kwargs.get("cache") is None
-    if query.shape[2] != 1 or groups == 1 or not plain:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    rows, heads, _, width = query.shape
-    folded = query.reshape(rows, heads // groups, groups, width)
-    output = scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=kwargs.get("scaling"))
-    return output.reshape(rows, 1, heads, value.shape[-1]), None
-
-
-AttentionInterface.register(ATTENTION, _attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -18,8 +18,7 @@ from transformers import (
     StopStringCriteria,
 )
 
-from safescape.engines.decoding import CachedBatch
-from safescape.engines.kv_cache import States
+from safescape.engines.decoding import VisibleBatch
 from safescape.engines.loading import load_config, load_generation_config
 from safescape.errors import InputError
 from safescape.weights import Model
@@ -164,31 +163,23 @@ class GreedyRules:
         )
         return found
 
-    def open_batch(
-        self, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int, max_new_tokens: int
-    ) -> RuledBatch:
-        """Prefill a batch; see `decoding.OpenBatch`."""
-        processors = [self.processors(prompt, max_new_tokens) for prompt in prompts]
-        return RuledBatch(self._model, prompts, prefix, shared, processors)
+    def ruled(self, batch: VisibleBatch, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> RuledBatch:
+        """Return a batch whose tokens are taken by the rules; see `decoding.decode`."""
+        return RuledBatch(batch, prompts, [self.processors(prompt, max_new_tokens) for prompt in prompts])
 
 
-class RuledBatch(CachedBatch):
+class RuledBatch:
     """A batch whose logits are processed before a token is taken, each row by itself as if it were alone."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        prompts: Sequence[Sequence[int]],
-        prefix: Sequence[States],
-        shared: int,
-        processors: Sequence[Callable[..., Any]],
+        self, batch: VisibleBatch, prompts: Sequence[Sequence[int]], processors: Sequence[Callable[..., Any]]
     ) -> None:
-        super().__init__(model, prompts, prefix, shared)
+        self._batch = batch
         self._rows = [(list(prompt), process) for prompt, process in zip(prompts, processors, strict=True)]
 
     def next_tokens(self) -> list[int]:
         """Return the most likely next token of each remaining row, after its processors."""
-        logits = self._logits[self._remaining].float()
+        logits = self._batch.logits.float()
         return [
             int(process(torch.tensor([ids], device=logits.device), row[None].clone()).argmax())
             for (ids, process), row in zip(self._rows, logits, strict=True)
@@ -199,4 +190,4 @@ class RuledBatch(CachedBatch):
         self._rows = [self._rows[place] for place in staying]
         for (ids, _), token in zip(self._rows, tokens, strict=True):
             ids.append(token)
-        super().step(staying, tokens)
+        self._batch.step(staying, tokens)

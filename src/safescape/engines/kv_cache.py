@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 import torch
@@ -15,6 +17,21 @@ from safescape.errors import InputError
 
 _GROWTH = 32
 """Slots that a growing layer adds at a time."""
+DROP_SHARE = 8
+"""Finished rows are dropped from a cache, which copies it, when they are at least an eighth of it."""
+
+
+class Caching(StrEnum):
+    """How a model's cache is used while answers are decoded."""
+
+    SHARED = "shared"
+    """Keys and values: a prefix is read once for many rows, and rows of unequal length share a cache."""
+    OWN = "own"
+    """The model's own cache, for prompts of equal length."""
+    ALONE = "alone"
+    """The model's own cache, one prompt at a time."""
+    NONE = "none"
+    """No cache: a whole row is read again for each token."""
 
 
 class States(NamedTuple):
@@ -30,13 +47,18 @@ def common_prefix_length(rows: Sequence[Sequence[int]]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
 
+def last_logits_only(model: PreTrainedModel, kept: int | Tensor = 1) -> dict[str, int | Tensor]:
+    """Return the argument that asks a model for the logits at its last positions only; nothing if it has none."""
+    return {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+
+
 def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> list[States]:
     """Return the states of one row, layer by layer, as `states_of` does; an empty list for no tokens."""
     if not tokens:
         return []
     cache = DynamicCache()
     row = torch.tensor([list(tokens)], device=model.device)
-    model(input_ids=row, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    model(input_ids=row, past_key_values=cache, use_cache=True, **last_logits_only(model))
     return states_of(cache)
 
 

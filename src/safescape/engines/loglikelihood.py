@@ -7,6 +7,7 @@ padded at their end, where a causal model does not attend.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from safescape.engines.kv_cache import States, cache_with_prefix, common_prefix_length, read_prefix
+from safescape.engines.decoding import caching_within
+from safescape.engines.kv_cache import (
+    Caching,
+    States,
+    cache_with_prefix,
+    common_prefix_length,
+    last_logits_only,
+    read_prefix,
+)
 
 _LOGITS = 2**26
 """The maximum number of logits computed at a time: 256 MiB in fp32."""
@@ -39,13 +48,16 @@ class Request(NamedTuple):
     continuation: Sequence[int]
 
 
-def score(model: PreTrainedModel, requests: Sequence[Request], *, batch_size: int) -> list[Likelihood]:
+def score(
+    model: PreTrainedModel, requests: Sequence[Request], *, batch_size: int, caching: Caching = Caching.SHARED
+) -> list[Likelihood]:
     """Return the likelihood of every continuation after its context, in the order of the requests.
 
     Args:
         model: A causal language model in evaluation mode.
         requests: The contexts and continuations.
         batch_size: The maximum number of rows read together.
+        caching: How the model's cache is used; unless it is shared, rows of equal length are read whole.
 
     """
     by_row: dict[tuple[int, ...], list[int]] = {}
@@ -53,12 +65,15 @@ def score(model: PreTrainedModel, requests: Sequence[Request], *, batch_size: in
         by_row.setdefault((*context, *continuation[:-1]), []).append(number)
     found: dict[int, Likelihood] = {}
     vocabulary = model.config.get_text_config().vocab_size
+    lengths = [len(row) for row in by_row]
+    is_shared = caching_within(model, caching, min(lengths, default=0), max(lengths, default=0)) is Caching.SHARED
+    rows = sorted(by_row)
     with torch.inference_mode():
-        for group in _groups(sorted(by_row)):
+        for group in _groups(rows) if is_shared else _of_equal_length(rows):
             contexts = (len(requests[number].context) for row in group for number in by_row[row])
             # The logits after a context are needed, so its last token is not part of the shared prefix.
-            shared = min(common_prefix_length([group[0], group[-1]]), min(contexts) - 1)
-            prefix = read_prefix(model, group[0][:shared])
+            shared = min(common_prefix_length([group[0], group[-1]]), min(contexts) - 1) if is_shared else 0
+            prefix = read_prefix(model, group[0][:shared]) if is_shared else None
             for batch in _batches(group, shared, batch_size, max(1, _LOGITS // vocabulary)):
                 asked = [[requests[number] for number in by_row[row]] for row in batch]
                 # A row's logits are needed from the last token of its shortest context on.
@@ -105,6 +120,11 @@ def _groups(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
         yield alone + group
 
 
+def _of_equal_length(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    for _, group in itertools.groupby(sorted(rows, key=len), len):
+        yield list(group)
+
+
 def _batches(
     rows: Sequence[tuple[int, ...]], shared: int, most_rows: int, most_positions: int
 ) -> Iterator[list[tuple[int, ...]]]:
@@ -120,11 +140,14 @@ def _batches(
 
 
 def _log_probabilities(
-    model: PreTrainedModel, rows: Sequence[Sequence[int]], prefix: Sequence[States], kept: int
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], prefix: Sequence[States] | None, kept: int
 ) -> Tensor:
-    """Return the log-probabilities at the last `kept` positions of the longest row: (rows, kept, vocabulary), fp32."""
+    """Return the log-probabilities at the last `kept` positions of the longest row: (rows, kept, vocabulary), fp32.
+
+    Without a prefix (None) no cache is used, since the model may have none of keys and values.
+    """
     longest = max(map(len, rows))
     tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=model.device)
-    cache = cache_with_prefix(prefix, len(rows))
-    logits = model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=kept).logits
+    cached = {} if prefix is None else {"past_key_values": cache_with_prefix(prefix, len(rows))}
+    logits = model(input_ids=tokens, use_cache=bool(cached), **cached, **last_logits_only(model, kept)).logits
     return torch.log_softmax(logits[:, -kept:].float(), dim=-1)

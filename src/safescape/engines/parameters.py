@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import Linear, Module, Parameter
 from transformers import PreTrainedModel
 
+from safescape.engines.fused import fused_parts
 from safescape.errors import InputError
 from safescape.weights import Weights
 
@@ -26,11 +27,16 @@ _ROWS = 64
 
 
 def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTensor]:
-    """Return the live tensors of the model's parameters by the checkpoint's names; see `parameters_of`.
+    """Return the live tensors of the model's parameters by the checkpoint's names: tied ones once, and no buffers.
 
-    Linear layers on a CPU are replaced by blocked ones.
+    Linear layers on a CPU are replaced by blocked ones. Parameters that transformers fuses on loading, such as experts,
+    are found by their parts.
+
+    Raises:
+        InputError: A parameter is not in the checkpoint, or has another shape there.
+
     """
-    parameters = parameters_of(model, weights)
+    parameters, fused = _found(model, weights)
     holders: Counter[Tensor] = Counter()
     linears: dict[Tensor, dict[str, Linear]] = {}
     for path, module in model.named_modules():
@@ -44,6 +50,10 @@ def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTens
         for path, layer in blocked.items():
             model.set_submodule(path, layer)
         live[name] = LiveTensor(parameter, list(blocked.values()), is_shared=len(blocked) < holders[parameter])
+    for parameter in fused.values():
+        parameter.data = parameter.data.clone()
+    for parts in fused_parts(model, fused, weights).values():
+        live |= {name: LivePart(part) for name, part in parts.items()}
     return live
 
 
@@ -74,6 +84,28 @@ class LiveTensor:
     def read(self) -> Tensor:
         """Return the values; the caller must not write into them."""
         return self._blocked[0].weight if self._parameter is None else self._parameter.data
+
+
+class LivePart(LiveTensor):
+    """A part of a live parameter, such as one expert's matrix: a view of its memory."""
+
+    def __init__(self, view: Tensor) -> None:
+        self.shape, self.dtype, self.device = view.shape, view.dtype, view.device
+        self._view = view
+
+    @property
+    def place(self) -> Tensor | None:
+        """The view, if its values lie in a row."""
+        return self._view if self._view.is_contiguous() else None
+
+    def write(self, values: Tensor) -> None:
+        """Replace all values."""
+        if values.data_ptr() != self._view.data_ptr():
+            self._view.copy_(values)
+
+    def read(self) -> Tensor:
+        """Return the values; the caller must not write into them."""
+        return self._view.contiguous()
 
 
 class BlockedLinear(Module):
@@ -124,23 +156,32 @@ def parameters_of(model: PreTrainedModel, weights: Weights) -> dict[str, Paramet
         InputError: A parameter is not in the checkpoint under its own name, or has another shape there.
 
     """
+    parameters, fused = _found(model, weights)
+    if fused:
+        raise InputError(
+            f"the model's parameter {next(iter(fused))} is stored under another name in the checkpoint; "
+            "load it with transformers and save it with save_pretrained(save_original_format=False)"
+        )
+    return parameters
+
+
+def _found(model: PreTrainedModel, weights: Weights) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
+    """Return the parameters that a checkpoint has, by its names, and those that it has not, by the model's names."""
     known = set(weights.names())
-    parameters = {}
+    found, others = {}, {}
     for live, parameter in model.named_parameters():
         name = checkpoint_name(live, model, known)
         if name is None:
-            raise InputError(
-                f"the model's parameter {live} is stored under another name in the checkpoint; "
-                "load it with transformers and save it with save_pretrained(save_original_format=False)"
-            )
+            others[live] = parameter
+            continue
         shape = weights.tensor(name).shape
         if shape != parameter.shape:
             raise InputError(
                 f"the tensor {name} has shape {tuple(shape)} in the checkpoint and {tuple(parameter.shape)} in the "
                 "model; download the model again"
             )
-        parameters[name] = parameter
-    return parameters
+        found[name] = parameter
+    return found, others
 
 
 def checkpoint_name(live: str, model: PreTrainedModel, known: Container[str]) -> str | None:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.decoding import OpenBatch, decode
 from safescape.engines.greedy import GreedyRules, Settings, greedy_settings
+from safescape.engines.kv_cache import Caching
 from safescape.engines.loglikelihood import Likelihood, Request, score
 from safescape.errors import InputError
 from safescape.survey import Response
@@ -16,11 +17,11 @@ from safescape.survey import Response
 class Speaker:
     """Answers chats and scores texts with a causal language model in evaluation mode; keeps nothing between calls.
 
-    At most `batch_size` answers are decoded together. `open_batch` prefills a batch in another way; see `decode`.
-    `generation` is what the model's generation settings change of greedy decoding; None: what they say now.
+    At most `batch_size` answers are decoded together. `open_batch` and `caching` are those of `decode`. `generation` is
+    what the model's generation settings change of greedy decoding; None: what they say now.
 
     Raises:
-        InputError: The model has a recurrent state, or its generation settings ask for another decoding.
+        InputError: The model's generation settings ask for another decoding.
 
     """
 
@@ -31,17 +32,13 @@ class Speaker:
         batch_size: int,
         open_batch: OpenBatch | None = None,
         generation: Settings | None = None,
+        caching: Caching = Caching.SHARED,
     ) -> None:
-        if getattr(model, "_is_stateful", False):
-            raise InputError(
-                f"{model.config.name_or_path or model.config.model_type}: a model with a recurrent state is not "
-                "supported; give a transformer"
-            )
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
         if generation is None:
             generation = settings_of(model, tokenizer)
         self._rules = GreedyRules(model, tokenizer, generation)
-        self._open_batch = self._rules.open_batch if self._rules.changes_tokens else open_batch
+        self._open_batch, self.caching = open_batch, caching
 
     def respond(
         self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
@@ -58,6 +55,8 @@ class Speaker:
             is_settled=self._settled_by(stop),
             open_batch=self._open_batch,
             is_ended=self._rules.is_ended,
+            ruled=self._rules.ruled if self._rules.changes_tokens else None,
+            caching=self.caching,
         )
         return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
 
@@ -66,7 +65,7 @@ class Speaker:
         head = head_of(self._tokenizer, raw=raw)
         wanted = [request_of(self._tokenizer, *request, head) for request in requests]
         self._check([*context, *continuation] for context, continuation in wanted)
-        return score(self._model, wanted, batch_size=self._batch_size)
+        return score(self._model, wanted, batch_size=self._batch_size, caching=self.caching)
 
     def _check(self, rows: Iterable[Sequence[int]]) -> None:
         config = self._model.config

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from safescape.engines.attention import ATTENTION
 from safescape.engines.cuda_graphs import GraphDecoder, supports_cuda_graphs
-from safescape.engines.decoding import ATTENTION
 from safescape.engines.engine import Engine
+from safescape.engines.exactness import plan_of
 from safescape.engines.greedy import Settings
+from safescape.engines.kv_cache import Caching
 from safescape.engines.loading import load_model, mmap_allocations, trim_memory
 from safescape.engines.parameters import live_tensors
 from safescape.engines.speaker import Speaker
@@ -51,17 +53,22 @@ class TransformersEngine(Speaker, Engine):
         generation: Settings | None = None,
     ) -> None:
         with mmap_allocations():
-            loaded = load_model(model, dtype, attention=ATTENTION, trust_remote_code=trust_remote_code)
+            loaded = load_model(model, dtype, attention="eager", trust_remote_code=trust_remote_code)
             torch.nn.Module.to(loaded, device)
             self._live = live_tensors(loaded.eval(), model.weights)
-        decoder = GraphDecoder(loaded) if supports_cuda_graphs(loaded) else None
-        super().__init__(loaded, tokenizer, batch_size, decoder.open_batch if decoder else None, generation)
+        plan = plan_of(loaded, model.name)
+        is_fast = plan == (ATTENTION, Caching.SHARED)
+        decoder = GraphDecoder(loaded) if is_fast and supports_cuda_graphs(loaded) else None
+        open_batch = decoder.open_batch if decoder else None
+        super().__init__(loaded, tokenizer, batch_size, open_batch, generation, plan.caching)
         shapes = {name: live.shape for name, live in self._live.items()}
         self._mover = mover_of(model.weights, subspace, shapes, dtype=dtype, device=loaded.device)
         self._origin = subspace.origin
         self.move_to(self._origin)
         self.fingerprint_at_start = self.fingerprint()
-        _log.info("engine ready on %s, CUDA graphs: %s", loaded.device, decoder is not None)
+        _log.info(
+            "engine ready on %s, attention: %s, cache: %s, CUDA graphs: %s", loaded.device, *plan, decoder is not None
+        )
 
     def move_to(self, point: Point) -> Position:
         """Move the live weights: origin + Σ coordinate·direction in fp32, rounded once, written by copy.

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
-from safescape.engines import Speaker, borrow, unwrap
+from safescape.engines import Plan, Speaker, borrow, unwrap
 from safescape.errors import InputError, RunError
 from safescape.finetuning.distance import Axes, Basin, InitialWeights, axes_of
 from safescape.judges import Judge, immediate_judge
@@ -250,6 +250,7 @@ class _Watch:
         # Tokenising a batch changes a tokenizer's padding and truncation, which the training may rely on.
         tokenizer = copy.deepcopy(tokenizer)
         self._speaker = Speaker(self._model, tokenizer, questions.batch_size)
+        self._plan: Plan | None = None
         self._chats = {
             probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt)
             for probe in questions.probes
@@ -263,12 +264,13 @@ class _Watch:
         """Measure the model and restore it exactly.
 
         Raises:
-            InputError: A text is too short to be scored, or the model caches something else than keys and values.
+            InputError: A text is too short to be scored, or the model cannot be decoded exactly.
             RunError: The initial weights cannot be read any more.
 
         """
         began = time.monotonic()
-        with borrow(self._model, self._precision):
+        with borrow(self._model, self._precision, self._plan) as self._plan:
+            self._speaker.caching = self._plan.caching
             first, *further = [self._reading(probe) for probe in self._questions.probes]
         return Measurement(
             step=step,

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config
 
 from helpers.tiny_models import SHAPE, llama_config, save_model
+from safescape.engines.attention import ATTENTION
 from safescape.engines.cuda_graphs import GraphDecoder, supports_cuda_graphs
-from safescape.engines.decoding import ATTENTION, Continuation, decode
+from safescape.engines.decoding import Continuation, decode
 from safescape.survey import Finish
 
 CONFIGS = {
