@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from helpers import tiny_models
+from helpers import families, tiny_models
 from safescape import InputError
 from safescape.engines import TransformersEngine, generation_of
 from safescape.engines.greedy import check_in_vllm
@@ -90,6 +90,18 @@ def test_answers_are_those_of_generate_with_the_models_settings(
     answers = [response.text for response in engine.respond(chats, max_new_tokens=TOKENS, stop=())]
     assert answers == generated(where, chats)
     assert answers != generated(settled, chats), "the setting changes the answers of this model"
+
+
+@pytest.mark.parametrize("kind", ["mamba", "rwkv", "gemma2"])
+def test_settings_hold_with_any_cache(tmp_path: Path, kind: str) -> None:
+    (family,) = (each for each in families.FAMILIES if each.model_type == kind)
+    saved = families.save(family, tmp_path / "saved")
+    where = with_settings(saved, tmp_path / "model", repetition_penalty=1.3, no_repeat_ngram_size=3)
+    engine = engine_of(where, batch_size=3)
+    chats = format_chats(engine._tokenizer, PROMPTS, None)
+    answers = [response.text for response in engine.respond(chats, max_new_tokens=TOKENS, stop=())]
+    assert answers == generated(where, chats)
+    assert answers != generated(saved, chats), "the settings change the answers of this model"
 
 
 def test_an_answer_ends_at_a_stop_string(settled: Path, tmp_path: Path) -> None:
