@@ -45,8 +45,8 @@ def test_tests_without_their_public_sets_are_skipped_and_one_line_says_how_to_fe
     (line,) = [line for line in done.stdout.splitlines() if "safescape data fetch" in line]
     assert re.match(r"\d+ tests did not run, for want of public data sets", line)
     assert line.endswith(
-        "safescape data fetch advbench identity-shift mmlu:abstract_algebra mmlu:high_school_us_history mmlu:us_foreign_policy "
-        "mt-bench self-instruct xstest xstest-completions"
+        "safescape data fetch advbench identity-shift mmlu:abstract_algebra mmlu:high_school_us_history "
+        "mmlu:us_foreign_policy mt-bench self-instruct xstest xstest-completions"
     )
 
 
