@@ -8,7 +8,6 @@ batches of 4 padded on the left, and `model.generate` for every answer until it 
 from __future__ import annotations
 
 import contextlib
-import copy
 import multiprocessing
 import platform
 import resource
@@ -24,7 +23,7 @@ import psutil
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import is_vllm_here, load_model, open_engine
+from safescape.engines import is_vllm_here, load_model, open_engine, parameters_of
 from safescape.engines.kv_cache import common_prefix_length
 from safescape.errors import RunError
 from safescape.judges import KeywordJudge
@@ -225,20 +224,20 @@ def _generate(
     loaded = load_model(model, getattr(torch, side.dtype))
     torch.nn.Module.to(loaded, task.device)
     generator: Any = loaded.eval()
-    names = set(model.weights.names())
-    generator.load_state_dict({name: model.weights.tensor(name) for name in names}, strict=False)
-    origin = copy.deepcopy(generator.state_dict())
-    random = RandomDirection(_SEED)
-    direction = {name: random.tensor(name, there).to(there.dtype) for name, there in origin.items() if name in names}
-    live, position = dict(generator.named_parameters()), 0.0
+    live, position = parameters_of(generator, model.weights), 0.0
+    with torch.no_grad():
+        for name, parameter in live.items():
+            parameter.copy_(model.weights.tensor(name))
+    origin = {name: parameter.detach().clone() for name, parameter in live.items()}
+    random = RandomDirection(_SEED, model.weights.inventory.norms)
+    direction = {name: random.tensor(name, there).to(there.dtype) for name, there in origin.items()}
     batch = _REFERENCE_BATCH if side == REFERENCE else len(chats)
 
     def move(alpha: float) -> None:
         nonlocal position
         with torch.no_grad():
             for name, step in direction.items():
-                if name in live:
-                    live[name].add_(step, alpha=alpha - position)
+                live[name].add_(step, alpha=alpha - position)
         position = alpha
 
     def respond() -> _Answers:

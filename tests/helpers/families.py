@@ -254,7 +254,7 @@ def examine(directory: Path) -> Outcome:
     except InputError as error:
         return Outcome("refused", str(error).replace(str(directory), "MODEL"))
     moved, stored = directory / "moved", load_file(directory / "model.safetensors")
-    _save_moved(directory, moved, engine._live)
+    _save_moved(directory, moved, engine._live, RandomDirection(0, model.weights.inventory.norms))
     for point, files in ((Point(None, (0.0,)), directory), (_AWAY, moved)):
         engine.move_to(point)
         truth: Any = AutoModelForCausalLM.from_pretrained(files, attn_implementation="eager", dtype=torch.float32)
@@ -280,13 +280,12 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _save_moved(directory: Path, moved: Path, names: Iterable[str]) -> None:
+def _save_moved(directory: Path, moved: Path, names: Iterable[str], direction: RandomDirection) -> None:
     """Save the model with the named tensors at `_AWAY`, by arithmetic in fp64 on the files, rounded once."""
     tensors = load_file(directory / "model.safetensors")
     for name in names:
         tensor = tensors[name]
-        direction = RandomDirection(0).tensor(name, tensor)
-        tensors[name] = (tensor.double() + _AWAY.coords[0] * direction.double()).float()
+        tensors[name] = (tensor.double() + _AWAY.coords[0] * direction.tensor(name, tensor).double()).float()
     moved.mkdir()
     save_file(tensors, moved / "model.safetensors", metadata={"format": "pt"})
     for file in directory.glob("*.json"):

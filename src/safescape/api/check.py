@@ -58,8 +58,17 @@ def check(options: _Arguments) -> Check:
         # an error is raised now, not after minutes of measuring
         if file is not None and (not file.parent.is_dir() or file.is_dir()):
             raise InputError(f"{flag} {file}: no file can be there; give a file in a directory that exists")
-    origin = resolve(options.base)
-    axis = interpolation_axis(origin, inspect(origin.weights), options.tuned, options.steps, 0.0, 1 + options.beyond)
+    trusted = options.trust_remote_code
+    origin = resolve(options.base, trust_remote_code=trusted)
+    axis = interpolation_axis(
+        origin,
+        inspect(origin.weights),
+        options.tuned,
+        options.steps,
+        0.0,
+        1 + options.beyond,
+        trust_remote_code=trusted,
+    )
     end, radius = axis.grid[-1], options.min_radius
     if radius is not None and not 0 <= radius <= end:
         raise InputError(

@@ -34,20 +34,32 @@ def path(options: _Arguments) -> Run:
     count, low, high = options.steps or options.preset.steps, -options.beyond, 1 + options.beyond
     if third is not None and across is not None:
         raise InputError(f"--across {across}: the plane is already the one through {third}; leave one of them out")
-    origin = resolve(options.base)
+    trusted = options.trust_remote_code
+    origin = resolve(options.base, trust_remote_code=trusted)
     fingerprint = inspect(origin.weights)
-    axis = interpolation_axis(origin, fingerprint, options.tuned, count, low, high)
-    waypoints = [_waypoint(origin, name) for name in each_of(options.through)]
+
+    def axis_to(name: str) -> InterpolationAxis:
+        return interpolation_axis(origin, fingerprint, name, count, low, high, trust_remote_code=trusted)
+
+    axis = axis_to(options.tuned)
+    waypoints = [_waypoint(origin, name, trust_remote_code=trusted) for name in each_of(options.through)]
     subspace: Lines | Plane = Lines(axes=(axis,))
     if across is not None:
         subspace = Plane(axes=(axis, random_axis(options.seed, options.span, count + count % 2)))
     if third is not None:
-        subspace = _plane(origin, axis, interpolation_axis(origin, fingerprint, third, count, low, high))
+        subspace = _plane(origin, axis, axis_to(third), trust_remote_code=trusted)
     return measure_over(options, origin, subspace, waypoints, template_of=options.template_of)
 
 
 def interpolation_axis(
-    origin: Model, fingerprint: str, name: str, steps: int, low: float, high: float
+    origin: Model,
+    fingerprint: str,
+    name: str,
+    steps: int,
+    low: float,
+    high: float,
+    *,
+    trust_remote_code: bool = False,
 ) -> InterpolationAxis:
     """Return the axis from an origin to the model `name`.
 
@@ -58,12 +70,13 @@ def interpolation_axis(
         steps: Number of steps between the two.
         low: Where the axis begins; the origin is at 0.
         high: Where it ends; the other model is at 1.
+        trust_remote_code: Whether the other model's own code may run.
 
     Raises:
         InputError: there is no such model, it is the origin itself, or it has another shape.
 
     """
-    other = resolve(name)
+    other = resolve(name, trust_remote_code=trust_remote_code)
     resized = resized_embeddings(origin.weights, other.weights, name)
     found = inspect(other.weights)
     if found == fingerprint:
@@ -71,14 +84,15 @@ def interpolation_axis(
     return InterpolationAxis(toward=name, fingerprint=found, steps=steps, low=low, high=high, resized=resized)
 
 
-def _plane(origin: Model, first: InterpolationAxis, second: InterpolationAxis) -> Plane:
+def _plane(origin: Model, first: InterpolationAxis, second: InterpolationAxis, *, trust_remote_code: bool) -> Plane:
     """Return the plane of two interpolations, its first axis extended to the third model's own α."""
-    alpha = Subspace(Plane(axes=(first, second)), origin.weights).share
+    plane = Plane(axes=(first, second))
+    alpha = Subspace(plane, origin.weights, trust_remote_code=trust_remote_code).share
     wide = first.model_copy(update={"low": min(first.low, alpha), "high": max(first.high, alpha)})
     return Plane(axes=(wide, second))
 
 
-def _waypoint(origin: Model, name: str) -> Waypoint:
-    other = resolve(name)
+def _waypoint(origin: Model, name: str, *, trust_remote_code: bool) -> Waypoint:
+    other = resolve(name, trust_remote_code=trust_remote_code)
     resized_embeddings(origin.weights, other.weights, name)
     return Waypoint(model=name, fingerprint=inspect(other.weights))

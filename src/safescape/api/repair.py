@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from safescape import views
 from safescape.api.survey import device_of
-from safescape.engines import TransformersEngine, generation_of
+from safescape.engines import TransformersEngine, check_vocabulary, generation_of
 from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning import Evaluation, Search, conversations_of, search
 from safescape.finetuning.directory import sha256_of
@@ -92,6 +92,7 @@ def repair(options: _Arguments) -> Repaired:
     tokenizer = tokenizer_of_model(other)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
     answers, generation = scored_answers(tokenizer, conversations), generation_of(other, tokenizer)
+    check_vocabulary(other, tokenizer, [*chats, *(context + answer for context, answer in answers)])
     request = RepairRequest.model_validate(
         {
             **options.model_dump(include=set(RepairRequest.model_fields)),

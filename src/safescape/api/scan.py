@@ -52,7 +52,7 @@ def scan(options: _Arguments) -> Run:
         subspace = Plane(axes=(first, second))
     else:
         subspace = _lines(directions or options.preset.directions, options.seed, spans[0], counts[0])
-    return measure_over(options, resolve(options.model), subspace)
+    return measure_over(options, resolve(options.model, trust_remote_code=options.trust_remote_code), subspace)
 
 
 def _scan_adaptively(options: _Arguments) -> Run:
@@ -80,7 +80,9 @@ def _scan_adaptively(options: _Arguments) -> Run:
     side = _SIDE if tolerance is None else math.ceil(span / tolerance - 1e-9)
     lines = _lines(begin if interval is None else _FURTHER * begin, options.seed, span, 2 * side)
     adaptive = Adaptive(directions=begin, safe_below=options.safe_below, interval=interval)
-    return measure_over(options, resolve(options.model), lines, adaptive=adaptive)
+    return measure_over(
+        options, resolve(options.model, trust_remote_code=options.trust_remote_code), lines, adaptive=adaptive
+    )
 
 
 def _lines(count: int, seed: int, span: float, steps: int) -> Lines:

@@ -205,7 +205,15 @@ def _adapter(
     # on a CPU vLLM answers several times slower with an adapter beside the weights
     if asked == "merged" or (asked == "auto" and device == "cpu"):
         return "merged"
-    why = why_merged(model, subspace, through, engine=options.engine, dtype=options.dtype, device=device)
+    why = why_merged(
+        model,
+        subspace,
+        through,
+        engine=options.engine,
+        dtype=options.dtype,
+        device=device,
+        trust_remote_code=options.trust_remote_code,
+    )
     if why is not None and asked == "unmerged":
         raise InputError(f"--adapter unmerged: {why}; or give --adapter merged, which moves the weights")
     return "unmerged" if why is None else "merged"

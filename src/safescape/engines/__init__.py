@@ -4,10 +4,10 @@ from safescape.engines.borrowed import borrow, unwrap
 from safescape.engines.engine import Engine, Voice
 from safescape.engines.exactness import Plan
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
-from safescape.engines.loading import load_model, quiet
+from safescape.engines.loading import load_model
 from safescape.engines.loglikelihood import Likelihood
-from safescape.engines.open import check_length, open_engine
-from safescape.engines.parameters import checkpoint_name, parameters_of
+from safescape.engines.open import check_length, check_vocabulary, open_engine
+from safescape.engines.parameters import parameters_of
 from safescape.engines.speaker import Speaker, tokens_of
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
@@ -26,7 +26,7 @@ __all__ = [
     "borrow",
     "check_length",
     "check_vllm",
-    "checkpoint_name",
+    "check_vocabulary",
     "ends_in_files",
     "ends_of",
     "generation_of",
@@ -34,7 +34,6 @@ __all__ = [
     "load_model",
     "open_engine",
     "parameters_of",
-    "quiet",
     "tokens_of",
     "unwrap",
     "why_merged",

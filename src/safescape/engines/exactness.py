@@ -20,9 +20,9 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from safescape.engines.attention import ATTENTION, InexactError, attend_by
 from safescape.engines.decoding import batch_of, needs_equal_lengths
 from safescape.engines.kv_cache import Caching, States
-from safescape.engines.loading import loading, quiet
 from safescape.engines.own_cache import made_cache
 from safescape.errors import InputError
+from safescape.weights import loading, quiet
 
 
 class _Rows(NamedTuple):

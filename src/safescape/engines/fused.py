@@ -17,11 +17,11 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from safescape.errors import InputError
-from safescape.weights import Weights
+from safescape.weights import ModelWeights
 
 
 def fused_parts(
-    model: PreTrainedModel, fused: Mapping[str, Parameter], weights: Weights
+    model: PreTrainedModel, fused: Mapping[str, Parameter], weights: ModelWeights
 ) -> dict[str, dict[str, Tensor]]:
     """Return the parts of each fused parameter, by their names in the checkpoint, as views of its memory.
 
@@ -36,8 +36,7 @@ def fused_parts(
     """
     with _NoCopies():
         views = revert_weight_conversion(model, {name: parameter.detach() for name, parameter in fused.items()})
-    known = set(weights.names())
-    found = {}
+    known, found = weights.inventory.parts.keys(), {}
     for live, parameter in fused.items():
         memory = parameter.untyped_storage().data_ptr()
         parts = {name: view for name, view in views.items() if view.untyped_storage().data_ptr() == memory}
@@ -58,7 +57,7 @@ class _NoCopies(TorchFunctionMode):
         return args[0] if func is torch.Tensor.contiguous else func(*args, **(kwargs or {}))
 
 
-def _check_shapes(parts: Mapping[str, Tensor], weights: Weights) -> None:
+def _check_shapes(parts: Mapping[str, Tensor], weights: ModelWeights) -> None:
     for name, part in parts.items():
         if (shape := weights.tensor(name).shape) != part.shape:
             raise InputError(

@@ -6,33 +6,17 @@ import contextlib
 import ctypes
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
-from safescape.errors import InputError, first_line
-from safescape.weights import Model
+from safescape.engines.fused import fused_parts
+from safescape.errors import InputError
+from safescape.weights import Checkpoint, Model, checkpoint_of, inventory_of, loading
 
 _log = logging.getLogger(__name__)
-
-_ERRORS = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    ImportError,
-    StrictDataclassError,
-)
-"""What transformers raises for files that it cannot use; which one depends on the field that is wrong."""
-
-_NEEDS_CODE = "; only scan, path and check run a model's own code: read it, then give them --trust-remote-code"
 
 _LIBC: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -60,11 +44,14 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a model, without its adapter, with an attention implementation of transformers (None: the model's default).
 
+    Every tensor of the files is compared with the live one, so that what answers is what is on disk.
+
     Raises:
-        InputError: transformers cannot load the model, or it lacks a tensor.
+        InputError: transformers cannot load the model, or the files do not hold its tensors and nothing else.
 
     """
     _log.info("loading %s in %s", model.directory, dtype)
+    files = checkpoint_of(model.weights)
     with loading(model.name):
         answer: Any = AutoModelForCausalLM.from_pretrained(
             model.directory,
@@ -73,36 +60,39 @@ def load_model(
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
+            # A tensor of another shape is refused below, by its name.
+            ignore_mismatched_sizes=True,
         )
     loaded: PreTrainedModel = answer[0]
-    if missing := sorted(answer[1]["missing_keys"]):
-        raise InputError(f"{model.name}: the checkpoint lacks the tensor {missing[0]}; download the model again")
+    _prove(loaded, files, model.name, answer[1])
     return loaded
 
 
-@contextlib.contextmanager
-def loading(name: str, problem: str = "transformers cannot load it") -> Iterator[None]:
-    """Load the model `name` silently with transformers; its errors become an InputError that begins with `problem`."""
-    with quiet():
-        try:
-            yield
-        except _ERRORS as error:
-            hint = _NEEDS_CODE if "trust_remote_code" in str(error) else ""
-            raise InputError(f"{name}: {problem} ({_reason(error)}){hint}") from error
+def _prove(loaded: PreTrainedModel, files: Checkpoint, name: str, report: Mapping[str, Any]) -> None:
+    """Check that a model holds the tensors of its files and nothing else, whatever transformers reports.
 
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hide transformers' progress bars and warnings."""
-    level, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if has_bars:
-            transformers_logging.enable_progress_bar()
+    A tensor that is stored in another dtype is compared as rounded.
+    """
+    inventory = inventory_of(loaded, files.stored, files.tensor, name)
+    state = loaded.state_dict(keep_vars=True)
+    live = {stored: state[place] for stored, place in [*inventory.parameters.items(), *inventory.buffers.items()]}
+    whole = set(inventory.parameters.values())
+    fused = {place: parameter for place, parameter in loaded.named_parameters() if place not in whole}
+    for parts in fused_parts(loaded, fused, files).values():
+        live |= parts
+    for stored, tensor in files.tensors(live):
+        if not torch.equal(live[stored], tensor.to(live[stored].dtype)):
+            raise InputError(
+                f"{name}: transformers changes the tensor {stored} when it loads it, so the files do not hold the "
+                "model's own weights; load it with transformers and save it with "
+                "save_pretrained(save_original_format=False)"
+            )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if found := sorted(map(str, report[kind] - set(inventory.ignored.values()))):
+            raise InputError(
+                f"{name}: transformers reports {kind.replace('_', ' ')}, {found[0]} among them; "
+                "download the model again"
+            )
 
 
 @contextlib.contextmanager
@@ -126,12 +116,3 @@ def trim_memory() -> None:
     """Return free heap memory to the system; takes some milliseconds."""
     if hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(0)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"KeyError: {first_line(error)}"
-    if isinstance(error, StrictDataclassError):
-        # The first line names the field, the second what is wrong with it.
-        error = Exception(" ".join(str(error).split()))
-    return first_line(error)

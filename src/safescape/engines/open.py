@@ -39,12 +39,13 @@ def open_engine(
         InputError: The engine is not installed, or cannot load the model.
 
     """
-    subspace = Subspace(survey.subspace, model.weights, survey.through, torch.device(survey.device).type)
+    device, trusted = torch.device(survey.device).type, survey.trust_remote_code
+    subspace = Subspace(survey.subspace, model.weights, survey.through, device, trust_remote_code=trusted)
     settings: dict[str, Any] = {
         "dtype": getattr(torch, survey.dtype),
         "device": survey.device,
         "batch_size": survey.batch_size,
-        "trust_remote_code": survey.trust_remote_code,
+        "trust_remote_code": trusted,
         "generation": generation,
     }
     if survey.engine != "vllm":
@@ -77,16 +78,30 @@ def check_length(
         check_context(survey, model.name, most, tokenizer, chats)
 
 
+def check_vocabulary(model: Model, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> None:
+    """Raise InputError if a chat has a token that the embedding lacks, or the configuration cannot be loaded."""
+    config = load_config(model).get_text_config()
+    check_tokens(model.name, tokenizer, tokens_of(tokenizer, texts, ()), config.vocab_size)
+
+
 def _adapters(survey: Survey, model: Model) -> LoadedAdapters | None:
     if survey.adapter == "merged":
         return None
+    trusted = survey.trust_remote_code
     why = why_merged(
-        model, survey.subspace, survey.through, engine=survey.engine, dtype=survey.dtype, device=survey.device
+        model,
+        survey.subspace,
+        survey.through,
+        engine=survey.engine,
+        dtype=survey.dtype,
+        device=survey.device,
+        trust_remote_code=trusted,
     )
     axis = survey.subspace.axes[0]
     if why is not None or not isinstance(axis, InterpolationAxis):
         raise InputError(f"the survey has its adapter unmerged: {why}")
-    return LoadedAdapters(axis, survey.points_together, getattr(torch, survey.dtype))
+    dtype = getattr(torch, survey.dtype)
+    return LoadedAdapters(axis, survey.points_together, dtype, trust_remote_code=trusted)
 
 
 def _token_counts(

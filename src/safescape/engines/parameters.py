@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 import psutil
 import torch
@@ -20,20 +20,21 @@ from transformers import PreTrainedModel
 
 from safescape.engines.fused import fused_parts
 from safescape.errors import InputError
-from safescape.weights import Weights
+from safescape.weights import ModelWeights
 
 _ROWS = 64
 """The number of rows that oneDNN chooses the layout for; products with any other number are correct, too."""
 
 
-def live_tensors(model: PreTrainedModel, weights: Weights) -> dict[str, LiveTensor]:
+def live_tensors(model: PreTrainedModel, weights: ModelWeights) -> dict[str, LiveTensor]:
     """Return the live tensors of the model's parameters by the checkpoint's names: tied ones once, and no buffers.
 
     Linear layers on a CPU are replaced by blocked ones. Parameters that transformers fuses on loading, such as experts,
     are found by their parts.
 
     Raises:
-        InputError: A parameter is not in the checkpoint, or has another shape there.
+        InputError: The model has other parameters than the checkpoint, or the checkpoint has them in another layout.
+
 
     """
     parameters, fused = _found(model, weights)
@@ -149,48 +150,42 @@ def block_linear_layers(model: PreTrainedModel) -> None:
         linear.forward = functools.partial(_product, _blocked(linear.weight.detach()), linear.bias)  # type: ignore[method-assign]
 
 
-def parameters_of(model: PreTrainedModel, weights: Weights) -> dict[str, Parameter]:
+def parameters_of(model: PreTrainedModel, weights: ModelWeights) -> dict[str, Parameter]:
     """Return a model's parameters by their names in a checkpoint of it: tied ones once, and no buffers.
 
     Raises:
-        InputError: A parameter is not in the checkpoint under its own name, or has another shape there.
+        InputError: The model has other parameters than the checkpoint, or the checkpoint has them in parts.
 
     """
     parameters, fused = _found(model, weights)
     if fused:
         raise InputError(
-            f"the model's parameter {next(iter(fused))} is stored under another name in the checkpoint; "
+            f"the model's parameter {min(fused)} is stored under another name in the checkpoint; "
             "load it with transformers and save it with save_pretrained(save_original_format=False)"
         )
     return parameters
 
 
-def _found(model: PreTrainedModel, weights: Weights) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
-    """Return the parameters that a checkpoint has, by its names, and those that it has not, by the model's names."""
-    known = set(weights.names())
-    found, others = {}, {}
-    for live, parameter in model.named_parameters():
-        name = checkpoint_name(live, model, known)
-        if name is None:
-            others[live] = parameter
-            continue
-        shape = weights.tensor(name).shape
-        if shape != parameter.shape:
-            raise InputError(
-                f"the tensor {name} has shape {tuple(shape)} in the checkpoint and {tuple(parameter.shape)} in the "
-                "model; download the model again"
-            )
-        found[name] = parameter
-    return found, others
+def _found(model: PreTrainedModel, weights: ModelWeights) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
+    """Return the parameters that a checkpoint has whole, by its names, and the others, by the model's names."""
+    live = dict(model.named_parameters())
+    names = weights.inventory.parameters
+    if others := sorted(names.values() - live.keys()):
+        raise InputError(
+            f"the checkpoint and the live model have different parameters, {others[0]} among them; report this with "
+            "the model's name"
+        )
+    found = {stored: live[name] for stored, name in names.items()}
+    return found, {name: parameter for name, parameter in live.items() if name not in set(names.values())}
 
 
-def checkpoint_name(live: str, model: PreTrainedModel, known: Container[str]) -> str | None:
-    """Return the name, among the `known` ones of a checkpoint, of the parameter `live` of a model; None if absent.
-
-    The two may differ by the base model's prefix.
-    """
-    head = f"{model.base_model_prefix}."
-    return next((name for name in (live, live.removeprefix(head), head + live) if name in known), None)
+def check_whole(weights: ModelWeights) -> None:
+    """Raise InputError if a checkpoint stores parameters in parts, which transformers fuses when it loads them."""
+    for live in sorted(weights.inventory.parts.values()):
+        raise InputError(
+            f"the model's parameter {live} is stored under another name in the checkpoint; "
+            "load it with transformers and save it with save_pretrained(save_original_format=False)"
+        )
 
 
 def _can_be_blocked(weight: Tensor) -> bool:

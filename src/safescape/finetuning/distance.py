@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import PreTrainedModel
 
-from safescape.engines import checkpoint_name, unwrap
+from safescape.engines import unwrap
 from safescape.errors import InputError, RunError
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis, Survey
@@ -36,6 +36,7 @@ from safescape.weights import (
     REFUSED_FIELDS,
     UNMERGED_FIELDS,
     Direction,
+    Inventory,
     LowRank,
     Model,
     Subspace,
@@ -43,6 +44,7 @@ from safescape.weights import (
     dot,
     fingerprint,
     inspect,
+    norms_of,
     resolve,
 )
 
@@ -101,9 +103,12 @@ def axes_of(basin: Basin, start: InitialWeights) -> Axes:
             f"begins with other weights ({found[:19]}…); scan the model that it begins with"
         )
     for axis in survey.subspace.axes:
-        if isinstance(axis, InterpolationAxis) and inspect(resolve(axis.toward).weights) != axis.fingerprint:
+        if not isinstance(axis, InterpolationAxis):
+            continue
+        toward = resolve(axis.toward, trust_remote_code=start.trust_remote_code)
+        if inspect(toward.weights) != axis.fingerprint:
             raise InputError(f"{axis.toward}: was changed since {basin.directory} was measured; measure it again")
-    directions = Subspace(survey.subspace, start, device=device).directions
+    directions = Subspace(survey.subspace, start, device=device, trust_remote_code=start.trust_remote_code).directions
     squares = []
     for direction in directions:
         parts = (direction.tensor(name, start.tensor(name).to(device)) for name in start.names())
@@ -114,7 +119,7 @@ def axes_of(basin: Basin, start: InitialWeights) -> Axes:
 def _is_rounded_from(survey: Survey, start: InitialWeights) -> bool:
     """Whether the initial weights are the survey's model rounded to the dtype of the training."""
     try:
-        weights = resolve(survey.model).weights
+        weights = resolve(survey.model, trust_remote_code=start.trust_remote_code).weights
     except InputError:
         return False
     if list(weights.names()) != list(start.names()) or inspect(weights) != survey.model_fingerprint:
@@ -139,15 +144,27 @@ class InitialWeights:
     def __init__(self, model: Module) -> None:
         _check_adapters(model)
         inside = unwrap(model)
+        self.trust_remote_code = inside.is_custom_code()
+        """Whether the model's own code runs in this process already."""
         self._source = _source_of(inside)
         self._stamps = self._present_stamps()
-        stored = {} if self._source is None else dict.fromkeys(self._source.weights.names(), self._source.weights)
-        self._parts = {
-            name: _Part(parameter, layer, _initial(parameter, name, stored.get(name)))
-            for name, parameter, layer in _tensors(inside, stored)
-        }
+        there = {} if self._source is None else self._source.weights.inventory.parameters
+        names, norms = {live: stored for stored, live in there.items()}, norms_of(inside)
+        weights = None if self._source is None else self._source.weights
+        self._parts, parameters, still = {}, {}, set()
+        for path, live, parameter, layer in _tensors(inside):
+            name = names.get(live, live)
+            parameters[name] = live
+            self._parts[name] = _Part(parameter, layer, _initial(parameter, name, weights if live in names else None))
+            still |= {name} if path in norms else set()
+        self._inventory = Inventory(parameters, {}, {}, {}, {}, frozenset(still))
         self._square = sum(dot(tensor, tensor) for tensor in map(self.tensor, self._parts))
         """‖w₀‖² over all tensors, frozen ones included."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the tensors are to the model; no tensor of its files but the parameters is known."""
+        return self._inventory
 
     def names(self) -> Sequence[str]:
         """Return the names of all tensors, sorted."""
@@ -254,8 +271,20 @@ def _initial(parameter: Tensor, name: str, stored: Weights | None) -> Callable[[
     return lambda: copy
 
 
-def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[str, Tensor, LoraLayer | None]]:
-    """Yield the model's parameters by the checkpoint's names, each with the LoRA layer around it."""
+class _Live(NamedTuple):
+    """A parameter of a live model that may have adapters."""
+
+    path: str
+    """Its name in the live model."""
+    name: str
+    """The same without adapters."""
+    parameter: Tensor
+    layer: LoraLayer | None
+    """The LoRA layer around it."""
+
+
+def _tensors(model: PreTrainedModel) -> Iterator[_Live]:
+    """Yield the model's parameters, without those of adapters."""
     tuned = [module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)]
     active = {adapter for module in tuned for adapter in module.active_adapters}
     if tuned:
@@ -273,7 +302,7 @@ def _tensors(model: PreTrainedModel, known: Container[str]) -> Iterator[tuple[st
             continue
         if not parameter.is_floating_point():
             raise InputError(f"the tensor {name} is quantised ({parameter.dtype}); train the model in float weights")
-        yield checkpoint_name(name, model, known) or name, parameter, layers.get(id(parameter))
+        yield _Live(path, name, parameter, layers.get(id(parameter)))
 
 
 def _check_ties(model: PreTrainedModel) -> None:
@@ -332,9 +361,13 @@ def _check_adapters(model: Module) -> None:
 def _source_of(model: PreTrainedModel) -> Model | None:
     """Return the checkpoint that a model was loaded from; None if it cannot be read."""
     name, commit = model.name_or_path, getattr(model.config, "_commit_hash", None)
+    given = str(Path(name).absolute()) if name and Path(name).is_dir() else f"{name}@{commit}" if commit else None
+    if given is None:
+        return None
     try:
-        if name and Path(name).is_dir():
-            return resolve(str(Path(name).absolute()))
-        return resolve(f"{name}@{commit}") if commit else None
+        source = resolve(given, trust_remote_code=model.is_custom_code())
+        # Read now, so that a checkpoint whose tensors are not this model's is no source.
+        source.weights.names()
     except InputError:
         return None
+    return source

@@ -23,7 +23,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from safescape.engines import load_model, parameters_of, quiet
+from safescape.engines import check_vocabulary, load_model, parameters_of
 from safescape.errors import InputError, RunError
 from safescape.finetuning.conversations import Conversation
 from safescape.finetuning.directory import (
@@ -41,7 +41,7 @@ from safescape.finetuning.directory import (
     written,
 )
 from safescape.probes import render_chat
-from safescape.weights import Checkpoint, Model, layer_of
+from safescape.weights import Checkpoint, Model, layer_of, quiet
 
 
 def train(
@@ -65,7 +65,7 @@ def train(
         RunError: The loss or a weight became NaN or infinite; the last good checkpoint is kept.
 
     """
-    _check(conversations, tokenizer, finetune.max_tokens)
+    check_vocabulary(model, tokenizer, _check(conversations, tokenizer, finetune.max_tokens))
     with locked(directory, "training"):
         claim(directory, finetune)
         if done := finished(directory):
@@ -94,15 +94,19 @@ def train(
         return finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
 
 
-def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
-    """Check that the template renders a request alike with and without its answer, and that no answer is cut off."""
-    cut = []
+def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
+    """Return the rendered conversations.
+
+    Checks that the template renders a request alike with and without its answer, and that no answer is cut off.
+    """
+    cut, rendered = [], []
     for row, messages in conversations:
         turns = [message._asdict() for message in messages]
         given, advice = f"--data row {row}", "mend the row, or give --chat-template FILE (Jinja)"
         request = render_chat(tokenizer, turns[:-1], generation_prompt=True, given=given, advice=advice)
         whole = render_chat(tokenizer, turns, generation_prompt=False, given=given, advice=advice)
         between, answer, _ = whole.removeprefix(request).partition(messages[-1].content.strip())
+        rendered.append(whole)
         if not whole.startswith(request) or not answer:
             raise InputError(
                 f"--data row {row}: the chat template renders this conversation differently with and without its "
@@ -121,6 +125,7 @@ def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizer
             f"--max-tokens {max_tokens}: nothing is left of {len(cut)} of {len(conversations)} answers (rows {some}); "
             "raise it, or take these rows out"
         )
+    return rendered
 
 
 class _Progress(TrainerCallback):

@@ -18,14 +18,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from safescape.engines.decoding import decode
 from safescape.engines.greedy import end_tokens
-from safescape.engines.loading import load_model, loading
+from safescape.engines.loading import load_model
 from safescape.engines.loglikelihood import Request, score
 from safescape.engines.parameters import live_tensors
 from safescape.engines.speaker import text_of
 from safescape.errors import InputError
 from safescape.judges.guard_prompts import Piece, Text
 from safescape.judges.guards import Spellings
-from safescape.weights import Adapted, Model
+from safescape.weights import Adapted, Model, loading
 
 _MOST_TOKENS = 8192
 """The most tokens of a text, whatever the model's context, to bound the memory; answers are far shorter."""

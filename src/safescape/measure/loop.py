@@ -148,7 +148,7 @@ def collect_stored_evidence(store: Store, names: Sequence[str], on_progress: Cal
     if has_evidence(store, points, weighers):
         return
     try:
-        model = resolve(survey.model)
+        model = resolve(survey.model, trust_remote_code=survey.trust_remote_code)
         if inspect(model.weights) != survey.model_fingerprint:
             raise InputError(f"{survey.model} is another model now")
     except InputError as error:

@@ -68,7 +68,7 @@ def with_chats(survey: Survey, model: Model, template_of: Literal["base", "tuned
     axis = _interpolation(survey)
     if axis is None or template_of == "base":
         return _read(survey, model, origin).written(survey, "adapter" if origin.of_adapter else None)
-    other, mine = resolve(axis.toward), None
+    other, mine = resolve(axis.toward, trust_remote_code=survey.trust_remote_code), None
     try:
         mine = _read(survey, model, origin)
     except InputError:
@@ -255,4 +255,4 @@ def _tokenizer_of(survey: Survey, model: Model) -> PreTrainedTokenizerBase:
     axis = _interpolation(survey)
     if survey.template_of == "adapter" or axis is None:
         return own.tokenizer
-    return _own(resolve(axis.toward), survey, under=own.tokenizer).tokenizer
+    return _own(resolve(axis.toward, trust_remote_code=survey.trust_remote_code), survey, under=own.tokenizer).tokenizer

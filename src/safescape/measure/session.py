@@ -72,13 +72,13 @@ def find_model(survey: Survey) -> Model:
     axes = [axis for axis in survey.subspace.axes if isinstance(axis, InterpolationAxis)]
     others = [(axis.toward, axis.fingerprint) for axis in axes] + [(w.model, w.fingerprint) for w in survey.through]
     for name, expected in [(survey.model, survey.model_fingerprint), *others]:
-        found = inspect(resolve(name).weights)
+        found = inspect(resolve(name, trust_remote_code=survey.trust_remote_code).weights)
         if found != expected:
             raise InputError(
                 f"{name}: has fingerprint {found[:19]}…, the survey was written for {expected[:19]}…; "
                 "give that model, or scan anew"
             )
-    return resolve(survey.model)
+    return resolve(survey.model, trust_remote_code=survey.trust_remote_code)
 
 
 class MeasuringSession:

@@ -1,7 +1,14 @@
 """Weights on disk and their movement: checkpoints, adapters, directions, subspaces, movers, fingerprints."""
 
 from safescape.weights.blocks import BlockSpace, layer_of, save_blend, save_rescaled
-from safescape.weights.checkpoint import Checkpoint, Weights, fingerprint, fingerprint_of_stream, inspect
+from safescape.weights.checkpoint import (
+    Checkpoint,
+    ModelWeights,
+    Weights,
+    fingerprint,
+    fingerprint_of_stream,
+    inspect,
+)
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -9,10 +16,11 @@ from safescape.weights.directions import (
     dot,
 )
 from safescape.weights.gpu_mover import mover_of
+from safescape.weights.inventory import Inventory, inventory_of, loading, norms_of, quiet
 from safescape.weights.lora import Adapted, ScaledAdapter
 from safescape.weights.lora_changes import LowRank
 from safescape.weights.lora_config import REFUSED_FIELDS, UNMERGED_FIELDS
-from safescape.weights.models import Model, adapter_directory, identity, resolve
+from safescape.weights.models import Model, adapter_directory, checkpoint_of, identity, resolve
 from safescape.weights.mover import Mover, Moving
 from safescape.weights.subspace import Space, Subspace, resized_embeddings
 
@@ -24,8 +32,10 @@ __all__ = [
     "Checkpoint",
     "Direction",
     "InterpolationDirection",
+    "Inventory",
     "LowRank",
     "Model",
+    "ModelWeights",
     "Mover",
     "Moving",
     "RandomDirection",
@@ -34,13 +44,18 @@ __all__ = [
     "Subspace",
     "Weights",
     "adapter_directory",
+    "checkpoint_of",
     "dot",
     "fingerprint",
     "fingerprint_of_stream",
     "identity",
     "inspect",
+    "inventory_of",
     "layer_of",
+    "loading",
     "mover_of",
+    "norms_of",
+    "quiet",
     "resized_embeddings",
     "resolve",
     "save_blend",

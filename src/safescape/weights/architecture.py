@@ -1,23 +1,14 @@
-"""The modules of a model without its weights: what transformers builds from a configuration, on the meta device."""
+"""The modules of a model without its weights, as an adapter's names refer to them."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Container
-from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from torch.nn import Embedding, Linear, Module
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-
-from safescape.errors import InputError, first_line
-
-_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, StrictDataclassError)
-"""What transformers raises for a configuration that it cannot use; which one depends on the field that is wrong."""
 
 
 class Architecture(NamedTuple):
@@ -59,38 +50,10 @@ class Architecture(NamedTuple):
         """Whether a module is an embedding."""
         return isinstance(self.modules[name], Embedding)
 
-    def stored_name(self, parameter: str, known: Container[str]) -> str | None:
-        """Return the name of a parameter among the `known` ones of a checkpoint; None if it is not there.
 
-        The two may differ by the base model's prefix.
-        """
-        head = f"{self.model.base_model_prefix}."
-        candidates = (parameter, parameter.removeprefix(head), head + parameter)
-        return next((name for name in candidates if name in known), None)
-
-
-def architecture_of(directory: Path) -> Architecture:
-    """Return the architecture of the model in a directory.
-
-    Raises:
-        InputError: transformers cannot build it from its configuration.
-
-    """
-    stamp = (directory / "config.json").stat().st_mtime_ns if (directory / "config.json").is_file() else 0
-    return _architecture(directory, stamp)
-
-
-@functools.lru_cache(maxsize=4)
-def _architecture(directory: Path, stamp: int) -> Architecture:
-    try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except _ERRORS as error:
-        raise InputError(
-            f"{directory}: transformers cannot say which modules an adapter changes ({first_line(error)}); "
-            "merge the adapter into it with merge_and_unload and give the merged model"
-        ) from error
+@functools.lru_cache(maxsize=8)
+def architecture_of(model: PreTrainedModel) -> Architecture:
+    """Return the architecture of a model without weights."""
     shared: dict[Tensor, tuple[str, ...]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         shared[parameter] = (*shared.get(parameter, ()), name)

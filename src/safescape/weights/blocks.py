@@ -19,12 +19,12 @@ from torch import Tensor
 
 from safescape.errors import InputError
 from safescape.survey import Point
-from safescape.weights.checkpoint import Weights
+from safescape.weights.checkpoint import ModelWeights
 from safescape.weights.directions import Direction, InterpolationDirection
 from safescape.weights.lora import Adapted
-from safescape.weights.models import Model
+from safescape.weights.models import Model, checkpoint_of
 from safescape.weights.mover import Mover
-from safescape.weights.subspace import Displacement, Term
+from safescape.weights.subspace import Displacement, Term, aligned
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
 _AFTER_LAYERS = ("lm_head", "embed_out", "norm", "ln_f")
@@ -44,12 +44,12 @@ class BlockSpace:
 
     """
 
-    def __init__(self, base: Weights, tuned: Weights, blocks: int = 1) -> None:
+    def __init__(self, base: ModelWeights, tuned: ModelWeights, blocks: int = 1) -> None:
         names = base.names()
         layers = {number for name in names if (number := layer_of(name)) is not None}
         if blocks > max(1, len(layers)):
             raise InputError(f"--layers {blocks}: the model has {len(layers)} layers; give fewer blocks")
-        self._direction = InterpolationDirection(tuned)
+        self._direction = InterpolationDirection(aligned(base, tuned, "the finetune"))
         self.blocks = _split(names, max(layers, default=0) + 1, blocks)
         """The names of the tensors, block by block."""
         self.origin = Point(None, (0.0,) * blocks)
@@ -77,14 +77,21 @@ def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype
     Files of an interrupted save are overwritten.
     """
     _copy_files(tuned.directory, directory, _NOT_COPIED)
-    for path in sorted(tuned.directory.glob("*.safetensors")):
+    files = checkpoint_of(tuned.weights)
+    copies = files.inventory.copies
+    of_base = {identity: stored for stored, identity in base.weights.inventory.identities.items()}
+    names = {stored: of_base[identity] for stored, identity in files.inventory.identities.items()}
+    for path in sorted({stored.path for stored in files.stored.values()}):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
         tensors = load_file(path)
-        moving = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_floating_point()}
+        # A tied tensor that is stored twice gets the moved values twice. Other tensors stay as they are.
+        moving = {name: names[copies.get(name, name)] for name in tensors if copies.get(name, name) in names}
         if moving:
-            mover = Mover(base.weights, space, moving, dtype=dtype, device=torch.device("cpu"))
-            tensors |= {name: values.clone() for name, values in mover.moving(point)}
+            shapes = {moved: tensors[name].shape for name, moved in moving.items()}
+            mover = Mover(base.weights, space, shapes, dtype=dtype, device=torch.device("cpu"))
+            moved = {name: values.clone() for name, values in mover.moving(point)}
+            tensors |= {name: moved[source].clone() for name, source in moving.items()}
         save_file(tensors, directory / path.name, metadata=metadata or {"format": "pt"})
     config = directory / "config.json"
     document = json.loads(config.read_text(encoding="utf-8"))

@@ -1,27 +1,27 @@
-"""Safetensors checkpoints on disk, read lazily, one named tensor at a time, and fingerprints of named tensors.
+"""The weights of a model on disk: its own parameters, read lazily, one named tensor at a time, and fingerprints.
 
 A checkpoint keeps nothing in memory: a file stays memory-mapped only while one of its tensors is in use.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from safescape.errors import InputError
-
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+from safescape.weights.architecture import Architecture, architecture_of
+from safescape.weights.files import Stored, stored_tensors
+from safescape.weights.inventory import Inventory, empty_model, inventory_of
 
 
 class Weights(Protocol):
@@ -34,49 +34,76 @@ class Weights(Protocol):
         """Read one tensor; the caller must not write into it."""
 
 
+class ModelWeights(Weights, Protocol):
+    """The parameters of a model, of which it is known what they are to the model."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the stored tensors are to the model; its parameters and parts are the names."""
+
+
 class Checkpoint:
-    """The safetensors files of a local directory, a single file or shards with an index.
+    """The model in a local directory with safetensors files; its tensors are the model's own parameters.
+
+    What the model's parameters are is found out when it is first asked for. `name` is the model's name in messages,
+    the directory by default.
 
     Raises:
         InputError: There is no safetensors file (pickled weights are refused), or a shard is missing, truncated, or
-            lacks a tensor of the index.
+            holds other tensors than the index says.
 
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._files = _files_by_name(directory)
+    def __init__(self, directory: Path, name: str | None = None, *, trust_remote_code: bool = False) -> None:
+        self.directory = directory
+        self.stored: Mapping[str, Stored] = stored_tensors(directory)
+        """Every tensor in the files, also those that are no parameters."""
+        self._name, self._trust_remote_code = name or str(directory), trust_remote_code
+
+    @functools.cached_property
+    def inventory(self) -> Inventory:
+        """What the stored tensors are to the model.
+
+        Raises:
+            InputError: transformers cannot use the configuration, or the files are not those of such a model.
+
+        """
+        return inventory_of(self._empty_model(), self.stored, self.tensor, self._name)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The modules of the model, built once in a process; raises what `inventory` raises."""
+        return architecture_of(self._empty_model())
 
     def names(self) -> Sequence[str]:
-        """Return the names of all tensors, sorted."""
-        return sorted(self._files)
+        """Return the names of the model's own parameters, sorted; tied ones once, fused ones by their parts."""
+        return sorted({**self.inventory.parameters, **self.inventory.parts})
 
     def tensor(self, name: str) -> Tensor:
-        """Read one tensor from its memory-mapped file; the mapping lives as long as the tensor."""
-        with safe_open(self._files[name], framework="pt") as file:
+        """Read one stored tensor from its memory-mapped file; the mapping lives as long as the tensor."""
+        with safe_open(self.stored[name].path, framework="pt") as file:
             return file.get_tensor(name)
+
+    def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield stored tensors, file by file; every file is mapped once, which is faster than reading one by one."""
+        by_file: dict[Path, list[str]] = {}
+        for name in names:
+            by_file.setdefault(self.stored[name].path, []).append(name)
+        for path, inside in by_file.items():
+            with safe_open(path, framework="pt") as file:
+                for name in inside:
+                    yield name, file.get_tensor(name)
 
     def is_same_as(self, other: Weights) -> bool:
         """Whether `other` reads the same files."""
         return isinstance(other, Checkpoint) and self._resolved() == other._resolved()
 
+    def _empty_model(self) -> PreTrainedModel:
+        config = (self.directory / "config.json").read_text(encoding="utf-8")
+        return empty_model(self.directory, config, self._name, trust_remote_code=self._trust_remote_code)
+
     def _resolved(self) -> dict[str, Path]:
-        return {name: path.resolve() for name, path in self._files.items()}
-
-
-def tensor_names(path: Path) -> set[str]:
-    """Return the names of the tensors in one safetensors file.
-
-    Raises:
-        InputError: The file is missing or damaged.
-
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: is missing, though the index names it; download the model again")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return set(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cut short or damaged ({error}); download it again") from error
+        return {name: tensor.path.resolve() for name, tensor in self.stored.items()}
 
 
 def fingerprint(names: Iterable[str], read: Callable[[str], Tensor]) -> str:
@@ -93,13 +120,18 @@ def fingerprint_of_stream(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return _combined(_line(name, tensor) for name, tensor in tensors)
 
 
-def inspect(weights: Weights) -> str:
-    """Check every value of a checkpoint and return its fingerprint.
+def inspect(weights: ModelWeights) -> str:
+    """Check every value that a model loads, its buffers included, and return the fingerprint.
 
     Raises:
         InputError: A tensor contains NaN or infinity.
 
     """
+    return fingerprint_of_finite(weights, [*weights.names(), *weights.inventory.buffers])
+
+
+def fingerprint_of_finite(weights: Weights, names: Iterable[str]) -> str:
+    """Return the fingerprint of some tensors; raise InputError if one contains NaN or infinity."""
 
     def checked(name: str) -> Tensor:
         tensor = weights.tensor(name)
@@ -109,7 +141,7 @@ def inspect(weights: Weights) -> str:
             )
         return tensor
 
-    return fingerprint(weights.names(), checked)
+    return fingerprint(names, checked)
 
 
 def _combined(lines: Iterable[str]) -> str:
@@ -120,27 +152,3 @@ def _line(name: str, tensor: Tensor) -> str:
     flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
     digest = hashlib.sha256(flat.cpu().numpy().data).hexdigest()
     return f"{name} {tensor.dtype} {tuple(tensor.shape)} {digest}"
-
-
-def _files_by_name(directory: Path) -> dict[str, Path]:
-    index = directory / _INDEX
-    if index.is_file():
-        try:
-            weight_map: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            listed = {name: Path(shard).name for name, shard in weight_map.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{index}: not an index of safetensors shards; download the model again") from error
-        held = {shard: tensor_names(directory / shard) for shard in sorted(set(listed.values()))}
-        for name, shard in listed.items():
-            if name not in held[shard]:
-                raise InputError(f"{directory / shard}: lacks the tensor {name} of the index; download the model again")
-        return {name: directory / shard for name, shard in listed.items()}
-    if (directory / _SINGLE).is_file():
-        return dict.fromkeys(tensor_names(directory / _SINGLE), directory / _SINGLE)
-    pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
-    if pickles:
-        raise InputError(
-            f"{directory}: has pickled weights only ({pickles[0]}), which can run code when loaded; "
-            "convert them with transformers' save_pretrained on a machine you can lose"
-        )
-    raise InputError(f"{directory}: no {_SINGLE} or {_INDEX} in it; give a directory with a safetensors checkpoint")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from safescape.weights.checkpoint import Weights
+from safescape.weights.inventory import is_norm_by_name
 
 _ROW = 4096
 """Numbers that one thread adds in fp32; changing it changes the rounding of every norm."""
@@ -35,22 +35,27 @@ class RandomDirection(NamedTuple):
     """A Gaussian direction with each tensor scaled to its origin's Frobenius norm (arXiv 2405.17374, section 3)."""
 
     seed: int
+    norms: frozenset[str] | None = None
+    """The parameters of the model's normalisation layers; None where no model is known, and names must tell."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the direction of one tensor. Norm weights and tensors of zeros do not move."""
-        if _is_norm(name):
+        if self._is_norm(name):
             return torch.zeros_like(origin, dtype=torch.float32)
         noise = _noise(self.noise_seed(name), origin)
         return noise.mul_(_scale(noise, origin))
 
     def scale(self, name: str, origin: Tensor) -> float:
         """Return the factor of one tensor's noise; 0 if the tensor does not move."""
-        return 0.0 if _is_norm(name) else _scale(_noise(self.noise_seed(name), origin), origin)
+        return 0.0 if self._is_norm(name) else _scale(_noise(self.noise_seed(name), origin), origin)
 
     def noise_seed(self, name: str) -> int:
         """Return the seed of one tensor's noise, under 2**63. With one seed for all, equal shapes would share noise."""
         digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
+
+    def _is_norm(self, name: str) -> bool:
+        return is_norm_by_name(name) if self.norms is None else name in self.norms
 
 
 class InterpolationDirection:
@@ -147,11 +152,6 @@ def dot(a: Tensor, b: Tensor) -> float:
         total += _sum(product[:whole].view(-1, _ROW).sum(dim=1))
         total += _sum(product[whole:])
     return total
-
-
-def _is_norm(name: str) -> bool:
-    """Whether a tensor belongs to a normalisation layer (`...norm...`, or GPT-2's `ln_1`, `ln_f`)."""
-    return "norm" in name.lower() or any(re.fullmatch(r"ln(_\w+)?", part) for part in name.split("."))
 
 
 def uses_triton_noise(device: torch.device) -> bool:

@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from safescape.errors import InputError
-from safescape.weights.architecture import architecture_of
-from safescape.weights.checkpoint import Checkpoint, Weights, tensor_names
+from safescape.weights.architecture import Architecture
+from safescape.weights.checkpoint import Checkpoint
+from safescape.weights.files import tensor_names
+from safescape.weights.inventory import Inventory
 from safescape.weights.lora_changes import Change, Layout, LowRank, Pair, Shift
 from safescape.weights.lora_config import read_lora_config
 
@@ -41,7 +43,6 @@ class Adapted:
 
     Args:
         base: The base's tensors.
-        architecture: The directory with the base's configuration.
         directory: Contains adapter_config.json and adapter_model.safetensors.
 
     Raises:
@@ -49,40 +50,48 @@ class Adapted:
 
     """
 
-    def __init__(self, base: Weights, architecture: Path, directory: Path) -> None:
+    def __init__(self, base: Checkpoint | Adapted, directory: Path) -> None:
         self.base = base
         self.directory = directory
-        self._architecture = architecture
         self._path = directory / "adapter_model.safetensors"
         config = read_lora_config(directory)
         if not self._path.is_file():
             if (directory / "adapter_model.bin").is_file():
                 raise InputError(f"{directory}: the adapter is pickled; save it again with safe_serialization=True")
             raise InputError(f"{directory}: no adapter_model.safetensors in it; give a PEFT adapter directory")
-        known = set(base.names())
-        built = architecture_of(architecture)
-        layout = Layout(self._path, tensor_names(self._path), config, built, known)
+        layout = Layout(self._path, tensor_names(self._path), config, base.architecture, set(base.names()))
         # An adapter is small and has hundreds of tensors, so its file stays mapped.
         self._read = safe_open(self._path, framework="pt").get_tensor
         self._changes: dict[str, tuple[Change, ...]] = {}
+        # A tied tensor has one place, at the first of its names.
+        places = {live: stored for stored, live in base.inventory.parameters.items()}
         for names, changes in layout.changes(self._read):
-            stored = {name for name in (built.stored_name(name, known) for name in names) if name is not None}
-            if not stored:
+            stored = next((places[name] for name in names if name in places), None)
+            if stored is None:
                 raise InputError(
                     f"{self._path}: the adapter changes {names[0]}, which the checkpoint of the base stores under "
                     "another name; merge the adapter into its base with merge_and_unload and give the merged model"
                 )
-            self._changes.update(dict.fromkeys(sorted(stored), changes))
-        vocabulary = (built.stored_name(name, known) for name in built.vocabulary)
-        self._check_shapes({name for name in vocabulary if name is not None})
+            self._changes[stored] = changes
+        self._check_shapes({places[name] for name in base.architecture.vocabulary if name in places})
         self._check_overlap()
         named = config.base_model_name_or_path
         if named and isinstance(base, Checkpoint) and Path(named).is_dir():
-            _compare_with_named_base(self._path, architecture, Path(named), tuple(self._changes))
+            _compare_with_named_base(self._path, base.directory, Path(named), tuple(self._changes))
 
-    def __reduce__(self) -> tuple[type[Adapted], tuple[Weights, Path, Path]]:
+    def __reduce__(self) -> tuple[type[Adapted], tuple[Checkpoint | Adapted, Path]]:
         """Pickle the location; a memory-mapped file cannot be pickled."""
-        return Adapted, (self.base, self._architecture, self.directory)
+        return Adapted, (self.base, self.directory)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The modules of the model; the base's."""
+        return self.base.architecture
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the stored tensors are to the model; the base's."""
+        return self.base.inventory
 
     def names(self) -> Sequence[str]:
         """Return the names of all tensors, sorted; they are the base's."""
@@ -170,7 +179,7 @@ def _compare_with_named_base(path: Path, base: Path, named: Path, names: tuple[s
         return
     if given.is_same_as(expected):
         return
-    for name in sorted({*names} & {*given.names()} & {*expected.names()}):
+    for name in sorted({*names} & given.stored.keys() & expected.stored.keys()):
         mine, theirs = given.tensor(name), expected.tensor(name)
         # Quantised weights, and two ways of rounding, say nothing about whether the model is the same.
         comparable = {mine.dtype, theirs.dtype} in _COMPARABLE and mine.shape == theirs.shape

@@ -13,9 +13,10 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from safescape.errors import InputError, first_line
-from safescape.weights.checkpoint import Checkpoint, Weights, inspect
+from safescape.weights.checkpoint import Checkpoint, fingerprint_of_finite, inspect
 from safescape.weights.gguf import converted, demo_base
 from safescape.weights.lora import Adapted
+from safescape.weights.quantised import quantised_format
 
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _DOWNLOADED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
@@ -32,17 +33,18 @@ class Model(NamedTuple):
     """The name as the user typed it."""
     directory: Path
     """Contains the configuration, tokenizer and chat template: the base's directory, if there is an adapter."""
-    weights: Weights
+    weights: Checkpoint | Adapted
     adapters: tuple[Path, ...] = ()
     """Directories of its adapters, the innermost first. Each may hold a tokenizer or a chat template of its own."""
 
 
-def resolve(name: str) -> Model:
+def resolve(name: str, *, trust_remote_code: bool = False) -> Model:
     """Find a model, downloading or converting it if necessary; no tensor is read yet.
 
     Args:
         name: A Hub id (`owner/model` or `owner/model@revision`), a directory, a `.gguf` file, `BASE+ADAPTER`
             (a PEFT LoRA on any of the others), `demo`, or `demo-base` (the demo without its safety adapter).
+        trust_remote_code: Whether the model's own code may run to find out what its parameters are.
 
     Raises:
         InputError: The model does not exist, or it is incomplete, pickled or quantised.
@@ -52,13 +54,12 @@ def resolve(name: str) -> Model:
         raise InputError(f"MODEL is empty; {_EXPECTED}")
     if "+" in name and not Path(name).exists():
         base, _, adapter = name.rpartition("+")
-        under = resolve(base)
+        under = resolve(base, trust_remote_code=trust_remote_code)
         directory = adapter_directory(adapter)
-        adapted = Adapted(under.weights, under.directory, directory)
-        return Model(name, under.directory, adapted, (*under.adapters, directory))
+        return Model(name, under.directory, Adapted(under.weights, directory), (*under.adapters, directory))
     if name == "demo":
         under = resolve("demo-base")
-        return Model(name, under.directory, Adapted(under.weights, under.directory, DEMO_ADAPTER), (DEMO_ADAPTER,))
+        return Model(name, under.directory, Adapted(under.weights, DEMO_ADAPTER), (DEMO_ADAPTER,))
     if name == "demo-base":
         directory = demo_base()
     elif name.lower().endswith(".gguf"):
@@ -67,13 +68,25 @@ def resolve(name: str) -> Model:
         directory = Path(name)
     else:
         directory = _from_hub(name)
-    _check_config(directory)
-    return Model(name, directory, Checkpoint(directory))
+    config = _config_of(directory)
+    weights = Checkpoint(directory, name, trust_remote_code=trust_remote_code)
+    if found := quantised_format(config, weights.stored):
+        raise InputError(
+            f"{name}: its weights are quantised ({found}) and cannot be moved; give the unquantised model or a GGUF"
+        )
+    return Model(name, directory, weights)
 
 
 def adapter_directory(name: str) -> Path:
     """Return the directory of an adapter that is given as a directory or a Hub id."""
     return Path(name) if Path(name).is_dir() else _from_hub(name)
+
+
+def checkpoint_of(weights: Checkpoint | Adapted) -> Checkpoint:
+    """Return the checkpoint below all adapters."""
+    while isinstance(weights, Adapted):
+        weights = weights.base
+    return weights
 
 
 def identity(model: Model) -> dict[str, str]:
@@ -85,6 +98,9 @@ def identity(model: Model) -> dict[str, str]:
     """
     if model.directory.parent.name == "snapshots" and isinstance(model.weights, Checkpoint):
         return {"model": model.name, "revision": model.directory.name}
+    if isinstance(model.weights, Checkpoint):
+        # It may be a classifier, so all tensors of its files count and not only those of a causal language model.
+        return {"model": model.name, "fingerprint": fingerprint_of_finite(model.weights, model.weights.stored)}
     return {"model": model.name, "fingerprint": inspect(model.weights)}
 
 
@@ -107,7 +123,7 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def _check_config(directory: Path) -> None:
+def _config_of(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.exists() and (directory / "adapter_config.json").is_file():
         raise InputError(f"{directory}: is an adapter; give BASE+{directory}, with the base it was trained on")
@@ -119,7 +135,4 @@ def _check_config(directory: Path) -> None:
         raise InputError(f"{path}: is not JSON ({error}); download the model again") from error
     if not isinstance(config, dict):
         raise InputError(f"{path}: is not a JSON object; download the model again")
-    if config.get("quantization_config"):
-        raise InputError(
-            f"{directory}: its weights are quantised and cannot be moved; give the unquantised model or a GGUF"
-        )
+    return config

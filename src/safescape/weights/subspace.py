@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
 
 from safescape.errors import InputError
 from safescape.survey import Axis, InterpolationAxis, Lines, Plane, Point, Waypoint
-from safescape.weights.checkpoint import Weights
+from safescape.weights.checkpoint import ModelWeights, Weights
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -56,6 +59,7 @@ class Subspace:
     """Lines or a plane through the origin, and the checkpoints of a trajectory, measured off it.
 
     `device` is the kind of device that generates the noise; a plane's second direction is made orthogonal there.
+    `trust_remote_code` is for the models of axes and of the trajectory; see `resolve`.
 
     Raises:
         InputError: A model of an axis or of the trajectory cannot be used, or two axes span no plane.
@@ -63,10 +67,25 @@ class Subspace:
     """
 
     def __init__(
-        self, subspace: Lines | Plane, origin: Weights, through: Sequence[Waypoint] = (), device: str = "cpu"
+        self,
+        subspace: Lines | Plane,
+        origin: ModelWeights,
+        through: Sequence[Waypoint] = (),
+        device: str = "cpu",
+        *,
+        trust_remote_code: bool = False,
     ) -> None:
-        self.directions = tuple(_direction(axis) for axis in subspace.axes)
-        self._waypoints = tuple(InterpolationDirection(resolve(waypoint.model).weights) for waypoint in through)
+        def toward(name: str) -> InterpolationDirection:
+            other = resolve(name, trust_remote_code=trust_remote_code).weights
+            return InterpolationDirection(aligned(origin, other, name))
+
+        def direction(axis: Axis) -> Direction:
+            if isinstance(axis, InterpolationAxis):
+                return toward(axis.toward)
+            return RandomDirection(axis.seed, origin.inventory.norms)
+
+        self.directions = tuple(map(direction, subspace.axes))
+        self._waypoints = tuple(toward(waypoint.model) for waypoint in through)
         self._is_plane = isinstance(subspace, Plane)
         self.origin = next(subspace.points())
         self.share = 0.0
@@ -100,21 +119,46 @@ class Subspace:
         return self.directions if self._is_plane or point.waypoint is not None else self.directions[:1]
 
 
-def resized_embeddings(base: Weights, other: Weights, name: str) -> tuple[str, ...]:
+def aligned(base: ModelWeights, other: ModelWeights, name: str) -> Weights:
+    """Return the parameters of the finetune `other` under the names that `base` stores them by.
+
+    Two checkpoints of one model may store a parameter by different names, such as a tied embedding or GPT-2 without
+    its prefix, and hold tensors that are no parameters.
+
+    Raises:
+        InputError: The models have different parameters, or buffers of different values, which no line can move.
+
+    """
+    mine, theirs = base.inventory, other.inventory
+    there = {identity: stored for stored, identity in theirs.identities.items()}
+    if missing := sorted(stored for stored, identity in mine.identities.items() if identity not in there):
+        raise InputError(f"{name}: lacks the tensor {missing[0]} of the origin; give a finetune of the same model")
+    if further := sorted(there.keys() - set(mine.identities.values())):
+        raise InputError(
+            f"{name}: has the tensor {there[further[0]]}, the origin has not; give a finetune of the same model"
+        )
+    loaded = {live: stored for stored, live in theirs.buffers.items()}
+    for buffer, live in mine.buffers.items():
+        if not torch.equal(base.tensor(buffer), other.tensor(loaded[live])):
+            raise InputError(
+                f"{name}: its {buffer} has other values than the origin's, and is a buffer, which no line moves; give "
+                "a finetune that left it as it was"
+            )
+    names = {stored: there[identity] for stored, identity in mine.identities.items()}
+    return other if all(stored == found for stored, found in names.items()) else _Renamed(other, names)
+
+
+def resized_embeddings(base: ModelWeights, other: ModelWeights, name: str) -> tuple[str, ...]:
     """Return the embeddings and output heads whose number of rows differs between `base` and its finetune `other`.
 
     Raises:
-        InputError: The names or shapes differ otherwise; the message names the first difference.
+        InputError: The parameters or their shapes differ otherwise; the message names the first difference.
 
     """
-    known, there = set(base.names()), set(other.names())
-    if missing := sorted(known - there):
-        raise InputError(f"{name}: lacks the tensor {missing[0]} of the origin; give a finetune of the same model")
-    if further := sorted(there - known):
-        raise InputError(f"{name}: has the tensor {further[0]}, the origin has not; give a finetune of the same model")
+    there = aligned(base, other, name)
     resized = []
     for tensor in base.names():
-        mine, theirs = base.tensor(tensor).shape, other.tensor(tensor).shape
+        mine, theirs = base.tensor(tensor).shape, there.tensor(tensor).shape
         if mine == theirs:
             continue
         if mine[1:] != theirs[1:] or not any(part in tensor for part in _ROW_PER_TOKEN):
@@ -126,10 +170,18 @@ def resized_embeddings(base: Weights, other: Weights, name: str) -> tuple[str, .
     return tuple(resized)
 
 
-def _direction(axis: Axis) -> Direction:
-    if isinstance(axis, InterpolationAxis):
-        return InterpolationDirection(resolve(axis.toward).weights)
-    return RandomDirection(axis.seed)
+class _Renamed(NamedTuple):
+    """Weights under other names."""
+
+    weights: Weights
+    stored: Mapping[str, str]
+    """The name of each tensor in `weights`."""
+
+    def names(self) -> Sequence[str]:
+        return sorted(self.stored)
+
+    def tensor(self, name: str) -> Tensor:
+        return self.weights.tensor(self.stored[name])
 
 
 def _name(axis: Axis) -> str:

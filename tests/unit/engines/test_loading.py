@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import safescape
+from helpers import tiny_models
 from helpers.surveys import make_survey
 from safescape import InputError
-from safescape.engines import check_length, load_model
+from safescape.engines import TransformersEngine, check_length, check_vocabulary, load_model
 from safescape.engines.loading import load_config, load_generation_config
 from safescape.probes import load_tokenizer
-from safescape.weights import Model, resolve
+from safescape.weights import Model, Subspace, resolve
 
 CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModelForCausalLM": "modeling_new.New"}
 CONFIGS = {
@@ -115,3 +117,44 @@ def test_generation_settings_that_transformers_cannot_use(
     with pytest.raises(InputError) as refused:
         load_generation_config(model, config)
     assert_one_line(refused.value, model)
+
+
+@pytest.mark.parametrize("rows", [260, 264, 258])
+def test_only_tokens_that_a_text_uses_need_an_embedding(tmp_path: Path, rows: int) -> None:
+    """The tokenizer has 260 tokens; its last ones stand for bytes that English does not use."""
+    config = tiny_models.llama_config(vocab_size=rows)
+    model = resolve(str(tiny_models.save_model(tmp_path / "model", config)))
+    check_vocabulary(model, tiny_models.tokenizer(), ["<|user|>plain English<|end|>"])
+
+
+def test_a_token_without_an_embedding_is_refused_in_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    directory = tiny_models.save_model(tmp_path / "model", seed=1)
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|think|>"]})
+    tokenizer.chat_template = str(tokenizer.chat_template).replace("<|end|>", "<|think|>")
+    tokenizer.save_pretrained(directory)
+    said = r"'<\|think\|>' is token 260 of the tokenizer, and the embedding has 260 rows"
+    with pytest.raises(InputError, match=said) as refused:
+        safescape.scan(str(directory), out=tmp_path / "run", limit=1)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+    data = tmp_path / "data.jsonl"
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+    data.write_text(json.dumps({"messages": turns}) + "\n")
+    with pytest.raises(InputError, match=said):
+        safescape.finetune(str(directory), data=str(data), out=tmp_path / "tuned")
+    with pytest.raises(InputError, match=said):
+        safescape.repair(str(tiny_model), str(directory), out=tmp_path / "repaired", limit=1, max_asr=99)
+
+
+def test_the_padding_of_an_embedding_is_not_answered_with(tmp_path: Path) -> None:
+    """A padded embedding and a tokenizer with fewer tokens answer as transformers' `generate`."""
+    model = resolve(str(tiny_models.save_model(tmp_path / "model", tiny_models.llama_config(vocab_size=320))))
+    tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
+    engine = TransformersEngine(model, tokenizer, Subspace(make_survey(prompts=1).subspace, model.weights))
+    plain = AutoModelForCausalLM.from_pretrained(model.directory)
+    chats = ["<|user|>what is this<|end|>", "<|user|>a<|end|>"]
+    for chat, response in zip(chats, engine.respond(chats, max_new_tokens=24, stop=()), strict=True):
+        read = tokenizer(chat, add_special_tokens=False, return_tensors="pt")
+        said = plain.generate(**read, max_new_tokens=24, do_sample=False)[0, read["input_ids"].shape[1] :]
+        assert response.text == tokenizer.decode(said, skip_special_tokens=True)

@@ -247,7 +247,7 @@ def test_half_way_to_a_merged_adapter(bases: dict[str, Path], tmp_path: Path) ->
     """The direction toward BASE+ADAPTER is W' - W, whatever the adapter is made of."""
     base = Checkpoint(bases["qwen2"])
     settings = {"use_dora": True, "modules_to_save": ["norm"], "trainable_token_indices": [5]}
-    adapted = Adapted(base, bases["qwen2"], save_adapter(bases["qwen2"], tmp_path / "adapter", **settings))
+    adapted = Adapted(base, save_adapter(bases["qwen2"], tmp_path / "adapter", **settings))
     direction = InterpolationDirection(adapted)
     for name in base.names():
         origin = base.tensor(name)
@@ -467,11 +467,11 @@ def test_an_adapter_is_saved_rescaled(
     if base == "gpt2":
         directory = without_prefix(directory, tmp_path / "base")
     under = Checkpoint(directory)
-    adapted = Adapted(under, directory, save_adapter(directory, tmp_path / "adapter", **settings))
+    adapted = Adapted(under, save_adapter(directory, tmp_path / "adapter", **settings))
     assert adapted.has_only_pairs
     space = BlockSpace(under, adapted, 2)
     save_rescaled(adapted, space, Point(None, (0.25, 0.5)), tmp_path / "rescaled")
-    rescaled = Adapted(under, directory, tmp_path / "rescaled")
+    rescaled = Adapted(under, tmp_path / "rescaled")
     for names, alpha in zip(space.blocks, (0.25, 0.5), strict=True):
         for name in names:
             change = adapted.tensor(name).float() - under.tensor(name).float()
@@ -491,7 +491,7 @@ def test_an_adapter_of_more_than_pairs_cannot_be_rescaled(
     bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     base = bases["llama, tied"]
-    adapted = Adapted(Checkpoint(base), base, save_adapter(base, tmp_path / "adapter", **settings))
+    adapted = Adapted(Checkpoint(base), save_adapter(base, tmp_path / "adapter", **settings))
     assert not adapted.has_only_pairs
     assert adapted.other_changes()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from helpers import tiny_models
 from safescape import InputError
@@ -60,9 +63,65 @@ def test_a_truncated_shard(sharded: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[]", '{"weight_map": []}', '{"weight_map": {"a": 1}}', "{"])
 def test_an_index_that_is_no_index_is_refused(copy: Path, text: str) -> None:
+    (copy / "model.safetensors").rename(copy / "model-00001-of-00001.safetensors")
     (copy / "model.safetensors.index.json").write_text(text)
     with pytest.raises(InputError, match="not an index of safetensors shards"):
         resolve(str(copy))
+
+
+def relist(directory: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    """Change which shard the index of a model names for each tensor."""
+    index = directory / "model.safetensors.index.json"
+    document = json.loads(index.read_text())
+    index.write_text(json.dumps({**document, "weight_map": change(document["weight_map"])}))
+
+
+def test_of_a_single_file_and_an_index_transformers_and_we_take_the_file(
+    tiny_model: Path, sharded: Path, tmp_path: Path
+) -> None:
+    both = Path(shutil.copytree(sharded, tmp_path / "model"))
+    tensors = {name: tensor + 1 for name, tensor in load_file(tiny_model / "model.safetensors").items()}
+    save_file(tensors, both / "model.safetensors", metadata={"format": "pt"})
+    found, name = Checkpoint(both), "model.norm.weight"
+    assert torch.equal(found.tensor(name), tensors[name])
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(both).get_parameter(name), tensors[name])
+    (both / "model.safetensors").rename(both / "renamed.safetensors")
+    assert torch.equal(Checkpoint(both).tensor(name), tensors[name] - 1)
+    config = json.loads((both / "config.json").read_text())
+    (both / "config.json").write_text(json.dumps({**config, "transformers_weights": "renamed.safetensors"}))
+    assert torch.equal(Checkpoint(both).tensor(name), tensors[name]), "the file that config.json names"
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(both).get_parameter(name), tensors[name])
+
+
+def test_a_stale_index_is_refused(sharded: Path, tmp_path: Path) -> None:
+    stale = Path(shutil.copytree(sharded, tmp_path / "model"))
+    name = "model.norm.weight"
+    relist(stale, lambda places: {n: shard for n, shard in places.items() if n != name})
+    with pytest.raises(InputError, match=rf"index\.json: does not list the tensor {name} of model-\d+-of-\d+"):
+        resolve(str(stale))
+    relist(stale, lambda places: {**places, name: max(places.values()), "model.other.weight": max(places.values())})
+    with pytest.raises(InputError, match=r"lacks the tensor model\.other\.weight of the index"):
+        resolve(str(stale))
+    relist(stale, lambda places: {**places, "model.other.weight": "model-00099-of-00099.safetensors"})
+    with pytest.raises(InputError, match=r"model-00099-of-00099\.safetensors: is missing, though the index names it"):
+        resolve(str(stale))
+
+
+def test_a_tensor_in_two_shards_is_refused(sharded: Path, tmp_path: Path) -> None:
+    twice = Path(shutil.copytree(sharded, tmp_path / "model"))
+    first, second = sorted(twice.glob("*.safetensors"))[:2]
+    shared = sorted(load_file(first))[0]
+    both = {**{name: tensor.clone() for name, tensor in load_file(second).items()}, shared: load_file(first)[shared]}
+    save_file(both, second, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=rf"{second.name}: holds the tensor {shared}, and so does {first.name}"):
+        resolve(str(twice))
+
+
+def test_an_index_that_names_another_shard_than_the_one_that_has_the_tensor(sharded: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(sharded, tmp_path / "model"))
+    name = "model.norm.weight"
+    relist(moved, lambda places: {**places, name: min(set(places.values()) - {places[name]})})
+    assert inspect(resolve(str(moved)).weights) == inspect(Checkpoint(sharded)), "transformers reads it, too"
 
 
 def test_nan_names_the_tensor(copy: Path) -> None:

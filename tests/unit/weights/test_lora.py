@@ -54,7 +54,7 @@ def test_a_scaled_adapter_is_the_point(
 ) -> None:
     """PEFT merges the written adapter, which it need not scale, and gets origin + α·direction."""
     base = save_model(tmp_path / "base", config)
-    adapted = Adapted(Checkpoint(base), base, save_adapter(base, tmp_path / "adapter", **settings))
+    adapted = Adapted(Checkpoint(base), save_adapter(base, tmp_path / "adapter", **settings))
     (tmp_path / "scaled").mkdir()
     assert ScaledAdapter(adapted).write(tmp_path / "scaled", alpha, torch.float32) == alpha
     model = AutoModelForCausalLM.from_pretrained(base)
@@ -70,10 +70,10 @@ def test_a_scaled_adapter_is_the_point(
 
 def test_the_factor_of_a_rounded_adapter(tmp_path: Path, tiny_model: Path) -> None:
     """⟨rounded, adapter⟩ / ⟨adapter, adapter⟩ of the full matrices equals that of rank × rank products."""
-    adapted = Adapted(Checkpoint(tiny_model), tiny_model, save_adapter(tiny_model, tmp_path / "adapter"))
+    adapted = Adapted(Checkpoint(tiny_model), save_adapter(tiny_model, tmp_path / "adapter"))
     (tmp_path / "scaled").mkdir()
     effective = ScaledAdapter(adapted).write(tmp_path / "scaled", 0.3, torch.bfloat16)
-    rounded, whole = Adapted(adapted.base, tiny_model, tmp_path / "scaled").linear_pairs(), adapted.linear_pairs()
+    rounded, whole = Adapted(adapted.base, tmp_path / "scaled").linear_pairs(), adapted.linear_pairs()
     along = square = 0.0
     for module, pair in whole.items():
         exact = pair.scaling * pair.left.double() @ pair.right.double()

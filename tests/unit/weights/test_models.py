@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gguf import GGUFWriter
+from safetensors.torch import load_file, save_file
 
 from helpers.tiny_models import save_adapter
 from safescape import InputError
@@ -34,10 +36,63 @@ def test_an_adapter_given_as_a_model_says_what_to_type(tiny_model: Path, tmp_pat
         resolve(str(adapter))
 
 
-def test_a_quantised_model_is_refused(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq, 4 bits, by quantization_config"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, "bitsandbytes, 8 bits, by"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "fp8, by quantization_config in config.json"),
+        ({"quantization": {"group_size": 64, "bits": 4}}, "MLX, 4 bits, by quantization in config.json"),
+        (
+            {"compression_config": {"format": "pack-quantized"}},
+            "compressed-tensors, pack-quantized, by compression_config in config.json",
+        ),
+        (
+            {"text_config": {"model_type": "llama", "quantization_config": {"quant_method": "awq"}}},
+            "awq, by quantization_config",
+        ),
+    ],
+    ids=["GPTQ", "bitsandbytes", "FP8", "MLX", "compressed-tensors", "a text model's own"],
+)
+def test_a_configuration_of_quantised_weights_is_refused(copy: Path, section: dict[str, object], said: str) -> None:
     config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
-    with pytest.raises(InputError, match="quantised"):
+    (copy / "config.json").write_text(json.dumps({**config, **section}))
+    with pytest.raises(InputError, match=rf"its weights are quantised \({said}.*\) and cannot be moved") as refused:
+        resolve(str(copy))
+    assert "give the unquantised model or a GGUF" in str(refused.value)
+
+
+DOWN = "model.layers.0.mlp.down_proj"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({f"{DOWN}.weight": torch.ones(32, 48).to(torch.float8_e4m3fn)}, r"FP8, by the tensor .* of dtype F8_E4M3"),
+        ({f"{DOWN}.weight": torch.ones(32, 48).to(torch.float8_e5m2)}, r"FP8, by the tensor .* of dtype F8_E5M2"),
+        ({f"{DOWN}.qweight": torch.ones(6, 32, dtype=torch.int32)}, "GPTQ or AWQ, by the tensor"),
+        ({f"{DOWN}.weight_packed": torch.ones(32, 6, dtype=torch.int32)}, "compressed-tensors, by the tensor"),
+        ({f"{DOWN}.weight": torch.ones(32, 6, dtype=torch.uint32)}, r"MLX, by the tensor .* of dtype U32"),
+        (
+            {f"{DOWN}.weight": torch.ones(768, 1, dtype=torch.uint8), f"{DOWN}.weight.absmax": torch.ones(12)},
+            "bitsandbytes, 4 bits, by the tensor",
+        ),
+        (
+            {f"{DOWN}.weight": torch.ones(32, 48, dtype=torch.int8), f"{DOWN}.SCB": torch.ones(32)},
+            "bitsandbytes, 8 bits, by the tensor",
+        ),
+        ({"model.layers.0.mlp.experts.gate_up_proj_blocks": torch.ones(4, dtype=torch.uint8)}, "MXFP4, by the tensor"),
+        ({f"{DOWN}.weight": torch.ones(32, 48, dtype=torch.int8)}, r"integers, by the tensor .* of dtype I8"),
+    ],
+    ids=["E4M3", "E5M2", "GPTQ", "packed", "MLX", "nf4", "int8", "MXFP4", "plain integers"],
+)
+def test_quantised_tensors_are_refused_though_no_configuration_tells(
+    copy: Path, tensors: dict[str, torch.Tensor], said: str
+) -> None:
+    stored = {name: tensor.clone() for name, tensor in load_file(copy / "model.safetensors").items()}
+    del stored[f"{DOWN}.weight"]
+    save_file({**stored, **tensors}, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=rf"its weights are quantised \({said}"):
         resolve(str(copy))
 
 

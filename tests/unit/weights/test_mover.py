@@ -15,7 +15,7 @@ from torch import Tensor
 
 from helpers import tiny_models
 from safescape.survey import Plane, Point, Position, RandomAxis, Waypoint
-from safescape.weights import Checkpoint, Mover, RandomDirection, Subspace
+from safescape.weights import Checkpoint, Inventory, Mover, RandomDirection, Subspace
 
 ENOUGH = 10**9
 """Bytes; more than the tiny model needs."""
@@ -28,6 +28,10 @@ class Counted:
     def __init__(self, directory: Path) -> None:
         self._weights = Checkpoint(directory)
         self.reads = 0
+
+    @property
+    def inventory(self) -> Inventory:
+        return self._weights.inventory
 
     def names(self) -> Sequence[str]:
         return self._weights.names()

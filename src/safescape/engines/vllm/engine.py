@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from safescape.engines.engine import Engine
 from safescape.engines.greedy import Settings, check_in_vllm, ends_of, generation_of
-from safescape.engines.loading import load_config, loading, trim_memory
+from safescape.engines.loading import load_config, trim_memory
 from safescape.engines.loglikelihood import Likelihood, Request
-from safescape.engines.parameters import parameters_of
+from safescape.engines.parameters import check_whole
 from safescape.engines.speaker import head_of, request_of, text_of, tokens_of
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
@@ -61,7 +61,7 @@ class VllmEngine(Engine):
         self._origin, self._tokenizer, self._adapters = subspace.origin, tokenizer, adapters
         self._points: tuple[Point, ...] = (subspace.origin,)
         config = load_config(model, trust_remote_code=trust_remote_code)
-        shapes = _shapes(model, config, trust_remote_code=trust_remote_code)
+        shapes = _shapes(model)
         text = config.get_text_config()
         if generation is None:
             generation = generation_of(model, tokenizer, trust_remote_code=trust_remote_code)
@@ -241,8 +241,14 @@ def _repack_tied_heads(model: Module) -> None:
             layer.quant_method.process_weights_after_loading(layer)
 
 
-def _shapes(model: Model, config: PreTrainedConfig, *, trust_remote_code: bool) -> dict[str, torch.Size]:
+def _shapes(model: Model) -> dict[str, torch.Size]:
     """Return the shapes of the tensors that move, which are the parameters in transformers, tied ones once."""
-    with loading(model.name), torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    return {name: parameter.shape for name, parameter in parameters_of(empty, model.weights).items()}
+    check_whole(model.weights)
+    for stored, live in model.weights.inventory.parameters.items():
+        # vLLM reads a tied head under the embedding's name alone.
+        if stored.rpartition(".")[0].rpartition(".")[2] != live.rpartition(".")[0].rpartition(".")[2]:
+            raise InputError(
+                f"{model.name}: stores {live} under the name {stored} alone, which vLLM does not read; give --engine "
+                "transformers"
+            )
+    return {name: model.weights.tensor(name).shape for name in model.weights.names()}

@@ -25,7 +25,14 @@ _NOT_ADAPTED = ("lm_head", "embed_out", "embed_tokens", "wte")
 
 
 def why_merged(
-    model: Model, subspace: Lines | Plane, through: Sequence[Waypoint], *, engine: str, dtype: str, device: str
+    model: Model,
+    subspace: Lines | Plane,
+    through: Sequence[Waypoint],
+    *,
+    engine: str,
+    dtype: str,
+    device: str,
+    trust_remote_code: bool = False,
 ) -> str | None:
     """Return why a survey's points cannot be scaled adapters beside the weights of the base, `model`; None if they can.
 
@@ -38,7 +45,7 @@ def why_merged(
         return "only on the one line from a base to BASE+ADAPTER is a point an adapter"
     if through:
         return f"{through[0].model} of --through lies beside the line, so it is not a scaled adapter"
-    other = resolve(axis.toward).weights
+    other = resolve(axis.toward, trust_remote_code=trust_remote_code).weights
     if not isinstance(other, Adapted):
         return f"{axis.toward} is a model of its own, not BASE+ADAPTER; finetunes of all weights have no adapter"
     if isinstance(model.weights, Adapted):
@@ -64,8 +71,10 @@ class LoadedAdapters:
     before, because vLLM identifies adapters, and the prefixes cached for them, by these. `why_merged` must return None.
     """
 
-    def __init__(self, axis: InterpolationAxis, most: int, dtype: torch.dtype) -> None:
-        weights = resolve(axis.toward).weights
+    def __init__(
+        self, axis: InterpolationAxis, most: int, dtype: torch.dtype, *, trust_remote_code: bool = False
+    ) -> None:
+        weights = resolve(axis.toward, trust_remote_code=trust_remote_code).weights
         assert isinstance(weights, Adapted)
         self._name, self._adapter, self._most, self._dtype = axis.toward, ScaledAdapter(weights), most, dtype
         self._loaded: dict[Point, _Loaded] = {}
