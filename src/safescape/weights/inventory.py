@@ -130,7 +130,7 @@ def inventory_of(
                 "tie_word_embeddings to false in config.json if both are meant"
             )
     norms = norms_of(model)
-    still = frozenset(name for name, live in own.items() if live in norms)
+    still = frozenset(name for name, live in {**own, **parts}.items() if live in norms)
     return Inventory(own, parts, copies, buffers, {name: unknown[name] for name in sorted(ignored)}, still)
 
 

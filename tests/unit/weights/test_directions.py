@@ -107,5 +107,6 @@ def test_directions_are_bit_equal_across_processes_orders_and_threads() -> None:
 def test_a_point_lies_along_its_own_line(tiny_model: Path) -> None:
     axes = tuple(RandomAxis(seed=seed, span=0.5, steps=2) for seed in (4, 5))
     bundle = Subspace(Lines(axes=axes), Checkpoint(tiny_model))
+    norms = Checkpoint(tiny_model).inventory.norms
     assert bundle.displacement(Point(None, (0.0,))) == (None, None)
-    assert bundle.displacement(Point(1, (0.25,))) == (None, (0.25, RandomDirection(5)))
+    assert bundle.displacement(Point(1, (0.25,))) == (None, (0.25, RandomDirection(5, norms)))

@@ -87,7 +87,7 @@ def test_on_a_plane_the_row_comes_first(tiny_model: Path) -> None:
     weights = Checkpoint(tiny_model)
     first, second = Subspace(Plane(axes=AXES), weights).directions
     found, position = moved(plane_mover(weights), Point(None, (0.3, -0.2)))
-    assert first == RandomDirection(0)
+    assert first == RandomDirection(0, weights.inventory.norms)
     for name, values in found.items():
         origin = weights.tensor(name).float()
         row = torch.add(origin, second.tensor(name, origin), alpha=-0.2)

@@ -67,7 +67,9 @@ def test_the_directions_of_a_plane_are_orthogonal(tiny_model: Path, seeds: list[
     plane = Subspace(Plane(axes=(first, second)), origin)
     one, other = plane.directions
     assert abs(products(one, other, origin).cosine) < 1e-5
-    assert plane.directions[0] == RandomDirection(seeds[0]), "the first direction stays as it is"
+    assert plane.directions[0] == RandomDirection(seeds[0], origin.inventory.norms), (
+        "the first direction stays as it is"
+    )
     own = products(RandomDirection(seeds[1]), plane.directions[1], origin)
     assert own.cosine == pytest.approx(1, abs=1e-2), "two random directions are nearly orthogonal to begin with"
 
