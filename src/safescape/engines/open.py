@@ -39,6 +39,7 @@ def open_engine(
         InputError: The engine is not installed, or cannot load the model.
 
     """
+    adapters = _adapters(survey, model)
     device, trusted = torch.device(survey.device).type, survey.trust_remote_code
     subspace = Subspace(survey.subspace, model.weights, survey.through, device, trust_remote_code=trusted)
     settings: dict[str, Any] = {
@@ -50,7 +51,7 @@ def open_engine(
     }
     if survey.engine != "vllm":
         return TransformersEngine(model, tokenizer, subspace, **settings)
-    counts, adapters = _token_counts(survey, tokenizer, chats), _adapters(survey, model)
+    counts = _token_counts(survey, tokenizer, chats)
     return VllmEngine(
         model, tokenizer, subspace, **settings, counts=counts, gpus=survey.tensor_parallel, adapters=adapters
     )

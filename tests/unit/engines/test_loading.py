@@ -131,7 +131,7 @@ def test_a_token_without_an_embedding_is_refused_in_one_line(tiny_model: Path, t
     directory = tiny_models.save_model(tmp_path / "model", seed=1)
     tokenizer = tiny_models.tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|think|>"]})
-    tokenizer.chat_template = str(tokenizer.chat_template).replace("<|end|>", "<|think|>")
+    tokenizer.chat_template = f"<|think|>{tokenizer.chat_template}"
     tokenizer.save_pretrained(directory)
     said = r"'<\|think\|>' is token 260 of the tokenizer, and the embedding has 260 rows"
     with pytest.raises(InputError, match=said) as refused:
