@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -152,7 +153,7 @@ def test_the_padding_of_an_embedding_is_not_answered_with(tmp_path: Path) -> Non
     model = resolve(str(tiny_models.save_model(tmp_path / "model", tiny_models.llama_config(vocab_size=320))))
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     engine = TransformersEngine(model, tokenizer, Subspace(make_survey(prompts=1).subspace, model.weights))
-    plain = AutoModelForCausalLM.from_pretrained(model.directory)
+    plain: Any = AutoModelForCausalLM.from_pretrained(model.directory)
     chats = ["<|user|>what is this<|end|>", "<|user|>a<|end|>"]
     for chat, response in zip(chats, engine.respond(chats, max_new_tokens=24, stop=()), strict=True):
         read = tokenizer(chat, add_special_tokens=False, return_tensors="pt")

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -257,7 +258,7 @@ def test_anything_else_is_refused_by_name(
 def test_a_loaded_tensor_that_is_not_the_stored_one_is_refused(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = AutoModelForCausalLM.from_pretrained
+    load: Any = AutoModelForCausalLM.from_pretrained
     name = "model.layers.1.mlp.up_proj.weight"
 
     def changed(*given: object, **settings: object) -> object:
@@ -273,11 +274,23 @@ def test_a_loaded_tensor_that_is_not_the_stored_one_is_refused(
 
 def save_deepseek(directory: Path, *, in_parts: bool = False) -> Path:
     """Save a mixture of experts whose router has a buffer that is stored, fused or expert by expert as on the Hub."""
-    config = DeepseekV3Config(
-        **{**tiny_models.SHAPE, "moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2},
-        **{"n_group": 1, "topk_group": 1, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 8},
-        **{"qk_rope_head_dim": 8, "v_head_dim": 8, "first_k_dense_replace": 1, "bos_token_id": None, "eos_token_id": 0},
-    )
+    settings: dict[str, Any] = {
+        **tiny_models.SHAPE,
+        "moe_intermediate_size": 16,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "q_lora_rank": 8,
+        "kv_lora_rank": 8,
+        "qk_nope_head_dim": 8,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 8,
+        "first_k_dense_replace": 1,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+    }
+    config = DeepseekV3Config(**settings)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.save_pretrained(directory, save_original_format=in_parts)
