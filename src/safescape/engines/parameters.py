@@ -157,13 +157,8 @@ def parameters_of(model: PreTrainedModel, weights: ModelWeights) -> dict[str, Pa
         InputError: The model has other parameters than the checkpoint, or the checkpoint has them in parts.
 
     """
-    parameters, fused = _found(model, weights)
-    if fused:
-        raise InputError(
-            f"the model's parameter {min(fused)} is stored under another name in the checkpoint; "
-            "load it with transformers and save it with save_pretrained(save_original_format=False)"
-        )
-    return parameters
+    check_whole(weights)
+    return _found(model, weights)[0]
 
 
 def _found(model: PreTrainedModel, weights: ModelWeights) -> tuple[dict[str, Parameter], dict[str, Parameter]]:
@@ -175,8 +170,8 @@ def _found(model: PreTrainedModel, weights: ModelWeights) -> tuple[dict[str, Par
             f"the checkpoint and the live model have different parameters, {others[0]} among them; report this with "
             "the model's name"
         )
-    found = {stored: live[name] for stored, name in names.items()}
-    return found, {name: parameter for name, parameter in live.items() if name not in set(names.values())}
+    found = {stored: live.pop(name) for stored, name in names.items()}
+    return found, live
 
 
 def check_whole(weights: ModelWeights) -> None:
