@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from transformers import AutoModelForCausalLM
 
 import safescape
 from helpers import tiny_models
+from helpers.families import FAMILIES, save
 from helpers.surveys import make_survey
 from safescape import InputError
 from safescape.engines import TransformersEngine, check_length, check_vocabulary, load_model
 from safescape.engines.loading import load_config, load_generation_config
 from safescape.probes import load_tokenizer
-from safescape.weights import Model, Subspace, resolve
+from safescape.weights import Checkpoint, Model, Subspace, checkpoint_of, resolve
 
 CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModelForCausalLM": "modeling_new.New"}
 CONFIGS = {
@@ -159,3 +160,19 @@ def test_the_padding_of_an_embedding_is_not_answered_with(tmp_path: Path) -> Non
         read = tokenizer(chat, add_special_tokens=False, return_tensors="pt")
         said = plain.generate(**read, max_new_tokens=24, do_sample=False)[0, read["input_ids"].shape[1] :]
         assert response.text == tokenizer.decode(said, skip_special_tokens=True)
+
+
+def test_an_expert_that_is_loaded_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part of a fused parameter is compared with the file."""
+    mixtral = next(family for family in FAMILIES if family.model_type == "mixtral")
+    model = resolve(str(save(mixtral, tmp_path / "model")))
+    load_model(model, torch.float32)
+    expert = max(checkpoint_of(model.weights).inventory.parts)
+    read = Checkpoint.tensors
+
+    def changed(files: Checkpoint, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        return ((name, tensor + 1 if name == expert else tensor) for name, tensor in read(files, names))
+
+    monkeypatch.setattr(Checkpoint, "tensors", changed)
+    with pytest.raises(InputError, match=f"transformers changes the tensor {expert} when it loads it"):
+        load_model(model, torch.float32)
