@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from safescape.api.report import report_of
-from safescape.api.resuming import Begun, begin, repeat
+from safescape.api.resumption import Begun, begin, repeat
 from safescape.api.run import Run
 from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError, RunError

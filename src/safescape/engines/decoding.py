@@ -21,6 +21,7 @@ from safescape.engines.kv_cache import (
     DROP_SHARE,
     Caching,
     GrowingLayer,
+    RemainingRows,
     States,
     cache_of,
     cache_with_prefix,
@@ -191,7 +192,7 @@ def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: boo
         yield from (group[start:end] for start, end in itertools.pairwise(bounds))
 
 
-class CachedBatch:
+class CachedBatch(RemainingRows):
     """A batch with one cache and one row per answer.
 
     A row's prompt fills the first slots, then comes a masked gap up to the longest prompt, then the answer.
@@ -226,16 +227,6 @@ class CachedBatch:
         self._cache = cache_of(self._layers)
         self._logits = torch.cat(logits)
         self._remaining = list(range(len(prompts)))
-
-    @property
-    def logits(self) -> Tensor:
-        """The logits of each remaining row's next token."""
-        return self._logits[self._remaining]
-
-    def next_tokens(self) -> list[int]:
-        """Return the most likely next token of each remaining row."""
-        tokens: list[int] = self._logits.argmax(dim=-1).tolist()
-        return [tokens[place] for place in self._remaining]
 
     def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
         """Continue with some of the remaining rows; see `Batch`."""

@@ -41,6 +41,24 @@ class States(NamedTuple):
     values: Tensor
 
 
+class RemainingRows:
+    """The rows of a batch that remain, and the logits of their next tokens; see `decoding.VisibleBatch`."""
+
+    _logits: Tensor
+    """Shape (rows, vocabulary), finished rows included until they are dropped."""
+    _remaining: list[int]
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits of each remaining row's next token."""
+        return self._logits[self._remaining]
+
+    def next_tokens(self) -> list[int]:
+        """Return the most likely next token of each remaining row."""
+        tokens: list[int] = self._logits.argmax(dim=-1).tolist()
+        return [tokens[place] for place in self._remaining]
+
+
 def common_prefix_length(rows: Sequence[Sequence[int]]) -> int:
     """Return the number of tokens that all rows begin with."""
     columns = zip(*rows, strict=False)

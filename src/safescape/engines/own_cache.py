@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, cache_utils
 
-from safescape.engines.kv_cache import DROP_SHARE, last_logits_only
+from safescape.engines.kv_cache import DROP_SHARE, RemainingRows, last_logits_only
 
 _NAMES = ("past_key_values", "cache_params", "state")
 """The fields of a model's output that hold its cache, and the arguments by which it is given back."""
@@ -25,7 +25,7 @@ def made_cache(output: Any) -> tuple[str, Any] | None:
     return next(((name, output[name]) for name in _NAMES if output.get(name) is not None), None)
 
 
-class OwnBatch:
+class OwnBatch(RemainingRows):
     """A batch of prompts of equal length; see `decoding.Batch`.
 
     Args:
@@ -43,16 +43,6 @@ class OwnBatch:
         self._cache: tuple[str, Any] | None = None
         self._remaining = list(range(len(prompts)))
         self._logits = self._read(self._rows)
-
-    @property
-    def logits(self) -> Tensor:
-        """The logits of each remaining row's next token."""
-        return self._logits[self._remaining]
-
-    def next_tokens(self) -> list[int]:
-        """Return the most likely next token of each remaining row."""
-        tokens: list[int] = self._logits.argmax(dim=-1).tolist()
-        return [tokens[place] for place in self._remaining]
 
     def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
         """Continue with some of the remaining rows, by their position, each with the token that it took."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from safescape.measure.chats import tokenizer_of_model, with_chats, with_chats_as_written
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
-from safescape.measure.rendering import tokenizer_of_model, with_chats, with_chats_as_written
 from safescape.measure.session import ask, check_prompts, find_model, score
 
 __all__ = [

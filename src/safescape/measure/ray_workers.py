@@ -17,9 +17,9 @@ from ray.exceptions import RayError
 
 from safescape.engines import Likelihood
 from safescape.errors import RunError, SafescapeError
+from safescape.measure.chats import RenderedPrompts
 from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started, cost_of
 from safescape.measure.evidence import Origin
-from safescape.measure.rendering import RenderedPrompts
 from safescape.measure.session import Measurement, MeasuringSession, find_model, groups_of
 from safescape.placement import Placement
 from safescape.placement.ray_cluster import Reservation, connected, errors_as_values, prepare_worker, reason_of, reserve

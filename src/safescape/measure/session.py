@@ -14,8 +14,8 @@ from safescape.engines import Engine, VllmEngine, Voice, check_length, ends_in_f
 from safescape.errors import InputError
 from safescape.judges import Judge, common_stop, immediate_judges
 from safescape.landscape import is_settled, stages_of
+from safescape.measure.chats import RenderedPrompts
 from safescape.measure.evidence import Origin
-from safescape.measure.rendering import RenderedPrompts
 from safescape.probes import Answering, harness_scores
 from safescape.survey import (
     Answer,

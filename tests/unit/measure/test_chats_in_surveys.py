@@ -173,7 +173,7 @@ def test_a_run_whose_template_was_edited_goes_on_with_its_chats(
 def test_a_resumed_run_renders_nothing(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, run = scan(tiny_model, tmp_path / "at once"), scan(tiny_model, tmp_path / "run")
     forget_the_last_point(run)
-    monkeypatch.setattr("safescape.measure.rendering.format_chats", None)
+    monkeypatch.setattr("safescape.measure.chats.format_chats", None)
     resumed = safescape.run_survey(Survey.load(run.directory / "survey.json"), out=run.directory)
     assert said(resumed, 0.5) == said(at_once, 0.5)
 
