@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -210,12 +210,22 @@ def test_new_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: 
         expect(page.locator("#list")).to_contain_text("The answers at this point cannot be shown: live: no such run")
 
 
-def test_a_comparison_is_updated_while_one_of_its_runs_grows(page: Page, tmp_path: Path) -> None:
+def a_whole_and_a_live_run(directory: Path) -> tuple[Path, Callable[[int], None]]:
+    """Make two runs of one survey, of which `live` has four points; the function that is returned lets it grow."""
     survey = make_survey(prompts=12, lines=2, steps=10, judges=TWO_JUDGES)
-    grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
-    runs = tmp_path / "runs"
+    grown = make_run(directory / "elsewhere" / "grown", survey, opinion=four_outcomes)
+    runs = directory / "runs"
     make_run(runs / "whole", survey, opinion=four_outcomes).close()
-    grow(runs / "live", survey, grown, 4)
+
+    def grow_live(points: int) -> None:
+        grow(runs / "live", survey, grown, points)
+
+    grow_live(4)
+    return runs, grow_live
+
+
+def test_a_comparison_is_updated_while_one_of_its_runs_grows(page: Page, tmp_path: Path) -> None:
+    runs, grow_live = a_whole_and_a_live_run(tmp_path)
     with viewing(runs) as viewed:
         report = Opened(page, viewed.address + "compare?run=whole&run=live")
         expect(page.locator(".unfinished")).to_have_count(1)
@@ -223,7 +233,7 @@ def test_a_comparison_is_updated_while_one_of_its_runs_grows(page: Page, tmp_pat
         assert page.evaluate(places) < 11
         page.evaluate("window.kept = 1")
         page.locator("#landscape .table summary").click()
-        grow(runs / "live", survey, grown, 100)
+        grow_live(100)
         expect(page.locator(".unfinished")).to_have_count(0)
         expect(page.locator("#landscape .table")).to_have_attribute("open", "")
         assert page.evaluate("window.kept") == 1
@@ -234,16 +244,12 @@ def test_a_comparison_is_updated_while_one_of_its_runs_grows(page: Page, tmp_pat
 
 
 def test_a_page_that_cannot_be_read_anew_says_why_in_words(page: Page, tmp_path: Path) -> None:
-    survey = make_survey(prompts=12, lines=2, steps=10, judges=TWO_JUDGES)
-    grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
-    runs = tmp_path / "runs"
-    make_run(runs / "whole", survey, opinion=four_outcomes).close()
-    grow(runs / "live", survey, grown, 4)
+    runs, grow_live = a_whole_and_a_live_run(tmp_path)
     with viewing(runs) as viewed:
         Opened(page, viewed.address + "compare?run=whole&run=live")
         refused = viewed.address + "compare?run=whole"
         page.route("**/compare?*", lambda route: route.continue_(url=refused))
-        grow(runs / "live", survey, grown, 100)
+        grow_live(100)
         expect(page.locator("#following")).to_have_text("Not up to date: select two or more runs to compare them")
 
 
