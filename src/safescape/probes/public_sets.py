@@ -94,7 +94,8 @@ def set_named(name: str) -> PublicSet:
     """
     if name in _sets():
         return _sets()[name]
-    raise InputError(f"{name}: no such public set; {did_you_mean(name, '`safescape data` lists the names')}")
+    advice = did_you_mean(name, "`safescape data` lists the names")
+    raise InputError(f"{name or repr(name)}: no such public set; {advice}")
 
 
 def parse_name(spec: str) -> Named | None:

@@ -125,7 +125,8 @@ def _read_one(path: Path) -> Gguf:
             metadata, table, start = _Header(blob).read()
             size = len(blob)
     except (ValueError, OverflowError, struct.error) as error:
-        raise InputError(f"{path}: cut short or not a GGUF file ({error}); download it again") from error
+        reason = "its header ends too early" if isinstance(error, struct.error) else error
+        raise InputError(f"{path}: cut short or not a GGUF file ({reason}); download it again") from error
     blob_of = np.memmap(path, mode="r", dtype=np.uint8)
     tensors: dict[str, Stored] = {}
     for name, (shape, kind, offset) in table.items():

@@ -119,6 +119,7 @@ def test_data_for_a_finetune(data: str, turns: list[tuple[str, str]]) -> None:
         (lambda: conversations_of("advbench:goal"), "--data advbench:goal: row 1 .* give both names"),
         (lambda: conversations_of("self-instruc"), "--data self-instruc: no such file or set; did you mean self-"),
         (lambda: set_named("mmlu"), "mmlu: no such public set"),
+        (lambda: set_named(""), "'': no such public set"),
         (lambda: set_named("mmlu:us_foreign_polic"), "did you mean mmlu:us_foreign_policy?"),
     ],
 )
