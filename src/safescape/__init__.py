@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from safescape.api.compare import RunComparison, compare
     from safescape.api.export import export
     from safescape.api.finetune import finetune
+    from safescape.api.inspect import inspect
     from safescape.api.judge import judge, judge_run
     from safescape.api.path import path
     from safescape.api.repair import repair
@@ -62,6 +63,7 @@ __all__ = [
     "compare",
     "export",
     "finetune",
+    "inspect",
     "judge",
     "judge_run",
     "load_run",
@@ -73,7 +75,7 @@ __all__ = [
     "study_finetuning",
 ]
 
-_COMMANDS = ("bench", "check", "compare", "export", "finetune", "judge", "path", "repair", "report", "scan")
+_COMMANDS = ("bench", "check", "compare", "export", "finetune", "inspect", "judge", "path", "repair", "report", "scan")
 """Each in `api`, in the file of its name."""
 _MODULES = {
     **{name: f"api.{name}" for name in _COMMANDS},

@@ -74,7 +74,7 @@ def shown_answers(page: str, place: int, probe: int = 0) -> list[ShownAnswer]:
     answers = answers_block(page, point["id"])
     opinions = dict(zip(data["judges"], point["answers"][probe], strict=True))
     found = []
-    for number, (text, finish, tokens, *reasons) in enumerate(answers["answers"][probe]):
+    for number, (text, finish, tokens, _, _, _, *reasons) in enumerate(answers["answers"][probe]):
         verdicts = {}
         for judge, reason in zip(answers["judges"], reasons, strict=True):
             if (digit := opinions[judge]["outcomes"][number]) != "-":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,16 +150,46 @@ def save_refusing_model(directory: Path, **changes: Any) -> Path:
 
 def save_one_answer_model(directory: Path, requests: Sequence[str], answer: str) -> Path:
     """Save a model that was trained to give one answer to each of these requests."""
+    return save_answering_model(directory, dict.fromkeys(requests, answer))
+
+
+def save_answering_model(
+    directory: Path,
+    answers: Mapping[str, str],
+    *,
+    template: str = CHAT_TEMPLATE,
+    more: Sequence[str] = (),
+    steps: int = 400,
+    **changes: Any,
+) -> Path:
+    """Save a model that was trained to give these answers to these requests.
+
+    Args:
+        directory: Where.
+        answers: By request; what the chat template writes before an answer is not part of it.
+        template: Its chat template.
+        more: Further special tokens.
+        steps: Of the training, each on one request.
+        changes: Settings of `llama_config`.
+
+    """
     torch.manual_seed(0)
-    model, words = AutoModelForCausalLM.from_config(llama_config(), dtype=torch.float32), tokenizer()
-    said = words(f"<|assistant|>{answer}<|end|>")["input_ids"]
-    asked = [words(f"<|user|>{request}<|end|>")["input_ids"] for request in requests]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    words = tokenizer(template, more=more)
+    model = AutoModelForCausalLM.from_config(llama_config(vocab_size=len(words), **changes), dtype=torch.float32)
+    pairs = []
+    for request, answer in answers.items():
+        asked = words.apply_chat_template(
+            [{"role": "user", "content": request}], add_generation_prompt=True, tokenize=False
+        )
+        pairs.append([words(text, add_special_tokens=False)["input_ids"] for text in (asked, f"{answer}<|end|>")])
+    # a wider model takes smaller steps
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.16 / model.config.hidden_size)
     model.eval()
-    for step in range(400):
-        rows = torch.tensor([[*asked[step % len(asked)], *said]])
-        logits = model(input_ids=rows).logits[:, -len(said) : -1]
-        cross_entropy(logits.flatten(0, 1), rows[:, -len(said) + 1 :].flatten()).backward()
+    for step in range(steps):
+        asked, said = pairs[step % len(pairs)]
+        rows = torch.tensor([[*asked, *said]])
+        logits = model(input_ids=rows).logits[:, -len(said) - 1 : -1]
+        cross_entropy(logits.flatten(0, 1), rows[:, -len(said) :].flatten()).backward()
         optimizer.step()
         optimizer.zero_grad()
     model.save_pretrained(directory)

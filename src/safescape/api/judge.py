@@ -21,9 +21,11 @@ from safescape.judge_runtime import (
     resolve_judges,
     update_panels,
 )
+from safescape.judges import UNANSWERED
 from safescape.measure import collect_stored_evidence
 from safescape.options import JudgeOptions, JudgeRunOptions, each_of, takes
 from safescape.options.shared import JUDGES
+from safescape.probes import without_thought
 from safescape.store import Store
 from safescape.survey import REFUSAL, Exchange, Verdict, members_of, parse_judge_name
 
@@ -47,6 +49,9 @@ class _StoredAnswers(JudgeRunOptions):
 def judge(options: _Exchanges) -> list[Verdict]:
     """Judge answers from anywhere; no model under test and no run is needed.
 
+    A thought before an answer, between markers such as `<think>` and `</think>`, is not judged; where no answer follows
+    it, the verdict is unscored.
+
     Returns:
         One verdict per pair, in their order: its outcome, the judge's reason, and the probability that the answer
         complied with its prompt, if the judge states one.
@@ -60,7 +65,10 @@ def judge(options: _Exchanges) -> list[Verdict]:
     (name,), rubrics = resolve_judges([options.judge], settings, labels=options.labels, rubric=options.rubric)
     _check_actors([name], settings)
     pairs = [_exchange(number, pair) for number, pair in enumerate(options.exchanges)]
-    return judge_exchanges(pairs, name, settings, rubrics)
+    answers = [without_thought(pair.response) for pair in pairs]
+    read = [pair._replace(response=text) for pair, text in zip(pairs, answers, strict=True) if text is not None]
+    verdicts = iter(judge_exchanges(read, name, settings, rubrics))
+    return [UNANSWERED if text is None else next(verdicts) for text in answers]
 
 
 @takes(_StoredAnswers)

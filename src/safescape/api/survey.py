@@ -21,7 +21,17 @@ from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges,
 from safescape.judges import EvidenceJudge, immediate_judge
 from safescape.landscape import SAFE_BELOW
 from safescape.measure import Progress, check_prompts, find_model, measure
-from safescape.options import FinetuneOptions, JudgeOptions, MeasureOptions, Option, Options, each_of, shared, takes
+from safescape.options import (
+    FinetuneOptions,
+    InspectOptions,
+    JudgeOptions,
+    MeasureOptions,
+    Option,
+    Options,
+    each_of,
+    shared,
+    takes,
+)
 from safescape.placement import Placement, check_placement
 from safescape.probes import further_probes, load_prompts, read_text, template_variables
 from safescape.probes import system_prompt as system_prompt_text
@@ -289,7 +299,7 @@ def device_of(given: str | None) -> str:
     return given
 
 
-def chat_template_of(options: MeasureOptions | FinetuneOptions) -> str | None:
+def chat_template_of(options: MeasureOptions | FinetuneOptions | InspectOptions) -> str | None:
     """Return the text of the chat template that is given as a file; None if none is.
 
     Raises:

@@ -56,10 +56,10 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         print(run.landscape.to_json(), end="")
         return
     # loads the drawing libraries, which `--help` need not wait for
-    from safescape.views import beyond_said, by_keyword, interval_said, verdict_of
+    from safescape.views import beyond_said, by_keyword, interval_said, thoughts_said, verdict_of
 
     landscape, verdict = run.landscape.decided, verdict_of(run.landscape)
-    said = [verdict.sentence, verdict.clash, beyond_said(landscape)]
+    said = [verdict.sentence, verdict.clash, beyond_said(landscape), thoughts_said(landscape)]
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
     said.append(interval_said(landscape))

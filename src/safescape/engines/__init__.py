@@ -4,10 +4,10 @@ from safescape.engines.borrowed import borrow, unwrap
 from safescape.engines.engine import Engine, Voice
 from safescape.engines.exactness import Plan
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
-from safescape.engines.loading import load_model
+from safescape.engines.loading import load_config, load_model
 from safescape.engines.loglikelihood import Likelihood
 from safescape.engines.open import check_length, check_vocabulary, open_engine
-from safescape.engines.parameters import parameters_of
+from safescape.engines.parameters import check_whole, parameters_of
 from safescape.engines.speaker import Speaker, tokens_of
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
@@ -27,10 +27,12 @@ __all__ = [
     "check_length",
     "check_vllm",
     "check_vocabulary",
+    "check_whole",
     "ends_in_files",
     "ends_of",
     "generation_of",
     "is_vllm_here",
+    "load_config",
     "load_model",
     "open_engine",
     "parameters_of",

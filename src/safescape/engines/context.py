@@ -44,16 +44,28 @@ def check_context(
                     f"{probe.source}: the prompt {_beginning(text)} has {tokens} tokens in the chat template, {model} "
                     f"reads {most}; shorten or remove it"
                 )
-            if tokens + survey.max_new_tokens > most:
+            written = longest_answer(survey, tokenizer)
+            if tokens + written > most:
+                limits = "--max-new-tokens"
+                if survey.markers is not None:
+                    limits = "--max-thinking-tokens and --max-new-tokens together"
                 raise InputError(
-                    f"{model}: reads {most} tokens, {tokens + survey.max_new_tokens} are asked for; lower "
-                    f"--max-new-tokens to {most - tokens}, or shorten the prompt {_beginning(text)} of {probe.source}"
+                    f"{model}: reads {most} tokens, {tokens + written} are asked for; lower {limits} to "
+                    f"{most - tokens}, or shorten the prompt {_beginning(text)} of {probe.source}"
                 )
         elif isinstance(probe, PerplexityProbe):
             _check_scored(probe.source, probe.texts, counts(probe.texts, raw=True), model, most)
         elif isinstance(probe, ChoiceProbe):
             longest = [question.context + max(question.options, key=len) for question in probe.questions]
             _check_scored(probe.source, longest, counts(longest, raw=True), model, most)
+
+
+def longest_answer(survey: Survey, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the maximum number of tokens after a prompt: those of the answer, and of the thought before it."""
+    if survey.markers is None:
+        return survey.max_new_tokens
+    (closing,) = tokens_of(tokenizer, [survey.markers.ends[0]], ())
+    return (survey.max_thinking_tokens or survey.max_new_tokens) + len(closing) + survey.max_new_tokens
 
 
 def _check_scored(source: str, texts: Sequence[str], counts: Sequence[int], model: str, most: int) -> None:

@@ -11,14 +11,20 @@ from torch import Tensor
 
 from safescape.engines.loglikelihood import Likelihood
 from safescape.errors import RunError
-from safescape.survey import Point, Position, Response
+from safescape.survey import Point, Position, Response, Thinking
 
 
 class Voice(Protocol):
     """Answers chats and scores texts."""
 
     def respond(
-        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+        self,
+        chats: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str],
+        raw: bool = False,
+        thinking: Thinking | None = None,
     ) -> list[Response]:
         """Answer every chat greedily.
 
@@ -28,6 +34,7 @@ class Voice(Protocol):
             stop: Substrings that settle and end an answer as soon as it contains one of them; if empty, every answer
                 is written to its end.
             raw: Whether the texts are raw, so that they begin with the tokenizer's BOS; a chat template writes its own.
+            thinking: How thoughts are told from answers; None: all that is written is the answer.
 
         """
         ...

@@ -58,6 +58,17 @@ _OTHER_DECODING: dict[str, tuple[object, ...]] = {
 _IN_VLLM = ("repetition_penalty", "eos_token_id")
 """Settings that vLLM applies as transformers does."""
 
+_FROM_THE_PROMPT = (
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
+    "min_new_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "exponential_decay_length_penalty",
+    "begin_suppress_tokens",
+)
+"""Settings that tell a prompt from what was written after it. A thought is a prompt to the answer that follows it."""
+
 
 def greedy_settings(name: str, config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, JsonValue]:
     """Return what a generation configuration changes of greedy decoding.
@@ -117,6 +128,16 @@ def check_in_vllm(settings: Settings) -> None:
             raise InputError(
                 f"--engine vllm: does not apply {setting} of the model's generation_config.json as transformers does; "
                 "leave --engine out"
+            )
+
+
+def check_with_thoughts(settings: Settings) -> None:
+    """Raise InputError if one of the settings would be applied to thought and answer apart."""
+    for setting in settings:
+        if setting in _FROM_THE_PROMPT:
+            raise InputError(
+                f"{setting} of the model's generation_config.json cannot be applied to a thought and its answer "
+                "together; remove it from a copy of the model, and give that"
             )
 
 

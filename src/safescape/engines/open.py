@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines.context import check_context
-from safescape.engines.greedy import Settings, check_in_vllm
+from safescape.engines.context import check_context, longest_answer
+from safescape.engines.greedy import Settings, check_in_vllm, check_with_thoughts
 from safescape.engines.loading import load_config
 from safescape.engines.speaker import check_tokens, head_of, tokens_of
 from safescape.engines.transformers import TransformersEngine
@@ -69,6 +69,8 @@ def check_length(
     """
     if survey.engine == "vllm":
         check_in_vllm(survey.generation)
+    if survey.markers is not None:
+        check_with_thoughts(survey.generation)
     config = load_config(model, trust_remote_code=survey.trust_remote_code).get_text_config()
     rows = [row for some in chats.values() for row in tokens_of(tokenizer, some, ())]
     if raw := _raw_texts(survey):
@@ -111,7 +113,7 @@ def _token_counts(
     def longest(texts: Sequence[str], *, raw: bool) -> int:
         return max(map(len, tokens_of(tokenizer, texts, head_of(tokenizer, raw=raw))))
 
-    answer = max(longest(some, raw=False) for some in chats.values()) + survey.max_new_tokens
+    answer = max(longest(some, raw=False) for some in chats.values()) + longest_answer(survey, tokenizer)
     texts = _raw_texts(survey)
     if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
         # The texts of an lm-eval task are known only when it runs.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from safescape.engines.decoding import OpenBatch, decode
+from safescape.engines.decoding import Continuation, OpenBatch, decode
 from safescape.engines.greedy import GreedyRules, Settings, greedy_settings
 from safescape.engines.kv_cache import Caching
 from safescape.engines.loglikelihood import Likelihood, Request, score
+from safescape.engines.thinking import responses, text_of
 from safescape.errors import InputError
-from safescape.survey import Response
+from safescape.survey import Response, Thinking
 
 
 class Speaker:
@@ -41,24 +42,36 @@ class Speaker:
         self._open_batch, self.caching = open_batch, caching
 
     def respond(
-        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+        self,
+        chats: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str],
+        raw: bool = False,
+        thinking: Thinking | None = None,
     ) -> list[Response]:
         """Answer every chat greedily; see `Voice.respond`."""
         rows = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
         self._check(rows)
-        continuations = decode(
+        return responses(self._continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop)
+
+    def _continued(
+        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, stop: Sequence[str], *, special: bool
+    ) -> dict[int, Continuation]:
+        """Continue rows; see `thinking.Continuing`."""
+        found = decode(
             self._model,
-            rows,
+            list(rows.values()),
             end_tokens=self._rules.ends,
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
-            is_settled=self._settled_by(stop),
+            is_settled=self._settled_by(stop, special=special),
             open_batch=self._open_batch,
             is_ended=self._rules.is_ended,
             ruled=self._rules.ruled if self._rules.changes_tokens else None,
             caching=self.caching,
         )
-        return [Response(text_of(self._tokenizer, tokens), finish, len(tokens)) for tokens, finish in continuations]
+        return dict(zip(rows, found, strict=True))
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:
         """Score continuations after their contexts; see `Voice.loglikelihood`."""
@@ -73,7 +86,7 @@ class Speaker:
             config.name_or_path or config.model_type, self._tokenizer, rows, config.get_text_config().vocab_size
         )
 
-    def _settled_by(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+    def _settled_by(self, stop: Sequence[str], *, special: bool) -> Callable[[Sequence[int]], bool]:
         """Return a function that tells whether an answer contains a substring that its newest token can end."""
         if not stop:
             return lambda tokens: False
@@ -82,7 +95,7 @@ class Speaker:
         window = max(len(text.encode()) for text in stop) + 8
 
         def is_settled(tokens: Sequence[int]) -> bool:
-            newest = text_of(self._tokenizer, tokens[-window:])
+            newest = text_of(self._tokenizer, tokens[-window:], special=special)
             return any(text in newest for text in stop)
 
         return is_settled
@@ -142,11 +155,6 @@ def check_tokens(name: str, tokenizer: PreTrainedTokenizerBase, rows: Iterable[S
             f"embedding has {vocabulary} rows; save the tokenizer that the model was trained with, give a "
             "--chat-template FILE without this token or, between two models, --template-of base"
         )
-
-
-def text_of(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
-    """Return the text of tokens, without special tokens."""
-    return str(tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
 def settings_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Settings:

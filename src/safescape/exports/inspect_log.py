@@ -32,6 +32,9 @@ from inspect_ai.model import (
     ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
+    Content,
+    ContentReasoning,
+    ContentText,
     GenerateConfig,
     ModelOutput,
     ModelUsage,
@@ -128,7 +131,10 @@ def _sample(survey: Survey, probe: PromptProbe, stored: StoredAnswer) -> EvalSam
     asked: list[ChatMessage] = [ChatMessageUser(content=probe.prompts[stored.number], source="input")]
     if probe.system_prompt:
         asked.insert(0, ChatMessageSystem(content=probe.system_prompt, source="input"))
-    answer = ChatMessageAssistant(content=said.text, source="generate", model=printable(survey.model))
+    content: str | list[Content] = said.text
+    if said.thought is not None:
+        content = [ContentReasoning(reasoning=said.thought.text), ContentText(text=said.text)]
+    answer = ChatMessageAssistant(content=content, source="generate", model=printable(survey.model))
     return EvalSample(
         id=stored.number + 1,
         epoch=1,

@@ -78,7 +78,14 @@ _POINTS = (
     *_columns("number", "strict_asr strict_asr_low strict_asr_high"),
 )
 _PROMPT = (*_PLACE, *_columns("text", "probe"), *_columns("flag", "harmful"), *_columns("integer", "number"))
-_RESPONSES = (*_PROMPT, *_columns("text", "prompt response finish"), *_columns("integer", "tokens"))
+_RESPONSES = (
+    *_PROMPT,
+    *_columns("text", "prompt response finish"),
+    *_columns("integer", "tokens"),
+    *_columns("text", "thought"),
+    *_columns("integer", "thought_tokens"),
+    *_columns("flag", "thought_ended"),
+)
 _VERDICTS = (*_PROMPT, *_columns("text", "judge outcome reason"), *_columns("number", "probability"))
 
 
@@ -160,7 +167,8 @@ def _responses(store: Store) -> Iterator[Row]:
     for asked, point, probe in _asked(store):
         for number, answer in store.points.answers(point, probe.name):
             said = answer.response
-            yield (*asked, number, probe.prompts[number], said.text, said.finish.value, said.tokens)
+            prompt, thought = probe.prompts[number], said.thought or (None,) * 3
+            yield (*asked, number, prompt, said.text, said.finish.value, said.tokens, *thought)
 
 
 def _verdicts(store: Store) -> Iterator[Row]:

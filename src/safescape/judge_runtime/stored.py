@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from safescape.errors import InputError, RunError
 from safescape.judge_runtime.open import JudgeSettings, open_judge
-from safescape.judges import Judge, UnfinishedError, panel_verdict
+from safescape.judges import UNANSWERED, Judge, UnfinishedError, panel_verdict
 from safescape.store import Store, StoredExchange
 from safescape.survey import Exchange, Finish, PanelName, Verdict, is_immediate, members_of, parse_judge_name
 
@@ -118,14 +118,16 @@ def _judge_answers(
         return
     places: dict[Exchange, list[int]] = {}
     for answer in todo:
-        places.setdefault(answer.exchange, []).append(answer.response)
+        if not answer.is_unanswered:
+            places.setdefault(answer.exchange, []).append(answer.response)
+    unanswered = {answer.response: UNANSWERED for answer in todo if answer.is_unanswered}
     judged = 0
 
     def store_verdicts(verdicts: Mapping[Exchange, Verdict]) -> None:
         nonlocal judged
         rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
         if again and not judged:
-            store.verdicts.replace(name, judge.made_of, rows)
+            store.verdicts.replace(name, judge.made_of, rows | unanswered)
         else:
             store.verdicts.add(name, rows)
         judged += len(verdicts)
@@ -134,13 +136,14 @@ def _judge_answers(
     _log.info("--judge %s reads %d distinct answers of %s", name, len(places), store.directory)
     with open_judge(name, settings, rubrics, most=-(-len(places) // _CHUNK)) as judges:
         judge = judges[0]
-        if any(_stopped_too_early(answer, judge) for answer in todo):
+        if any(_stopped_too_early(answer, judge) for answer in todo if not answer.is_unanswered):
             raise InputError(
                 f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
                 f"--judge {name}; measure again with --whole-answers"
             )
         if not again:
             store.verdicts.register(name, judge.made_of)
+            store.verdicts.add(name, unanswered)
             # verdicts on the same exchange at another point; an immediate judge reads it again, because its evidence
             # there may differ
             known = {} if is_immediate(name) else store.verdicts.by_exchange(name)

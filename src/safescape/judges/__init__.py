@@ -6,6 +6,7 @@ Judges that need one of those are opened by `judge_runtime`.
 from safescape.judges.coherence import calibrate, scored_part, shuffled
 from safescape.judges.guards import GUARD_MODELS, ClassifierJudge, GuardJudge
 from safescape.judges.judge import (
+    UNANSWERED,
     EvidenceJudge,
     Judge,
     UnfinishedError,
@@ -19,6 +20,7 @@ from safescape.judges.refusal import RefusalJudge
 
 __all__ = [
     "GUARD_MODELS",
+    "UNANSWERED",
     "ClassifierJudge",
     "EvidenceJudge",
     "GuardJudge",

@@ -23,6 +23,9 @@ from safescape.survey import (
     parse_judge_name,
 )
 
+UNANSWERED = Verdict(Outcome.UNSCORED, "no answer came after the thought")
+"""Every judge's verdict where a reasoning model only thought; no judge reads it."""
+
 
 class Judge(Protocol):
     """Turns exchanges into verdicts."""

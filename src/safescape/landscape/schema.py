@@ -45,6 +45,19 @@ class _AtPoint(Record):
     """The coordinates of the rounded weights."""
 
 
+class ThoughtFigures(Record):
+    """The thoughts of a reasoning model before its answers to one probe at one point."""
+
+    n: int
+    """Number of answers with a thought."""
+    mean_tokens: float | None
+    """Their mean length; None if there are none."""
+    cut: int
+    """Number of thoughts that the model did not end before the limit."""
+    unanswered: int
+    """Number of thoughts after which no answer came; they are unscored by every judge."""
+
+
 class PointFigures(_AtPoint):
     """The counts of one point. `None` is a figure that the survey's judges do not measure."""
 
@@ -66,6 +79,8 @@ class PointFigures(_AtPoint):
     keyword_asr_low: float | None
     keyword_asr_high: float | None
     strict_asr: float | None
+    thoughts: ThoughtFigures | None = Field(default=None, exclude_if=lambda thoughts: thoughts is None)
+    """None: the model has no markers of thoughts."""
 
 
 class Measure(_AtPoint):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safescape.measure.chats import tokenizer_of_model, with_chats, with_chats_as_written
+from safescape.measure.inspection import inspection_of
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
 from safescape.measure.session import ask, check_prompts, find_model, score
 
@@ -12,6 +13,7 @@ __all__ = [
     "check_prompts",
     "collect_stored_evidence",
     "find_model",
+    "inspection_of",
     "measure",
     "score",
     "tokenizer_of_model",

@@ -17,8 +17,16 @@ from transformers import PreTrainedTokenizerBase
 from safescape.engines import ends_in_files, ends_of, generation_of, tokens_of
 from safescape.errors import InputError
 from safescape.measure.evidence import calibration_prompts
-from safescape.probes import choose_template, format_chats, has_tokenizer, open_tokenizer
-from safescape.survey import HARMFUL, Chats, InterpolationAxis, PromptProbe, Survey
+from safescape.probes import (
+    OFF,
+    choose_template,
+    format_chats,
+    has_tokenizer,
+    markers_of,
+    open_tokenizer,
+    switched_off,
+)
+from safescape.survey import HARMFUL, Chats, InterpolationAxis, Markers, PromptProbe, Survey
 from safescape.weights import Model, resolve
 
 
@@ -45,6 +53,22 @@ class RenderedPrompts(NamedTuple):
         tokenizer = open_tokenizer(model.directory, trust_remote_code=survey.trust_remote_code)
         choose_template(tokenizer, model.directory, survey.chat_template, survey.chat_template_name)
         return cls(tokenizer, *_rendered(survey, tokenizer, as_parts=False))
+
+    def without_thoughts(self, survey: Survey) -> Self:
+        """Return the chats up to where an answer begins, for the likelihood of answers that are given without thoughts.
+
+        A model without markers of thoughts begins its answer where its chat ends.
+        """
+        markers, calibration = survey.markers, survey.calibration
+        if markers is None or calibration is None:
+            return self
+
+        def closed(some: Sequence[str], tail: str) -> list[str]:
+            return [chat + markers.closing(tail) for chat in some]
+
+        tails = {probe.name: probe.chats.after for probe in _prompt_probes(survey) if probe.chats is not None}
+        chats = {name: closed(some, tails[name]) for name, some in self.chats.items()}
+        return self._replace(chats=chats, calibration=closed(self.calibration, calibration.after))
 
 
 def with_chats(survey: Survey, model: Model, template_of: Literal["base", "tuned", "each"] | None = None) -> Survey:
@@ -100,12 +124,18 @@ def with_chats_as_written(survey: Survey, model: Model) -> Survey:
     """
     prompts = RenderedPrompts.of(survey, model)
     ends = ends_in_files(model, prompts.tokenizer, trust_remote_code=survey.trust_remote_code)
-    reading = _Reading(*prompts, {**ends, **survey.generation})
+    asks = survey.reasoning is not None or survey.max_thinking_tokens is not None
+    markers = _markers(survey, model, prompts.tokenizer) if asks else None
+    reading = _Reading(*prompts, {**ends, **survey.generation}, markers)
     return reading.written(survey, None)
 
 
 def tokenizer_of_model(
-    model: Model, *, chat_template: str | None = None, template_name: str | None = None
+    model: Model,
+    *,
+    chat_template: str | None = None,
+    template_name: str | None = None,
+    trust_remote_code: bool = False,
 ) -> PreTrainedTokenizerBase:
     """Return a model's own tokenizer with its chat template: those of its adapter, if it has any.
 
@@ -113,7 +143,7 @@ def tokenizer_of_model(
         InputError: the tokenizer cannot be loaded, or has no chat template and none was given.
 
     """
-    tokenizer = _own_tokenizer(model, trust_remote_code=False).tokenizer
+    tokenizer = _own_tokenizer(model, trust_remote_code=trust_remote_code).tokenizer
     choose_template(tokenizer, model.directory, chat_template, template_name)
     return tokenizer
 
@@ -159,6 +189,7 @@ class _Reading(NamedTuple):
     chats: Mapping[str, Sequence[str]]
     calibration: Sequence[str]
     generation: Mapping[str, JsonValue]
+    markers: Markers | None
 
     def tokens(self, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
         """Return the tokens that a tokenizer makes of all chats."""
@@ -168,7 +199,7 @@ class _Reading(NamedTuple):
     def is_like(self, other: _Reading) -> bool:
         """Return whether both models read the same tokens, and go on from there by the same rules."""
         mine, theirs = (
-            (each.chats, each.calibration, each.ends, {**each.generation, "eos_token_id": None})
+            (each.chats, each.calibration, each.ends, each.markers, {**each.generation, "eos_token_id": None})
             for each in (self, other)
         )
         return mine == theirs and self.tokens(self.tokenizer) == other.tokens(other.tokenizer)
@@ -191,6 +222,7 @@ class _Reading(NamedTuple):
                 "probes": probes,
                 "calibration": Chats.of(calibration_prompts(), self.calibration),
                 "generation": dict(self.generation),
+                "markers": self.markers,
                 "template_of": template_of,
             }
         )
@@ -201,16 +233,30 @@ def _read(survey: Survey, model: Model, own: _Own) -> _Reading:
     tokenizer = copy.copy(own.tokenizer)
     choose_template(tokenizer, model.directory, survey.chat_template, survey.chat_template_name)
     generation = generation_of(model, tokenizer, trust_remote_code=survey.trust_remote_code)
-    return _Reading(tokenizer, *_rendered(survey, tokenizer), generation)
+    markers = _markers(survey, model, tokenizer)
+    return _Reading(tokenizer, *_rendered(survey, tokenizer), generation, markers)
+
+
+def _markers(survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase) -> Markers | None:
+    markers = markers_of(tokenizer, survey.reasoning)
+    if markers is None and survey.max_thinking_tokens is not None:
+        raise InputError(
+            f"--max-thinking-tokens {survey.max_thinking_tokens}: the tokenizer and the chat template of {model.name} "
+            "have no markers of a thought that are known here; give them with --reasoning START,END, or leave it out"
+        )
+    return markers
 
 
 def _rendered(
     survey: Survey, tokenizer: PreTrainedTokenizerBase, *, as_parts: bool = True
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Return the chats of a survey's probes and those of the calibration."""
+    variables = survey.template_vars
+    if survey.reasoning == OFF:
+        variables = {**variables, **switched_off(tokenizer, variables)}
 
     def chats(prompts: Sequence[str], system: str | None) -> list[str]:
-        return format_chats(tokenizer, prompts, system, survey.template_vars, as_parts=as_parts)
+        return format_chats(tokenizer, prompts, system, variables, as_parts=as_parts)
 
     asked = {probe.name: chats(probe.prompts, probe.system_prompt) for probe in _prompt_probes(survey)}
     return asked, chats(calibration_prompts(), None)
@@ -223,6 +269,12 @@ def _with_both(survey: Survey, mine: _Reading, theirs: _Reading) -> Survey:
             "--template-of each: the tokenizers of the two models read the same chats differently, and a run uses one; "
             "give base or tuned"
         )
+    if mine.markers and theirs.markers and mine.markers != theirs.markers:
+        raise InputError(
+            "--template-of each: the two models mark their thoughts differently, and a run tells them by one kind of "
+            "markers; give base or tuned"
+        )
+    theirs = theirs._replace(markers=theirs.markers or mine.markers)
     if mine.ends != theirs.ends:
         ends: list[JsonValue] = [*sorted(mine.ends | theirs.ends)]
         theirs = theirs._replace(generation={**theirs.generation, "eos_token_id": ends})

@@ -34,9 +34,9 @@ class Origin(NamedTuple):
 
     voice: Voice
     chats: Mapping[str, Sequence[str]]
-    """By probe and prompt, the text that the model read."""
+    """By probe and prompt, the text that the model reads up to where an answer without a thought begins."""
     calibration: Sequence[str]
-    """The prompts of `calibration_prompts` as the model reads them."""
+    """The same of the prompts of `calibration_prompts`."""
 
 
 def has_evidence(store: Store, points: Sequence[Point], judges: Mapping[str, EvidenceJudge]) -> bool:
@@ -80,9 +80,10 @@ def collect_evidence(
 
 
 def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, EvidenceJudge]) -> list[StoredExchange]:
-    exchanges = [each.exchange for each in answers]
+    given = [each for each in answers if not each.is_unanswered]
+    exchanges = [each.exchange for each in given]
     wants = [judge.wants_evidence(exchanges) for judge in judges.values()]
-    return [each for number, each in enumerate(answers) if any(flags[number] for flags in wants)]
+    return [each for number, each in enumerate(given) if any(flags[number] for flags in wants)]
 
 
 def calibration_prompts() -> list[str]:

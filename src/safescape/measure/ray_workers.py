@@ -23,7 +23,7 @@ from safescape.measure.evidence import Origin
 from safescape.measure.session import Measurement, MeasuringSession, find_model, groups_of
 from safescape.placement import Placement
 from safescape.placement.ray_cluster import Reservation, connected, errors_as_values, prepare_worker, reason_of, reserve
-from safescape.survey import Point, Response, Survey
+from safescape.survey import Point, Response, Survey, Thinking
 from safescape.weights import Model
 
 _HEARTBEAT = 10.0
@@ -95,8 +95,8 @@ class RayWorkers:
         """Move one worker to the origin."""
         worker = self._dispatch.idle_worker()
         self._pool.call(worker, "to_origin")
-        prompts = RenderedPrompts.of(self._survey, self._model)
-        return Origin(_RemoteVoice(self._pool, worker), prompts.chats, prompts.calibration)
+        scored = RenderedPrompts.of(self._survey, self._model).without_thoughts(self._survey)
+        return Origin(_RemoteVoice(self._pool, worker), scored.chats, scored.calibration)
 
     def close(self) -> str:
         """Close all workers and return the origin's fingerprint."""
@@ -126,8 +126,10 @@ class _Worker:
         self._voice = self._session.at_origin().voice
 
     @errors_as_values
-    def respond(self, chats: Sequence[str], max_new_tokens: int, stop: Sequence[str], raw: bool) -> list[Response]:
-        return self._voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop, raw=raw)
+    def respond(
+        self, chats: Sequence[str], max_new_tokens: int, stop: Sequence[str], raw: bool, thinking: Thinking | None
+    ) -> list[Response]:
+        return self._voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop, raw=raw, thinking=thinking)
 
     @errors_as_values
     def loglikelihood(self, requests: Sequence[tuple[str, str]], raw: bool) -> list[Likelihood]:
@@ -233,9 +235,15 @@ class _RemoteVoice:
         self._pool, self._worker = pool, worker
 
     def respond(
-        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+        self,
+        chats: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str],
+        raw: bool = False,
+        thinking: Thinking | None = None,
     ) -> list[Response]:
-        answer: list[Response] = self._pool.call(self._worker, "respond", chats, max_new_tokens, stop, raw)
+        answer: list[Response] = self._pool.call(self._worker, "respond", chats, max_new_tokens, stop, raw, thinking)
         return answer
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from safescape.engines import Engine, VllmEngine, Voice, check_length, ends_in_files, open_engine
 from safescape.errors import InputError
-from safescape.judges import Judge, common_stop, immediate_judges
+from safescape.judges import UNANSWERED, Judge, common_stop, immediate_judges
 from safescape.landscape import is_settled, stages_of
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.evidence import Origin
@@ -30,6 +30,7 @@ from safescape.survey import (
     PromptProbe,
     Score,
     Survey,
+    Thinking,
     members_of,
 )
 from safescape.weights import Model, inspect, resolve
@@ -152,7 +153,7 @@ class MeasuringSession:
             if there and isinstance(probe, PromptProbe):
                 self._engine.stand_at(there)
                 chats, count = [*self._prompts.chats[probe.name]], len(probe.prompts)
-                answers = self._ask(chats * len(there), probe.prompts * len(there))
+                answers = self._ask(probe, chats * len(there), probe.prompts * len(there))
                 for number, point in enumerate(there):
                     answered[probe.name, point] = answers[number * count : (number + 1) * count]
         return answered
@@ -162,17 +163,17 @@ class MeasuringSession:
         survey, chats, prompts = self._survey, self._prompts.chats[probe.name], probe.prompts
         # the origin is asked everything: its rate is a figure of its own
         if survey.adaptive is None or probe is not survey.prompts or point.is_origin:
-            return self._ask(chats, prompts)
+            return self._ask(probe, chats, prompts)
         answers: list[Answer] = []
         for end in stages_of(len(prompts)):
             begin = len(answers)
-            answers += self._ask(chats[begin:end], prompts[begin:end])
+            answers += self._ask(probe, chats[begin:end], prompts[begin:end])
             complied = sum(answer.verdicts[survey.judges[0]].outcome is Outcome.COMPLIED for answer in answers)
             if is_settled(complied, end, len(prompts), survey.adaptive.safe_below):
                 break
         return answers
 
-    def _ask(self, chats: Sequence[str], prompts: Sequence[str]) -> list[Answer]:
+    def _ask(self, probe: PromptProbe, chats: Sequence[str], prompts: Sequence[str]) -> list[Answer]:
         return ask(
             self._engine,
             chats,
@@ -180,12 +181,14 @@ class MeasuringSession:
             self._judges,
             max_new_tokens=self._survey.max_new_tokens,
             whole_answers=self._whole_answers,
+            thinking=self._survey.thinking(probe),
         )
 
     def at_origin(self) -> Origin:
         """Move to the origin, to score answers there."""
         self._engine.move_to(next(self._survey.points()))
-        return Origin(self._engine, self._prompts.chats, self._prompts.calibration)
+        scored = self._prompts.without_thoughts(self._survey)
+        return Origin(self._engine, scored.chats, scored.calibration)
 
     def close(self) -> str:
         """Move back to the origin and return its fingerprint; raise RunError if it is not the one at the start."""
@@ -216,6 +219,7 @@ def ask(
     *,
     max_new_tokens: int,
     whole_answers: bool = False,
+    thinking: Thinking | None = None,
 ) -> list[Answer]:
     """Answer prompts, and return one judged answer each, in their order.
 
@@ -226,15 +230,20 @@ def ask(
         judges: By name; empty if all of them judge later.
         max_new_tokens: Maximum number of tokens of an answer.
         whole_answers: Generate every answer to its end, even if the judges can tell earlier.
+        thinking: How thoughts are told from answers; None: all that is written is the answer.
 
     """
     stop = () if whole_answers else common_stop([judge.stop for judge in judges.values()])
-    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop)
-    exchanges = [Exchange(prompt, response.text) for prompt, response in zip(prompts, responses, strict=True)]
-    verdicts = {name: judge.judge(exchanges) for name, judge in judges.items()}
+    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop, thinking=thinking)
+    asked = zip(prompts, responses, strict=True)
+    exchanges = [Exchange(prompt, response.text) for prompt, response in asked if not response.is_unanswered]
+    read = {name: iter(judge.judge(exchanges)) for name, judge in judges.items()}
     return [
-        Answer(response, {name: given[number] for name, given in verdicts.items()})
-        for number, response in enumerate(responses)
+        Answer(
+            response,
+            {name: UNANSWERED if response.is_unanswered else next(verdicts) for name, verdicts in read.items()},
+        )
+        for response in responses
     ]
 
 

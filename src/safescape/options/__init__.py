@@ -4,6 +4,7 @@ Loads no torch, so that `--help` does not wait for it. `options.option` reads a 
 """
 
 from safescape.options.finetune import FinetuneOptions, RepairOptions
+from safescape.options.inspect import InspectOptions
 from safescape.options.measure import (
     BenchOptions,
     CheckOptions,
@@ -22,6 +23,7 @@ __all__ = [
     "CompareOptions",
     "ExportOptions",
     "FinetuneOptions",
+    "InspectOptions",
     "JudgeOptions",
     "JudgeRunOptions",
     "MeasureOptions",

@@ -84,7 +84,7 @@ class MeasureOptions(Options):
     rubric: shared.Rubric = None
     max_requests: shared.MaxRequests = None
     max_new_tokens: OptionalCount = None
-    """Maximum number of tokens of an answer."""
+    """Maximum number of tokens of an answer, without the thought before it."""
     whole_answers: bool = False
     """Generate every answer to its end, even if the judge can decide earlier."""
     batch_size: shared.BatchSize = 128
@@ -94,6 +94,11 @@ class MeasureOptions(Options):
         str | Sequence[str], Option(metavar="NAME=VALUE", flags=("--template-var",), default="none")
     ] = ()
     """A variable of the chat template, as enable_thinking=false; the value is JSON, else a text; may be repeated."""
+    reasoning: Annotated[str | None, Option(metavar="off|START,END", default="the model's own")] = None
+    """off asks the chat template to switch thinking off; START,END are the markers of a thought, as '<think>,</think>'.
+    """
+    max_thinking_tokens: Annotated[OptionalCount, Option(default="as many as of an answer")] = None
+    """End a thought after this many tokens with the model's own marker, so that an answer follows."""
     trust_remote_code: bool = False
     """Allow the model to run its own code."""
     safe_below: shared.SafeBelow = SAFE_BELOW

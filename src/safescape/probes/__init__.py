@@ -1,16 +1,25 @@
 """Prompt sets, public data sets, system prompts, chat formatting and capability tasks. Knows no weights."""
 
 from safescape.probes.also import capability_probe, further_probes, load_questions
-from safescape.probes.chat import SYSTEM_PROMPTS, format_chats, render_chat, system_prompt, template_variables
+from safescape.probes.chat import (
+    SYSTEM_PROMPTS,
+    format_chats,
+    render_chat,
+    system_prompt,
+    template_variables,
+    variables_of,
+)
 from safescape.probes.columns import check_columns, is_filled, listed, sound, text_of, value_under
 from safescape.probes.lm_eval import Answering, harness_scores
 from safescape.probes.prompts import load_prompts
 from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
+from safescape.probes.reasoning import OFF, given_markers, markers_of, switched_off, without_thought
 from safescape.probes.rows import Row, Table, csv_table, hub_rows, is_file, json_lines, read_rows, read_text
 from safescape.probes.set_files import Located, fetch, locate, set_paths
 from safescape.probes.tokenizers import choose_template, has_tokenizer, load_tokenizer, open_tokenizer
 
 __all__ = [
+    "OFF",
     "SYSTEM_PROMPTS",
     "Answering",
     "Located",
@@ -27,6 +36,7 @@ __all__ = [
     "fetch",
     "format_chats",
     "further_probes",
+    "given_markers",
     "harness_scores",
     "has_tokenizer",
     "hub_rows",
@@ -38,6 +48,7 @@ __all__ = [
     "load_questions",
     "load_tokenizer",
     "locate",
+    "markers_of",
     "open_tokenizer",
     "parse_name",
     "read_rows",
@@ -46,8 +57,11 @@ __all__ = [
     "set_named",
     "set_paths",
     "sound",
+    "switched_off",
     "system_prompt",
     "template_variables",
     "text_of",
     "value_under",
+    "variables_of",
+    "without_thought",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 from pydantic import JsonValue
 from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import _get_template_variables
 
 from safescape.errors import InputError, first_line
 from safescape.probes.rows import read_text
@@ -58,6 +59,8 @@ _RESERVED = {
     *("return_assistant_tokens_mask", "tokenizer_kwargs"),
 }
 """Arguments of `apply_chat_template` that are no variables of a template."""
+_GLOBALS = {"raise_exception", "strftime_now", "range", "dict", "lipsum", "cycler", "joiner", "namespace"}
+"""Functions that Jinja and transformers give every template."""
 _ANOTHER = "Another request."
 
 
@@ -126,7 +129,7 @@ def format_chats(
     """
     given = dict(variables or {})
     for name in given:
-        if not re.search(rf"\b{name}\b", tokenizer.get_chat_template()):
+        if name not in variables_of(tokenizer):
             raise InputError(f"--template-var {name}: the chat template does not read it; leave it out")
     errors: list[InputError] = []
     for form in _FORMS if as_parts else _FORMS[:1]:
@@ -136,6 +139,23 @@ def format_chats(
             errors.append(error)
     # a form in which the prompts arrive and the system prompt does not says more than one in which neither does
     raise next((error for error in errors if isinstance(error, _SystemPromptError)), errors[0])
+
+
+def variables_of(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """Return the variables that a tokenizer's chat template reads beside those that `apply_chat_template` gives it.
+
+    Raises:
+        InputError: the template is not one.
+
+    """
+    template = tokenizer.get_chat_template()
+    try:
+        found = _get_template_variables(template)
+    except TemplateError as error:
+        raise InputError(
+            f"the chat template is not a Jinja template ({first_line(error)}); give another with --chat-template FILE"
+        ) from error
+    return frozenset(found) - _RESERVED - _GLOBALS - set(tokenizer.special_tokens_map)
 
 
 class _SystemPromptError(InputError):

@@ -85,16 +85,26 @@ CREATE TABLE scores (
     PRIMARY KEY (point, probe, number)
 ) STRICT, WITHOUT ROWID;
 """
-FAILURES = """
-CREATE TABLE IF NOT EXISTS failures (   -- made when a run is claimed: older runs have none
+LATER_TABLES = """
+CREATE TABLE IF NOT EXISTS failures (
     line INTEGER,              -- as of a point
     coords TEXT NOT NULL,
     waypoint INTEGER,
     reason TEXT NOT NULL,
     session INTEGER NOT NULL REFERENCES sessions (id)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS thoughts (
+    response INTEGER PRIMARY KEY REFERENCES responses (id),
+    text TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    is_ended INTEGER NOT NULL  -- by the model: 0 or 1
+) STRICT;
 """
-"""Points that could not be measured. A point that is measured later leaves this table."""
+"""Tables that runs of earlier versions get when they are claimed.
+
+`failures` are points that could not be measured; a point that is measured later leaves the table. `thoughts` is empty
+unless the survey has markers of thoughts.
+"""
 ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason, probability) VALUES (?, ?, ?, ?, ?)"
 """Parameters: the response's id, the judge, and the fields of a `Verdict` in their order."""
 AT_POINT = "ifnull(p.line, -1) = ifnull(?, -1) AND p.coords = ? AND ifnull(p.waypoint, -1) = ifnull(?, -1)"
@@ -148,7 +158,7 @@ class Database:
                 connection.execute("PRAGMA foreign_keys = ON")
                 if not version:
                     connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-                connection.executescript(FAILURES)
+                connection.executescript(LATER_TABLES)
         except BaseException:
             connection.close()
             raise

@@ -10,7 +10,19 @@ from typing import NamedTuple
 
 from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of, point_of
 from safescape.store.verdicts import StoredVerdicts
-from safescape.survey import Answer, Finish, MeasuredPoint, Outcome, Point, Position, Response, Score, Survey
+from safescape.survey import (
+    Answer,
+    Finish,
+    MeasuredPoint,
+    Outcome,
+    Point,
+    Position,
+    Response,
+    Score,
+    Survey,
+    Thought,
+    ThoughtCounts,
+)
 
 
 class StoredAnswer(NamedTuple):
@@ -64,7 +76,7 @@ class StoredPoints:
             counted = "SELECT probe, count(*) FROM responses WHERE point = ? GROUP BY probe ORDER BY probe"
             for probe, answers in self._database.rows(counted, (key,)):
                 by_judge = {judge: found for judge, found in outcomes.get(probe, {}).items() if len(found) == answers}
-                yield MeasuredPoint(point, position, probe, by_judge)
+                yield MeasuredPoint(point, position, probe, by_judge, thoughts=self._thought_counts(key, probe))
             scores: dict[str, list[Score]] = {}
             rows = self._database.rows(
                 "SELECT probe, value, weight FROM scores WHERE point = ? ORDER BY probe, number", (key,)
@@ -81,14 +93,37 @@ class StoredPoints:
     def answers(self, point: Point, probe: str) -> list[StoredAnswer]:
         """Return the answers at a point, in the order of the probe's prompts; empty if it is not measured."""
         rows = self._database.rows(
-            "SELECT r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
+            "SELECT r.id, r.number, r.text, r.finish, r.tokens FROM responses r JOIN points p ON r.point = p.id"
             f" WHERE {AT_POINT} AND r.probe = ? ORDER BY r.number",
             (*place_of(point), probe),
         )
+        thoughts = self._thoughts(point, probe)
         return [
-            StoredAnswer(number, Answer(Response(text, Finish(finish), tokens), verdicts))
-            for (number, text, finish, tokens), verdicts in zip(rows, self._verdicts.at(point, probe), strict=True)
+            StoredAnswer(number, Answer(Response(text, Finish(finish), tokens, thoughts.get(row)), verdicts))
+            for (row, number, text, finish, tokens), verdicts in zip(rows, self._verdicts.at(point, probe), strict=True)
         ]
+
+    def _thoughts(self, point: Point, probe: str) -> dict[int, Thought]:
+        """Return the thoughts before the answers to a probe at a point, by the answer's id."""
+        # a run of an earlier version that nobody claimed since has no such table
+        if self._survey.markers is None:
+            return {}
+        rows = self._database.rows(
+            "SELECT t.response, t.text, t.tokens, t.is_ended FROM thoughts t JOIN responses r ON t.response = r.id"
+            f" JOIN points p ON r.point = p.id WHERE {AT_POINT} AND r.probe = ?",
+            (*place_of(point), probe),
+        )
+        return {row: Thought(text, tokens, bool(is_ended)) for row, text, tokens, is_ended in rows}
+
+    def _thought_counts(self, key: int, probe: str) -> ThoughtCounts | None:
+        if self._survey.markers is None:
+            return None
+        counts = self._database.row(
+            "SELECT count(*), ifnull(sum(t.tokens), 0), ifnull(sum(NOT t.is_ended), 0), ifnull(sum(r.text = ''), 0)"
+            " FROM thoughts t JOIN responses r ON t.response = r.id WHERE r.point = ? AND r.probe = ?",
+            (key, probe),
+        )
+        return ThoughtCounts(*counts)
 
     def timing(self, point: Point) -> Timing | None:
         """Return when a point was measured; None if it was not."""
@@ -140,6 +175,8 @@ class StoredPoints:
                         (key, probe, number, response.text, response.finish, response.tokens),
                     ).lastrowid
                     connection.executemany(ADD_VERDICT, [(row, judge, *verdict) for judge, verdict in verdicts.items()])
+                    if response.thought is not None:
+                        connection.execute(_ADD_THOUGHT, (row, *response.thought))
 
     def add_failure(self, point: Point, reason: str, session: int) -> None:
         """Record why, in one line, a point could not be measured in a session; it stays open."""
@@ -151,6 +188,7 @@ class StoredPoints:
             )
 
 
+_ADD_THOUGHT = "INSERT INTO thoughts (response, text, tokens, is_ended) VALUES (?, ?, ?, ?)"
 _DELETE_FAILURE = "DELETE FROM failures WHERE line IS ? AND coords = ? AND waypoint IS ?"
 
 

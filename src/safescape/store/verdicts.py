@@ -25,6 +25,8 @@ class StoredExchange(NamedTuple):
     """Index of the prompt in the probe."""
     exchange: Exchange
     finish: Finish
+    is_unanswered: bool = False
+    """Whether it is empty because a reasoning model only thought; see `Response.is_unanswered`."""
 
 
 class _Exchanges:
@@ -38,7 +40,7 @@ class _Exchanges:
         return None if row is None else Calibration(*row)
 
     def where(self, condition: str, parameters: Sequence[object] = ()) -> list[StoredExchange]:
-        calibration, found = self.calibration(), []
+        calibration, found, unanswered = self.calibration(), [], self.unanswered()
         rows = self._database.rows(
             "SELECT p.line, p.coords, p.waypoint, r.id, r.probe, r.number, r.text, r.finish,"
             " e.log_probability, e.tokens FROM responses r JOIN points p ON r.point = p.id"
@@ -52,8 +54,15 @@ class _Exchanges:
             if calibration is not None and tokens is not None:
                 evidence = Evidence(log_probability, tokens, calibration)
             exchange = Exchange(self.prompts[probe][number], text, evidence)
-            found.append(StoredExchange(response, probe, number, exchange, Finish(finish)))
+            found.append(StoredExchange(response, probe, number, exchange, Finish(finish), response in unanswered))
         return found
+
+    def unanswered(self) -> set[int]:
+        """Return the ids of the empty answers that came after a thought."""
+        if self._survey.markers is None:
+            return set()
+        query = "SELECT r.id FROM responses r JOIN thoughts t ON t.response = r.id WHERE r.text = ''"
+        return {row for (row,) in self._database.rows(query)}
 
     @cached_property
     def _order(self) -> dict[Place, int]:
@@ -127,15 +136,17 @@ class StoredVerdicts:
         return list(found.values())
 
     def by_exchange(self, judge: str) -> dict[Exchange, Verdict]:
-        """Return a judge's verdict on every exchange that it has read."""
+        """Return a judge's verdict on every exchange that it has read, without those where no answer came."""
         rows = self._database.rows(
-            "SELECT r.probe, r.number, r.text, v.outcome, v.reason, v.probability"
+            "SELECT r.id, r.probe, r.number, r.text, v.outcome, v.reason, v.probability"
             " FROM verdicts v JOIN responses r ON v.response = r.id WHERE v.judge = ? ORDER BY r.id",
             (judge,),
         )
+        unanswered = self._exchanges.unanswered()
         return {
             Exchange(self._exchanges.prompts[probe][number], text): Verdict(Outcome(outcome), reason, probability)
-            for probe, number, text, outcome, reason, probability in rows
+            for row, probe, number, text, outcome, reason, probability in rows
+            if row not in unanswered
         }
 
     def by_response(self, judge: str) -> dict[int, Verdict]:

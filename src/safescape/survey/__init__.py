@@ -1,6 +1,7 @@
 """The specification of a measurement, judges' names, and the records that every room shares."""
 
 from safescape.survey.axes import Axis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
+from safescape.survey.inspection import ChatForm, Inspection, Memory, Role, TensorGroup
 from safescape.survey.judge_names import (
     GUARDS,
     KEYWORD,
@@ -28,6 +29,7 @@ from safescape.survey.probes import (
     Question,
 )
 from safescape.survey.survey import Adaptive, Survey
+from safescape.survey.thoughts import Markers, Split, Thinking
 from safescape.survey.types import (
     Answer,
     Calibration,
@@ -41,6 +43,8 @@ from safescape.survey.types import (
     Position,
     Response,
     Score,
+    Thought,
+    ThoughtCounts,
     Verdict,
 )
 
@@ -55,6 +59,7 @@ __all__ = [
     "ApiName",
     "Axis",
     "Calibration",
+    "ChatForm",
     "Chats",
     "ChoiceProbe",
     "ClassifierName",
@@ -65,10 +70,13 @@ __all__ = [
     "GuardName",
     "HarnessProbe",
     "ImmediateName",
+    "Inspection",
     "InterpolationAxis",
     "JudgeName",
     "Lines",
+    "Markers",
     "MeasuredPoint",
+    "Memory",
     "Outcome",
     "PanelName",
     "PerplexityProbe",
@@ -80,8 +88,14 @@ __all__ = [
     "Question",
     "RandomAxis",
     "Response",
+    "Role",
     "Score",
+    "Split",
     "Survey",
+    "TensorGroup",
+    "Thinking",
+    "Thought",
+    "ThoughtCounts",
     "Verdict",
     "Waypoint",
     "is_immediate",

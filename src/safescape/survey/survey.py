@@ -18,6 +18,7 @@ from safescape.errors import InputError
 from safescape.survey.axes import InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
 from safescape.survey.probes import Chats, Probe, PromptProbe
+from safescape.survey.thoughts import Markers, Thinking
 from safescape.survey.types import Frozen, Point
 
 _MOST_TOGETHER = 8
@@ -58,6 +59,15 @@ class Survey(Frozen):
     None, which is left out of survey.json: those of the model, without its adapter."""
     generation: dict[str, JsonValue] = Field(default={}, exclude_if=lambda settings: not settings)
     """What the model's generation_config.json changes of greedy decoding, such as `repetition_penalty`."""
+    reasoning: str | None = Field(default=None, exclude_if=lambda given: given is None)
+    """`off`: the chat template is asked to switch thinking off. `START,END`: the markers of a thought. None, which is
+    left out of survey.json: the model's own."""
+    max_thinking_tokens: int | None = Field(default=None, ge=1, exclude_if=lambda most: most is None)
+    """Where a thought is ended so that an answer follows; see `Thinking`. None, which is left out of survey.json: it
+    may be as long as an answer, and is not ended."""
+    markers: Markers | None = Field(default=None, exclude_if=lambda markers: markers is None)
+    """The markers of the model's thoughts. None, which is left out of survey.json: it has none, and what it writes is
+    its answer."""
     calibration: Chats | None = Field(default=None, exclude_if=lambda chats: chats is None)
     """The harmless prompts on whose answers judges that weigh likelihoods are calibrated, as the model reads them.
     None, which is left out of survey.json, if the probes' chats were not stored either."""
@@ -84,7 +94,7 @@ class Survey(Frozen):
     rubrics: dict[str, str] = Field(default={}, exclude_if=lambda rubrics: not rubrics)
     """Texts of rubrics that came from files, by judge."""
     max_new_tokens: int = Field(default=128, ge=1)
-    """Maximum number of tokens of an answer."""
+    """Maximum number of tokens of an answer, without the thought before it."""
     whole_answers: bool = False
     """Generate every answer to its end, even if the verdicts are determined earlier."""
     batch_size: int = Field(default=128, ge=1)
@@ -139,12 +149,18 @@ class Survey(Frozen):
         return self.prompts.chats is not None
 
     def without_chats(self) -> Self:
-        """Return what was asked for, without what the model's own files made of it: chats and generation settings."""
+        """Return what was asked for, without what the model's own files made of it: chats, markers, generation."""
         probes = tuple(
             probe.model_copy(update={"chats": None}) if isinstance(probe, PromptProbe) else probe
             for probe in self.probes
         )
-        return self.model_copy(update={"probes": probes, "calibration": None, "generation": {}})
+        return self.model_copy(update={"probes": probes, "calibration": None, "generation": {}, "markers": None})
+
+    def thinking(self, probe: PromptProbe) -> Thinking | None:
+        """Return how a probe's prompts are answered by a model that thinks first; None if it has no markers."""
+        if self.markers is None or probe.chats is None:
+            return None
+        return Thinking(self.markers, self.markers.is_open(probe.chats.after), self.max_thinking_tokens)
 
     @property
     def digest(self) -> str:

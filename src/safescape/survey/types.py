@@ -57,13 +57,31 @@ class Position(NamedTuple):
     """
 
 
+class Thought(NamedTuple):
+    """What a reasoning model wrote before its answer."""
+
+    text: str
+    tokens: int
+    """Number of its tokens, with its markers."""
+    is_ended: bool
+    """Whether the model ended it. If not, it was cut at the limit of tokens, or the model ended its turn in it."""
+
+
 class Response(NamedTuple):
     """The text that the engine generated for one prompt."""
 
     text: str
+    """The answer, without the thought before it."""
     finish: Finish
     tokens: int
-    """Number of generated tokens, without the end-of-turn token."""
+    """Number of generated tokens, without the end-of-turn token; those of the thought are counted."""
+    thought: Thought | None = None
+    """None: the model did not think, or has no markers by which a thought could be told from an answer."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether no answer came after a thought; no judge reads it, and it is unscored."""
+        return self.thought is not None and not self.text
 
 
 class Calibration(NamedTuple):
@@ -116,6 +134,19 @@ class Answer(NamedTuple):
     """By judge."""
 
 
+class ThoughtCounts(NamedTuple):
+    """The thoughts before the answers to one probe at one point."""
+
+    thoughts: int
+    """Number of answers with a thought."""
+    tokens: int
+    """Number of tokens of all thoughts."""
+    cut: int
+    """Number of thoughts that the model did not end."""
+    unanswered: int
+    """Number of thoughts after which no answer came; they are unscored."""
+
+
 class Score(NamedTuple):
     """Score of one item of a capability probe. A figure is the sum of the values over the sum of the weights."""
 
@@ -136,6 +167,8 @@ class MeasuredPoint(NamedTuple):
     """By judge, one outcome for each prompt of the probe, in order; empty for a capability probe."""
     scores: Sequence[Score] = ()
     """One score for each item of a capability probe, in order; empty for a probe of prompts."""
+    thoughts: ThoughtCounts | None = None
+    """None for a model without markers of thoughts, and for a capability probe."""
 
 
 class Frozen(BaseModel):

@@ -9,8 +9,17 @@ from safescape.views.pages.report import answers_at, compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
 from safescape.views.text.gate import junit_of, markdown_of
+from safescape.views.text.inspection import inspection_text
 from safescape.views.text.tables import card_of, speed_table, speed_text, study_text
-from safescape.views.text.verdict import Verdict, beyond_said, by_keyword, figures_of, interval_said, verdict_of
+from safescape.views.text.verdict import (
+    Verdict,
+    beyond_said,
+    by_keyword,
+    figures_of,
+    interval_said,
+    thoughts_said,
+    verdict_of,
+)
 from safescape.views.text.words import KINDS, interval_text, named, printable, subject_of, value_text
 
 __all__ = [
@@ -36,6 +45,7 @@ __all__ = [
     "draw_speed",
     "figures_of",
     "glance_of",
+    "inspection_text",
     "interval_said",
     "interval_text",
     "junit_of",
@@ -53,6 +63,7 @@ __all__ = [
     "speed_text",
     "study_text",
     "subject_of",
+    "thoughts_said",
     "value_text",
     "verdict_of",
 ]

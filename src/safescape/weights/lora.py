@@ -105,6 +105,11 @@ class Adapted:
         return tensor
 
     @property
+    def changed(self) -> frozenset[str]:
+        """The names of the tensors that it changes."""
+        return frozenset(self._changes)
+
+    @property
     def has_only_pairs(self) -> bool:
         """Whether each changed tensor has one pair B@A, so that scaling every B scales the adapter."""
         return len(tensor_names(self._path)) == 2 * len(self._pairs()) == 2 * len(self._changes)

@@ -7,6 +7,7 @@ a fixed text show that these weights answer: they must change with a move and be
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,16 +16,18 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import PreTrainedTokenizerBase
 
+from safescape.engines.decoding import Continuation
 from safescape.engines.engine import Engine
 from safescape.engines.greedy import Settings, check_in_vllm, ends_of, generation_of
 from safescape.engines.loading import load_config, trim_memory
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import check_whole
-from safescape.engines.speaker import head_of, request_of, text_of, tokens_of
+from safescape.engines.speaker import head_of, request_of, tokens_of
+from safescape.engines.thinking import responses
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.errors import InputError, RunError
-from safescape.survey import Finish, Point, Position, Response
+from safescape.survey import Finish, Point, Position, Response, Thinking
 from safescape.weights import Model, Moving, Space, Weights, fingerprint_of_stream, mover_of
 
 
@@ -111,12 +114,25 @@ class VllmEngine(Engine):
         return positions
 
     def respond(
-        self, chats: Sequence[str], *, max_new_tokens: int, stop: Sequence[str], raw: bool = False
+        self,
+        chats: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str],
+        raw: bool = False,
+        thinking: Thinking | None = None,
     ) -> list[Response]:
         """Answer every chat greedily; see `Voice.respond`."""
+        rows = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
+        continued = functools.partial(self._continued, count=len(rows))
+        return responses(continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop)
+
+    def _continued(
+        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, stop: Sequence[str], *, special: bool, count: int
+    ) -> dict[int, Continuation]:
+        """Continue rows of `count` prompts; see `thinking.Continuing`."""
         from vllm import SamplingParams
 
-        tokens = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
         sampling = SamplingParams(
             temperature=0.0,
             repetition_penalty=self._repetition_penalty,
@@ -124,8 +140,10 @@ class VllmEngine(Engine):
             stop=list(stop) or None,
             stop_token_ids=sorted(self._ends),
             ignore_eos=True,
+            skip_special_tokens=not special,
         )
-        return [self._response(given.outputs[0]) for given in self._generate(tokens, sampling)]
+        found = self._generate(rows, sampling, count)
+        return {number: self._continuation(given.outputs[0]) for number, given in zip(rows, found, strict=True)}
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:
         """Score continuations after their contexts; see `Voice.loglikelihood`."""
@@ -152,29 +170,30 @@ class VllmEngine(Engine):
         """Call a method of every worker; all return the same."""
         return self._llm.collective_rpc(method, args=arguments)[0]
 
-    def _generate(self, tokens: Sequence[Sequence[int]], sampling: Any) -> list[Any]:
-        prompts = [{"prompt_token_ids": list(prompt)} for prompt in tokens]
+    def _generate(self, rows: Mapping[int, Sequence[int]], sampling: Any, count: int) -> list[Any]:
+        """Continue rows by the number of their prompt; of `count` prompts, equal parts belong to the points."""
+        prompts = [{"prompt_token_ids": list(row)} for row in rows.values()]
         if self._adapters is None:
             return self._llm.generate(prompts, sampling, use_tqdm=False)
-        each = len(prompts) // len(self._points)
-        adapters = [request for request in map(self._adapters.request, self._points) for _ in range(each)]
+        each = count // len(self._points)
+        adapters = [self._adapters.request(self._points[number // each]) for number in rows]
         return self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=adapters)
 
-    def _response(self, output: Any) -> Response:
+    def _continuation(self, output: Any) -> Continuation:
         tokens = list(output.token_ids)
         if isinstance(output.stop_reason, str):
-            return Response(text_of(self._tokenizer, tokens), Finish.SETTLED, len(tokens))
-        finish = Finish.LENGTH if output.finish_reason == "length" else Finish.STOP
+            return Continuation(tokens, Finish.SETTLED)
         if tokens and tokens[-1] in self._ends:
             tokens = tokens[:-1]
-        return Response(text_of(self._tokenizer, tokens), finish, len(tokens))
+        return Continuation(tokens, Finish.LENGTH if output.finish_reason == "length" else Finish.STOP)
 
     def _scored(self, requests: Sequence[Request]) -> list[list[Any]]:
         """Return vLLM's log-probability of each token of each continuation."""
         from vllm import SamplingParams
 
         whole = [[*request.context, *request.continuation] for request in requests]
-        found = self._generate(whole, SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0))
+        sampling = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
+        found = self._generate(dict(enumerate(whole)), sampling, len(whole))
         return [
             [given.prompt_logprobs[place][tokens[place]] for place in range(len(request.context), len(tokens))]
             for given, tokens, request in zip(found, whole, requests, strict=True)

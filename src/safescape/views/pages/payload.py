@@ -163,7 +163,8 @@ class AnswersBlock(TypedDict):
     texts: Sequence[str]
     reasons: Sequence[str]
     answers: Sequence[Sequence[Sequence[int]]]
-    """One list a probe, one row an answer: text, finish, tokens, then a reason a judge (-1: not read)."""
+    """One list a probe, one row an answer: text, finish, tokens, the thought's text (-1: none), its tokens, whether the
+    model ended it, then a reason a judge (-1: not read)."""
 
 
 class ComparedLines(TypedDict):

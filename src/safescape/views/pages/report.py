@@ -15,7 +15,7 @@ from typing import Literal
 
 from safescape.landscape import Landscape, PointFigures
 from safescape.store import Store
-from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe
+from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe, Response
 from safescape.views.figures.figure import draw
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose, embedded, rendered
@@ -141,12 +141,20 @@ def answers_at(store: Store, point: Point) -> bytes:
     # stored once, since refusals repeat: text to place
     texts: dict[str, int] = {}
     reasons: dict[str, int] = {}
+
+    def thought_of(response: Response) -> list[int]:
+        if response.thought is None:
+            return [-1, 0, 0]
+        text, tokens, is_ended = response.thought
+        return [texts.setdefault(text, len(texts)), tokens, int(is_ended)]
+
     rows = [
         [
             [
                 texts.setdefault(response.text, len(texts)),
                 finishes.index(response.finish),
                 response.tokens,
+                *thought_of(response),
                 *(
                     reasons.setdefault(verdicts[judge].reason, len(reasons)) if judge in verdicts else -1
                     for judge in judges

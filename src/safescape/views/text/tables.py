@@ -159,6 +159,7 @@ def points_of(landscape: Landscape) -> Table:
         f" ({words.shortened(words.printable(name), 24)})" if apart else "" for name in (first_judge, finest)
     )
     counts = apart or finest is None
+    thinking = any(point.thoughts for point in landscape.points)
     rows = []
     for point in landscape.counted:
         if point.probe != first:
@@ -176,6 +177,7 @@ def points_of(landscape: Landscape) -> Table:
                 f"{sample.low:.1f} to {sample.high:.1f}",
                 # a dash where the judge of the column has not read the answers
                 *(str(getattr(point, outcome.value)) if point.judge == finest else "–" for outcome in outcomes),
+                *_thoughts(point, thinking=thinking),
                 *(rates.get((probe, _place(point)), "–") for probe in further),
             )
         )
@@ -184,7 +186,17 @@ def points_of(landscape: Landscape) -> Table:
         *(f"complied{of_first}" for _ in range(counts)),
         *(f"ASR %{of_first}", "95 % interval", *(f"{outcome}{of_finest}" for outcome in outcomes)),
     )
-    return Table((*columns, *further.values()), tuple(rows))
+    thought = ("thoughts", "mean tokens", "cut", "without an answer") if thinking else ()
+    return Table((*columns, *thought, *further.values()), tuple(rows))
+
+
+def _thoughts(point: PointFigures, *, thinking: bool) -> tuple[str, ...]:
+    if not thinking:
+        return ()
+    if point.thoughts is None:
+        return ("–",) * 4
+    n, mean, cut, unanswered = (getattr(point.thoughts, name) for name in ("n", "mean_tokens", "cut", "unanswered"))
+    return (str(n), "–" if mean is None else f"{mean:.0f}", str(cut), str(unanswered))
 
 
 def differences_of(comparison: Comparison) -> Table:

@@ -17,7 +17,7 @@ from safescape.landscape import (
     radius_if_answered,
 )
 from safescape.survey import KEYWORD, InterpolationAxis
-from safescape.views.series.curves import origin_of, other_model, waypoints_of
+from safescape.views.series.curves import first_probe, origin_of, other_model, waypoints_of
 from safescape.views.series.outcomes import beyond_of, seen_by
 from safescape.views.text.words import cell, clash_text, decimals_of, interval_text, judge_of, printable, value_text
 
@@ -80,7 +80,7 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
         said = f"{held}; the keyword judge chose the points, and a scan without --adaptive would decide it"
     else:
         said = held + (_of_path if path else _of_random)(landscape, decision)
-    further = (_trajectory(landscape), beyond_said(landscape), interval_said(landscape))
+    further = (_trajectory(landscape), beyond_said(landscape), thoughts_said(landscape), interval_said(landscape))
     detail = " ".join([detail, *filter(None, further)])
     return Verdict(tone, f"{said}.", detail, clash_text(landscape.clashes))
 
@@ -222,6 +222,29 @@ def beyond_said(landscape: Landscape) -> str:
         f"{beyond.where}, of {beyond.not_refused:.0f} % not refused, {beyond.complied:.0f} % is compliance and "
         f"{beyond.incoherent:.0f} % is noise{left} ({seen_by(landscape)[0]} judge)."
     )
+
+
+def thoughts_said(landscape: Landscape) -> str:
+    """Return how long a reasoning model thinks, and how often no answer came; empty if it has no markers of thoughts.
+
+    The lengths are those at the origin, the missing answers are counted over all points of the first probe.
+    """
+    points = [point for point in landscape.points if point.probe == first_probe(landscape) and point.thoughts]
+    here = next((p.thoughts for p in points if p.waypoint is None and not any(p.coords)), None)
+    if here is None:
+        return ""
+    said = f"At the origin {here.n} of {points[0].n} answers follow a thought"
+    if here.mean_tokens is not None:
+        cut = f", and {here.cut} of them did not end by itself" if here.cut else ""
+        said += f", {here.mean_tokens:.0f} tokens long in the mean{cut}"
+    missing = sum(point.thoughts.unanswered for point in points if point.thoughts)
+    if missing:
+        asked = sum(point.n for point in points)
+        said += (
+            f"; over all points no answer came after the thought in {missing} of {asked}, which are unscored: "
+            "--max-thinking-tokens N ends thoughts so that answers follow, --reasoning off asks for none"
+        )
+    return f"{said}."
 
 
 def interval_said(landscape: Landscape) -> str:

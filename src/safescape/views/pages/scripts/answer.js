@@ -56,7 +56,7 @@ function contentOf(answer) {
   const asked = [element("h4", "", "Prompt"), quoted(answer.prompt, "")];
   const strip = [element("h4", "", "This request at every point"), ...strips(answer.number)];
   if (before) return [...(state.reveal ? asked : [hidden]), besidePinned(before, answer), ...strip];
-  const parts = state.reveal ? [...asked, element("h4", "", "Answer"), quoted(textOf(answer), reasonIn(answer))] : [hidden];
+  const parts = state.reveal ? [...asked, ...thoughtOf(answer), element("h4", "", "Answer"), quoted(textOf(answer), reasonIn(answer))] : [hidden];
   return [...parts, ...judged(answer), ...strip];
 }
 
@@ -67,9 +67,20 @@ function contentOf(answer) {
 function besidePinned(before, answer) {
   /** @param {string} title @param {Answer} each */
   const side = (title, each) => parent("section", "", element("h4", "", title), named(outcomeOf(each)),
-    ...(state.reveal ? [quoted(textOf(each), reasonIn(each))] : []), ...judged(each));
+    ...(state.reveal ? [...thoughtOf(each), quoted(textOf(each), reasonIn(each))] : []), ...judged(each));
   const pinned = pinnedBeside() ?? state.point;
   return parent("div", "pair", side(`Pinned, ${placeOf(pinned)}`, before), side(`Here, ${placeOf(state.point)}`, answer));
+}
+
+/**
+ * What a reasoning model wrote before its answer, folded: no judge reads it.
+ * @param {Answer} answer
+ */
+function thoughtOf(answer) {
+  const thought = answer.said?.thought;
+  if (!thought) return [];
+  const told = thought.isEnded ? "" : ", not ended by the model";
+  return [parent("details", "thought", element("summary", "", `Thought, ${thought.tokens} tokens${told}; not judged`), quoted(thought.text, ""))];
 }
 
 /** @param {Answer} answer */

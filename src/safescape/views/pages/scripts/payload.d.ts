@@ -179,7 +179,7 @@ export interface AnswersBlock {
   finishes: string[];
   texts: string[];
   reasons: string[];
-  /** One list a probe, one row an answer: text, finish, tokens, then a reason a judge (-1: not read). */
+  /** One list a probe, one row an answer: text, finish, tokens, the thought's text (-1: none), its tokens, whether the model ended it, then a reason a judge (-1: not read). */
   answers: number[][][];
 }
 

@@ -11,11 +11,13 @@ import { answersAt, payloadOf } from "./source.js";
  * @property {number | null} probability - That the answer complied, if the judge states it.
  * @property {string} reason
  *
+ * @typedef {{ text: string, tokens: number, isEnded: boolean }} Thought - What a reasoning model wrote before its answer.
+ *
  * @typedef {object} Answer
  * @property {number} number - The request's number in its probe.
  * @property {string} prompt
  * @property {Verdict[]} verdicts - One a judge.
- * @property {{ text: string, finish: string, tokens: number } | null} said - Null until it is loaded.
+ * @property {{ text: string, finish: string, tokens: number, thought: Thought | null } | null} said - Null until it is loaded.
  *
  * @typedef {Omit<PointData, "answers"> & { number: number, seen: string, isOrigin: boolean, answers: Answer[][] }} Point
  * `number` is its place in the payload, `seen` changes with its verdicts; figures and answers are by probe.
@@ -122,8 +124,11 @@ export async function load(point) {
     for (const answer of all) {
       const row = block.answers[probe][answer.number];
       if (!row) continue;
-      const [text, finish, tokens, ...reasons] = row;
-      answer.said = { text: block.texts[text], finish: block.finishes[finish], tokens };
+      const [text, finish, tokens, thought, thoughtTokens, isEnded, ...reasons] = row;
+      answer.said = {
+        text: block.texts[text], finish: block.finishes[finish], tokens,
+        thought: thought < 0 ? null : { text: block.texts[thought], tokens: thoughtTokens, isEnded: isEnded === 1 },
+      };
       for (const verdict of answer.verdicts) verdict.reason = block.reasons[reasons[block.judges.indexOf(verdict.judge)]] ?? "";
     }
   }

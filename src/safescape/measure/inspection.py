@@ -1,0 +1,151 @@
+"""What safescape knows of a model before it measures it: its tensors, its chats, and what a scan needs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import JsonValue
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from safescape.engines import check_vocabulary, check_whole, ends_of, generation_of, load_config
+from safescape.errors import InputError
+from safescape.measure.chats import tokenizer_of_model
+from safescape.probes import format_chats, markers_of, variables_of
+from safescape.survey import ChatForm, Inspection, Memory, Role, TensorGroup
+from safescape.weights import Adapted, Checkpoint, Model, checkpoint_of, layer_of
+
+ASKED = "A harmful request."
+"""What the shown chat asks."""
+_NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")
+"""Numbers of layers and experts in a tensor's name."""
+
+
+def inspection_of(
+    model: Model,
+    *,
+    chat_template: str | None,
+    template_name: str | None,
+    variables: Mapping[str, JsonValue],
+    trust_remote_code: bool,
+) -> Inspection:
+    """Look at a model without loading its weights.
+
+    Raises:
+        InputError: its files are not those of a model.
+
+    """
+    files, inventory = checkpoint_of(model.weights), model.weights.inventory
+    architecture, config = files.architecture, load_config(model, trust_remote_code=trust_remote_code)
+    text, problems = config.get_text_config(), list[str]()
+    names = model.weights.names()
+    parameters = sum(math.prod(files.stored[name].shape) for name in names)
+    tied = sorted({shared for shared in architecture.parameters.values() if len(shared) > 1})
+    chat = None
+    try:
+        tokenizer = tokenizer_of_model(
+            model, chat_template=chat_template, template_name=template_name, trust_remote_code=trust_remote_code
+        )
+        chat = _chat(model, tokenizer, variables, trust_remote_code=trust_remote_code)
+        check_vocabulary(model, tokenizer, [chat.rendered])
+    except InputError as error:
+        problems.append(str(error))
+    notes = [*_notes(files, text)]
+    try:
+        check_whole(model.weights)
+    except InputError as error:
+        notes.append(f"vllm and finetune do not take it: {error}")
+    held = {live: stored for stored, live in inventory.parameters.items()}
+    twice = sum(math.prod(files.stored[held[name]].shape) for shared in tied for name in shared if name in held)
+    return Inspection(
+        model=model.name,
+        directory=str(model.directory),
+        adapters=tuple(map(str, model.adapters)),
+        architecture=type(architecture.model).__name__,
+        model_type=config.model_type,
+        parameters=parameters,
+        layers=len({layer for name in names if (layer := layer_of(name)) is not None}),
+        context=getattr(text, "max_position_embeddings", None),
+        tensors=tuple(_groups(model.weights, files)),
+        tied=tuple(tied),
+        chat=chat,
+        memory={
+            "float32": Memory(weights=4 * (parameters + twice), direction=4 * parameters, token=_cached(text, 4)),
+            "bfloat16": Memory(weights=2 * (parameters + twice), direction=4 * parameters, token=_cached(text, 2)),
+        },
+        notes=tuple(notes),
+        problems=tuple(problems),
+    )
+
+
+def _groups(weights: Checkpoint | Adapted, files: Checkpoint) -> Iterator[TensorGroup]:
+    inventory, changed = weights.inventory, set[str]()
+    while isinstance(weights, Adapted):
+        changed |= weights.changed
+        weights = weights.base
+    moves = {**inventory.parameters, **inventory.parts}
+    others: dict[str, Role] = {
+        **dict.fromkeys(moves, "moves"),
+        **dict.fromkeys(inventory.norms, "normalisation"),
+        **dict.fromkeys(inventory.copies, "copy"),
+        **dict.fromkeys(inventory.buffers, "buffer"),
+        **dict.fromkeys(inventory.ignored, "not loaded"),
+    }
+    found: Counter[tuple[str, tuple[int, ...], str, Role]] = Counter()
+    adapted: Counter[tuple[str, tuple[int, ...], str, Role]] = Counter()
+    for name, role in sorted(others.items()):
+        tensor = files.stored[name]
+        key = (_NUMBERS.sub("*", name), tuple(tensor.shape), tensor.dtype, role)
+        found[key] += 1
+        adapted[key] += name in changed
+    for key, count in found.items():
+        name, shape, dtype, role = key
+        yield TensorGroup(name=name, count=count, shape=shape, dtype=dtype, role=role, adapted=adapted[key])
+
+
+def _chat(
+    model: Model, tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, JsonValue], *, trust_remote_code: bool
+) -> ChatForm:
+    own, (rendered,) = tokenizer.chat_template, format_chats(tokenizer, [ASKED], None, variables)
+    generation = generation_of(model, tokenizer, trust_remote_code=trust_remote_code)
+    ends = sorted(ends_of(generation, tokenizer))
+    return ChatForm(
+        rendered=rendered,
+        templates=tuple(sorted(own)) if isinstance(own, dict) else (),
+        variables=tuple(sorted(variables_of(tokenizer))),
+        special_tokens={name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        ends=tuple(map(str, tokenizer.convert_ids_to_tokens(ends))),
+        markers=markers_of(tokenizer, None),
+        generation=generation,
+    )
+
+
+def _cached(text: PreTrainedConfig, size: int) -> int | None:
+    """Return the bytes of the keys and values of one token, for attention with the usual fields."""
+    given: dict[str, Any] = text.to_dict()
+    layers, heads, width = (given.get(name) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    if not layers or not heads or not width or given.get("kv_lora_rank") or given.get("layers_block_type"):
+        return None
+    head = given.get("head_dim") or width // heads
+    return int(2 * layers * (given.get("num_key_value_heads") or heads) * head * size)
+
+
+def _notes(files: Checkpoint, text: PreTrainedConfig) -> Iterator[str]:
+    model = files.architecture.model
+    if not model._can_set_attn_implementation():
+        yield "its attention cannot be exchanged, so answers are decoded with the model's own, more slowly"
+    window = getattr(text, "sliding_window", None)
+    if window is not None and getattr(text, "use_sliding_window", True):
+        yield f"attention has a window of {window} tokens: only prompts of equal length are decoded together"
+    if getattr(text, "attention_chunk_size", None) is not None:
+        yield "attention is chunked: only prompts of equal length are decoded together"
+    if files.inventory.parts:
+        yield (
+            f"{len(files.inventory.parts)} tensors are fused or rearranged when transformers loads them; they move "
+            "under the names of the files"
+        )
+    if any(part in live for live in files.inventory.parameters.values() for part in ("vision", "visual", "audio")):
+        yield "the parts for images or sound move in random directions as the rest does; only texts are asked"
