@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from helpers import tiny_models
@@ -21,7 +21,7 @@ from safescape.engines.kv_cache import Caching
 from safescape.engines.thinking import text_of
 from safescape.probes import load_tokenizer
 from safescape.survey import Lines, Point, RandomAxis
-from safescape.weights import RandomDirection, Subspace, resolve
+from safescape.weights import RandomDirection, Subspace, auto_class, resolve
 
 _LINE = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=2),))
 _AWAY = Point(0, (0.5,))
@@ -74,6 +74,31 @@ _CACHES = {
 _SSM = {"state_size": 8, "conv_kernel": 4}
 
 
+_MROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}}
+_QWEN_EYE: dict[str, Any] = {"depth": 2, "num_heads": 4, "out_hidden_size": 32, "patch_size": 14}
+
+
+def _seeing(text: dict[str, Any], eye: str, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a model that also reads images; its text model is as large as the others."""
+    vision: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 28,
+        "patch_size": 14,
+        **changes,
+    }
+    return {
+        "text_config": {**_SHAPE, **text},
+        "vision_config": {**vision, **({"model_type": eye} if eye else {})},
+        "tie_word_embeddings": True,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+    }
+
+
 class Family(NamedTuple):
     """A family and how its tiny model differs from the tiny Llama."""
 
@@ -83,7 +108,8 @@ class Family(NamedTuple):
 
     def config(self) -> PreTrainedConfig:
         """Return the configuration of the tiny model."""
-        return AutoConfig.for_model(self.model_type, **{**_SHAPE, **self.settings})
+        shape = {} if "text_config" in self.settings else _SHAPE
+        return AutoConfig.for_model(self.model_type, **{**shape, **self.settings})
 
 
 FAMILIES = (
@@ -225,6 +251,21 @@ FAMILIES = (
     Family("DiffLlama", "diffllama", {}),
     Family("MiniCPM 3", "minicpm3", {**_MLA, "v_head_dim": 8}),
     Family("JetMoE", "jetmoe", _MOE),
+    Family("Gemma 3, with images", "gemma3", _seeing({**_HEAD, **_WINDOWS}, "siglip_vision_model")),
+    Family("Llama 4, with images", "llama4", _seeing(
+        {**_MOE, **_HEAD, "intermediate_size_mlp": 48, "attention_chunk_size": 8}, "llama4_vision_model",
+        vision_output_dim=32, projector_input_dim=32, projector_output_dim=32, pixel_shuffle_ratio=0.5,
+    )),
+    Family("Mistral 3, with images", "mistral3", _seeing({**_HEAD, "model_type": "mistral"}, "pixtral")),
+    Family("Qwen 2-VL", "qwen2_vl", _seeing(_MROPE, "", **_QWEN_EYE)),
+    Family("Qwen 2.5-VL", "qwen2_5_vl", _seeing(_MROPE, "", **_QWEN_EYE)),
+    Family("Qwen 3-VL", "qwen3_vl", _seeing({**_HEAD, **_MROPE}, "", **_QWEN_EYE, deepstack_visual_indexes=[0])),
+    Family("Qwen 3-VL MoE", "qwen3_vl_moe", _seeing(
+        {**_MOE, **_HEAD, **_MROPE}, "", **_QWEN_EYE, deepstack_visual_indexes=[0]
+    )),
+    Family("LLaVA", "llava", _seeing({"model_type": "llama"}, "clip_vision_model")),
+    Family("InternVL", "internvl", _seeing({"model_type": "qwen2"}, "internvl_vision")),
+    Family("SmolVLM", "smolvlm", _seeing({"model_type": "llama"}, "smolvlm_vision")),
 )
 
 
@@ -257,7 +298,8 @@ def examine(directory: Path) -> Outcome:
     _save_moved(directory, moved, engine._live, RandomDirection(0, model.weights.inventory.norms))
     for point, files in ((Point(None, (0.0,)), directory), (_AWAY, moved)):
         engine.move_to(point)
-        truth: Any = AutoModelForCausalLM.from_pretrained(files, attn_implementation="eager", dtype=torch.float32)
+        kind = auto_class(AutoConfig.from_pretrained(files))
+        truth: Any = kind.from_pretrained(files, attn_implementation="eager", dtype=torch.float32)
         truth.eval()
         buffers = {_last(name) for name, _ in truth.named_buffers()}
         assert {_last(name) for name in stored.keys() - engine._live.keys()} <= buffers, "a parameter does not move"

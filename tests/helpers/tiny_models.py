@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Pr
 
 from safescape.engines.loading import load_model
 from safescape.engines.parameters import live_tensors
-from safescape.weights import resolve
+from safescape.weights import auto_class, resolve
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -78,7 +78,8 @@ def save_model(
 ) -> Path:
     """Save a random model whose logits are far enough apart for greedy decoding to have no ties."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config or llama_config(), dtype=torch.float32)
+    given = config or llama_config()
+    model = auto_class(given).from_config(given, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

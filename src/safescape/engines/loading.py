@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from safescape.engines.fused import fused_parts
 from safescape.errors import InputError
-from safescape.weights import Checkpoint, Model, checkpoint_of, inventory_of, loading
+from safescape.weights import Checkpoint, Model, auto_class, checkpoint_of, inventory_of, loading
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def load_model(
     _log.info("loading %s in %s", model.directory, dtype)
     files = checkpoint_of(model.weights)
     with loading(model.name):
-        answer: Any = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(model.directory, trust_remote_code=trust_remote_code)
+        answer: Any = auto_class(config).from_pretrained(
             model.directory,
             dtype=dtype,
             attn_implementation=attention,

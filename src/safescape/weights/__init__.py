@@ -16,7 +16,7 @@ from safescape.weights.directions import (
     dot,
 )
 from safescape.weights.gpu_mover import mover_of
-from safescape.weights.inventory import Inventory, inventory_of, loading, norms_of, quiet
+from safescape.weights.inventory import Inventory, auto_class, inventory_of, loading, norms_of, quiet
 from safescape.weights.lora import Adapted, ScaledAdapter
 from safescape.weights.lora_changes import LowRank
 from safescape.weights.lora_config import REFUSED_FIELDS, UNMERGED_FIELDS
@@ -44,6 +44,7 @@ __all__ = [
     "Subspace",
     "Weights",
     "adapter_directory",
+    "auto_class",
     "checkpoint_of",
     "dot",
     "fingerprint",

@@ -20,7 +20,15 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from torch.nn import Module
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.utils import logging as transformers_logging
@@ -164,8 +172,19 @@ def empty_model(directory: Path, config: str, given: str, *, trust_remote_code: 
     with loading(given):
         settings = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(settings, trust_remote_code=trust_remote_code)
+            model: PreTrainedModel = auto_class(settings).from_config(settings, trust_remote_code=trust_remote_code)
     return model
+
+
+def auto_class(config: PreTrainedConfig) -> Any:
+    """Return the class of transformers that loads a configuration's model, with a head for text.
+
+    A model that also reads images, and that transformers does not list as a language model, has its head for text all
+    the same.
+    """
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
 
 @contextlib.contextmanager
