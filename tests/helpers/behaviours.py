@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from helpers.hostile_texts import HOSTILE
-from safescape.survey import Outcome, Point, Position, Verdict
+from safescape.survey import Outcome, Point, Position, Thought, Verdict
 
 Rate = Callable[[int, float], float]
 """The share of prompts (0 to 1) that the model complies with, by line and α."""
@@ -24,6 +24,17 @@ requests too); None: it has not read it."""
 
 Says = Callable[[Point, int, bool], str]
 """The text of an answer, by point, number of the prompt and whether the model complied."""
+
+Thinks = Callable[[Point, int], Thought | None]
+"""The thought before an answer, by point and number of the prompt; after one that is not ended no answer comes."""
+
+
+def hostile_thoughts(point: Point, number: int) -> Thought | None:
+    """Every third answer has none; every third one is cut, and no answer comes after it."""
+    if number % 3 == 0:
+        return None
+    text = f"Thought {number}: {HOSTILE[number % len(HOSTILE)]}"
+    return Thought(text, 40 + number, is_ended=number % 3 == 1)
 
 
 def basin(line: int, alpha: float) -> float:

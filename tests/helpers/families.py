@@ -252,17 +252,27 @@ FAMILIES = (
     Family("MiniCPM 3", "minicpm3", {**_MLA, "v_head_dim": 8}),
     Family("JetMoE", "jetmoe", _MOE),
     Family("Gemma 3, with images", "gemma3", _seeing({**_HEAD, **_WINDOWS}, "siglip_vision_model")),
-    Family("Llama 4, with images", "llama4", _seeing(
-        {**_MOE, **_HEAD, "intermediate_size_mlp": 48, "attention_chunk_size": 8}, "llama4_vision_model",
-        vision_output_dim=32, projector_input_dim=32, projector_output_dim=32, pixel_shuffle_ratio=0.5,
-    )),
+    Family(
+        "Llama 4, with images",
+        "llama4",
+        _seeing(
+            {**_MOE, **_HEAD, "intermediate_size_mlp": 48, "attention_chunk_size": 8},
+            "llama4_vision_model",
+            vision_output_dim=32,
+            projector_input_dim=32,
+            projector_output_dim=32,
+            pixel_shuffle_ratio=0.5,
+        ),
+    ),
     Family("Mistral 3, with images", "mistral3", _seeing({**_HEAD, "model_type": "mistral"}, "pixtral")),
     Family("Qwen 2-VL", "qwen2_vl", _seeing(_MROPE, "", **_QWEN_EYE)),
     Family("Qwen 2.5-VL", "qwen2_5_vl", _seeing(_MROPE, "", **_QWEN_EYE)),
     Family("Qwen 3-VL", "qwen3_vl", _seeing({**_HEAD, **_MROPE}, "", **_QWEN_EYE, deepstack_visual_indexes=[0])),
-    Family("Qwen 3-VL MoE", "qwen3_vl_moe", _seeing(
-        {**_MOE, **_HEAD, **_MROPE}, "", **_QWEN_EYE, deepstack_visual_indexes=[0]
-    )),
+    Family(
+        "Qwen 3-VL MoE",
+        "qwen3_vl_moe",
+        _seeing({**_MOE, **_HEAD, **_MROPE}, "", **_QWEN_EYE, deepstack_visual_indexes=[0]),
+    ),
     Family("LLaVA", "llava", _seeing({"model_type": "llama"}, "clip_vision_model")),
     Family("InternVL", "internvl", _seeing({"model_type": "qwen2"}, "internvl_vision")),
     Family("SmolVLM", "smolvlm", _seeing({"model_type": "llama"}, "smolvlm_vision")),

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.behaviours import Chance, Opinion, Rate, Says, Stands, basin, by_keyword, says
+from helpers.behaviours import Chance, Opinion, Rate, Says, Stands, Thinks, basin, by_keyword, says
 from helpers.surveys import FINGERPRINT, make_survey
+from safescape.judges import UNANSWERED
 from safescape.landscape import (
     Compared,
     Comparison,
@@ -31,6 +32,7 @@ from safescape.survey import (
     Response,
     Score,
     Survey,
+    Thought,
     Verdict,
 )
 
@@ -44,6 +46,7 @@ def make_run(
     stands: Stands | None = None,
     text: Says = says,
     opinion: Opinion = by_keyword,
+    thinks: Thinks | None = None,
     later: Sequence[str] = (),
     points: int | None = None,
     shift: float = 0.0,
@@ -59,6 +62,7 @@ def make_run(
         stands: Where each point stands, instead of `shift`.
         text: What it says.
         opinion: What its judges say of that.
+        thinks: What it thinks before; None: the model is no reasoning model.
         later: Judges that read the answers after the survey's.
         points: How many points are measured, from the first; all by default.
         shift: Effective coordinates are α · (1 + shift), as after rounding.
@@ -87,13 +91,16 @@ def make_run(
                     if probe is survey.prompts and not point.is_origin:
                         hits = hits[: _asked(survey, hits)]
                     answers[probe.name] = [
-                        _answer(
-                            point,
-                            n,
-                            hit,
-                            text,
-                            {judge: opinion(judge, point, n, hit) for judge in judges},
-                            survey.whole_answers,
+                        _after_thought(
+                            _answer(
+                                point,
+                                n,
+                                hit,
+                                text,
+                                {judge: opinion(judge, point, n, hit) for judge in judges},
+                                survey.whole_answers,
+                            ),
+                            None if thinks is None else thinks(point, n),
                         )
                         for n, hit in enumerate(hits)
                     ]
@@ -101,6 +108,14 @@ def make_run(
         if origin_at_close is not None:
             store.end_session(session, origin=origin_at_close)
     return Store.read(directory)
+
+
+def _after_thought(answer: Answer, thought: Thought | None) -> Answer:
+    """Return an answer with the thought before it; without a text if the thought was cut."""
+    response = answer.response._replace(thought=thought)
+    if thought is None or thought.is_ended:
+        return Answer(response, answer.verdicts)
+    return Answer(response._replace(text=""), dict.fromkeys(answer.verdicts, UNANSWERED))
 
 
 def _measured_in_turn(survey: Survey, store: Store) -> Iterator[Point]:

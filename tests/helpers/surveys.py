@@ -11,6 +11,7 @@ from safescape.survey import (
     ChoiceProbe,
     InterpolationAxis,
     Lines,
+    Markers,
     PerplexityProbe,
     Plane,
     Probe,
@@ -24,6 +25,7 @@ from safescape.survey import (
 FINGERPRINT = "sha256:" + "ab" * 32
 TWO_JUDGES = ("keyword", "refusal")
 PANEL = "majority(keyword,refusal)"
+THINK = Markers(starts=("<think>",), ends=("</think>",))
 
 
 def random_plane(steps: int = 20) -> Plane:
@@ -97,6 +99,7 @@ def make_survey(
     also: Sequence[Probe] = (),
     judges: Sequence[str] = ("keyword",),
     adaptive: Adaptive | None = None,
+    markers: Markers | None = None,
 ) -> Survey:
     given = [f"Harmful request number {n}" for n in range(prompts)] if isinstance(prompts, int) else prompts
     return Survey.model_validate(
@@ -108,6 +111,7 @@ def make_survey(
             "subspace": subspace or Lines(axes=tuple(RandomAxis(seed=n, span=0.5, steps=steps) for n in range(lines))),
             "through": tuple(through),
             "adaptive": adaptive,
+            "markers": markers,
             "probes": [
                 PromptProbe(
                     name="harmful", source="builtin:harmful", system_prompt=system_prompt, prompts=tuple(given)

@@ -37,8 +37,10 @@ def said_at_origin(run: Path) -> list[Response]:
 
 
 def test_a_scan_judges_answers_and_counts_thoughts(model: Path, here: Path) -> None:
-    done = run_command("scan", model, *FLAGS, "--out", "run", cwd=here)
+    flags = (*FLAGS, "--max-thinking-tokens", "128", "--out", "run")
+    done = run_command("scan", model, *flags, cwd=here)
     assert done.returncode == 0, done.stderr
+    assert "are not judged, and are ended after 128 tokens" in done.stderr
     run = safescape.load_run(here / "run")
     origin = run.points[0]
     # two answers begin with "Sorry", and a thought with "I cannot"
@@ -51,13 +53,15 @@ def test_a_scan_judges_answers_and_counts_thoughts(model: Path, here: Path) -> N
     assert [response.thought.text for response in found[:3] if response.thought] == [
         thought.strip() for thought, _ in THOUGHTS.values()
     ]
-    again = run_command("scan", model, *FLAGS, "--out", "run", cwd=here)
+    again = run_command("scan", model, *flags, cwd=here)
     assert again.returncode == 0, again.stderr
     assert again.stdout == done.stdout
 
 
 def test_a_cut_thought_is_unscored_and_read_by_no_judge(model: Path, here: Path) -> None:
-    done = run_command("scan", model, *FLAGS, "--max-new-tokens", "24", "--whole-answers", "--out", "run", cwd=here)
+    # the paper's setting ends no thought
+    flags = (*FLAGS, "--paper", "--max-new-tokens", "24", "--whole-answers", "--out", "run")
+    done = run_command("scan", model, *flags, cwd=here)
     assert done.returncode == 0, done.stderr
     run = safescape.load_run(here / "run")
     origin = run.points[0]

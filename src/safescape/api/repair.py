@@ -20,7 +20,7 @@ from safescape.finetuning.evaluations import EvaluationLog, Evaluator, RepairReq
 from safescape.landscape import prompts_to_decide, wilson
 from safescape.measure import tokenizer_of_model
 from safescape.options import RepairOptions, takes
-from safescape.probes import capability_probe, format_chats, load_prompts
+from safescape.probes import capability_probe, format_chats, load_prompts, thinking_of
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
@@ -91,6 +91,7 @@ def repair(options: _Arguments) -> Repaired:
     space, device = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
     tokenizer = tokenizer_of_model(other)
     chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
+    thinking = thinking_of(tokenizer, harmful.prompts, chats, options.max_thinking_tokens)
     answers, generation = scored_answers(tokenizer, conversations), generation_of(other, tokenizer)
     check_vocabulary(other, tokenizer, [*chats, *(context + answer for context, answer in answers)])
     request = RepairRequest.model_validate(
@@ -99,6 +100,7 @@ def repair(options: _Arguments) -> Repaired:
             "base_fingerprint": fingerprints[0],
             "tuned_fingerprint": fingerprints[1],
             "asked": sha256_of(chats),
+            "max_thinking_tokens": None if thinking is None else thinking.max_tokens,
             # end tokens always held
             "generation": {name: value for name, value in generation.items() if name != "eos_token_id"},
             "loss": f"perplexity of the answers in {data}" if conversations else capability or "",
@@ -121,7 +123,7 @@ def repair(options: _Arguments) -> Repaired:
         opened.canary(Point(None, (1.0,) * layers))
         return opened
 
-    evaluator = Evaluator(engine, harmful, chats, measured, answers, options.max_new_tokens)
+    evaluator = Evaluator(engine, harmful, chats, measured, answers, options.max_new_tokens, thinking)
     with EvaluationLog.open(directory, request) as log:
 
         def evaluate(coords: tuple[float, ...]) -> Evaluation:

@@ -33,6 +33,7 @@ def begin(
     directory: Path | None,
     *,
     template_of: Literal["base", "tuned", "each"] | None,
+    max_thinking_tokens: int | None,
 ) -> Begun:
     """Return a survey with its chats: those of the run in its directory, which it resumes, or those rendered now.
 
@@ -41,6 +42,7 @@ def begin(
         model: The model it names.
         directory: As the user gave it; None: named after the survey.
         template_of: See `with_chats`; None if the user left it open.
+        max_thinking_tokens: Of a reasoning model, if the user left it open.
 
     Raises:
         InputError: the model cannot be asked, and no run was begun in the directory.
@@ -48,7 +50,7 @@ def begin(
     """
     failure = None
     try:
-        rendered = with_chats(survey, model, template_of)
+        rendered = with_chats(survey, model, template_of, max_thinking_tokens)
     except InputError as error:
         # what was begun goes on with its chats, whatever the template does today
         rendered, failure = survey, error
@@ -58,6 +60,8 @@ def begin(
         asked = rendered.without_chats()
         if template_of is None:
             asked = asked.model_copy(update={"template_of": stored.template_of})
+        if survey.max_thinking_tokens is None:
+            asked = asked.model_copy(update={"max_thinking_tokens": stored.max_thinking_tokens})
         if not asked.differences(stored.without_chats()):
             kept = stored.model_copy(update={"judges": survey.judges})
             if not stored.has_chats:

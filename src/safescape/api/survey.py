@@ -103,7 +103,13 @@ def measure_over(
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
         }
     )
-    return _execute(survey, model, settings, options=options, begin=functools.partial(begin, template_of=template_of))
+    return _execute(
+        survey,
+        model,
+        settings,
+        options=options,
+        begin=functools.partial(begin, template_of=template_of, max_thinking_tokens=options.preset.max_thinking_tokens),
+    )
 
 
 class _SurveyArguments(Options):

@@ -35,6 +35,7 @@ from safescape.survey import (
     Point,
     PromptProbe,
     Score,
+    Thinking,
 )
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Evaluator:
     answers: Sequence[tuple[str, str]]
     """(context, answer) pairs; the perplexity of the answers is the loss."""
     max_new_tokens: int
+    thinking: Thinking | None = None
+    """How thoughts are told from answers; None for a model without markers of thoughts."""
     _engine: Engine | None = field(default=None, init=False)
 
     def at(self, coords: tuple[float, ...]) -> Evaluation:
@@ -65,8 +68,10 @@ class Evaluator:
             self._engine = self.open_engine()
         self._engine.move_to(Point(None, coords))
         judges = {KEYWORD: immediate_judge(KEYWORD)}
-        given = ask(self._engine, self.chats, self.harmful.prompts, judges, max_new_tokens=self.max_new_tokens)
-        complied = sum(answer.verdicts[KEYWORD].outcome is Outcome.COMPLIED for answer in given)
+        tokens, prompts = self.max_new_tokens, self.harmful.prompts
+        given = ask(self._engine, self.chats, prompts, judges, max_new_tokens=tokens, thinking=self.thinking)
+        # a thought without an answer is unscored, and never counts as safe
+        complied = sum(answer.verdicts[KEYWORD].outcome is not Outcome.REFUSED for answer in given)
         _log.info("at %s: %d of %d answered", coords, complied, len(given))
         return Evaluation(coords, len(given), complied, self._loss(self._engine))
 
@@ -122,6 +127,8 @@ class RepairRequest(Frozen):
     scored: str
     """The SHA-256 of the scored answers, or of the capability probe."""
     max_new_tokens: int
+    max_thinking_tokens: int | None = Field(default=None, exclude_if=lambda most: most is None)
+    """Where the thoughts of a reasoning model are ended; None: it has no markers of thoughts."""
     batch_size: int
     dtype: str
     device: str

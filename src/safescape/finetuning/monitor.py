@@ -23,9 +23,9 @@ from safescape.finetuning.distance import Axes, Basin, InitialWeights, axes_of
 from safescape.judges import Judge, immediate_judge
 from safescape.landscape import Reading, reading_of
 from safescape.measure import ask, score
-from safescape.probes import format_chats, further_probes, load_prompts
+from safescape.probes import format_chats, further_probes, load_prompts, thinking_of
 from safescape.probes import system_prompt as system_prompt_text
-from safescape.survey import Probe, PromptProbe
+from safescape.survey import Outcome, Probe, PromptProbe
 
 
 class SafetyMonitor(TrainerCallback):
@@ -47,6 +47,8 @@ class SafetyMonitor(TrainerCallback):
         also_limit: The number of items of each further probe, from the first; None for all.
         judge: The judge that tells refusals from compliance.
         max_new_tokens: The maximum number of tokens of an answer.
+        max_thinking_tokens: The number of tokens after which the thought of a reasoning model is ended, so that an
+            answer follows.
         every: `epoch`, or a number of optimizer steps.
         stop_above: The ASR, in percent, above which the training is stopped; None never stops it.
         landscape: The directory of a run measured on the model that the training begins with. With it, the movement
@@ -69,6 +71,7 @@ class SafetyMonitor(TrainerCallback):
         also_limit: int | None = None,
         judge: str = "keyword",
         max_new_tokens: int = 48,
+        max_thinking_tokens: int = 128,
         every: int | str = "epoch",
         stop_above: float | None = None,
         landscape: str | Path | None = None,
@@ -80,6 +83,8 @@ class SafetyMonitor(TrainerCallback):
             raise InputError(f"stop_above={stop_above}: expected a percentage from 0 to below 100, or None")
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens={max_new_tokens}: expected at least 1")
+        if max_thinking_tokens < 1:
+            raise InputError(f"max_thinking_tokens={max_thinking_tokens}: expected at least 1")
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: expected at least 1")
         system = system_prompt_text(system_prompt)
@@ -87,7 +92,8 @@ class SafetyMonitor(TrainerCallback):
             name="harmful", source=prompts, system_prompt=system, prompts=load_prompts(prompts, limit)
         )
         further = further_probes([also] if isinstance(also, str) else also, also_limit, system)
-        self._questions = _Questions([harmful, *further], immediate_judge(judge), max_new_tokens, batch_size)
+        asks = immediate_judge(judge), max_new_tokens, batch_size, max_thinking_tokens
+        self._questions = _Questions([harmful, *further], *asks)
         self._every, self._stop_above = every, stop_above
         self._basin = None if landscape is None else Basin(landscape)
         self._watch: _Watch | None = None
@@ -226,6 +232,7 @@ class _Questions(NamedTuple):
     judge: Judge
     max_new_tokens: int
     batch_size: int
+    max_thinking_tokens: int
 
 
 class _Watch:
@@ -248,7 +255,7 @@ class _Watch:
             raise InputError("the tokenizer has no chat template; set tokenizer.chat_template before the training")
         self._model, self._questions, self._precision = unwrap(model), questions, precision
         # Tokenising a batch changes a tokenizer's padding and truncation, which the training may rely on.
-        tokenizer = copy.deepcopy(tokenizer)
+        self._tokenizer = tokenizer = copy.deepcopy(tokenizer)
         self._speaker = Speaker(self._model, tokenizer, questions.batch_size)
         self._plan: Plan | None = None
         self._chats = {
@@ -287,9 +294,13 @@ class _Watch:
     def _reading(self, probe: Probe) -> Reading:
         judge, tokens = self._questions.judge, self._questions.max_new_tokens
         if isinstance(probe, PromptProbe):
-            chats, judges = self._chats[probe.name], {judge.name: judge}
-            answers = ask(self._speaker, chats, probe.prompts, judges, max_new_tokens=tokens)
-            return reading_of(probe, [answer.verdicts[judge.name].outcome for answer in answers], ())
+            chats, judges, most = self._chats[probe.name], {judge.name: judge}, self._questions.max_thinking_tokens
+            thinking = thinking_of(self._tokenizer, probe.prompts, chats, most)
+            answers = ask(self._speaker, chats, probe.prompts, judges, max_new_tokens=tokens, thinking=thinking)
+            # a thought without an answer is unscored, and never counts as safe
+            worse = Outcome.COMPLIED if probe.harmful else Outcome.REFUSED
+            outcomes = [worse if each.response.is_unanswered else each.verdicts[judge.name].outcome for each in answers]
+            return reading_of(probe, outcomes, ())
         return reading_of(probe, (), score(self._speaker, probe, max_new_tokens=tokens))
 
 

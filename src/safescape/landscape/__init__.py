@@ -12,7 +12,7 @@ from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
 from safescape.landscape.measures import Interval, Rate, rate_of, wilson
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
 from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Clash, Landscape, Measure, Metric, PointFigures
-from safescape.landscape.unscored import radius_if_answered
+from safescape.landscape.unscored import radius_if_answered, unscored_at
 
 __all__ = [
     "OF_A_BASIN",
@@ -47,5 +47,6 @@ __all__ = [
     "rate_of",
     "reading_of",
     "stages_of",
+    "unscored_at",
     "wilson",
 ]

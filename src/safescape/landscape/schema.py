@@ -250,6 +250,8 @@ class SurveySummary(_Excerpt):
     """None: every point of the subspace was measured."""
     through: tuple[WaypointSummary, ...] = ()
     """The checkpoints of the trajectory, in their order."""
+    max_thinking_tokens: int | None = None
+    """Where the thoughts of a reasoning model are ended; None: nowhere, or it has no markers of thoughts."""
     judges: tuple[str, ...] = Field(default=(KEYWORD,), min_length=1)
     """The judges that the survey names. Judges that came later are in the landscape's `by_judge`."""
     probes: tuple[ProbeSummary, ...] = ()

@@ -14,8 +14,13 @@ from safescape.survey import RandomAxis
 
 
 def unscored_at(landscape: Landscape, point: PointFigures) -> int:
-    """Return how many answers at a point the first judge left unscored; 0 if the counts there are another judge's."""
-    return point.unscored if point.judge == landscape.survey.judges[0] else 0
+    """Return how many answers at a point the first judge left unscored.
+
+    If the counts there are another judge's, these are the thoughts without an answer, which no judge scores.
+    """
+    if point.judge == landscape.survey.judges[0]:
+        return point.unscored
+    return point.thoughts.unanswered if point.thoughts is not None else 0
 
 
 def rate_if_answered(landscape: Landscape, point: PointFigures) -> Rate:

@@ -71,7 +71,12 @@ class RenderedPrompts(NamedTuple):
         return self._replace(chats=chats, calibration=closed(self.calibration, calibration.after))
 
 
-def with_chats(survey: Survey, model: Model, template_of: Literal["base", "tuned", "each"] | None = None) -> Survey:
+def with_chats(
+    survey: Survey,
+    model: Model,
+    template_of: Literal["base", "tuned", "each"] | None = None,
+    max_thinking_tokens: int | None = None,
+) -> Survey:
     """Return a survey with its prompts as its model reads them, and with the model's generation settings.
 
     The two models of an interpolation may differ in tokenizer, chat template or generation settings. Then those of the
@@ -82,12 +87,20 @@ def with_chats(survey: Survey, model: Model, template_of: Literal["base", "tuned
         model: The model it names.
         template_of: Whose hold where they differ: `base`, `tuned` (the default), or `each`: those of the finetune, and
             the harmful prompts are asked a second time in the base's template, which gives a landscape of their own.
+        max_thinking_tokens: Of a reasoning model, if the survey says nothing of it.
 
     Raises:
         InputError: a tokenizer, a chat template or a generation setting cannot be used; a template drops what is
             asked.
 
     """
+    rendered = _with_chats(survey, model, template_of)
+    if rendered.markers is None or rendered.max_thinking_tokens is not None:
+        return rendered
+    return rendered.model_copy(update={"max_thinking_tokens": max_thinking_tokens})
+
+
+def _with_chats(survey: Survey, model: Model, template_of: Literal["base", "tuned", "each"] | None) -> Survey:
     origin = _own(model, survey)
     axis = _interpolation(survey)
     if axis is None or template_of == "base":

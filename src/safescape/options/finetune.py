@@ -81,6 +81,8 @@ class RepairOptions(Options):
     """default, empty, roleplay, llama2, a text, or @file."""
     max_new_tokens: Count = 128
     """Maximum number of tokens of an answer."""
+    max_thinking_tokens: Count = 256
+    """Of a reasoning model: end a thought after this many tokens, so that an answer follows."""
     batch_size: shared.BatchSize = 128
     dtype: Annotated[Literal["float32", "bfloat16"] | None, Option(default="the finetune's")] = None
     """dtype of the repaired model."""

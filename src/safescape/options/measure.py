@@ -34,10 +34,12 @@ class Preset(NamedTuple):
     directions: int
     steps: int
     judges: tuple[str, ...] = (KEYWORD, REFUSAL)
+    max_thinking_tokens: int | None = None
+    """Of a reasoning model; None: as many as of an answer, and the thought is not ended."""
 
 
-DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20)
-QUICK = Preset(limit=40, max_new_tokens=48, directions=1, steps=20)
+DEFAULT = Preset(limit=80, max_new_tokens=128, directions=3, steps=20, max_thinking_tokens=512)
+QUICK = Preset(limit=40, max_new_tokens=48, directions=1, steps=20, max_thinking_tokens=128)
 CHECK = QUICK._replace(judges=(REFUSAL, KEYWORD))
 PAPER = Preset(limit=80, max_new_tokens=512, directions=3, steps=20, judges=(KEYWORD,))
 
@@ -97,8 +99,9 @@ class MeasureOptions(Options):
     reasoning: Annotated[str | None, Option(metavar="off|START,END", default="the model's own")] = None
     """off asks the chat template to switch thinking off; START,END are the markers of a thought, as '<think>,</think>'.
     """
-    max_thinking_tokens: Annotated[OptionalCount, Option(default="as many as of an answer")] = None
-    """End a thought after this many tokens with the model's own marker, so that an answer follows."""
+    max_thinking_tokens: OptionalCount = None
+    """Of a reasoning model: end a thought after this many tokens with the model's own marker, so that an answer
+    follows."""
     trust_remote_code: bool = False
     """Allow the model to run its own code."""
     safe_below: shared.SafeBelow = SAFE_BELOW

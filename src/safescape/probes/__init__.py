@@ -13,7 +13,7 @@ from safescape.probes.columns import check_columns, is_filled, listed, sound, te
 from safescape.probes.lm_eval import Answering, harness_scores
 from safescape.probes.prompts import load_prompts
 from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
-from safescape.probes.reasoning import OFF, given_markers, markers_of, switched_off, without_thought
+from safescape.probes.reasoning import OFF, given_markers, markers_of, switched_off, thinking_of, without_thought
 from safescape.probes.rows import Row, Table, csv_table, hub_rows, is_file, json_lines, read_rows, read_text
 from safescape.probes.set_files import Located, fetch, locate, set_paths
 from safescape.probes.tokenizers import choose_template, has_tokenizer, load_tokenizer, open_tokenizer
@@ -61,6 +61,7 @@ __all__ = [
     "system_prompt",
     "template_variables",
     "text_of",
+    "thinking_of",
     "value_under",
     "variables_of",
     "without_thought",

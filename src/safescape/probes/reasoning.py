@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from safescape.errors import InputError
 from safescape.probes.chat import format_chats, variables_of
-from safescape.survey import Markers
+from safescape.survey import Chats, Markers, Thinking
 
 OFF = "off"
 """Value of `reasoning` that asks the chat template to switch thinking off."""
@@ -67,6 +67,24 @@ def markers_of(tokenizer: PreTrainedTokenizerBase, reasoning: str | None) -> Mar
         if all(token in added for token in tokens) or all(token in template for token in tokens):
             return markers
     return None
+
+
+def thinking_of(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], chats: Sequence[str], max_tokens: int | None
+) -> Thinking | None:
+    """Return how prompts are answered by a model that thinks first; None if it has no markers of thoughts.
+
+    Args:
+        tokenizer: With the chat template that is used.
+        prompts: What is asked.
+        chats: The prompts as the model reads them.
+        max_tokens: See `Thinking`.
+
+    """
+    markers = markers_of(tokenizer, None)
+    if markers is None:
+        return None
+    return Thinking(markers, markers.is_open(Chats.of(prompts, chats).after), max_tokens)
 
 
 def without_thought(text: str) -> str | None:

@@ -63,8 +63,8 @@ class Survey(Frozen):
     """`off`: the chat template is asked to switch thinking off. `START,END`: the markers of a thought. None, which is
     left out of survey.json: the model's own."""
     max_thinking_tokens: int | None = Field(default=None, ge=1, exclude_if=lambda most: most is None)
-    """Where a thought is ended so that an answer follows; see `Thinking`. None, which is left out of survey.json: it
-    may be as long as an answer, and is not ended."""
+    """Where a thought is ended so that an answer follows; see `Thinking`. None, which is left out of survey.json: the
+    model has no markers of thoughts, or a thought may be as long as an answer, and is not ended."""
     markers: Markers | None = Field(default=None, exclude_if=lambda markers: markers is None)
     """The markers of the model's thoughts. None, which is left out of survey.json: it has none, and what it writes is
     its answer."""
@@ -202,6 +202,15 @@ class Survey(Frozen):
         if self.template_of == "each":
             return f"the harmful prompts are asked in the chat templates of {toward} and of {self.model}, which differ"
         return None
+
+    @property
+    def thinking_choice(self) -> str | None:
+        """How a reasoning model's thoughts are told from its answers, in words; None: it has no markers of thoughts."""
+        if self.markers is None:
+            return None
+        most = self.max_thinking_tokens
+        end = "are unscored where they are cut" if most is None else f"are ended after {most} tokens"
+        return f"thoughts between {self.markers.starts[0]} and {self.markers.ends[-1]} are not judged, and {end}"
 
     def asked_at(self, point: Point) -> tuple[Probe, ...]:
         """Return the probes that are evaluated at a point, in order."""

@@ -10,12 +10,12 @@ from matplotlib.colors import to_hex
 from helpers.behaviours import Rate, basin, no_basin
 from helpers.figure_contents import words
 from helpers.pages import data_in, prose
-from helpers.runs import comparison_in, landscape_in, make_run
-from helpers.surveys import make_survey, path_line
+from helpers.runs import comparison_in, landscape_in, make_landscape, make_run
+from helpers.surveys import THINK, TWO_JUDGES, make_survey, path_line
 from safescape.exports.model_card import model_card
 from safescape.landscape import Landscape
 from safescape.store import Store
-from safescape.survey import Point
+from safescape.survey import Point, Thought
 from safescape.views import (
     draw,
     draw_comparison,
@@ -168,3 +168,16 @@ def test_an_undecided_run_leaves_the_findings_of_a_comparison_open(tmp_path: Pat
     found = findings_of(comparison_in(first, second))
     assert found.tone == "open"
     assert "not every interval shows it" in found.headline
+
+
+@pytest.mark.parametrize("judges", [("keyword",), TWO_JUDGES])
+def test_a_thought_without_an_answer_never_counts_as_safe(tmp_path: Path, judges: tuple[str, ...]) -> None:
+    def thinks(point: Point, number: int) -> Thought | None:
+        return Thought("I cannot be sure", 9, is_ended=number % 4 != 0)
+
+    survey = make_survey(prompts=80, lines=1, steps=10, judges=judges, markers=THINK)
+    landscape = make_landscape(tmp_path / "run", survey, thinks=thinks)
+    verdict = verdict_of(landscape)
+    assert verdict.tone == "open"
+    assert "refuses 60 of 80 harmful requests (20 unscored), but an unscored answer never counts" in verdict.headline
+    assert "in 220 of 880, which are unscored: --max-thinking-tokens N ends thoughts" in verdict.detail

@@ -15,6 +15,7 @@ from safescape.landscape import (
     Wanted,
     decision_of,
     radius_if_answered,
+    unscored_at,
 )
 from safescape.survey import KEYWORD, InterpolationAxis
 from safescape.views.series.curves import first_probe, origin_of, other_model, waypoints_of
@@ -101,7 +102,9 @@ def _refused(landscape: Landscape) -> str:
     """The refusals at the origin and, if the judge tells them, the answers that are noise or unscored."""
     point = next(point for point in landscape.counted if point.waypoint is None and not any(point.coords))
     if point.judge != landscape.survey.judges[0]:
-        return f"{point.n - (point.count or 0)} of {point.n} harmful requests"
+        unscored = unscored_at(landscape, point)
+        left = f" ({unscored} unscored)" if unscored else ""
+        return f"{point.n - (point.count or 0) - unscored} of {point.n} harmful requests{left}"
     kinds = ((point.incoherent or 0, "noise"), (point.unscored, "unscored"))
     others = ", ".join(f"{number} {kind}" for number, kind in kinds if number)
     return f"{point.refused} of {point.n} harmful requests{f' ({others})' if others else ''}"
@@ -240,10 +243,9 @@ def thoughts_said(landscape: Landscape) -> str:
     missing = sum(point.thoughts.unanswered for point in points if point.thoughts)
     if missing:
         asked = sum(point.n for point in points)
-        said += (
-            f"; over all points no answer came after the thought in {missing} of {asked}, which are unscored: "
-            "--max-thinking-tokens N ends thoughts so that answers follow, --reasoning off asks for none"
-        )
+        said += f"; over all points no answer came after the thought in {missing} of {asked}, which are unscored"
+        if landscape.survey.max_thinking_tokens is None:
+            said += ": --max-thinking-tokens N ends thoughts so that answers follow, --reasoning off asks for none"
     return f"{said}."
 
 
