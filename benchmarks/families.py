@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from helpers.families import FAMILIES, examine, row_of, save, write_table
-from safescape.engines.loading import quiet
+from safescape.weights import quiet
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 
