@@ -20,7 +20,7 @@ from transformers import (
 
 from safescape.engines.decoding import VisibleBatch
 from safescape.engines.loading import load_config, load_generation_config
-from safescape.errors import InputError
+from safescape.errors import InputError, first_line
 from safescape.weights import Model
 
 Settings = Mapping[str, JsonValue]
@@ -89,6 +89,12 @@ def greedy_settings(name: str, config: GenerationConfig, tokenizer: PreTrainedTo
                 f"{name}: its generation_config.json sets {setting} to {str(given[setting])[:40]}, and answers are "
                 "decoded greedily; remove it from a copy of the model, and give that"
             )
+    ends = given.get("eos_token_id")
+    if not all(type(token) is int for token in (ends if isinstance(ends, list) else [ends]) if token is not None):
+        raise InputError(
+            f"{name}: its generation_config.json sets eos_token_id to {str(ends)[:40]}; expected the number of a "
+            "token, or a list of them"
+        )
     found = {setting: given[setting] for setting, neutral in _NEUTRAL.items() if given.get(setting) not in neutral}
     return {**found, **_further_ends(config, tokenizer)}
 
@@ -145,7 +151,8 @@ def end_tokens(tokenizer: PreTrainedTokenizerBase, config: GenerationConfig | No
     """Return the tokens that end an answer."""
     configured = config.eos_token_id if config is not None else None
     ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
+    # a negative number stands for none
+    return frozenset(token for token in (*ends, tokenizer.eos_token_id) if token is not None and token >= 0)
 
 
 class GreedyRules:
@@ -156,6 +163,9 @@ class GreedyRules:
         tokenizer: Ends answers with its end-of-text token, beside those of the settings.
         settings: As `greedy_settings` returns them.
 
+    Raises:
+        InputError: transformers cannot use one of the settings.
+
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> None:
@@ -163,6 +173,13 @@ class GreedyRules:
         self.ends = ends_of(settings, tokenizer)
         strings = settings.get("stop_strings")
         self._stop = None if not strings else StopStringCriteria(tokenizer, strings)  # type: ignore[arg-type]
+        try:
+            self.processors([0], 1)
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(
+                f"generation_config.json: transformers cannot use its settings ({first_line(error)}); mend it in a "
+                "copy of the model, and give that"
+            ) from error
         self.changes_tokens = bool(self._settings.keys() - {"eos_token_id"})
         """Whether a token can be another one than the most likely."""
 

@@ -62,6 +62,8 @@ def open_tokenizer(
     where = Path(under.name_or_path) if under is not None and not _has_vocabulary(directory) else directory
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code)
+        # a field of the wrong type shows when a text is read
+        tokenizer.decode(tokenizer("a", verbose=False)["input_ids"], skip_special_tokens=True)
     except Exception as error:
         # the tokenizers library raises Exception itself, and transformers what a damaged file makes Python raise
         raise InputError(f"{where}: its tokenizer cannot be loaded ({first_line(error)}); {_advice(error)}") from error

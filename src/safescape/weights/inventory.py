@@ -45,6 +45,7 @@ _ERRORS = (
     AttributeError,
     AssertionError,
     RuntimeError,
+    ArithmeticError,
     ImportError,
     StrictDataclassError,
 )

@@ -131,7 +131,7 @@ def _config_of(directory: Path) -> dict[str, Any]:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{directory}: no config.json in it; give a directory saved with save_pretrained") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); download the model again") from error
     if not isinstance(config, dict):
         raise InputError(f"{path}: is not a JSON object; download the model again")
