@@ -138,6 +138,7 @@ def at_the_plot(page: Page) -> None:
 def as_a_surface(page: Page) -> None:
     """Show the plane as a surface, and scroll to it."""
     page.locator("#surface").click()
+    page.mouse.move(0, 0)  # or the plot, when it is scrolled under the pointer, shows what is there
     page.wait_for_timeout(1000)  # WebGL draws after the click
     at_the_plot(page)
 

@@ -133,7 +133,7 @@ def read_lora_config(directory: Path) -> LoraConfig:
                 f"give BASE+{directory / inside[0]}"
             ) from error
         raise InputError(f"{directory}: no adapter_config.json in it; give a PEFT adapter directory") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); save the adapter again") from error
     if not isinstance(given, dict):
         raise InputError(f"{path}: is not a JSON object; save the adapter again")
