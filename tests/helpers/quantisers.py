@@ -105,13 +105,9 @@ def fp8(
             stored, scales = exponents.view(scale_dtype), torch.tensor(2.0, dtype=torch.float64) ** (exponents - 127.0)
         else:
             stored = scales.to(scale_dtype)
-        meant = torch.empty(outputs, inputs, dtype=torch.float64)
-        for row in range(outputs):
-            for column in range(inputs):
-                scale = (stored.double() if stored.is_floating_point() and stored.itemsize > 1 else scales.double())[
-                    row // height, column // width
-                ]
-                meant[row, column] = values[row, column].double() * scale
+        exact = stored.double() if stored.is_floating_point() and stored.itemsize > 1 else scales.double()
+        places = (torch.arange(outputs)[:, None] // height, torch.arange(inputs)[None, :] // width)
+        meant = values.double() * exact[places]
         return Layer({"weight": values, scale_name: stored if block else stored.reshape(shape)}, meant)
 
     return make

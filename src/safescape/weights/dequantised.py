@@ -2,9 +2,9 @@
 
 A dequantised tensor is written in fp32, since the values are what is measured: fp32 holds the product of an integer of
 up to 8 bits, or of an FP8 value, and a half-precision scale exactly, and where a scale is fp32 itself the product is
-rounded once, as the format's own library rounds it. Rounded to bf16 or fp16, which libraries do when they load a model
-in that dtype, the values are theirs. MXFP4 is written in bf16, which holds each of its values exactly. Tensors that are
-not quantised are copied as they are, but for those that the model does not load.
+rounded once, as the format's own library rounds it (bitsandbytes: two or three times). Rounded to bf16 or fp16, they
+are the values of a library that dequantises into that dtype. MXFP4 is written in bf16, which holds each of its values
+exactly. Tensors that are not quantised are copied as they are, but for those that the model does not load.
 
 Scales of activations are left out: what is measured is the model with its weights as they are stored, and with
 activations that are not quantised. That every other tensor of the files is used, and that none of the model is missing,
@@ -79,7 +79,7 @@ _log = logging.getLogger(__name__)
 def is_dequantisable(config: Mapping[str, Any]) -> bool:
     """Whether a configuration describes weights of a format that can be dequantised."""
     found = _settings(config)
-    return found is not None and found.get("quant_method") in _FORMATS
+    return found is not None and str(found.get("quant_method")) in _FORMATS
 
 
 def dequantised(files: Checkpoint, config: Mapping[str, Any], given: str, *, trust_remote_code: bool) -> Path:
@@ -125,12 +125,18 @@ def _dequantise(
             f"hold no such tensor; remove {_SECTION} from config.json if they are not"
         )
     used = {source for recipe in recipes.values() for source in recipe.sources}
-    own = {name.rpartition(".")[2] for name in model.state_dict()}
-    rest = {
-        name: each
-        for name, each in files.stored.items()
-        if name not in used and (not _ACTIVATIONS.fullmatch(name) or name.rpartition(".")[2] in own)
-    }
+    own = {".".join(name.split(".")[-2:]) for name in model.state_dict()}
+
+    def is_without_effect(name: str) -> bool:
+        layer, _, last = name.rpartition(".")
+        if ".".join(name.split(".")[-2:]) in own:
+            return False
+        if last in ("bias", "weight_zero_point") and f"{layer}.weight" in recipes:
+            # AutoGPTQ wrote a bias of 0 for layers that have none, llm-compressor a zero point of 0 for symmetric ones.
+            return not files.tensor(name).float().any()
+        return _ACTIVATIONS.fullmatch(name) is not None
+
+    rest = {name: each for name, each in files.stored.items() if name not in used and not is_without_effect(name)}
     for name in sorted(recipes.keys() & rest.keys()):
         raise InputError(
             f"{given}: has {name} twice, as it is and quantised as {recipes[name].sources[0]}; download the model again"

@@ -70,8 +70,9 @@ def _blocks(files: Quantised) -> dict[str, Recipe]:
         described = files.companion(name, *kinds)
         absmax, codes = files.companion(name, f"{name}.absmax"), files.companion(name, f"{name}.quant_map")
         state = _state(files, described)
-        shape, block = tuple(state["shape"]), state["blocksize"]
+        shape = tuple(state["shape"])
         size = math.prod(shape)
+        block = state["blocksize"]
         blocks = groups(size, block)
         files.check(name, [(groups(size, 2), 1), (1, groups(size, 2))], {"U8"}, f"{described}: {list(shape)}")
         files.check(codes, [(16,)], {"F32"}, "16 values of 4 bits")
@@ -97,7 +98,7 @@ def _state(files: Quantised, name: str) -> Mapping[str, Any]:
         numbers = [*state["shape"], state["blocksize"], *([state["nested_blocksize"]] if nested else [])]
         is_known = all(type(each) is int and each > 0 for each in numbers) and len(state["shape"]) > 0
         is_known = is_known and (not nested or type(state["nested_offset"]) is float)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(
             f"{files.given}: {name} is not a quant_state of bitsandbytes ({type(error).__name__}: {error}); download "
             f"the model again, or {GIVE}"
@@ -123,9 +124,14 @@ def _from_blocks(
 ) -> Tensor:
     scales = absmax
     if nested is not None and nested_codes is not None:
-        fine = nested_codes[absmax.long()] * nested.repeat_interleave(state["nested_blocksize"])[: len(absmax)]
+        fine = nested_codes[absmax.long()] * _spread(nested, state["nested_blocksize"], len(absmax))
         scales = fine + torch.tensor(state["nested_offset"], dtype=torch.float32)
     flat = packed.flatten()
     size = math.prod(state["shape"])
     values = codes[torch.stack((flat >> 4, flat & 15), dim=1).flatten().long()[:size]]
-    return (values * scales.repeat_interleave(state["blocksize"])[:size]).view(state["shape"])
+    return (values * _spread(scales, state["blocksize"], size)).view(state["shape"])
+
+
+def _spread(scales: Tensor, block: int, size: int) -> Tensor:
+    """Return the scale of each of `size` values."""
+    return scales.repeat_interleave(min(block, size))[:size]

@@ -65,9 +65,8 @@ def _packed(files: Quantised, layer: str, weights: QuantizationArgs) -> Recipe:
     files.check(name, [(outputs, groups(inputs, words))], {"I32"}, reason)
     scale, count = _scale(files, layer, name, (outputs, inputs), weights)
     sources = [name, scale, shape]
-    zero = None
-    if not weights.symmetric:
-        zero = files.companion(name, f"{layer}.weight_zero_point")
+    zero = _zero(files, layer, name, weights)
+    if zero:
         files.check(zero, [(groups(outputs, words), count)], {"I32"}, f"{reason}, not symmetric")
         sources.append(zero)
     index = _index(files, layer, weights, inputs)
@@ -97,9 +96,8 @@ def _plain(files: Quantised, layer: str, weights: QuantizationArgs) -> Recipe:
     files.check(name, [shape], {dtype}, f"{weights.type} with 8 bits")
     scale, _ = _scale(files, layer, name, shape, weights)
     sources = [name, scale]
-    zero = None
-    if not weights.symmetric:
-        zero = files.companion(name, f"{layer}.weight_zero_point")
+    zero = _zero(files, layer, name, weights)
+    if zero:
         files.check(zero, [files.stored[scale].shape], {dtype}, f"{scale} of shape {list(files.stored[scale].shape)}")
         sources.append(zero)
     index = _index(files, layer, weights, inputs)
@@ -131,7 +129,7 @@ def _scale(
             shapes, count = [(), (1,), (1, 1)], 1
         case "channel":
             shapes, count = [(outputs, 1)], 1
-        case "group" if weights.group_size:
+        case "group" if weights.group_size and inputs % weights.group_size == 0:
             count = groups(inputs, weights.group_size)
             shapes = [(outputs, count)]
         case "block" if weights.block_structure:
@@ -140,11 +138,17 @@ def _scale(
             shapes = [(groups(outputs, height), count)]
         case _:
             raise InputError(
-                f"{files.given}: by config.json {layer} has scales by {strategy}, expected tensor, channel, group or "
-                f"block; {GIVE}"
+                f"{files.given}: by config.json {layer} has scales by {strategy} for {inputs} inputs, expected tensor, "
+                f"channel, group (of equal size) or block; {GIVE}"
             )
     files.check(scale, shapes, SCALES, f"scales by {strategy} for {layer}.weight of shape {list(shape)}")
     return scale, count
+
+
+def _zero(files: Quantised, layer: str, name: str, weights: QuantizationArgs) -> str | None:
+    """Return the name of a layer's zero points, if it has any."""
+    zero = f"{layer}.weight_zero_point"
+    return files.companion(name, zero) if not weights.symmetric else None
 
 
 def _index(files: Quantised, layer: str, weights: QuantizationArgs, inputs: int) -> str | None:
@@ -190,10 +194,6 @@ def _config(files: Quantised) -> QuantizationConfig:
         raise InputError(
             f"{files.given}: compressed-tensors cannot read the quantization_config ({first_line(error)}); {GIVE}"
         ) from error
-    if config.quantization_status.value != "compressed":
-        raise InputError(
-            f"{files.given}: its quantization_status is {config.quantization_status.value}, expected compressed; {GIVE}"
-        )
     return config
 
 

@@ -43,7 +43,7 @@ def fp8_recipes(files: Quantised) -> dict[str, Recipe]:
                 grid = (*leading, groups(rows, block[0]), groups(columns, block[1]))
                 reason = f"weight_block_size = {block} for {name} of shape {list(tensor.shape)}"
                 files.check(scale, [grid], {*SCALES, "F8_E8M0", "U8"}, reason)
-                size = block
+                size = (min(block[0], rows), min(block[1], columns))
             found[name] = Recipe((name, scale), tensor.shape, partial(_scaled, block=size))
     return found
 

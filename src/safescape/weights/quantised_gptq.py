@@ -34,7 +34,7 @@ def gptq_recipes(files: Quantised) -> dict[str, Recipe]:
 
     """
     bits = files.setting("bits", (4, 8), None)
-    layout = files.setting("checkpoint_format", ("gptq", "gptq_v2"), "gptq")
+    layout = files.setting(_key(files, "checkpoint_format"), ("gptq", "gptq_v2"), "gptq")
     is_ordered = files.setting("desc_act", (True, False), False)
     size = _group_size(files)
     found = {}
@@ -68,7 +68,7 @@ def gptq_recipes(files: Quantised) -> dict[str, Recipe]:
 def awq_recipes(files: Quantised) -> dict[str, Recipe]:
     """Return how each layer of an AWQ checkpoint is dequantised; raises what `gptq_recipes` raises."""
     files.setting("bits", (4,), 4)
-    files.setting("version", ("gemm", "GEMM"), "gemm")
+    files.setting(_key(files, "version"), ("gemm", "GEMM"), "gemm")
     files.setting("zero_point", (True,), True)
     size = _group_size(files)
     found = {}
@@ -86,6 +86,11 @@ def awq_recipes(files: Quantised) -> dict[str, Recipe]:
         compute = partial(_awq, size=size or inputs)
         found[f"{layer}weight"] = Recipe((name, zeros, scales), (words * 8, inputs), compute)
     return found
+
+
+def _key(files: Quantised, older: str) -> str:
+    """Return the key of the layout, which newer files call `format`; transformers prefers the older one, too."""
+    return "format" if files.settings.get(older) is None else older
 
 
 def _group_size(files: Quantised) -> int | None:

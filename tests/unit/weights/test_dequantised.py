@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 import shutil
 import sys
@@ -18,6 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, FineGrainedFP8Config, GptOssConfig
 from transformers.utils.quantization_config import Mxfp4Config
 
+from helpers import families
 from helpers.quantisers import (
     Quantiser,
     awq,
@@ -33,9 +35,10 @@ from helpers.quantisers import (
 )
 from helpers.tiny_models import llama_config, logits_of, peft_logits, save_adapter, save_model
 from safescape import InputError
-from safescape.weights import resolve
-from safescape.weights.files import tensors_of
+from safescape.weights import Checkpoint, ModelWeights, resolve
+from safescape.weights.files import Stored, tensors_of
 from safescape.weights.quantised_bitsandbytes import bitsandbytes_recipes
+from safescape.weights.quantised_fp8 import fp8_recipes
 from safescape.weights.recipes import Quantised
 
 DOWN = "model.layers.0.mlp.down_proj"
@@ -55,11 +58,12 @@ def is_cached(tmp_path: Path) -> bool:
 
 def check_values(directory: Path, meant: dict[str, Tensor], source: Path) -> None:
     """Check that a model's tensors are the values that are meant, rounded to fp32 once, and the others as they were."""
-    model = resolve(str(directory))
     plain = load_file(source / "model.safetensors")
-    assert sorted(model.weights.names()) == sorted(plain)
-    for name in model.weights.names():
-        found = model.weights.tensor(name)
+    weights = resolve(str(directory)).weights
+    assert isinstance(weights, Checkpoint)
+    assert sorted(weights.stored) == sorted(plain)
+    for name in plain:
+        found = weights.tensor(name)
         if name in meant:
             assert found.dtype == torch.float32
             assert torch.equal(found, meant[name].float()), name
@@ -113,6 +117,7 @@ EXACT: dict[str, tuple[Quantiser, dict[str, Any]]] = {
     "GPTQ, 8 bits": (gptq(8, 16), {**GPTQ, "bits": 8}),
     "GPTQ, desc_act": (gptq(4, 16, is_ordered=True), {**GPTQ, "desc_act": True}),
     "GPTQ, desc_act, 8 bits": (gptq(8, 16, is_ordered=True), {**GPTQ, "desc_act": True, "bits": 8}),
+    "GPTQ v2, by another key": (gptq(4, 16, stored_less=0), {**GPTQ, "format": "gptq_v2"}),
     "GPTQ v2": (gptq(4, 16, stored_less=0), {**GPTQ, "checkpoint_format": "gptq_v2"}),
     "compressed W4A16": (compressed(4, "group"), scheme("group", bits=4)),
     "compressed W4A16, not symmetric": (
@@ -121,6 +126,10 @@ EXACT: dict[str, tuple[Quantiser, dict[str, Any]]] = {
     ),
     "compressed W4A16, ordered": (compressed(4, "group", is_ordered=True), scheme("group", bits=4, actorder="group")),
     "compressed W4A16, fp16": (compressed(4, "group", scale_dtype=torch.float16), scheme("group", bits=4)),
+    "compressed W4A16, said to be frozen": (
+        compressed(4, "group"),
+        {**scheme("group", bits=4), "quantization_status": "frozen"},
+    ),
     "compressed W8A16": (compressed(8, "channel"), scheme("channel")),
     "compressed W8A16, not symmetric": (
         compressed(8, "channel", has_zeros=True),
@@ -151,6 +160,7 @@ EXACT: dict[str, tuple[Quantiser, dict[str, Any]]] = {
         scheme("block", block_structure=[12, 20], **FP8_SCHEME),
     ),
     "AWQ": (awq(16), AWQ),
+    "AWQ by another key": (awq(16), {**{key: AWQ[key] for key in AWQ if key != "version"}, "format": "gemm"}),
     "AWQ without groups": (awq(-1), {**AWQ, "group_size": -1}),
 }
 
@@ -306,6 +316,61 @@ def test_scales_of_activations_are_left_out(tiny_model: Path, tmp_path: Path) ->
     check_values(tmp_path / "model", meant, tiny_model)
 
 
+def test_a_bias_and_a_zero_point_of_0_are_left_out(tiny_model: Path, tmp_path: Path) -> None:
+    meant = quantise(tiny_model, tmp_path / "gptq", gptq(4, 16), GPTQ)
+    edit_tensors(tmp_path / "gptq", _set(bias=torch.zeros(32)))
+    check_values(tmp_path / "gptq", meant, tiny_model)
+    section = scheme("channel", format="int-quantized")
+    meant = quantise(tiny_model, tmp_path / "int", compressed(8, "channel", is_packed=False), section)
+    edit_tensors(tmp_path / "int", _set(weight_zero_point=torch.zeros(32, 1, dtype=torch.int8)))
+    check_values(tmp_path / "int", meant, tiny_model)
+    edit_tensors(tmp_path / "int", _set(weight_zero_point=torch.ones(32, 1, dtype=torch.int8)))
+    with pytest.raises(InputError, match=f"the checkpoint has the tensor {DOWN}.weight_zero_point"):
+        resolve(str(tmp_path / "int"))
+
+
+def test_a_bias_that_the_model_has_is_kept(tmp_path: Path) -> None:
+    source = save_model(tmp_path / "source", llama_config(attention_bias=True))
+    edit_tensors(source, lambda held: held["model.layers.0.self_attn.q_proj.bias"].normal_())
+    meant = quantise(source, tmp_path / "model", gptq(4, 16), GPTQ)
+    check_values(tmp_path / "model", meant, source)
+
+
+(DEEPSEEK,) = (family for family in families.FAMILIES if family.model_type == "deepseek_v3")
+
+
+def test_deepseek_v3_with_latent_attention_and_a_further_layer(tmp_path: Path) -> None:
+    source = families.save(DEEPSEEK, tmp_path / "source")
+    # The layer that predicts a further token is in DeepSeek's files, and transformers does not load it.
+    further = "model.layers.61.mlp.experts.0.up_proj"
+    section = {**FP8, "weight_block_size": [20, 12]}
+    layers = r"model\.layers\.\d+\..*_proj(_with_mqa)?|model\.layers\.\d+\..*_[ab](_proj)?"
+    meant = quantise(source, tmp_path / "model", fp8((20, 12)), section, layers=layers, skip=r"mlp\.gate$")
+    assert "model.layers.1.mlp.experts.0.up_proj.weight" in meant
+    assert "model.layers.0.self_attn.kv_a_proj_with_mqa.weight" in meant
+    made = fp8((20, 12))(16, 32, torch.Generator().manual_seed(0))
+    edit_tensors(
+        tmp_path / "model", lambda held: held.update({f"{further}.{key}": each for key, each in made.tensors.items()})
+    )
+    check_values(tmp_path / "model", meant, source)
+
+
+def test_experts_in_one_tensor() -> None:
+    values = torch.randn(3, 20, 32).mul(100).to(torch.float8_e4m3fn)
+    scales = torch.rand(3, 2, 2)
+    held = {"experts.gate_up_proj": values, "experts.gate_up_proj_scale_inv": scales}
+    stored = {
+        name: Stored(Path("model.safetensors"), "F8_E4M3" if tensor is values else "F32", tuple(tensor.shape))
+        for name, tensor in held.items()
+    }
+    recipe = fp8_recipes(Quantised("experts", FP8, stored, lambda name: held[name]))["experts.gate_up_proj"]
+    found = recipe.compute(values, scales)
+    for expert in range(3):
+        for row in range(20):
+            expected = values[expert, row].double() * scales[expert, row // 16].double().repeat_interleave(16)
+            assert torch.equal(found[expert, row], expected.float())
+
+
 def test_shards(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safescape.weights.shards._SHARD", "20KB")
     meant = quantise(tiny_model, tmp_path / "model", awq(16), AWQ)
@@ -447,6 +512,18 @@ DAMAGED: dict[str, tuple[str, Callable[[dict[str, Tensor]], object], dict[str, A
     ),
     "GPTQ for Marlin": ("GPTQ", lambda held: None, {"checkpoint_format": "marlin"}, "checkpoint_format = marlin"),
     "AWQ for GEMV": ("AWQ", lambda held: None, {"version": "gemv"}, "quantised with version = gemv"),
+    "AWQ for GEMV by another key": (
+        "AWQ",
+        lambda held: None,
+        {"version": None, "format": "gemv"},
+        "quantised with format = gemv",
+    ),
+    "GPTQ with a bias that the model has not": (
+        "GPTQ",
+        _set(bias=torch.ones(32)),
+        {},
+        f"the checkpoint has the tensor {DOWN}.bias, which LlamaForCausalLM has not",
+    ),
     "AWQ of 8 bits": ("AWQ", lambda held: None, {"bits": 8}, "quantised with bits = 8"),
     "AWQ without zero points": ("AWQ", lambda held: None, {"zero_point": False}, "quantised with zero_point = False"),
     "AWQ that is GPTQ": ("GPTQ", lambda held: None, {**AWQ}, "it would be"),
@@ -667,10 +744,15 @@ def test_damaged_mxfp4_is_refused(damage: Callable[[dict[str, Tensor]], object],
     assert not is_cached(tmp_path)
 
 
+def groups_of(size: int) -> dict[str, Any]:
+    """Return the groups of a configuration with as many inputs in a group of scales."""
+    held = scheme("group", bits=4)["config_groups"]["group_0"]
+    return {"group_0": {**held, "weights": {**held["weights"], "group_size": size}}}
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"quantization_status": "frozen"}, "its quantization_status is frozen, expected compressed"),
         ({"format": "nvfp4-pack-quantized"}, "is compressed as nvfp4-pack-quantized, .* cannot be decompressed"),
         ({"format": "int-quantized"}, "is compressed as int-quantized, and .*weight_packed is I32"),
         ({"ignore": ["re:.*down_proj"]}, r"weight_packed is compressed, but by config.json .* is not"),
@@ -682,6 +764,7 @@ def test_damaged_mxfp4_is_refused(damage: Callable[[dict[str, Tensor]], object],
         ({"sparsity_config": {"format": "sparse-24-bitmask"}}, "have a sparsity_config in config.json"),
         ({"config_groups": {"W99": ["Linear"]}}, "compressed-tensors cannot read the quantization_config"),
         ({"config_groups": 3}, "compressed-tensors cannot read the quantization_config"),
+        ({"config_groups": groups_of(20)}, "has scales by group for 48 inputs, expected"),
         (scheme("group", bits=8), "it would be I32 of shape"),
         (scheme("group", bits=4, symmetric=False), "lacks its .*weight_zero_point"),
         (scheme("group", bits=4, actorder="group"), "lacks its .*weight_g_idx"),
@@ -722,3 +805,39 @@ def test_damaged_compressed_weights(
     with pytest.raises(InputError, match=said):
         resolve(str(tmp_path / "model"))
     assert not is_cached(tmp_path)
+
+
+ODD: tuple[Any, ...] = (
+    *(None, True, -1, 0, 3, 4, 8, 10**12, 1.5, "", "4", "gemm"),
+    *([], [0, 0], [10**9] * 2, {}, {"a": 1}, [[]]),
+)
+
+
+@pytest.mark.parametrize("kind", ["FP8 in blocks", "GPTQ", "AWQ", "nf4, doubly quantised", "compressed W4A16"])
+def test_odd_settings_are_refused_in_one_line_or_change_nothing(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    layer, section = {**EXACT, **CLOSE}[kind]
+    meant = quantise(tiny_model, tmp_path / "model", layer, section)
+    expected = resolve(str(tmp_path / "model")).weights
+    chance = random.Random(kind)
+    for _ in range(25):
+        changed = json.loads(json.dumps(section))
+        places = [changed]
+        if "compressed" in kind:
+            places += [changed["config_groups"], changed["config_groups"]["group_0"]]
+            places.append(changed["config_groups"]["group_0"]["weights"])
+        place = chance.choice(places)
+        place[chance.choice([*place, "format", "actorder", "zero_point"])] = chance.choice(ODD)
+        edit_config(tmp_path / "model", quantization_config=changed)
+        outcome = weights_or_refusal(tmp_path / "model")
+        if isinstance(outcome, str):
+            assert "\n" not in outcome
+        else:
+            for name in meant:
+                assert torch.equal(outcome.tensor(name), expected.tensor(name)), (changed, name)
+
+
+def weights_or_refusal(directory: Path) -> ModelWeights | str:
+    try:
+        return resolve(str(directory)).weights
+    except InputError as error:
+        return str(error)

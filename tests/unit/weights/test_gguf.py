@@ -644,7 +644,7 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_model_of_several_shards_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safescape.weights.gguf._SHARD", "100KB")
+    monkeypatch.setattr("safescape.weights.shards._SHARD", "100KB")
     made = llama()
     directory = converted(written(tmp_path / "m.gguf", made, "llama", **LLAMA))
     assert len(list(directory.glob("model-*.safetensors"))) > 2
