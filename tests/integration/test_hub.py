@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.hub_server import COMMIT, HubServer, serving
+from helpers.quantisers import edit_tensors, gptq, quantise
 
 
 @pytest.fixture
@@ -28,6 +30,7 @@ def resolved(server: HubServer, home: Path, name: str) -> subprocess.CompletedPr
         **os.environ,
         "HF_ENDPOINT": server.address,
         "HF_HOME": str(home),
+        "SAFESCAPE_HOME": str(home / "safescape"),
         "HF_HUB_DISABLE_XET": "1",
     }
     return subprocess.run([sys.executable, "-c", code, name], env=environment, capture_output=True, text=True)
@@ -45,6 +48,22 @@ def test_a_model_from_the_hub_has_the_weights_of_the_directory(
     again = resolved(hub, tmp_path, "owner/tiny@main")
     assert again.stdout == done.stdout
     assert not [path for path in hub.requested if path.endswith("model.safetensors")], "read from the cache"
+
+
+def test_a_quantised_model_from_the_hub_is_dequantised_once(hub: HubServer, tiny_model: Path, tmp_path: Path) -> None:
+    from safescape.weights import inspect, resolve
+
+    section = {"quant_method": "gptq", "bits": 4, "group_size": 16}
+    meant = quantise(tiny_model, tmp_path / "quantised", gptq(4, 16), section)
+    plain = Path(shutil.copytree(tiny_model, tmp_path / "plain"))
+    edit_tensors(plain, lambda held: held.update({name: values.float() for name, values in meant.items()}))
+    hub.models["owner/quantised"] = tmp_path / "quantised"
+    done = resolved(hub, tmp_path / "home", "owner/quantised")
+    assert done.stdout.strip() == inspect(resolve(str(plain)).weights), done.stderr
+    (cached,) = (path for path in (tmp_path / "home" / "safescape" / "dequantised").iterdir() if path.is_dir())
+    written = (cached / "model.safetensors").stat().st_mtime_ns
+    assert resolved(hub, tmp_path / "home", "owner/quantised").stdout == done.stdout
+    assert (cached / "model.safetensors").stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from safescape.weights import Checkpoint, ModelWeights, resolve
 from safescape.weights.files import Stored, tensors_of
 from safescape.weights.quantised_bitsandbytes import bitsandbytes_recipes
 from safescape.weights.quantised_fp8 import fp8_recipes
+from safescape.weights.quantised_gptq import gptq_recipes
 from safescape.weights.recipes import Quantised
 
 DOWN = "model.layers.0.mlp.down_proj"
@@ -616,6 +617,20 @@ def test_awq_weights_are_those_of_a_library(tiny_model: Path, tmp_path: Path) ->
         held = {each.removeprefix(stem): tensor for each, tensor in theirs.items() if each.startswith(stem)}
         expected = BaseCompressor.get_value_from_registry("pack-quantized").decompress(held, group)["weight"]
         assert torch.equal(weights.tensor(name).half(), expected), name
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("is_ordered", [False, True], ids=["in order", "desc_act"])
+def test_gptq_values_are_those_of_the_library(bits: int, is_ordered: bool) -> None:
+    # The file was written by AutoGPTQ 0.7.1; its metadata says how.
+    path = Path(__file__).with_name("gptq_layers.safetensors")
+    layer = f"{bits}_bits{'_ordered' if is_ordered else ''}"
+    held = {name: tensor for name, tensor in load_file(path).items() if name.startswith(f"{layer}.")}
+    stored = {name: each for name, each in tensors_of(path).items() if name in held}
+    section = {**GPTQ, "bits": bits, "desc_act": is_ordered}
+    (recipe,) = gptq_recipes(Quantised("layers", section, stored, lambda name: held[name])).values()
+    found = recipe.compute(*(held[source] for source in recipe.sources))
+    assert torch.equal(found.half(), held[f"{layer}.dequantised"])
 
 
 def test_layers_are_compressed_in_ways_that_their_names_choose(tiny_model: Path, tmp_path: Path) -> None:
