@@ -154,7 +154,7 @@ def _zero(files: Quantised, layer: str, name: str, weights: QuantizationArgs) ->
 def _index(files: Quantised, layer: str, weights: QuantizationArgs, inputs: int) -> str | None:
     """Return the name of the tensor with the group of each input, if there is one."""
     name = f"{layer}.weight_g_idx"
-    if weights.actorder == "group":
+    if weights.actorder in ("group", "dynamic"):
         files.companion(f"{layer}.weight_scale", name)
     if name not in files.stored:
         return None

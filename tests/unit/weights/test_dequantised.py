@@ -783,6 +783,7 @@ def groups_of(size: int) -> dict[str, Any]:
         (scheme("group", bits=8), "it would be I32 of shape"),
         (scheme("group", bits=4, symmetric=False), "lacks its .*weight_zero_point"),
         (scheme("group", bits=4, actorder="group"), "lacks its .*weight_g_idx"),
+        (scheme("group", bits=4, actorder="dynamic"), "lacks its .*weight_g_idx"),
         (scheme("channel", bits=4), "by scales by channel for"),
         (scheme("group", bits=4, type="float"), "is packed with float of 4 bits"),
         (scheme("tensor_group", bits=4), "cannot read the quantization_config|has scales by tensor_group"),
