@@ -22,7 +22,7 @@ from pathlib import Path
 
 from safescape.cache import cached_directory
 from safescape.errors import InputError
-from safescape.weights.gguf import converted
+from safescape.weights.gguf.conversion import converted
 
 NAME = "Qwen2.5-Coder-0.5B-Instruct-Q4_K_M.gguf"
 PARTS = range(1, 7)

@@ -35,7 +35,7 @@ from transformers.utils import logging as transformers_logging
 
 from safescape.errors import InputError, first_line
 from safescape.weights.files import Stored
-from safescape.weights.quantised import FLOATS
+from safescape.weights.quantised.recognition import FLOATS
 
 _ERRORS = (
     OSError,

@@ -14,10 +14,10 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 
 from safescape.errors import InputError, first_line
 from safescape.weights.checkpoint import Checkpoint, fingerprint_of_finite, inspect
-from safescape.weights.dequantised import dequantised, is_dequantisable
-from safescape.weights.gguf import converted, demo_base
+from safescape.weights.gguf.conversion import converted, demo_base
 from safescape.weights.lora import Adapted
-from safescape.weights.quantised import quantised_format
+from safescape.weights.quantised.conversion import dequantised, is_dequantisable
+from safescape.weights.quantised.recognition import quantised_format
 
 _EXPECTED = "expected a Hub id, a directory, a .gguf file, BASE+ADAPTER, demo or demo-base"
 _DOWNLOADED_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.py")

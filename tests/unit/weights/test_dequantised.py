@@ -37,10 +37,10 @@ from helpers.tiny_models import llama_config, logits_of, peft_logits, save_adapt
 from safescape import InputError
 from safescape.weights import Checkpoint, ModelWeights, resolve
 from safescape.weights.files import Stored, tensors_of
-from safescape.weights.quantised_bitsandbytes import bitsandbytes_recipes
-from safescape.weights.quantised_fp8 import fp8_recipes
-from safescape.weights.quantised_gptq import gptq_recipes
-from safescape.weights.recipes import Quantised
+from safescape.weights.quantised.bitsandbytes import bitsandbytes_recipes
+from safescape.weights.quantised.fp8 import fp8_recipes
+from safescape.weights.quantised.gptq import gptq_recipes
+from safescape.weights.quantised.recipes import Quantised
 
 DOWN = "model.layers.0.mlp.down_proj"
 TOKENS = torch.arange(4, 44).view(2, 20)

@@ -21,8 +21,8 @@ from helpers.tiny_gguf import TOKENS, metadata_of, tensors_of, write_gguf
 from helpers.tiny_models import CHAT_TEMPLATE
 from safescape import InputError
 from safescape.weights import resolve
-from safescape.weights.gguf import converted
-from safescape.weights.gguf_file import read_gguf
+from safescape.weights.gguf.conversion import converted
+from safescape.weights.gguf.file import read_gguf
 
 EXPERTS = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2}
 RMS = {"attention__layer_norm_rms_epsilon": 1e-6}
@@ -637,7 +637,7 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     path = written(tmp_path / "m.gguf", llama(), "llama", **LLAMA)
-    monkeypatch.setattr("safescape.weights.gguf.save_file", full)
+    monkeypatch.setattr("safescape.weights.shards.save_file", full)
     with pytest.raises(InputError, match=r"its checkpoint cannot be written .*No space left.*; free space"):
         converted(path)
     assert not list((tmp_path / "home" / "converted").glob("*/*"))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from safescape.errors import InputError
-from safescape.weights.recipes import GIVE, SCALES, Quantised, Recipe, groups
+from safescape.weights.quantised.recipes import GIVE, SCALES, Quantised, Recipe, groups
 
 _BLOCK = [128, 128]
 """What transformers takes if config.json names no block size."""

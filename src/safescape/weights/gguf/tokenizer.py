@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from safescape.errors import InputError, first_line
-from safescape.weights.gguf_file import Gguf
+from safescape.weights.gguf.file import Gguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

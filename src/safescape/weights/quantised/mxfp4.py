@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safescape.weights.recipes import Quantised, Recipe
+from safescape.weights.quantised.recipes import Quantised, Recipe
 
 _BYTES = 16
 """Bytes of a block of 32 values."""

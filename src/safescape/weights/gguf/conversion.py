@@ -28,10 +28,10 @@ from huggingface_hub.errors import StrictDataclassError
 
 from safescape.cache import cached_directory
 from safescape.errors import InputError, first_line
-from safescape.weights.gguf_config import settings_of
-from safescape.weights.gguf_file import Gguf, read_gguf
-from safescape.weights.gguf_rope import ROPE_TENSORS
-from safescape.weights.gguf_tokenizer import end_tokens, tokenizer_of
+from safescape.weights.gguf.config import settings_of
+from safescape.weights.gguf.file import Gguf, read_gguf
+from safescape.weights.gguf.rope import ROPE_TENSORS
+from safescape.weights.gguf.tokenizer import end_tokens, tokenizer_of
 from safescape.weights.shards import save_shards
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from safescape.errors import InputError
-from safescape.weights.recipes import GIVE, SCALES, Quantised, Recipe, groups, unpacked
+from safescape.weights.quantised.recipes import GIVE, SCALES, Quantised, Recipe, groups, unpacked
 
 _ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where the outputs 0 to 7 are in a word of AWQ's."""

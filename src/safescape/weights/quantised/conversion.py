@@ -32,13 +32,13 @@ from safescape.errors import InputError
 from safescape.weights.checkpoint import Checkpoint
 from safescape.weights.files import Stored
 from safescape.weights.inventory import empty_model, inventory_of
-from safescape.weights.quantised import sections
-from safescape.weights.quantised_bitsandbytes import bitsandbytes_recipes
-from safescape.weights.quantised_compressed import compressed_recipes
-from safescape.weights.quantised_fp8 import fp8_recipes
-from safescape.weights.quantised_gptq import awq_recipes, gptq_recipes
-from safescape.weights.quantised_mxfp4 import mxfp4_recipes
-from safescape.weights.recipes import Quantised, Recipe
+from safescape.weights.quantised.bitsandbytes import bitsandbytes_recipes
+from safescape.weights.quantised.compressed import compressed_recipes
+from safescape.weights.quantised.fp8 import fp8_recipes
+from safescape.weights.quantised.gptq import awq_recipes, gptq_recipes
+from safescape.weights.quantised.mxfp4 import mxfp4_recipes
+from safescape.weights.quantised.recipes import Quantised, Recipe
+from safescape.weights.quantised.recognition import sections
 from safescape.weights.shards import save_shards
 
 _FORMATS: Mapping[str, Callable[[Quantised], dict[str, Recipe]]] = {

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from safescape.errors import InputError
-from safescape.weights.gguf_file import Gguf
-from safescape.weights.gguf_rope import rope_of
+from safescape.weights.gguf.file import Gguf
+from safescape.weights.gguf.rope import rope_of
 
 _EVERYWHERE = {
     "context_length": "max_position_embeddings",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from safescape.errors import InputError, first_line
-from safescape.weights.recipes import GIVE, SCALES, Quantised, Recipe, groups
+from safescape.weights.quantised.recipes import GIVE, SCALES, Quantised, Recipe, groups
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safescape.errors import InputError
-from safescape.weights.gguf_file import Gguf
+from safescape.weights.gguf.file import Gguf
 
 ROPE_TENSORS = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
 """Tensors that become part of the configuration; llama.cpp divides the frequencies by them."""

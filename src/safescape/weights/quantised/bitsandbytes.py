@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from safescape.errors import InputError
-from safescape.weights.recipes import GIVE, Quantised, Recipe, groups
+from safescape.weights.quantised.recipes import GIVE, Quantised, Recipe, groups
 
 _PER_127 = 7.874015718698502e-3
 """1 / 127, as bitsandbytes writes it."""

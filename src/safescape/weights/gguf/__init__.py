@@ -1,0 +1,1 @@
+"""GGUF files, converted exactly into cached safetensors checkpoints; see `conversion`."""
