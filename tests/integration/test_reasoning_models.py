@@ -106,7 +106,7 @@ def test_a_limit_of_thinking_gives_answers(model: Path, here: Path) -> None:
         rows = list(csv.DictReader(file))
     assert rows[2]["thought"] == third.thought.text
     assert (rows[2]["thought_tokens"], rows[2]["thought_ended"]) == ("40", "false")
-    assert rows[3]["response"] == "Sorry"
+    assert rows[3]["response"] == "Sorry."
     assert rows[3]["thought_ended"] in ("", "true"), "without a thought, or with an empty one"
 
 
