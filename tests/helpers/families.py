@@ -18,7 +18,7 @@ from helpers import tiny_models
 from safescape import InputError
 from safescape.engines import TransformersEngine
 from safescape.engines.kv_cache import Caching
-from safescape.engines.thinking import text_of
+from safescape.engines.stages import text_of
 from safescape.probes import load_tokenizer
 from safescape.survey import Lines, Point, RandomAxis
 from safescape.weights import RandomDirection, Subspace, auto_class, resolve

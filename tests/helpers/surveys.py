@@ -8,6 +8,7 @@ from typing import Any
 from safescape.survey import (
     Adaptive,
     Axis,
+    Chats,
     ChoiceProbe,
     InterpolationAxis,
     Lines,
@@ -102,6 +103,7 @@ def make_survey(
     markers: Markers | None = None,
 ) -> Survey:
     given = [f"Harmful request number {n}" for n in range(prompts)] if isinstance(prompts, int) else prompts
+    chats = None if markers is None else Chats.of(given, [f"<|user|>{text}<|assistant|>" for text in given])
     return Survey.model_validate(
         {
             "model": model,
@@ -112,9 +114,14 @@ def make_survey(
             "through": tuple(through),
             "adaptive": adaptive,
             "markers": markers,
+            "calibration": chats,
             "probes": [
                 PromptProbe(
-                    name="harmful", source="builtin:harmful", system_prompt=system_prompt, prompts=tuple(given)
+                    name="harmful",
+                    source="builtin:harmful",
+                    system_prompt=system_prompt,
+                    prompts=tuple(given),
+                    chats=chats,
                 ),
                 *also,
             ],

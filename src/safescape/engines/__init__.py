@@ -1,6 +1,7 @@
 """Engines hold the live model, move it to a point, and answer prompts and score texts there."""
 
 from safescape.engines.borrowed import borrow, unwrap
+from safescape.engines.decoding import needs_equal_lengths
 from safescape.engines.engine import Engine, Voice
 from safescape.engines.exactness import Plan
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
@@ -34,6 +35,7 @@ __all__ = [
     "is_vllm_here",
     "load_config",
     "load_model",
+    "needs_equal_lengths",
     "open_engine",
     "parameters_of",
     "tokens_of",

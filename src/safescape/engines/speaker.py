@@ -10,7 +10,7 @@ from safescape.engines.decoding import Continuation, OpenBatch, decode
 from safescape.engines.greedy import GreedyRules, Settings, greedy_settings
 from safescape.engines.kv_cache import Caching
 from safescape.engines.loglikelihood import Likelihood, Request, score
-from safescape.engines.thinking import responses, text_of
+from safescape.engines.stages import responses, text_of
 from safescape.errors import InputError
 from safescape.survey import Response, Thinking
 
@@ -58,7 +58,7 @@ class Speaker:
     def _continued(
         self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, stop: Sequence[str], *, special: bool
     ) -> dict[int, Continuation]:
-        """Continue rows; see `thinking.Continuing`."""
+        """Continue rows; see `stages.Continuing`."""
         found = decode(
             self._model,
             list(rows.values()),

@@ -21,7 +21,7 @@ from safescape.engines.greedy import end_tokens
 from safescape.engines.loading import load_model
 from safescape.engines.loglikelihood import Request, score
 from safescape.engines.parameters import live_tensors
-from safescape.engines.thinking import text_of
+from safescape.engines.stages import text_of
 from safescape.errors import InputError
 from safescape.judges.guard_prompts import Piece, Text
 from safescape.judges.guards import Spellings

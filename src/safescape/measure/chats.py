@@ -95,9 +95,18 @@ def with_chats(
 
     """
     rendered = _with_chats(survey, model, template_of)
+    _check_markers(rendered)
     if rendered.markers is None or rendered.max_thinking_tokens is not None:
         return rendered
     return rendered.model_copy(update={"max_thinking_tokens": max_thinking_tokens})
+
+
+def _check_markers(survey: Survey) -> None:
+    if survey.markers is None and survey.max_thinking_tokens is not None:
+        raise InputError(
+            f"--max-thinking-tokens {survey.max_thinking_tokens}: the tokenizer and chat template of {survey.model} "
+            "have no markers of a thought that are known here; give them with --reasoning START,END, or leave it out"
+        )
 
 
 def _with_chats(survey: Survey, model: Model, template_of: Literal["base", "tuned", "each"] | None) -> Survey:
@@ -138,9 +147,10 @@ def with_chats_as_written(survey: Survey, model: Model) -> Survey:
     prompts = RenderedPrompts.of(survey, model)
     ends = ends_in_files(model, prompts.tokenizer, trust_remote_code=survey.trust_remote_code)
     asks = survey.reasoning is not None or survey.max_thinking_tokens is not None
-    markers = _markers(survey, model, prompts.tokenizer) if asks else None
-    reading = _Reading(*prompts, {**ends, **survey.generation}, markers)
-    return reading.written(survey, None)
+    markers = markers_of(prompts.tokenizer, survey.reasoning) if asks else None
+    rendered = _Reading(*prompts, {**ends, **survey.generation}, markers).written(survey, None)
+    _check_markers(rendered)
+    return rendered
 
 
 def tokenizer_of_model(
@@ -246,18 +256,8 @@ def _read(survey: Survey, model: Model, own: _Own) -> _Reading:
     tokenizer = copy.copy(own.tokenizer)
     choose_template(tokenizer, model.directory, survey.chat_template, survey.chat_template_name)
     generation = generation_of(model, tokenizer, trust_remote_code=survey.trust_remote_code)
-    markers = _markers(survey, model, tokenizer)
-    return _Reading(tokenizer, *_rendered(survey, tokenizer), generation, markers)
-
-
-def _markers(survey: Survey, model: Model, tokenizer: PreTrainedTokenizerBase) -> Markers | None:
     markers = markers_of(tokenizer, survey.reasoning)
-    if markers is None and survey.max_thinking_tokens is not None:
-        raise InputError(
-            f"--max-thinking-tokens {survey.max_thinking_tokens}: the tokenizer and the chat template of {model.name} "
-            "have no markers of a thought that are known here; give them with --reasoning START,END, or leave it out"
-        )
-    return markers
+    return _Reading(tokenizer, *_rendered(survey, tokenizer), generation, markers)
 
 
 def _rendered(

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import JsonValue
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from safescape.engines import check_vocabulary, check_whole, ends_of, generation_of, load_config
+from safescape.engines import check_vocabulary, check_whole, ends_of, generation_of, load_config, needs_equal_lengths
 from safescape.errors import InputError
 from safescape.measure.chats import tokenizer_of_model
 from safescape.probes import format_chats, markers_of, variables_of
@@ -53,7 +53,7 @@ def inspection_of(
         check_vocabulary(model, tokenizer, [chat.rendered])
     except InputError as error:
         problems.append(str(error))
-    notes = [*_notes(files, text)]
+    notes = [*_notes(files)]
     try:
         check_whole(model.weights)
     except InputError as error:
@@ -133,15 +133,12 @@ def _cached(text: PreTrainedConfig, size: int) -> int | None:
     return int(2 * layers * (given.get("num_key_value_heads") or heads) * head * size)
 
 
-def _notes(files: Checkpoint, text: PreTrainedConfig) -> Iterator[str]:
+def _notes(files: Checkpoint) -> Iterator[str]:
     model = files.architecture.model
     if not model._can_set_attn_implementation():
         yield "its attention cannot be exchanged, so answers are decoded with the model's own, more slowly"
-    window = getattr(text, "sliding_window", None)
-    if window is not None and getattr(text, "use_sliding_window", True):
-        yield f"attention has a window of {window} tokens: only prompts of equal length are decoded together"
-    if getattr(text, "attention_chunk_size", None) is not None:
-        yield "attention is chunked: only prompts of equal length are decoded together"
+    if needs_equal_lengths(model):
+        yield "only prompts of equal length are decoded together, because of its windows, chunks or positions"
     if files.inventory.parts:
         yield (
             f"{len(files.inventory.parts)} tensors are fused or rearranged when transformers loads them; they move "

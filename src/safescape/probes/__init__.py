@@ -11,9 +11,9 @@ from safescape.probes.chat import (
 )
 from safescape.probes.columns import check_columns, is_filled, listed, sound, text_of, value_under
 from safescape.probes.lm_eval import Answering, harness_scores
+from safescape.probes.markers import OFF, given_markers, markers_of, switched_off, thinking_of, without_thought
 from safescape.probes.prompts import load_prompts
 from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
-from safescape.probes.reasoning import OFF, given_markers, markers_of, switched_off, thinking_of, without_thought
 from safescape.probes.rows import Row, Table, csv_table, hub_rows, is_file, json_lines, read_rows, read_text
 from safescape.probes.set_files import Located, fetch, locate, set_paths
 from safescape.probes.tokenizers import choose_template, has_tokenizer, load_tokenizer, open_tokenizer

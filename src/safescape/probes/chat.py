@@ -155,7 +155,7 @@ def variables_of(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
         raise InputError(
             f"the chat template is not a Jinja template ({first_line(error)}); give another with --chat-template FILE"
         ) from error
-    return frozenset(found) - _RESERVED - _GLOBALS - set(tokenizer.special_tokens_map)
+    return frozenset(found) - _RESERVED - _GLOBALS - set(tokenizer.SPECIAL_TOKENS_ATTRIBUTES)
 
 
 class _SystemPromptError(InputError):

@@ -116,6 +116,8 @@ class Survey(Frozen):
         stored = [probe.chats is None for probe in self.probes if isinstance(probe, PromptProbe)]
         if len({*stored, self.calibration is None}) > 1:
             raise ValueError("some probes have chats and others have none, or there is no calibration")
+        if self.markers is not None and self.calibration is None:
+            raise ValueError("it has markers of thoughts and no chats, which say whether a thought is begun")
         return self
 
     @field_validator("judges")
@@ -158,8 +160,9 @@ class Survey(Frozen):
 
     def thinking(self, probe: PromptProbe) -> Thinking | None:
         """Return how a probe's prompts are answered by a model that thinks first; None if it has no markers."""
-        if self.markers is None or probe.chats is None:
+        if self.markers is None:
             return None
+        assert probe.chats is not None
         return Thinking(self.markers, self.markers.is_open(probe.chats.after), self.max_thinking_tokens)
 
     @property

@@ -18,7 +18,7 @@ from helpers import families, tiny_models
 from safescape import InputError
 from safescape.engines import TransformersEngine, generation_of
 from safescape.engines.greedy import check_in_vllm
-from safescape.engines.thinking import text_of
+from safescape.engines.stages import text_of
 from safescape.probes import format_chats
 from safescape.survey import Finish, Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve

@@ -16,7 +16,7 @@ from helpers import tiny_models
 from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
 from safescape.engines.parameters import BlockedLinear, LiveTensor
-from safescape.engines.thinking import text_of
+from safescape.engines.stages import text_of
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Finish, Lines, Point, Position, RandomAxis
 from safescape.weights import Checkpoint, Model, RandomDirection, Subspace, resolve

@@ -29,6 +29,7 @@ from transformers import (
 
 import safescape
 from helpers import tiny_models
+from helpers.thinking_models import STYLES, THOUGHTS, WITHOUT, save_thinking_model
 from safescape import InputError, RunError, SafetyMonitor
 from safescape.engines import borrow
 from safescape.finetuning.distance import InitialWeights
@@ -661,3 +662,15 @@ def test_its_name_is_loaded_without_the_commands(tmp_path: Path) -> None:
     modules = set(json.loads(done.stdout))
     assert "safescape.finetuning.monitor" in modules
     assert not {"safescape.api", "safescape.views", "matplotlib", "plotly", "trl"} & modules
+
+
+@pytest.mark.parametrize(("limit", "asr"), [(100, 100 / 3), (8, 200 / 3)])
+def test_a_reasoning_models_answers_are_read_and_not_its_thoughts(tmp_path: Path, limit: int, asr: float) -> None:
+    model = save_thinking_model(tmp_path / "model", STYLES["tokens"])
+    # "I cannot" stands in the first thought, and the answers to the others begin with "Sorry"; the second answer is
+    # another one once its thought is ended after 8 tokens
+    requests = tmp_path / "requests.csv"
+    requests.write_text("\n".join(("goal", *list(THOUGHTS)[:2], WITHOUT)) + "\n", encoding="utf-8")
+    monitor = SafetyMonitor(prompts=f"{requests}:goal", max_new_tokens=16, max_thinking_tokens=limit)
+    train(model, tmp_path / "out", monitor, num_train_epochs=1, learning_rate=1e-9)
+    assert [measured.asr for measured in monitor.history] == pytest.approx([asr] * len(monitor.history))

@@ -23,7 +23,7 @@ from safescape.engines.loading import load_config, trim_memory
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import check_whole
 from safescape.engines.speaker import head_of, request_of, tokens_of
-from safescape.engines.thinking import responses
+from safescape.engines.stages import responses
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.errors import InputError, RunError
@@ -130,7 +130,7 @@ class VllmEngine(Engine):
     def _continued(
         self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, stop: Sequence[str], *, special: bool, count: int
     ) -> dict[int, Continuation]:
-        """Continue rows of `count` prompts; see `thinking.Continuing`."""
+        """Continue rows of `count` prompts; see `stages.Continuing`."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(

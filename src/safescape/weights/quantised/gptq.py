@@ -14,7 +14,9 @@ Layouts, for a layer with `inputs` and `outputs`, by GPTQModel's and AutoAWQ's d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,20 +40,14 @@ def gptq_recipes(files: Quantised) -> dict[str, Recipe]:
     is_ordered = files.setting("desc_act", (True, False), False)
     size = _group_size(files)
     found = {}
-    for name, tensor in files.stored.items():
-        if not name.endswith(".qweight"):
-            continue
-        layer = name.removesuffix("qweight")
-        scales, zeros = files.companion(name, f"{layer}scales"), files.companion(name, f"{layer}qzeros")
-        words, outputs = (*tensor.shape, 0, 0)[:2]
+    for prefix, name, zeros, scales, (words, outputs) in _layers(files):
         inputs = words * 32 // bits
         count = groups(inputs, size or inputs or 1)
-        reason = f"bits = {bits} and group_size = {size or -1} for {name} of shape {list(tensor.shape)}"
-        files.check(name, [(words, outputs)], {"I32"}, "its two dimensions")
+        reason = f"bits = {bits} and group_size = {size or -1} for {name} of shape {[words, outputs]}"
         files.check(scales, [(count, outputs)], SCALES, reason)
         files.check(zeros, [(count, outputs * bits // 32)], {"I32"}, reason)
         sources = [name, zeros, scales]
-        index = f"{layer}g_idx"
+        index = f"{prefix}g_idx"
         if index in files.stored:
             files.check(index, [(inputs,)], {"I32", "I64"}, reason)
             _check_groups(files, index, count, None if is_ordered else size or inputs)
@@ -61,7 +57,7 @@ def gptq_recipes(files: Quantised) -> dict[str, Recipe]:
         if layout == "gptq":
             _check_zeros(files, zeros, bits)
         compute = partial(_gptq, bits=bits, less=layout == "gptq", size=size or inputs)
-        found[f"{layer}weight"] = Recipe(tuple(sources), (outputs, inputs), compute)
+        found[f"{prefix}weight"] = Recipe(tuple(sources), (outputs, inputs), compute)
     return found
 
 
@@ -72,20 +68,37 @@ def awq_recipes(files: Quantised) -> dict[str, Recipe]:
     files.setting("zero_point", (True,), True)
     size = _group_size(files)
     found = {}
-    for name, tensor in files.stored.items():
-        if not name.endswith(".qweight"):
-            continue
-        layer = name.removesuffix("qweight")
-        scales, zeros = files.companion(name, f"{layer}scales"), files.companion(name, f"{layer}qzeros")
-        inputs, words = (*tensor.shape, 0, 0)[:2]
+    for prefix, name, zeros, scales, (inputs, words) in _layers(files):
         count = groups(inputs, size or inputs or 1)
-        reason = f"bits = 4 and group_size = {size or -1} for {name} of shape {list(tensor.shape)}"
-        files.check(name, [(inputs, words)], {"I32"}, "its two dimensions")
+        reason = f"bits = 4 and group_size = {size or -1} for {name} of shape {[inputs, words]}"
         files.check(scales, [(count, words * 8)], SCALES, reason)
         files.check(zeros, [(count, words)], {"I32"}, reason)
         compute = partial(_awq, size=size or inputs)
-        found[f"{layer}weight"] = Recipe((name, zeros, scales), (words * 8, inputs), compute)
+        found[f"{prefix}weight"] = Recipe((name, zeros, scales), (words * 8, inputs), compute)
     return found
+
+
+class _Layer(NamedTuple):
+    """The tensors of a quantised layer."""
+
+    prefix: str
+    """Of their names."""
+    packed: str
+    zeros: str
+    scales: str
+    shape: tuple[int, int]
+    """Of the packed integers."""
+
+
+def _layers(files: Quantised) -> Iterator[_Layer]:
+    """Yield the quantised layers; raise InputError if one lacks a tensor, or its integers are no matrix of words."""
+    for name, tensor in files.stored.items():
+        if name.endswith(".qweight"):
+            prefix = name.removesuffix("qweight")
+            scales, zeros = files.companion(name, f"{prefix}scales"), files.companion(name, f"{prefix}qzeros")
+            rows, columns = (*tensor.shape, 0, 0)[:2]
+            files.check(name, [(rows, columns)], {"I32"}, "its two dimensions")
+            yield _Layer(prefix, name, zeros, scales, (rows, columns))
 
 
 def _key(files: Quantised, older: str) -> str:
