@@ -40,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (inspect, scan, path, compare, check, finetune, repair, judge, report, export, view, bench):
+for command in (scan, path, compare, check, finetune, repair, judge, report, export, view, inspect, bench):
     app.command()(with_verbose(command))
 for group in (study, data):
     app.add_typer(group)
@@ -50,8 +50,8 @@ _WHEN_INTERRUPTED = {
     "bench": "nothing is kept, the same command starts again",
     "compare": "nothing is kept, the same command starts again",
     "export": "no file was written, the same command starts again",
-    "inspect": "nothing is kept, the same command starts again",
     "finetune": "finished epochs are kept, the same command resumes",
+    "inspect": "nothing is kept, the same command starts again",
     "judge": "finished verdicts are kept, the same command resumes",
     "report": "the run is kept, the same command writes its files",
 }

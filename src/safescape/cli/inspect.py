@@ -11,7 +11,7 @@ from safescape.options import InspectOptions
 
 @with_options(InspectOptions)
 def inspect(given: Given, as_json: AsJson = False) -> None:
-    r"""Example: safescape inspect BASE+ADAPTER
+    """Example: safescape inspect BASE+ADAPTER
 
     Show what MODEL is before it is measured: its parameters and which of them move, its chat template as the model
     reads it, its special tokens, the memory that a scan needs, and why it cannot be scanned, if it cannot. No weights
