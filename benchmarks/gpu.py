@@ -27,8 +27,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from safescape.engines import TransformersEngine
+from safescape.engines import transformers as transformers_engine
 from safescape.engines.cuda_graphs import GraphDecoder
 from safescape.engines.decoding import decode
+from safescape.engines.devices import distribute
 from safescape.judges import KeywordJudge
 from safescape.survey import Lines, Plane, Point, RandomAxis
 from safescape.weights import (
@@ -78,6 +80,8 @@ def check(folder: Path) -> bool:
     for heads in (8, 2):
         there = save(folder / str(heads), num_key_value_heads=heads, vocab_size=2000, **SMALL)
         results += engine_is_right(there, heads)
+        if torch.cuda.device_count() > 1:
+            results.append(layers_on_two_are_right(there, heads))
     for name, is_right, detail in results:
         print(f"{'right' if is_right else 'WRONG'}  {name}: {detail}", flush=True)
     return all(is_right for _, is_right, _ in results)
@@ -159,6 +163,29 @@ def engine_is_right(there: Path, heads: int) -> list[tuple[str, bool, str]]:
     found.append(("the length of its direction", abs(length - 1) < 1e-5, f"{length:.7f} of the tensor's"))
     engine.close()
     return found
+
+
+def layers_on_two_are_right(there: Path, heads: int) -> tuple[str, bool, str]:
+    """Compare a model whose layers are on two GPUs with the same model on one, at a moved point."""
+    words, model, texts = tokenizer(2000), resolve(str(there)), prompts(48, 30)
+    devices, place = [torch.device("cuda", number) for number in range(2)], transformers_engine.place
+    found = []
+    for distributed in (False, True):
+        if distributed:
+            transformers_engine.place = lambda live, device, name: distribute(live, devices, [2**30, 2**30], name)
+        try:
+            engine = TransformersEngine(model, words, Subspace(lines(), model.weights, device="cuda"), device="cuda")
+        finally:
+            transformers_engine.place = place
+        engine.move_to(Point(0, (0.05,)))
+        used = {parameter.device for parameter in engine._model.parameters()}
+        answers = [answer.text for answer in engine.respond(texts, max_new_tokens=60, stop=())]
+        found.append((len(used), engine.fingerprint(), answers))
+        engine.close()
+    (one, mark, expected), (two, other_mark, answers) = found
+    same = sum(a == b for a, b in zip(expected, answers, strict=True))
+    is_right = (one, two) == (1, 2) and mark == other_mark and same >= 0.95 * len(texts)
+    return f"{heads} heads, layers on two GPUs", is_right, f"{same} of {len(texts)} answers alike, {mark[:19]}"
 
 
 def tokens_of(engine: TransformersEngine, rows: Sequence[Sequence[int]], replayed: bool) -> list[Any]:

@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from safescape.api.survey import chat_template_of, device_of
 from safescape.errors import InputError, either
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
@@ -92,6 +94,8 @@ def check_trainable(given: str | None) -> str:
 
     """
     device = device_of(given)
+    if torch.device(device).type not in ("cpu", "cuda"):
+        raise InputError(f"--device {given}: training runs on cpu or cuda")
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device {given}: the Trainer takes the first GPU; give cuda, and CUDA_VISIBLE_DEVICES=N")
     return device

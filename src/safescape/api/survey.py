@@ -207,6 +207,8 @@ def _check_engine(options: MeasureOptions, device: str, placement: Placement) ->
     engine, gpus, here = options.engine, options.tensor_parallel, torch.cuda.device_count()
     if engine == "vllm":
         check_vllm()
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise InputError(f"--engine vllm --device {device}: expected cpu or cuda; or give --engine transformers")
     if gpus > 1 and (engine != "vllm" or device == "cpu" or (placement.is_local and gpus > here)):
         raise InputError(
             f"--tensor-parallel {gpus}: expected --engine vllm and as many GPUs; here are {here} and --engine {engine}"
@@ -300,8 +302,12 @@ def device_of(given: str | None) -> str:
     """
     if given is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if given != "cpu" and (torch.device(given).index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {given}: torch sees {torch.cuda.device_count()} GPUs here; give cpu or another one")
+    kind = torch.device(given).type
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "xpu": torch.xpu.device_count()}
+    count = int(torch.backends.mps.is_available()) if kind == "mps" else counts[kind]
+    if (torch.device(given).index or 0) >= count:
+        what = "GPUs" if kind == "cuda" else f"{kind} devices"
+        raise InputError(f"--device {given}: torch sees {count} {what} here; give cpu or another one")
     return given
 
 

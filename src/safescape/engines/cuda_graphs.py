@@ -31,7 +31,7 @@ Capture = Callable[[Step], Step]
 
 
 def supports_cuda_graphs(model: PreTrainedModel) -> bool:
-    """Return whether a model is on a GPU and its step does the same work for any tokens, given mask and positions.
+    """Return whether a model is on one GPU and its step does the same work for any tokens, given mask and positions.
 
     Routed experts, rotary scaling by length, and layers with masks of their own do not.
     """
@@ -41,7 +41,8 @@ def supports_cuda_graphs(model: PreTrainedModel) -> bool:
     routed = any(getattr(text, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
     takes = inspect.signature(model.forward).parameters
     return (
-        model.device.type == "cuda"
+        {parameter.device for parameter in model.parameters()} == {model.device}
+        and model.device.type == "cuda"
         and not routed
         and not {"dynamic", "longrope"} & set(kinds)
         and {"position_ids", "attention_mask", "logits_to_keep"} <= set(takes)

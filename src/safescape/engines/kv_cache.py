@@ -155,7 +155,7 @@ class GrowingLayer(FillingLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only these rows."""
-        self._memory = States(*(states[indices] for states in self._memory))
+        self._memory = States(*(states[indices.to(states.device)] for states in self._memory))
         self._show(self._filled)
 
 

@@ -93,9 +93,7 @@ def _likelihood(log_probabilities: Tensor, request: Request, start: int) -> Like
     targets = torch.tensor(list(request.continuation), device=there.device)
     taken = there.gather(1, targets[:, None])[:, 0]
     # Added in order in fp64, so that the sum does not depend on the number of threads.
-    return Likelihood(
-        sum(taken.double().tolist()), len(request.continuation), bool((there.argmax(dim=1) == targets).all())
-    )
+    return Likelihood(sum(taken.tolist()), len(request.continuation), bool((there.argmax(dim=1) == targets).all()))
 
 
 def _groups(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:

@@ -18,7 +18,7 @@ from safescape.engines.vllm.launch import TokenCounts
 from safescape.engines.vllm.lora import LoadedAdapters, why_merged
 from safescape.errors import InputError
 from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
-from safescape.weights import Model, Subspace
+from safescape.weights import Model, Subspace, noise_device
 
 _SCORED_LATER = 1024
 """Tokens of a harmless request with its answer, which the origin may have to score afterwards."""
@@ -40,7 +40,7 @@ def open_engine(
 
     """
     adapters = _adapters(survey, model)
-    device, trusted = torch.device(survey.device).type, survey.trust_remote_code
+    device, trusted = noise_device(survey.device), survey.trust_remote_code
     subspace = Subspace(survey.subspace, model.weights, survey.through, device, trust_remote_code=trusted)
     settings: dict[str, Any] = {
         "dtype": getattr(torch, survey.dtype),

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from safescape.engines.attention import ATTENTION
 from safescape.engines.cuda_graphs import GraphDecoder, supports_cuda_graphs
+from safescape.engines.devices import place
 from safescape.engines.engine import Engine
 from safescape.engines.exactness import plan_of
 from safescape.engines.greedy import Settings
@@ -31,7 +32,8 @@ class TransformersEngine(Speaker, Engine):
 
     Args:
         subspace: Maps a point's coordinates to directions.
-        device: The device of the live model, which also generates the noise.
+        device: The device of the live model; `cuda` distributes one that is too large for the first GPU. See
+            `weights.noise_device` for what makes the random directions.
         batch_size: The maximum number of answers decoded together.
         generation: What the model's generation settings change of greedy decoding; None: what they say now.
 
@@ -54,7 +56,7 @@ class TransformersEngine(Speaker, Engine):
     ) -> None:
         with mmap_allocations():
             loaded = load_model(model, dtype, attention="eager", trust_remote_code=trust_remote_code)
-            torch.nn.Module.to(loaded, device)
+            place(loaded, device, model.name)
             self._live = live_tensors(loaded.eval(), model.weights)
         plan = plan_of(loaded, model.name)
         is_fast = plan == (ATTENTION, Caching.SHARED)
@@ -77,7 +79,9 @@ class TransformersEngine(Speaker, Engine):
         not depend on earlier ones.
         """
         places = {name: live.place for name, live in self._live.items()}
-        moving = self._mover.moving(point, {name: place for name, place in places.items() if place is not None})
+        # Layers on another device than the mover's are copied there.
+        here = {name: at for name, at in places.items() if at is not None and at.device == self._mover.device}
+        moving = self._mover.moving(point, here)
         for name, values in moving:
             self._live[name].write(values)
         trim_memory()

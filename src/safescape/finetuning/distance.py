@@ -44,6 +44,7 @@ from safescape.weights import (
     dot,
     fingerprint,
     inspect,
+    noise_device,
     norms_of,
     resolve,
 )
@@ -93,7 +94,7 @@ def axes_of(basin: Basin, start: InitialWeights) -> Axes:
 
     """
     survey = basin.survey
-    device = torch.device(survey.device).type
+    device = noise_device(survey.device)
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(f"{basin.directory}: its directions were made on a GPU; measure it on the CPU")
     found = fingerprint(start.names(), start.tensor)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
-import torch
-
 from safescape.errors import InputError
 from safescape.judge_runtime import JudgeProgress
 from safescape.judges import EvidenceJudge, Judge, immediate_judges
@@ -26,7 +24,7 @@ from safescape.measure.workers import Workers, open_workers
 from safescape.placement import LOCAL, Placement
 from safescape.store import Store
 from safescape.survey import REFUSAL, Point, Survey
-from safescape.weights import Model, inspect, resolve
+from safescape.weights import Model, inspect, noise_device, resolve
 
 _log = logging.getLogger(__name__)
 
@@ -178,7 +176,7 @@ def _recorded(
     with open_workers(survey, model, placement, points, on_wait) as workers:
         number = store.begin_session(
             origin=workers.fingerprint_at_start,
-            noise_device=torch.device(survey.device).type,
+            noise_device=noise_device(survey.device),
             versions={**_versions(survey), **workers.environment},
         )
         yield workers, number

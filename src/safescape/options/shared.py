@@ -32,8 +32,8 @@ Prompts = Annotated[
 ]
 Device = Annotated[
     str | None,
-    Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:NUMBER."),
-    Option(default="the first GPU, if any", expected="cpu, cuda or cuda:NUMBER"),
+    Field(pattern=r"^(cpu|mps|(cuda|xpu)(:\d+)?)$", description="cpu, cuda, cuda:NUMBER, mps, or xpu."),
+    Option(default="cuda, if there is an NVIDIA GPU", expected="cpu, cuda, cuda:NUMBER, mps, xpu or xpu:NUMBER"),
 ]
 Epochs = Annotated[int, Field(ge=1, description="Number of passes over the examples.")]
 LearningRate = Annotated[

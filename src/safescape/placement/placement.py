@@ -12,6 +12,7 @@ import torch
 
 from safescape.errors import InputError
 
+_OUT_OF_MEMORY = "DefaultCPUAllocator", "MPS backend out of memory"
 _JOIN_TIMEOUT = 10.0
 """Seconds within which a Ray cluster must answer."""
 _JOIN = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
@@ -65,6 +66,8 @@ def check_placement(placement: Placement, device: str, tensor_parallel: int = 1)
         raise InputError(f"{asked}: Ray is not installed; type pip install 'safescape[ray]'")
     if placement.ray is None:
         check_gpus(placement, device, "this machine", [torch.cuda.device_count()], tensor_parallel)
+    if torch.device(device).type not in ("cpu", "cuda"):
+        raise InputError(f"--device {device}: workers run on cpu or cuda; measure without {asked.split()[0]}")
     if device.startswith("cuda:"):
         raise InputError(f"--device {device}: workers are given their GPUs by Ray; give --device cuda")
     if gpus is not None and device == "cpu":
@@ -120,7 +123,7 @@ def _check_address(address: str) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, of a GPU or of the machine."""
-    # torch's CPU allocator raises a plain RuntimeError
+    # torch's allocators for CPUs and for Apple's GPUs raise a plain RuntimeError
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )

@@ -14,6 +14,7 @@ from safescape.weights.directions import (
     InterpolationDirection,
     RandomDirection,
     dot,
+    noise_device,
 )
 from safescape.weights.gpu_mover import mover_of
 from safescape.weights.inventory import Inventory, auto_class, inventory_of, loading, norms_of, quiet
@@ -21,7 +22,7 @@ from safescape.weights.lora import Adapted, ScaledAdapter
 from safescape.weights.lora_changes import LowRank
 from safescape.weights.lora_config import REFUSED_FIELDS, UNMERGED_FIELDS
 from safescape.weights.models import Model, adapter_directory, checkpoint_of, identity, resolve
-from safescape.weights.mover import Mover, Moving
+from safescape.weights.mover import Mover, Moving, free_memory
 from safescape.weights.subspace import Space, Subspace, resized_embeddings
 
 __all__ = [
@@ -49,12 +50,14 @@ __all__ = [
     "dot",
     "fingerprint",
     "fingerprint_of_stream",
+    "free_memory",
     "identity",
     "inspect",
     "inventory_of",
     "layer_of",
     "loading",
     "mover_of",
+    "noise_device",
     "norms_of",
     "quiet",
     "resized_embeddings",

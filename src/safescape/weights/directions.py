@@ -159,6 +159,15 @@ def uses_triton_noise(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def noise_device(device: str) -> str:
+    """Return the kind of device that makes the random directions of a model on `device`: `cuda` or `cpu`.
+
+    Apple's and Intel's GPUs would make other noise. Their weights are computed on the CPU and copied, so that a
+    landscape measured there has the directions of one measured on a CPU.
+    """
+    return "cuda" if uses_triton_noise(torch.device(device)) else "cpu"
+
+
 def _sum(values: Tensor) -> float:
     return math.fsum(values.tolist()) if values.device.type == "cpu" else float(values.double().sum())
 

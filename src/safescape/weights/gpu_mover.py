@@ -34,14 +34,16 @@ _log = logging.getLogger(__name__)
 def mover_of(
     origin: Weights, subspace: Space, shapes: Mapping[str, torch.Size], *, dtype: torch.dtype, device: torch.device
 ) -> Mover:
-    """Return the mover of a device; the arguments are those of `Mover`.
+    """Return the mover for a live model on a device; the arguments are those of `Mover`.
+
+    A device without kernels of this project is given weights that the CPU computed.
 
     Raises:
         InputError: The device is an NVIDIA GPU, and Triton, which generates the noise there, is not installed.
 
     """
     if not uses_triton_noise(device):
-        return Mover(origin, subspace, shapes, dtype=dtype, device=device)
+        return Mover(origin, subspace, shapes, dtype=dtype, device=torch.device("cpu"))
     if importlib.util.find_spec("triton") is None:
         raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
     return GpuMover(origin, subspace, shapes, dtype=dtype, device=device)

@@ -157,6 +157,40 @@ def test_a_study_on_the_second_gpu_is_refused_before_it_measures(
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "cuda:1"}, r"--device cuda:1: torch sees 1 GPUs here; give cpu or another one"),
+        ({"device": "xpu:2"}, r"--device xpu:2: torch sees 1 xpu devices here; give cpu or another one"),
+        ({"device": "mps", "engine": "vllm"}, r"--engine vllm --device mps: expected cpu or cuda"),
+        ({"device": "xpu", "workers": 2}, r"--device xpu: workers run on cpu or cuda; measure without --workers"),
+        ({"device": "tpu"}, r"device.*expected cpu, cuda, cuda:NUMBER, mps, xpu or xpu:NUMBER"),
+    ],
+)
+def test_a_device_that_cannot_be_used_is_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(InputError, match=message):
+        safescape.scan(str(tiny_model), limit=1, out=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_torch_does_not_have_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    for device, what in (("mps", "0 mps devices"), ("xpu", "0 xpu devices")):
+        with pytest.raises(InputError, match=f"--device {device}: torch sees {what} here; give cpu or another one"):
+            safescape.scan(str(tiny_model), limit=1, device=device, out=tmp_path / "run")
+
+
+def test_training_takes_a_cpu_or_an_nvidia_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    (tmp_path / "data.csv").write_text("goal,target\na request,Sure thing\n")
+    with pytest.raises(InputError, match="--device mps: training runs on cpu or cuda"):
+        safescape.finetune("demo", data=str(tmp_path / "data.csv"), device="mps", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
     ("gpus", "settings", "each"),
     [
         (2, {"workers": 2}, 2.0),
