@@ -46,7 +46,7 @@ class FinetuneOptions(Options):
     """Seed of the order of the examples, and of a LoRA's initial weights."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """dtype of the arithmetic; bfloat16: mixed precision."""
-    device: shared.Device = None
+    device: shared.TrainingDevice = None
     chat_template: shared.ChatTemplate = None
     chat_template_name: shared.ChatTemplateName = None
     report_to: Annotated[str | Sequence[str], Option(metavar="TRACKER")] = ()

@@ -35,6 +35,11 @@ Device = Annotated[
     Field(pattern=r"^(cpu|mps|(cuda|xpu)(:\d+)?)$", description="cpu, cuda, cuda:NUMBER, mps, or xpu."),
     Option(default="cuda, if there is an NVIDIA GPU", expected="cpu, cuda, cuda:NUMBER, mps, xpu or xpu:NUMBER"),
 ]
+TrainingDevice = Annotated[
+    str | None,
+    Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu or cuda."),
+    Option(default="cuda, if there is an NVIDIA GPU", expected="cpu or cuda"),
+]
 Epochs = Annotated[int, Field(ge=1, description="Number of passes over the examples.")]
 LearningRate = Annotated[
     float,

@@ -186,8 +186,11 @@ def test_a_device_that_torch_does_not_have_is_refused(tiny_model: Path, tmp_path
 def test_training_takes_a_cpu_or_an_nvidia_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     (tmp_path / "data.csv").write_text("goal,target\na request,Sure thing\n")
+    data = str(tmp_path / "data.csv")
+    with pytest.raises(InputError, match="device.*mps.*expected cpu or cuda"):
+        safescape.finetune("demo", data=data, device="mps", out=tmp_path / "out")
     with pytest.raises(InputError, match="--device mps: training runs on cpu or cuda"):
-        safescape.finetune("demo", data=str(tmp_path / "data.csv"), device="mps", out=tmp_path / "out")
+        safescape.study_finetuning("demo", data=data, shots=[1], device="mps", out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
