@@ -187,7 +187,7 @@ def test_training_takes_a_cpu_or_an_nvidia_gpu(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     (tmp_path / "data.csv").write_text("goal,target\na request,Sure thing\n")
     data = str(tmp_path / "data.csv")
-    with pytest.raises(InputError, match="device.*mps.*expected cpu or cuda"):
+    with pytest.raises(InputError, match=r"device.*mps.*expected cpu or cuda"):
         safescape.finetune("demo", data=data, device="mps", out=tmp_path / "out")
     with pytest.raises(InputError, match="--device mps: training runs on cpu or cuda"):
         safescape.study_finetuning("demo", data=data, shots=[1], device="mps", out=tmp_path / "out")
