@@ -59,8 +59,12 @@ rank = os.environ["RANK"]
 torch.save(trainer.model.state_dict(), out / f"weights-{rank}")
 history = [[m.step, m.asr, m.moved] for m in monitor.history] if monitor else []
 (out / f"history-{rank}").write_text(json.dumps([history, trainer.state.global_step]))
-# the Trainer leaves the process group open; its threads must end before the interpreter does
+# The Trainer leaves the process group open. A thread of torch's that outlives it sometimes aborts the interpreter as it
+# ends ("terminate called without an active exception", without a monitor, too), so the interpreter does not end itself.
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)
 """
 
 
