@@ -41,8 +41,8 @@ def supports_cuda_graphs(model: PreTrainedModel) -> bool:
     routed = any(getattr(text, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
     takes = inspect.signature(model.forward).parameters
     return (
-        {parameter.device for parameter in model.parameters()} == {model.device}
-        and model.device.type == "cuda"
+        model.device.type == "cuda"
+        and len({parameter.device for parameter in model.parameters()}) == 1
         and not routed
         and not {"dynamic", "longrope"} & set(kinds)
         and {"position_ids", "attention_mask", "logits_to_keep"} <= set(takes)

@@ -143,9 +143,10 @@ def test_moved_weights_are_seen(tmp_path: Path) -> None:
 
 
 def test_only_what_does_the_same_work_for_any_token_is_replayed(tmp_path: Path) -> None:
-    def on_gpu(config: PretrainedConfig) -> bool:
+    def on_gpu(config: PretrainedConfig, *, head: str = "meta") -> bool:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
+        model.get_output_embeddings().to_empty(device=head)
         type(model).device = property(lambda _: torch.device("cuda"))
         try:
             return supports_cuda_graphs(model)
@@ -153,6 +154,7 @@ def test_only_what_does_the_same_work_for_any_token_is_replayed(tmp_path: Path) 
             del type(model).device
 
     assert all(on_gpu(config) for config in CONFIGS.values())
+    assert not on_gpu(llama_config(tie_word_embeddings=False), head="cpu")
     assert not on_gpu(MistralConfig(**SHAPE, sliding_window=16))
     assert not on_gpu(llama_config(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}))
     assert not supports_cuda_graphs(loaded(save_model(tmp_path)))
