@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from helpers import tiny_models
 from helpers.behaviours import bowl, four_outcomes
@@ -208,6 +208,32 @@ def test_new_points_appear_and_the_selection_is_preserved(page: Page, tmp_path: 
         expect(page.locator("#following")).to_contain_text("no longer there")
         page.locator("#forward").click()
         expect(page.locator("#list")).to_contain_text("The answers at this point cannot be shown: live: no such run")
+
+
+def test_a_run_deleted_while_its_page_is_fetched_is_still_said_to_be_gone(page: Page, tmp_path: Path) -> None:
+    survey = make_survey(prompts=12, lines=1, steps=10, judges=TWO_JUDGES)
+    grown = make_run(tmp_path / "elsewhere" / "grown", survey, opinion=four_outcomes)
+    runs = tmp_path / "runs"
+    Store.claim(runs / "live", survey).close()
+    grow(runs / "live", survey, grown, 4)
+    fetched: list[tuple[Route, APIResponse]] = []
+    with viewing(runs) as viewed:
+        page.goto(viewed.address + "run?run=live")
+        report = Opened.of(page)
+        page.route("**/run?run=live", lambda route: fetched.append((route, route.fetch())))
+        grow(runs / "live", survey, grown, 3)
+        for _ in range(100):
+            page.wait_for_timeout(50)
+            if fetched:
+                break
+        shutil.rmtree(runs / "live")
+        expect(page.locator("#following")).to_contain_text("no longer there")
+        # what was fetched before the deletion arrives after the message about it
+        route, response = fetched[0]
+        route.fulfill(response=response)
+        expect(page.locator(".unfinished")).to_contain_text("7 of 11 points")
+        expect(page.locator("#following")).to_contain_text("no longer there")
+        report.assert_quiet()
 
 
 def a_whole_and_a_live_run(directory: Path) -> tuple[Path, Callable[[int], None]]:

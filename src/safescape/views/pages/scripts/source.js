@@ -60,11 +60,12 @@ export function follow(address, renew) {
   let shown = document.documentElement.dataset.version;
   let newest = shown;
   let isReading = false;
-  let isGone = false;
+  /** What the server said when it ended the stream: what this page shows is no longer there. It outlasts other messages. */
+  let gone = "";
   /** @type {EventSource | null} */
   let events = null;
   /** @param {string} text */
-  const say = (text) => { $("following").textContent = text; };
+  const say = (text) => { $("following").textContent = gone || text; };
 
   async function catchUp() {
     if (isReading) return;
@@ -79,7 +80,7 @@ export function follow(address, renew) {
       }
       say("");
     } catch (error) {
-      if (!isGone) say(`Not up to date: ${messageOf(error)}`);
+      say(`Not up to date: ${messageOf(error)}`);
     }
     isReading = false;
   }
@@ -88,13 +89,14 @@ export function follow(address, renew) {
     const opened = new EventSource(address);
     events = opened;
     opened.addEventListener("version", ({ data }) => {
+      gone = "";
       newest = data;
       catchUp();
     });
     opened.addEventListener("gone", ({ data }) => {
       opened.close();
-      isGone = true;
-      say(data);
+      gone = data;
+      say("");
     });
     opened.addEventListener("error", () => say("The server does not respond: this page shows what it last received. Start safescape view again; the page reconnects by itself."));
     opened.addEventListener("open", () => say(""));
