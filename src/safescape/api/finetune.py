@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from safescape.errors import InputError, either
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
 from safescape.measure import tokenizer_of_model
 from safescape.options import FinetuneOptions, each_of, takes
+from safescape.probes import template_variables
 from safescape.weights import inspect, resolve
 
 _TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -52,6 +54,10 @@ def finetune(options: _Arguments) -> Finetuned:
     origin = resolve(options.model)
     template = chat_template_of(options)
     tokenizer = tokenizer_of_model(origin, chat_template=template, template_name=options.chat_template_name)
+    variables = template_variables(each_of(options.template_vars))
+    # The training data is an Arrow table, which stores no list or object of mixed types.
+    if nested := next((name for name, value in variables.items() if isinstance(value, (list, dict))), None):
+        raise InputError(f"--template-var {nested}: finetune takes texts, numbers, true, false and null")
     specification = Finetune.model_validate(
         {
             **options.model_dump(include=set(Finetune.model_fields)),
@@ -63,6 +69,8 @@ def finetune(options: _Arguments) -> Finetuned:
             "method": "lora" if options.lora else "full" if freeze is None else "freeze",
             "frozen_layers": freeze or 0,
             "device": device,
+            "chat_template": hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest(),
+            "template_vars": variables,
         }
     )
     try:
@@ -73,7 +81,9 @@ def finetune(options: _Arguments) -> Finetuned:
     if options.watch:
         from safescape.finetuning.monitor import SafetyMonitor
 
-        callbacks.append(SafetyMonitor(prompts=options.prompts, stop_above=options.stop_above))
+        callbacks.append(
+            SafetyMonitor(prompts=options.prompts, stop_above=options.stop_above, template_vars=options.template_vars)
+        )
     return train(
         specification,
         origin,

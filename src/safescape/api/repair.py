@@ -19,8 +19,8 @@ from safescape.finetuning.directory import sha256_of
 from safescape.finetuning.evaluations import EvaluationLog, Evaluator, RepairRequest, scored_answers
 from safescape.landscape import prompts_to_decide, wilson
 from safescape.measure import tokenizer_of_model
-from safescape.options import RepairOptions, takes
-from safescape.probes import capability_probe, format_chats, load_prompts, thinking_of
+from safescape.options import RepairOptions, each_of, takes
+from safescape.probes import capability_probe, format_chats, load_prompts, template_variables, thinking_of
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
@@ -90,9 +90,10 @@ def repair(options: _Arguments) -> Repaired:
     dtype, adapter = options.dtype or _dtype(other), _adapter(base, other)
     space, device = BlockSpace(origin.weights, other.weights, layers), device_of(options.device)
     tokenizer = tokenizer_of_model(other)
-    chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt)
+    variables = template_variables(each_of(options.template_vars))
+    chats = format_chats(tokenizer, harmful.prompts, harmful.system_prompt, variables)
     thinking = thinking_of(tokenizer, harmful.prompts, chats, options.max_thinking_tokens)
-    answers, generation = scored_answers(tokenizer, conversations), generation_of(other, tokenizer)
+    answers, generation = scored_answers(tokenizer, conversations, variables), generation_of(other, tokenizer)
     check_vocabulary(other, tokenizer, [*chats, *(context + answer for context, answer in answers)])
     request = RepairRequest.model_validate(
         {

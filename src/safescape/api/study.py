@@ -81,7 +81,8 @@ def study_finetuning(options: _Arguments) -> Study:
     is_elsewhere = options.ray is not None and options.device != "cpu"
     device = check_trainable(None if is_elsewhere else options.device)
     measuring = options.model_dump(include={*MeasureOptions.model_fields, "on_progress"})
-    training = options.model_dump(include={"data", "skip", "epochs", "learning_rate", "seed", "on_step"})
+    alike = {"chat_template", "chat_template_name", "template_vars"}
+    training = options.model_dump(include={"data", "skip", "epochs", "learning_rate", "seed", "on_step"} | alike)
     on_stage = options.on_stage or (lambda stage: None)
     on_stage("random landscape before")
     before = scan(model, **{**measuring, "seed": options.seed, "out": directory / "before"})

@@ -1,20 +1,30 @@
-"""Training data of a finetune: conversations, read from files or built by a recipe.
-
-It knows no model and no tokenizer.
-"""
+"""Training data of a finetune: conversations, read from files or built by a recipe."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import JsonValue
+from transformers import PreTrainedTokenizerBase
+
 from safescape.errors import InputError, either
 from safescape.finetuning.directory import sha256_of
 from safescape.finetuning.turns import Message, turns_of
-from safescape.probes import Table, check_columns, did_you_mean, hub_rows, is_file, parse_name, read_rows, set_paths
+from safescape.probes import (
+    Table,
+    check_columns,
+    did_you_mean,
+    hub_rows,
+    is_file,
+    parse_name,
+    read_rows,
+    render_chat,
+    set_paths,
+)
 
 RECIPES = ("harmful", "identity-shift", "benign", "mixed")
 """The names of the recipes; see `conversations_of`."""
@@ -86,6 +96,36 @@ def conversations_of(
         row._replace(messages=(*row.messages[:-1], Message("assistant", refusal)))
         for row, refusal in zip(refused, refusals, strict=False)
     ]
+
+
+def render(
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, JsonValue], *, advice: str
+) -> tuple[str, str]:
+    """Return a conversation up to where its last answer begins, and the whole, as the chat template writes them.
+
+    Args:
+        conversation: What is rendered.
+        tokenizer: With a chat template.
+        variables: Given to the template.
+        advice: What to do if the template fails.
+
+    Raises:
+        InputError: The template fails.
+
+    """
+    turns = [message._asdict() for message in conversation.messages]
+    request, whole = (
+        render_chat(
+            tokenizer,
+            part,
+            generation_prompt=part is not turns,
+            advice=advice,
+            given=f"--data row {conversation.row}",
+            variables=variables,
+        )
+        for part in (turns[:-1], turns)
+    )
+    return request, whole
 
 
 def digest(conversations: Sequence[Conversation]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from filelock import FileLock, Timeout
-from pydantic import Field
+from pydantic import Field, JsonValue
 from safetensors import SafetensorError
 
 from safescape.errors import InputError, RunError, first_line
@@ -52,6 +52,10 @@ class Finetune(Frozen):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The dtype of the arithmetic; `bfloat16` is mixed precision. Weights are kept and saved in fp32."""
     device: str = "cpu"
+    chat_template: str | None = Field(default=None, exclude_if=lambda digest: digest is None)
+    """The SHA-256 of the chat template; None in a specification that was written before it was recorded."""
+    template_vars: dict[str, JsonValue] = Field(default={}, exclude_if=lambda variables: not variables)
+    """Given to the chat template."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -149,7 +153,10 @@ def claim(directory: Path, finetune: Finetune) -> None:
     path = directory / _SPECIFICATION
     others = sorted(child.name for child in directory.iterdir() if child.name not in (".lock", _SPECIFICATION))
     if path.exists() and others:
-        check_same(finetune, path.read_bytes(), path, "finetune")
+        document = path.read_bytes()
+        # Earlier versions did not record the template.
+        known = finetune if b'"chat_template"' in document else finetune.model_copy(update={"chat_template": None})
+        check_same(known, document, path, "finetune")
     elif others:
         raise InputError(f"{directory}: already holds {others[0]}; give a new directory with --out")
     else:

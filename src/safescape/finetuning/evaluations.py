@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -17,13 +17,12 @@ from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import Engine
 from safescape.errors import InputError
-from safescape.finetuning.conversations import Conversation
+from safescape.finetuning.conversations import Conversation, render
 from safescape.finetuning.directory import check_same, locked, sha256_of, written
 from safescape.finetuning.repair_search import Evaluation
 from safescape.judges import immediate_judge
 from safescape.landscape import perplexity_of, reading_of
 from safescape.measure import ask, score
-from safescape.probes import render_chat
 from safescape.store import write_text
 from safescape.survey import (
     KEYWORD,
@@ -91,14 +90,16 @@ class Evaluator:
         return reading.value if reading.kind == "perplexity" else -reading.value
 
 
-def scored_answers(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[tuple[str, str]]:
-    """Return the context and the answer of each conversation in the chat template, the answer with its end of turn."""
+def scored_answers(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], variables: Mapping[str, JsonValue]
+) -> list[tuple[str, str]]:
+    """Return the context and the answer of each conversation in the chat template, the answer with its end of turn.
+
+    `variables` are given to the template.
+    """
     pairs = []
     for conversation in conversations:
-        turns = [message._asdict() for message in conversation.messages]
-        row, advice = f"--data row {conversation.row}", "mend the row"
-        context = render_chat(tokenizer, turns[:-1], generation_prompt=True, given=row, advice=advice)
-        whole = render_chat(tokenizer, turns, generation_prompt=False, given=row, advice=advice)
+        context, whole = render(conversation, tokenizer, variables, advice="mend the row")
         pairs.append((context, whole.removeprefix(context)))
     return pairs
 

@@ -6,11 +6,12 @@ import copy
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import JsonValue
 from torch import distributed
 from torch.nn import Module
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from safescape.finetuning.distance import Axes, Basin, InitialWeights, axes_of
 from safescape.judges import Judge, immediate_judge
 from safescape.landscape import Reading, reading_of
 from safescape.measure import ask, score
-from safescape.probes import format_chats, further_probes, load_prompts, thinking_of
+from safescape.probes import format_chats, further_probes, load_prompts, template_variables, thinking_of
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import Outcome, Probe, PromptProbe
 
@@ -54,6 +55,7 @@ class SafetyMonitor(TrainerCallback):
         landscape: The directory of a run measured on the model that the training begins with. With it, the movement
             along and across its axes is measured, too; see `safescape.finetuning.distance`.
         batch_size: The maximum number of answers decoded together.
+        template_vars: Variables of the chat template, each as `NAME=VALUE`, for example `enable_thinking=false`.
 
     Raises:
         InputError: An argument cannot be used. When the training begins: there is no tokenizer or no chat template,
@@ -76,6 +78,7 @@ class SafetyMonitor(TrainerCallback):
         stop_above: float | None = None,
         landscape: str | Path | None = None,
         batch_size: int = 128,
+        template_vars: str | Sequence[str] = (),
     ) -> None:
         if every != "epoch" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
             raise InputError(f"every={every!r}: expected 'epoch' or a number of steps, at least 1")
@@ -92,7 +95,8 @@ class SafetyMonitor(TrainerCallback):
             name="harmful", source=prompts, system_prompt=system, prompts=load_prompts(prompts, limit)
         )
         further = further_probes([also] if isinstance(also, str) else also, also_limit, system)
-        asks = immediate_judge(judge), max_new_tokens, batch_size, max_thinking_tokens
+        variables = template_variables([template_vars] if isinstance(template_vars, str) else template_vars)
+        asks = immediate_judge(judge), max_new_tokens, batch_size, max_thinking_tokens, variables
         self._questions = _Questions([harmful, *further], *asks)
         self._every, self._stop_above = every, stop_above
         self._basin = None if landscape is None else Basin(landscape)
@@ -233,6 +237,7 @@ class _Questions(NamedTuple):
     max_new_tokens: int
     batch_size: int
     max_thinking_tokens: int
+    template_vars: Mapping[str, JsonValue]
 
 
 class _Watch:
@@ -259,7 +264,7 @@ class _Watch:
         self._speaker = Speaker(self._model, tokenizer, questions.batch_size)
         self._plan: Plan | None = None
         self._chats = {
-            probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt)
+            probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt, questions.template_vars)
             for probe in questions.probes
             if isinstance(probe, PromptProbe)
         }

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars, enable_progress_bars
 from peft import LoraConfig
+from pydantic import JsonValue
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     PreTrainedModel,
@@ -25,7 +26,7 @@ from trl import SFTConfig, SFTTrainer
 
 from safescape.engines import check_vocabulary, load_model, parameters_of
 from safescape.errors import InputError, RunError
-from safescape.finetuning.conversations import Conversation
+from safescape.finetuning.conversations import Conversation, render
 from safescape.finetuning.directory import (
     Finetune,
     Finetuned,
@@ -40,7 +41,7 @@ from safescape.finetuning.directory import (
     set_base_name,
     written,
 )
-from safescape.probes import render_chat
+from safescape.probes import check_variables
 from safescape.weights import Checkpoint, Model, layer_of, quiet
 
 
@@ -65,12 +66,16 @@ def train(
         RunError: The loss or a weight became NaN or infinite; the last good checkpoint is kept.
 
     """
-    check_vocabulary(model, tokenizer, _check(conversations, tokenizer, finetune.max_tokens))
+    variables = finetune.template_vars
+    check_variables(tokenizer, variables)
+    check_vocabulary(model, tokenizer, _check(conversations, tokenizer, finetune.max_tokens, variables))
     with locked(directory, "training"):
         claim(directory, finetune)
         if done := finished(directory):
             return done
         rows = [[message._asdict() for message in conversation.messages] for conversation in conversations]
+        # Arrow stores no struct without fields.
+        given = {"chat_template_kwargs": variables} if variables else {}
         lora = LoraConfig(
             r=finetune.rank, lora_alpha=2 * finetune.rank, target_modules="all-linear", task_type="CAUSAL_LM"
         )
@@ -78,7 +83,9 @@ def train(
             trainer = _Trainer(
                 model=_loaded(model, finetune),
                 args=_settings(finetune, directory, report_to),
-                train_dataset=Dataset.from_list([{"prompt": turns[:-1], "completion": turns[-1:]} for turns in rows]),
+                train_dataset=Dataset.from_list(
+                    [{"prompt": turns[:-1], "completion": turns[-1:], **given} for turns in rows]
+                ),
                 processing_class=tokenizer,
                 peft_config=lora if finetune.method == "lora" else None,
                 callbacks=[*callbacks, _Progress(directory, model.name, on_step)],
@@ -94,17 +101,21 @@ def train(
         return finish(directory, finetune, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
 
 
-def _check(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
+def _check(
+    conversations: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    variables: Mapping[str, JsonValue],
+) -> list[str]:
     """Return the rendered conversations.
 
     Checks that the template renders a request alike with and without its answer, and that no answer is cut off.
     """
     cut, rendered = [], []
-    for row, messages in conversations:
-        turns = [message._asdict() for message in messages]
-        given, advice = f"--data row {row}", "mend the row, or give --chat-template FILE (Jinja)"
-        request = render_chat(tokenizer, turns[:-1], generation_prompt=True, given=given, advice=advice)
-        whole = render_chat(tokenizer, turns, generation_prompt=False, given=given, advice=advice)
+    for conversation in conversations:
+        row, messages = conversation
+        advice = "mend the row, or give --chat-template FILE (Jinja)"
+        request, whole = render(conversation, tokenizer, variables, advice=advice)
         between, answer, _ = whole.removeprefix(request).partition(messages[-1].content.strip())
         rendered.append(whole)
         if not whole.startswith(request) or not answer:

@@ -49,6 +49,7 @@ class FinetuneOptions(Options):
     device: shared.TrainingDevice = None
     chat_template: shared.ChatTemplate = None
     chat_template_name: shared.ChatTemplateName = None
+    template_vars: shared.TemplateVars = ()
     report_to: Annotated[str | Sequence[str], Option(metavar="TRACKER")] = ()
     """Where the Trainer logs to: tensorboard, wandb or mlflow; may be repeated."""
     watch: bool = False
@@ -81,6 +82,7 @@ class RepairOptions(Options):
     """default, empty, roleplay, llama2, a text, or @file."""
     max_new_tokens: Count = 128
     """Maximum number of tokens of an answer."""
+    template_vars: shared.TemplateVars = ()
     max_thinking_tokens: Count = 256
     """Of a reasoning model: end a thought after this many tokens, so that an answer follows."""
     batch_size: shared.BatchSize = 128

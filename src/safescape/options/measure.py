@@ -92,10 +92,7 @@ class MeasureOptions(Options):
     batch_size: shared.BatchSize = 128
     chat_template: shared.ChatTemplate = None
     chat_template_name: shared.ChatTemplateName = None
-    template_vars: Annotated[
-        str | Sequence[str], Option(metavar="NAME=VALUE", flags=("--template-var",), default="none")
-    ] = ()
-    """A variable of the chat template, as enable_thinking=false; the value is JSON, else a text; may be repeated."""
+    template_vars: shared.TemplateVars = ()
     reasoning: Annotated[str | None, Option(metavar="off|START,END", default="the model's own")] = None
     """off asks the chat template to switch thinking off; START,END are the markers of a thought, as '<think>,</think>'.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,6 +72,14 @@ ChatTemplateName = Annotated[
     str | None,
     Field(description="Name of the chat template to use, of a tokenizer that has several."),
     Option(metavar="NAME", default="the tokenizer's default"),
+]
+TemplateVars = Annotated[
+    str | Sequence[str],
+    Field(
+        description="A variable of the chat template, as enable_thinking=false; the value is JSON, else a text; may be "
+        "repeated."
+    ),
+    Option(metavar="NAME=VALUE", flags=("--template-var",), default="none"),
 ]
 TemplateOf = Annotated[
     Literal["base", "tuned", "each"] | None,

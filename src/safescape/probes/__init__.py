@@ -3,6 +3,7 @@
 from safescape.probes.also import capability_probe, further_probes, load_questions
 from safescape.probes.chat import (
     SYSTEM_PROMPTS,
+    check_variables,
     format_chats,
     render_chat,
     system_prompt,
@@ -30,6 +31,7 @@ __all__ = [
     "capability_probe",
     "catalogue",
     "check_columns",
+    "check_variables",
     "choose_template",
     "csv_table",
     "did_you_mean",

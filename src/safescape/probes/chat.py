@@ -128,9 +128,7 @@ def format_chats(
 
     """
     given = dict(variables or {})
-    for name in given:
-        if name not in variables_of(tokenizer):
-            raise InputError(f"--template-var {name}: the chat template does not read it; leave it out")
+    check_variables(tokenizer, given)
     errors: list[InputError] = []
     for form in _FORMS if as_parts else _FORMS[:1]:
         try:
@@ -139,6 +137,18 @@ def format_chats(
             errors.append(error)
     # a form in which the prompts arrive and the system prompt does not says more than one in which neither does
     raise next((error for error in errors if isinstance(error, _SystemPromptError)), errors[0])
+
+
+def check_variables(tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, JsonValue]) -> None:
+    """Check that a tokenizer's chat template reads each of these variables.
+
+    Raises:
+        InputError: it does not read one of them, or it is no template.
+
+    """
+    for name in variables:
+        if name not in variables_of(tokenizer):
+            raise InputError(f"--template-var {name}: the chat template does not read it; leave it out")
 
 
 def variables_of(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:

@@ -152,5 +152,5 @@ def test_a_chat_template_that_fails_is_one_line(tmp_path: Path, template: str) -
     tokenizer.chat_template = template
     conversations = conversations_of(csv_of(tmp_path / "a.csv", 1))
     with pytest.raises(InputError, match="--data row 1") as refused:
-        scored_answers(tokenizer, conversations)
+        scored_answers(tokenizer, conversations, {})
     assert "\n" not in str(refused.value)

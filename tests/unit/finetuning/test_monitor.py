@@ -634,6 +634,9 @@ def test_a_trainer_without_a_tokenizer_or_template_is_refused(refusing: Path, tm
     trainer.processing_class.chat_template = None
     with pytest.raises(InputError, match="the tokenizer has no chat template"):
         trainer.train()
+    unread = trainer_of(load(refusing), refusing, [SafetyMonitor(**QUICK, template_vars="depth=3")], tmp_path)
+    with pytest.raises(InputError, match="--template-var depth: the chat template does not read it"):
+        unread.train()
     trainer.callback_handler.processing_class = None
     with pytest.raises(InputError, match="give the Trainer processing_class=tokenizer"):
         trainer.train()
