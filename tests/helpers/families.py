@@ -29,7 +29,7 @@ _AWAY = Point(0, (0.5,))
 _PROMPTS = ["<|user|>a<|assistant|>", "<|user|>what is this?<|assistant|>", "<|user|>some more words<|assistant|>"]
 _PROMPTS += [f"<|user|>{string.ascii_letters}<|assistant|>", "<|user|>b<|assistant|>"]
 _REQUESTS = [("<|user|>Which?", " A"), ("<|user|>Which?", " B, the other one"), ("<|user|>Why is it so?", " none")]
-_TOKENS = 12
+TOKENS = 12
 
 _SHAPE = {**tiny_models.SHAPE, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
 _GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}
@@ -106,10 +106,20 @@ class Family(NamedTuple):
     model_type: str
     settings: dict[str, Any]
 
+    def widened(self) -> Family:
+        """Return the family with windows and chunks that are longer than the prompts with their answers."""
+        return self._replace(settings=_widened(self.settings))
+
     def config(self) -> PreTrainedConfig:
         """Return the configuration of the tiny model."""
         shape = {} if "text_config" in self.settings else _SHAPE
         return AutoConfig.for_model(self.model_type, **{**shape, **self.settings})
+
+
+def _widened(settings: dict[str, Any]) -> dict[str, Any]:
+    wide: dict[str, Any] = {name: 256 for name in ("sliding_window", "attention_chunk_size") if name in settings}
+    text = {"text_config": _widened(settings["text_config"])} if "text_config" in settings else {}
+    return {**settings, **wide, **text}
 
 
 FAMILIES = (
@@ -313,7 +323,7 @@ def examine(directory: Path) -> Outcome:
         truth.eval()
         buffers = {_last(name) for name, _ in truth.named_buffers()}
         assert {_last(name) for name in stored.keys() - engine._live.keys()} <= buffers, "a parameter does not move"
-        answers = [response.text for response in engine.respond(_PROMPTS, max_new_tokens=_TOKENS, stop=())]
+        answers = [response.text for response in engine.respond(_PROMPTS, max_new_tokens=TOKENS, stop=())]
         assert answers == _generated(truth, engine, _PROMPTS)
         for request, found in zip(_REQUESTS, engine.loglikelihood(_REQUESTS), strict=True):
             likely = _log_probability(truth, engine, *request)
@@ -349,7 +359,7 @@ def _generated(truth: Any, engine: TransformersEngine, prompts: Sequence[str]) -
     for prompt in prompts:
         given = engine._tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
         written = truth.generate(
-            given, attention_mask=torch.ones_like(given), max_new_tokens=_TOKENS, do_sample=False, pad_token_id=0
+            given, attention_mask=torch.ones_like(given), max_new_tokens=TOKENS, do_sample=False, pad_token_id=0
         )
         texts.append(text_of(engine._tokenizer, written[0, given.shape[1] :].tolist()))
     return texts

@@ -1,7 +1,7 @@
 """Engines hold the live model, move it to a point, and answer prompts and score texts there."""
 
 from safescape.engines.borrowed import borrow, unwrap
-from safescape.engines.decoding import needs_equal_lengths
+from safescape.engines.decoding import full_attention_within, needs_equal_lengths
 from safescape.engines.engine import Engine, Voice
 from safescape.engines.exactness import Plan
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
@@ -31,6 +31,7 @@ __all__ = [
     "check_whole",
     "ends_in_files",
     "ends_of",
+    "full_attention_within",
     "generation_of",
     "is_vllm_here",
     "load_config",

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from safescape.engines.kv_cache import (
     DROP_SHARE,
@@ -100,7 +101,7 @@ def decode(
     continuations: dict[int, Continuation] = {}
     lengths = [len(prompt) for prompt in prompts]
     caching = caching_within(model, caching, min(lengths), max(lengths) + max_new_tokens)
-    equal_lengths = caching is not Caching.SHARED or needs_equal_lengths(model)
+    equal_lengths = caching is not Caching.SHARED or needs_equal_lengths(model, max(lengths) + max_new_tokens)
     most = 1 if caching is Caching.ALONE else batch_size
     with torch.inference_mode():
         # Every prompt keeps at least one token of its own, whose logits give the first token of its answer.
@@ -164,18 +165,38 @@ def caching_within(model: PreTrainedModel, caching: Caching, shortest: int, long
     return Caching.OWN if shortest > limit else Caching.NONE
 
 
-def needs_equal_lengths(model: PreTrainedModel) -> bool:
+def needs_equal_lengths(model: PreTrainedModel, longest: float = math.inf) -> bool:
     """Return whether only prompts of equal length can be decoded together without changing the model's arithmetic.
 
     Rows of unequal length share a cache with a masked gap between prompt and answer. That is exact for full
-    attention over given positions. A sliding window would count the gap, and so would a model that derives the
-    positions itself, or that builds its masks itself, as those do whose attention cannot be exchanged (GPT-Neo).
+    attention over given positions. A model that derives the positions itself would count the gap, and so would one that
+    builds its masks itself, as those do whose attention cannot be exchanged (GPT-Neo), and any that counts places in
+    its cache: see `full_attention_within`.
+
+    Args:
+        model: A causal language model.
+        longest: The largest number of tokens of a row, with the gap.
+
     """
-    text = model.config.get_text_config()
-    windowed = getattr(text, "sliding_window", None) is not None and getattr(text, "use_sliding_window", True)
-    chunked = getattr(text, "attention_chunk_size", None) is not None
     takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-    return bool(windowed or chunked) or not takes_positions or not model._can_set_attn_implementation()
+    is_full = longest <= full_attention_within(model.config.get_text_config())
+    return not is_full or not takes_positions or not model._can_set_attn_implementation()
+
+
+def full_attention_within(text: PreTrainedConfig) -> float:
+    """Return up to how many tokens of a row each one attends to all before it, wherever they lie in the cache.
+
+    Longer rows reach beyond a sliding window or a chunk, or where Llama 4 scales its queries by their place in the
+    cache.
+    """
+    limits = [getattr(text, "attention_chunk_size", None)]
+    if getattr(text, "use_sliding_window", True):
+        limits.append(getattr(text, "sliding_window", None))
+    if getattr(text, "attn_temperature_tuning", None):
+        limits.append(text.floor_scale - 1)
+    # a list has a window for each layer
+    each = itertools.chain.from_iterable(limit if isinstance(limit, (list, tuple)) else [limit] for limit in limits)
+    return min((limit for limit in each if limit is not None), default=math.inf)
 
 
 def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: bool) -> Iterator[list[int]]:

@@ -159,7 +159,8 @@ def _logits(model: PreTrainedModel, rows: _Rows, caching: Caching, cache: Any) -
         # The states of the common first token, which attends to itself alone, come from the plain pass: one pass less.
         shared = 1
         prefix = [States(layer.keys[:1, :, :1], layer.values[:1, :, :1]) for layer in cache.layers]
-    for numbers in _batches(prompts, caching, equal_lengths=needs_equal_lengths(model)):
+    longest = max(map(len, prompts)) + max(map(len, answers))
+    for numbers in _batches(prompts, caching, equal_lengths=needs_equal_lengths(model, longest)):
         batch = batch_of(model, caching, [prompts[number] for number in numbers], prefix, shared)
         for step in itertools.count():
             found |= {(number, step): row for number, row in zip(numbers, batch.logits.float(), strict=True)}

@@ -11,7 +11,15 @@ from typing import Any
 from pydantic import JsonValue
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from safescape.engines import check_vocabulary, check_whole, ends_of, generation_of, load_config, needs_equal_lengths
+from safescape.engines import (
+    check_vocabulary,
+    check_whole,
+    ends_of,
+    full_attention_within,
+    generation_of,
+    load_config,
+    needs_equal_lengths,
+)
 from safescape.errors import InputError
 from safescape.measure.chats import tokenizer_of_model
 from safescape.probes import format_chats, markers_of, variables_of
@@ -137,8 +145,14 @@ def _notes(files: Checkpoint) -> Iterator[str]:
     model = files.architecture.model
     if not model._can_set_attn_implementation():
         yield "its attention cannot be exchanged, so answers are decoded with the model's own, more slowly"
-    if needs_equal_lengths(model):
-        yield "only prompts of equal length are decoded together, because of its windows, chunks or positions"
+    longest = full_attention_within(model.config.get_text_config())
+    if needs_equal_lengths(model, longest):
+        yield "only prompts of equal length are decoded together, because it computes positions or masks itself"
+    elif longest < math.inf:
+        yield (
+            f"prompts of unequal length are decoded together while prompt and answer have up to {longest:,} tokens, "
+            "because of its windows or chunks"
+        )
     if files.inventory.parts:
         yield (
             f"{len(files.inventory.parts)} tensors are fused or rearranged when transformers loads them; they move "
