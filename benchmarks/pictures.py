@@ -45,6 +45,16 @@ RUNS = {
         "safescape scan demo --prompts advbench --limit 80 --max-new-tokens 64 --directions 3 --out runs/demo",
         "landscape.json",
     ),
+    # the same scan of a model that this project did not align; see make other-model
+    "other": Measured(
+        "python examples/other_model/build.py --link runs/other", "Qwen2.5-Coder-0.5B-Instruct-Q4_K_M.gguf"
+    ),
+    "qwen": Measured(
+        "safescape scan runs/other/Qwen2.5-Coder-0.5B-Instruct-Q4_K_M.gguf --prompts advbench --limit 80 "
+        "--max-new-tokens 64 --directions 3 --out runs/qwen",
+        "landscape.json",
+        ("other",),
+    ),
     "demo-quick": Measured("safescape scan demo --quick --out runs/demo-quick", "landscape.json"),
     "demo-base": Measured("safescape scan demo-base --quick --out runs/demo-base", "landscape.json"),
     "demo-plane": Measured(
@@ -155,6 +165,7 @@ def two_points(page: Page) -> None:
 
 PICTURES = {
     "demo": Picture(("demo",)),
+    "qwen": Picture(("qwen",)),
     "demo-quick": Picture(("demo-quick",)),
     "demo-base": Picture(("base",)),
     "plane": Picture(("plane",)),
