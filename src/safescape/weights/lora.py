@@ -23,7 +23,7 @@ from safescape.weights.architecture import Architecture
 from safescape.weights.checkpoint import Checkpoint
 from safescape.weights.files import tensor_names
 from safescape.weights.inventory import Inventory
-from safescape.weights.lora_changes import Change, Layout, LowRank, Pair, Shift
+from safescape.weights.lora_changes import Change, Layout, LowRank, Pair, ParameterPair, Shift
 from safescape.weights.lora_config import read_lora_config
 
 _log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Adapted:
 
 
 def _is_sum(change: Change) -> bool:
-    return isinstance(change, Shift) or (isinstance(change, Pair) and change.magnitude is None)
+    return isinstance(change, Shift | ParameterPair) or (isinstance(change, Pair) and change.magnitude is None)
 
 
 @functools.lru_cache(maxsize=16)

@@ -122,6 +122,49 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class ParameterPair:
+    """A low-rank pair on a parameter itself, one for each expert if it holds several (PEFT's `target_parameters`).
+
+    For the expert e, W'ₑ = Wₑ + s·BₑAₑ, transposed where the parameter is stored as (experts, inputs, outputs). The
+    file holds the Aₑ below each other, and in B the columns of all experts alternate.
+    """
+
+    down: str
+    """Shape (experts · rank, inputs)."""
+    up: str
+    """Shape (outputs, rank · experts)."""
+    rank: int
+    scaling: float
+    is_fan_in: bool
+    """Whether the experts' matrices are stored as (inputs, outputs)."""
+
+    def operands(self, read: Read) -> tuple[Tensor, ...]:
+        """Return the tensors that determine the change."""
+        return (read(self.down), read(self.up), torch.tensor((self.scaling, self.rank)))
+
+    def misfit(self, shape: torch.Size, read: Read) -> torch.Size | None:
+        """Return the shape of the change if it does not fit a tensor of `shape`."""
+        down, up = read(self.down).shape, read(self.up).shape
+        found = torch.Size((*up, *down))
+        if len(shape) not in (2, 3) or len(down) != 2 or len(up) != 2:
+            return found
+        experts = shape[0] if len(shape) == 3 else 1
+        outputs, inputs = shape[:-3:-1] if self.is_fan_in and len(shape) == 3 else shape[-2:]
+        return None if (down, up) == ((experts * self.rank, inputs), (outputs, self.rank * experts)) else found
+
+    def applied(self, tensor: Tensor, read: Read) -> Tensor:
+        """Return the changed tensor, fp32."""
+        experts = tensor.shape[0] if tensor.dim() == 3 else 1
+        down, up = (read(key).to(tensor.device).float() for key in (self.down, self.up))
+        downs, ups = down.view(experts, self.rank, -1), up.view(up.shape[0], self.rank, experts)
+        moved = tensor.float().clone() if tensor.dtype == torch.float32 else tensor.float()
+        for expert, matrix in enumerate(moved if tensor.dim() == 3 else moved.unsqueeze(0)):
+            change = self.scaling * (ups[..., expert] @ downs[expert])
+            matrix.add_(change.T if self.is_fan_in and tensor.dim() == 3 else change)
+        return moved
+
+
+@dataclass(frozen=True)
 class Shift:
     """A vector that is added to a bias (PEFT's `lora_bias`)."""
 
@@ -166,7 +209,7 @@ class Rows:
         return tensor.float().index_copy(0, torch.tensor(self.tokens, device=tensor.device), rows)
 
 
-Change = Whole | Pair | Shift | Rows
+Change = Whole | Pair | ParameterPair | Shift | Rows
 
 
 def are_same(one: tuple[Change, ...], other: tuple[Change, ...], read: Read) -> bool:
@@ -215,6 +258,7 @@ class Layout:
         self._rows: dict[str, str] = {}
         self._wholes: dict[str, str] = {}
         self._sort(keys)
+        self._parameters = self._pairs_of_parameters()
         self._check_pairs()
         self._saved = self._saved_parameters()
         self._tokens = self._tokens_of_layers()
@@ -268,6 +312,17 @@ class Layout:
             found[f"{module}.weight"] = (pair,)
             if "bias" in roles:
                 found[f"{module}.bias"] = (Shift(roles["bias"], scaling),)
+        for name, roles in self._parameters.items():
+            module = self._architecture.modules[name.rpartition(".")[0]]
+            found[name] = (
+                ParameterPair(
+                    down=roles["A"],
+                    up=roles["B"],
+                    rank=self._rank(name),
+                    scaling=self._scaling(name),
+                    is_fan_in=bool(getattr(module, "is_transposed", False)),
+                ),
+            )
         for module, (key, tokens) in self._tokens.items():
             found[f"{module}.weight"] = (Rows(key, tokens),)
         return found
@@ -296,13 +351,46 @@ class Layout:
             else:
                 self._wholes[name.replace(".token_adapter.base_layer.", ".").replace(".base_layer.", ".")] = key
 
+    def _pairs_of_parameters(self) -> dict[str, dict[str, str]]:
+        """Take the pairs of single parameters out of those of layers, by PEFT's own matching.
+
+        PEFT wraps a module once for each of its parameters, the last one outermost, so that the pair of the first has
+        one `base_layer` in its key for each later one.
+        """
+        ends = [*(self._config.target_parameters or ())]
+        found: dict[str, dict[str, str]] = {}
+        for module, layer in self._architecture.modules.items():
+            names = [f"{module}.{name}" for name, _ in layer.named_parameters(recurse=False)]
+            adapted = [name for name in names if name in ends or any(name.endswith(f".{end}") for end in ends)]
+            for later, name in enumerate(reversed(adapted)):
+                roles = self._pairs.pop(module + later * ".base_layer", {})
+                for role in roles.keys() - {"A", "B"}:
+                    self._refuse_key(roles[role])
+                if len(roles) < 2:
+                    raise InputError(
+                        f"{self._path}: lacks the pair for {name}, which target_parameters of adapter_config.json "
+                        "names; save the adapter again, or give the base that it was trained on"
+                    )
+                found[name] = roles
+        if ends and not found:
+            raise InputError(
+                f"{self._path.parent / 'adapter_config.json'}: target_parameters names no parameter of the base; give "
+                "the base that the adapter was trained on"
+            )
+        return found
+
     def _check_pairs(self) -> None:
         """Check that the layers with a pair are those that the configuration targets."""
         for module in self._pairs:
             if module not in self._architecture.modules:
                 self._refuse_name(f"{module}.weight")
         targets = self._targets()
-        for module in targets - self._pairs.keys():
+        for module in sorted(targets & {name.rpartition(".")[0] for name in self._parameters}):
+            raise InputError(
+                f"{self._path.parent / 'adapter_config.json'}: targets {module} both as a layer and by its parameter, "
+                "which PEFT refuses; mend target_modules there"
+            )
+        for module in sorted(targets - self._pairs.keys()):
             raise InputError(
                 f"{self._path}: lacks the pair for {module}, which adapter_config.json targets; save the adapter "
                 "again, or give the base that it was trained on"
@@ -349,14 +437,14 @@ class Layout:
                 for name in self._architecture.modules
                 if name and config.target_modules is not None and check_target_module_exists(config, name)
             }
-            for module in self._pairs:
+            for module in (*self._pairs, *self._parameters):
                 self._scaling(module)
         except (re.error, TypeError, ValueError) as error:
             raise InputError(
                 f"{self._path.parent / 'adapter_config.json'}: its patterns cannot be matched ({first_line(error)}); "
                 "save the adapter again"
             ) from error
-        if not targets:
+        if not targets and not self._parameters:
             raise InputError(
                 f"{self._path.parent / 'adapter_config.json'}: targets no module of the base; give the base that the "
                 "adapter was trained on"

@@ -36,6 +36,7 @@ EXACT_FIELDS = frozenset(
         "use_dora",
         "lora_bias",
         "init_lora_weights",
+        "target_parameters",
     }
 )
 """Fields that are computed as PEFT does; of `init_lora_weights` only the values of `_STARTS`."""
@@ -76,11 +77,10 @@ REFUSED_FIELDS = {
     "alora_invocation_tokens": "applies only to what follows its invocation tokens",
     "layer_replication": "repeats layers, so that the model has other tensors than its base",
     "megatron_config": "is made for the layers of Megatron",
-    "target_parameters": "changes parameters of several experts at once",
 }
 """Fields with which, when set, a LoRA computes something else than pairs B@A beside the base's layers, and what."""
 
-UNMERGED_FIELDS = ("use_dora", "lora_bias", "trainable_token_indices")
+UNMERGED_FIELDS = ("use_dora", "lora_bias", "trainable_token_indices", "target_parameters")
 """Exact fields with which, when set, the change of a tensor is not a pair alone."""
 
 _STARTS = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mica")
@@ -100,6 +100,7 @@ class _Fields(BaseModel):
     r: Annotated[int, Field(gt=0)] = 8
     lora_alpha: float = 8
     target_modules: list[str] | str | None = None
+    target_parameters: list[str] | None = None
     exclude_modules: list[str] | str | None = None
     modules_to_save: list[str] | None = None
     layers_to_transform: list[int] | int | None = None

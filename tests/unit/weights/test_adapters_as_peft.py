@@ -16,7 +16,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, GPT2Config, GptOssConfig, PretrainedConfig, Qwen2Config, Qwen3MoeConfig
 
 from helpers.tiny_models import SHAPE, llama_config, logits_of, peft_logits, save_adapter, save_model
 from safescape import InputError
@@ -35,6 +35,10 @@ BASES: dict[str, PretrainedConfig] = {
     ),
     "qwen2": Qwen2Config(**SHAPE, tie_word_embeddings=False, **ENDS),
     "qwen2, tied": Qwen2Config(**SHAPE, tie_word_embeddings=True, **ENDS),
+    "gpt-oss": GptOssConfig(**SHAPE, head_dim=8, num_local_experts=3, num_experts_per_tok=2, sliding_window=8, **ENDS),
+    "qwen3 moe": Qwen3MoeConfig(
+        **SHAPE, head_dim=8, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=16, **ENDS
+    ),
 }
 
 
@@ -110,6 +114,73 @@ def test_layers_that_store_their_weight_transposed(
     bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     check(bases["gpt2"], save_adapter(bases["gpt2"], tmp_path / "adapter", **settings))
+
+
+EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
+ON_GPT_OSS: dict[str, dict[str, Any]] = {
+    "all experts": {"target_modules": [], "target_parameters": EXPERTS},
+    # OpenAI's recipe for gpt-oss
+    "experts of some layers, and all linear layers": {
+        "target_modules": "all-linear",
+        "target_parameters": ["0.mlp.experts.gate_up_proj", "1.mlp.experts.down_proj"],
+    },
+    "other ranks": {
+        "target_parameters": EXPERTS,
+        "target_modules": ["q_proj"],
+        "rank_pattern": {"experts.down_proj": 2, r"0\.mlp\.experts\.gate_up_proj": 3},
+        "alpha_pattern": {"experts.gate_up_proj": 5},
+        "use_rslora": True,
+    },
+    "biases and the router": {
+        "target_modules": ["k_proj"],
+        "target_parameters": [*EXPERTS, "experts.down_proj_bias", "experts.gate_up_proj_bias", "router.weight"],
+    },
+    "the weight of a linear layer": {"target_modules": ["k_proj"], "target_parameters": ["q_proj.weight"]},
+}
+
+
+@pytest.mark.parametrize("settings", ON_GPT_OSS.values(), ids=ON_GPT_OSS.keys())
+def test_parameters_of_experts(bases: dict[str, Path], tmp_path: Path, settings: dict[str, Any]) -> None:
+    base = bases["gpt-oss"]
+    adapter = save_adapter(base, tmp_path / "adapter", **settings)
+    check(base, adapter)
+    check(base, adapter, save_adapter(base, tmp_path / "second", r=3, lora_alpha=2, **settings))
+
+
+def test_experts_that_are_stored_the_other_way_round(bases: dict[str, Path], tmp_path: Path) -> None:
+    """Qwen's experts are (outputs, inputs), and its published files have each by itself."""
+    settings: dict[str, Any] = {"target_modules": ["q_proj"], "target_parameters": EXPERTS}
+    published = bases["qwen3 moe"]
+    adapter = save_adapter(published, tmp_path / "adapter", **settings)
+    with pytest.raises(InputError, match=r"stores under another name; merge the adapter into its base"):
+        resolve(f"{published}+{adapter}")
+    stacked = shutil.copytree(published, tmp_path / "stacked")
+    (stacked / "model.safetensors").unlink()
+    AutoModelForCausalLM.from_pretrained(published).save_pretrained(stacked, save_original_format=False)
+    check(stacked, adapter)
+
+
+def test_parameters_without_a_pair_or_of_another_shape_are_refused(bases: dict[str, Path], tmp_path: Path) -> None:
+    base = bases["gpt-oss"]
+    adapter = save_adapter(base, tmp_path / "adapter", target_modules=["q_proj"], target_parameters=EXPERTS)
+    given = f"{base}+{adapter}"
+    change_config(adapter, target_parameters=[*EXPERTS, "router.weight"])
+    with pytest.raises(InputError, match=r"lacks the pair for model\.layers\.0\.mlp\.router\.weight, which target_par"):
+        resolve(given)
+    change_config(adapter, target_parameters=EXPERTS[:1])
+    with pytest.raises(InputError, match=r"the adapter changes model\.layers\.0\.mlp\.experts\.base_layer"):
+        resolve(given)
+    change_config(adapter, target_parameters=["no_such.weight"])
+    with pytest.raises(InputError, match="target_parameters names no parameter of the base"):
+        resolve(given)
+    change_config(adapter, target_parameters=[*EXPERTS, "q_proj.weight"])
+    with pytest.raises(InputError, match=r"targets model\.layers\.0\.self_attn\.q_proj both as a layer and by its"):
+        resolve(given)
+    change_config(adapter, target_parameters=EXPERTS, rank_pattern={"experts.gate_up_proj": 2})
+    with pytest.raises(
+        InputError, match=r"experts\.gate_up_proj has shape .*give the base that the adapter was trained"
+    ):
+        resolve(given)
 
 
 def test_the_type_of_a_layer_decides_and_not_the_configuration(bases: dict[str, Path], tmp_path: Path) -> None:
