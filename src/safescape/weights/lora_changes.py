@@ -313,14 +313,14 @@ class Layout:
             if "bias" in roles:
                 found[f"{module}.bias"] = (Shift(roles["bias"], scaling),)
         for name, roles in self._parameters.items():
-            module = self._architecture.modules[name.rpartition(".")[0]]
+            layer = self._architecture.modules[name.rpartition(".")[0]]
             found[name] = (
                 ParameterPair(
                     down=roles["A"],
                     up=roles["B"],
                     rank=self._rank(name),
                     scaling=self._scaling(name),
-                    is_fan_in=bool(getattr(module, "is_transposed", False)),
+                    is_fan_in=bool(getattr(layer, "is_transposed", False)),
                 ),
             )
         for module, (key, tokens) in self._tokens.items():

@@ -36,9 +36,7 @@ BASES: dict[str, PretrainedConfig] = {
     "qwen2": Qwen2Config(**SHAPE, tie_word_embeddings=False, **ENDS),
     "qwen2, tied": Qwen2Config(**SHAPE, tie_word_embeddings=True, **ENDS),
     "gpt-oss": GptOssConfig(**SHAPE, head_dim=8, num_local_experts=3, num_experts_per_tok=2, sliding_window=8, **ENDS),
-    "qwen3 moe": Qwen3MoeConfig(
-        **SHAPE, head_dim=8, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=16, **ENDS
-    ),
+    "qwen3 moe": Qwen3MoeConfig(**SHAPE, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=16, **ENDS),
 }
 
 
