@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from helpers.families import FAMILIES, TOKENS, Family, examine, row_of, save, table_of
+from helpers.families import FAMILIES, TOKENS, Family, examine, row_of, save, table_of, write_table
 from safescape.engines import decoding, full_attention_within
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
@@ -75,3 +75,11 @@ def test_llama_4_scales_its_queries_by_their_place_in_the_cache(tmp_path: Path) 
 
 def test_the_table_has_a_row_for_each_family() -> None:
     assert len(table_of(PAGE)) == len(FAMILIES)
+
+
+def test_the_page_is_as_the_command_writes_it(tmp_path: Path) -> None:
+    """What stands around the table is kept."""
+    page = tmp_path / "models.md"
+    page.write_bytes(PAGE.read_bytes())
+    write_table(page, table_of(PAGE))
+    assert page.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), "run python benchmarks/families.py"
