@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import pytest
+from transformers import AutoTokenizer
 
 import safescape
 from helpers.command_line import run_command
@@ -72,6 +73,24 @@ def test_training_prompts_are_not_measured(tiny_model: Path, data: str, tmp_path
     with pytest.raises(InputError, match=r"row 4 is taught and is among the prompts that are asked; .*--skip"):
         safescape.study_finetuning(str(tiny_model), data=data, skip=3, shots=[2], out=out, prompts=prompts, **ASKED)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_study_trains_with_the_template_that_it_measures_with(tiny_model: Path, data: str, tmp_path: Path) -> None:
+    template = tmp_path / "styled.jinja"
+    template.write_text(
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ style }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+        encoding="utf-8",
+    )
+    study = safescape.study_finetuning(
+        str(tiny_model), data=data, skip=4, shots=[2], prompts=f"{data}:goal", out=tmp_path / "study",
+        chat_template=template, template_vars="style=!", **ASKED,
+    )  # fmt: skip
+    arm = study.arms[0]
+    trained = json.loads((arm.finetuned.directory / "finetune.json").read_text(encoding="utf-8"))
+    assert trained["template_vars"] == arm.run.survey.template_vars == {"style": "!"}
+    words = AutoTokenizer.from_pretrained(arm.finetuned.directory)
+    assert words.chat_template == template.read_text(encoding="utf-8")
 
 
 def test_only_prompts_of_the_preset_count_as_measured(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safescape.api.survey import chat_template_of, device_of
 from safescape.errors import InputError, either
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
+from safescape.finetuning.directory import sha256_of
 from safescape.measure import tokenizer_of_model
 from safescape.options import FinetuneOptions, each_of, takes
 from safescape.probes import template_variables
@@ -69,7 +69,7 @@ def finetune(options: _Arguments) -> Finetuned:
             "method": "lora" if options.lora else "full" if freeze is None else "freeze",
             "frozen_layers": freeze or 0,
             "device": device,
-            "chat_template": hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest(),
+            "chat_template": sha256_of(tokenizer.get_chat_template()),
             "template_vars": variables,
         }
     )

@@ -12,7 +12,7 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 from pydantic import Field, JsonValue
@@ -61,6 +61,11 @@ class Finetune(Frozen):
     def steps_per_epoch(self) -> int:
         """Optimizer steps per epoch."""
         return math.ceil(self.examples / self.batch_size)
+
+    def differences(self, other: Self) -> list[str]:
+        """Return one text for each field that differs; a chat template that was not recorded is no difference."""
+        mine = self if other.chat_template is not None else self.model_copy(update={"chat_template": None})
+        return super(Finetune, mine).differences(other)
 
 
 class Step(NamedTuple):
@@ -153,10 +158,7 @@ def claim(directory: Path, finetune: Finetune) -> None:
     path = directory / _SPECIFICATION
     others = sorted(child.name for child in directory.iterdir() if child.name not in (".lock", _SPECIFICATION))
     if path.exists() and others:
-        document = path.read_bytes()
-        # Earlier versions did not record the template.
-        known = finetune if b'"chat_template"' in document else finetune.model_copy(update={"chat_template": None})
-        check_same(known, document, path, "finetune")
+        check_same(finetune, path.read_bytes(), path, "finetune")
     elif others:
         raise InputError(f"{directory}: already holds {others[0]}; give a new directory with --out")
     else:

@@ -157,7 +157,7 @@ class ParameterPair:
         experts = tensor.shape[0] if tensor.dim() == 3 else 1
         down, up = (read(key).to(tensor.device).float() for key in (self.down, self.up))
         downs, ups = down.view(experts, self.rank, -1), up.view(up.shape[0], self.rank, experts)
-        moved = tensor.float().clone() if tensor.dtype == torch.float32 else tensor.float()
+        moved = tensor.to(torch.float32, copy=True)
         for expert, matrix in enumerate(moved if tensor.dim() == 3 else moved.unsqueeze(0)):
             change = self.scaling * (ups[..., expert] @ downs[expert])
             matrix.add_(change.T if self.is_fan_in and tensor.dim() == 3 else change)
