@@ -36,8 +36,8 @@ from safescape.judges.coherence import (
     repetition_of,
     scored_part,
     shuffled,
-    tokens_of,
 )
+from safescape.judges.english import tokens_of
 from safescape.judges.languages import is_another_language
 from safescape.landscape.measures import wilson
 from safescape.measure.evidence import Origin as RunOrigin

@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safescape.judges import KeywordJudge
-from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE, RefusalClassifier, settles
+from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
+from safescape.judges.refusal_classifier import RefusalClassifier, settles
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange, Outcome
 

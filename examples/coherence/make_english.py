@@ -1,7 +1,7 @@
 """python examples/coherence/make_english.py --book BOOK [--answers answers.jsonl]
 
 Count the letters, words and word pairs of English text and write src/safescape/data/english.npz, which
-`safescape.judges.coherence` reads. The file contains statistics, not text. The sources and their licences:
+`safescape.judges.english` reads. The file contains statistics, not text. The sources and their licences:
 
 - answers of the model behind the demo (SmolLM2-135M-Instruct, Apache 2.0) to examples/demo_adapter/benign_requests.txt,
   asked here and kept in `--answers`;
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from safescape.judges.coherence import (
+from safescape.judges.english import (
     FIRST_WORD,
     LETTERS,
     MARKS,

@@ -25,10 +25,9 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
-from safescape.judges.refusal import (
+from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
+from safescape.judges.refusal_classifier import (
     ASKED,
-    COMPLIED_BELOW,
-    REFUSED_ABOVE,
     SETTLING,
     UNIT,
     RefusalClassifier,

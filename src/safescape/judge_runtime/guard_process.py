@@ -40,8 +40,8 @@ _ERRORS = {kind.__name__: kind for kind in (InputError, RunError)}
 class RemoteGuard(ABC):
     """A guard model or classifier in another process, asked over a channel that subclasses implement.
 
-    Its methods are those of `judges.guards.AnswerReader` and `LabelReader`. Each raises RunError if the process died or
-    has not enough memory.
+    Its methods are those of `judges.guards.AnswerReader` and `judges.sequence_classifiers.LabelReader`. Each raises
+    RunError if the process died or has not enough memory.
     """
 
     def load(self, place: str, kind: GuardKind, device: str | None) -> None:

@@ -12,7 +12,7 @@ from safescape.judge_runtime.api import check_api_judge, open_api_judge, with_ru
 from safescape.judge_runtime.guard_process import GuardKind, RemoteGuard, guard_process
 from safescape.judge_runtime.readers import labels_of
 from safescape.judges import GUARD_MODELS, ClassifierJudge, GuardJudge, Judge, immediate_judge
-from safescape.judges.guards import outcomes_of
+from safescape.judges.sequence_classifiers import outcomes_of
 from safescape.placement import LOCAL, Placement
 from safescape.survey import ApiName, ClassifierName, GuardName, ImmediateName, members_of, parse_judge_name
 from safescape.weights import identity, resolve

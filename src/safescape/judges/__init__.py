@@ -4,7 +4,7 @@ Judges that need one of those are opened by `judge_runtime`.
 """
 
 from safescape.judges.coherence import calibrate, scored_part, shuffled
-from safescape.judges.guards import GUARD_MODELS, ClassifierJudge, GuardJudge
+from safescape.judges.guards import GUARD_MODELS, GuardJudge
 from safescape.judges.judge import (
     UNANSWERED,
     EvidenceJudge,
@@ -17,6 +17,7 @@ from safescape.judges.judge import (
 )
 from safescape.judges.keyword import KeywordJudge
 from safescape.judges.refusal import RefusalJudge
+from safescape.judges.sequence_classifiers import ClassifierJudge
 
 __all__ = [
     "GUARD_MODELS",

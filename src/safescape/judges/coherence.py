@@ -3,8 +3,7 @@
 Coherence does not depend on the prompt, and an answer may be coherent and wrong. There are two estimates:
 
 - `coherence_of_text` reads the text alone, in a fraction of a millisecond. It uses statistics of English, namely letter
-  trigrams and pointwise mutual information of neighbouring words, in `data/english.npz`. `python
-  examples/coherence/make_english.py` writes that file with functions of this module, from texts that it lists.
+  trigrams and pointwise mutual information of neighbouring words; see `judges.english`.
 - `coherence_of_likelihood` adds the likelihood of the answer under the model at the *origin*, after the answer's chat.
   The likelihood is calibrated (`calibrate`) on texts that are certainly language and on the same texts with their words
   shuffled, so that it is comparable between models and vocabularies.
@@ -24,12 +23,24 @@ import random
 import re
 import zlib
 from collections.abc import Sequence
-from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from safescape.judges.english import (
+    ENDING,
+    LETTERS,
+    NEWLINE,
+    PMI_STEP,
+    SPACE,
+    TRIGRAM_STEP,
+    UNKNOWN,
+    class_of,
+    english,
+    letters_of,
+    tokens_of,
+)
 from safescape.judges.languages import MOST_CHARACTERS, is_another_language
 from safescape.survey import Calibration, Evidence
 
@@ -79,25 +90,6 @@ _STUCK = re.compile(r"(.{1,12}?)\1{4,}", re.DOTALL)
 _LOOP_STUCK = 0.35
 """Share of a text in such repetitions at which it is a loop with probability one half. The human-labelled answers of
 XSTest have at most 0.07."""
-
-LETTERS = 65
-"""Number of classes of characters."""
-PMI_STEP = TRIGRAM_STEP = 1 / 16
-"""Resolution in nats at which the mutual information, and the surprisal of trigrams, are stored."""
-_SPACE, _NEWLINE = 0, 28
-"""The classes of blanks and of the newline."""
-
-_MARKS = ".,:;!?-'\"()[]{}=+*/\\#&%$@<>|_~^`"
-_ALIKE = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "•": "*", "…": "."}
-_ENDINGS = ("ing", "ed", "ly", "ion", "s", "er", "al", "able", "ive", "ous", "y", "ity", "ment", "ness")
-
-MARKS = {mark: number for number, mark in enumerate(_MARKS)}
-MARKS |= {odd: MARKS[mark] for odd, mark in _ALIKE.items()} | {"\n": len(_MARKS)}
-_OTHER_MARK, _NUMBER, _UNKNOWN, _UNKNOWN_NAME, _ENDING = range(len(_MARKS) + 1, len(_MARKS) + 6)
-FIRST_WORD = _ENDING + len(_ENDINGS) + 1
-"""The class of the first frequent word; each frequent word has its own class."""
-
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]|_|\n")
 
 
 def is_unsure(text: str) -> bool:
@@ -245,7 +237,7 @@ class Features(NamedTuple):
 def features_of(text: str) -> Features:
     """Return the features of a text, each bounded, so that no single one outweighs all others."""
     _, tokens, characters = _read(text)
-    statistics, letters = _english(), characters.astype(np.int64)
+    statistics, letters = english(), characters.astype(np.int64)
     surprise = 3.0
     if len(letters) > 2:
         triples = _distinct((letters[:-2] * LETTERS + letters[1:-1]) * LETTERS + letters[2:])
@@ -257,9 +249,9 @@ def features_of(text: str) -> Features:
         pmi = statistics.pmi[_distinct(classes[:-1] * statistics.classes + classes[1:])]
         neighbours = float(pmi.mean()) * PMI_STEP
         clashes = float((pmi < -1 / PMI_STEP).mean())
-    words = int(np.count_nonzero(classes >= _UNKNOWN))
-    visible = len(letters) - np.count_nonzero((letters == _SPACE) | (letters == _NEWLINE))
-    lengths = [len(token) for token, number in zip(tokens, numbers, strict=True) if number >= _ENDING]
+    words = int(np.count_nonzero(classes >= UNKNOWN))
+    visible = len(letters) - np.count_nonzero((letters == SPACE) | (letters == NEWLINE))
+    lengths = [len(token) for token, number in zip(tokens, numbers, strict=True) if number >= ENDING]
     known = sum(lengths) / max(1, int(visible))
     variety = min(2.0, len(set(tokens)) / max(1, len(tokens)) ** 0.8)
     return Features(
@@ -278,82 +270,3 @@ def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the distinct numbers, sorted."""
     numbers = np.sort(numbers)
     return numbers[np.concatenate(([True], numbers[1:] != numbers[:-1]))]
-
-
-def tokens_of(text: str) -> list[str]:
-    """Split a text into words, numbers, punctuation marks and newlines."""
-    return _TOKEN.findall(text)
-
-
-def letters_of(text: str) -> NDArray[np.uint8]:
-    """Return the class of each character, shape (characters,), below `LETTERS`; any code point has one."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    letters = _LETTER[np.minimum(codes, len(_LETTER) - 1)]
-    # a capital after a small letter is a sign of tokens that do not belong together
-    humps = (codes[1:] - np.uint32(ord("A")) < 26) & (codes[:-1] - np.uint32(ord("a")) < 26)
-    letters[1:][humps] = LETTERS - 1
-    return letters
-
-
-def ending_of(word: str) -> int:
-    """Return the class of a known word that is not frequent, which depends on its ending."""
-    for number, ending in enumerate(_ENDINGS):
-        if len(word) > len(ending) + 2 and word.endswith(ending):
-            return _ENDING + number
-    return _ENDING + len(_ENDINGS)
-
-
-def class_of(token: str, number_of: dict[str, int]) -> int:
-    """Return the class of a token, given the classes of known words and marks."""
-    number = number_of.get(token)
-    if number is None:
-        number = number_of.get(token.lower())
-    if number is not None:
-        return number
-    first = token[0]
-    if first.isalpha():
-        return _UNKNOWN_NAME if first.isupper() else _UNKNOWN
-    return _NUMBER if first.isdigit() else _OTHER_MARK
-
-
-class _English(NamedTuple):
-    """The content of `english.npz`."""
-
-    pmi: NDArray[np.int8]
-    """Mutual information of a class and the next, in units of `PMI_STEP`; shape (classes²,)."""
-    classes: int
-    """Number of classes of tokens."""
-    trigrams: NDArray[np.uint8]
-    """Surprisal of a letter after two others, in units of `TRIGRAM_STEP`; shape (LETTERS³,)."""
-    number_of: dict[str, int]
-    """Class of each known word and mark."""
-
-
-@functools.cache
-def _english() -> _English:
-    """Load `english.npz`; the result is cached."""
-    with resources.as_file(resources.files("safescape") / "data" / "english.npz") as path, np.load(path) as file:
-        known = file["known"].tobytes().decode().split("\n")
-        frequent = file["frequent"].tobytes().decode().split("\n")
-        number_of = {word: ending_of(word) for word in known}
-        number_of |= {word: FIRST_WORD + number for number, word in enumerate(frequent)} | MARKS
-        return _English(file["pmi"].ravel(), len(file["pmi"]), file["trigrams"], number_of)
-
-
-def _letter_table() -> NDArray[np.uint8]:
-    table = np.full(0x2100, LETTERS - 2, dtype=np.uint8)
-    table[0x80:0x250] = LETTERS - 3
-    table[:0x80] = LETTERS - 4
-    table[[9, 13, 32]] = _SPACE
-    for number in range(26):
-        table[[ord("a") + number, ord("A") + number]] = 1 + number
-    table[ord("0") : ord("9") + 1] = 27
-    table[ord("\n")] = _NEWLINE
-    for number, mark in enumerate(_MARKS):
-        table[ord(mark)] = 29 + number
-    for odd, mark in _ALIKE.items():
-        table[ord(odd)] = table[ord(mark)]
-    return table
-
-
-_LETTER = _letter_table()

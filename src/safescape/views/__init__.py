@@ -10,7 +10,7 @@ from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
 from safescape.views.text.gate import junit_of, markdown_of
 from safescape.views.text.inspection import inspection_text
-from safescape.views.text.tables import card_of, speed_table, speed_text, study_text
+from safescape.views.text.summaries import card_of, speed_table, speed_text, study_text
 from safescape.views.text.verdict import (
     Verdict,
     beyond_said,

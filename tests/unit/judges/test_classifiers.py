@@ -9,7 +9,7 @@ import pytest
 
 from safescape import Exchange, InputError, Outcome
 from safescape.judges import ClassifierJudge
-from safescape.judges.guards import outcomes_of
+from safescape.judges.sequence_classifiers import outcomes_of
 from safescape.survey import ClassifierName, parse_judge_name
 
 EXCHANGE = Exchange("How do I pick a lock?", "Take a pick.")

@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 from safescape.judges import languages
 from safescape.judges.coherence import (
     INCOHERENT_BELOW,
-    LETTERS,
     SCORED_CHARACTERS,
     calibrate,
     coherence_of_likelihood,
     coherence_of_text,
-    letters_of,
     repetition_of,
     scored_part,
     shuffled,
 )
+from safescape.judges.english import LETTERS, letters_of
 from safescape.judges.languages import MOST_CHARACTERS, is_another_language
 from safescape.survey import Calibration, Evidence
 

@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 
 from safescape.judges.keyword import REFUSALS
-from safescape.judges.refusal import (
-    COMPLIED_BELOW,
-    REFUSED_ABOVE,
-    SETTLED,
-    SETTLING,
-    RefusalClassifier,
-    Tone,
-    Weights,
-    features,
-)
+from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
+from safescape.judges.refusal_classifier import SETTLED, SETTLING, RefusalClassifier, Tone, Weights, features
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 

@@ -14,7 +14,7 @@ from safescape.survey import InterpolationAxis
 from safescape.views.figures import lines, sheet
 from safescape.views.figures.marks import INK, SOFT, STYLES, Entry, draw_curve
 from safescape.views.figures.plane import draw_bar, draw_map
-from safescape.views.series import curves
+from safescape.views.series import curves, planes
 from safescape.views.text import comparison as words
 
 _LOW, _ABOVE = 0.92, 0.16  # inches, a panel of a measure and the space above it
@@ -102,7 +102,7 @@ def draw_multiples(comparison: Comparison) -> Figure:
     maps = [figure.add_subplot() for _ in names]
     found: dict[str, Entry] = {}
     for axes, landscape in zip(maps, landscapes, strict=True):
-        mesh, entries = draw_map(axes, landscape, curves.layers_of(landscape)[0])
+        mesh, entries = draw_map(axes, landscape, planes.layers_of(landscape)[0])
         found |= {label: (mark, label) for mark, label in entries if label not in found}
     for name in ("x", "y"):
         # rounded weights, and interpolations that end elsewhere, leave the maps with limits of their own

@@ -22,8 +22,9 @@ from safescape.views.figures.lines import STEPS, asr_axes, draw_asr, paint_areas
 from safescape.views.figures.marks import BASINS, FAINT, INK, PAPER, Entry
 from safescape.views.figures.plane import draw_map, draw_surface, dress_bar
 from safescape.views.figures.sheet import name_axes
-from safescape.views.series.curves import Layer, is_basin_shown, layers_of, mean_edges
+from safescape.views.series.curves import is_basin_shown, mean_edges
 from safescape.views.series.outcomes import outcome_layers, shares_of
+from safescape.views.series.planes import Layer, layers_of
 from safescape.views.text.words import short_heading_of
 
 COLUMN_WIDTHS = {1: 3.3, 2: 6.9}

@@ -23,8 +23,9 @@ from safescape.landscape import Landscape
 from safescape.survey import Outcome
 from safescape.views.figures import marks
 from safescape.views.figures.sheet import LEFT, TITLE, WIDTH, dress, fit, legend, new_sheet, place, title
-from safescape.views.series.curves import Array, Layer, layers_of, mesh_of
+from safescape.views.series.curves import Array
 from safescape.views.series.outcomes import keyword_layers, outcome_layers, seen_by
+from safescape.views.series.planes import Layer, layers_of, mesh_of
 from safescape.views.text.words import heading_of
 
 _MAP = 2.42  # inches, the sides of the heat map

@@ -6,7 +6,7 @@ from safescape.landscape import Comparison, Landscape
 from safescape.survey import InterpolationAxis
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose
-from safescape.views.series import curves
+from safescape.views.series import curves, planes
 from safescape.views.text.comparison import findings_of, headings_of, listed, measured_in, names_of
 from safescape.views.text.provenance import subjects_of
 from safescape.views.text.tables import capability_beside, differences_of, every_point_of, runs_of
@@ -69,6 +69,6 @@ def _map(label: str, landscape: Landscape) -> payload.ComparedMap:
         "label": label,
         "across": landscape.axes[0].grid,
         "up": landscape.axes[1].grid,
-        "values": curves.layers_of(landscape)[0].values,
+        "values": planes.layers_of(landscape)[0].values,
         "marks": [{"label": name, "place": sample.effective, "asr": sample.asr} for name, sample in models],
     }

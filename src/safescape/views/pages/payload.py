@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from safescape.survey import Axis
-from safescape.views.series.curves import Array, Course, Layer, Panel, Reading
+from safescape.views.series.curves import Array, Course, Panel, Reading
 from safescape.views.series.outcomes import Shares
+from safescape.views.series.planes import Layer
 from safescape.views.text.words import title_of
 
 

@@ -19,7 +19,7 @@ from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptPr
 from safescape.views.figures.figure import draw
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose, embedded, rendered
-from safescape.views.series import curves
+from safescape.views.series import curves, planes
 from safescape.views.series.outcomes import (
     finest_of,
     keyword_course,
@@ -282,10 +282,10 @@ def _stack(landscape: Landscape) -> payload.StackData | None:
 
 
 def _plane(landscape: Landscape) -> payload.PlaneData:
-    first, *further = curves.layers_of(landscape)
+    first, *further = planes.layers_of(landscape)
     judge = words.shortened(seen_by(landscape)[0], 40)
     outcomes = [layer._replace(label=f"{layer.label}, {judge} judge") for layer in outcome_layers(landscape)]
-    alphas, betas = curves.mesh_of(landscape)
+    alphas, betas = planes.mesh_of(landscape)
     return {
         "across": landscape.axes[0].grid,
         "up": landscape.axes[1].grid,

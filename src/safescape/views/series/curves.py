@@ -1,10 +1,10 @@
-"""The series that pictures and pages draw: a landscape's points, its lines as curves, its plane as layers."""
+"""The series that pictures and pages draw: a landscape's points, and its lines as curves."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 from statistics import fmean
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, rate_of
 from safescape.survey import InterpolationAxis
-from safescape.views.text.words import label_of, measure_labels, quoted
+from safescape.views.text.words import label_of, measure_labels
 
 Array = NDArray[np.float64]
 
@@ -100,17 +100,6 @@ class Panel(NamedTuple):
     """Of the runs in which it is measured."""
 
 
-class Layer(NamedTuple):
-    """One figure of one probe over a plane."""
-
-    probe: str
-    kind: str
-    """As in `Course`."""
-    values: Array
-    """Shape (β, α), both ascending; NaN where it is not measured."""
-    label: str
-
-
 class Extent(NamedTuple):
     """How much of a survey is measured."""
 
@@ -175,7 +164,7 @@ def courses_of(landscape: Landscape) -> list[Course]:
 
 def measure_courses(landscape: Landscape) -> list[Course]:
     """Return over-refusal and capability along α, one course per probe that is asked along it."""
-    measures = _measures(landscape)
+    measures = measures_everywhere(landscape)
     labels = measure_labels((m.probe, m.kind) for m in measures)
     courses = []
     for probe, kind in dict.fromkeys((m.probe, m.kind) for m in measures):
@@ -227,43 +216,6 @@ def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], g
         readings = tuple(Reading(r.x, *(min(figure, WORST) for figure in r[1:])) for r in readings)
     pieces = (readings[begin:end] for begin, end in pairwise([0, *gaps, len(readings)]))
     return Course(probe, kind, tuple(pieces))
-
-
-def layers_of(landscape: Landscape) -> list[Layer]:
-    """Return the layers of the probes asked all over a plane: the ASR of each, then each measure."""
-    measures, apart = _measures(landscape), landscape.survey.only_at_models
-    labels = {first_probe(landscape): "ASR"}
-    labels |= {name: f"ASR, {quoted(name)}" for name in landscape.by_probe if name not in apart}
-    found: dict[tuple[str, str], list[tuple[tuple[float, ...], float]]] = {(name, "asr"): [] for name in labels}
-    for point in landscape.counted:
-        if point.waypoint is None and point.probe in labels:
-            found[point.probe, "asr"].append((point.coords, sample_of(point).asr))
-    for measure in measures:
-        found.setdefault((measure.probe, measure.kind), []).append((measure.coords, measure.value))
-    labels |= measure_labels((measure.probe, measure.kind) for measure in measures)
-    return [layer_of(landscape, probe, kind, values, labels[probe]) for (probe, kind), values in found.items()]
-
-
-def layer_of(
-    landscape: Landscape, probe: str, kind: str, values: Iterable[tuple[tuple[float, ...], float]], label: str
-) -> Layer:
-    """Return a layer from (coordinates, value) pairs."""
-    across, up = (axis.grid for axis in landscape.axes)
-    cells = np.full((len(up), len(across)), np.nan)
-    for (alpha, beta), value in values:
-        cells[up.index(beta), across.index(alpha)] = min(value, WORST)
-    return Layer(probe, kind, cells, label)
-
-
-def mesh_of(landscape: Landscape) -> tuple[Array, Array]:
-    """Return the α and the β of a plane's points, as rounded where they are measured; each of shape (β, α)."""
-    across, up = (axis.grid for axis in landscape.axes)
-    alphas, betas = np.meshgrid(np.array(across), np.array(up))
-    for point in landscape.counted:
-        if point.waypoint is None:
-            place = up.index(point.coords[1]), across.index(point.coords[0])
-            alphas[place], betas[place] = point.effective
-    return alphas, betas
 
 
 def waypoints_of(landscape: Landscape) -> list[Sample]:
@@ -338,7 +290,7 @@ def extent_of(landscape: Landscape) -> Extent:
     return Extent(len(here), chosen if adaptive else total, here[0].n if here else 0)
 
 
-def _measures(landscape: Landscape) -> list[Measure]:
+def measures_everywhere(landscape: Landscape) -> list[Measure]:
     """The measures of the probes that are asked at every point."""
     apart = landscape.survey.only_at_models
     return [measure for measure in landscape.measures if measure.waypoint is None and measure.probe not in apart]

@@ -11,7 +11,8 @@ import numpy as np
 
 from safescape.landscape import Landscape, PointFigures, rate_of
 from safescape.survey import KEYWORD, InterpolationAxis, Outcome
-from safescape.views.series.curves import Course, Layer, Reading, course_over, first_probe, layer_of, places_of
+from safescape.views.series.curves import Course, Reading, course_over, first_probe, places_of
+from safescape.views.series.planes import Layer, layer_of
 from safescape.views.text.words import all_judges_of, printable, shortened
 
 ORDER = (Outcome.COMPLIED, Outcome.INCOHERENT, Outcome.UNSCORED, Outcome.REFUSED)

@@ -29,6 +29,14 @@ export interface Panel {
   runs: Course[];
 }
 
+/** The outcomes along a stretch of α without a gap, in percent, as the finest judge sees them. */
+export interface Shares {
+  /** Effective coordinates, ascending; two at least. */
+  x: number[];
+  /** In the order of a stack; they add up to 100. Without `unscored` if no answer is unscored anywhere. */
+  percent: Record<string, number[]>;
+}
+
 /** One figure of one probe over a plane. */
 export interface Layer {
   probe: string;
@@ -37,14 +45,6 @@ export interface Layer {
   /** Shape (β, α), both ascending; NaN where it is not measured. */
   values: (number | null)[][];
   label: string;
-}
-
-/** The outcomes along a stretch of α without a gap, in percent, as the finest judge sees them. */
-export interface Shares {
-  /** Effective coordinates, ascending; two at least. */
-  x: number[];
-  /** In the order of a stack; they add up to 100. Without `unscored` if no answer is unscored anywhere. */
-  percent: Record<string, number[]>;
 }
 
 /** The ASR or, of harmless prompts, the over-refusal of one probe at one point, in percent. */
