@@ -163,7 +163,7 @@ def survey(shape: Shape, rates: Rates, gpu: Gpu, gpus: int, points: int) -> str:
 def predicted(measured: Mapping[str, Rates]) -> Iterator[str]:
     """Yield the table of each measured model's time, predicted from the other one's rates."""
     yield "| answers of a point | predicted from the other's rates | measured | off by |\n|---|---|---|---|"
-    for name, other in (tuple(measured), tuple(reversed(measured))):
+    for name, other in (tuple(measured), tuple(measured)[::-1]):
         parts = point(SHAPES[name], measured[other], GPUS["H200"], 1)
         said, was = parts.reading + parts.steps, measured[name].answers
         yield f"| {SHAPES[name].name} | {said:.2f} s | {was:.2f} s | {said / was - 1:+.0%} |"

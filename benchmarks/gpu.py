@@ -19,18 +19,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import transformers
 import triton
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from safescape.engines import TransformersEngine
-from safescape.engines import transformers as transformers_engine
 from safescape.engines.cuda_graphs import GraphDecoder
 from safescape.engines.decoding import decode
-from safescape.engines.devices import distribute
+from safescape.engines.devices import distribute, place
 from safescape.judges import KeywordJudge
 from safescape.survey import Lines, Plane, Point, RandomAxis
 from safescape.weights import (
@@ -168,15 +168,15 @@ def engine_is_right(there: Path, heads: int) -> list[tuple[str, bool, str]]:
 def layers_on_two_are_right(there: Path, heads: int) -> tuple[str, bool, str]:
     """Compare a model whose layers are on two GPUs with the same model on one, at a moved point."""
     words, model, texts = tokenizer(2000), resolve(str(there)), prompts(48, 30)
-    devices, place = [torch.device("cuda", number) for number in range(2)], transformers_engine.place
+    devices = [torch.device("cuda", number) for number in range(2)]
+
+    def distributed(live: PreTrainedModel, device: str, name: str) -> None:
+        distribute(live, devices, [2**30, 2**30], name)
+
     found = []
-    for distributed in (False, True):
-        if distributed:
-            transformers_engine.place = lambda live, device, name: distribute(live, devices, [2**30, 2**30], name)
-        try:
+    for placed in (place, distributed):
+        with mock.patch("safescape.engines.transformers.place", placed):
             engine = TransformersEngine(model, words, Subspace(lines(), model.weights, device="cuda"), device="cuda")
-        finally:
-            transformers_engine.place = place
         engine.move_to(Point(0, (0.05,)))
         used = {parameter.device for parameter in engine._model.parameters()}
         answers = [answer.text for answer in engine.respond(texts, max_new_tokens=60, stop=())]
@@ -270,7 +270,7 @@ def measure(folder: Path, shape: str) -> dict[str, Any]:
     found["peak_bytes"] = torch.cuda.max_memory_allocated()
     print(f"peak memory {found['peak_bytes'] / 2**30:.1f} GiB, {found['peak_bytes'] / 2 / parameters:.2f} of the model")
     profile(lambda: respond(24))
-    engine._speaker._open_batch = None
+    engine._open_batch = None
     respond(8)
     found["seconds_of_answers_without_graphs"] = timed(lambda: respond(WRITTEN), 1)
     show(found, "seconds_of_answers_without_graphs")
@@ -317,7 +317,8 @@ def between(engine: TransformersEngine, model: Model, found: dict[str, Any]) -> 
 
 def plainly(model: Model, words: PreTrainedTokenizerFast, texts: Sequence[str], found: dict[str, Any]) -> None:
     """Time the same with plain transformers."""
-    plain: Any = AutoModelForCausalLM.from_pretrained(model.directory, dtype=torch.bfloat16).to(GPU).eval()
+    plain: Any = AutoModelForCausalLM.from_pretrained(model.directory, dtype=torch.bfloat16)
+    torch.nn.Module.to(plain, GPU).eval()
     tokens = torch.tensor(words(list(texts), add_special_tokens=False)["input_ids"], device=GPU)
 
     def generate(rows: torch.Tensor, most: int) -> None:

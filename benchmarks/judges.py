@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before numpy is loaded: the speed is measured on one core
 
@@ -84,12 +85,12 @@ def outcomes(probabilities: NDArray[np.float64]) -> Judged:
     return np.where(unsure, -1, probabilities >= REFUSED_ABOVE).astype(np.int8)
 
 
-def by_classifier(classifier: RefusalClassifier, rows: list) -> Judged:
+def by_classifier(classifier: RefusalClassifier, rows: list[Any]) -> Judged:
     """Return the classifier's verdicts."""
     return outcomes(classifier.probabilities([row.exchange for row in rows]))
 
 
-def by_keyword(rows: list) -> Judged:
+def by_keyword(rows: list[Any]) -> Judged:
     """Return the verdicts of the keyword judge, which leaves nothing unscored."""
     verdicts = KeywordJudge().judge([row.exchange for row in rows])
     return np.array([verdict.outcome is Outcome.REFUSED for verdict in verdicts], np.int8)
@@ -126,7 +127,7 @@ def interval(measure: Callable[[Judged, Judged], float], judged: Judged, people:
     return f"{measure(judged, people):.3f} {low:.3f}-{high:.3f}"
 
 
-def print_row(model: str, judge: str, judged: Judged, rows: list) -> None:
+def print_row(model: str, judge: str, judged: Judged, rows: list[Any]) -> None:
     """Print the row of one judge on one model's answers."""
     whole = np.array([row.label != "partial" for row in rows])
     people = np.array([row.refused for row in rows], np.int8)[whole]
