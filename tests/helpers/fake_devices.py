@@ -1,8 +1,8 @@
 """Several devices on one CPU: their tensors compute on the CPU and refuse whatever such devices refuse.
 
 A stand-in for GPUs, which the machines of these tests do not have. Tensors on `meta:0` and `meta:1` have values here.
-As on GPUs, tensors of two devices cannot be combined, and nothing combines with a tensor of the CPU except a number;
-as on Apple's GPUs, there is no fp64.
+As on GPUs, tensors of two devices cannot be combined, and nothing combines with a tensor of the CPU except a number and
+an index; as on Apple's GPUs, there is no fp64.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -32,8 +33,8 @@ class Placed(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.tolist:
-            return args[0].numbers.tolist()
+        if func in (Tensor.tolist, Tensor.untyped_storage):
+            return func(args[0].numbers)
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
 
@@ -56,7 +57,8 @@ def fake_devices() -> Iterator[Sequence[torch.device]]:
     # A tensor of a subclass does not take the place of a plain one otherwise, and tied parameters would be untied.
     torch.__future__.set_swap_module_params_on_conversion(True)
     try:
-        with _Devices():
+        # Views of wrapped tensors cannot be made in inference mode.
+        with _Devices(), mock.patch.object(torch, "inference_mode", torch.no_grad):
             yield [torch.device("meta", 0), torch.device("meta", 1)]
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
@@ -68,11 +70,16 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     placed = {each.device for each in tensors if isinstance(each, Placed)}
     name = func._schema.name
     if name not in ("aten::to", "aten::_to_copy", "aten::copy_"):
-        others = [each for each in tensors if not isinstance(each, Placed) and each.dim()]
+        others = [each for each in tensors if not isinstance(each, Placed) and each.dim() and name != "aten::index"]
         if len(placed) > 1 or (placed and others):
             raise RuntimeError(f"{name}: expected all tensors on one device, found {placed} and {len(others)} on cpu")
     asked = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.device)]
-    found = func(*tree_map(_on_cpu, args), **tree_map(_on_cpu, kwargs))
+    given, named = tree_map(_on_cpu, args), tree_map(_on_cpu, kwargs)
+    if name == "aten::histc":
+        # CPUs count floats only.
+        found = func(given[0].float(), *given[1:], **named).to(given[0].dtype)
+    else:
+        found = func(*given, **named)
     if func._schema.is_mutable and tensors:
         # What is written into keeps its device.
         return kwargs.get("out", args[0] if args else found)

@@ -110,10 +110,23 @@ class Family(NamedTuple):
         """Return the family with windows and chunks that are longer than the prompts with their answers."""
         return self._replace(settings=_widened(self.settings))
 
+    def deepened(self) -> Family:
+        """Return the family with twice as many layers, for those whose layers are counted as Llama's."""
+        return self._replace(settings=_deepened(self.settings))
+
     def config(self) -> PreTrainedConfig:
         """Return the configuration of the tiny model."""
         shape = {} if "text_config" in self.settings else _SHAPE
         return AutoConfig.for_model(self.model_type, **{**shape, **self.settings})
+
+
+def _deepened(settings: dict[str, Any]) -> dict[str, Any]:
+    if "text_config" in settings:
+        return {**settings, "text_config": _deepened(settings["text_config"])}
+    kinds: dict[str, Any] = {
+        name: 2 * settings[name] for name in ("layer_types", "layers_block_type") if name in settings
+    }
+    return {**settings, **kinds, "num_hidden_layers": 2 * tiny_models.SHAPE["num_hidden_layers"]}
 
 
 def _widened(settings: dict[str, Any]) -> dict[str, Any]:
@@ -334,7 +347,8 @@ def examine(directory: Path) -> Outcome:
     assert engine.close() == engine.fingerprint_at_start
     attention = engine._model.config.get_text_config()._attn_implementation
     words = {"safescape_sdpa": "fused attention", "eager": "the model's attention"}
-    return Outcome("exact", f"{words[attention]}, {_CACHES[engine.caching]}")
+    by_length = ", prompts of equal length" if engine.caching is Caching.OWN and not engine.padded else ""
+    return Outcome("exact", f"{words[attention]}, {_CACHES[engine.caching]}{by_length}")
 
 
 def _last(name: str) -> str:

@@ -1,7 +1,7 @@
 """Greedy decoding over a model's forward pass, optimised for short decisions about many prompts.
 
 It works on token numbers only and knows no weights, no text, and no judge. A prefix that all prompts share is read
-once; prompts of equal length are prefilled together, so no row is padded; all answers of a batch are decoded
+once; prompts of similar length are prefilled together, padded at their end; all answers of a batch are decoded
 together; finished answers leave the batch and its cache. `cuda_graphs` decodes a batch differently on NVIDIA GPUs, and
 `own_cache` one of a model that keeps more than keys and values; `exactness` decides which.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -27,12 +28,17 @@ from safescape.engines.kv_cache import (
     cache_of,
     cache_with_prefix,
     common_prefix_length,
-    last_logits_only,
     read_prefix,
+    read_rows,
     states_of,
 )
 from safescape.engines.own_cache import OwnBatch
 from safescape.survey import Finish
+
+_PASS = 32
+"""A pass over the weights takes about as long as so many more tokens in another one (135M parameters, two cores)."""
+_LOGITS = 2**26
+"""Logits that are computed at once, unless one pass for each length takes more."""
 
 
 class Continuation(NamedTuple):
@@ -81,6 +87,7 @@ def decode(
     is_ended: Callable[[Sequence[int], Sequence[int]], bool] = lambda prompt, answer: False,
     ruled: Callable[[VisibleBatch, Sequence[Sequence[int]], int], Batch] | None = None,
     caching: Caching = Caching.SHARED,
+    padded: bool = False,
 ) -> list[Continuation]:
     """Continue every prompt greedily; return one continuation per prompt, in order.
 
@@ -95,17 +102,26 @@ def decode(
         is_ended: Called with a prompt and its answer so far; true ends the answer as the model's own end token does.
         ruled: Returns a batch that takes other tokens than the most likely ones, from a batch, its prompts and the
             maximum number of new tokens; `open_batch` is not used then. See `greedy.GreedyRules`.
-        caching: How the model's cache is used; see `exactness.plan_of`.
+        caching: How the model's cache is used; see `exactness.Plan`.
+        padded: Whether prompts of unequal length may be decoded together with the model's own cache.
 
     """
     continuations: dict[int, Continuation] = {}
     lengths = [len(prompt) for prompt in prompts]
-    caching = caching_within(model, caching, min(lengths), max(lengths) + max_new_tokens)
-    equal_lengths = caching is not Caching.SHARED or needs_equal_lengths(model, max(lengths) + max_new_tokens)
+    longest, text = max(lengths) + max_new_tokens, model.config.get_text_config()
+    padded = padded and rotates_alike(model, min(lengths), longest) and longest <= _scaled_alike_within(text)
+    caching = caching_within(model, caching, min(lengths), longest)
+    equal_lengths = not padded
+    # Every prompt keeps at least one token of its own, whose logits give the first token of its answer.
+    shared = min(common_prefix_length(prompts), min(lengths) - 1)
+    if caching is Caching.SHARED:
+        equal_lengths = needs_equal_lengths(model, longest)
+        if equal_lengths and padded and _padding_is_faster(lengths, shared, max_new_tokens, batch_size):
+            caching, equal_lengths = Caching.OWN, False
+    if caching is not Caching.SHARED:
+        shared = 0
     most = 1 if caching is Caching.ALONE else batch_size
     with torch.inference_mode():
-        # Every prompt keeps at least one token of its own, whose logits give the first token of its answer.
-        shared = min(common_prefix_length(prompts), min(lengths) - 1) if caching is Caching.SHARED else 0
         prefix = read_prefix(model, prompts[0][:shared])
         for numbers in _batches(prompts, most, equal_lengths=equal_lengths):
             asked = [prompts[number] for number in numbers]
@@ -154,21 +170,30 @@ def batch_of(
 def caching_within(model: PreTrainedModel, caching: Caching, shortest: int, longest: int) -> Caching:
     """Return how to use the cache for rows that begin with `shortest` tokens or more and end with up to `longest`.
 
-    LongRoPE (Phi 3) takes other rotary frequencies for all tokens of a row once it is longer than `limit`: keys that
-    were cached before, or that a shorter row shares, are then wrong.
+    Keys that were cached before the rotary frequencies change, or that a shorter row shares, are wrong after it.
     """
-    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
-    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict) and each.get("rope_type") == "longrope"]
-    limit = min((each["original_max_position_embeddings"] for each in kinds), default=longest)
+    limit = _rotation_limit(model)
     if longest <= limit:
         return caching
     return Caching.OWN if shortest > limit else Caching.NONE
 
 
-def needs_equal_lengths(model: PreTrainedModel, longest: float = math.inf) -> bool:
-    """Return whether only prompts of equal length can be decoded together without changing the model's arithmetic.
+def rotates_alike(model: PreTrainedModel, shortest: int, longest: int) -> bool:
+    """Return whether rows of `shortest` to `longest` tokens have the same rotary frequencies."""
+    return not shortest <= _rotation_limit(model) < longest
 
-    Rows of unequal length share a cache with a masked gap between prompt and answer. That is exact for full
+
+def _rotation_limit(model: PreTrainedModel) -> float:
+    """Return the number of tokens above which LongRoPE (Phi 3) takes other frequencies for all tokens of a row."""
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict) and each.get("rope_type") == "longrope"]
+    return min((each["original_max_position_embeddings"] for each in kinds), default=math.inf)
+
+
+def needs_equal_lengths(model: PreTrainedModel, longest: float = math.inf) -> bool:
+    """Return whether rows of unequal length cannot share a cache without changing the model's arithmetic.
+
+    They share it with a masked gap between prompt and answer. That is exact for full
     attention over given positions. A model that derives the positions itself would count the gap, and so would one that
     builds its masks itself, as those do whose attention cannot be exchanged (GPT-Neo), and any that counts places in
     its cache: see `full_attention_within`.
@@ -186,17 +211,27 @@ def needs_equal_lengths(model: PreTrainedModel, longest: float = math.inf) -> bo
 def full_attention_within(text: PreTrainedConfig) -> float:
     """Return up to how many tokens of a row each one attends to all before it, wherever they lie in the cache.
 
-    Longer rows reach beyond a sliding window or a chunk, or where Llama 4 scales its queries by their place in the
-    cache.
+    Longer rows reach beyond a sliding window or a chunk, or where places in the cache count: see
+    `_scaled_alike_within`.
     """
-    limits = [getattr(text, "attention_chunk_size", None)]
+    limits = [getattr(text, "attention_chunk_size", None), _scaled_alike_within(text)]
     if getattr(text, "use_sliding_window", True):
         limits.append(getattr(text, "sliding_window", None))
-    if getattr(text, "attn_temperature_tuning", None):
-        limits.append(text.floor_scale - 1)
     # a list has a window for each layer
     each = itertools.chain.from_iterable(limit if isinstance(limit, (list, tuple)) else [limit] for limit in limits)
     return min((limit for limit in each if limit is not None), default=math.inf)
+
+
+def _scaled_alike_within(text: PreTrainedConfig) -> float:
+    """Return up to how many tokens of a row Llama 4 does not scale its queries by their place in the cache."""
+    return text.floor_scale - 1 if getattr(text, "attn_temperature_tuning", None) else math.inf
+
+
+def _padding_is_faster(lengths: Sequence[int], shared: int, max_new_tokens: int, batch_size: int) -> bool:
+    """Return whether padded batches take less time than batches of equal length, which read the shared prefix once."""
+    passes = sum(-(-count // batch_size) for count in Counter(lengths).values()) - -(-len(lengths) // batch_size)
+    more_tokens = len(lengths) * max(lengths) - (sum(lengths) - shared * (len(lengths) - 1))
+    return more_tokens < passes * max_new_tokens * _PASS
 
 
 def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: bool) -> Iterator[list[int]]:
@@ -211,6 +246,24 @@ def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: boo
         count = -(-len(group) // limit)
         bounds = [len(group) * part // count for part in range(count + 1)]
         yield from (group[start:end] for start, end in itertools.pairwise(bounds))
+
+
+def _ends_of_passes(lengths: Sequence[int], positions: int) -> Iterator[int]:
+    """Split prompts, sorted by length, into those that are read in one pass, and yield the end of each part.
+
+    Rows are padded where that takes less time than another pass, and where the logits of at most `positions` positions
+    are computed at once: the last ones of each row, from the end of the shortest prompt on.
+    """
+    start = end = 0
+    for length, same in itertools.groupby(lengths):
+        after = end + len(list(same))
+        if end:
+            padding, kept = (length - lengths[end - 1]) * (end - start), length - lengths[start] + 1
+            if padding > _PASS or kept * (after - start) > positions:
+                yield end
+                start = end
+        end = after
+    yield end
 
 
 class CachedBatch(RemainingRows):
@@ -232,13 +285,9 @@ class CachedBatch(RemainingRows):
         self._padded = min(lengths) < longest
         logits: list[Tensor] = []
         start = 0
-        while start < len(prompts):
-            # Prompts of one length are read together, after the shared prefix.
-            end = start + lengths.count(lengths[start])
-            tokens = torch.tensor([list(prompt[shared:]) for prompt in prompts[start:end]], device=model.device)
+        for end in _ends_of_passes(lengths, _LOGITS // model.config.get_text_config().vocab_size):
             cache = cache_with_prefix(prefix, end - start)
-            output = model(input_ids=tokens, past_key_values=cache, use_cache=True, **last_logits_only(model))
-            logits.append(output.logits[:, -1])
+            logits.append(read_rows(model, [prompt[shared:] for prompt in prompts[start:end]], cache))
             read = states_of(cache)
             if start == 0:
                 self._layers = [GrowingLayer(states, len(prompts), longest) for states in read]

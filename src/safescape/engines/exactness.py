@@ -8,6 +8,7 @@ with the model's plain forward pass, which reads whole rows by its own eager att
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from safescape.engines.own_cache import made_cache
 from safescape.errors import InputError
 from safescape.weights import loading, quiet
 
+_log = logging.getLogger(__name__)
+
 
 class _Rows(NamedTuple):
     """Compared prompts and the tokens with which they are continued, in sixty-fourths of the vocabulary."""
@@ -36,6 +39,8 @@ _UNEQUAL = _Rows(((3, 5), (3, 7, 13)), ((23,), (31,)))
 """Prompts for a cache that rows share; they begin with one common token."""
 _EQUAL = _Rows(((3, 7, 13), (5, 2, 11)), ((31,), (41, 43)))
 """Prompts for the model's own cache; the first row leaves the batch before the last token is read."""
+_PADDED = _Rows(((7,), (3, 7, 13, 5, 2, 11, 17, 19, 29)), ((13, 31), (41,)))
+"""Prompts for padding; one is longer than the kernels of convolutions, and leaves the batch first."""
 
 
 class Plan(NamedTuple):
@@ -43,6 +48,9 @@ class Plan(NamedTuple):
 
     attention: str
     caching: Caching
+    padded: bool = False
+    """Whether the model's own cache is exact for prompts that are padded to one length; never tried where it is not
+    needed."""
 
 
 def plan_of(model: PreTrainedModel, name: str, *, precision: torch.dtype | None = None) -> Plan:
@@ -73,14 +81,36 @@ def plan_of(model: PreTrainedModel, name: str, *, precision: torch.dtype | None 
                 found = _logits(model, rows, plan.caching, expected[rows].cache)
             except InexactError:
                 continue
-            difference = _size(found - expected[rows].logits)
-            # Logits that are not finite are the canary's to report.
-            if difference <= _tolerance(model, precision) * expected[rows].noise or not math.isfinite(difference):
-                return plan
+            if _agree(found, expected[rows], model, precision):
+                return plan._replace(padded=_can_pad(model, plan, name, precision))
     raise InputError(
         f"{name}: {type(model).__name__} answers otherwise token by token than in one forward pass; expected a causal "
         "language model"
     )
+
+
+def _can_pad(model: PreTrainedModel, plan: Plan, name: str, precision: torch.dtype | None) -> bool:
+    """Return whether the model leaves padding out of all its states; False where padding would not be used."""
+    if plan.caching is Caching.ALONE or (plan.caching is Caching.SHARED and not needs_equal_lengths(model)):
+        return False
+    attend_by(model, "eager")
+    expected = _expected(model, _PADDED)
+    attend_by(model, plan.attention)
+    try:
+        with loading(name, "padding is not used"):
+            found = _logits(model, _PADDED, Caching.NONE if plan.caching is Caching.NONE else Caching.OWN, None)
+    except InputError as error:
+        # A model may fail in its own way on a mask that it does not expect.
+        _log.debug("%s", error)
+        return False
+    return _agree(found, expected, model, precision)
+
+
+def _agree(found: Tensor, expected: _Expected, model: PreTrainedModel, precision: torch.dtype | None) -> bool:
+    """Return whether logits differ by rounding alone."""
+    difference = _size(found - expected.logits)
+    # Logits that are not finite are the canary's to report.
+    return difference <= _tolerance(model, precision) * expected.noise or not math.isfinite(difference)
 
 
 def set_up(model: PreTrainedModel, plan: Plan) -> None:

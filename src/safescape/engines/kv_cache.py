@@ -27,7 +27,7 @@ class Caching(StrEnum):
     SHARED = "shared"
     """Keys and values: a prefix is read once for many rows, and rows of unequal length share a cache."""
     OWN = "own"
-    """The model's own cache, for prompts of equal length."""
+    """The model's own cache."""
     ALONE = "alone"
     """The model's own cache, one prompt at a time."""
     NONE = "none"
@@ -78,6 +78,24 @@ def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> list[States]:
     row = torch.tensor([list(tokens)], device=model.device)
     model(input_ids=row, past_key_values=cache, use_cache=True, **last_logits_only(model))
     return states_of(cache)
+
+
+def read_rows(model: PreTrainedModel, rows: Sequence[Sequence[int]], cache: DynamicCache) -> Tensor:
+    """Read rows after what a cache holds of them and return the logits after the last token of each.
+
+    Shorter rows are padded at their end. That changes nothing for a causal model, since no token of a row reads what
+    follows it; the states of the padding stay in the cache.
+
+    Returns:
+        Shape (rows, vocabulary).
+
+    """
+    lengths = [len(row) for row in rows]
+    longest, kept = max(lengths), max(lengths) - min(lengths) + 1
+    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=model.device)
+    output = model(input_ids=tokens, past_key_values=cache, use_cache=True, **last_logits_only(model, kept))
+    lasts = torch.tensor([length - 1 - longest for length in lengths])
+    return output.logits[torch.arange(len(rows)), lasts]
 
 
 def cache_with_prefix(prefix: Sequence[States], rows: int) -> DynamicCache:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from safescape.engines.decoding import caching_within
+from safescape.engines.decoding import caching_within, rotates_alike
 from safescape.engines.kv_cache import (
     Caching,
     States,
@@ -57,7 +57,7 @@ def score(
         model: A causal language model in evaluation mode.
         requests: The contexts and continuations.
         batch_size: The maximum number of rows read together.
-        caching: How the model's cache is used; unless it is shared, rows of equal length are read whole.
+        caching: How the model's cache is used; unless it is shared, rows are read whole.
 
     """
     by_row: dict[tuple[int, ...], list[int]] = {}
@@ -65,11 +65,16 @@ def score(
         by_row.setdefault((*context, *continuation[:-1]), []).append(number)
     found: dict[int, Likelihood] = {}
     vocabulary = model.config.get_text_config().vocab_size
-    lengths = [len(row) for row in by_row]
-    is_shared = caching_within(model, caching, min(lengths, default=0), max(lengths, default=0)) is Caching.SHARED
     rows = sorted(by_row)
+    lengths = [len(row) for row in rows] or [0]
+    is_shared = caching_within(model, caching, min(lengths), max(lengths)) is Caching.SHARED
+    if is_shared:
+        groups = _groups(rows)
+    else:
+        # What follows a position does not change it, so shorter rows are padded at their end without a mask.
+        groups = iter([rows]) if rotates_alike(model, min(lengths), max(lengths)) else _of_equal_length(rows)
     with torch.inference_mode():
-        for group in _groups(rows) if is_shared else _of_equal_length(rows):
+        for group in groups:
             contexts = (len(requests[number].context) for row in group for number in by_row[row])
             # The logits after a context are needed, so its last token is not part of the shared prefix.
             shared = min(common_prefix_length([group[0], group[-1]]), min(contexts) - 1) if is_shared else 0

@@ -1,7 +1,8 @@
 """Decoding with the cache that a model makes itself, for models whose layers keep more than keys and values.
 
-Recurrent states, states of convolutions and linear attention cannot be padded or cut, so the prompts of a batch have
-equal length and share no prefix. Slower than `decoding`, and exact for every causal model.
+Recurrent states, states of convolutions and linear attention cannot be cut, so prompts share no prefix. Shorter prompts
+of a batch are padded at their beginning, under an attention mask, if `exactness` found that the model leaves padding
+out of all its states; otherwise the prompts of a batch have equal length.
 """
 
 from __future__ import annotations
@@ -26,20 +27,28 @@ def made_cache(output: Any) -> tuple[str, Any] | None:
 
 
 class OwnBatch(RemainingRows):
-    """A batch of prompts of equal length; see `decoding.Batch`.
+    """A batch that is decoded with the model's own cache; see `decoding.Batch`.
 
     Args:
         model: A causal language model in evaluation mode.
-        prompts: Token numbers, equally many per prompt.
+        prompts: Token numbers; prompts of unequal length are padded.
         cached: Whether the model keeps a cache; without one it reads a whole row again for each token.
+        filler: The token of the padding.
 
     """
 
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, cached: bool = True) -> None:
+    def __init__(
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, cached: bool = True, filler: int = 0
+    ) -> None:
         self._model, self._cached = model, cached
         self._positioned = "position_ids" in inspect.signature(model.forward).parameters
-        self._rows = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-        """Shape (rows, tokens): all tokens so far."""
+        longest = max(map(len, prompts))
+        padding = [longest - len(prompt) for prompt in prompts]
+        rows = [[filler] * count + list(prompt) for count, prompt in zip(padding, prompts, strict=True)]
+        self._rows = torch.tensor(rows, device=model.device)
+        """Shape (rows, tokens): all tokens so far, with the padding."""
+        self._padding = torch.tensor(padding, device=model.device)[:, None] if any(padding) else None
+        """Shape (rows, 1): the number of padding tokens at the beginning of each row; None if there are none."""
         self._cache: tuple[str, Any] | None = None
         self._remaining = list(range(len(prompts)))
         self._logits = self._read(self._rows)
@@ -59,11 +68,14 @@ class OwnBatch(RemainingRows):
     def _read(self, tokens: Tensor) -> Tensor:
         """Read tokens after those in the cache and return the logits after the last: (rows, vocabulary)."""
         arguments: dict[str, Any] = {**last_logits_only(self._model), **dict([self._cache] if self._cache else [])}
+        length = self._rows.shape[1]
+        places = torch.arange(length, device=tokens.device).expand(self._rows.shape)
+        if self._padding is not None:
+            arguments["attention_mask"] = (places >= self._padding).long()
+            places = (places - self._padding).clamp(min=0)
         if self._positioned:
             # Some hybrid models would count from 0 again, because their first layer knows no length.
-            length = self._rows.shape[1]
-            positions = torch.arange(length - tokens.shape[1], length, device=tokens.device)
-            arguments["position_ids"] = positions.expand(tokens.shape)
+            arguments["position_ids"] = places[:, length - tokens.shape[1] :]
         output = self._model(input_ids=tokens, use_cache=self._cached, **arguments)
         self._cache = made_cache(output) if self._cached else None
         return output.logits[:, -1]
@@ -77,4 +89,6 @@ class OwnBatch(RemainingRows):
                 return False
             cache.reorder_cache(kept)  # type: ignore[arg-type]
         self._rows = self._rows[kept]
+        if self._padding is not None:
+            self._padding = self._padding[kept]
         return True

@@ -18,8 +18,8 @@ from safescape.survey import Response, Thinking
 class Speaker:
     """Answers chats and scores texts with a causal language model in evaluation mode; keeps nothing between calls.
 
-    At most `batch_size` answers are decoded together. `open_batch` and `caching` are those of `decode`. `generation` is
-    what the model's generation settings change of greedy decoding; None: what they say now.
+    At most `batch_size` answers are decoded together. `open_batch`, `caching` and `padded` are those of `decode`.
+    `generation` is what the model's generation settings change of greedy decoding; None: what they say now.
 
     Raises:
         InputError: The model's generation settings ask for another decoding.
@@ -34,12 +34,14 @@ class Speaker:
         open_batch: OpenBatch | None = None,
         generation: Settings | None = None,
         caching: Caching = Caching.SHARED,
+        *,
+        padded: bool = False,
     ) -> None:
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
         if generation is None:
             generation = settings_of(model, tokenizer)
         self._rules = GreedyRules(model, tokenizer, generation)
-        self._open_batch, self.caching = open_batch, caching
+        self._open_batch, self.caching, self.padded = open_batch, caching, padded
 
     def respond(
         self,
@@ -70,6 +72,7 @@ class Speaker:
             is_ended=self._rules.is_ended,
             ruled=self._rules.ruled if self._rules.changes_tokens else None,
             caching=self.caching,
+            padded=self.padded,
         )
         return dict(zip(rows, found, strict=True))
 

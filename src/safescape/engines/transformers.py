@@ -59,17 +59,20 @@ class TransformersEngine(Speaker, Engine):
             place(loaded, device, model.name)
             self._live = live_tensors(loaded.eval(), model.weights)
         plan = plan_of(loaded, model.name)
-        is_fast = plan == (ATTENTION, Caching.SHARED)
+        is_fast = (plan.attention, plan.caching) == (ATTENTION, Caching.SHARED)
         decoder = GraphDecoder(loaded) if is_fast and supports_cuda_graphs(loaded) else None
         open_batch = decoder.open_batch if decoder else None
-        super().__init__(loaded, tokenizer, batch_size, open_batch, generation, plan.caching)
+        super().__init__(loaded, tokenizer, batch_size, open_batch, generation, plan.caching, padded=plan.padded)
         shapes = {name: live.shape for name, live in self._live.items()}
         self._mover = mover_of(model.weights, subspace, shapes, dtype=dtype, device=loaded.device)
         self._origin = subspace.origin
         self.move_to(self._origin)
         self.fingerprint_at_start = self.fingerprint()
         _log.info(
-            "engine ready on %s, attention: %s, cache: %s, CUDA graphs: %s", loaded.device, *plan, decoder is not None
+            "engine ready on %s, attention: %s, cache: %s, padded: %s, CUDA graphs: %s",
+            loaded.device,
+            *plan,
+            decoder is not None,
         )
 
     def move_to(self, point: Point) -> Position:

@@ -282,7 +282,7 @@ class _Watch:
         """
         began = time.monotonic()
         with borrow(self._model, self._precision, self._plan) as self._plan:
-            self._speaker.caching = self._plan.caching
+            self._speaker.caching, self._speaker.padded = self._plan.caching, self._plan.padded
             first, *further = [self._reading(probe) for probe in self._questions.probes]
         return Measurement(
             step=step,

@@ -147,11 +147,11 @@ def _notes(files: Checkpoint) -> Iterator[str]:
         yield "its attention cannot be exchanged, so answers are decoded with the model's own, more slowly"
     longest = full_attention_within(model.config.get_text_config())
     if needs_equal_lengths(model, longest):
-        yield "only prompts of equal length are decoded together, because it computes positions or masks itself"
+        yield "prompts share no prefix, because it computes positions or masks itself"
     elif longest < math.inf:
         yield (
-            f"prompts of unequal length are decoded together while prompt and answer have up to {longest:,} tokens, "
-            "because of its windows or chunks"
+            f"prompts share a prefix while prompt and answer have up to {longest:,} tokens, because of its windows or "
+            "chunks"
         )
     if files.inventory.parts:
         yield (

@@ -15,6 +15,7 @@ from transformers import GemmaConfig, GPT2Config, MistralConfig, PretrainedConfi
 
 from helpers import tiny_models
 from helpers.fake_devices import fake_devices
+from helpers.families import FAMILIES
 from safescape import InputError
 from safescape.engines import TransformersEngine, devices
 from safescape.engines.loading import load_model
@@ -24,6 +25,7 @@ from safescape.weights import Subspace, noise_device, resolve
 
 MOVED = Point(0, (0.2,))
 PROMPTS = ["a", "bb", "what is this", "a rather longer request than the others", "dd"]
+FAMILY = {family.model_type: family.deepened() for family in FAMILIES}
 SHAPE = {**tiny_models.llama_config().to_dict(), "num_hidden_layers": 4, "layer_types": None}
 ARCHITECTURES: dict[str, PretrainedConfig] = {
     "tied head": tiny_models.llama_config(num_hidden_layers=4),
@@ -33,6 +35,7 @@ ARCHITECTURES: dict[str, PretrainedConfig] = {
     "learned positions": GPT2Config(
         vocab_size=260, n_embd=32, n_layer=4, n_head=4, n_positions=256, bos_token_id=None, eos_token_id=0
     ),
+    **{kind: FAMILY[kind].config() for kind in ("gpt_oss", "mamba2", "qwen3_next", "rwkv")},
 }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, Phi3Config, PreTrainedConfig, PreTrainedModel, RwkvConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -16,14 +20,14 @@ from helpers.families import FAMILIES
 from safescape import InputError
 from safescape.engines import TransformersEngine, attention, borrow, exactness
 from safescape.engines.attention import ATTENTION, InexactError
-from safescape.engines.decoding import decode
-from safescape.engines.exactness import Plan, plan_of
+from safescape.engines.decoding import _ends_of_passes, decode
+from safescape.engines.exactness import plan_of
 from safescape.engines.kv_cache import Caching
 from safescape.probes import load_tokenizer
 from safescape.survey import Finish, Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve
 
-FAST = Plan(ATTENTION, Caching.SHARED)
+FAST = (ATTENTION, Caching.SHARED)
 CONFIGS = {family.model_type: family.config for family in FAMILIES}
 PROMPTS = [[5, 6, 7], [5, 6, 9, 12], [5, 6, 7, 8, 9, 10, 11], [5, 6, 7]]
 
@@ -46,22 +50,33 @@ def engine_of(directory: Path) -> TransformersEngine:
     return TransformersEngine(model, tokenizer, Subspace(lines, model.weights))
 
 
-def written(model: PreTrainedModel, caching: Caching, tokens: int = 20, batch_size: int = 8) -> list[list[int]]:
+def written(
+    model: PreTrainedModel,
+    caching: Caching,
+    tokens: int = 20,
+    batch_size: int = 8,
+    *,
+    padded: bool = False,
+    prompts: Sequence[Sequence[int]] = PROMPTS,
+) -> list[list[int]]:
     found = decode(
         model,
-        PROMPTS,
+        prompts,
         end_tokens=frozenset({0}),
         max_new_tokens=tokens,
         batch_size=batch_size,
         is_settled=lambda answer: False,
         caching=caching,
+        padded=padded,
     )
     return [answer for answer, _ in found]
 
 
-def generated(model: Any, tokens: int = 20, *, use_cache: bool = True) -> list[list[int]]:
+def generated(
+    model: Any, tokens: int = 20, *, use_cache: bool = True, prompts: Sequence[Sequence[int]] = PROMPTS
+) -> list[list[int]]:
     found = []
-    for prompt in PROMPTS:
+    for prompt in prompts:
         given = torch.tensor([prompt])
         settings = {"max_new_tokens": tokens, "do_sample": False, "pad_token_id": 0, "eos_token_id": 0}
         with torch.inference_mode():
@@ -73,7 +88,7 @@ def generated(model: Any, tokens: int = 20, *, use_cache: bool = True) -> list[l
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "mistral", "deepseek_v3", "gpt2"])
 def test_plain_attention_goes_the_fast_way(kind: str) -> None:
-    assert plan_of(live(CONFIGS[kind]()), kind) == FAST
+    assert plan_of(live(CONFIGS[kind]()), kind)[:2] == FAST
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "vaultgemma"])
@@ -82,7 +97,7 @@ def test_capped_scores_are_capped_however_little_it_changes(kind: str, cap: floa
     config = CONFIGS[kind]()
     config.attn_logit_softcapping = cap
     model = live(config)
-    assert plan_of(model, kind) == ("eager", Caching.SHARED)
+    assert plan_of(model, kind)[:2] == ("eager", Caching.SHARED)
     assert written(model, Caching.SHARED) == generated(model)
     model.set_attn_implementation(ATTENTION)
     with pytest.raises(InexactError, match="softcap"):
@@ -92,7 +107,7 @@ def test_capped_scores_are_capped_however_little_it_changes(kind: str, cap: floa
 def test_a_cap_that_is_none_costs_nothing() -> None:
     config = CONFIGS["gemma2"]()
     config.attn_logit_softcapping = None
-    assert plan_of(live(config), "gemma2") == FAST
+    assert plan_of(live(config), "gemma2")[:2] == FAST
 
 
 def test_attention_sinks_take_part() -> None:
@@ -100,7 +115,7 @@ def test_attention_sinks_take_part() -> None:
     for name, parameter in model.named_parameters():
         if name.endswith("sinks"):
             torch.nn.init.normal_(parameter, mean=2.0)
-    assert plan_of(model, "gpt-oss") == ("eager", Caching.SHARED)
+    assert plan_of(model, "gpt-oss")[:2] == ("eager", Caching.SHARED)
     assert written(model, Caching.SHARED) == generated(model)
 
 
@@ -111,7 +126,7 @@ def test_attention_that_is_wrong_without_any_sign_is_noticed(monkeypatch: pytest
         return right(*args, **{**kwargs, "scaling": 0.9 * kwargs["scaling"]})
 
     monkeypatch.setattr(attention, "sdpa_attention_forward", without_scale)
-    assert plan_of(live(tiny_models.llama_config()), "llama") == ("eager", Caching.SHARED)
+    assert plan_of(live(tiny_models.llama_config()), "llama")[:2] == ("eager", Caching.SHARED)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "opt", "gemma", "deepseek_v3"])
@@ -138,19 +153,101 @@ def test_recurrent_models_decode_by_their_own_cache(kind: str) -> None:
     assert written(model, plan.caching) == written(model, plan.caching, batch_size=1) == generated(model)
 
 
+RAGGED = [[5, 6, 7], [9], [5, 6, 9, 12, *range(20, 33)], [5, 6, 7, 8, 9, 10, 11], [9, 8]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "kind", ["lfm2", "mamba2", "jamba", "qwen3_next", "falcon_h1", "granitemoehybrid", "openai-gpt"]
+)
+def test_padding_is_left_out_of_all_states(kind: str, dtype: torch.dtype) -> None:
+    model = live(CONFIGS[kind]())
+    plan = plan_of(live(CONFIGS[kind](), dtype=dtype), kind)
+    assert plan.padded
+    assert written(model, plan.caching, padded=True, prompts=RAGGED) == generated(model, prompts=RAGGED)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["mamba", "falcon_mamba", "minimax", "recurrent_gemma", "rwkv"])
+def test_models_that_read_padding_are_not_padded(kind: str, dtype: torch.dtype) -> None:
+    """The state spaces of these ignore the attention mask, in transformers' own `generate` as well."""
+    assert not plan_of(live(CONFIGS[kind](), dtype=dtype), kind).padded
+
+
+@pytest.mark.parametrize("kind", ["gpt_oss", "gemma3_text", "mistral", "falcon", "gpt_neo"])
+def test_rows_beyond_a_window_are_padded(kind: str, batches: list[tuple[Caching, set[int]]]) -> None:
+    model = live(CONFIGS[kind]())
+    plan = plan_of(model, kind)
+    assert (plan.caching, plan.padded) == (Caching.SHARED, True)
+    batches.clear()
+    assert written(model, plan.caching, padded=True, prompts=RAGGED) == generated(model, prompts=RAGGED)
+    assert batches == [(Caching.OWN, {1, 2, 3, 7, 17})]
+
+
+def test_a_long_prefix_is_shared_rather_than_padded(batches: list[tuple[Caching, set[int]]]) -> None:
+    model = live(CONFIGS["mistral"]())
+    prefix = list(range(10, 200))
+    for rows, is_padded in ((2, True), (40, False)):
+        prompts = [[*prefix, *[7] * (1 + row % 2)] for row in range(rows)]
+        batches.clear()
+        answers = written(model, Caching.SHARED, tokens=24, padded=True, batch_size=64, prompts=prompts)
+        assert {caching for caching, _ in batches} == {Caching.OWN if is_padded else Caching.SHARED}
+        assert answers[:2] == generated(model, tokens=24, prompts=prompts[:2])
+
+
+def test_a_cache_that_changes_answers_is_not_used() -> None:
+    """In transformers 5.19, Nemotron H limits its time steps from below only where it reads several tokens."""
+    family = next(family for family in FAMILIES if family.model_type == "nemotron_h").deepened()
+    model: Any = live(family.config())
+    for bias, caching in ((0.0, Caching.OWN), (-9.0, Caching.NONE)):
+        for layer in model.model.layers[::2]:
+            layer.mixer.dt_bias.data.fill_(bias)
+        assert plan_of(model, "nemotron").caching is caching
+
+
+@pytest.mark.parametrize("what", ["left out", "refused"])
+def test_a_mask_without_effect_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = live(CONFIGS["lfm2"]())
+    forward = type(model).forward
+
+    def unmasked(self: Any, *args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+        if attention_mask is not None and what == "refused":
+            raise ValueError("no mask here")
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", unmasked)
+    plan = plan_of(model, "lfm2")
+    assert (plan.caching, plan.padded) == (Caching.OWN, False)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 4000))
+def test_prompts_are_read_in_few_passes(lengths: list[int], positions: int) -> None:
+    lengths.sort()
+    ends = list(_ends_of_passes(lengths, positions))
+    assert ends == sorted(set(ends))
+    assert ends[-1] == len(lengths)
+    parts = [lengths[start:end] for start, end in itertools.pairwise([0, *ends])]
+    assert len(parts) <= len(set(lengths)), "more passes than one for each length"
+    for part in parts:
+        assert len(set(part)) == 1 or (part[-1] - part[0] + 1) * len(part) <= positions
+    padding = sum(part[-1] - length for part in parts for length in part)
+    assert padding <= 32 * (len(set(lengths)) - len(parts)), "padding takes longer than the passes that it saves"
+
+
 @pytest.mark.parametrize("kind", ["lfm2", "mamba2", "rwkv"])
 def test_early_stopping_works_with_the_models_own_cache(kind: str) -> None:
     model = live(CONFIGS[kind]())
-    caching = plan_of(model, kind).caching
-    whole = written(model, caching)
+    plan = plan_of(model, kind)
+    whole = written(model, plan.caching)
     cut = decode(
         model,
         [prompt for prompt in PROMPTS for _ in range(4)],
+        padded=plan.padded,
         end_tokens=frozenset({0}),
         max_new_tokens=20,
         batch_size=8,
         is_settled=lambda answer: len(answer) == 3 + answer[0] % 5,
-        caching=caching,
+        caching=plan.caching,
     )
     assert {finish for _, finish in cut} == {Finish.SETTLED}
     assert [tokens for tokens, _ in cut] == [answer[: 3 + answer[0] % 5] for answer in whole for _ in range(4)]
@@ -169,8 +266,9 @@ def test_rotary_frequencies_that_change_with_the_length(limit: int) -> None:
         rope_parameters={**rope, "original_max_position_embeddings": limit},
     )
     model = live(config)
-    assert plan_of(model, "phi3") == FAST
-    assert written(model, Caching.SHARED) == generated(model, use_cache=False)
+    assert plan_of(model, "phi3")[:2] == FAST
+    for padded in (False, True):
+        assert written(model, Caching.SHARED, padded=padded) == generated(model, use_cache=False)
 
 
 def test_rwkv_keeps_the_weights_that_it_was_given() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers.families import FAMILIES, TOKENS, Family, examine, row_of, save, table_of, write_table
-from safescape.engines import decoding, full_attention_within
+from safescape.engines import full_attention_within
+from safescape.engines.kv_cache import Caching
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 
@@ -22,47 +22,35 @@ def test_a_family_is_exact_or_refused_as_the_table_says(family: Family, tmp_path
 WINDOWED = [family for family in FAMILIES if family.widened() != family]
 
 
-@pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
-    """The lengths of the prompts of each batch that is decoded."""
-    found: list[set[int]] = []
-    opened = decoding.batch_of
-
-    def batch_of(model: Any, caching: Any, prompts: Any, *given: Any) -> Any:
-        found.append({len(prompt) for prompt in prompts})
-        return opened(model, caching, prompts, *given)
-
-    monkeypatch.setattr(decoding, "batch_of", batch_of)
-    return found
-
-
 @pytest.mark.parametrize("family", WINDOWED, ids=[family.name for family in WINDOWED])
 def test_a_family_with_windows_is_exact_where_they_are_wider_than_its_rows(
-    family: Family, tmp_path: Path, batches: list[set[int]]
+    family: Family, tmp_path: Path, batches: list[tuple[Caching, set[int]]]
 ) -> None:
-    """Prompts of unequal length are then decoded together, with a gap between the shorter ones and their answers."""
+    """Prompts of unequal length then share a cache, with a gap between the shorter ones and their answers."""
     examine(save(family, tmp_path / "narrow"))
-    assert all(len(lengths) == 1 for lengths in batches)
+    assert all(caching is Caching.OWN or len(lengths) == 1 for caching, lengths in batches)
+    assert any(len(lengths) > 1 for _, lengths in batches)
     batches.clear()
     outcome = examine(save(family.widened(), tmp_path / "wide"))
     assert row_of(family, outcome) in table_of(PAGE)
-    assert any(len(lengths) > 1 for lengths in batches)
+    assert any(caching is Caching.SHARED and len(lengths) > 1 for caching, lengths in batches)
 
 
 @pytest.mark.parametrize(
     ("model_type", "setting"), [("mistral", "sliding_window"), ("llama4_text", "attention_chunk_size")]
 )
-def test_prompts_of_unequal_length_are_decoded_together_up_to_the_width_of_a_window(
-    model_type: str, setting: str, tmp_path: Path, batches: list[set[int]]
+def test_prompts_of_unequal_length_share_a_cache_up_to_the_width_of_a_window(
+    model_type: str, setting: str, tmp_path: Path, batches: list[tuple[Caching, set[int]]]
 ) -> None:
     family = next(family for family in FAMILIES if family.model_type == model_type)
     examine(save(family.widened(), tmp_path / "wide"))
-    longest = max(map(max, batches)) + TOKENS
-    for width, together in ((longest, True), (longest - 1, False)):
+    longest = max(max(lengths) for _, lengths in batches) + TOKENS
+    for width, shared in ((longest, True), (longest - 1, False)):
         batches.clear()
         changed = family._replace(settings={**family.settings, setting: width})
         assert examine(save(changed, tmp_path / str(width))).state == "exact"
-        assert any(len(lengths) > 1 for lengths in batches) == together
+        together = {caching for caching, lengths in batches if len(lengths) > 1}
+        assert (Caching.SHARED in together) == shared
 
 
 def test_llama_4_scales_its_queries_by_their_place_in_the_cache(tmp_path: Path) -> None:

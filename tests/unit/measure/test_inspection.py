@@ -83,7 +83,7 @@ def test_what_is_done_differently_is_noted(tmp_path: Path) -> None:
     assert any("while prompt and answer have up to 8 tokens" in note for note in notes)
     bloom = BloomConfig(vocab_size=260, hidden_size=32, n_layer=2, n_head=4, eos_token_id=0, bos_token_id=None)
     notes = safescape.inspect(str(tiny_models.save_model(tmp_path / "bloom", bloom))).notes
-    assert any("only prompts of equal length" in note for note in notes)
+    assert any("prompts share no prefix" in note for note in notes)
     notes = safescape.inspect(str(tiny_models.save_model(tmp_path / "moe", MOE))).notes
     assert any("24 tensors are fused" in note for note in notes)
     assert any("vllm and finetune do not take it" in note for note in notes)
