@@ -1,23 +1,18 @@
-"""Parameters that transformers makes of several stored tensors, such as a layer's experts, in the checkpoint's terms.
+"""Live parameters that transformers makes of several stored tensors, such as a layer's experts, by their parts.
 
-transformers stacks the experts of a mixture into one parameter when it loads them, and takes it apart when it saves.
-Taken apart without copying, the parts are views of the live parameter: writing to a part moves the expert.
+Writing to a part, which is a view of the live parameter, moves the expert.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
-from transformers.core_model_loading import revert_weight_conversion
 
 from safescape.errors import InputError
-from safescape.weights import ModelWeights
+from safescape.weights import ModelWeights, views_of_parts
 
 
 def fused_parts(
@@ -34,12 +29,9 @@ def fused_parts(
         InputError: The checkpoint lacks a part, has one of another shape, or transformers changes values on loading.
 
     """
-    with _NoCopies():
-        views = revert_weight_conversion(model, {name: parameter.detach() for name, parameter in fused.items()})
     known, found = weights.inventory.parts.keys(), {}
-    for live, parameter in fused.items():
-        memory = parameter.untyped_storage().data_ptr()
-        parts = {name: view for name, view in views.items() if view.untyped_storage().data_ptr() == memory}
+    for live, parts in views_of_parts(model, fused).items():
+        parameter = fused[live]
         if sum(part.numel() for part in parts.values()) != parameter.numel() or not parts.keys() <= known:
             raise InputError(
                 f"the model's parameter {live} is stored under another name in the checkpoint; "
@@ -48,13 +40,6 @@ def fused_parts(
         _check_shapes(parts, weights)
         found[live] = parts
     return found
-
-
-class _NoCopies(TorchFunctionMode):
-    """Leaves out the copies that make parts contiguous for a file."""
-
-    def __torch_function__(self, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func is torch.Tensor.contiguous else func(*args, **(kwargs or {}))
 
 
 def _check_shapes(parts: Mapping[str, Tensor], weights: ModelWeights) -> None:

@@ -16,6 +16,7 @@ from safescape.weights.directions import (
     dot,
     noise_device,
 )
+from safescape.weights.fused import views_of_parts
 from safescape.weights.gpu_mover import mover_of
 from safescape.weights.inventory import Inventory, auto_class, inventory_of, loading, norms_of, quiet
 from safescape.weights.lora import Adapted, ScaledAdapter
@@ -64,4 +65,5 @@ __all__ = [
     "resolve",
     "save_blend",
     "save_rescaled",
+    "views_of_parts",
 ]

@@ -22,8 +22,9 @@ from safescape.errors import InputError
 from safescape.weights.architecture import Architecture
 from safescape.weights.checkpoint import Checkpoint
 from safescape.weights.files import tensor_names
+from safescape.weights.fused import views_of_parts
 from safescape.weights.inventory import Inventory
-from safescape.weights.lora_changes import Change, Layout, LowRank, Pair, ParameterPair, Shift
+from safescape.weights.lora_changes import Change, Layout, LowRank, Pair, ParameterPair, PartOfPair, Shift, part_of
 from safescape.weights.lora_config import read_lora_config
 
 _log = logging.getLogger(__name__)
@@ -59,20 +60,18 @@ class Adapted:
             if (directory / "adapter_model.bin").is_file():
                 raise InputError(f"{directory}: the adapter is pickled; save it again with safe_serialization=True")
             raise InputError(f"{directory}: no adapter_model.safetensors in it; give a PEFT adapter directory")
-        layout = Layout(self._path, tensor_names(self._path), config, base.architecture, set(base.names()))
+        layout = Layout(self._path, tensor_names(self._path), config, base.architecture, base.inventory)
         # An adapter is small and has hundreds of tensors, so its file stays mapped.
         self._read = safe_open(self._path, framework="pt").get_tensor
         self._changes: dict[str, tuple[Change, ...]] = {}
         # A tied tensor has one place, at the first of its names.
         places = {live: stored for stored, live in base.inventory.parameters.items()}
+        places |= {name: name for name in base.inventory.parts}
         for names, changes in layout.changes(self._read):
             stored = next((places[name] for name in names if name in places), None)
-            if stored is None:
-                raise InputError(
-                    f"{self._path}: the adapter changes {names[0]}, which the checkpoint of the base stores under "
-                    "another name; merge the adapter into its base with merge_and_unload and give the merged model"
-                )
-            self._changes[stored] = changes
+            divided = {stored: changes} if stored is not None else self._divided(names[0], changes)
+            for name, some in divided.items():
+                self._changes[name] = (*self._changes.get(name, ()), *some)
         self._check_shapes({places[name] for name in base.architecture.vocabulary if name in places})
         self._check_overlap()
         named = config.base_model_name_or_path
@@ -135,6 +134,19 @@ class Adapted:
             if isinstance(change, Pair) and change.magnitude is None and not further
         }
 
+    def _divided(self, live: str, changes: tuple[Change, ...]) -> dict[str, tuple[Change, ...]]:
+        """Return the changes of a fused parameter, of the model `live`, by the stored tensors that it is made of."""
+        parameter = self.architecture.model.get_parameter(live)
+        views = views_of_parts(self.architecture.model, {live: parameter})[live]
+        found = {name: [part_of(change, parameter.shape, view) for change in changes] for name, view in views.items()}
+        is_whole = sum(view.numel() for view in views.values()) == parameter.numel()
+        if not is_whole or not found.keys() <= self.inventory.parts.keys() or not all(map(all, found.values())):
+            raise InputError(
+                f"{self._path}: the adapter changes {live}, which the checkpoint of the base stores under "
+                "another name; merge the adapter into its base with merge_and_unload and give the merged model"
+            )
+        return {name: tuple(part for part in some if part) for name, some in found.items()}
+
     def _check_shapes(self, vocabulary: set[str]) -> None:
         """Check the shapes of all changes; `vocabulary` are the tensors with a row for each token."""
         for name, changes in self._changes.items():
@@ -172,7 +184,9 @@ class Adapted:
 
 
 def _is_sum(change: Change) -> bool:
-    return isinstance(change, Shift | ParameterPair) or (isinstance(change, Pair) and change.magnitude is None)
+    return isinstance(change, Shift | ParameterPair | PartOfPair) or (
+        isinstance(change, Pair) and change.magnitude is None
+    )
 
 
 @functools.lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ modules of the base without its weights, and every tensor of the file must have 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from safescape.errors import InputError, first_line
 from safescape.weights.architecture import Architecture
+from safescape.weights.inventory import Inventory
 
 Read = Callable[[str], Tensor]
 """Reads a tensor of the adapter's file by its key."""
@@ -154,14 +155,56 @@ class ParameterPair:
 
     def applied(self, tensor: Tensor, read: Read) -> Tensor:
         """Return the changed tensor, fp32."""
-        experts = tensor.shape[0] if tensor.dim() == 3 else 1
-        down, up = (read(key).to(tensor.device).float() for key in (self.down, self.up))
-        downs, ups = down.view(experts, self.rank, -1), up.view(up.shape[0], self.rank, experts)
         moved = tensor.to(torch.float32, copy=True)
         for expert, matrix in enumerate(moved if tensor.dim() == 3 else moved.unsqueeze(0)):
-            change = self.scaling * (ups[..., expert] @ downs[expert])
-            matrix.add_(change.T if self.is_fan_in and tensor.dim() == 3 else change)
+            matrix.add_(self.change_of(expert, tensor.shape, read, tensor.device))
         return moved
+
+    def change_of(self, expert: int, shape: torch.Size, read: Read, device: torch.device) -> Tensor:
+        """Return what is added to one expert's matrix of a parameter of `shape`, fp32."""
+        experts = shape[0] if len(shape) == 3 else 1
+        down, up = (read(key).to(device).float() for key in (self.down, self.up))
+        downs, ups = down.view(experts, self.rank, -1), up.view(up.shape[0], self.rank, experts)
+        change = self.scaling * (ups[..., expert] @ downs[expert])
+        return change.T if self.is_fan_in and len(shape) == 3 else change
+
+
+@dataclass(frozen=True)
+class PartOfPair:
+    """What a pair on a fused parameter adds to one of the stored tensors that the parameter is made of."""
+
+    whole: ParameterPair
+    fused: torch.Size
+    """The shape of the parameter."""
+    expert: int
+    shape: torch.Size
+    """The shape of the stored tensor."""
+    strides: tuple[int, ...]
+    """Where its elements lie in the expert's matrix, together with `offset`."""
+    offset: int
+
+    def operands(self, read: Read) -> tuple[Tensor, ...]:
+        """Return the tensors that determine the change."""
+        return (*self.whole.operands(read), torch.tensor((self.expert, *self.shape, *self.strides, self.offset)))
+
+    def misfit(self, shape: torch.Size, read: Read) -> torch.Size | None:
+        """Return the shape of the change if it does not fit a tensor of `shape`."""
+        return self.whole.misfit(self.fused, read) or (None if shape == self.shape else self.shape)
+
+    def applied(self, tensor: Tensor, read: Read) -> Tensor:
+        """Return the changed tensor, fp32."""
+        change = self.whole.change_of(self.expert, self.fused, read, tensor.device).contiguous()
+        return tensor.float() + change.as_strided(self.shape, self.strides, self.offset)
+
+
+def part_of(change: Change, fused: torch.Size, view: Tensor) -> PartOfPair | None:
+    """Return what a change of a fused parameter does to a view of it; None if it cannot be divided in this way."""
+    if not isinstance(change, ParameterPair) or len(fused) != 3:
+        return None
+    matrix = fused[1] * fused[2]
+    expert, offset = divmod(int(view.storage_offset()), matrix)
+    last = offset + sum((size - 1) * stride for size, stride in zip(view.shape, view.stride(), strict=True))
+    return PartOfPair(change, fused, expert, view.shape, view.stride(), offset) if last < matrix else None
 
 
 @dataclass(frozen=True)
@@ -209,7 +252,7 @@ class Rows:
         return tensor.float().index_copy(0, torch.tensor(self.tokens, device=tensor.device), rows)
 
 
-Change = Whole | Pair | ParameterPair | Shift | Rows
+Change = Whole | Pair | ParameterPair | PartOfPair | Shift | Rows
 
 
 def are_same(one: tuple[Change, ...], other: tuple[Change, ...], read: Read) -> bool:
@@ -243,7 +286,8 @@ class Layout:
     Args:
         path: The adapter's file.
         keys: Those of its tensors.
-        known: The tensors of the base's checkpoint.
+        inventory: The tensors of the base's files. Adapters that were trained with transformers before version 5 call
+            modules by their names, and have a pair for each tensor that is fused with others now.
 
     Raises:
         InputError: A tensor of the file has no place, or a place has no tensor.
@@ -251,9 +295,21 @@ class Layout:
     """
 
     def __init__(
-        self, path: Path, keys: set[str], config: LoraConfig, architecture: Architecture, known: Container[str]
+        self,
+        path: Path,
+        keys: set[str],
+        config: LoraConfig,
+        architecture: Architecture,
+        inventory: Inventory,
     ) -> None:
-        self._path, self._config, self._architecture, self._known = path, config, architecture, known
+        self._path, self._config, self._architecture, self._inventory = path, config, architecture, inventory
+        self._layers = {name.removesuffix(".weight") for name in inventory.parts if name.endswith(".weight")}
+        """The stored parts that were linear layers before transformers fused them."""
+        self._renamed = {
+            stored.removesuffix(".weight"): live.removesuffix(".weight")
+            for stored, live in inventory.parameters.items()
+            if stored != live and stored.endswith(".weight")
+        }
         self._pairs: dict[str, dict[str, str]] = {}
         self._rows: dict[str, str] = {}
         self._wholes: dict[str, str] = {}
@@ -272,6 +328,8 @@ class Layout:
 
         """
         own = self._own_changes()
+        for module in sorted(self._layers & self._pairs.keys()):
+            yield (f"{module}.weight",), own[f"{module}.weight"]
         for names in dict.fromkeys(self._architecture.parameters.values()):
             # Beside modules that are saved for training, PEFT loads a tensor into the base, for all that share it.
             loaded = {name: Whole(self._wholes[name]) for name in names if name in self._wholes.keys() - self._saved}
@@ -296,7 +354,7 @@ class Layout:
         """Return the changes of each parameter, without those of the parameters tied to it."""
         found: dict[str, tuple[Change, ...]] = {name: (Whole(self._wholes[name]),) for name in self._saved}
         for module, roles in self._pairs.items():
-            is_embedding = self._architecture.is_embedding(module)
+            is_embedding = self._is_embedding(module)
             down, up = ("embedding A", "embedding B") if is_embedding else ("A", "B")
             scaling = self._scaling(module)
             pair = Pair(
@@ -306,7 +364,7 @@ class Layout:
                 rank=self._rank(module),
                 scaling=scaling,
                 is_embedding=is_embedding,
-                is_fan_in=self._architecture.is_fan_in(module),
+                is_fan_in=module not in self._layers and self._architecture.is_fan_in(module),
                 magnitude=roles.get("magnitude"),
             )
             found[f"{module}.weight"] = (pair,)
@@ -345,7 +403,10 @@ class Layout:
             name = key.removeprefix(_PREFIX)
             end = next((end for end in _ROLES if name.endswith(end)), None)
             if end is not None:
-                self._pairs.setdefault(name.removesuffix(end), {})[_ROLES[end]] = key
+                module = name.removesuffix(end)
+                if module not in self._architecture.modules:
+                    module = self._renamed.get(module, module)
+                self._pairs.setdefault(module, {})[_ROLES[end]] = key
             elif name.endswith(_ROWS):
                 self._rows[name.removesuffix(_ROWS)] = key
             else:
@@ -382,7 +443,7 @@ class Layout:
     def _check_pairs(self) -> None:
         """Check that the layers with a pair are those that the configuration targets."""
         for module in self._pairs:
-            if module not in self._architecture.modules:
+            if module not in self._architecture.modules and module not in self._layers:
                 self._refuse_name(f"{module}.weight")
         targets = self._targets()
         for module in sorted(targets & {name.rpartition(".")[0] for name in self._parameters}):
@@ -401,8 +462,8 @@ class Layout:
                     f"{self._path}: has a pair for {module}, which adapter_config.json does not target, so that PEFT "
                     "leaves it out; mend target_modules there"
                 )
-            is_embedding = self._architecture.is_embedding(module)
-            if not is_embedding and not self._architecture.is_linear(module):
+            is_embedding = self._is_embedding(module)
+            if not is_embedding and not self._is_linear(module):
                 kind = type(self._architecture.modules[module]).__name__
                 raise InputError(
                     f"{self._path}: adapts {module}, a {kind}, expected a linear layer or an embedding; merge the "
@@ -423,6 +484,17 @@ class Layout:
                     "adapter without lora_bias"
                 )
 
+    def _is_embedding(self, module: str) -> bool:
+        return module not in self._layers and self._architecture.is_embedding(module)
+
+    def _is_linear(self, module: str) -> bool:
+        """Whether a module is a linear layer, or was one before transformers 5, as the routers of mixtures were."""
+        if module in self._layers or self._architecture.is_linear(module):
+            return True
+        layer = self._architecture.modules[module]
+        weight = dict(layer.named_parameters(recurse=False)).get("weight")
+        return type(layer).__name__.endswith("Router") and weight is not None and weight.dim() == 2
+
     def _targets(self) -> set[str]:
         """Return the modules that the configuration targets, by PEFT's own matching."""
         config, model = self._config, self._architecture.model
@@ -432,9 +504,11 @@ class Layout:
         try:
             if config.target_modules is not None:
                 _maybe_include_all_linear_layers(config, model)
+            # An adapter of transformers 5 has no pair for a single expert, whatever its patterns match.
+            layers = self._layers if self._layers & self._pairs.keys() else set()
             targets = {
                 name
-                for name in self._architecture.modules
+                for name in [*self._architecture.modules, *layers]
                 if name and config.target_modules is not None and check_target_module_exists(config, name)
             }
             for module in (*self._pairs, *self._parameters):
@@ -513,7 +587,7 @@ class Layout:
                 self._refuse_key(key)
 
     def _refuse_name(self, name: str) -> NoReturn:
-        if name in self._known:
+        if name in self._inventory.parts or name in self._inventory.parameters:
             raise InputError(
                 f"{self._path}: adapts {name}, which transformers fuses with other tensors when it loads the base; "
                 "merge the adapter into its base with merge_and_unload and give the merged model"

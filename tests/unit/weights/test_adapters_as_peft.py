@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GPT2Config, GptOssConfig, PretrainedConfig, Qwen2Config, Qwen3MoeConfig
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GptOssConfig,
+    MixtralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen2MoeConfig,
+    Qwen3MoeConfig,
+)
 
 from helpers.tiny_models import SHAPE, llama_config, logits_of, peft_logits, save_adapter, save_model
 from safescape import InputError
@@ -37,6 +46,15 @@ BASES: dict[str, PretrainedConfig] = {
     "qwen2, tied": Qwen2Config(**SHAPE, tie_word_embeddings=True, **ENDS),
     "gpt-oss": GptOssConfig(**SHAPE, head_dim=8, num_local_experts=3, num_experts_per_tok=2, sliding_window=8, **ENDS),
     "qwen3 moe": Qwen3MoeConfig(**SHAPE, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=16, **ENDS),
+    "qwen2 moe": Qwen2MoeConfig(
+        **SHAPE,
+        num_experts=3,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+        **ENDS,
+    ),
+    "mixtral": MixtralConfig(**SHAPE, num_local_experts=3, num_experts_per_tok=2, **ENDS),
 }
 
 
@@ -145,17 +163,97 @@ def test_parameters_of_experts(bases: dict[str, Path], tmp_path: Path, settings:
     check(base, adapter, save_adapter(base, tmp_path / "second", r=3, lora_alpha=2, **settings))
 
 
-def test_experts_that_are_stored_the_other_way_round(bases: dict[str, Path], tmp_path: Path) -> None:
-    """Qwen's experts are (outputs, inputs), and its published files have each by itself."""
+@pytest.mark.parametrize("kind", ["qwen3 moe", "qwen2 moe", "mixtral"])
+def test_experts_of_which_the_files_have_each_by_itself(bases: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    """Their matrices are (outputs, inputs), and two of them lie in one parameter of the live model."""
     settings: dict[str, Any] = {"target_modules": ["q_proj"], "target_parameters": EXPERTS}
-    published = bases["qwen3 moe"]
+    published = bases[kind]
     adapter = save_adapter(published, tmp_path / "adapter", **settings)
-    with pytest.raises(InputError, match=r"stores under another name; merge the adapter into its base"):
-        resolve(f"{published}+{adapter}")
+    check(published, adapter)
+    check(published, adapter, save_adapter(published, tmp_path / "second", r=3, lora_alpha=2, **settings))
     stacked = shutil.copytree(published, tmp_path / "stacked")
     (stacked / "model.safetensors").unlink()
     AutoModelForCausalLM.from_pretrained(published).save_pretrained(stacked, save_original_format=False)
     check(stacked, adapter)
+
+
+def test_experts_that_are_saved_whole_need_the_base_as_it_is_live(bases: dict[str, Path], tmp_path: Path) -> None:
+    published = bases["qwen3 moe"]
+    adapter = save_adapter(published, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["experts"])
+    with pytest.raises(InputError, match=r"stores under another name; merge the adapter into its base"):
+        resolve(f"{published}+{adapter}")
+
+
+FORMER = {
+    "qwen3 moe": ["q_proj", "gate", "gate_proj", "up_proj", "down_proj"],
+    "mixtral": ["q_proj", "gate", "w1", "w2", "w3"],
+}
+
+
+def of_transformers_4(base: Path, directory: Path, targets: Sequence[str]) -> Path:
+    """Save a random adapter as PEFT did with transformers 4, where each expert had linear layers of its own."""
+    torch.manual_seed(1)
+    tensors = {}
+    for name, tensor in load_file(base / "model.safetensors").items():
+        module = name.removesuffix(".weight")
+        if tensor.dim() == 2 and module.rpartition(".")[2] in targets:
+            outputs, inputs = tensor.shape
+            tensors[f"base_model.model.{module}.lora_A.weight"] = torch.randn(4, inputs) * 0.1
+            tensors[f"base_model.model.{module}.lora_B.weight"] = torch.randn(outputs, 4) * 0.1
+    directory.mkdir()
+    save_file(tensors, directory / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": [*targets]}
+    (directory / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
+    return directory
+
+
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match")
+@pytest.mark.parametrize("kind", FORMER)
+@pytest.mark.parametrize("router", [True, False])
+def test_pairs_of_single_experts(bases: dict[str, Path], tmp_path: Path, kind: str, *, router: bool) -> None:
+    """Adapters of transformers 4, with the names of the files, such as Mixtral's `block_sparse_moe.gate`."""
+    targets = [target for target in FORMER[kind] if router or target != "gate"]
+    adapter = of_transformers_4(bases[kind], tmp_path / "adapter", targets)
+    check(bases[kind], adapter)
+
+
+def test_pairs_of_single_experts_beside_a_shared_one(bases: dict[str, Path], tmp_path: Path) -> None:
+    """PEFT 0.21 loses the pairs of the shared expert, so the truth is arithmetic on the files."""
+    base = bases["qwen2 moe"]
+    adapter = of_transformers_4(base, tmp_path / "adapter", ["gate", "gate_proj", "up_proj", "down_proj"])
+    pairs, merged = load_file(adapter / "adapter_model.safetensors"), load_file(base / "model.safetensors")
+    for key in pairs:
+        if key.endswith(".lora_A.weight"):
+            module = key.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+            change = pairs[key.replace("lora_A", "lora_B")].double() @ pairs[key].double()
+            merged[f"{module}.weight"] = (merged[f"{module}.weight"].double() + 2 * change).float()
+    assert sum("shared_expert" in key for key in pairs) == 12
+    directory = shutil.copytree(base, tmp_path / "merged")
+    save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
+    mine = logits_of(f"{base}+{adapter}", TOKENS)
+    assert (mine - logits_of(str(directory), TOKENS)).abs().max() < 1e-5
+
+
+def test_pairs_of_single_experts_have_to_be_there_for_all(bases: dict[str, Path], tmp_path: Path) -> None:
+    base = bases["mixtral"]
+    adapter = of_transformers_4(base, tmp_path / "adapter", FORMER["mixtral"])
+    tensors = load_file(adapter / "adapter_model.safetensors")
+
+    def refused(changed: dict[str, Tensor], match: str) -> None:
+        save_file(changed, adapter / "adapter_model.safetensors")
+        with pytest.raises(InputError, match=match):
+            resolve(f"{base}+{adapter}")
+
+    kept = {key: tensor for key, tensor in tensors.items() if "experts.1.w2" not in key}
+    refused(kept, r"lacks the pair for model\.layers\.[01]\.block_sparse_moe\.experts\.1\.w2, which adapter_config")
+    kept = {key: tensor for key, tensor in tensors.items() if "0.block_sparse_moe.experts.1.w2.lora_A" not in key}
+    refused(kept, r"half of the adapter's pair for .*experts\.1\.w2\.weight is missing")
+    more = {key.replace("experts.1", "experts.7"): tensor.clone() for key, tensor in tensors.items()}
+    refused({**tensors, **more}, r"changes .*experts\.7\.w1\.weight, which the base does not have")
+    wide = {key: tensor.T.contiguous() if "experts.1.w2" in key else tensor for key, tensor in tensors.items()}
+    refused(wide, r"the adapter's .*experts\.1\.w2\.weight has shape .* give the base that the adapter was trained on")
+    bias = {"base_model.model.model.layers.0.block_sparse_moe.experts.0.w1.lora_B.bias": torch.ones(3)}
+    refused(tensors | bias, "for which PEFT has no place")
 
 
 def test_parameters_without_a_pair_or_of_another_shape_are_refused(bases: dict[str, Path], tmp_path: Path) -> None:
