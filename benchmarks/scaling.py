@@ -379,7 +379,7 @@ PANELS: tuple[tuple[str, str, tuple[Line, ...], tuple[str, str]], ...] = (
         "Points",
         (
             ("move, ask, judge, store", lambda row: row["milliseconds"], every),
-            ("the origin reads the answers", lambda row: row["weighing"], every),
+            ("the origin scores the answers", lambda row: row["weighing"], every),
         ),
         ("points of a run", "ms per point, a tiny model"),
     ),

@@ -197,7 +197,7 @@ class _ActorPool:
             answer = ray.get(getattr(self._actors[worker], method).remote(*args))
         except RayError as error:
             raise RunError(
-                f"a worker was lost while the origin read the answers ({reason_of(error)}); the same command resumes"
+                f"a worker was lost while the origin scored the answers ({reason_of(error)}); the same command resumes"
             ) from error
         if isinstance(answer, SafescapeError):
             raise answer
