@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
-from safescape.engines.fused import fused_parts
+from safescape.engines.parameters import fused_parts
 from safescape.errors import InputError
 from safescape.weights import Checkpoint, Model, auto_class, checkpoint_of, inventory_of, loading
 
