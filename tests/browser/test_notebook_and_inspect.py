@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 import safescape
 from helpers.behaviours import four_outcomes
@@ -68,17 +69,26 @@ def _answers(address: str) -> bool:
         return False
 
 
+def _open(row: Locator, opened: Locator) -> None:
+    """Click a row until what it opens is there: Inspect's viewer loses a click that comes while it draws its list."""
+    for _ in range(5):
+        if row.is_visible():
+            row.click()
+        with contextlib.suppress(AssertionError):
+            expect(opened).to_be_visible(timeout=3000)
+            return
+    expect(opened).to_be_visible()
+
+
 def test_inspect_lists_and_opens_a_point(page: Page, viewer: str) -> None:
     page.goto(viewer)
     row = page.get_by_role("row").filter(has_text="harmful at line 1, α = 0.25")
     expect(row).to_contain_text("example/Model-7B-chat")
     expect(row).to_contain_text("90.0")
-    page.get_by_text("harmful at line 1, α = 0.25").click()
-    expect(page.get_by_text("harmful — 20 samples")).to_be_visible()
+    _open(page.get_by_text("harmful at line 1, α = 0.25"), page.get_by_text("harmful — 20 samples"))
     expect(page.locator("body")).to_contain_text("97.213")  # the end of the interval of 18 in 20
     expect(page.locator("body")).to_contain_text("1.5 sec")
-    page.get_by_text("Harmful request number 4", exact=True).click()
-    expect(page.get_by_text("Sample 5")).to_be_visible()
+    _open(page.get_by_text("Harmful request number 4", exact=True), page.get_by_text("Sample 5"))
     expect(page.locator("body")).to_contain_text("Answer 4 at +0.25: step one, step two and so on.")
     expect(page.get_by_text("complied", exact=True)).to_have_count(2)
 
