@@ -24,6 +24,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[2])
     parser.add_argument("families", nargs="*", metavar="FAMILY")
     wanted = parser.parse_args().families
+    known = {family.model_type for family in FAMILIES}
+    if unknown := set(wanted) - known:
+        parser.error(f"{min(unknown)}: no tiny model of this family; expected {', '.join(sorted(known))}")
     rows = []
     for family in FAMILIES:
         if wanted and family.model_type not in wanted:

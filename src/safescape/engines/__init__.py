@@ -1,7 +1,6 @@
 """Engines hold the live model, move it to a point, and answer prompts and score texts there."""
 
 from safescape.engines.borrowed import borrow, unwrap
-from safescape.engines.decoding import full_attention_within, needs_equal_lengths
 from safescape.engines.engine import Engine, Voice
 from safescape.engines.exactness import Plan
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
@@ -9,6 +8,7 @@ from safescape.engines.loading import load_config, load_model
 from safescape.engines.loglikelihood import Likelihood
 from safescape.engines.open import check_length, check_vocabulary, open_engine
 from safescape.engines.parameters import check_whole, parameters_of
+from safescape.engines.row_lengths import full_attention_within, needs_equal_lengths
 from safescape.engines.speaker import Speaker, tokens_of
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine

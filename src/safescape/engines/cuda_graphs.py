@@ -15,8 +15,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from safescape.engines.decoding import needs_equal_lengths
-from safescape.engines.kv_cache import FillingLayer, States, StaticLayer, allocated, cache_of, read_prefix
+from safescape.engines.kv_cache import (
+    FillingLayer,
+    States,
+    StaticLayer,
+    allocated,
+    cache_of,
+    padded_at_end,
+    read_prefix,
+)
+from safescape.engines.row_lengths import needs_equal_lengths
 
 _BLOCK = 64
 """Slots are allocated in multiples of this."""
@@ -208,14 +216,12 @@ class _GraphMemory:
     def _prefill(self, prompts: Sequence[Sequence[int]], start: int, shared: int) -> Tensor:
         """Read prompts into the rows from `start` on and return the first token of each answer."""
         own = [prompt[shared:] for prompt in prompts]
-        longest = max(map(len, own))
         device = self.mask.device
-        tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in own], device=device)
         rows = slice(start, start + len(prompts))
         layers = [FillingLayer(_window(layer, rows, self.slots), shared) for layer in self._layers]
         lasts = sorted({len(row) - 1 for row in own})
         output = self._model(
-            input_ids=tokens,
+            input_ids=padded_at_end(own, device),
             past_key_values=cache_of(layers),
             use_cache=True,
             logits_to_keep=torch.tensor(lasts, device=device),

@@ -2,43 +2,26 @@
 
 It works on token numbers only and knows no weights, no text, and no judge. A prefix that all prompts share is read
 once; prompts of similar length are prefilled together, padded at their end; all answers of a batch are decoded
-together; finished answers leave the batch and its cache. `cuda_graphs` decodes a batch differently on NVIDIA GPUs, and
-`own_cache` one of a model that keeps more than keys and values; `exactness` decides which.
+together; finished answers leave the batch and its cache. A batch is one of `shared_cache`, of `own_cache` for a model
+that keeps more than keys and values, or of `cuda_graphs` on NVIDIA GPUs; `exactness` and `row_lengths` decide which.
 """
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from safescape.engines.kv_cache import (
-    DROP_SHARE,
-    Caching,
-    GrowingLayer,
-    RemainingRows,
-    States,
-    cache_of,
-    cache_with_prefix,
-    common_prefix_length,
-    read_prefix,
-    read_rows,
-    states_of,
-)
+from safescape.engines.kv_cache import Caching, States, common_prefix_length, read_prefix
 from safescape.engines.own_cache import OwnBatch
+from safescape.engines.row_lengths import caching_within, needs_equal_lengths, rotates_alike, scaled_alike_within
+from safescape.engines.shared_cache import PASS, SharedBatch
 from safescape.survey import Finish
-
-_PASS = 32
-"""A pass over the weights takes about as long as so many more tokens in another one (135M parameters, two cores)."""
-_LOGITS = 2**26
-"""Logits that are computed at once, unless one pass for each length takes more."""
 
 
 class Continuation(NamedTuple):
@@ -109,7 +92,7 @@ def decode(
     continuations: dict[int, Continuation] = {}
     lengths = [len(prompt) for prompt in prompts]
     longest, text = max(lengths) + max_new_tokens, model.config.get_text_config()
-    padded = padded and rotates_alike(model, min(lengths), longest) and longest <= _scaled_alike_within(text)
+    padded = padded and rotates_alike(model, min(lengths), longest) and longest <= scaled_alike_within(text)
     caching = caching_within(model, caching, min(lengths), longest)
     equal_lengths = not padded
     # Every prompt keeps at least one token of its own, whose logits give the first token of its answer.
@@ -163,75 +146,15 @@ def batch_of(
 ) -> VisibleBatch:
     """Prefill a batch of prompts, sorted by length; `prefix` has the states of their first `shared` tokens."""
     if caching is Caching.SHARED:
-        return CachedBatch(model, prompts, prefix, shared)
+        return SharedBatch(model, prompts, prefix, shared)
     return OwnBatch(model, prompts, cached=caching is not Caching.NONE)
-
-
-def caching_within(model: PreTrainedModel, caching: Caching, shortest: int, longest: int) -> Caching:
-    """Return how to use the cache for rows that begin with `shortest` tokens or more and end with up to `longest`.
-
-    Keys that were cached before the rotary frequencies change, or that a shorter row shares, are wrong after it.
-    """
-    limit = _rotation_limit(model)
-    if longest <= limit:
-        return caching
-    return Caching.OWN if shortest > limit else Caching.NONE
-
-
-def rotates_alike(model: PreTrainedModel, shortest: int, longest: int) -> bool:
-    """Return whether rows of `shortest` to `longest` tokens have the same rotary frequencies."""
-    return not shortest <= _rotation_limit(model) < longest
-
-
-def _rotation_limit(model: PreTrainedModel) -> float:
-    """Return the number of tokens above which LongRoPE (Phi 3) takes other frequencies for all tokens of a row."""
-    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
-    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict) and each.get("rope_type") == "longrope"]
-    return min((each["original_max_position_embeddings"] for each in kinds), default=math.inf)
-
-
-def needs_equal_lengths(model: PreTrainedModel, longest: float = math.inf) -> bool:
-    """Return whether rows of unequal length cannot share a cache without changing the model's arithmetic.
-
-    They share it with a masked gap between prompt and answer. That is exact for full
-    attention over given positions. A model that derives the positions itself would count the gap, and so would one that
-    builds its masks itself, as those do whose attention cannot be exchanged (GPT-Neo), and any that counts places in
-    its cache: see `full_attention_within`.
-
-    Args:
-        model: A causal language model.
-        longest: The largest number of tokens of a row, with the gap.
-
-    """
-    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-    is_full = longest <= full_attention_within(model.config.get_text_config())
-    return not is_full or not takes_positions or not model._can_set_attn_implementation()
-
-
-def full_attention_within(text: PreTrainedConfig) -> float:
-    """Return up to how many tokens of a row each one attends to all before it, wherever they lie in the cache.
-
-    Longer rows reach beyond a sliding window or a chunk, or where places in the cache count: see
-    `_scaled_alike_within`.
-    """
-    limits = [getattr(text, "attention_chunk_size", None), _scaled_alike_within(text)]
-    if getattr(text, "use_sliding_window", True):
-        limits.append(getattr(text, "sliding_window", None))
-    # a list has a window for each layer
-    each = itertools.chain.from_iterable(limit if isinstance(limit, (list, tuple)) else [limit] for limit in limits)
-    return min((limit for limit in each if limit is not None), default=math.inf)
-
-
-def _scaled_alike_within(text: PreTrainedConfig) -> float:
-    """Return up to how many tokens of a row Llama 4 does not scale its queries by their place in the cache."""
-    return text.floor_scale - 1 if getattr(text, "attn_temperature_tuning", None) else math.inf
 
 
 def _padding_is_faster(lengths: Sequence[int], shared: int, max_new_tokens: int, batch_size: int) -> bool:
     """Return whether padded batches take less time than batches of equal length, which read the shared prefix once."""
     passes = sum(-(-count // batch_size) for count in Counter(lengths).values()) - -(-len(lengths) // batch_size)
     more_tokens = len(lengths) * max(lengths) - (sum(lengths) - shared * (len(lengths) - 1))
-    return more_tokens < passes * max_new_tokens * _PASS
+    return more_tokens < passes * max_new_tokens * PASS
 
 
 def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: bool) -> Iterator[list[int]]:
@@ -246,77 +169,3 @@ def _batches(prompts: Sequence[Sequence[int]], limit: int, *, equal_lengths: boo
         count = -(-len(group) // limit)
         bounds = [len(group) * part // count for part in range(count + 1)]
         yield from (group[start:end] for start, end in itertools.pairwise(bounds))
-
-
-def _ends_of_passes(lengths: Sequence[int], positions: int) -> Iterator[int]:
-    """Split prompts, sorted by length, into those that are read in one pass, and yield the end of each part.
-
-    Rows are padded where that takes less time than another pass, and where the logits of at most `positions` positions
-    are computed at once: the last ones of each row, from the end of the shortest prompt on.
-    """
-    start = end = 0
-    for length, same in itertools.groupby(lengths):
-        after = end + len(list(same))
-        if end:
-            padding, kept = (length - lengths[end - 1]) * (end - start), length - lengths[start] + 1
-            if padding > _PASS or kept * (after - start) > positions:
-                yield end
-                start = end
-        end = after
-    yield end
-
-
-class CachedBatch(RemainingRows):
-    """A batch with one cache and one row per answer.
-
-    A row's prompt fills the first slots, then comes a masked gap up to the longest prompt, then the answer.
-    """
-
-    def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix: Sequence[States], shared: int
-    ) -> None:
-        self._model = model
-        lengths = [len(prompt) for prompt in prompts]
-        longest = max(lengths)
-        self._layers: list[GrowingLayer] = []
-        self._lengths = torch.tensor(lengths, device=model.device)
-        self._written = 0
-        self._mask = torch.arange(longest, device=model.device) < self._lengths[:, None]
-        self._padded = min(lengths) < longest
-        logits: list[Tensor] = []
-        start = 0
-        for end in _ends_of_passes(lengths, _LOGITS // model.config.get_text_config().vocab_size):
-            cache = cache_with_prefix(prefix, end - start)
-            logits.append(read_rows(model, [prompt[shared:] for prompt in prompts[start:end]], cache))
-            read = states_of(cache)
-            if start == 0:
-                self._layers = [GrowingLayer(states, len(prompts), longest) for states in read]
-            for layer, states in zip(self._layers, read, strict=True):
-                layer.place(start, states)
-            start = end
-        self._cache = cache_of(self._layers)
-        self._logits = torch.cat(logits)
-        self._remaining = list(range(len(prompts)))
-
-    def step(self, staying: Sequence[int], tokens: Sequence[int]) -> None:
-        """Continue with some of the remaining rows; see `Batch`."""
-        self._remaining = [self._remaining[place] for place in staying]
-        rows = self._logits.shape[0]
-        if (rows - len(self._remaining)) * DROP_SHARE >= rows:
-            kept = torch.tensor(self._remaining, device=self._model.device)
-            for layer in self._layers:
-                layer.batch_select_indices(kept)
-            self._mask, self._lengths = self._mask[kept], self._lengths[kept]
-            self._remaining, rows = list(range(len(staying))), len(staying)
-        taken = torch.zeros(rows, 1, dtype=torch.long)
-        taken[self._remaining, 0] = torch.tensor(list(tokens))
-        arguments: dict[str, Any] = {}
-        if self._padded:
-            arguments["position_ids"] = (self._lengths + self._written)[:, None]
-            self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=True)
-            arguments["attention_mask"] = self._mask
-        output = self._model(
-            input_ids=taken.to(self._model.device), past_key_values=self._cache, use_cache=True, **arguments
-        )
-        self._written += 1
-        self._logits = output.logits[:, -1]

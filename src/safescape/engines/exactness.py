@@ -19,9 +19,10 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from safescape.engines.attention import ATTENTION, InexactError, attend_by
-from safescape.engines.decoding import batch_of, needs_equal_lengths
-from safescape.engines.kv_cache import Caching, States
+from safescape.engines.decoding import batch_of
+from safescape.engines.kv_cache import Caching, States, padded_at_end
 from safescape.engines.own_cache import made_cache
+from safescape.engines.row_lengths import needs_equal_lengths
 from safescape.errors import InputError
 from safescape.weights import loading, quiet
 
@@ -157,8 +158,6 @@ def _expected(model: PreTrainedModel, rows: _Rows) -> _Expected:
     """Read whole rows, and the last of them once more with noise on its embedded tokens."""
     whole = [[*prompt, *answer] for prompt, answer in zip(*_tokens(model, rows), strict=True)]
     whole.append(whole[-1])
-    longest = max(map(len, whole))
-    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in whole], device=model.device)
 
     def add_noise(module: torch.nn.Module, given: Any, embedded: Tensor) -> Tensor:
         signs = torch.randint(0, 2, embedded.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -168,7 +167,7 @@ def _expected(model: PreTrainedModel, rows: _Rows) -> _Expected:
 
     hook = model.get_input_embeddings().register_forward_hook(add_noise)
     try:
-        output = model(input_ids=tokens, use_cache=True)
+        output = model(input_ids=padded_at_end(whole, model.device), use_cache=True)
     finally:
         hook.remove()
     answered = [

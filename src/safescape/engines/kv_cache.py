@@ -80,6 +80,12 @@ def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> list[States]:
     return states_of(cache)
 
 
+def padded_at_end(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Return rows of token numbers, the shorter ones padded at their end: (rows, tokens)."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+
+
 def read_rows(model: PreTrainedModel, rows: Sequence[Sequence[int]], cache: DynamicCache) -> Tensor:
     """Read rows after what a cache holds of them and return the logits after the last token of each.
 
@@ -92,7 +98,7 @@ def read_rows(model: PreTrainedModel, rows: Sequence[Sequence[int]], cache: Dyna
     """
     lengths = [len(row) for row in rows]
     longest, kept = max(lengths), max(lengths) - min(lengths) + 1
-    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=model.device)
+    tokens = padded_at_end(rows, model.device)
     output = model(input_ids=tokens, past_key_values=cache, use_cache=True, **last_logits_only(model, kept))
     lasts = torch.tensor([length - 1 - longest for length in lengths])
     return output.logits[torch.arange(len(rows)), lasts]

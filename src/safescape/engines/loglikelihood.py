@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from safescape.engines.decoding import caching_within, rotates_alike
 from safescape.engines.kv_cache import (
     Caching,
     States,
     cache_with_prefix,
     common_prefix_length,
     last_logits_only,
+    padded_at_end,
     read_prefix,
 )
+from safescape.engines.row_lengths import caching_within, rotates_alike
 
 _LOGITS = 2**26
 """The maximum number of logits computed at a time: 256 MiB in fp32."""
@@ -149,8 +150,7 @@ def _log_probabilities(
 
     Without a prefix (None) no cache is used, since the model may have none of keys and values.
     """
-    longest = max(map(len, rows))
-    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=model.device)
+    tokens = padded_at_end(rows, model.device)
     cached = {} if prefix is None else {"past_key_values": cache_with_prefix(prefix, len(rows))}
     logits = model(input_ids=tokens, use_cache=bool(cached), **cached, **last_logits_only(model, kept)).logits
     return torch.log_softmax(logits[:, -kept:].float(), dim=-1)

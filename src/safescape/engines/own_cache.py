@@ -33,18 +33,15 @@ class OwnBatch(RemainingRows):
         model: A causal language model in evaluation mode.
         prompts: Token numbers; prompts of unequal length are padded.
         cached: Whether the model keeps a cache; without one it reads a whole row again for each token.
-        filler: The token of the padding.
 
     """
 
-    def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, cached: bool = True, filler: int = 0
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, cached: bool = True) -> None:
         self._model, self._cached = model, cached
         self._positioned = "position_ids" in inspect.signature(model.forward).parameters
         longest = max(map(len, prompts))
         padding = [longest - len(prompt) for prompt in prompts]
-        rows = [[filler] * count + list(prompt) for count, prompt in zip(padding, prompts, strict=True)]
+        rows = [[0] * count + list(prompt) for count, prompt in zip(padding, prompts, strict=True)]
         self._rows = torch.tensor(rows, device=model.device)
         """Shape (rows, tokens): all tokens so far, with the padding."""
         self._padding = torch.tensor(padding, device=model.device)[:, None] if any(padding) else None

@@ -163,9 +163,10 @@ class ParameterPair:
     def change_of(self, expert: int, shape: torch.Size, read: Read, device: torch.device) -> Tensor:
         """Return what is added to one expert's matrix of a parameter of `shape`, fp32."""
         experts = shape[0] if len(shape) == 3 else 1
-        down, up = (read(key).to(device).float() for key in (self.down, self.up))
-        downs, ups = down.view(experts, self.rank, -1), up.view(up.shape[0], self.rank, experts)
-        change = self.scaling * (ups[..., expert] @ downs[expert])
+        down, up = read(self.down), read(self.up)
+        factors = up.view(up.shape[0], self.rank, experts)[..., expert], down.view(experts, self.rank, -1)[expert]
+        left, right = (factor.to(device).float() for factor in factors)
+        change = self.scaling * (left @ right)
         return change.T if self.is_fan_in and len(shape) == 3 else change
 
 

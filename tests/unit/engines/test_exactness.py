@@ -20,9 +20,10 @@ from helpers.families import FAMILIES
 from safescape import InputError
 from safescape.engines import TransformersEngine, attention, borrow, exactness
 from safescape.engines.attention import ATTENTION, InexactError
-from safescape.engines.decoding import _ends_of_passes, decode
+from safescape.engines.decoding import decode
 from safescape.engines.exactness import plan_of
 from safescape.engines.kv_cache import Caching
+from safescape.engines.shared_cache import ends_of_passes
 from safescape.probes import load_tokenizer
 from safescape.survey import Finish, Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve
@@ -223,7 +224,7 @@ def test_a_mask_without_effect_is_noticed(what: str, monkeypatch: pytest.MonkeyP
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 4000))
 def test_prompts_are_read_in_few_passes(lengths: list[int], positions: int) -> None:
     lengths.sort()
-    ends = list(_ends_of_passes(lengths, positions))
+    ends = list(ends_of_passes(lengths, positions))
     assert ends == sorted(set(ends))
     assert ends[-1] == len(lengths)
     parts = [lengths[start:end] for start, end in itertools.pairwise([0, *ends])]
