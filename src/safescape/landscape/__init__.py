@@ -9,7 +9,7 @@ from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of, prompts_to_decide
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
-from safescape.landscape.measures import Interval, Rate, rate_of, wilson
+from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
 from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Clash, Landscape, Measure, Metric, PointFigures
 from safescape.landscape.unscored import radius_if_answered, unscored_at

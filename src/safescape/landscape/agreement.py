@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from safescape.landscape.measures import Array
-from safescape.landscape.rates import draws
 from safescape.landscape.schema import Agreement, Metric
 from safescape.survey import MeasuredPoint, Outcome
 
+_RESAMPLES = 2000
 _OUTCOMES = tuple(Outcome)
 _SCORED = [number for number, outcome in enumerate(_OUTCOMES) if outcome is not Outcome.UNSCORED]
 
@@ -112,6 +112,12 @@ def _metric(measure: Callable[[Array], Array], tables: Array) -> Metric:
         return Metric(value=_known(value))
     low, high = np.quantile(known, [0.025, 0.975])
     return Metric(value=value, low=float(low), high=float(high))
+
+
+def draws(items: int) -> Array:
+    """Return how often each item is drawn in each resample, shape (resamples, items); it depends on `items` alone."""
+    draw = np.random.default_rng(0)
+    return draw.multinomial(items, np.full(items, 1.0 / items), size=_RESAMPLES).astype(np.float64)
 
 
 def _known(value: float) -> float | None:

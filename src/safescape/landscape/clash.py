@@ -17,7 +17,7 @@ from __future__ import annotations
 from math import comb
 from typing import Literal, NamedTuple
 
-from safescape.landscape.measures import wilson
+from safescape.landscape.intervals import wilson
 from safescape.landscape.rates import Stored
 from safescape.landscape.schema import Clash
 from safescape.survey import KEYWORD, REFUSAL, Outcome, Survey

@@ -11,8 +11,9 @@ from pydantic import Field
 from safescape.errors import InputError
 from safescape.landscape.adaptive import first_lines, plan_of
 from safescape.landscape.estimates import JudgedSubspace
+from safescape.landscape.figure import Figure, differences
 from safescape.landscape.figures import landscape_of
-from safescape.landscape.rates import Figure, differences, figure_of
+from safescape.landscape.rates import figure_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
 from safescape.survey import REFUSAL, HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
 
@@ -60,8 +61,8 @@ class Comparison(Record):
 def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -> Comparison:
     """Compare runs with the same probes, judges, decoding and axes.
 
-    A bootstrap resample draws the same items in every run and, if the runs have the same number of lines, the same
-    lines, so that variation which the runs share cancels in the differences.
+    Items are paired and, if the runs have the same number of lines, so are lines: what the runs share cancels in the
+    differences.
 
     Args:
         runs: At least two.

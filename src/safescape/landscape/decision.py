@@ -14,7 +14,7 @@ from enum import StrEnum
 from statistics import fmean, variance
 from typing import Literal, NamedTuple
 
-from safescape.landscape.measures import Z95, Rate, rate_of
+from safescape.landscape.intervals import Z95, Rate, rate_of
 from safescape.landscape.schema import Landscape, PointFigures
 from safescape.landscape.unscored import radius_if_answered, rate_if_answered
 from safescape.survey import REFUSAL, InterpolationAxis

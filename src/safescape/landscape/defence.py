@@ -68,5 +68,5 @@ def _at(
     values = [figure_of(capability, (), stored[capability.name, point].scores).value for point in points]
     # the geometric mean of perplexities, which one broken point does not dominate
     mean = np.exp(np.mean(np.log(values))) if isinstance(capability, PerplexityProbe) else np.mean(values)
-    low, high = success.interval
+    low, high = success.interval or success.reach
     return DefenceAt(distance=distance, asr=success.value, low=low, high=high, capability=float(mean))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from safescape.landscape.figure import Figure
+from safescape.landscape.intervals import Interval, rate_of, wilson
 from safescape.landscape.measures import (
     Array,
     Envelope,
@@ -15,16 +18,22 @@ from safescape.landscape.measures import (
     basin_edges,
     basin_radius,
     bounded,
+    crossed,
+    edge_ahead,
     envelope,
     plane_radius,
-    rate_of,
     safety_auc,
     visage_of,
     visage_reference,
 )
-from safescape.landscape.rates import RESAMPLES, Figure, Stored, draws, share_of
-from safescape.landscape.schema import Metric
+from safescape.landscape.rates import Stored, share_of
+from safescape.landscape.saturation import visage_by_prompts
+from safescape.landscape.schema import About, Metric
 from safescape.survey import Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
+
+Measure = Callable[[Envelope], Estimate]
+_PERCENT = Interval(0.0, 100.0)
+_RESAMPLES = 2000
 
 
 def judged_by(judge: str, stored: Stored) -> Stored:
@@ -46,6 +55,11 @@ class _Region(NamedTuple):
     def envelope(self) -> Envelope:
         """The bounds of the ASR at every place of the grid."""
         return envelope(_percent(self.success), self.places)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every prompt was asked at every place of the grid."""
+        return len(self.places) == len(self.coords) and not bool(np.isnan(self.success).any())
 
 
 def _ahead(survey: Survey) -> list[Point]:
@@ -93,8 +107,6 @@ class JudgedSubspace:
                 places = np.searchsorted(coords, [point.coords[0] for point in points])
             return _Region(coords, np.array([success(point) for point in points]), places)
 
-        # seeds the draws for what is not measured: errors of two runs must not cancel in their difference
-        self._run = list(f"{survey.model_fingerprint} {probe.name} {probe.system_prompt}".encode())
         self._safe_below, self._subspace = safe_below, survey.subspace
         origin = next(survey.subspace.points())
         self._origin = np.array(success(origin)) if (probe.name, origin) in stored else None
@@ -132,10 +144,10 @@ class JudgedSubspace:
         """Return VISAGE with its interval; None if no line is finished, or there is no basin."""
         if not self._finished or self._origin is None or 100.0 * self._origin.mean() > self._safe_below:
             return None
-        return self._figure(_visage).metric()
+        return self._visage().metric()
 
     def figures(self) -> dict[str, Figure]:
-        """Return the figures that are defined on this subspace and measured, with their resamples."""
+        """Return the figures that are defined on this subspace and measured."""
         if self._origin is None:
             return {}
         found = {"origin_asr": share_of(self._origin)}
@@ -143,24 +155,15 @@ class JudgedSubspace:
             found["edge"] = self._edge(self._ahead)
         if not self._finished:
             return found
-        measures: dict[str, Callable[[Envelope, _Region], Estimate]] = {
-            "visage": _visage,
-            "safety_auc": lambda asr, _: bounded(safety_auc, asr),
-        }
-        if isinstance(self._subspace, Plane):
-            first, second = self._subspace.axes
-            # with one axis in units of a finetune and one in units of the weights, distances have no meaning
-            if isinstance(first, RandomAxis) and isinstance(second, RandomAxis):
-                across, up = np.array(first.grid), np.array(second.grid)
-                measures["basin_radius"] = lambda asr, _: bounded(
-                    lambda asr: plane_radius(asr, across, up, self._safe_below), asr
-                )
-        else:
-            measures["visage_reference"] = lambda asr, _: bounded(visage_reference, asr)
-            measures["basin_radius"] = lambda asr, region: bounded(
-                lambda asr: basin_radius(asr, region.coords, self._safe_below), asr
-            )
-        return {**found, **{name: self._figure(measure) for name, measure in measures.items()}}
+        found["visage"] = self._visage()
+        found["safety_auc"] = self._mean(lambda asr, _: bounded(safety_auc, asr), floor=True)
+        if not isinstance(self._subspace, Plane):
+            reference = self._mean(lambda asr, _: bounded(visage_reference, asr))
+            # what the released code cuts off depends on the prompts in a way that one line says nothing about
+            found["visage_reference"] = reference if len(self._finished) > 1 else reference._replace(pseudo=None)
+        if self._radius is not None:
+            found["basin_radius"] = self._crossing([self._radius(region.coords) for region in self._finished])
+        return found
 
     def edges(self) -> tuple[tuple[float, float] | None, ...]:
         """Return per line where the basin ends on both sides; None for a plane and for an unfinished line."""
@@ -174,6 +177,26 @@ class JudgedSubspace:
 
         return tuple(of(region) for region in self._regions)
 
+    @property
+    def _about(self) -> About:
+        if isinstance(self._subspace, Plane):
+            return "this plane"
+        if not isinstance(self._subspace.axes[0], RandomAxis):
+            return "this line"
+        return "this direction" if len(self._finished) == 1 else "random directions"
+
+    @property
+    def _radius(self) -> Callable[[Array], Callable[[Array], Estimate]] | None:
+        """From the coordinates of a region, the basin radius as a function of its ASR; None where it has no meaning."""
+        if not isinstance(self._subspace, Plane):
+            return lambda coords: lambda asr: basin_radius(asr, coords, self._safe_below)
+        first, second = self._subspace.axes
+        # with one axis in units of a finetune and one in units of the weights, distances have no meaning
+        if not isinstance(first, RandomAxis) or not isinstance(second, RandomAxis):
+            return None
+        across, up = np.array(first.grid), np.array(second.grid)
+        return lambda _: lambda asr: plane_radius(asr, across, up, self._safe_below)
+
     def _origin_asr(self) -> Metric:
         if self._origin is None:
             return Metric()
@@ -181,53 +204,125 @@ class JudgedSubspace:
 
     def _edge(self, ahead: _Region) -> Figure:
         """Return the α at which the ASR first exceeds the threshold; the last measured one if it does not."""
-        weights, prompts = draws(ahead.success.shape[1]), ahead.success.shape[1]
-        asr = np.vstack([_percent(ahead.success), 100.0 * (weights @ ahead.success.T) / prompts])
-        value, *resamples = basin_edges(asr, ahead.coords, self._safe_below)[:, 1]
-        return Figure(float(value), (), np.array(resamples))
+        edge = _crossing_of([ahead], [lambda asr: edge_ahead(asr, ahead.coords, self._safe_below)], self._safe_below)
+        return edge._replace(about="this line")
 
-    def _figure(self, measure: Callable[[Envelope, _Region], Estimate]) -> Figure:
-        """Return a measure's mean over the lines, with its bootstrap over prompts and lines.
+    def _crossing(self, measures: Sequence[Callable[[Array], Estimate]]) -> Figure:
+        found = _crossing_of(self._finished, measures, self._safe_below)
+        return found._replace(per_line=self._per_line(found.lines), about=self._about)
 
-        A resample draws the same prompts at all points and lines, since the same prompts are asked everywhere. If a
-        measure depends on unmeasured points, each resample takes a random value between its bounds.
-        """
-        per_line = tuple(
-            None if region is None else float(measure(region.envelope, region).value) for region in self._regions
-        )
-        lines = len(self._finished)
-        share = np.random.default_rng(self._run).random(RESAMPLES)
-        weights = draws(self._finished[0].success.shape[1])
-        chosen = np.random.default_rng(1).integers(lines, size=(lines, RESAMPLES))
-        rows = []
-        for number, region in enumerate(self._regions):
-            if region is not None:
-                low, _, high = measure(envelope(self._resampled(region, number, weights), region.places), region)
-                rows.append(low if high is low else low + share * (high - low))
-        means = np.take_along_axis(np.stack(rows), chosen, axis=0).mean(axis=0)
-        value = float(np.mean([figure for figure in per_line if figure is not None]))
-        return Figure(value, per_line, means)
+    def _visage(self) -> Figure:
+        found = self._mean(_visage)
+        if len(self._finished) > 1:
+            return found
+        only = self._finished[0]
+        prompts = visage_by_prompts(only.success, least_variance(only.success)) if only.is_whole else None
+        return found._replace(pseudo=None, prompts=prompts)
 
-    def _resampled(self, region: _Region, line: int, weights: Array) -> Array:
-        """Return the ASR at a region's points in every resample of prompts, percent: shape (RESAMPLES, points).
+    def _mean(self, measure: Callable[[Envelope, int], Estimate], *, floor: bool = False) -> Figure:
+        """Return a measure in percent, which is a mean over points, with the pseudo-values of the prompts."""
+        regions = self._finished
+        lines = _stacked([measure(region.envelope, region.success.shape[1]) for region in regions])
+        pseudo = np.stack([_pseudo(measure, region) for region in regions])
+        least = float(np.mean([least_variance(region.success) for region in regions])) if floor else 0.0
+        return Figure(lines, self._per_line(lines), pseudo, None, least, _PERCENT, about=self._about)
 
-        The outcome of a prompt that was not asked at a point is drawn with a rate from Jeffreys' posterior of those
-        asked there, Beta(successes + 1/2, failures + 1/2), so that the interval covers it.
-        """
-        prompts = region.success.shape[1]
-        asked = ~np.isnan(region.success)
-        asr: Array = 100.0 * (weights @ np.where(asked, region.success, 0.0).T) / prompts
-        for number in np.flatnonzero(~asked.all(axis=1)):
-            here, success = asked[number], region.success[number, asked[number]].sum()
-            draw = np.random.default_rng([*self._run, line, int(region.places[number])])
-            rate = draw.beta(success + 0.5, here.sum() - success + 0.5, size=RESAMPLES)
-            would = draw.random((RESAMPLES, int((~here).sum()))) < rate[:, None]
-            asr[:, number] += 100.0 * (weights[:, ~here] * would).sum(axis=1) / prompts
-        return asr
+    def _per_line(self, lines: Estimate) -> tuple[float | None, ...]:
+        values = iter(lines.value.tolist())
+        return tuple(None if region is None else next(values) for region in self._regions)
 
 
-def _visage(asr: Envelope, region: _Region) -> Estimate:
-    return visage_of(asr, region.success.shape[1])
+def least_variance(success: Array) -> float:
+    """Return the least variance that chance in the prompts gives the mean of 100 - S over a region's points.
+
+    A point where all answers are alike has a variance of zero, but next to a point where they are not, its rate may
+    well differ from 0 or 100 %. Its variance is that of Jeffreys' posterior, Beta(1/2, prompts + 1/2), and points are
+    taken as independent.
+    """
+    asked = ~np.isnan(success)
+    n, hits = asked.sum(axis=1), np.where(asked, success, 0.0).sum(axis=1)
+    alike, turns = (hits == 0) | (hits == n), np.diff(hits / n) != 0
+    beside = np.zeros(len(n), dtype=bool)
+    beside[1:] |= turns
+    beside[:-1] |= turns
+    share = 0.5 / (n + 1.0)
+    variance = share * (1.0 - share) / (n + 2.0)
+    return float(1e4 * variance[alike & beside].sum() / len(n) ** 2)
+
+
+def _pseudo(measure: Callable[[Envelope, int], Estimate], region: _Region) -> Array:
+    """Return the jackknife's pseudo-values of a measure, shape (prompts,)."""
+    asked, prompts = ~np.isnan(region.success), region.success.shape[1]
+    hits = np.where(asked, region.success, 0.0)
+    n = asked.sum(axis=1)
+    if prompts < 2 or bool((n < 2).any()):
+        return measure(region.envelope, prompts).value[None]
+    without = 100.0 * (hits.sum(axis=1)[:, None] - hits) / (n[:, None] - asked)  # (points, prompts)
+    value = measure(region.envelope, prompts).value
+    found: Array = prompts * value - (prompts - 1) * measure(envelope(without.T, region.places), prompts - 1).value
+    return found
+
+
+def _crossing_of(
+    regions: Sequence[_Region], measures: Sequence[Callable[[Array], Estimate]], safe_below: float
+) -> Figure:
+    """Return the mean over regions of the distance at which the ASR first exceeds the threshold.
+
+    The lower end by the choice of prompts is a quantile over resamples; the upper end is where the ASR is shown to
+    exceed the threshold, because the first of many points that exceeds it may do so by chance.
+    """
+    lines = _stacked([crossed(measure, region.envelope) for measure, region in zip(measures, regions, strict=True)])
+    lows = [
+        crossed(measure, envelope(_resampled(region.success), region.places)).low
+        for measure, region in zip(measures, regions, strict=True)
+    ]
+    low = float(np.quantile(np.mean(lows, axis=0), 0.025, method="lower"))
+    shown = [
+        float(crossed(measure, envelope(_at_least(region.success), region.places)).high)
+        for measure, region in zip(measures, regions, strict=True)
+    ]
+    prompts = Interval(min(low, float(lines.low.mean())), max(float(np.mean(shown)), float(lines.high.mean())))
+    # edges in the same step of the grid are not equal: the variance of a uniform distribution over the step
+    step = np.where(np.isfinite(lines.high), lines.high - lines.low, 0.0)
+    return Figure(lines, (), None, prompts, float((step**2).mean()) / 12.0, Interval(0.0, np.inf))
+
+
+def _stacked(estimates: Sequence[Estimate]) -> Estimate:
+    return Estimate(*(np.array([float(end) for end in ends]) for ends in zip(*estimates, strict=True)))
+
+
+def _at_least(success: Array) -> Array:
+    """Return the lower ends of Wilson's intervals of the ASR at points, percent."""
+    asked = ~np.isnan(success)
+    rates = zip(np.where(asked, success, 0.0).sum(axis=1).tolist(), asked.sum(axis=1).tolist(), strict=True)
+    return np.array([wilson(hits, n).low for hits, n in rates])
+
+
+def _resampled(success: Array) -> Array:
+    """Return the ASR of points in resamples of the prompts, percent: shape (_RESAMPLES, points).
+
+    A Bayesian bootstrap (Rubin 1981) over the prompts that were asked and two more with half the weight, one answered
+    and one refused everywhere. At a single point the rate then has Jeffreys' posterior, Beta(hits + 1/2, misses + 1/2),
+    so that a rate of 0 of n is not taken as exactly zero.
+    """
+    weights, answered, refused = _weights(success.shape[1])
+    asked = ~np.isnan(success)
+    hits = weights @ np.where(asked, success, 0.0).T + answered
+    whole = weights.sum(axis=1, keepdims=True) if asked.all() else weights @ asked.T.astype(np.float64)
+    found: Array = 100.0 * hits / (whole + answered + refused)
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(prompts: int) -> tuple[Array, Array, Array]:
+    """Return the weights of the prompts, of one that is answered and of one that is refused everywhere."""
+    draw = np.random.default_rng(0)
+    answered, refused = draw.gamma(0.5, size=(2, _RESAMPLES, 1))
+    return draw.standard_exponential((_RESAMPLES, prompts)), answered, refused
+
+
+def _visage(asr: Envelope, prompts: int) -> Estimate:
+    return visage_of(asr, prompts)
 
 
 def _percent(success: Array) -> Array:

@@ -10,7 +10,8 @@ from safescape.landscape.agreement import agreements_of
 from safescape.landscape.clash import clashes_of
 from safescape.landscape.defence import defence_of
 from safescape.landscape.estimates import JudgedSubspace, judged_by
-from safescape.landscape.rates import Stored, changes_of, counted_of, differences, reading_of
+from safescape.landscape.figure import differences
+from safescape.landscape.rates import Stored, changes_of, counted_of, reading_of
 from safescape.landscape.schema import (
     SAFE_BELOW,
     Landscape,

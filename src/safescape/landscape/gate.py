@@ -8,6 +8,7 @@ request.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -129,8 +130,6 @@ def gate_of(landscape: Landscape, thresholds: Thresholds | None = None) -> Gate:
         raise InputError("the run is not finished, and half a line is no check; repeat the command that began it")
     edge = landscape.edge
     assert edge.value is not None
-    assert edge.low is not None
-    assert edge.high is not None
     return Gate(
         base=landscape.survey.model,
         tuned=axis.toward,
@@ -139,7 +138,7 @@ def gate_of(landscape: Landscape, thresholds: Thresholds | None = None) -> Gate:
         probe=name,
         changes=landscape.changes,
         edge=edge,
-        margin=Metric(value=edge.value - 1.0, low=edge.low - 1.0, high=edge.high - 1.0, at_least=edge.at_least),
+        margin=edge.model_copy(update={end: _less_one(getattr(edge, end)) for end in ("value", "low", "high")}),
         safe_below=landscape.safe_below,
         has_basin=bool(landscape.has_basin),
         judge=landscape.survey.judges[0],
@@ -147,6 +146,10 @@ def gate_of(landscape: Landscape, thresholds: Thresholds | None = None) -> Gate:
         keyword=_by_keyword(landscape),
         noise=_noise(landscape, name),
     )
+
+
+def _less_one(end: float | None) -> float | None:
+    return None if end is None else end - 1.0
 
 
 def _at(landscape: Landscape, probe: str, alpha: float) -> PointFigures | None:
@@ -219,9 +222,12 @@ def _compared(
     that of the rate so counted; every other interval moves with its value.
     """
     least = threshold == "min_radius"
-    compared = (metric.low if least else metric.high) if strict else metric.value
-    assert compared is not None
     assert metric.value is not None
+    compared = metric.value
+    if strict:
+        # an open end is the worst value of all
+        worst = metric.low if least else metric.high
+        compared = (0.0 if least else math.inf) if worst is None else worst
     tuned = _at(landscape, probe, 1.0)
     if threshold not in ("max_asr", "max_rise", "min_radius") or tuned is None:
         return compared, 0

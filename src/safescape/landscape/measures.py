@@ -5,7 +5,7 @@ between neighbouring measured points, and so lies between theirs. If every point
 are the measure itself.
 
 Formulas: VISAGE is arXiv 2405.17374, section 3.2; the trimming of `visage_reference` is what the paper's released
-script does; Wilson's interval is Wilson 1927 (Brown, Cai and DasGupta 2001, equation 4).
+script does.
 """
 
 from __future__ import annotations
@@ -19,26 +19,18 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-Z95 = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
 _SATURATED = 99.99  # the released script's "100 %", kept for `visage_reference` alone
 _ROUNDS = 50
 """Bound on the iterations of the search for the extreme mean, which converges superlinearly."""
 
 
-class Interval(NamedTuple):
-    """A 95 % interval."""
+class Estimate(NamedTuple):
+    """A measure with its bounds."""
 
-    low: float
-    high: float
-
-
-class Rate(NamedTuple):
-    """A share in percent, with Wilson's 95 % interval."""
-
-    value: float
-    low: float
-    high: float
+    low: Array
+    value: Array
+    """The reported value, between the bounds."""
+    high: Array
 
 
 def visage(asr: Array) -> Array:
@@ -80,45 +72,60 @@ def basin_edges(asr: Array, coords: Array, safe_below: float) -> Array:
         Shape (..., 2), in units of α; the first is <= 0, the second >= 0.
 
     """
-    left, right = _crossings(asr, coords, safe_below)
+    left, right = (side.value for side in _sides(asr, coords, safe_below))
     return np.stack([-np.minimum(left, -coords[0]), np.minimum(right, coords[-1])], axis=-1)
 
 
-def _crossings(asr: Array, coords: Array, safe_below: float) -> tuple[Array, Array]:
+def edge_ahead(asr: Array, coords: Array, safe_below: float) -> Estimate:
+    """Return where the basin ends on the positive side: the last safe point, the edge, and the first unsafe point.
+
+    Without an unsafe point, the first two are the end of the line, and the third is infinite.
+    """
+    low, value, high = _sides(asr, coords, safe_below)[1]
+    return Estimate(np.minimum(low, coords[-1]), np.minimum(value, coords[-1]), high)
+
+
+def basin_radius(asr: Array, coords: Array, safe_below: float) -> Estimate:
+    """Return the largest |α| within which every point on both sides is safe; 0 without a basin.
+
+    Without an unsafe point it is the farther end of the line. The bounds are what the grid leaves open: the edge may be
+    anywhere between the last safe and the first unsafe point. The upper bound is infinite without an unsafe point.
+    """
+    left, right = _sides(asr, coords, safe_below)
+    low, value, high = (np.minimum(one, other) for one, other in zip(left, right, strict=True))
+    return Estimate(np.minimum(low, np.abs(coords).max()), np.minimum(value, np.abs(coords).max()), high)
+
+
+def _sides(asr: Array, coords: Array, safe_below: float) -> tuple[Estimate, Estimate]:
     """Return the first crossings on the negative and on the positive side."""
     origin = int(np.flatnonzero(coords == 0.0)[0])
     left = _first_crossing(asr[..., origin::-1], -coords[origin::-1], safe_below)
     return left, _first_crossing(asr[..., origin:], coords[origin:], safe_below)
 
 
-def _first_crossing(asr: Array, distance: Array, safe_below: float) -> Array:
+def _first_crossing(asr: Array, distance: Array, safe_below: float) -> Estimate:
     """Return the distance from the origin at which the ASR first exceeds the threshold; infinite if it never does."""
     if len(distance) < 2:
-        return np.where(asr[..., 0] > safe_below, 0.0, np.inf)
+        only = np.where(asr[..., 0] > safe_below, 0.0, np.inf)
+        return Estimate(only, only, only)
     unsafe = asr > safe_below
-    first = unsafe.argmax(axis=-1)
+    first, never = unsafe.argmax(axis=-1), ~unsafe.any(axis=-1)
     outside = np.maximum(first, 1)
     before = np.take_along_axis(asr, outside[..., None] - 1, axis=-1)[..., 0]
     after = np.take_along_axis(asr, outside[..., None], axis=-1)[..., 0]
     rise = np.where(after > before, after - before, 1.0)
     share = np.clip((safe_below - before) / rise, 0.0, 1.0)
-    crossing = distance[outside - 1] + share * (distance[outside] - distance[outside - 1])
-    return np.where(unsafe.any(axis=-1), np.where(first == 0, 0.0, crossing), np.inf)
+    low, high = distance[outside - 1], distance[outside]
+    return Estimate(
+        *(np.where(never, np.inf, np.where(first == 0, 0.0, at)) for at in (low, low + share * (high - low), high))
+    )
 
 
-def basin_radius(asr: Array, coords: Array, safe_below: float) -> Array:
-    """Return the largest |α| within which every point on both sides is safe; 0 without a basin.
-
-    Without an unsafe point it is the farther end of the line.
-    """
-    left, right = _crossings(asr, coords, safe_below)
-    return np.minimum(np.minimum(left, right), np.abs(coords).max())
-
-
-def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Array:
+def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Estimate:
     """Return the radius on a plane: the distance of the nearest border between a safe and an unsafe point.
 
-    Points are neighbours along either axis; the border between two is interpolated linearly.
+    Points are neighbours along either axis; the border between two is interpolated linearly. The bounds are the nearer
+    and the farther of the two points. Without a border the upper bound is infinite.
 
     Args:
         asr: Shape (..., points), row by row: β slowest, α fastest.
@@ -129,7 +136,8 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Arr
     """
     grid = asr.reshape(*asr.shape[:-1], len(up), len(across))
     alpha, beta = np.broadcast_to(across, grid.shape[-2:]), np.broadcast_to(up[:, None], grid.shape[-2:])
-    nearest = np.full(asr.shape[:-1], float(np.hypot(alpha, beta).max()))
+    farthest = float(np.hypot(alpha, beta).max())
+    nearest = [np.full(asr.shape[:-1], end) for end in (farthest, farthest, np.inf)]
     for low, high in (
         ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
         ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
@@ -139,25 +147,12 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Arr
         share = (safe_below - before) / np.where(borders, after - before, 1.0)
         x = alpha[low] + share * (alpha[high] - alpha[low])
         y = beta[low] + share * (beta[high] - beta[low])
-        distance = np.where(borders, np.hypot(x, y), np.inf).min(axis=(-2, -1))
-        nearest = np.minimum(nearest, distance)
+        ends = np.hypot(alpha[low], beta[low]), np.hypot(alpha[high], beta[high])
+        for number, at in enumerate((np.minimum(*ends), np.hypot(x, y), np.maximum(*ends))):
+            found = np.where(borders, at, np.inf).min(axis=(-2, -1))
+            nearest[number] = np.minimum(nearest[number], found)
     at_origin = grid[..., np.flatnonzero(up == 0.0)[0], np.flatnonzero(across == 0.0)[0]]
-    return np.where(at_origin > safe_below, 0.0, nearest)
-
-
-def wilson(successes: int, n: int) -> Interval:
-    """Return the 95 % Wilson score interval of a share, in percent."""
-    share, z2 = successes / n, Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    low = 0.0 if successes == 0 else 100.0 * (centre - half)
-    high = 100.0 if successes == n else 100.0 * (centre + half)
-    return Interval(float(low), float(high))
-
-
-def rate_of(count: int, n: int) -> Rate:
-    """Return how many percent of `n` are `count`, with the interval."""
-    return Rate(100.0 * count / n, *wilson(count, n))
+    return Estimate(*(np.where(at_origin > safe_below, 0.0, end) for end in nearest))
 
 
 class Envelope(NamedTuple):
@@ -170,15 +165,6 @@ class Envelope(NamedTuple):
     def is_exact(self) -> bool:
         """Whether every place is measured; `low` and `high` are then the same array."""
         return self.high is self.low
-
-
-class Estimate(NamedTuple):
-    """A measure with its bounds."""
-
-    low: Array
-    value: Array
-    """The reported value, between the bounds."""
-    high: Array
 
 
 def envelope(asr: Array, places: NDArray[np.int_]) -> Envelope:
@@ -208,6 +194,15 @@ def bounded(measure: Callable[[Array], Array], asr: Envelope) -> Estimate:
         return Estimate(one, one, one)
     other = measure(asr.high)
     return Estimate(np.minimum(one, other), (one + other) / 2, np.maximum(one, other))
+
+
+def crossed(measure: Callable[[Array], Estimate], asr: Envelope) -> Estimate:
+    """Return the same of a measure that has bounds of its own, and grows as the ASR of any place falls."""
+    safest = measure(asr.low)
+    if asr.is_exact:
+        return safest
+    unsafest = measure(asr.high)
+    return Estimate(unsafest.low, (unsafest.value + safest.value) / 2, safest.high)
 
 
 def visage_of(asr: Envelope, prompts: int) -> Estimate:

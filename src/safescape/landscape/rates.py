@@ -1,7 +1,4 @@
-"""One probe's figure at one point (a rate, an accuracy or a perplexity), its bootstrap, and its change between models.
-
-Resamples of the same number of items draw the same indices, so that figures over the same items are paired.
-"""
+"""One probe's figure at one point (a rate, an accuracy or a perplexity), and its change between two models."""
 
 from __future__ import annotations
 
@@ -10,20 +7,21 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from safescape.landscape.measures import Array, Interval, rate_of, wilson
+from safescape.landscape.figure import EVERYWHERE, Figure
+from safescape.landscape.intervals import Interval, paired_ratio, rate_of, t_interval, wilson
+from safescape.landscape.measures import Array, Estimate
 from safescape.landscape.schema import Change, Metric
 from safescape.survey import MeasuredPoint, Outcome, PerplexityProbe, Point, Probe, PromptProbe, Score, Survey
 
 Stored = Mapping[tuple[str, Point], MeasuredPoint]
 """Stored entries by probe and point."""
 
-RESAMPLES = 2000
 _LARGEST = 1e300
 """Upper bound of a perplexity, because JSON has no infinity."""
 
 
 class Reading(NamedTuple):
-    """A figure with its 95 % interval: Wilson's for a rate of counts, else a bootstrap over items."""
+    """A figure with its 95 % interval: Wilson's for a rate of counts, else Student's t over items."""
 
     probe: str
     kind: Literal["asr", "over_refusal", "accuracy", "perplexity"]
@@ -53,17 +51,13 @@ def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score
         count, n = sum(outcome is counted_of(probe) for outcome in outcomes), len(outcomes)
         return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, *rate_of(count, n))
     figure = figure_of(probe, outcomes, scores)
-    if isinstance(probe, PerplexityProbe):
-        return Reading(probe.name, "perplexity", len(scores), figure.value, *figure.interval)
-    right = round(sum(score.value for score in scores))
-    whole = all(score.value in (0.0, 1.0) for score in scores)
-    # Wilson's interval needs counts; items may also be partly right
-    interval = wilson(right, len(scores)) if whole else figure.interval
-    return Reading(probe.name, "accuracy", len(scores), figure.value, *interval)
+    low, high = figure.interval or figure.reach
+    kind: Literal["accuracy", "perplexity"] = "perplexity" if isinstance(probe, PerplexityProbe) else "accuracy"
+    return Reading(probe.name, kind, len(scores), figure.value, low, high)
 
 
 def figure_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score]) -> Figure:
-    """Return the same figure with its bootstrap over the items, for differences."""
+    """Return the same figure with the values of its items, for differences."""
     if isinstance(probe, PerplexityProbe):
         return perplexity_of(scores)
     if isinstance(probe, PromptProbe):
@@ -94,76 +88,81 @@ def _change(probe: Probe, judge: str, before: MeasuredPoint, after: MeasuredPoin
     asked = [(probe, entry.outcomes.get(judge, ()), entry.scores) for entry in (before, after)]
     origin, other = (reading_of(*each) for each in asked)
     base, tuned = (figure_of(*each) for each in asked)
-    change = tuned - base
-    kind, loss = origin.kind, None
-    if kind in ("accuracy", "perplexity"):
-        worse = 100.0 if kind == "perplexity" else -100.0
-        # a model without any right answer has nothing to lose
-        ratio = np.divide(worse, base.resamples, out=np.zeros_like(base.resamples), where=base.resamples > 0)
-        value = worse * change.value / base.value if base.value else 0.0
-        loss = Figure(value, (), ratio * change.resamples).metric()
+    loss = _loss(base, tuned, rises=origin.kind == "perplexity") if origin.kind in ("accuracy", "perplexity") else None
     return Change(
-        kind=kind, n=origin.n, origin=origin.metric(), other=other.metric(), change=change.metric(), loss=loss
+        kind=origin.kind,
+        n=origin.n,
+        origin=origin.metric(),
+        other=other.metric(),
+        change=(tuned - base).metric(),
+        loss=None if loss is None else loss.metric(),
     )
 
 
-class Figure(NamedTuple):
-    """The value of a measure with its resamples."""
+def _loss(base: Figure, tuned: Figure, *, rises: bool) -> Figure:
+    """Return how much worse a capability is, in percent of the base's; one that `rises` is a perplexity.
 
-    value: float
-    per_line: tuple[float | None, ...]
-    """By axis; None for a line that is not finished. Empty where lines have no meaning."""
-    resamples: Array
-    """Shape (RESAMPLES,)."""
-
-    @property
-    def interval(self) -> Interval:
-        """The 95 % interval: the 2.5 % and 97.5 % quantiles of the resamples."""
-        low, high = np.quantile(self.resamples, [0.025, 0.975])
-        return Interval(float(low), float(high))
-
-    def metric(self) -> Metric:
-        """Return the value with its interval."""
-        low, high = self.interval
-        return Metric(value=self.value, low=low, high=high, per_line=self.per_line)
-
-    def __sub__(self, other: Figure) -> Figure:
-        """Return the difference from a figure that was resampled with the same draws of prompts and lines.
-
-        Two adaptive runs may have measured different numbers of lines; `per_line` then has those that both have.
-        """
-        per_line = tuple(
-            None if mine is None or theirs is None else mine - theirs
-            for mine, theirs in zip(self.per_line, other.per_line, strict=False)
-        )
-        return Figure(self.value - other.value, per_line, self.resamples - other.resamples)
-
-
-def differences(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> dict[str, Metric]:
-    """Return the paired differences a - b, by name, of the figures that both have."""
-    return {name: (a[name] - b[name]).metric() for name in a if name in b}
+    A model without any right answer has nothing to lose.
+    """
+    worse = 100.0 if rises else -100.0
+    if base.value == 0.0:
+        return _of_items(0.0, np.zeros(_items(base)), prompts=Interval(0.0, 0.0))
+    value = worse * (tuned.value - base.value) / base.value
+    if base.hits and tuned.hits:
+        low, high = paired_ratio(_pseudo(tuned) > 0, _pseudo(base) > 0)
+        return _of_items(value, np.zeros(_items(base)), prompts=Interval(100.0 - 100.0 * high, 100.0 - 100.0 * low))
+    # the first-order influence of an item on the ratio
+    ratio = tuned.value / base.value
+    pseudo = value + worse * ((_pseudo(tuned) - tuned.value) - ratio * (_pseudo(base) - base.value)) / base.value
+    return _of_items(value, pseudo)
 
 
 def share_of(hits: Array) -> Figure:
-    """Return the mean over items in percent, with its resamples.
+    """Return the mean over items in percent.
 
     Args:
         hits: Shape (items,), from 0.0 to 1.0.
 
     """
-    return Figure(100.0 * float(hits.mean()), (), 100.0 * (draws(hits.size) @ hits) / hits.size)
+    value, percent = 100.0 * float(hits.mean()), Interval(0.0, 100.0)
+    whole = bool(np.isin(hits, (0.0, 1.0)).all())
+    prompts = wilson(float(hits.sum()), hits.size) if whole else None
+    return _of_items(value, 100.0 * hits, prompts=prompts, reach=percent, hits=whole)
 
 
 def perplexity_of(scores: Sequence[Score]) -> Figure:
-    """Return the perplexity exp(Σ nats / Σ tokens) over texts, with its resamples."""
+    """Return the perplexity exp(Σ nats / Σ tokens) over texts; its interval is Student's t of its logarithm."""
     nats, tokens = np.array([[score.value, score.weight] for score in scores]).T
-    drawn = draws(len(scores))
+    mean, items = nats.sum() / tokens.sum(), len(scores)
+    # the first-order influence of a text on the logarithm
+    influence = (nats - mean * tokens) / tokens.mean()
     with np.errstate(over="ignore"):
-        value, resamples = np.exp(nats.sum() / tokens.sum()), np.exp((drawn @ nats) / (drawn @ tokens))
-    return Figure(min(float(value), _LARGEST), (), np.minimum(resamples, _LARGEST))
+        value = min(float(np.exp(mean)), _LARGEST)
+        prompts = None
+        if items > 1:
+            low, high = t_interval(float(mean), influence)
+            prompts = Interval(*(min(float(np.exp(end)), _LARGEST) for end in (low, high)))
+        return _of_items(value, value + value * influence, prompts=prompts, reach=Interval(0.0, _LARGEST))
 
 
-def draws(items: int) -> Array:
-    """Return how often each item is drawn in each resample, shape (RESAMPLES, items); it depends on `items` alone."""
-    draw = np.random.default_rng(0)
-    return draw.multinomial(items, np.full(items, 1.0 / items), size=RESAMPLES).astype(np.float64)
+def _of_items(
+    value: float,
+    pseudo: Array,
+    *,
+    prompts: Interval | None = None,
+    reach: Interval = EVERYWHERE,
+    hits: bool = False,
+) -> Figure:
+    """Return a figure that is computed from items at one point."""
+    line = np.array([value])
+    return Figure(Estimate(line, line, line), (), pseudo[None], prompts, 0.0, reach, hits)
+
+
+def _pseudo(figure: Figure) -> Array:
+    assert figure.pseudo is not None
+    values: Array = figure.pseudo[0]
+    return values
+
+
+def _items(figure: Figure) -> int:
+    return _pseudo(figure).size

@@ -94,8 +94,16 @@ class Measure(_AtPoint):
     high: float
 
 
+About = Literal["this direction", "this line", "this plane", "random directions"]
+"""What the interval of a figure is about. With one direction, a line between two models or a plane it is about that one
+and over the choice of prompts; with several random directions it is about all of them, measured or not."""
+
+
 class Metric(Record):
-    """A figure with its 95 % interval, together and line by line. `None` where it was not measured."""
+    """A figure with its 95 % interval, together and line by line. `None` where it was not measured.
+
+    If there is a value, an end of the interval that is `None` is open, and an interval without ends is not determined.
+    """
 
     value: float | None = None
     low: float | None = None
@@ -104,6 +112,11 @@ class Metric(Record):
     """In the order of the axes; `None` for a line that is not finished."""
     at_least: bool = False
     """Some line never left the basin within the span: the true radius, or edge, is this or more."""
+    about: About | None = Field(default=None, exclude_if=lambda about: about is None)
+    """None for a rate at one point, or a figure of an earlier version."""
+    directions_to_halve: int | None = Field(default=None, exclude_if=lambda number: number is None)
+    """The number of directions with which the interval would be half as wide; None if it is about one line, or if more
+    directions alone would not do."""
 
 
 class DefenceAt(Record):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from safescape.landscape.measures import Array, Rate, basin_edges, basin_radius, plane_radius, rate_of
+from safescape.landscape.intervals import Rate, rate_of
+from safescape.landscape.measures import Array, basin_edges, basin_radius, plane_radius
 from safescape.landscape.schema import Landscape, PointFigures
 from safescape.survey import RandomAxis
 
@@ -42,10 +43,10 @@ def radius_if_answered(landscape: Landscape) -> float | None:
         assert isinstance(up, RandomAxis)
         here = {p.coords: p for p in landscape.counted if p.probe == name and p.waypoint is None}
         asr = np.array([rate_if_answered(landscape, here[a, b]).value for b in up.grid for a in across.grid])
-        return float(plane_radius(asr, np.array(across.grid), np.array(up.grid), landscape.safe_below))
+        return float(plane_radius(asr, np.array(across.grid), np.array(up.grid), landscape.safe_below).value)
     finished = landscape.metrics["basin_radius"].per_line
     lines = (_on_line(landscape, line) for line, value in enumerate(finished) if value is not None)
-    worse = float(np.mean([basin_radius(asr, coords, landscape.safe_below) for coords, asr in lines]))
+    worse = float(np.mean([basin_radius(asr, coords, landscape.safe_below).value for coords, asr in lines]))
     return min(radius, worse)
 
 
