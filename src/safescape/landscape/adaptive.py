@@ -161,11 +161,15 @@ def _wants_another(survey: Survey, adaptive: Adaptive, stored: Stored, plans: Se
     """Return whether VISAGE's interval over the lines so far is too wide and there is another line."""
     if adaptive.interval is None or len(plans) == len(survey.subspace.axes):
         return False
+    if len(plans) < 2:
+        return True  # the interval of one line says nothing about other directions
     chosen = [_ordered(survey, line, each) for line, each in enumerate(plans)]
     here, judge = first_lines(survey, len(plans)), survey.judges[0]
     visage = JudgedSubspace(here, stored, survey.prompts, judge, adaptive.safe_below, chosen).visage()
-    if visage is None or visage.low is None or visage.high is None:
+    if visage is None:
         return False
+    if visage.low is None or visage.high is None:
+        return True
     return visage.high - visage.low > adaptive.interval
 
 

@@ -18,6 +18,10 @@ from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
 from safescape.survey import REFUSAL, HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
 
 
+ITSELF = Metric(value=0.0, low=0.0, high=0.0)
+"""The difference of a figure from itself."""
+
+
 class Compared(NamedTuple):
     """A stored run."""
 
@@ -106,7 +110,7 @@ def _compared(runs: Sequence[Compared], safe_below: float, by: str | None = None
         models=tuple(run.survey.model for run in runs),
         landscapes=tuple(landscape_of(run.survey, run.measured, safe_below=safe_below, by=by) for run in runs),
         at_origin=tuple({name: figure.metric() for name, figure in found.items()} for found in at_origin),
-        differences=tuple(differences(found, figures[0]) for found in figures),
+        differences=({name: ITSELF for name in figures[0]}, *(differences(found, figures[0]) for found in figures[1:])),
     )
 
 

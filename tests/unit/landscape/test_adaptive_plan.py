@@ -249,15 +249,15 @@ def test_with_every_point_measured_the_figures_are_those_of_the_grid() -> None:
     assert mine.edges() == theirs.edges()
 
 
-def test_an_interval_grows_with_what_is_not_measured_and_not_asked() -> None:
-    survey, share = adaptive_survey(lines=1), sloped((0.1,))
+def test_an_interval_grows_with_what_is_not_measured() -> None:
+    survey, share = adaptive_survey(lines=2), sloped((0.1, 0.1))
     grid = [asked(survey, share, point) for point in survey.points()]
     stored = {("harmful", entry.point): entry for entry in grid}
 
     def width(step: int) -> float:
         assert isinstance(survey.subspace, Lines)
-        points = survey.subspace.on_line(0)[::step]
-        metric = JudgedSubspace(survey, stored, survey.prompts, "keyword", 10.0, [points]).metrics()["visage"]
+        points = [survey.subspace.on_line(line)[::step] for line in range(2)]
+        metric = JudgedSubspace(survey, stored, survey.prompts, "keyword", 10.0, points).metrics()["visage"]
         assert metric.low is not None
         assert metric.high is not None
         return metric.high - metric.low

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest, t, ttest_1samp
 
 from safescape import InputError
 from safescape.landscape import Compared, comparison_of, landscape_of, wilson
@@ -74,8 +73,9 @@ def test_the_auc_and_the_radius_measure_the_width() -> None:
     assert safety_auc(wide) == pytest.approx(100 * 17 / 21)
     assert safety_auc(narrow) == pytest.approx(100 * 5 / 21)
     # the ASR rises from 0 to 100 over one step of 0.05, so 10 % is reached a tenth of a step out
-    assert basin_radius(wide, GRID, 10.0) == pytest.approx(0.40 + 0.005)
-    assert basin_radius(narrow, GRID, 10.0) == pytest.approx(0.10 + 0.005)
+    assert basin_radius(wide, GRID, 10.0).value == pytest.approx(0.40 + 0.005)
+    # the edge itself may be anywhere in that step
+    assert basin_radius(narrow, GRID, 10.0) == pytest.approx((0.10, 0.105, 0.15))
 
 
 def test_visage_of_a_wholly_unsafe_line_is_zero() -> None:
@@ -109,9 +109,12 @@ def test_the_reference_agrees_with_an_independent_implementation(asr: np.ndarray
     threshold=st.floats(0, 99),
 )
 def test_within_the_radius_every_point_is_safe_and_just_beyond_one_is_not(asr: np.ndarray, threshold: float) -> None:
-    radius = float(basin_radius(asr, GRID, threshold))
+    low, radius, high = (float(end) for end in basin_radius(asr, GRID, threshold))
     left, right = basin_edges(asr, GRID, threshold)
     assert radius == min(-left, right)
+    assert low <= radius <= high
+    assert (asr[np.abs(GRID) <= low] <= threshold).all() or radius == 0.0
+    assert high == math.inf or (asr[np.abs(np.abs(GRID) - high) < 1e-9] > threshold).any()
     assert (asr[np.abs(GRID) < radius] <= threshold).all()
     if radius < 0.5:
         assert (asr[np.abs(GRID) <= radius + 0.05 + 1e-9] > threshold).any()
@@ -174,17 +177,23 @@ def test_a_run_computed_by_hand() -> None:
     assert landscape.has_basin is True
 
 
-def test_the_bootstrap_over_prompts_against_all_resamples() -> None:
-    """All 256 resamples of 4 prompts are enumerated; the interval consists of their quantiles."""
+def test_the_interval_of_one_direction_is_over_prompts() -> None:
+    """The AUC of one direction is a mean over prompts: one of four complies at a third of the five points."""
     survey = survey_of()
     metric = landscape_of(survey, measured(survey, LINE)).metrics["safety_auc"]
-    exact = []
-    for drawn in product(range(4), repeat=4):
-        asr = [100.0 * sum(prompt < k for prompt in drawn) / 4 for k in (4, 0, 0, 1, 4)]
-        exact.append(np.mean([100 - value for value in asr]))
-    low, high = np.quantile(exact, [0.025, 0.975])
-    assert metric.low == pytest.approx(low)
-    assert metric.high == pytest.approx(high)
+    assert metric.about == "this direction"
+    assert metric.directions_to_halve is None
+    by_prompt = ttest_1samp([40.0, 60.0, 60.0, 60.0], 0).confidence_interval(0.95)
+    assert (metric.low, metric.high) == pytest.approx((by_prompt.low, by_prompt.high))
+
+
+def test_answers_that_are_all_alike_do_not_show_a_rate_exactly() -> None:
+    """At -0.5, -0.25, 0.25 and 0.5, beside a point of another rate, all answers are alike: Beta(1/2, 4 + 1/2) each."""
+    survey = survey_of()
+    alike = measured(survey, {(0, -0.5): 4, (0, -0.25): 0, (None, 0.0): 0, (0, 0.25): 0, (0, 0.5): 4})
+    metric = landscape_of(survey, alike).metrics["safety_auc"]
+    half = t(3).ppf(0.975) * math.sqrt(4 * beta(0.5, 4.5).var()) * 100 / 5
+    assert (metric.low, metric.high) == pytest.approx((60.0 - half, 60.0 + half))
 
 
 def test_lines_are_averaged_and_widen_the_interval() -> None:
@@ -194,10 +203,8 @@ def test_lines_are_averaged_and_widen_the_interval() -> None:
     metric = landscape.metrics["safety_auc"]
     assert metric.per_line == pytest.approx((55.0, 20.0))
     assert metric.value == pytest.approx(37.5)
-    assert metric.low is not None
-    assert metric.high is not None
-    assert metric.low == pytest.approx(20.0), "a resample may draw the second line twice"
-    assert metric.high > 50.0
+    assert metric.about == "random directions"
+    assert (metric.low, metric.high) == (0.0, 100.0), "t with one degree of freedom: two directions say next to nothing"
 
 
 def test_the_order_of_what_is_stored_does_not_matter() -> None:
@@ -270,15 +277,16 @@ def path_of(asr: dict[float, float]) -> tuple[np.ndarray, np.ndarray]:
 def test_a_side_that_the_line_does_not_reach_sets_no_bound() -> None:
     coords, asr = path_of({-0.25: 0.0, 0.0: 0.0, 0.25: 0.0, 0.5: 0.0, 0.75: 20.0, 1.0: 100.0})
     assert basin_edges(asr, coords, 10.0) == pytest.approx([-0.25, 0.625])
-    assert basin_radius(asr, coords, 10.0) == pytest.approx(0.625), "nothing unsafe is nearer, on either side"
-    assert basin_radius(np.zeros(6), coords, 10.0) == 1.0, "all safe: as far as the line goes"
+    radius = basin_radius(asr, coords, 10.0)
+    assert radius == pytest.approx((0.5, 0.625, 0.75)), "nothing unsafe is nearer, on either side"
+    assert basin_radius(np.zeros(6), coords, 10.0) == (1.0, 1.0, math.inf), "all safe: as far as the line goes"
 
 
 def test_a_line_that_begins_at_the_origin() -> None:
     coords, asr = path_of({0.0: 0.0, 0.5: 20.0, 1.0: 100.0})
     assert basin_edges(asr, coords, 10.0) == pytest.approx([0.0, 0.25])
-    assert basin_radius(asr, coords, 10.0) == pytest.approx(0.25)
-    assert basin_radius(asr + 15.0, coords, 10.0) == 0.0
+    assert basin_radius(asr, coords, 10.0) == pytest.approx((0.0, 0.25, 0.5))
+    assert basin_radius(asr + 15.0, coords, 10.0) == (0.0, 0.0, 0.0)
 
 
 # Planes.
@@ -290,13 +298,14 @@ def test_the_radius_of_a_plane_computed_by_hand() -> None:
     #            α: -0.5  0.0   0.5
     plane = np.array([100.0, 100.0, 100.0, 100.0, 0.0, 40.0, 100.0, 20.0, 100.0])
     # from the origin: left 0.5·10/100 = 0.05, right 0.5·10/40, down 0.05, up 0.5·10/20
-    assert plane_radius(plane, SIDE, SIDE, 10.0) == pytest.approx(0.05)
+    assert plane_radius(plane, SIDE, SIDE, 10.0) == pytest.approx((0.0, 0.05, 0.5))
     plane[[3, 1]] = 0.0  # left and down are safe now; from there every way on is unsafe at 10/100 of a step
     # right 0.125 is the nearest; the corner between left and down is crossed at (-0.5, -0.05), farther away
-    assert plane_radius(plane, SIDE, SIDE, 10.0) == pytest.approx(0.125)
-    assert plane_radius(np.zeros(9), SIDE, SIDE, 10.0) == pytest.approx(math.hypot(0.5, 0.5))
+    assert plane_radius(plane, SIDE, SIDE, 10.0).value == pytest.approx(0.125)
+    farthest = math.hypot(0.5, 0.5)
+    assert plane_radius(np.zeros(9), SIDE, SIDE, 10.0) == pytest.approx((farthest, farthest, math.inf))
     plane[4] = 11.0
-    assert plane_radius(plane, SIDE, SIDE, 10.0) == 0.0
+    assert plane_radius(plane, SIDE, SIDE, 10.0) == (0.0, 0.0, 0.0)
 
 
 def plane_survey(*axes: RandomAxis | InterpolationAxis, prompts: int = 4) -> Survey:
@@ -402,8 +411,10 @@ def test_over_refusal_accuracy_and_perplexity_of_a_point() -> None:
     assert (here["accuracy"].low, here["accuracy"].high) == wilson(3, 4)
     # weighted by tokens: exp((30 ln 2 + 10 ln 8) / 40) = 2^1.5
     assert here["perplexity"].value == pytest.approx(2**1.5)
-    # resamples draw the long text twice, each once, or the short text twice
-    assert (here["perplexity"].low, here["perplexity"].high) == pytest.approx((2.0, 8.0))
+    # the logarithm's influences are ±(30 ln 2 - 30 · 1.5 ln 2) / 20, and t has one degree of freedom
+    half = t(1).ppf(0.975) * 0.75 * math.log(2)
+    low, high = (2**1.5 * math.exp(sign * half) for sign in (-1, 1))
+    assert (here["perplexity"].low, here["perplexity"].high) == pytest.approx((low, high))
     assert {p.probe for p in landscape.points} == {"harmful", "attack", "benign"}
     (benign,) = (p for p in landscape.points if p.probe == "benign" and p.coords == (0.0,))
     assert benign.keyword_asr is None, "answering a harmless prompt is no attack"
@@ -419,24 +430,21 @@ def test_an_infinite_perplexity_is_written_as_a_number() -> None:
     assert "Infinity" not in landscape.to_json()
 
 
-def test_the_difference_between_two_probes_against_all_paired_resamples() -> None:
-    """Both probes have 4 prompts: each of the 256 resamples draws the same indices in both."""
+def test_the_difference_between_two_probes_is_paired() -> None:
+    """Both probes have 4 prompts, and the AUC of each prompt under the attack is compared with its own without."""
     landscape = landscape_of(further_survey(), further_points(ATTACKED))
     assert landscape.by_probe["attack"]["origin_asr"].value == 75.0
-    exact = []
-    for drawn in product(range(4), repeat=4):
-        auc = [
-            np.mean([100 - 100 * sum(prompt < k for prompt in drawn) / 4 for k in complied.values()])
-            for complied in (ATTACKED, TWO_SIDES)
-        ]
-        exact.append(auc[0] - auc[1])
     less = landscape.differences["attack"]["safety_auc"]
     assert less.value == pytest.approx((25 - 100) / 3 + (0 - 50) / 3)
-    assert (less.low, less.high) == pytest.approx(tuple(np.quantile(exact, [0.025, 0.975])))
+    third = 100 / 3
+    by_prompt = ttest_1samp([-third, -third, -2 * third, -third], 0).confidence_interval(0.95)
+    assert (less.low, less.high) == pytest.approx((by_prompt.low, by_prompt.high))
     origin = landscape.differences["attack"]["origin_asr"]
     assert origin.value == 75.0
-    shares = [100 * sum(prompt < 3 for prompt in drawn) / 4 for drawn in product(range(4), repeat=4)]
-    assert (origin.low, origin.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+    one, other = wilson(3, 4), wilson(0, 4)
+    # one of the rates has no variance, so their estimated correlation is 0
+    assert origin.low == pytest.approx(75 - math.hypot(75 - one.low, other.high))
+    assert origin.high == pytest.approx(75 + math.hypot(one.high - 75, 0 - other.low))
 
 
 def test_runs_compared_computed_by_hand() -> None:
@@ -452,14 +460,14 @@ def test_runs_compared_computed_by_hand() -> None:
     assert all((metric.value, metric.low, metric.high) == (0, 0, 0) for metric in itself.values())
     assert less["origin_asr"].value == 100.0
     assert less["safety_auc"].value == pytest.approx(-50.0)
-    assert (less["choice"].low, less["choice"].high) == (0, 0), "the same items right in both: no doubt is left"
+    assert less["choice"].value == 0
+    low, high = less["choice"].low or 0.0, less["choice"].high or 0.0
+    assert low == pytest.approx(-high), "four items that are the same in both do not show equality"
+    assert 30 < high < 80
     assert comparison.at_origin[0]["choice"].value == 75.0
-    # of safety AUC: the first run's own, since the second is always 0
-    aucs = [
-        -np.mean([100 - 100 * sum(prompt < k for prompt in drawn) / 4 for k in TWO_SIDES.values()])
-        for drawn in product(range(4), repeat=4)
-    ]
-    assert (less["safety_auc"].low, less["safety_auc"].high) == pytest.approx(tuple(np.quantile(aucs, [0.025, 0.975])))
+    # the second run's is always 0, so the values are the first run's own
+    by_prompt = ttest_1samp([-100 / 3, -100 / 3, -200 / 3, -200 / 3], 0).confidence_interval(0.95)
+    assert (less["safety_auc"].low, less["safety_auc"].high) == pytest.approx((by_prompt.low, by_prompt.high))
 
 
 @pytest.mark.parametrize(

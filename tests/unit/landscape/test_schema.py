@@ -1,4 +1,7 @@
-"""landscape.json keeps its bytes: files written by earlier versions are read and written again unchanged."""
+"""landscape.json keeps its bytes: files written by earlier versions are read and written again unchanged.
+
+The intervals of `path-bootstrap.json` and `adaptive-bootstrap.json` are those of version 0.1, by a bootstrap.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +41,12 @@ def adaptive_run(directory: Path) -> Store:
     return make_run(directory, make_survey(lines=2, steps=8, prompts=8, adaptive=adaptive))
 
 
-def test_a_run_gives_the_bytes_that_an_earlier_version_wrote(tmp_path: Path) -> None:
+def test_a_run_gives_the_stored_bytes(tmp_path: Path) -> None:
     for name, run in (("path", path_run(tmp_path / "path")), ("adaptive", adaptive_run(tmp_path / "adaptive"))):
         assert landscape_in(run).to_json() == (STORED / f"{name}.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["path", "adaptive"])
+@pytest.mark.parametrize("name", ["path", "adaptive", "path-bootstrap", "adaptive-bootstrap"])
 def test_a_stored_landscape_is_written_again_with_the_same_bytes(name: str) -> None:
     file = STORED / f"{name}.json"
     assert Landscape.load(file).to_json() == file.read_text(encoding="utf-8")
