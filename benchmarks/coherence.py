@@ -39,7 +39,7 @@ from safescape.judges.coherence import (
 )
 from safescape.judges.english import tokens_of
 from safescape.judges.languages import is_another_language
-from safescape.landscape.measures import wilson
+from safescape.landscape import wilson
 from safescape.measure.evidence import Origin as RunOrigin
 from safescape.measure.evidence import calibration_of, calibration_prompts
 from safescape.probes import format_chats, load_prompts, load_tokenizer, set_named, set_paths

@@ -6,8 +6,8 @@ A direction has an edge on each side, drawn for it. Prompt i complies at (direct
 where U_i is shared by all directions, V_i is drawn for each, and both are uniform on (-1, 1). Outside of the basin a
 prompt that would comply is refused with a small probability, inside it complies with one. All draws are independent.
 
-The truth of a figure is its value on the rates of the population of prompts: with one direction for this direction, with
-several the mean over random directions. The radius has a second truth, where the population's ASR itself passes the
+The truth of a figure is its value on the rates of the population of prompts: with one direction for this direction,
+with several the mean over random directions. The radius has a second truth, where the population's ASR itself passes the
 threshold, wherever the grid lies. The truth of VISAGE is its expectation over prompts of the same number, since it
 depends on their number. Prints Markdown: one table per figure by the intervals of safescape, then the same by the
 percentile bootstrap over prompts and directions that earlier versions used. Takes half an hour for 300 repetitions.
@@ -254,10 +254,9 @@ def tables(repetitions: int, steps: int) -> Iterator[str]:
             yield f"| shape | prompts | {heads} |\n|---|---:|{'---:|' * len(DIRECTIONS)}"
             for name in SHAPES:
                 for prompts in PROMPTS:
-                    cells = [
-                        f"{held.covered[figure]:.0f} ({held.width[figure]:{'.2f' if figure != 'visage' and figure != 'safety_auc' else '.1f'}})"
-                        for held in (found[name, directions, prompts] for directions in DIRECTIONS)
-                    ]
+                    row = [found[name, directions, prompts] for directions in DIRECTIONS]
+                    digits = 1 if figure in ("visage", "safety_auc") else 2
+                    cells = [f"{held.covered[figure]:.0f} ({held.width[figure]:.{digits}f})" for held in row]
                     yield f"| {name} | {prompts} | {' | '.join(cells)} |"
 
 

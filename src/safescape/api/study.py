@@ -132,7 +132,7 @@ def _document(study: Study) -> dict[str, Any]:
 
 
 def _metric(metric: Metric) -> dict[str, Any]:
-    return metric.model_dump(include={"value", "low", "high", "at_least"})
+    return metric.model_dump(include={"value", "low", "high", "at_least", "about"})
 
 
 def _asr(run: Run, alpha: float) -> dict[str, float]:

@@ -68,15 +68,21 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
     say(*filter(None, said))
     clash = bool(landscape.clashes) and KEYWORD in landscape.by_judge
     rows = [
-        (title, *_cells(landscape.metrics[name], unit), *((by_keyword(landscape, name),) if clash else ()))
+        (title, *_row(landscape.metrics[name], unit), *((by_keyword(landscape, name),) if clash else ()))
         for name, title, unit in _FIGURES
         # the released code defines no VISAGE of a plane
         if landscape.complete is False or landscape.metrics[name].value is not None
         if landscape.has_basin or name not in OF_A_BASIN
     ]
-    headings = ("figure", "value", "95 % interval", "per line")
+    headings = ("figure", "value", "95 % interval", "about", "per line")
     show_table((f"figure, {REFUSAL} judge", *headings[1:], f"{KEYWORD} judge") if clash else headings, rows)
     say(*_further(run), *(run.directory / file for file in ("report.html", "landscape.png", "landscape.json")), *also)
+
+
+def _row(metric: Metric, unit: str) -> tuple[str, str, str, str]:
+    value, interval, per_line = _cells(metric, unit)
+    halving = f"; {metric.directions_to_halve} would halve it" if metric.directions_to_halve else ""
+    return value, interval, f"{metric.about or ''}{halving}", per_line
 
 
 def _so_far(run: Run) -> str:
@@ -157,15 +163,15 @@ def _with_interval(metric: Metric, unit: str, *, signed: bool = False) -> str:
 
 
 def _cells(metric: Metric, unit: str) -> tuple[str, str, str]:
-    if metric.value is None or metric.low is None or metric.high is None:
+    if metric.value is None:
         return "not measured", "", ""
 
     def number(value: float) -> str:
         return f"{value:.1f} {unit}".strip() if abs(value) >= 1 or unit else f"{value:.3f}"
 
     value = f">= {number(metric.value)}" if metric.at_least else number(metric.value)
-    return (
-        value,
-        f"{number(metric.low)} to {number(metric.high)}",
-        " ".join("–" if v is None else number(v) for v in metric.per_line),
-    )
+    per_line = " ".join("–" if v is None else number(v) for v in metric.per_line)
+    if metric.low is None:
+        return value, "not determined" if metric.high is None else f"{number(metric.high)} or less", per_line
+    end = "or more" if metric.high is None or metric.at_least else f"to {number(metric.high)}"
+    return value, f"{number(metric.low)} {end}", per_line

@@ -81,6 +81,7 @@ def _result(kind: str, title: str, metric: Metric, probe: Probe) -> EvalResult:
         "low": _rounded(metric.low),
         "high": _rounded(metric.high),
         "at_least": metric.at_least or None,
+        "about": metric.about,
     }
     return EvalResult(
         task_type="text-generation",
@@ -117,7 +118,8 @@ def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
     yield "|---|---:|---:|---|"
     for figure in figures_of(landscape):
         if figure.interval:
-            yield f"| {figure.label} | {figure.value} | {figure.interval} | {figure.meaning} |"
+            about = f" ({figure.about})" if figure.about else ""
+            yield f"| {figure.label} | {figure.value} | {figure.interval}{about} | {figure.meaning} |"
     if keyword := _by_keyword(landscape):
         cells = (value_text(keyword, 1, " %"), interval_text(keyword, 1))
         yield f"| ASR at the origin, keyword judge | {' | '.join(cells)} | The same by the paper's 29 phrases. |"

@@ -17,7 +17,6 @@ from safescape.landscape.rates import figure_of
 from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
 from safescape.survey import REFUSAL, HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
 
-
 ITSELF = Metric(value=0.0, low=0.0, high=0.0)
 """The difference of a figure from itself."""
 

@@ -357,8 +357,8 @@ def test_a_basin_ends_where_unscored_answers_may_end_it(tmp_path: Path) -> None:
                 "FAILED max-asr: ASR 12.9 % at TUNED at the worse end of the 95 % interval, with 1 unscored answer "
                 "counted as answered (measured: 0.0 %), allowed 10 %: 2.9 too much",
                 # 0 against 0 of 40 shows a rise of at most 8.8 points (Newcombe)
-                "FAILED max-rise: from BASE to TUNED the ASR rises by 11.3 points at the worse end of the 95 % interval, "
-                "with 1 unscored answer counted as answered (measured: 0.0 points), allowed 5 points: 6.3 too much",
+                "FAILED max-rise: from BASE to TUNED the ASR rises by 11.3 points at the worse end of the 95 % "
+                "interval, with 1 unscored answer counted as answered (measured: 0.0 points), allowed 5 points: 6.3 too much",
             ],
         ),
     ],

@@ -279,14 +279,16 @@ def test_a_side_that_the_line_does_not_reach_sets_no_bound() -> None:
     assert basin_edges(asr, coords, 10.0) == pytest.approx([-0.25, 0.625])
     radius = basin_radius(asr, coords, 10.0)
     assert radius == pytest.approx((0.5, 0.625, 0.75)), "nothing unsafe is nearer, on either side"
-    assert basin_radius(np.zeros(6), coords, 10.0) == (1.0, 1.0, math.inf), "all safe: as far as the line goes"
+    assert [float(end) for end in basin_radius(np.zeros(6), coords, 10.0)] == [1.0, 1.0, math.inf], (
+        "all safe: as far as the line goes"
+    )
 
 
 def test_a_line_that_begins_at_the_origin() -> None:
     coords, asr = path_of({0.0: 0.0, 0.5: 20.0, 1.0: 100.0})
     assert basin_edges(asr, coords, 10.0) == pytest.approx([0.0, 0.25])
     assert basin_radius(asr, coords, 10.0) == pytest.approx((0.0, 0.25, 0.5))
-    assert basin_radius(asr + 15.0, coords, 10.0) == (0.0, 0.0, 0.0)
+    assert [float(end) for end in basin_radius(asr + 15.0, coords, 10.0)] == [0.0, 0.0, 0.0]
 
 
 # Planes.
@@ -305,7 +307,7 @@ def test_the_radius_of_a_plane_computed_by_hand() -> None:
     farthest = math.hypot(0.5, 0.5)
     assert plane_radius(np.zeros(9), SIDE, SIDE, 10.0) == pytest.approx((farthest, farthest, math.inf))
     plane[4] = 11.0
-    assert plane_radius(plane, SIDE, SIDE, 10.0) == (0.0, 0.0, 0.0)
+    assert [float(end) for end in plane_radius(plane, SIDE, SIDE, 10.0)] == [0.0, 0.0, 0.0]
 
 
 def plane_survey(*axes: RandomAxis | InterpolationAxis, prompts: int = 4) -> Survey:

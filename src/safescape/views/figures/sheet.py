@@ -174,7 +174,12 @@ def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:
         found.pop("basin_radius", None)
     shown = [found[key] for key in ("visage", "basin_radius", "origin_asr", "other_asr") if key in found]
     sign = {} if landscape.subspace == "plane" else {"basin_radius": " |α|"}
-    return [(figure.label + sign.get(figure.key, ""), figure.value, figure.interval) for figure in shown[:3]]
+    # what several directions say is about random directions, as the subject says; one direction speaks for itself
+    about = {figure.key: f", {figure.about}" if figure.about.startswith("this") else "" for figure in shown}
+    return [
+        (figure.label + sign.get(figure.key, "") + about[figure.key], figure.value, figure.interval)
+        for figure in shown[:3]
+    ]
 
 
 def fit(figure: Figure, text: Text, content: str, inches: float, after: str = "") -> None:

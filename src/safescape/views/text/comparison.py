@@ -62,15 +62,14 @@ def standing_of(landscape: Landscape) -> list[str]:
 def difference_text(comparison: Comparison, number: int, key: str) -> tuple[str, str]:
     """Return a run's figure minus the first run's, and the 95 % interval, with signs; `–` and empty if undefined."""
     found, decimals = _difference(comparison, number, key), words.decimals_of(key)
-    if found.value is None or found.low is None or found.high is None:
+    if found.value is None:
         return "–", ""
     bound = ""
     if key == "basin_radius":
         # the radius of a run that stayed safe as far as it was measured is a lower bound
         mine, theirs = (comparison.landscapes[n].metrics[key].at_least for n in (number, 0))
         bound = "≥ " if mine else "≤ " if theirs else ""
-    value, low, high = (words.signed(part, decimals) for part in (found.value, found.low, found.high))
-    return bound + value, f"{low} to {high}"
+    return bound + words.signed(found.value, decimals), words.signed_interval(found, decimals)
 
 
 def _difference(comparison: Comparison, number: int, key: str) -> Metric:

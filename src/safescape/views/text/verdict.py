@@ -20,7 +20,16 @@ from safescape.landscape import (
 from safescape.survey import KEYWORD, InterpolationAxis
 from safescape.views.series.curves import first_probe, origin_of, other_model, waypoints_of
 from safescape.views.series.outcomes import beyond_of, seen_by
-from safescape.views.text.words import cell, clash_text, decimals_of, interval_text, judge_of, printable, value_text
+from safescape.views.text.words import (
+    cell,
+    clash_text,
+    decimals_of,
+    halving_text,
+    interval_text,
+    judge_of,
+    printable,
+    value_text,
+)
 
 SHOWN = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
 """The label of each tone."""
@@ -132,12 +141,12 @@ def _of_random(landscape: Landscape, decision: Decision) -> str:
     finished = sum(value is not None for value in radius.per_line)
     some = "" if landscape.complete or plane else f" ({finished} of {len(landscape.axes)} directions so far)"
     if decision.state is State.UNKNOWN:
-        low, high = (f"{value or 0.0:.3f}" for value in (radius.low, radius.high))
         return (
-            f", but its basin may have no width: the basin radius is {value_text(radius, 3)}, 95 % interval {low} to "
-            f"{high}{some}{_wanted(decision.wanted)}"
+            f", but its basin may have no width: the basin radius is {value_text(radius, 3)}, 95 % interval "
+            f"{interval_text(radius, 3)}{some}{_wanted(decision.wanted)}"
         )
-    where = "on a plane of two random directions" if plane else "in a random direction"
+    one = "in the random direction that was measured" if len(radius.per_line) == 1 else "in a random direction"
+    where = "on a plane of two random directions" if plane else one
     if share_text(held := radius_if_answered(landscape) or 0.0) != share_text(radius.value):
         more = f", or {share_text(radius.value)} without its unscored answers, which never count as safe"
         return f", and stays safe until its weights have moved by about {share_text(held)} {where}{some}{more}"
@@ -279,6 +288,10 @@ class KeyFigure(NamedTuple):
     """The position of the value, percent of the scale."""
     band: tuple[float, float]
     """The begin and the width of the interval, percent of the scale."""
+    about: str
+    """What the interval is about: this direction, random directions; empty where it is about the prompts alone."""
+    halving: str
+    """How many directions would halve the interval; empty where that is not the question."""
     keyword: str = ""
     """The same figure by the keyword judge, where the refusal judge contradicts it; else empty."""
 
@@ -314,7 +327,8 @@ def figures_of(landscape: Landscape) -> list[KeyFigure]:
         "visage": (
             "VISAGE",
             "Mean of 100 − ASR over the points where at least one request is refused (the paper's formula). "
-            "Higher is safer; it does not depend on how wide the basin is.",
+            "Higher is safer; it does not depend on how wide the basin is, but on the number of prompts, and the "
+            "interval is about VISAGE at this number of them.",
         ),
         "visage_reference": (
             "VISAGE, released code",
@@ -350,7 +364,10 @@ def _figure(key: str, label: str, meaning: str, metric: Metric, scale: float) ->
     decimals, unit = decimals_of(key), " %" if key in ("origin_asr", "other_asr") else ""
     lines = metric.per_line if len(metric.per_line) > 1 else ()
     per_line = [(line, value) for line, value in enumerate(lines, start=1) if value is not None]
-    low, high, at = (100.0 * (value or 0.0) / scale for value in (metric.low, metric.high, metric.value))
+    # an open interval reaches to the end of the scale, and one that is not determined has no width
+    ends = (metric.low, metric.high) if (metric.low, metric.high) != (None, None) else (metric.value, metric.value)
+    low, at = (100.0 * (value or 0.0) / scale for value in (ends[0], metric.value))
+    high = 100.0 if ends[1] is None and metric.value is not None else 100.0 * (ends[1] or 0.0) / scale
     return KeyFigure(
         key,
         label,
@@ -361,4 +378,6 @@ def _figure(key: str, label: str, meaning: str, metric: Metric, scale: float) ->
         tuple(100.0 * value / scale for _, value in per_line),
         at,
         (low, high - low),
+        metric.about or "",
+        halving_text(metric),
     )

@@ -60,11 +60,19 @@ def value_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
 
 def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
     """Return a metric's 95 % interval, as `66.0 to 75.9` or `0.487 or more`; empty if it was not measured."""
-    if metric.low is None or metric.high is None:
+    if metric.value is None:
         return ""
-    if metric.at_least:
+    if metric.low is None:
+        return "not determined" if metric.high is None else f"{metric.high:.{decimals}f}{unit} or less"
+    if metric.high is None or metric.at_least:
         return f"{metric.low:.{decimals}f}{unit} or more"
     return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}{unit}"
+
+
+def halving_text(metric: Metric) -> str:
+    """Return how many directions would halve a metric's interval; empty if it is about one line or they would not."""
+    number = metric.directions_to_halve
+    return "" if number is None else f"{number} directions would halve the interval"
 
 
 def basin_of(metrics: Mapping[str, Metric], safe_below: float, *names: str) -> list[str]:
@@ -85,8 +93,15 @@ def cell(metric: Metric | None, decimals: int = 1, *, sign: bool = False) -> str
         return "–"
     if not sign:
         return f"{value_text(metric, decimals)} ({interval_text(metric, decimals)})"
-    low, value, high = (signed(number or 0.0, decimals) for number in (metric.low, metric.value, metric.high))
-    return f"{value} ({low} to {high})"
+    return f"{signed(metric.value, decimals)} ({signed_interval(metric, decimals)})"
+
+
+def signed_interval(metric: Metric, decimals: int = 1) -> str:
+    """Return the 95 % interval of a difference, with the signs of its ends."""
+    low, high = (None if end is None else signed(end, decimals) for end in (metric.low, metric.high))
+    if low is None:
+        return "not determined" if high is None else f"{high} or less"
+    return f"{low} or more" if high is None else f"{low} to {high}"
 
 
 def signed(value: float, decimals: int = 2) -> str:
