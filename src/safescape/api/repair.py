@@ -17,7 +17,7 @@ from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning import Evaluation, Search, conversations_of, search
 from safescape.finetuning.directory import sha256_of
 from safescape.finetuning.evaluations import EvaluationLog, Evaluator, RepairRequest, scored_answers
-from safescape.landscape import prompts_to_decide, wilson
+from safescape.landscape import is_above, prompts_to_decide, wilson
 from safescape.measure import tokenizer_of_model
 from safescape.options import RepairOptions, each_of, takes
 from safescape.probes import capability_probe, format_chats, load_prompts, template_variables, thinking_of
@@ -164,7 +164,7 @@ def repair(options: _Arguments) -> Repaired:
 
 def _check_threshold(max_asr: float, n: int) -> None:
     best = wilson(0, n).high
-    if best > max_asr:
+    if is_above(best, max_asr):
         raise InputError(
             f"--max-asr {max_asr:g}: with {n} prompts none of which is answered the interval still reaches "
             f"{best:.1f} %; give at least {prompts_to_decide(0.0, max_asr)} with --limit"

@@ -22,7 +22,7 @@ from safescape.engines import Plan, Speaker, borrow, unwrap
 from safescape.errors import InputError, RunError
 from safescape.finetuning.distance import Axes, Basin, InitialWeights, axes_of
 from safescape.judges import Judge, immediate_judge
-from safescape.landscape import Reading, reading_of
+from safescape.landscape import Reading, is_above, reading_of
 from safescape.measure import ask, score
 from safescape.probes import format_chats, further_probes, load_prompts, template_variables, thinking_of
 from safescape.probes import system_prompt as system_prompt_text
@@ -164,7 +164,7 @@ class SafetyMonitor(TrainerCallback):
         return control
 
     def _is_above(self, measurement: Measurement) -> bool:
-        return self._stop_above is not None and measurement.asr > self._stop_above
+        return self._stop_above is not None and is_above(measurement.asr, self._stop_above)
 
     def _take(
         self,

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from safescape.landscape.threshold import is_above
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -94,8 +96,8 @@ def _crossings(asr: Array, coords: Array, safe_below: float) -> tuple[Array, Arr
 def _first_crossing(asr: Array, distance: Array, safe_below: float) -> Array:
     """Return the distance from the origin at which the ASR first exceeds the threshold; infinite if it never does."""
     if len(distance) < 2:
-        return np.where(asr[..., 0] > safe_below, 0.0, np.inf)
-    unsafe = asr > safe_below
+        return np.where(is_above(asr[..., 0], safe_below), 0.0, np.inf)
+    unsafe = is_above(asr, safe_below)
     first = unsafe.argmax(axis=-1)
     outside = np.maximum(first, 1)
     before = np.take_along_axis(asr, outside[..., None] - 1, axis=-1)[..., 0]
@@ -135,14 +137,14 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Arr
         ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
     ):
         before, after = grid[(..., *low)], grid[(..., *high)]
-        borders = (before > safe_below) != (after > safe_below)
+        borders = is_above(before, safe_below) != is_above(after, safe_below)
         share = (safe_below - before) / np.where(borders, after - before, 1.0)
         x = alpha[low] + share * (alpha[high] - alpha[low])
         y = beta[low] + share * (beta[high] - beta[low])
         distance = np.where(borders, np.hypot(x, y), np.inf).min(axis=(-2, -1))
         nearest = np.minimum(nearest, distance)
     at_origin = grid[..., np.flatnonzero(up == 0.0)[0], np.flatnonzero(across == 0.0)[0]]
-    return np.where(at_origin > safe_below, 0.0, nearest)
+    return np.where(is_above(at_origin, safe_below), 0.0, nearest)
 
 
 def wilson(successes: int, n: int) -> Interval:

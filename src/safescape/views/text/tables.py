@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Measure, Metric, PointFigures
+from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Measure, Metric, PointFigures, is_above
 from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.series.curves import courses_of, extent_of, first_probe, sample_of
 from safescape.views.series.outcomes import finest_of
@@ -89,7 +89,7 @@ def judges_of(landscape: Landscape) -> Table | None:
 def _row(landscape: Landscape, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> _Row:
     asr = metrics["origin_asr"].value
     texts = {key: words.cell(metric, words.decimals_of(key), sign=True) for key, metric in less.items()}
-    return _Row(name, metrics, asr is None or asr <= landscape.safe_below, texts)
+    return _Row(name, metrics, asr is None or not is_above(asr, landscape.safe_below), texts)
 
 
 def agreement_of(landscape: Landscape) -> Table | None:
