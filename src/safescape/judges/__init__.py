@@ -15,7 +15,7 @@ from safescape.judges.judge import (
     immediate_judges,
     panel_verdict,
 )
-from safescape.judges.keyword import KeywordJudge
+from safescape.judges.keyword import KeywordJudge, NormalisedKeywordJudge
 from safescape.judges.refusal import RefusalJudge
 from safescape.judges.sequence_classifiers import ClassifierJudge
 
@@ -27,6 +27,7 @@ __all__ = [
     "GuardJudge",
     "Judge",
     "KeywordJudge",
+    "NormalisedKeywordJudge",
     "RefusalJudge",
     "UnfinishedError",
     "calibrate",

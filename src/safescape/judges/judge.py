@@ -8,11 +8,12 @@ from typing import Protocol, runtime_checkable
 
 from safescape.errors import InputError, RunError
 from safescape.judges.custom import custom_judge, entry_points
-from safescape.judges.keyword import KeywordJudge
+from safescape.judges.keyword import KeywordJudge, NormalisedKeywordJudge
 from safescape.judges.refusal import RefusalJudge
 from safescape.survey import (
     GUARDS,
     KEYWORD,
+    KEYWORD_NORMALISED,
     REFUSAL,
     Exchange,
     ImmediateName,
@@ -76,11 +77,13 @@ def immediate_judge(name: str) -> Judge:
     if isinstance(parsed, ImmediateName):
         if parsed.text == KEYWORD:
             return KeywordJudge()
+        if parsed.text == KEYWORD_NORMALISED:
+            return NormalisedKeywordJudge()
         if parsed.text == REFUSAL:
             return RefusalJudge()
         if ":" in parsed.text or parsed.text in entry_points():
             return custom_judge(parsed.text)
-    known = ", ".join([KEYWORD, REFUSAL, *GUARDS, *entry_points()])
+    known = ", ".join([KEYWORD, KEYWORD_NORMALISED, REFUSAL, *GUARDS, *entry_points()])
     raise InputError(
         f"--judge {parsed.text:.200}: no such judge; expected {known}, hf:MODEL, openai:MODEL, or package.module:object"
     )

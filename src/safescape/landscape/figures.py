@@ -60,8 +60,9 @@ def landscape_of(
     plan = plan_of(survey, stored.values())
     if survey.adaptive is not None:
         survey = first_lines(survey, plan.lines)
-    clashes = clashes_of(survey, stored)
     first = by or survey.judges[0]
+    # the verdict of any other judge, also of the normalised keyword judge, is its own
+    clashes = clashes_of(survey, stored) if first in (KEYWORD, REFUSAL) else ()
     seen = _seen_by(first, survey, stored, plan, safe_below).model_copy(update={"clashes": clashes})
     if not clashes or first != KEYWORD or by is not None:
         return seen
