@@ -33,7 +33,7 @@ from safescape.options import (
     takes,
 )
 from safescape.placement import Placement, check_placement
-from safescape.probes import further_probes, load_prompts, read_text, template_variables
+from safescape.probes import further_probes, load_set, read_text, template_variables
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import Store
 from safescape.survey import HARMFUL, Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
@@ -243,13 +243,13 @@ def _probes(
     systems = each_of(options.system_prompt) or ("default",)
     if len(set(systems)) < len(systems):
         raise InputError(f"--system-prompt {systems[0]}: given twice; give each once")
-    prompts = load_prompts(options.prompts, options.limit or options.preset.limit)
+    found = load_set(options.prompts, options.limit or options.preset.limit)
     harmful: list[Probe] = [
         PromptProbe(
             name=HARMFUL if len(systems) == 1 else f"{HARMFUL}, {_title(system, number)}",
             source=options.prompts,
             system_prompt=system_prompt_text(system),
-            prompts=prompts,
+            **found._asdict(),
         )
         for number, system in enumerate(systems, start=1)
     ]
@@ -268,8 +268,14 @@ def _shuffled(probe: Probe) -> Probe:
     """
     if not isinstance(probe, PromptProbe) or not probe.harmful:
         return probe
-    order = np.random.default_rng(0).permutation(len(probe.prompts))
-    return probe.model_copy(update={"prompts": tuple(probe.prompts[place] for place in order)})
+    order, failed = np.random.default_rng(0).permutation(len(probe.prompts)), set(probe.failed)
+    shuffled: dict[str, object] = {
+        "prompts": tuple(probe.prompts[place] for place in order),
+        "failed": tuple(number for number, place in enumerate(order) if place in failed),
+    }
+    if probe.goals is not None:
+        shuffled["goals"] = tuple(probe.goals[place] for place in order)
+    return probe.model_copy(update=shuffled)
 
 
 def _title(system: str, number: int) -> str:

@@ -239,6 +239,8 @@ class ProbeSummary(_Excerpt):
     name: str
     only_at: str | None = None
     """`models`: asked only at the models themselves, not at the points between them. None: asked at every point."""
+    failed: int = 0
+    """Number of attacks that found no prompt, among its prompts; they count as refused."""
 
 
 class SurveySummary(_Excerpt):

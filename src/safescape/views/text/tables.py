@@ -73,7 +73,11 @@ def probes_of(landscape: Landscape) -> Table | None:
         return None
     found = {first_probe(landscape): landscape.metrics, **landscape.by_probe}
     less = landscape.differences
-    rows = [_row(landscape, words.quoted(name), metrics, less.get(name, {})) for name, metrics in found.items()]
+    names = {
+        name: words.quoted(name) + (", not paired: other requests" if number and name not in less else "")
+        for number, name in enumerate(found)
+    }
+    rows = [_row(landscape, names[name], metrics, less.get(name, {})) for name, metrics in found.items()]
     return _beside("probe", _FIGURES_OF_A_RUN, rows)
 
 
