@@ -20,7 +20,7 @@ from safescape.errors import InputError, RunError
 from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
 from safescape.judges import EvidenceJudge, immediate_judge
 from safescape.landscape import SAFE_BELOW
-from safescape.measure import Progress, check_prompts, find_model, measure
+from safescape.measure import Progress, check_prompts, find_model, measure, paper_choice
 from safescape.options import (
     FinetuneOptions,
     InspectOptions,
@@ -103,13 +103,23 @@ def measure_over(
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
         }
     )
+    most = options.preset.max_thinking_tokens
+    begins = functools.partial(begin, template_of=template_of, max_thinking_tokens=most)
     return _execute(
         survey,
         model,
         settings,
         options=options,
-        begin=functools.partial(begin, template_of=template_of, max_thinking_tokens=options.preset.max_thinking_tokens),
+        begin=functools.partial(_begin_as_in_paper, begins) if options.paper else begins,
     )
+
+
+def _begin_as_in_paper(
+    begins: Callable[[Survey, Model, Path | None], Begun], survey: Survey, model: Model, directory: Path | None
+) -> Begun:
+    """Begin a run in the paper's setting, with a note if the model's own system prompt is missing in its chats."""
+    begun = begins(survey, model, directory)
+    return begun._replace(note="; ".join(filter(None, (begun.note, paper_choice(begun.survey, model)))) or None)
 
 
 class _SurveyArguments(Options):

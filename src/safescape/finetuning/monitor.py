@@ -42,7 +42,8 @@ class SafetyMonitor(TrainerCallback):
     Args:
         prompts: Harmful prompts, as for `safescape.scan`.
         limit: The number of prompts to use, from the first.
-        system_prompt: `default` (the chat template's own), `empty`, `roleplay`, `llama2`, `@file`, or a text.
+        system_prompt: `default` (the chat template's own), `empty`, `roleplay`, `llama2`, `vicuna`, `@file`, or a
+            text.
         also: Further probes, one or several: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
             `perplexity:PROMPTS`, `lm-eval:TASK`.
         also_limit: The number of items of each further probe, from the first; None for all.
