@@ -360,7 +360,9 @@ def test_a_plane_with_different_kinds_of_axes_has_no_radius() -> None:
 
 FURTHER = (
     PromptProbe(name="harmful", source="s", prompts=("a", "b", "c", "d")),
-    PromptProbe(name="attack", source="s", prompts=("w", "x", "y", "z"), system_prompt="obey"),
+    PromptProbe(
+        name="attack", source="s", prompts=("w", "x", "y", "z"), goals=("a", " b", "c\n", "d"), system_prompt="obey"
+    ),
     PromptProbe(name="benign", source="s", harmful=False, prompts=("e", "f")),
     ChoiceProbe(name="choice", source="s", questions=(Question(context="q", options=("1", "2"), answer=0),) * 4),
     PerplexityProbe(name="texts", source="s", texts=("long", "short")),
@@ -437,6 +439,33 @@ def test_the_difference_between_two_probes_against_all_paired_resamples() -> Non
     assert origin.value == 75.0
     shares = [100 * sum(prompt < 3 for prompt in drawn) / 4 for drawn in product(range(4), repeat=4)]
     assert (origin.low, origin.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "goals", "is_paired"),
+    [
+        (("a", "b", "c", "d"), None, True),
+        (("w", "x", "y", "z"), ("a", "b", "c", "d"), True),
+        (("w", "x", "y", "z"), None, False),
+        (("w", "x", "y", "z"), ("a", "b", "d", "c"), False),
+        (("a", "b", "c", "d"), ("w", "x", "y", "z"), False),
+        (("a", "b", "c"), None, False),
+    ],
+)
+def test_probes_are_paired_where_they_ask_for_the_same(
+    prompts: tuple[str, ...], goals: tuple[str, ...] | None, is_paired: bool
+) -> None:
+    attack = FURTHER[1].model_copy(update={"prompts": prompts, "goals": goals})
+    survey = further_survey(probes=(FURTHER[0], attack, *FURTHER[2:]))
+    points = [
+        entry._replace(outcomes={"keyword": entry.outcomes["keyword"][: len(prompts)]})
+        if entry.probe == "attack"
+        else entry
+        for entry in further_points(ATTACKED)
+    ]
+    landscape = landscape_of(survey, points)
+    assert landscape.by_probe["attack"]["safety_auc"].value is not None, "its own figures are there either way"
+    assert list(landscape.differences) == (["attack"] if is_paired else [])
 
 
 def test_runs_compared_computed_by_hand() -> None:
