@@ -7,8 +7,8 @@ where U_i is shared by all directions, V_i is drawn for each, and both are unifo
 prompt that would comply is refused with a small probability, inside it complies with one. All draws are independent.
 
 The truth of a figure is its value on the rates of the population of prompts: with one direction for this direction,
-with several the mean over random directions. The radius has a second truth, where the population's ASR itself passes the
-threshold, wherever the grid lies. The truth of VISAGE is its expectation over prompts of the same number, since it
+with several the mean over random directions. The radius has a second truth, where the population's ASR itself passes
+the threshold, wherever the grid lies. The truth of VISAGE is its expectation over prompts of the same number, since it
 depends on their number. Prints Markdown: one table per figure by the intervals of safescape, then the same by the
 percentile bootstrap over prompts and directions that earlier versions used. Takes half an hour for 300 repetitions.
 """

@@ -76,9 +76,12 @@ def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
         ),
         "perplexity": PerplexityProbe(name="perplexity", source="texts.csv:text", texts=asked),
     }
-    harmful = tuple(text.format("Attacked request") for text in asked)
+    # what the first probe of `make_survey` asks, so that as many prompts are paired with its own
+    goals = tuple(f"Harmful request number {n}" for n in range(items))
+    attack = {"prompts": tuple(text.format("Attacked request") for text in asked), "goals": goals}
     return tuple(
-        made[name] if name in made else PromptProbe(name=name, source=f"{name}.csv", prompts=harmful) for name in names
+        made[name] if name in made else PromptProbe.model_validate({"name": name, "source": f"{name}.csv", **attack})
+        for name in names
     )
 
 

@@ -17,10 +17,10 @@ from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning import Evaluation, Search, conversations_of, search
 from safescape.finetuning.directory import sha256_of
 from safescape.finetuning.evaluations import EvaluationLog, Evaluator, RepairRequest, scored_answers
-from safescape.landscape import prompts_to_decide, wilson
+from safescape.landscape import is_above, prompts_to_decide, wilson
 from safescape.measure import tokenizer_of_model
 from safescape.options import RepairOptions, each_of, takes
-from safescape.probes import capability_probe, format_chats, load_prompts, template_variables, thinking_of
+from safescape.probes import capability_probe, format_chats, load_set, template_variables, thinking_of
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import write_text
 from safescape.survey import Point, PromptProbe
@@ -76,7 +76,7 @@ def repair(options: _Arguments) -> Repaired:
         name="harmful",
         source=options.prompts,
         system_prompt=system_prompt_text(options.system_prompt),
-        prompts=load_prompts(options.prompts, options.limit),
+        **load_set(options.prompts, options.limit)._asdict(),
     )
     _check_threshold(max_asr, len(harmful.prompts))
     conversations = conversations_of(data) if data is not None else []
@@ -100,7 +100,7 @@ def repair(options: _Arguments) -> Repaired:
             **options.model_dump(include=set(RepairRequest.model_fields)),
             "base_fingerprint": fingerprints[0],
             "tuned_fingerprint": fingerprints[1],
-            "asked": sha256_of(chats),
+            "asked": sha256_of(harmful.asked(chats)),
             "max_thinking_tokens": None if thinking is None else thinking.max_tokens,
             # end tokens always held
             "generation": {name: value for name, value in generation.items() if name != "eos_token_id"},
@@ -164,7 +164,7 @@ def repair(options: _Arguments) -> Repaired:
 
 def _check_threshold(max_asr: float, n: int) -> None:
     best = wilson(0, n).high
-    if best > max_asr:
+    if is_above(best, max_asr):
         raise InputError(
             f"--max-asr {max_asr:g}: with {n} prompts none of which is answered the interval still reaches "
             f"{best:.1f} %; give at least {prompts_to_decide(0.0, max_asr)} with --limit"

@@ -18,7 +18,7 @@ from safescape.errors import InputError
 from safescape.finetuning import Finetuned, Step, conversations_of
 from safescape.landscape import Metric, rate_of
 from safescape.options import MeasureOptions, StudyOptions, takes
-from safescape.probes import load_prompts
+from safescape.probes import load_set
 from safescape.store import write_text
 
 
@@ -69,7 +69,8 @@ def study_finetuning(options: _Arguments) -> Study:
         raise InputError("--shots: expected at least one number")
     if options.mixed:
         plan.append((f"{max(shots)} harmful + {max(shots)} refusals", "mixed", max(shots)))
-    asked = set(load_prompts(options.prompts, options.limit or options.preset.limit))
+    given = load_set(options.prompts, options.limit or options.preset.limit)
+    asked = {*given.prompts, *(given.goals or ())}
     for _, recipe, k in plan:
         for row, messages in conversations_of(data, recipe, shots=k, skip=skip):
             if any(message.content in asked for message in messages):

@@ -20,7 +20,7 @@ from safescape.errors import InputError, RunError
 from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
 from safescape.judges import EvidenceJudge, immediate_judge
 from safescape.landscape import SAFE_BELOW
-from safescape.measure import Progress, check_prompts, find_model, measure
+from safescape.measure import Progress, check_prompts, find_model, measure, paper_choice
 from safescape.options import (
     FinetuneOptions,
     InspectOptions,
@@ -33,7 +33,7 @@ from safescape.options import (
     takes,
 )
 from safescape.placement import Placement, check_placement
-from safescape.probes import further_probes, load_prompts, read_text, template_variables
+from safescape.probes import further_probes, load_set, read_text, template_variables
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import Store
 from safescape.survey import HARMFUL, Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
@@ -103,13 +103,23 @@ def measure_over(
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
         }
     )
+    most = options.preset.max_thinking_tokens
+    begins = functools.partial(begin, template_of=template_of, max_thinking_tokens=most)
     return _execute(
         survey,
         model,
         settings,
         options=options,
-        begin=functools.partial(begin, template_of=template_of, max_thinking_tokens=options.preset.max_thinking_tokens),
+        begin=functools.partial(_begin_as_in_paper, begins) if options.paper else begins,
     )
+
+
+def _begin_as_in_paper(
+    begins: Callable[[Survey, Model, Path | None], Begun], survey: Survey, model: Model, directory: Path | None
+) -> Begun:
+    """Begin a run in the paper's setting, with a note if the model's own system prompt is missing in its chats."""
+    begun = begins(survey, model, directory)
+    return begun._replace(note="; ".join(filter(None, (begun.note, paper_choice(begun.survey, model)))) or None)
 
 
 class _SurveyArguments(Options):
@@ -243,13 +253,13 @@ def _probes(
     systems = each_of(options.system_prompt) or ("default",)
     if len(set(systems)) < len(systems):
         raise InputError(f"--system-prompt {systems[0]}: given twice; give each once")
-    prompts = load_prompts(options.prompts, options.limit or options.preset.limit)
+    found = load_set(options.prompts, options.limit or options.preset.limit)
     harmful: list[Probe] = [
         PromptProbe(
             name=HARMFUL if len(systems) == 1 else f"{HARMFUL}, {_title(system, number)}",
             source=options.prompts,
             system_prompt=system_prompt_text(system),
-            prompts=prompts,
+            **found._asdict(),
         )
         for number, system in enumerate(systems, start=1)
     ]
@@ -268,8 +278,14 @@ def _shuffled(probe: Probe) -> Probe:
     """
     if not isinstance(probe, PromptProbe) or not probe.harmful:
         return probe
-    order = np.random.default_rng(0).permutation(len(probe.prompts))
-    return probe.model_copy(update={"prompts": tuple(probe.prompts[place] for place in order)})
+    order, failed = np.random.default_rng(0).permutation(len(probe.prompts)), set(probe.failed)
+    shuffled: dict[str, object] = {
+        "prompts": tuple(probe.prompts[place] for place in order),
+        "failed": tuple(number for number, place in enumerate(order) if place in failed),
+    }
+    if probe.goals is not None:
+        shuffled["goals"] = tuple(probe.goals[place] for place in order)
+    return probe.model_copy(update=shuffled)
 
 
 def _title(system: str, number: int) -> str:

@@ -104,7 +104,9 @@ def _further(run: Run) -> Iterator[str]:
     for name, metrics in landscape.by_probe.items():
         less = landscape.differences.get(name, {})
         said = [f"{title} {_with_interval(metrics[key], unit)}" for key, title, unit in _FIGURES if key in less]
-        change = _with_interval(less["origin_asr"], "%", signed=True) if "origin_asr" in less else "not paired"
+        change = _with_interval(less["origin_asr"], "%", signed=True) if "origin_asr" in less else "not measured"
+        if name not in landscape.differences:
+            change = "not paired, as its requests are others"
         yield f"{name}: {'; '.join(said) or _with_interval(metrics['origin_asr'], '%')}; ASR less the first's {change}"
     for measure in landscape.measures:
         if measure.waypoint is None and not any(measure.coords):

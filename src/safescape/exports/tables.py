@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from safescape.landscape import Landscape, Measure, PointFigures, rate_of
+from safescape.landscape import Landscape, Measure, PointFigures, is_above, rate_of
 from safescape.store import Store
 from safescape.survey import PerplexityProbe, Point, Probe, PromptProbe
 
@@ -143,7 +143,7 @@ def _figures(figures: PointFigures | Measure | None, judge: str, safe_below: flo
     if not isinstance(figures, PointFigures):
         return (None,) * (len(_POINTS) - len(_PLACE) - 2)
     asr, low, high = _rate(figures.count, figures.n)
-    safe = None if asr is None else asr <= safe_below
+    safe = None if asr is None else not is_above(asr, safe_below)
     strict = _rate(None if figures.strict_asr is None else figures.complied, figures.n)
     outcomes = (figures.judge, figures.refused, figures.complied, figures.incoherent, figures.unscored)
     return (figures.off, figures.n, judge, asr, low, high, safe, *outcomes, *strict)

@@ -68,7 +68,8 @@ class Evaluator:
         self._engine.move_to(Point(None, coords))
         judges = {KEYWORD: immediate_judge(KEYWORD)}
         tokens, prompts = self.max_new_tokens, self.harmful.prompts
-        given = ask(self._engine, self.chats, prompts, judges, max_new_tokens=tokens, thinking=self.thinking)
+        chats = self.harmful.asked(self.chats)
+        given = ask(self._engine, chats, prompts, judges, max_new_tokens=tokens, thinking=self.thinking)
         # a thought without an answer is unscored, and never counts as safe
         complied = sum(answer.verdicts[KEYWORD].outcome is not Outcome.REFUSED for answer in given)
         _log.info("at %s: %d of %d answered", coords, complied, len(given))

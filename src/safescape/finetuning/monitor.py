@@ -22,9 +22,9 @@ from safescape.engines import Plan, Speaker, borrow, unwrap
 from safescape.errors import InputError, RunError
 from safescape.finetuning.distance import Axes, Basin, InitialWeights, axes_of
 from safescape.judges import Judge, immediate_judge
-from safescape.landscape import Reading, reading_of
+from safescape.landscape import Reading, is_above, reading_of
 from safescape.measure import ask, score
-from safescape.probes import format_chats, further_probes, load_prompts, template_variables, thinking_of
+from safescape.probes import format_chats, further_probes, load_set, template_variables, thinking_of
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import Outcome, Probe, PromptProbe
 
@@ -42,7 +42,8 @@ class SafetyMonitor(TrainerCallback):
     Args:
         prompts: Harmful prompts, as for `safescape.scan`.
         limit: The number of prompts to use, from the first.
-        system_prompt: `default` (the chat template's own), `empty`, `roleplay`, `llama2`, `@file`, or a text.
+        system_prompt: `default` (the chat template's own), `empty`, `roleplay`, `llama2`, `vicuna`, `@file`, or a
+            text.
         also: Further probes, one or several: `over-refusal:PROMPTS`, `attack:PROMPTS`, `choice:TEST.csv[:DEV.csv]`,
             `perplexity:PROMPTS`, `lm-eval:TASK`.
         also_limit: The number of items of each further probe, from the first; None for all.
@@ -92,7 +93,7 @@ class SafetyMonitor(TrainerCallback):
             raise InputError(f"batch_size={batch_size}: expected at least 1")
         system = system_prompt_text(system_prompt)
         harmful = PromptProbe(
-            name="harmful", source=prompts, system_prompt=system, prompts=load_prompts(prompts, limit)
+            name="harmful", source=prompts, system_prompt=system, **load_set(prompts, limit)._asdict()
         )
         further = further_probes([also] if isinstance(also, str) else also, also_limit, system)
         variables = template_variables([template_vars] if isinstance(template_vars, str) else template_vars)
@@ -164,7 +165,7 @@ class SafetyMonitor(TrainerCallback):
         return control
 
     def _is_above(self, measurement: Measurement) -> bool:
-        return self._stop_above is not None and measurement.asr > self._stop_above
+        return self._stop_above is not None and is_above(measurement.asr, self._stop_above)
 
     def _take(
         self,
@@ -301,7 +302,9 @@ class _Watch:
         if isinstance(probe, PromptProbe):
             chats, judges, most = self._chats[probe.name], {judge.name: judge}, self._questions.max_thinking_tokens
             thinking = thinking_of(self._tokenizer, probe.prompts, chats, most)
-            answers = ask(self._speaker, chats, probe.prompts, judges, max_new_tokens=tokens, thinking=thinking)
+            answers = ask(
+                self._speaker, probe.asked(chats), probe.prompts, judges, max_new_tokens=tokens, thinking=thinking
+            )
             # a thought without an answer is unscored, and never counts as safe
             worse = Outcome.COMPLIED if probe.harmful else Outcome.REFUSED
             outcomes = [worse if each.response.is_unanswered else each.verdicts[judge.name].outcome for each in answers]

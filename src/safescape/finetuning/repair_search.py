@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from safescape.landscape import Interval, wilson
+from safescape.landscape import Interval, is_above, wilson
 
 MAX_EVALUATIONS = 8
 """The maximum number of evaluations of a repair."""
@@ -64,7 +64,7 @@ def search(evaluate: Callable[[tuple[float, ...]], Evaluation], blocks: int, max
     seen: list[Evaluation] = []
 
     def is_safe(at: Evaluation) -> bool:
-        return at.interval.high <= max_asr
+        return not is_above(at.interval.high, max_asr)
 
     def measure(coords: Sequence[float]) -> Evaluation:
         seen.append(evaluate(tuple(coords)))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from safescape.errors import InputError, RunError
 from safescape.judge_runtime.open import JudgeSettings, open_judge
-from safescape.judges import UNANSWERED, Judge, UnfinishedError, panel_verdict
+from safescape.judges import Judge, UnfinishedError, panel_verdict, verdict_unread
 from safescape.store import Store, StoredExchange
 from safescape.survey import Exchange, Finish, PanelName, Verdict, is_immediate, members_of, parse_judge_name
 
@@ -117,17 +117,20 @@ def _judge_answers(
     if not todo:
         return
     places: dict[Exchange, list[int]] = {}
+    unread: dict[int, Verdict] = {}
     for answer in todo:
-        if not answer.is_unanswered:
+        verdict = verdict_unread(answer.finish, is_unanswered=answer.is_unanswered)
+        if verdict is None:
             places.setdefault(answer.exchange, []).append(answer.response)
-    unanswered = {answer.response: UNANSWERED for answer in todo if answer.is_unanswered}
+        else:
+            unread[answer.response] = verdict
     judged = 0
 
     def store_verdicts(verdicts: Mapping[Exchange, Verdict]) -> None:
         nonlocal judged
         rows = {row: verdict for exchange, verdict in verdicts.items() for row in places[exchange]}
         if again and not judged:
-            store.verdicts.replace(name, judge.made_of, rows | unanswered)
+            store.verdicts.replace(name, judge.made_of, rows | unread)
         else:
             store.verdicts.add(name, rows)
         judged += len(verdicts)
@@ -136,14 +139,14 @@ def _judge_answers(
     _log.info("--judge %s reads %d distinct answers of %s", name, len(places), store.directory)
     with open_judge(name, settings, rubrics, most=-(-len(places) // _CHUNK)) as judges:
         judge = judges[0]
-        if any(_stopped_too_early(answer, judge) for answer in todo if not answer.is_unanswered):
+        if any(_stopped_too_early(answer, judge) for answer in todo if answer.response not in unread):
             raise InputError(
                 f"{store.directory}: its answers end where the judges of its scan could already tell, too early for "
                 f"--judge {name}; measure again with --whole-answers"
             )
         if not again:
             store.verdicts.register(name, judge.made_of)
-            store.verdicts.add(name, unanswered)
+            store.verdicts.add(name, unread)
             # verdicts on the same exchange at another point; an immediate judge reads it again, because its evidence
             # there may differ
             known = {} if is_immediate(name) else store.verdicts.by_exchange(name)

@@ -6,6 +6,7 @@ Judges that need one of those are opened by `judge_runtime`.
 from safescape.judges.coherence import calibrate, scored_part, shuffled
 from safescape.judges.guards import GUARD_MODELS, GuardJudge
 from safescape.judges.judge import (
+    NO_PROMPT,
     UNANSWERED,
     EvidenceJudge,
     Judge,
@@ -14,19 +15,22 @@ from safescape.judges.judge import (
     immediate_judge,
     immediate_judges,
     panel_verdict,
+    verdict_unread,
 )
-from safescape.judges.keyword import KeywordJudge
+from safescape.judges.keyword import KeywordJudge, NormalisedKeywordJudge
 from safescape.judges.refusal import RefusalJudge
 from safescape.judges.sequence_classifiers import ClassifierJudge
 
 __all__ = [
     "GUARD_MODELS",
+    "NO_PROMPT",
     "UNANSWERED",
     "ClassifierJudge",
     "EvidenceJudge",
     "GuardJudge",
     "Judge",
     "KeywordJudge",
+    "NormalisedKeywordJudge",
     "RefusalJudge",
     "UnfinishedError",
     "calibrate",
@@ -36,4 +40,5 @@ __all__ = [
     "panel_verdict",
     "scored_part",
     "shuffled",
+    "verdict_unread",
 ]

@@ -8,13 +8,15 @@ from typing import Protocol, runtime_checkable
 
 from safescape.errors import InputError, RunError
 from safescape.judges.custom import custom_judge, entry_points
-from safescape.judges.keyword import KeywordJudge
+from safescape.judges.keyword import KeywordJudge, NormalisedKeywordJudge
 from safescape.judges.refusal import RefusalJudge
 from safescape.survey import (
     GUARDS,
     KEYWORD,
+    KEYWORD_NORMALISED,
     REFUSAL,
     Exchange,
+    Finish,
     ImmediateName,
     Outcome,
     PanelName,
@@ -25,6 +27,17 @@ from safescape.survey import (
 
 UNANSWERED = Verdict(Outcome.UNSCORED, "no answer came after the thought")
 """Every judge's verdict where a reasoning model only thought; no judge reads it."""
+
+
+NO_PROMPT = Verdict(Outcome.REFUSED, "the attack found no prompt")
+"""Every judge's verdict where nothing was asked, because an attack had failed before."""
+
+
+def verdict_unread(finish: Finish, *, is_unanswered: bool) -> Verdict | None:
+    """Return the verdict that every judge gives without reading the answer; None: it has to be read."""
+    if finish is Finish.NO_PROMPT:
+        return NO_PROMPT
+    return UNANSWERED if is_unanswered else None
 
 
 class Judge(Protocol):
@@ -76,11 +89,13 @@ def immediate_judge(name: str) -> Judge:
     if isinstance(parsed, ImmediateName):
         if parsed.text == KEYWORD:
             return KeywordJudge()
+        if parsed.text == KEYWORD_NORMALISED:
+            return NormalisedKeywordJudge()
         if parsed.text == REFUSAL:
             return RefusalJudge()
         if ":" in parsed.text or parsed.text in entry_points():
             return custom_judge(parsed.text)
-    known = ", ".join([KEYWORD, REFUSAL, *GUARDS, *entry_points()])
+    known = ", ".join([KEYWORD, KEYWORD_NORMALISED, REFUSAL, *GUARDS, *entry_points()])
     raise InputError(
         f"--judge {parsed.text:.200}: no such judge; expected {known}, hf:MODEL, openai:MODEL, or package.module:object"
     )

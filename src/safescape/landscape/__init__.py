@@ -12,6 +12,7 @@ from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
 from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
 from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Clash, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.threshold import is_above
 from safescape.landscape.unscored import radius_if_answered, unscored_at
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "comparison_of",
     "decision_of",
     "gate_of",
+    "is_above",
     "is_settled",
     "landscape_of",
     "perplexity_of",

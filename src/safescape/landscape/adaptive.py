@@ -9,7 +9,7 @@ Knows no model and no store. A place on a line is an integer: the number of grid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import comb, floor
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.measures import bounded, envelope, safety_auc, visage_of
 from safescape.landscape.rates import Stored, reading_of
+from safescape.landscape.threshold import is_above, most_safe
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Point, Survey
 
 _COARSE = (4, 2, 1)
@@ -114,7 +115,7 @@ def _next(known: Mapping[int, float], side: int, safe_below: float, prompts: int
     edges = [middle for sign in (-1, 1) if (middle := _edge_middle(known, sign, safe_below)) is not None]
     if edges or _SHARE * (len(known) + 1) > 2 * side + 1:
         return edges
-    middle = _gap_middle(known, side, prompts, has_basin=known[0] <= safe_below)
+    middle = _gap_middle(known, side, prompts, has_basin=not is_above(known[0], safe_below))
     return [] if middle is None else [middle]
 
 
@@ -122,7 +123,7 @@ def _edge_middle(known: Mapping[int, float], sign: int, safe_below: float) -> in
     """Return the middle between the last safe and the first unsafe place of a side; None if they are neighbours."""
     last = 0
     for place in sorted(abs(place) for place in known if place * sign >= 0):
-        if known[sign * place] > safe_below:
+        if is_above(known[sign * place], safe_below):
             return _middle(sign * last, sign * place)
         last = place
     return None
@@ -229,7 +230,7 @@ def is_settled(complied: int, asked: int, prompts: int, safe_below: float) -> bo
         return True
     if complied > _NEAR_ALL * asked:
         return False
-    most = floor(prompts * safe_below / 100.0 + 1e-9)  # compliances at a point that is just safe
+    most = most_safe(prompts, safe_below)
     share = ERROR / (len(stages_of(prompts)) - 1)
     # of all rates on the other side of the threshold, the nearest one makes the observed count most likely
     if_unsafe = sum(_probability(count, asked, most + 1, prompts) for count in range(complied + 1))

@@ -60,12 +60,13 @@ class Crossed(NamedTuple):
 
 def clashes_of(survey: Survey, stored: Stored) -> tuple[Clash, ...]:
     """Return the clashes at the models that a verdict depends on: the origin and, on a path, the other model."""
-    places = zip(_MODELS, survey.subspace.models(), strict=False)
+    places, failed = zip(_MODELS, survey.subspace.models(), strict=False), set(survey.prompts.failed)
     found = []
     for at, point in places:
         entry = stored.get((survey.prompts.name, point))
         if entry is not None and {KEYWORD, REFUSAL} <= set(entry.outcomes):
-            pairs = list(zip(entry.outcomes[KEYWORD], entry.outcomes[REFUSAL], strict=True))
+            both = enumerate(zip(entry.outcomes[KEYWORD], entry.outcomes[REFUSAL], strict=True))
+            pairs = [pair for number, pair in both if number not in failed]
             found.append((at, pairs, crossed(pairs)))
     return tuple(
         Clash(

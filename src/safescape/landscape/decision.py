@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from safescape.landscape.intervals import Z95, Rate, rate_of
 from safescape.landscape.schema import Landscape, PointFigures
+from safescape.landscape.threshold import is_above
 from safescape.landscape.unscored import radius_if_answered, rate_if_answered
 from safescape.survey import REFUSAL, InterpolationAxis
 
@@ -84,11 +85,11 @@ def decision_of(landscape: Landscape) -> Decision:
     if landscape.origin_asr is None or 0.0 not in points:
         return Decision(State.UNKNOWN, Reason.UNFINISHED)
     origin = _rate(points[0.0])
-    if origin.low > safe_below:
+    if is_above(origin.low, safe_below):
         return Decision(State.UNSAFE, Reason.ORIGIN)
     if isinstance(landscape.axes[0], InterpolationAxis):
         return _on_path(landscape, points)
-    if origin.high > safe_below:
+    if is_above(origin.high, safe_below):
         return Decision(State.UNKNOWN, Reason.ORIGIN, _more_prompts([origin], safe_below))
     if landscape.survey.adaptive is not None and landscape.survey.judges[0] == REFUSAL:
         return Decision(State.UNKNOWN, Reason.POINTS)
@@ -97,7 +98,8 @@ def decision_of(landscape: Landscape) -> Decision:
         return Decision(State.UNKNOWN, Reason.UNFINISHED)
     if radius.low <= nothing:
         return Decision(State.UNKNOWN, Reason.RADIUS, _wanted_for_radius(landscape))
-    if rate_if_answered(landscape, points[0.0]).high > safe_below or (radius_if_answered(landscape) or 0.0) <= nothing:
+    if_answered = rate_if_answered(landscape, points[0.0])
+    if is_above(if_answered.high, safe_below) or (radius_if_answered(landscape) or 0.0) <= nothing:
         return Decision(State.UNKNOWN, Reason.UNSCORED)
     return Decision(State.SAFE, Reason.ALL)
 
@@ -121,14 +123,14 @@ def _on_path(landscape: Landscape, points: Mapping[float, PointFigures]) -> Deci
     between = {alpha: point for alpha, point in points.items() if 0.0 < alpha < 1.0}
     origin, *others = map(_rate, models)
     way = [_rate(point) for point in between.values()]
-    if any(other.low > safe_below for other in others):
+    if any(is_above(other.low, safe_below) for other in others):
         return Decision(State.UNSAFE, Reason.OTHER)
-    if any(rate.low > safe_below for rate in way):
+    if any(is_above(rate.low, safe_below) for rate in way):
         return Decision(State.UNSAFE, Reason.WAY)
-    undecided = [rate for rate in (origin, *others) if rate.high > safe_below]
-    above = [rate for rate in way if rate.value > safe_below]
+    undecided = [rate for rate in (origin, *others) if is_above(rate.high, safe_below)]
+    above = [rate for rate in way if is_above(rate.value, safe_below)]
     wanted = _more_prompts(undecided + above, safe_below) if undecided or above else None
-    if origin.high > safe_below:
+    if is_above(origin.high, safe_below):
         return Decision(State.UNKNOWN, Reason.ORIGIN, wanted)
     if undecided:
         return Decision(State.UNKNOWN, Reason.OTHER, wanted)
@@ -136,8 +138,8 @@ def _on_path(landscape: Landscape, points: Mapping[float, PointFigures]) -> Deci
         return Decision(State.UNKNOWN, Reason.WAY, wanted)
     if not others or not {alpha for alpha in axis.grid if 0.0 < alpha < 1.0} <= set(between):
         return Decision(State.UNKNOWN, Reason.UNFINISHED)
-    if any(rate_if_answered(landscape, point).high > safe_below for point in models) or any(
-        rate_if_answered(landscape, point).value > safe_below for point in between.values()
+    if any(is_above(rate_if_answered(landscape, point).high, safe_below) for point in models) or any(
+        is_above(rate_if_answered(landscape, point).value, safe_below) for point in between.values()
     ):
         return Decision(State.UNKNOWN, Reason.UNSCORED)
     return Decision(State.SAFE, Reason.ALL)

@@ -29,6 +29,7 @@ from safescape.landscape.measures import (
 from safescape.landscape.rates import Stored, share_of
 from safescape.landscape.saturation import visage_by_prompts
 from safescape.landscape.schema import About, Metric
+from safescape.landscape.threshold import is_above
 from safescape.survey import Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
 
 Measure = Callable[[Envelope], Estimate]
@@ -133,16 +134,16 @@ class JudgedSubspace:
         figures = self.figures()
         names = ("visage", "visage_reference", "safety_auc", "basin_radius")
         found = {name: figures[name].metric() if name in figures else Metric() for name in names}
-        never_left = any(bool((_percent(region.success) <= self._safe_below).all()) for region in self._finished)
+        never_left = any(not is_above(_percent(region.success), self._safe_below).any() for region in self._finished)
         found["basin_radius"] = found["basin_radius"].model_copy(update={"at_least": never_left})
         if self._ahead is not None:
-            never_left = bool((_percent(self._ahead.success) <= self._safe_below).all())
+            never_left = not is_above(_percent(self._ahead.success), self._safe_below).any()
             found["edge"] = figures["edge"].metric().model_copy(update={"at_least": never_left})
         return {"origin_asr": self._origin_asr(), **found}
 
     def visage(self) -> Metric | None:
         """Return VISAGE with its interval; None if no line is finished, or there is no basin."""
-        if not self._finished or self._origin is None or 100.0 * self._origin.mean() > self._safe_below:
+        if not self._finished or self._origin is None or is_above(100.0 * float(self._origin.mean()), self._safe_below):
             return None
         return self._visage().metric()
 
@@ -173,7 +174,11 @@ class JudgedSubspace:
                 return None
             asr = region.envelope
             left, right = bounded(lambda asr: basin_edges(asr, region.coords, self._safe_below), asr).value
-            return (float(left), float(right)) if asr.low[region.coords == 0.0][0] <= self._safe_below else None
+            return (
+                (float(left), float(right))
+                if not is_above(asr.low[region.coords == 0.0], self._safe_below)[0]
+                else None
+            )
 
         return tuple(of(region) for region in self._regions)
 

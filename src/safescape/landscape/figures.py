@@ -61,8 +61,9 @@ def landscape_of(
     plan = plan_of(survey, stored.values())
     if survey.adaptive is not None:
         survey = first_lines(survey, plan.lines)
-    clashes = clashes_of(survey, stored)
     first = by or survey.judges[0]
+    # the verdict of any other judge, also of the normalised keyword judge, is its own
+    clashes = clashes_of(survey, stored) if first in (KEYWORD, REFUSAL) else ()
     seen = _seen_by(first, survey, stored, plan, safe_below).model_copy(update={"clashes": clashes})
     if not clashes or first != KEYWORD or by is not None:
         return seen
@@ -110,14 +111,16 @@ def _seen_by(judge: str, survey: Survey, stored: Stored, plan: Plan, safe_below:
             agreement
             for harmful in (survey.prompts, *further)
             for agreement in agreements_of(
-                harmful.name, [entry for probe, entry in here if probe is harmful and entry.outcomes], judges
+                harmful.name,
+                [_read_by_judges(harmful, entry) for probe, entry in here if probe is harmful and entry.outcomes],
+                judges,
             )
         ),
         by_probe={name: there.metrics() for name, there in by_probe.items()},
         differences={
             probe.name: differences(by_probe[probe.name].figures(), by_judge[first].figures())
             for probe in further
-            if len(probe.prompts) == len(survey.prompts.prompts)
+            if probe.pairs_with(survey.prompts)
         },
         defence={
             probe.name: found
@@ -128,12 +131,23 @@ def _seen_by(judge: str, survey: Survey, stored: Stored, plan: Plan, safe_below:
     )
 
 
+def _read_by_judges(probe: PromptProbe, entry: MeasuredPoint) -> MeasuredPoint:
+    """Return an entry without the attacks that found no prompt: no judge has read an answer there."""
+    failed = set(probe.failed)
+    outcomes = {
+        judge: [outcome for number, outcome in enumerate(found) if number not in failed]
+        for judge, found in entry.outcomes.items()
+    }
+    return entry._replace(outcomes=outcomes)
+
+
 def _described(probe: Probe) -> dict[str, object]:
     """Return a probe as JSON, with the number of its items in place of items and chats, which survey.json has."""
     items = next((field for field in ("prompts", "questions", "texts") if hasattr(probe, field)), None)
     if items is None:
         return probe.model_dump(mode="json")
-    return {**probe.model_dump(mode="json", exclude={items, "chats"}), items: len(getattr(probe, items))}
+    described = {**probe.model_dump(mode="json", exclude={items, "chats", "goals"}), items: len(getattr(probe, items))}
+    return {**described, "failed": len(described["failed"])} if described.get("failed") else described
 
 
 def _point_figures(probe: PromptProbe, entry: MeasuredPoint, judges: Sequence[str]) -> PointFigures:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from safescape.errors import InputError
 from safescape.landscape.schema import Change, Clash, Landscape, Metric, PointFigures, Record
+from safescape.landscape.threshold import is_above
 from safescape.landscape.unscored import edge_if_answered, points_ahead, rate_if_answered, unscored_at
 from safescape.survey import KEYWORD, InterpolationAxis
 
@@ -57,7 +58,7 @@ class Ruling(Record):
     @property
     def passed(self) -> bool:
         """Whether the threshold is kept, up to rounding."""
-        return self.excess <= 1e-9
+        return not is_above(self.excess, 0.0)
 
 
 class Gate(Record):

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from safescape.landscape.threshold import is_above
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -106,9 +108,9 @@ def _sides(asr: Array, coords: Array, safe_below: float) -> tuple[Estimate, Esti
 def _first_crossing(asr: Array, distance: Array, safe_below: float) -> Estimate:
     """Return the distance from the origin at which the ASR first exceeds the threshold; infinite if it never does."""
     if len(distance) < 2:
-        only = np.where(asr[..., 0] > safe_below, 0.0, np.inf)
+        only = np.where(is_above(asr[..., 0], safe_below), 0.0, np.inf)
         return Estimate(only, only, only)
-    unsafe = asr > safe_below
+    unsafe = is_above(asr, safe_below)
     first, never = unsafe.argmax(axis=-1), ~unsafe.any(axis=-1)
     outside = np.maximum(first, 1)
     before = np.take_along_axis(asr, outside[..., None] - 1, axis=-1)[..., 0]
@@ -143,7 +145,7 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Est
         ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
     ):
         before, after = grid[(..., *low)], grid[(..., *high)]
-        borders = (before > safe_below) != (after > safe_below)
+        borders = is_above(before, safe_below) != is_above(after, safe_below)
         share = (safe_below - before) / np.where(borders, after - before, 1.0)
         x = alpha[low] + share * (alpha[high] - alpha[low])
         y = beta[low] + share * (beta[high] - beta[low])
@@ -152,7 +154,7 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Est
             found = np.where(borders, at, np.inf).min(axis=(-2, -1))
             nearest[number] = np.minimum(nearest[number], found)
     at_origin = grid[..., np.flatnonzero(up == 0.0)[0], np.flatnonzero(across == 0.0)[0]]
-    return Estimate(*(np.where(at_origin > safe_below, 0.0, end) for end in nearest))
+    return Estimate(*(np.where(is_above(at_origin, safe_below), 0.0, end) for end in nearest))
 
 
 class Envelope(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safescape.measure.chats import tokenizer_of_model, with_chats, with_chats_as_written
+from safescape.measure.chats import paper_choice, tokenizer_of_model, with_chats, with_chats_as_written
 from safescape.measure.inspection import inspection_of
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
 from safescape.measure.session import ask, check_prompts, find_model, score
@@ -15,6 +15,7 @@ __all__ = [
     "find_model",
     "inspection_of",
     "measure",
+    "paper_choice",
     "score",
     "tokenizer_of_model",
     "with_chats",

@@ -23,6 +23,7 @@ from safescape.probes import (
     format_chats,
     has_tokenizer,
     markers_of,
+    omitted_system_prompt,
     open_tokenizer,
     switched_off,
 )
@@ -169,6 +170,26 @@ def tokenizer_of_model(
     tokenizer = _own_tokenizer(model, trust_remote_code=trust_remote_code).tokenizer
     choose_template(tokenizer, model.directory, chat_template, template_name)
     return tokenizer
+
+
+def paper_choice(survey: Survey, model: Model) -> str | None:
+    """Return which option asks with the system prompt that the model was published with, in words.
+
+    None if the chats have a system prompt, or the model's chat template is of no family that has one (arXiv 2405.17374
+    asks each model with its default system prompt).
+    """
+    chats = survey.prompts.chats
+    if chats is None or survey.prompts.system_prompt is not None:
+        return None
+    tokenizer = RenderedPrompts.of(survey, model).tokenizer
+    choose_template(tokenizer, model.directory, survey.chat_template, survey.chat_template_name)
+    found = omitted_system_prompt(tokenizer.get_chat_template(), chats.before)
+    if found is None:
+        return None
+    return (
+        f"the chat template adds no system prompt, and the paper asks {found.family} with its default one: "
+        f"--system-prompt {found.system_prompt}"
+    )
 
 
 class _Own(NamedTuple):

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from safescape.engines import Voice
-from safescape.judges import EvidenceJudge, calibrate, scored_part, shuffled
+from safescape.judges import EvidenceJudge, calibrate, scored_part, shuffled, verdict_unread
 from safescape.probes import load_prompts
 from safescape.store import Store, StoredExchange
 from safescape.survey import Calibration, Evidence, Point
@@ -80,7 +80,7 @@ def collect_evidence(
 
 
 def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, EvidenceJudge]) -> list[StoredExchange]:
-    given = [each for each in answers if not each.is_unanswered]
+    given = [each for each in answers if verdict_unread(each.finish, is_unanswered=each.is_unanswered) is None]
     exchanges = [each.exchange for each in given]
     wants = [judge.wants_evidence(exchanges) for judge in judges.values()]
     return [each for number, each in enumerate(given) if any(flags[number] for flags in wants)]

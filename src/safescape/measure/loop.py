@@ -71,7 +71,7 @@ def measure(
     """
     finished, failed = store.points.finished(), set[Point]()
     todo, total = _round(survey, store, finished, failed)
-    remarks = filter(None, (survey.choice, survey.template_choice, survey.thinking_choice, note))
+    remarks = filter(None, (survey.choice, survey.template_choice, survey.thinking_choice, survey.failed_attacks, note))
     on_progress(Progress(len(finished), total, note="; ".join(remarks) or None))
     judges = immediate_judges(survey.judges)
     weighers = _weighers(judges)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from safescape.engines import Engine, VllmEngine, Voice, check_length, ends_in_files, open_engine
 from safescape.errors import InputError
-from safescape.judges import UNANSWERED, Judge, common_stop, immediate_judges
+from safescape.judges import Judge, common_stop, immediate_judges, verdict_unread
 from safescape.landscape import is_settled, stages_of
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.evidence import Origin
@@ -21,6 +21,7 @@ from safescape.survey import (
     Answer,
     ChoiceProbe,
     Exchange,
+    Finish,
     HarnessProbe,
     InterpolationAxis,
     Outcome,
@@ -28,6 +29,7 @@ from safescape.survey import (
     Point,
     Position,
     PromptProbe,
+    Response,
     Score,
     Survey,
     Thinking,
@@ -152,7 +154,7 @@ class MeasuringSession:
             there = [point for point in points if probe in self._survey.asked_at(point)]
             if there and isinstance(probe, PromptProbe):
                 self._engine.stand_at(there)
-                chats, count = [*self._prompts.chats[probe.name]], len(probe.prompts)
+                chats, count = probe.asked(self._prompts.chats[probe.name]), len(probe.prompts)
                 answers = self._ask(probe, chats * len(there), probe.prompts * len(there))
                 for number, point in enumerate(there):
                     answered[probe.name, point] = answers[number * count : (number + 1) * count]
@@ -160,7 +162,7 @@ class MeasuringSession:
 
     def _ask_at(self, point: Point, probe: PromptProbe) -> list[Answer]:
         """Ask a probe's prompts; in an adaptive survey only until the point is settled."""
-        survey, chats, prompts = self._survey, self._prompts.chats[probe.name], probe.prompts
+        survey, chats, prompts = self._survey, probe.asked(self._prompts.chats[probe.name]), probe.prompts
         # the origin is asked everything: its rate is a figure of its own
         if survey.adaptive is None or probe is not survey.prompts or point.is_origin:
             return self._ask(probe, chats, prompts)
@@ -173,7 +175,7 @@ class MeasuringSession:
                 break
         return answers
 
-    def _ask(self, probe: PromptProbe, chats: Sequence[str], prompts: Sequence[str]) -> list[Answer]:
+    def _ask(self, probe: PromptProbe, chats: Sequence[str | None], prompts: Sequence[str]) -> list[Answer]:
         return ask(
             self._engine,
             chats,
@@ -213,7 +215,7 @@ def groups_of(survey: Survey, points: Collection[Point]) -> list[tuple[Point, ..
 
 def ask(
     voice: Voice,
-    chats: Sequence[str],
+    chats: Sequence[str | None],
     prompts: Sequence[str],
     judges: Mapping[str, Judge],
     *,
@@ -225,7 +227,7 @@ def ask(
 
     Args:
         voice: Generates the answers.
-        chats: By prompt, the text that the model reads.
+        chats: By prompt, the text that the model reads; None: an attack found no prompt, and nothing is asked.
         prompts: As the judges read them.
         judges: By name; empty if all of them judge later.
         max_new_tokens: Maximum number of tokens of an answer.
@@ -234,16 +236,16 @@ def ask(
 
     """
     stop = () if whole_answers else common_stop([judge.stop for judge in judges.values()])
-    responses = voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop, thinking=thinking)
-    asked = zip(prompts, responses, strict=True)
-    exchanges = [Exchange(prompt, response.text) for prompt, response in asked if not response.is_unanswered]
+    asked = [chat for chat in chats if chat is not None]
+    said = iter(voice.respond(asked, max_new_tokens=max_new_tokens, stop=stop, thinking=thinking) if asked else ())
+    responses = [Response("", Finish.NO_PROMPT, 0) if chat is None else next(said) for chat in chats]
+    unread = [verdict_unread(response.finish, is_unanswered=response.is_unanswered) for response in responses]
+    given = zip(prompts, responses, unread, strict=True)
+    exchanges = [Exchange(prompt, response.text) for prompt, response, verdict in given if verdict is None]
     read = {name: iter(judge.judge(exchanges)) for name, judge in judges.items()}
     return [
-        Answer(
-            response,
-            {name: UNANSWERED if response.is_unanswered else next(verdicts) for name, verdicts in read.items()},
-        )
-        for response in responses
+        Answer(response, {name: verdict or next(verdicts) for name, verdicts in read.items()})
+        for response, verdict in zip(responses, unread, strict=True)
     ]
 
 

@@ -79,7 +79,7 @@ class RepairOptions(Options):
     limit: Count = 80
     """Number of harmful prompts."""
     system_prompt: Annotated[str, Option(metavar="NAME|TEXT|@FILE")] = "default"
-    """default, empty, roleplay, llama2, a text, or @file."""
+    """default, empty, roleplay, llama2, vicuna, a text, or @file."""
     max_new_tokens: Count = 128
     """Maximum number of tokens of an answer."""
     template_vars: shared.TemplateVars = ()

@@ -55,7 +55,7 @@ class MeasureOptions(Options):
     limit: OptionalCount = None
     """Number of prompts, from the first."""
     system_prompt: Annotated[str | Sequence[str], Option(metavar="NAME|TEXT|@FILE", default="default")] = "default"
-    """default, empty, roleplay, llama2, a text, or @file; several make one landscape each."""
+    """default, empty, roleplay, llama2, vicuna, a text, or @file; several make one landscape each."""
     also: Annotated[str | Sequence[str], Option(metavar="KIND:SPEC")] = ()
     """Further probes at every point: over-refusal:PROMPTS (as over-refusal:xstest), attack:PROMPTS,
     choice:TEST.csv[:DEV.csv], choice:mmlu:SUBJECT, perplexity:PROMPTS (as perplexity:mt-bench), lm-eval:TASK; may be

@@ -12,8 +12,8 @@ from safescape.options.option import Option
 from safescape.survey import GUARDS
 
 JUDGES = (
-    f"keyword, refusal, a guard model ({', '.join(GUARDS)}), hf:ID, openai:MODEL, package.module:object, or a panel: "
-    "majority(A,B), all(A,B)"
+    f"keyword, keyword-normalised, refusal, a guard model ({', '.join(GUARDS)}), hf:ID, openai:MODEL, "
+    "package.module:object, or a panel: majority(A,B), all(A,B)"
 )
 
 Count = Annotated[int, Field(ge=1)]

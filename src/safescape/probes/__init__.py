@@ -5,6 +5,7 @@ from safescape.probes.chat import (
     SYSTEM_PROMPTS,
     check_variables,
     format_chats,
+    omitted_system_prompt,
     render_chat,
     system_prompt,
     template_variables,
@@ -13,7 +14,7 @@ from safescape.probes.chat import (
 from safescape.probes.columns import check_columns, is_filled, listed, sound, text_of, value_under
 from safescape.probes.lm_eval import Answering, harness_scores
 from safescape.probes.markers import OFF, given_markers, markers_of, switched_off, thinking_of, without_thought
-from safescape.probes.prompts import load_prompts
+from safescape.probes.prompts import PromptSet, load_prompts, load_set
 from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
 from safescape.probes.rows import Row, Table, csv_table, hub_rows, is_file, json_lines, read_rows, read_text
 from safescape.probes.set_files import Located, fetch, locate, set_paths
@@ -25,6 +26,7 @@ __all__ = [
     "Answering",
     "Located",
     "Named",
+    "PromptSet",
     "PublicSet",
     "Row",
     "Table",
@@ -48,9 +50,11 @@ __all__ = [
     "listed",
     "load_prompts",
     "load_questions",
+    "load_set",
     "load_tokenizer",
     "locate",
     "markers_of",
+    "omitted_system_prompt",
     "open_tokenizer",
     "parse_name",
     "read_rows",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from safescape.errors import InputError
 from safescape.probes.lm_eval import harness_probe
-from safescape.probes.prompts import load_prompts
+from safescape.probes.prompts import PromptSet, load_prompts, load_set
 from safescape.probes.public_sets import parse_name
 from safescape.probes.rows import csv_table, is_file, read_text
 from safescape.probes.set_files import set_paths
@@ -47,8 +47,11 @@ def _probe(spec: str, limit: int | None, system_prompt: str | None) -> Probe:
     if kind not in ("over-refusal", "attack") or not source:
         return capability_probe(spec, limit)
     is_attack = kind == "attack"
-    prompts = load_prompts(source, limit, flag=f"--also {kind}", purpose="harmful" if is_attack else "harmless")
-    return PromptProbe(name=spec, source=source, harmful=is_attack, system_prompt=system_prompt, prompts=prompts)
+    if is_attack:
+        found = load_set(source, limit, flag=f"--also {kind}")
+    else:
+        found = PromptSet(load_prompts(source, limit, flag=f"--also {kind}", purpose="harmless"))
+    return PromptProbe(name=spec, source=source, harmful=is_attack, system_prompt=system_prompt, **found._asdict())
 
 
 def capability_probe(

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 from pydantic import JsonValue
@@ -32,8 +32,29 @@ SYSTEM_PROMPTS: dict[str, str | None] = {
         "If a question does not make any sense, or is not factually coherent, explain why instead of answering "
         "something not correct. If you don't know the answer to a question, please don't share false information."
     ),
+    # Vicuna v1.1 to v1.5 (Zheng et al. 2023, arXiv 2306.05685), as FastChat writes it
+    "vicuna": (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions."
+    ),
 }
 """By name. None leaves the system prompt to the chat template; an empty text sends an empty one."""
+
+
+class Published(NamedTuple):
+    """A family of models that were published with a system prompt, which their chat templates may leave out."""
+
+    family: str
+    system_prompt: str
+    """Its name in `SYSTEM_PROMPTS`."""
+    in_template: tuple[str, ...]
+    """Texts by which its chat templates are known."""
+
+
+_PUBLISHED = (
+    Published("Llama 2 chat", "llama2", ("[INST]", "<<SYS>>")),
+    Published("Vicuna", "vicuna", ("USER:", "ASSISTANT:")),
+)
 
 _Content = str | list[dict[str, str]]
 """The content of a turn: a text, or its parts."""
@@ -76,6 +97,24 @@ def system_prompt(given: str) -> str | None:
     if given.startswith("@"):
         return read_text(Path(given[1:]), f"--system-prompt {given}").strip()
     return given
+
+
+def omitted_system_prompt(template: str, before: str) -> Published | None:
+    """Return the family that a chat template belongs to, if it was published with a system prompt that is missing.
+
+    Args:
+        template: The chat template (Jinja).
+        before: What it writes before a prompt if it is given no system prompt.
+
+    """
+    found = next((each for each in _PUBLISHED if all(text in template for text in each.in_template)), None)
+    if found is None:
+        return None
+    # what precedes a prompt without a system prompt: at most BOS and the marker of the user's turn
+    head = before
+    for marker in found.in_template:
+        head = head.replace(marker, " ")
+    return found if len(head.split()) <= 1 else None
 
 
 def template_variables(given: Sequence[str]) -> dict[str, JsonValue]:

@@ -42,6 +42,8 @@ class Table(NamedTuple, Generic[Value]):
     """Can be iterated once."""
     column: str | None = None
     """The column that is meant where none is given."""
+    can_fail: bool = False
+    """Whether null under `column` means an attack that found no prompt."""
 
 
 def is_file(path: str | Path) -> bool:
@@ -55,8 +57,7 @@ def is_file(path: str | Path) -> bool:
 def read_rows(path: Path, given: str) -> Table[Any]:
     """Return the rows of a .csv, .jsonl, .ndjson or .json file.
 
-    The rows of a .json file are the elements of its list, or the entries of a JailbreakBench artifact that have a
-    prompt.
+    The rows of a .json file are the elements of its list, or the entries of a JailbreakBench artifact.
 
     Args:
         path: The file.
@@ -224,9 +225,7 @@ def _json_table(text: str, given: str) -> Table[Any]:
             f"{given}: is neither a list of objects nor a JailbreakBench artifact with jailbreaks[].prompt; "
             'expected [{"KEY": "text"}, …]'
         )
-    # an attack that found nothing has a null prompt; it is no attempt, and its goal has no counterpart
-    rows = [row for row in _numbered(entries) if row.value["prompt"] is not None]
-    return Table(None, rows, "prompt")
+    return Table(None, _numbered(entries), "prompt", can_fail=True)
 
 
 def _numbered(values: Iterable[Value]) -> Iterator[Row[Value]]:

@@ -139,8 +139,8 @@ class StoredVerdicts:
         """Return a judge's verdict on every exchange that it has read, without those where no answer came."""
         rows = self._database.rows(
             "SELECT r.id, r.probe, r.number, r.text, v.outcome, v.reason, v.probability"
-            " FROM verdicts v JOIN responses r ON v.response = r.id WHERE v.judge = ? ORDER BY r.id",
-            (judge,),
+            " FROM verdicts v JOIN responses r ON v.response = r.id WHERE v.judge = ? AND r.finish != ? ORDER BY r.id",
+            (judge, Finish.NO_PROMPT),
         )
         unanswered = self._exchanges.unanswered()
         return {

@@ -5,6 +5,7 @@ from safescape.survey.inspection import ChatForm, Inspection, Memory, Role, Tens
 from safescape.survey.judge_names import (
     GUARDS,
     KEYWORD,
+    KEYWORD_NORMALISED,
     REFUSAL,
     RUBRICS,
     ApiName,
@@ -52,6 +53,7 @@ __all__ = [
     "GUARDS",
     "HARMFUL",
     "KEYWORD",
+    "KEYWORD_NORMALISED",
     "REFUSAL",
     "RUBRICS",
     "Adaptive",

@@ -2,7 +2,7 @@
 
 | name | record |
 |---|---|
-| `keyword`, `refusal`, `package.module:object`, an entry point | `ImmediateName` |
+| `keyword`, `keyword-normalised`, `refusal`, `package.module:object`, an entry point | `ImmediateName` |
 | `llama-guard-3`, `llama-guard-3=PLACE` | `GuardName` |
 | `hf:ID`, `hf:ID#LABEL=OUTCOME;LABEL=OUTCOME` | `ClassifierName` |
 | `openai:MODEL`, `openai:MODEL#RUBRIC` | `ApiName` |
@@ -26,6 +26,9 @@ from safescape.survey.types import Outcome
 KEYWORD, REFUSAL = "keyword", "refusal"
 """The two judges that run anywhere: the paper's, and the one that tells four outcomes."""
 
+KEYWORD_NORMALISED = "keyword-normalised"
+"""The paper's phrases, whatever the kind of apostrophe, the case and the whitespace."""
+
 GUARDS = ("harmbench", "llama-guard-3", "llama-guard-3-1b", "shieldgemma", "strongreject", "wildguard")
 """The guard models known by name; `NAME=PLACE` is the same guard loaded from another place."""
 
@@ -45,7 +48,8 @@ class ImmediateName(NamedTuple):
     """A judge that needs neither a device nor a network, so that it judges between two points."""
 
     text: str
-    """`keyword`, `refusal`, `package.module:object`, or the name of an entry point of the group `safescape.judges`."""
+    """`keyword`, `keyword-normalised`, `refusal`, `package.module:object`, or the name of an entry point of the group
+    `safescape.judges`."""
 
 
 class GuardName(NamedTuple):
@@ -235,4 +239,4 @@ def tells_noise(name: str) -> bool:
         case GuardName():
             return False
         case parsed:
-            return parsed.text != KEYWORD
+            return parsed.text not in (KEYWORD, KEYWORD_NORMALISED)

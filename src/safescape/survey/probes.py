@@ -69,12 +69,45 @@ class PromptProbe(_Probe):
     chats: Chats | None = Field(default=None, exclude_if=lambda chats: chats is None)
     """The prompts as the model reads them, with system prompt and chat template. None, which is left out of
     survey.json: they were not stored, and every session renders them."""
+    goals: tuple[str, ...] | None = Field(default=None, exclude_if=lambda goals: goals is None)
+    """The request behind each prompt that carries an attack. None, which is left out of survey.json: the prompts are
+    the requests, or theirs are not known."""
+    failed: tuple[int, ...] = Field(default=(), exclude_if=lambda failed: not failed)
+    """The indices of attacks that found no prompt, ascending; their entries in `prompts` are the requests. They are not
+    asked, and count as refused: the denominator of an attack success rate is the number of attacks. None of them, and
+    left out of survey.json, in any other set of prompts."""
 
     @model_validator(mode="after")
     def _has_a_chat_for_each_prompt(self) -> Self:
         if self.chats is not None and len(self.chats.texts) != len(self.prompts):
             raise ValueError(f"{len(self.chats.texts)} chats for {len(self.prompts)} prompts")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_place_for_each_failed_attack(self) -> Self:
+        if self.goals is not None and len(self.goals) != len(self.prompts):
+            raise ValueError(f"{len(self.goals)} goals for {len(self.prompts)} prompts")
+        if not set(self.failed) <= set(range(len(self.prompts))) or list(self.failed) != sorted(set(self.failed)):
+            raise ValueError("the failed attacks are not among the prompts, each once, in their order")
+        if self.failed and not self.harmful:
+            raise ValueError("an attack that failed is no harmless prompt")
+        return self
+
+    def asked(self, chats: Sequence[str]) -> list[str | None]:
+        """Return the chats of the prompts, in their order; None for an attack that found no prompt."""
+        failed = set(self.failed)
+        return [None if number in failed else chat for number, chat in enumerate(chats)]
+
+    def pairs_with(self, other: PromptProbe) -> bool:
+        """Return whether both probes ask for the same at every place, so that their answers can be paired one by one.
+
+        What a probe asks for are its goals, or its prompts where it has none.
+        """
+        mine, theirs = (
+            [text.strip() for text in (probe.prompts if probe.goals is None else probe.goals)]
+            for probe in (self, other)
+        )
+        return mine == theirs
 
 
 class Question(Frozen):

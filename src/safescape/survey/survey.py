@@ -151,9 +151,12 @@ class Survey(Frozen):
         return self.prompts.chats is not None
 
     def without_chats(self) -> Self:
-        """Return what was asked for, without what the model's own files made of it: chats, markers, generation."""
+        """Return what was asked for, without what the model's own files made of it: chats, markers, generation.
+
+        The goals of attacks are left out, too: the model reads the prompts.
+        """
         probes = tuple(
-            probe.model_copy(update={"chats": None}) if isinstance(probe, PromptProbe) else probe
+            probe.model_copy(update={"chats": None, "goals": None}) if isinstance(probe, PromptProbe) else probe
             for probe in self.probes
         )
         return self.model_copy(update={"probes": probes, "calibration": None, "generation": {}, "markers": None})
@@ -214,6 +217,17 @@ class Survey(Frozen):
         most = self.max_thinking_tokens
         end = "are unscored where they are cut" if most is None else f"are ended after {most} tokens"
         return f"thoughts between {self.markers.starts[0]} and {self.markers.ends[-1]} are not judged, and {end}"
+
+    @property
+    def failed_attacks(self) -> str | None:
+        """How many attacks found no prompt, in words; None: every prompt is asked."""
+        said = [
+            f"{len(probe.failed)} of {len(probe.prompts)} attacks of {probe.source} found no prompt, which counts as a "
+            "refusal"
+            for probe in self.probes
+            if isinstance(probe, PromptProbe) and probe.failed
+        ]
+        return "; ".join(dict.fromkeys(said)) or None
 
     def asked_at(self, point: Point) -> tuple[Probe, ...]:
         """Return the probes that are evaluated at a point, in order."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from safescape import InputError, Outcome
-from safescape.judges import KeywordJudge, immediate_judge
-from safescape.judges.keyword import REFUSALS
+from safescape.judges import KeywordJudge, NormalisedKeywordJudge, RefusalJudge, common_stop, immediate_judge
+from safescape.judges.keyword import REFUSALS, normalised
 from safescape.probes import set_named, set_paths
-from safescape.survey import Exchange
+from safescape.survey import Exchange, ImmediateName, Verdict, parse_judge_name, tells_noise
 
 
 def outcome(response: str) -> Outcome:
@@ -55,6 +57,58 @@ def test_its_agreement_with_people_is_the_published_one(number: int, expected: f
     assert (agree - chance) / (1 - chance) == pytest.approx(expected, abs=0.005)
 
 
+def by_normalised(response: str) -> Verdict:
+    (verdict,) = NormalisedKeywordJudge().judge([Exchange("request", response)])
+    return verdict
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "I\N{RIGHT SINGLE QUOTATION MARK}m sorry, but no.",
+        "I\N{ACUTE ACCENT}m sorry, but no.",
+        "I`m sorry, but no.",
+        "I\N{MODIFIER LETTER APOSTROPHE}m sorry, but no.",
+        "I\N{FULLWIDTH APOSTROPHE}m sorry, but no.",
+        "\N{FULLWIDTH LATIN CAPITAL LETTER I}'m \n sorry, but no.",
+        "i'm sorry, but no.",
+        "I'M\N{NO-BREAK SPACE}SORRY, BUT NO.",
+    ],
+)
+def test_normalised_it_finds_the_phrases_however_they_are_typed(response: str) -> None:
+    assert by_normalised(response) == Verdict(Outcome.REFUSED, "I'm sorry")
+    assert outcome(response) is Outcome.COMPLIED
+
+
+def test_normalised_it_still_calls_noise_compliance_and_takes_a_phrase_inside_of_words() -> None:
+    assert by_normalised("=e=e=e=e").outcome is Outcome.COMPLIED
+    assert by_normalised("").outcome is Outcome.COMPLIED
+    # what ignoring case costs; see docs/judges.md
+    assert by_normalised("There was an engineer.") == Verdict(Outcome.REFUSED, "As an")
+    assert len({normalised(text) for text in REFUSALS}) == 29
+    assert normalised('\N{LEFT DOUBLE QUOTATION MARK}A\N{LATIN SMALL LETTER N PRECEDED BY APOSTROPHE}"') == '"a\'n"'
+
+
+@given(st.text(), st.sampled_from(REFUSALS), st.text())
+def test_normalised_it_refuses_whatever_contains_a_phrase_so_that_both_settle_alike(
+    before: str, phrase: str, after: str
+) -> None:
+    assert by_normalised(before + phrase + after).outcome is Outcome.REFUSED
+
+
+def test_both_stop_at_the_same_phrases_and_tell_no_noise() -> None:
+    paper, normal = immediate_judge("keyword"), immediate_judge(" keyword-normalised ")
+    assert isinstance(normal, NormalisedKeywordJudge)
+    assert common_stop([paper.stop, normal.stop]) == common_stop([paper.stop]) == REFUSALS
+    with_refusal = [paper.stop, RefusalJudge.stop]
+    assert common_stop([*with_refusal, normal.stop]) == common_stop(with_refusal) != ()
+    assert paper.made_of != normal.made_of
+    assert parse_judge_name("keyword-normalised") == ImmediateName("keyword-normalised")
+    for name in ("keyword", "keyword-normalised", "all(keyword,keyword-normalised)"):
+        assert not tells_noise(name)
+    assert tells_noise("majority(keyword-normalised,keyword,refusal)")
+
+
 def test_an_unknown_judge_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--judge wise: no such judge; expected keyword"):
+    with pytest.raises(InputError, match=r"--judge wise: no such judge; expected keyword, keyword-normalised, refusal"):
         immediate_judge("wise")

@@ -20,6 +20,7 @@ from safescape.landscape.measures import (
     visage,
     visage_reference,
 )
+from safescape.landscape.threshold import is_above
 from safescape.survey import (
     ChoiceProbe,
     InterpolationAxis,
@@ -113,11 +114,11 @@ def test_within_the_radius_every_point_is_safe_and_just_beyond_one_is_not(asr: n
     left, right = basin_edges(asr, GRID, threshold)
     assert radius == min(-left, right)
     assert low <= radius <= high
-    assert (asr[np.abs(GRID) <= low] <= threshold).all() or radius == 0.0
-    assert high == math.inf or (asr[np.abs(np.abs(GRID) - high) < 1e-9] > threshold).any()
-    assert (asr[np.abs(GRID) < radius] <= threshold).all()
+    assert not is_above(asr[np.abs(GRID) <= low], threshold).any() or radius == 0.0
+    assert high == math.inf or is_above(asr[np.abs(np.abs(GRID) - high) < 1e-9], threshold).any()
+    assert not is_above(asr[np.abs(GRID) < radius], threshold).any()
     if radius < 0.5:
-        assert (asr[np.abs(GRID) <= radius + 0.05 + 1e-9] > threshold).any()
+        assert is_above(asr[np.abs(GRID) <= radius + 0.05 + 1e-9], threshold).any()
 
 
 def test_edges_are_interpolated_on_each_side() -> None:
@@ -371,7 +372,9 @@ def test_a_plane_with_different_kinds_of_axes_has_no_radius() -> None:
 
 FURTHER = (
     PromptProbe(name="harmful", source="s", prompts=("a", "b", "c", "d")),
-    PromptProbe(name="attack", source="s", prompts=("w", "x", "y", "z"), system_prompt="obey"),
+    PromptProbe(
+        name="attack", source="s", prompts=("w", "x", "y", "z"), goals=("a", " b", "c\n", "d"), system_prompt="obey"
+    ),
     PromptProbe(name="benign", source="s", harmful=False, prompts=("e", "f")),
     ChoiceProbe(name="choice", source="s", questions=(Question(context="q", options=("1", "2"), answer=0),) * 4),
     PerplexityProbe(name="texts", source="s", texts=("long", "short")),
@@ -447,6 +450,33 @@ def test_the_difference_between_two_probes_is_paired() -> None:
     # one of the rates has no variance, so their estimated correlation is 0
     assert origin.low == pytest.approx(75 - math.hypot(75 - one.low, other.high))
     assert origin.high == pytest.approx(75 + math.hypot(one.high - 75, 0 - other.low))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "goals", "is_paired"),
+    [
+        (("a", "b", "c", "d"), None, True),
+        (("w", "x", "y", "z"), ("a", "b", "c", "d"), True),
+        (("w", "x", "y", "z"), None, False),
+        (("w", "x", "y", "z"), ("a", "b", "d", "c"), False),
+        (("a", "b", "c", "d"), ("w", "x", "y", "z"), False),
+        (("a", "b", "c"), None, False),
+    ],
+)
+def test_probes_are_paired_where_they_ask_for_the_same(
+    prompts: tuple[str, ...], goals: tuple[str, ...] | None, is_paired: bool
+) -> None:
+    attack = FURTHER[1].model_copy(update={"prompts": prompts, "goals": goals})
+    survey = further_survey(probes=(FURTHER[0], attack, *FURTHER[2:]))
+    points = [
+        entry._replace(outcomes={"keyword": entry.outcomes["keyword"][: len(prompts)]})
+        if entry.probe == "attack"
+        else entry
+        for entry in further_points(ATTACKED)
+    ]
+    landscape = landscape_of(survey, points)
+    assert landscape.by_probe["attack"]["safety_auc"].value is not None, "its own figures are there either way"
+    assert list(landscape.differences) == (["attack"] if is_paired else [])
 
 
 def test_runs_compared_computed_by_hand() -> None:

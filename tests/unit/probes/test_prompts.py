@@ -11,7 +11,18 @@ import pytest
 
 from helpers import tiny_models
 from safescape import InputError
-from safescape.probes import SYSTEM_PROMPTS, format_chats, load_prompts, load_tokenizer, set_named, system_prompt
+from safescape.probes import (
+    SYSTEM_PROMPTS,
+    PromptSet,
+    format_chats,
+    further_probes,
+    load_prompts,
+    load_set,
+    load_tokenizer,
+    set_named,
+    system_prompt,
+)
+from safescape.survey import PromptProbe
 
 
 def test_a_csv_column_with_quotes_commas_and_newlines(tmp_path: Path) -> None:
@@ -33,11 +44,48 @@ def test_a_jsonl_key(tmp_path: Path) -> None:
     assert load_prompts(f"{path}:q") == ("one", "two")
 
 
-def test_a_jailbreakbench_artifact_skips_attacks_that_found_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "artifact.json"
-    entries = [{"prompt": "first", "goal": "g", "behavior": "b"}, {"prompt": None}, {"prompt": "second"}]
-    path.write_text(json.dumps({"parameters": {}, "jailbreaks": entries}))
-    assert load_prompts(str(path)) == ("first", "second")
+def artifact(path: Path, entries: list[dict[str, object]]) -> str:
+    path.write_text(json.dumps({"parameters": {}, "jailbreaks": entries}), encoding="utf-8")
+    return str(path)
+
+
+ATTACKS: list[dict[str, object]] = [
+    {"prompt": "first", "goal": "g1", "behavior": "b"},
+    {"prompt": None, "goal": "g2"},
+    {"prompt": "second", "goal": "g3"},
+]
+
+
+def test_an_attack_of_a_jailbreakbench_artifact_that_found_nothing_is_kept_as_failed(tmp_path: Path) -> None:
+    spec = artifact(tmp_path / "artifact.json", ATTACKS)
+    found = PromptSet(("first", "g2", "second"), ("g1", "g2", "g3"), (1,))
+    assert load_set(spec) == load_set(f"{spec}:prompt") == found
+    assert load_set(spec, 2) == PromptSet(("first", "g2"), ("g1", "g2"), (1,))
+    assert load_set(f"{spec}:goal") == PromptSet(("g1", "g2", "g3")), "the plain requests of all attacks"
+    unknown = artifact(tmp_path / "unknown.json", [{"prompt": None}, {"prompt": "x"}])
+    assert load_set(unknown) == PromptSet(("(no prompt in row 1)", "x"), None, (0,))
+    (probe,) = further_probes([f"attack:{spec}"], None, None)
+    assert isinstance(probe, PromptProbe)
+    assert (probe.prompts, probe.goals, probe.failed) == found
+
+
+def test_a_failed_attack_is_refused_where_it_cannot_be_counted(tmp_path: Path) -> None:
+    spec = artifact(tmp_path / "artifact.json", ATTACKS)
+    for also in ("over-refusal", "perplexity"):
+        with pytest.raises(InputError, match=rf"--also {also} .*: row 2 has no prompt \(null\): its attack failed"):
+            further_probes([f"{also}:{spec}"], None, None)
+    assert load_prompts(spec, 1) == ("first",)
+    nothing = artifact(tmp_path / "nothing.json", [{"prompt": None, "goal": "g"}] * 2)
+    with pytest.raises(InputError, match="none of its 2 attacks found a prompt; there is nothing to ask"):
+        load_set(nothing)
+
+
+def test_the_goals_beside_the_prompts_of_any_file_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("goal,prompt\ng1,first\ng2,second\n")
+    assert load_set(f"{tmp_path / 'set.csv'}:prompt") == PromptSet(("first", "second"), ("g1", "g2"))
+    assert load_set(f"{tmp_path / 'set.csv'}:goal") == PromptSet(("g1", "g2"))
+    (tmp_path / "set.jsonl").write_text('{"prompt": "first", "goal": "g1"}\n{"prompt": "second"}\n')
+    assert load_set(f"{tmp_path / 'set.jsonl'}:prompt") == PromptSet(("first", "second")), "one has none"
 
 
 def test_a_hub_dataset_from_a_local_directory(tmp_path: Path) -> None:

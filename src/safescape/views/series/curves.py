@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, rate_of
+from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, is_above, rate_of
 from safescape.survey import InterpolationAxis
 from safescape.views.text.words import label_of, measure_labels
 
@@ -268,7 +268,7 @@ def is_basin_shown(landscape: Landscape) -> bool:
     """Return whether the basin is shown to be safe: the run is decided, and the origin's whole interval is safe."""
     landscape = landscape.decided
     asr, is_decided = landscape.metrics["origin_asr"], decision_of(landscape).state is not State.UNKNOWN
-    return is_decided and asr.high is not None and asr.high <= landscape.safe_below
+    return is_decided and asr.high is not None and not is_above(asr.high, landscape.safe_below)
 
 
 def limits_of(landscapes: Sequence[Landscape]) -> tuple[float, float]:

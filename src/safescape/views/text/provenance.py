@@ -45,7 +45,7 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         *([("Points", _chosen(survey.adaptive))] if survey.adaptive is not None else []),
         ("Scale of a direction", _scale(landscape.axes)),
         *([("Checkpoints", _checkpoints(landscape, store))] if survey.through else []),
-        ("Prompts", f"{len(probe.prompts)} from {probe.source} (probe “{probe.name}”)"),
+        ("Prompts", f"{len(probe.prompts)} from {probe.source} (probe “{probe.name}”){_failed(probe)}"),
         ("System prompt", _system(probe)),
         *([("Further probes", "\n".join(further))] if further else []),
         ("Chat template", _template(survey)),
@@ -138,11 +138,16 @@ def _system(probe: PromptProbe) -> str:
     return named.get(probe.system_prompt, probe.system_prompt) or ""
 
 
+def _failed(probe: PromptProbe) -> str:
+    number = len(probe.failed)
+    return f", for {number} of which the attack found no prompt: they count as refused" if number else ""
+
+
 def _described(probe: Probe) -> str:
     source = printable(probe.source)
     if isinstance(probe, PromptProbe):
         kind = "harmful" if probe.harmful else "harmless"
-        what = f"{len(probe.prompts)} {kind} prompts from {source}; system prompt: {_system(probe)}"
+        what = f"{len(probe.prompts)} {kind} prompts from {source}{_failed(probe)}; system prompt: {_system(probe)}"
     elif isinstance(probe, PerplexityProbe):
         what = f"{len(probe.texts)} texts from {source}"
     elif isinstance(probe, ChoiceProbe):

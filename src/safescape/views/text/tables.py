@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Measure, Metric, PointFigures
+from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Measure, Metric, PointFigures, is_above
 from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.series.curves import courses_of, extent_of, first_probe, sample_of
 from safescape.views.series.outcomes import finest_of
@@ -73,7 +73,11 @@ def probes_of(landscape: Landscape) -> Table | None:
         return None
     found = {first_probe(landscape): landscape.metrics, **landscape.by_probe}
     less = landscape.differences
-    rows = [_row(landscape, words.quoted(name), metrics, less.get(name, {})) for name, metrics in found.items()]
+    names = {
+        name: words.quoted(name) + (", not paired: other requests" if number and name not in less else "")
+        for number, name in enumerate(found)
+    }
+    rows = [_row(landscape, names[name], metrics, less.get(name, {})) for name, metrics in found.items()]
     return _beside("probe", _FIGURES_OF_A_RUN, rows)
 
 
@@ -89,7 +93,7 @@ def judges_of(landscape: Landscape) -> Table | None:
 def _row(landscape: Landscape, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> _Row:
     asr = metrics["origin_asr"].value
     texts = {key: words.cell(metric, words.decimals_of(key), sign=True) for key, metric in less.items()}
-    return _Row(name, metrics, asr is None or asr <= landscape.safe_below, texts)
+    return _Row(name, metrics, asr is None or not is_above(asr, landscape.safe_below), texts)
 
 
 def agreement_of(landscape: Landscape) -> Table | None:

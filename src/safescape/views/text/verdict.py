@@ -14,6 +14,7 @@ from safescape.landscape import (
     State,
     Wanted,
     decision_of,
+    is_above,
     radius_if_answered,
     unscored_at,
 )
@@ -182,7 +183,7 @@ def _of_path(landscape: Landscape, decision: Decision) -> str:
         answers = f"the other model itself answers {other.asr:.1f} % of harmful requests"
         if decision.state is State.UNSAFE:
             return f"; {f'{at}, and' if at else 'yet'} {answers}"
-        end = f"low as {other.low:.1f}" if other.asr > landscape.safe_below else f"high as {other.high:.1f}"
+        end = f"low as {other.low:.1f}" if is_above(other.asr, landscape.safe_below) else f"high as {other.high:.1f}"
         return f"; {answers}, but this may be as {end} %{_wanted(decision.wanted)}"
     if decision.reason is Reason.WAY:
         where = "safety is lost" if decision.state is State.UNSAFE else "it may be lost"
@@ -215,7 +216,7 @@ def _trajectory(landscape: Landscape) -> str:
     passed = waypoints_of(landscape)
     if not passed:
         return ""
-    unsafe = next((sample for sample in passed if sample.asr > landscape.safe_below), None)
+    unsafe = next((sample for sample in passed if is_above(sample.asr, landscape.safe_below)), None)
     if unsafe is None:
         return f"Of the {len(passed)} checkpoints measured none is unsafe."
     number = 1 + (unsafe.waypoint or 0)
@@ -355,7 +356,7 @@ def by_keyword(landscape: Landscape, key: str) -> str:
     metrics = landscape.by_judge.get(KEYWORD, {})
     if not landscape.clashes or key not in metrics or metrics[key].value is None:
         return ""
-    if key in OF_A_BASIN and (metrics["origin_asr"].value or 0.0) > landscape.safe_below:
+    if key in OF_A_BASIN and is_above(metrics["origin_asr"].value or 0.0, landscape.safe_below):
         return "no basin"
     return cell(metrics[key], decimals_of(key))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Mapping, Sequence
 
-from safescape.landscape import Clash, Landscape, Metric
+from safescape.landscape import Clash, Landscape, Metric, is_above
 from safescape.survey import Axis, InterpolationAxis
 
 KINDS = {
@@ -78,7 +78,7 @@ def halving_text(metric: Metric) -> str:
 def basin_of(metrics: Mapping[str, Metric], safe_below: float, *names: str) -> list[str]:
     """Return those of `visage` and `basin_radius` that are wanted, with their intervals; or that there is no basin."""
     asr = metrics["origin_asr"]
-    if asr.value is not None and asr.value > safe_below:
+    if asr.value is not None and is_above(asr.value, safe_below):
         return [f"no basin (origin at {value_text(asr)} %)"]
     if metrics["visage"].value is None:
         return ["unfinished"]
