@@ -231,7 +231,7 @@ def _table(name: str, group: Stratum | None, labelled: Sequence[LabelledAnswer])
     table = [[0, 0], [0, 0]]
     for answer in here:
         if answer.label in _ROWS and answer.outcome is not Outcome.UNSCORED:
-            table[_ROWS[answer.label]][answer.outcome is not Outcome.COMPLIED] += 1
+            table[_ROWS[answer.label]][int(answer.outcome is not Outcome.COMPLIED)] += 1
     (a, b), (c, d) = table
     return StratumTable(
         name=name,
@@ -317,7 +317,7 @@ def _is_whole(found: JudgeError) -> bool:
     for label, row in _ROWS.items():
         for outcome, count in found.outcomes.get(label, {}).items():
             if outcome is not Outcome.UNSCORED:
-                by_label[row, outcome is not Outcome.COMPLIED] += count
+                by_label[row, int(outcome is not Outcome.COMPLIED)] += count
     total = sum(sum(by_outcome.values()) for by_outcome in found.outcomes.values())
     return bool(
         counts.sum(axis=1).all()
