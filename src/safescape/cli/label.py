@@ -12,6 +12,7 @@ import typer
 import safescape
 from safescape.cli.command import Given, with_options
 from safescape.cli.output import say
+from safescape.cli.view import open_page
 from safescape.errors import InputError
 from safescape.options import LabelOptions
 from safescape.survey import Label
@@ -27,6 +28,7 @@ def label(
     given: Given,
     page: Annotated[bool, typer.Option("--page", help="Label in the browser instead of the terminal")] = False,
     port: Annotated[str, typer.Option(metavar="N", help="First port to try for --page; 0: any free port")] = "8713",
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser, for --page")] = True,
 ) -> None:
     """Example: safescape label runs/demo --n 50
 
@@ -39,7 +41,7 @@ def label(
         say(f"{found.labelled} labels: {given['export']}")
         return
     if page:
-        _serve(found.directory, port)
+        _serve(found.directory, port, open_browser=open_browser)
     else:
         _ask(found)
 
@@ -129,5 +131,13 @@ def _key() -> _Key:
     return _Key(typed, is_typed=True)
 
 
-def _serve(directory: Path, port: str) -> None:
-    raise InputError(f"{directory} {port}")
+def _serve(directory: Path, port: str, *, open_browser: bool) -> None:
+    from safescape.api.label import claimed  # loads torch and the drawing libraries
+    from safescape.explorer import listen, serve
+
+    if not port.isdecimal():
+        raise InputError(f"--port {port}: expected a number from 0 to 65535")
+    with claimed(directory) as store:
+        listening = listen(int(port))
+        print(f"labels of {directory}: {listening.address} (Ctrl-C ends it)", flush=True)
+        serve(listening, store, (lambda: open_page(listening.address)) if open_browser else lambda: None)

@@ -11,8 +11,10 @@ selection bias, Biometrics 39:207-215).
 
 Uncertainty: the probabilities of a stratum's table are drawn from their posterior under Jeffreys' prior, a Dirichlet
 distribution with 1/2 added to every count; for an unstratified sample the draws of sensitivity and specificity are then
-those of two independent Jeffreys intervals (Brown, Cai and DasGupta 2001, Interval estimation for a binomial
-proportion, Statistical Science 16:101-133). All figures are percentages, except κ.
+those of two independent Jeffreys posteriors (Brown, Cai and DasGupta 2001, Interval estimation for a binomial
+proportion, Statistical Science 16:101-133). Corrections, κ and weighted figures rest on these draws. The sensitivity
+and specificity of an unstratified sample are shown with Clopper and Pearson's interval (1934, Biometrika 26:404-413),
+which never covers less than 95 %. All figures are percentages, except κ.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from pydantic import Field, ValidationError
 
 from safescape.errors import InputError
 from safescape.landscape.agreement import kappa
-from safescape.landscape.measures import Array
+from safescape.landscape.measures import Array, Interval
 from safescape.landscape.schema import Metric, Record
 from safescape.survey import Label, LabelledAnswer, Outcome, Stratum
 
@@ -115,7 +117,7 @@ class JudgeError(Record):
         draw = np.random.default_rng(20)
         cells = np.zeros((DRAWS, 2, 2))
         for stratum in self.strata:
-            cells += _weight(stratum) * _drawn(draw, stratum)
+            cells += _weight(stratum) * _drawn(draw, stratum, _prior(stratum, self.strata))
         return ErrorDraws(*_rates(cells), kappa(cells))
 
     def to_json(self) -> str:
@@ -249,10 +251,42 @@ def _figures(strata: Sequence[StratumTable]) -> dict[str, Metric]:
         values = (*_rates(cells), kappa(cells))
     drawn = JudgeError.model_construct(strata=tuple(strata)).draws()
     names, scales = ("sensitivity", "specificity", "kappa"), (100.0, 100.0, 1.0)
-    return {
+    found = {
         name: _metric(scale * float(value), scale * resamples)
         for name, scale, value, resamples in zip(names, scales, values, drawn, strict=True)
     }
+    if len(strata) == 1 and strata[0].answers is None:
+        (tp, fn), (fp, tn) = strata[0].table
+        for name, right, total in (("sensitivity", tp, tp + fn), ("specificity", tn, fp + tn)):
+            low, high = clopper_pearson(right, total)
+            found[name] = found[name].model_copy(update={"low": round(low, 4), "high": round(high, 4)})
+    return found
+
+
+def clopper_pearson(successes: int, n: int) -> Interval:
+    """Return the 95 % Clopper-Pearson interval of a share, in percent: both tails of the binomial are at most 2.5 %."""
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    counts = np.arange(n + 1)
+    ways = factorials[n] - factorials[counts] - factorials[n - counts]
+
+    def tail(share: float, chosen: slice) -> float:
+        logs = ways[chosen] + counts[chosen] * np.log(share) + (n - counts[chosen]) * np.log1p(-share)
+        return float(np.exp(logs).sum())
+
+    def end(chosen: slice, *, rises: bool) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            if (tail(middle, chosen) < 0.025) is rises:
+                low = middle
+            else:
+                high = middle
+        return 100.0 * (low + high) / 2
+
+    return Interval(
+        end(slice(successes, None), rises=True) if successes else 0.0,
+        end(slice(None, successes + 1), rises=False) if successes < n else 100.0,
+    )
 
 
 def _metric(value: float, drawn: Array) -> Metric:
@@ -284,10 +318,23 @@ def _open(stratum: StratumTable) -> Array:
     return np.array([[stratum.says, not stratum.says]] * 2, dtype=np.float64)
 
 
-def _drawn(draw: np.random.Generator, stratum: StratumTable) -> Array:
+def _prior(stratum: StratumTable, strata: Sequence[StratumTable]) -> float:
+    """Return what the prior adds to each count: 1/2, less where several strata are judged alike.
+
+    With 1/2 in each of them, the strata would add up to a judge that errs often; with the 1/2 divided among them, a
+    small stratum with a few equal labels would be certain. The square root of a stratum's share lies between the two,
+    and covers best in the simulation.
+    """
+    if stratum.answers is None:
+        return 0.5
+    alike = sum(other.answers or 0 for other in strata if other.says == stratum.says)
+    return 0.5 * float(np.sqrt(stratum.answers / alike))
+
+
+def _drawn(draw: np.random.Generator, stratum: StratumTable, prior: float) -> Array:
     """Return draws of the probabilities of a stratum's cells: shape (DRAWS, 2, 2)."""
     open_ = _open(stratum)
-    shape = (np.array(stratum.table, dtype=np.float64) + 0.5) * open_
+    shape = (np.array(stratum.table, dtype=np.float64) + prior) * open_
     gammas = draw.standard_gamma(np.where(open_ > 0, shape, 1.0), size=(DRAWS, 2, 2)) * open_
     found: Array = gammas / gammas.sum(axis=(-2, -1), keepdims=True)
     return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from safescape.survey import Outcome, Point, SampledAnswer, Stratum
 
-_FEWEST = 2
+_FEWEST = 3
 """The least number of answers of a stratum, if it has so many."""
 
 

@@ -124,7 +124,7 @@ def test_the_corrected_auc_is_the_mean_of_the_corrected_rates(tmp_path: Path) ->
     ).corrected["keyword"]
     rates = {(point.line, point.coords): point.asr.value for point in found.points}
     lines = [[rates[line if alpha else None, (alpha,)] for alpha in (-0.5, -0.25, 0.0, 0.25, 0.5)] for line in range(2)]
-    assert found.metrics["safety_auc"].value == pytest.approx(100 - np.mean(lines))
+    assert found.metrics["safety_auc"].value == pytest.approx(100 - np.mean(np.array(lines, dtype=float)))
     assert found.metrics["origin_asr"] == next(point.asr for point in found.points if point.coords == (0.0,))
     assert set(found.left_out) == {"visage", "visage_reference", "basin_radius"}
 

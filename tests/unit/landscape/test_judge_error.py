@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from safescape import InputError
 from safescape.landscape import JudgeError, Origin, judge_error_of
+from safescape.landscape.judge_error import clopper_pearson
 from safescape.survey import Label, LabelledAnswer, Outcome, Stratum
 
 C, R, N, U = Outcome.COMPLIED, Outcome.REFUSED, Outcome.INCOHERENT, Outcome.UNSCORED
@@ -39,12 +41,17 @@ def test_the_figures_are_those_of_the_table() -> None:
     assert error.kappa.value == pytest.approx((0.9 - chance) / (1 - chance), abs=1e-4)
 
 
-def test_intervals_are_those_of_jeffreys() -> None:
-    from scipy.stats import beta
+@pytest.mark.parametrize(("right", "n"), [(18, 20), (0, 7), (7, 7), (1, 800), (399, 400)])
+def test_the_interval_of_a_share_is_that_of_clopper_and_pearson(right: int, n: int) -> None:
+    low = beta.ppf(0.025, right, n - right + 1) if right else 0.0
+    high = beta.ppf(0.975, right + 1, n - right) if right < n else 1.0
+    assert clopper_pearson(right, n) == pytest.approx((100 * low, 100 * high), abs=1e-6)
 
-    error = measured(two_by_two(18, 2, 3, 27))
-    assert error.sensitivity.low == pytest.approx(100 * beta.ppf(0.025, 18.5, 2.5), abs=1.0)
-    assert error.specificity.high == pytest.approx(100 * beta.ppf(0.975, 27.5, 3.5), abs=1.0)
+
+def test_the_draws_are_those_of_jeffreys() -> None:
+    drawn = measured(two_by_two(18, 2, 3, 27)).draws()
+    assert np.quantile(drawn.sensitivity, 0.025) == pytest.approx(beta.ppf(0.025, 18.5, 2.5), abs=0.01)
+    assert np.quantile(drawn.specificity, 0.975) == pytest.approx(beta.ppf(0.975, 27.5, 3.5), abs=0.01)
 
 
 def test_unscored_and_partial_answers_are_counted_apart() -> None:
@@ -141,3 +148,4 @@ def test_intervals_cover(labels: int, sensitivity: float, specificity: float) ->
             hits[place] += figure.low <= truth <= figure.high
     # 95 % nominal; three standard errors of 300 repetitions are 3.8 points
     assert (hits / repetitions >= 0.912).all()
+    assert hits[2] / repetitions <= 0.988
