@@ -58,7 +58,9 @@ def run_labels(
 
     And the judge's sensitivity and specificity on all of its answers.
     """
-    strata, truth, says = {}, {}, {}
+    strata: dict[int, str] = {}
+    truth: dict[int, bool] = {}
+    says: dict[int, bool] = {}
     for half, rate in zip(("near", "far"), rates, strict=True):
         for _ in range(800):
             row = len(truth)
