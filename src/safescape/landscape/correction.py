@@ -242,29 +242,30 @@ def _changes(
         first, second = (count for count in at if count is not None)
         rates = [corrected_rate(count, error, drawn) for count in (first, second)]
         found[probe] = CorrectedChange(
-            origin=rates[0], other=rates[1], change=_corrected_change(change.change, first, second, rates, drawn)
+            origin=rates[0], other=rates[1], change=_corrected_change(first, second, rates, drawn)
         )
     return found
 
 
-def _corrected_change(
-    raw: Metric, first: ScoredCounts, second: ScoredCounts, rates: Sequence[Metric], drawn: ErrorDraws
-) -> Metric:
-    """Return the difference of two corrected rates, in percentage points, with the raw one's paired uncertainty."""
-    assert raw.value is not None
+def _corrected_change(first: ScoredCounts, second: ScoredCounts, rates: Sequence[Metric], drawn: ErrorDraws) -> Metric:
+    """Return the difference of two corrected rates, in percentage points.
+
+    Both share the draws of the judge's error; that they are of the same prompts is not used, so the interval is rather
+    too wide than too narrow.
+    """
     value = (rates[1].value or 0.0) - (rates[0].value or 0.0)
     unscored = sum(count.unscored / (count.scored + count.unscored) for count in (first, second))
-    scored = second.complied / second.scored - first.complied / first.scored
-    low, high = (0.0 if end is None else (end - raw.value) / 100.0 for end in (raw.low, raw.high))
     excess = drawn.sensitivity + drawn.specificity - 1
-    spread = _spread(scored, scored + low, scored + high)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        differences = np.clip(spread / excess, -1.0, 1.0)
-    ends = (
-        100.0 * float(np.quantile(np.where(excess > 0, differences, -1.0), 0.025)) - 100.0 * unscored,
-        100.0 * float(np.quantile(np.where(excess > 0, differences, 1.0), 0.975)) + 100.0 * unscored,
-    )
-    return Metric(value=value, low=max(-100.0, min(ends[0], value)), high=min(100.0, max(ends[1], value)))
+    clipped = []
+    for number, count in enumerate((first, second)):
+        draw = np.random.default_rng([23, number])
+        raw = draw.beta(count.complied + 0.5, count.scored - count.complied + 0.5, size=DRAWS)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            clipped.append(np.clip((raw + drawn.specificity - 1) / excess, 0.0, 1.0))
+    differences = clipped[1] - clipped[0]
+    low = 100.0 * (float(np.quantile(np.where(excess > 0, differences, -1.0), 0.025)) - unscored)
+    high = 100.0 * (float(np.quantile(np.where(excess > 0, differences, 1.0), 0.975)) + unscored)
+    return Metric(value=value, low=max(-100.0, min(low, value)), high=min(100.0, max(high, value)))
 
 
 def _point(found: CorrectedAt) -> Point:
