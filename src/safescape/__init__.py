@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from safescape.api.agree import agree
     from safescape.api.bench import bench
     from safescape.api.check import Check, check
     from safescape.api.compare import RunComparison, compare
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from safescape.api.finetune import finetune
     from safescape.api.inspect import inspect
     from safescape.api.judge import judge, judge_run
+    from safescape.api.label import Labelling, label
     from safescape.api.path import path
     from safescape.api.repair import repair
     from safescape.api.report import report
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from safescape.api.survey import run_survey
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.finetuning.monitor import SafetyMonitor
-    from safescape.landscape import Comparison, Landscape
+    from safescape.landscape import Comparison, JudgeError, Landscape
     from safescape.survey import (
         ChoiceProbe,
         Exchange,
@@ -43,6 +45,8 @@ __all__ = [
     "Exchange",
     "InputError",
     "InterpolationAxis",
+    "JudgeError",
+    "Labelling",
     "Landscape",
     "Lines",
     "Outcome",
@@ -58,6 +62,7 @@ __all__ = [
     "SafetyMonitor",
     "Survey",
     "Verdict",
+    "agree",
     "bench",
     "check",
     "compare",
@@ -66,6 +71,7 @@ __all__ = [
     "inspect",
     "judge",
     "judge_run",
+    "label",
     "load_run",
     "path",
     "repair",
@@ -75,11 +81,15 @@ __all__ = [
     "study_finetuning",
 ]
 
-_COMMANDS = ("bench", "check", "compare", "export", "finetune", "inspect", "judge", "path", "repair", "report", "scan")
+_COMMANDS = (
+    *("agree", "bench", "check", "compare", "export", "finetune", "inspect", "judge", "label", "path", "repair"),
+    *("report", "scan"),
+)
 """Each in `api`, in the file of its name."""
 _MODULES = {
     **{name: f"api.{name}" for name in _COMMANDS},
     "Check": "api.check",
+    "Labelling": "api.label",
     "Run": "api.run",
     "RunComparison": "api.compare",
     "SafetyMonitor": "finetuning.monitor",

@@ -67,7 +67,18 @@ def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Pat
     else:
         assert not found & {"pyarrow", "inspect_ai"}
     if room == "landscape":
-        standard = {"__future__", "collections", "enum", "json", "math", "pathlib", "statistics", "typing"}
+        standard = {
+            "__future__",
+            "collections",
+            "enum",
+            "functools",
+            "json",
+            "logging",
+            "math",
+            "pathlib",
+            "statistics",
+            "typing",
+        }
         assert found <= standard | {"numpy", "pydantic", "safescape"}
     if room == "engines":
         assert not rooms_imported(path) & {"judges", "judge_runtime"}

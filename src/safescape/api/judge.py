@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +13,11 @@ from safescape.api.run import Run
 from safescape.api.survey import settings_of
 from safescape.errors import InputError
 from safescape.judge_runtime import (
+    Judged,
     JudgeProgress,
     JudgeSettings,
+    identified_verdicts,
     is_model,
-    judge_exchanges,
     judge_stored,
     resolve_judges,
     update_panels,
@@ -65,10 +66,16 @@ def judge(options: _Exchanges) -> list[Verdict]:
     (name,), rubrics = resolve_judges([options.judge], settings, labels=options.labels, rubric=options.rubric)
     _check_actors([name], settings)
     pairs = [_exchange(number, pair) for number, pair in enumerate(options.exchanges)]
+    return judge_pairs(pairs, name, settings, rubrics).verdicts
+
+
+def judge_pairs(pairs: Sequence[Exchange], name: str, settings: JudgeSettings, rubrics: Mapping[str, str]) -> Judged:
+    """Return a judge's verdicts on exchanges whose responses may begin with a thought; see `judge`."""
     answers = [without_thought(pair.response) for pair in pairs]
     read = [pair._replace(response=text) for pair, text in zip(pairs, answers, strict=True) if text is not None]
-    verdicts = iter(judge_exchanges(read, name, settings, rubrics))
-    return [UNANSWERED if text is None else next(verdicts) for text in answers]
+    judged = identified_verdicts(read, name, settings, rubrics)
+    verdicts = iter(judged.verdicts)
+    return Judged([UNANSWERED if text is None else next(verdicts) for text in answers], judged.made_of)
 
 
 @takes(_StoredAnswers)

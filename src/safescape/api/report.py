@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safescape import exports, views
+from safescape.api.agreements import accept_agreements
 from safescape.api.run import Run, run_of
 from safescape.options import ReportOptions, each_of, takes
 from safescape.store import Store, write_text
@@ -21,7 +22,10 @@ def report(options: ReportOptions) -> Run:
         RunError: a file cannot be written.
 
     """
-    with Store.read(Path(options.directory)) as store:
+    directory = Path(options.directory)
+    if options.agreements:
+        accept_agreements(directory, options.agreements)
+    with Store.read(directory) as store:
         if files := [Path(path) for path in each_of(options.figures)]:
             exports.save_figures(run_of(store, options.safe_below).landscape, files, options.columns)
         return report_of(store, options.safe_below)

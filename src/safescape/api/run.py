@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safescape import exports, views
 from safescape.errors import InputError
-from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, landscape_of
+from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, known_errors, landscape_of, with_corrections
 from safescape.store import Store, StoredAnswer
 from safescape.survey import Point, Survey
 
@@ -137,4 +137,8 @@ def run_of(store: Store, safe_below: float) -> Run:
     measured = list(store.points.measured())
     if not measured:
         raise InputError(f"{store.directory}: no point was measured in it yet; repeat the command that began it")
-    return Run(store.directory, store.survey, landscape_of(store.survey, measured, safe_below=safe_below))
+    landscape = landscape_of(store.survey, measured, safe_below=safe_below)
+    errors = known_errors(
+        store.verdicts.judges(), store.labels.agreements(), store.labels.sample(), store.labels.outcomes
+    )
+    return Run(store.directory, store.survey, with_corrections(landscape, measured, store.survey, errors))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from safescape.api.agreements import read_agreements, store_agreements
 from safescape.api.report import report_of
 from safescape.api.resumption import Begun, begin, repeat
 from safescape.api.run import Run
@@ -19,7 +20,7 @@ from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError, RunError
 from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
 from safescape.judges import EvidenceJudge, immediate_judge
-from safescape.landscape import SAFE_BELOW
+from safescape.landscape import SAFE_BELOW, JudgeError
 from safescape.measure import Progress, check_prompts, find_model, measure, paper_choice
 from safescape.options import (
     FinetuneOptions,
@@ -82,6 +83,7 @@ def measure_over(
     _check_engine(options, device, settings.placement)
     names = each_of(options.judges) or options.preset.judges
     judges = resolve_judges(names, settings, labels=options.labels, rubric=options.rubric)
+    errors = read_agreements(options.agreements, judges.names)
     if adaptive is not None:
         _check_first_judge(judges.names[0])
     survey = Survey.model_validate(
@@ -110,6 +112,7 @@ def measure_over(
         model,
         settings,
         options=options,
+        errors=errors,
         begin=functools.partial(_begin_as_in_paper, begins) if options.paper else begins,
     )
 
@@ -164,6 +167,7 @@ def _execute(
     *,
     options: Measuring | _SurveyArguments,
     begin: Callable[[Survey, Model, Path | None], Begun],
+    errors: Sequence[JudgeError] = (),
 ) -> Run:
     """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
     survey, directory, note = begin(survey, model, None if options.out is None else Path(options.out))
@@ -176,6 +180,7 @@ def _execute(
         try:
             judge_stored(store, later, settings, rubrics=store.verdicts.rubrics())
             update_panels(store, later)
+            store_agreements(store, errors)
         finally:
             # the answers are there to read, also when a judge fails
             run = report_of(store, options.safe_below)

@@ -13,6 +13,7 @@ from types import FrameType
 
 import typer
 
+from safescape.cli.agree import agree
 from safescape.cli.bench import bench
 from safescape.cli.check import check
 from safescape.cli.command import with_verbose
@@ -22,6 +23,7 @@ from safescape.cli.export import export
 from safescape.cli.finetune import finetune
 from safescape.cli.inspect import inspect
 from safescape.cli.judge import judge
+from safescape.cli.label import label
 from safescape.cli.path import path
 from safescape.cli.repair import repair
 from safescape.cli.report import report
@@ -40,19 +42,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (scan, path, compare, check, finetune, repair, judge, report, export, view, inspect, bench):
+for command in (
+    scan,
+    path,
+    compare,
+    check,
+    finetune,
+    repair,
+    judge,
+    label,
+    agree,
+    report,
+    export,
+    view,
+    inspect,
+    bench,
+):
     app.command()(with_verbose(command))
 for group in (study, data):
     app.add_typer(group)
 
 _RESUMES = "finished points are kept, the same command resumes"
 _WHEN_INTERRUPTED = {
+    "agree": "no file was written, the same command starts again",
     "bench": "nothing is kept, the same command starts again",
     "compare": "nothing is kept, the same command starts again",
     "export": "no file was written, the same command starts again",
     "finetune": "finished epochs are kept, the same command resumes",
     "inspect": "nothing is kept, the same command starts again",
     "judge": "finished verdicts are kept, the same command resumes",
+    "label": "labels are kept, the same command goes on",
     "report": "the run is kept, the same command writes its files",
 }
 """What is kept when a command is interrupted; of all others, finished points."""

@@ -56,26 +56,42 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         print(run.landscape.to_json(), end="")
         return
     # loads the drawing libraries, which `--help` need not wait for
-    from safescape.views import beyond_said, by_keyword, interval_said, thoughts_said, verdict_of
+    from safescape.views import (
+        beyond_said,
+        by_keyword,
+        corrected_cell,
+        corrections_said,
+        has_corrections,
+        interval_said,
+        thoughts_said,
+        verdict_of,
+    )
 
     landscape, verdict = run.landscape.decided, verdict_of(run.landscape)
     said = [verdict.sentence, verdict.clash, beyond_said(landscape), thoughts_said(landscape)]
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
-    said.append(interval_said(landscape))
+    said += [interval_said(landscape), corrections_said(landscape)]
     for judge in landscape.waiting:
         said.append(f"{judge} has not read every answer: safescape judge {run.directory} --with {judge} resumes")
     say(*filter(None, said))
-    clash = bool(landscape.clashes) and KEYWORD in landscape.by_judge
+    clash, corrected = bool(landscape.clashes) and KEYWORD in landscape.by_judge, has_corrections(landscape)
     rows = [
-        (title, *_row(landscape.metrics[name], unit), *((by_keyword(landscape, name),) if clash else ()))
+        (
+            title,
+            *_row(landscape.metrics[name], unit),
+            *((by_keyword(landscape, name),) if clash else ()),
+            *((corrected_cell(landscape, name),) if corrected else ()),
+        )
         for name, title, unit in _FIGURES
         # the released code defines no VISAGE of a plane
         if landscape.complete is False or landscape.metrics[name].value is not None
         if landscape.has_basin or name not in OF_A_BASIN
     ]
-    headings = ("figure", "value", "95 % interval", "about", "per line")
-    show_table((f"figure, {REFUSAL} judge", *headings[1:], f"{KEYWORD} judge") if clash else headings, rows)
+    headings: tuple[str, ...] = ("figure", "value", "95 % interval", "about", "per line")
+    if clash:
+        headings = (f"figure, {REFUSAL} judge", *headings[1:], f"{KEYWORD} judge")
+    show_table((*headings, "corrected") if corrected else headings, rows)
     say(*_further(run), *(run.directory / file for file in ("report.html", "landscape.png", "landscape.json")), *also)
 
 

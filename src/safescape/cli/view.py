@@ -21,19 +21,21 @@ def view(
     Show the runs under DIR in the browser, from a server that only this machine can reach: the report of each, as it is
     now and live while it is measured, and comparisons of those you select. Nothing is written. Ctrl-C ends it.
     """
-    from safescape.explorer import listen, serve  # loads the drawing libraries, which `--help` need not wait for
+    from safescape.explorer import Runs, listen, serve  # loads the drawing libraries, which `--help` need not wait for
 
+    runs = Runs(directory)
     if not port.isdecimal():
         raise InputError(f"--port {port}: expected a number from 0 to 65535")
-    listening = listen(directory, int(port))
+    listening = listen(int(port))
     if listening.taken:
         _say(f"port {listening.taken[0]} is in use; took {listening.port}")
-    number = len(listening.runs.found())
+    number = len(runs.found())
     _say(f"{number} run{'' if number == 1 else 's'} under {directory}: {listening.address} (Ctrl-C ends it)")
-    serve(listening, (lambda: _open(listening.address)) if open_browser else lambda: None)
+    serve(listening, runs, (lambda: open_page(listening.address)) if open_browser else lambda: None)
 
 
-def _open(address: str) -> None:
+def open_page(address: str) -> None:
+    """Open an address in the browser, or say that none could be opened."""
     try:
         browser = webbrowser.get()
     except webbrowser.Error:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safescape.errors import InputError, SafescapeError, first_line
-from safescape.landscape import Landscape, landscape_of
+from safescape.landscape import Landscape, known_errors, landscape_of, with_corrections
 from safescape.store import Store
 from safescape.views import Glance, glance_of
 
@@ -150,6 +150,10 @@ class Landscapes:
         if kept_version != version:
             measured = list(store.points.measured())
             landscape = landscape_of(store.survey, measured) if measured else None
+            if landscape is not None:
+                labels = store.labels
+                errors = known_errors(store.verdicts.judges(), labels.agreements(), labels.sample(), labels.outcomes)
+                landscape = with_corrections(landscape, measured, store.survey, errors)
         glance = glance_of(landscape) if landscape else None
         with self._lock:
             self._kept[name] = version, landscape

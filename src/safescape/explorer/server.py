@@ -9,14 +9,15 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import uvicorn
 
 from safescape.errors import InputError
 from safescape.explorer.application import application
+from safescape.explorer.labelling import labelling
 from safescape.explorer.runs import Runs
+from safescape.store import Store
 
 _HOST = "127.0.0.1"
 _TRIES = 20
@@ -29,7 +30,6 @@ class Listening(NamedTuple):
     """A server whose port is taken and that does not respond yet."""
 
     socket: socket.socket
-    runs: Runs
     port: int
     taken: tuple[int, ...]
     """Ports that were in use before this one."""
@@ -40,18 +40,16 @@ class Listening(NamedTuple):
         return f"http://{_HOST}:{self.port}/"
 
 
-def listen(directory: Path, port: int) -> Listening:
+def listen(port: int) -> Listening:
     """Take a port on loopback.
 
     Args:
-        directory: The directory that contains the runs.
         port: The first port to try; ports in use are skipped. 0: any free port.
 
     Raises:
-        InputError: there is no such directory, or no port is free.
+        InputError: no port is free.
 
     """
-    runs = Runs(directory)
     if not 0 <= port <= 65535:
         raise InputError(f"--port {port}: expected a number from 0 to 65535")
     taken: list[int] = []
@@ -68,19 +66,26 @@ def listen(directory: Path, port: int) -> Listening:
                 taken.append(candidate)
                 continue
             raise InputError(f"--port {candidate}: cannot be taken ({error.strerror}); give another one") from error
-        return Listening(bound, runs, bound.getsockname()[1], tuple(taken))
+        return Listening(bound, bound.getsockname()[1], tuple(taken))
     raise InputError(f"--port {port}: it and the {len(taken) - 1} after it are in use; give another one")
 
 
-def serve(listening: Listening, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until Ctrl-C or SIGTERM; `on_ready` is called once the server responds."""
-    asyncio.run(_serve(listening, on_ready))
+def serve(listening: Listening, served: Runs | Store, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until Ctrl-C or SIGTERM; `on_ready` is called once the server responds.
+
+    Args:
+        listening: The port.
+        served: The runs to show; or one run, claimed and with a sample, whose answers are labelled.
+        on_ready: Called in a thread of its own.
+
+    """
+    asyncio.run(_serve(listening, served, on_ready))
 
 
-async def _serve(listening: Listening, on_ready: Callable[[], None]) -> None:
-    stopping = threading.Event()
+async def _serve(listening: Listening, served: Runs | Store, on_ready: Callable[[], None]) -> None:
+    stopping, port = threading.Event(), listening.port
     config = uvicorn.Config(
-        application(listening.runs, listening.port, stopping),
+        application(served, port, stopping) if isinstance(served, Runs) else labelling(served, port),
         log_level="warning",
         lifespan="off",
         access_log=False,

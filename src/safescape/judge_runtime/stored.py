@@ -38,10 +38,26 @@ class JudgeProgress(NamedTuple):
     """A message for the user, in place of the count."""
 
 
+class Judged(NamedTuple):
+    """The verdicts of a judge, and what they were made with."""
+
+    verdicts: list[Verdict]
+    made_of: dict[str, str]
+
+
 def judge_exchanges(
     exchanges: Sequence[Exchange], name: str, settings: JudgeSettings, rubrics: Mapping[str, str]
 ) -> list[Verdict]:
-    """Return the verdicts of a judge or a panel, one per exchange, in order; repeated exchanges are read once.
+    """Return the verdicts of a judge or a panel, one per exchange, in order; see `identified_verdicts`."""
+    return identified_verdicts(exchanges, name, settings, rubrics).verdicts
+
+
+def identified_verdicts(
+    exchanges: Sequence[Exchange], name: str, settings: JudgeSettings, rubrics: Mapping[str, str]
+) -> Judged:
+    """Return the verdicts of a judge or a panel, one per exchange, in order, and what they were made with.
+
+    Repeated exchanges are read once.
 
     `rubrics` has the texts of rubrics from files, by judge.
 
@@ -54,7 +70,8 @@ def judge_exchanges(
     panel = parse_judge_name(name)
     if isinstance(panel, PanelName):
         by_member = [judge_exchanges(exchanges, member.text, settings, rubrics) for member in panel.members]
-        return [panel_verdict(panel, verdicts) for verdicts in zip(*by_member, strict=True)]
+        combined = [panel_verdict(panel, verdicts) for verdicts in zip(*by_member, strict=True)]
+        return Judged(combined, {"members": ", ".join(members_of(name))})
     chunks = _chunks(list(dict.fromkeys(exchanges)), name)
     found: dict[Exchange, Verdict] = {}
     with open_judge(name, settings, rubrics, most=len(chunks)) as judges:
@@ -63,7 +80,8 @@ def judge_exchanges(
                 found.update(zip(chunk, verdicts, strict=True))
         except UnfinishedError as error:
             raise UnfinishedError(str(error), {**found, **error.verdicts}) from error
-    return [found[exchange] for exchange in exchanges]
+        made_of = dict(judges[0].made_of)
+    return Judged([found[exchange] for exchange in exchanges], made_of)
 
 
 def judge_stored(

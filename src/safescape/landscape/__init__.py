@@ -6,41 +6,68 @@ percentages from 0 to 100; lower is safer for an attack success rate (ASR), high
 
 from safescape.landscape.adaptive import is_settled, plan_of, stages_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
+from safescape.landscape.correction import ScoredCounts, corrected_rate, with_corrections
 from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of, prompts_to_decide
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
 from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
+from safescape.landscape.judge_error import JudgeError, Origin, StratumTable, judge_error_of
+from safescape.landscape.known_errors import error_in_run, known_errors
+from safescape.landscape.labelling import Candidate, draw_sample, sampled_strata, strata_of
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
-from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Clash, Landscape, Measure, Metric, PointFigures
+from safescape.landscape.schema import (
+    OF_A_BASIN,
+    SAFE_BELOW,
+    Change,
+    Clash,
+    CorrectedChange,
+    Corrections,
+    Landscape,
+    Measure,
+    Metric,
+    PointFigures,
+)
 from safescape.landscape.threshold import is_above
 from safescape.landscape.unscored import radius_if_answered, unscored_at
 
 __all__ = [
     "OF_A_BASIN",
     "SAFE_BELOW",
+    "Candidate",
     "Change",
     "Clash",
     "Compared",
     "Comparison",
+    "CorrectedChange",
+    "Corrections",
     "Decision",
     "Gate",
     "Interval",
+    "JudgeError",
     "Landscape",
     "Measure",
     "Metric",
+    "Origin",
     "PointFigures",
     "Rate",
     "Reading",
     "Reason",
     "Ruling",
+    "ScoredCounts",
     "State",
+    "StratumTable",
     "Thresholds",
     "Wanted",
     "comparison_of",
+    "corrected_rate",
     "decision_of",
+    "draw_sample",
+    "error_in_run",
     "gate_of",
     "is_above",
     "is_settled",
+    "judge_error_of",
+    "known_errors",
     "landscape_of",
     "perplexity_of",
     "plan_of",
@@ -48,7 +75,10 @@ __all__ = [
     "radius_if_answered",
     "rate_of",
     "reading_of",
+    "sampled_strata",
     "stages_of",
+    "strata_of",
     "unscored_at",
     "wilson",
+    "with_corrections",
 ]

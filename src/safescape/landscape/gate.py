@@ -15,7 +15,8 @@ from typing import Literal
 from pydantic import Field
 
 from safescape.errors import InputError
-from safescape.landscape.schema import Change, Clash, Landscape, Metric, PointFigures, Record
+from safescape.landscape.correction import without_points
+from safescape.landscape.schema import Change, Clash, Corrections, Landscape, Metric, PointFigures, Record
 from safescape.landscape.threshold import is_above
 from safescape.landscape.unscored import edge_if_answered, points_ahead, rate_if_answered, unscored_at
 from safescape.survey import KEYWORD, InterpolationAxis
@@ -90,6 +91,8 @@ class Gate(Record):
     """By probe of harmful prompts, the ASR at the base and at the finetune by the keyword judge, if it is another."""
     noise: int = Field(default=0, exclude_if=lambda number: number == 0)
     """Answers of the finetune to the first probe that are noise, which is neither a refusal nor compliance."""
+    corrected: Corrections | None = Field(default=None, exclude_if=lambda found: found is None)
+    """The figures corrected for the judge's error, without points; None: its error was not measured."""
 
     @property
     def passed(self) -> bool:
@@ -145,6 +148,7 @@ def gate_of(landscape: Landscape, thresholds: Thresholds | None = None) -> Gate:
         judge=landscape.survey.judges[0],
         clashes=landscape.clashes,
         keyword=_by_keyword(landscape),
+        corrected=without_points(landscape.corrected.get(landscape.survey.judges[0])),
         noise=_noise(landscape, name),
     )
 

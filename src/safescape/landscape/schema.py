@@ -191,6 +191,55 @@ class Agreement(Record):
     """and Cohen's κ of that."""
 
 
+class CorrectedAt(Record):
+    """The attack success rate of one probe at one point, corrected for the judge's error."""
+
+    line: int | None
+    coords: tuple[float, ...]
+    waypoint: int | None = None
+    probe: str
+    scored: int
+    """Answers that the judge scored; `asr` is of these."""
+    unscored: int
+    """Answers that it did not score: successes at the upper end of the interval, failures at the lower one."""
+    asr: Metric
+    """Empty if no answer is scored."""
+
+
+class CorrectedChange(Record):
+    """Two models' attack success rates of one probe, corrected for the judge's error, and what changed."""
+
+    origin: Metric
+    other: Metric
+    change: Metric
+    """Percentage points."""
+
+
+class Corrections(Record):
+    """The figures of one judge, corrected for its error as people's labels show it (`landscape.correction`)."""
+
+    origin: Literal["file", "run", "shipped"]
+    """Where the labels come from: a file, the run itself, or safescape's own."""
+    about: str
+    """The same in words."""
+    n: int
+    """Labels."""
+    sensitivity: Metric
+    """In percent: the share of compliances that the judge calls so."""
+    specificity: Metric
+    """In percent: the share of all other answers that it does not call compliance."""
+    kappa: Metric
+    corrects: bool
+    """False: sensitivity and specificity may add up to 100 % or less, so there is nothing to correct with."""
+    points: tuple[CorrectedAt, ...] = ()
+    metrics: dict[str, Metric] = {}
+    """Of the first probe: `origin_asr` and `safety_auc`."""
+    changes: dict[str, CorrectedChange] = {}
+    """By probe, from the origin to the other model; of the first judge alone."""
+    left_out: tuple[str, ...] = ()
+    """The metrics that are not corrected."""
+
+
 class Clash(Record):
     """The contradiction of the keyword judge and the refusal judge about the answers of one model."""
 
@@ -309,6 +358,8 @@ class Landscape(Record):
     """By further probe with as many prompts: its metrics less the first probe's, paired prompt by prompt."""
     changes: dict[str, Change] = {}
     """By probe, from the origin to the other model; empty where no axis leads to one, or it is not measured yet."""
+    corrected: dict[str, Corrections] = Field(default={}, exclude_if=lambda corrected: not corrected)
+    """By judge whose agreement with people was measured; else left out."""
     clashes: tuple[Clash, ...] = Field(default=(), exclude_if=lambda clashes: not clashes)
     """By model, where the keyword judge and the refusal judge contradict each other; else left out."""
     by_refusal: Landscape | None = Field(default=None, exclude_if=lambda seen: seen is None)

@@ -15,9 +15,18 @@ from safescape.options.measure import (
 )
 from safescape.options.option import Option, Options, each_of, read, takes
 from safescape.options.pyproject import configured
-from safescape.options.runs import CompareOptions, ExportOptions, JudgeOptions, JudgeRunOptions, ReportOptions
+from safescape.options.runs import (
+    AgreeOptions,
+    CompareOptions,
+    ExportOptions,
+    JudgeOptions,
+    JudgeRunOptions,
+    LabelOptions,
+    ReportOptions,
+)
 
 __all__ = [
+    "AgreeOptions",
     "BenchOptions",
     "CheckOptions",
     "CompareOptions",
@@ -26,6 +35,7 @@ __all__ = [
     "InspectOptions",
     "JudgeOptions",
     "JudgeRunOptions",
+    "LabelOptions",
     "MeasureOptions",
     "Option",
     "Options",

@@ -85,6 +85,7 @@ class MeasureOptions(Options):
     labels: shared.Labels = None
     rubric: shared.Rubric = None
     max_requests: shared.MaxRequests = None
+    agreements: shared.Agreements = ()
     max_new_tokens: OptionalCount = None
     """Maximum number of tokens of an answer, without the thought before it."""
     whole_answers: bool = False

@@ -11,6 +11,7 @@ from pydantic import Field
 from safescape.landscape import SAFE_BELOW
 from safescape.options import shared
 from safescape.options.option import Option, Options
+from safescape.survey import REFUSAL
 
 
 class JudgeOptions(Options):
@@ -51,10 +52,36 @@ class JudgeRunOptions(JudgeOptions):
     safe_below: shared.SafeBelow = SAFE_BELOW
 
 
+class AgreeOptions(JudgeOptions):
+    """The options of `agree`."""
+
+    source: Annotated[str | Path, Option(metavar="LABELS|RUN")] = Field(kw_only=False)
+    """Answers with people's labels, a .csv or .jsonl file with the columns prompt, response and label (refused,
+    complied, incoherent or partial) or XSTest's; or a run directory whose answers were labelled."""
+    judge: Annotated[str, Field(description=f"{shared.JUDGES}."), Option(metavar="NAME")] = REFUSAL
+    out: Annotated[str | Path | None, Option(metavar="FILE", default="agreement-NAME.json, in RUN if it is one")] = None
+    """Agreement file to write, for --agreement."""
+
+
+class LabelOptions(Options):
+    """The options of `label`."""
+
+    directory: shared.RunDirectory = Field(kw_only=False)
+    n: Annotated[int, Field(ge=1)] = 50
+    """Number of answers to label; a larger number than before continues the sample."""
+    judge: Annotated[str | None, Option(metavar="NAME", default="refusal, if it has read the answers")] = None
+    """Judge by whose outcomes the sample is stratified; its verdicts are not shown."""
+    seed: Annotated[int | None, Field(ge=0), Option(default="0")] = None
+    """Seed of the random sample."""
+    export: Annotated[str | Path | None, Option(metavar="FILE")] = None
+    """Write the labels so far to a .csv or .jsonl file instead of asking for more."""
+
+
 class ReportOptions(Options):
     """The options of `report`."""
 
     directory: shared.RunDirectory = Field(kw_only=False)
+    agreements: shared.Agreements = ()
     figures: Annotated[str | Path | Sequence[str | Path], Option(metavar="FILE", flags=("--figure",))] = ()
     """File for a figure of the landscape in a paper: .pdf, .svg or .png; may be repeated."""
     columns: Annotated[int, Option(metavar="1|2")] = 1

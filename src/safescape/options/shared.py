@@ -63,6 +63,14 @@ Rubric = Annotated[
     Field(description="Rubric of openai:MODEL: strongreject, policy, or a text file."),
     Option(metavar="NAME|FILE"),
 ]
+Agreements = Annotated[
+    str | Path | Sequence[str | Path],
+    Field(
+        description="Agreement file of safescape agree: figures corrected for the judge's error are added beside the "
+        "raw ones; may be repeated, once a judge."
+    ),
+    Option(metavar="FILE", flags=("--agreement",), default="labels in the run, else of the refusal judge its own"),
+]
 MaxRequests = Annotated[int | None, Field(description="Maximum number of requests to openai:MODEL, retries included.")]
 BatchSize = Annotated[
     int, Field(ge=1, description="Maximum number of answers decoded together; lower it when memory runs out.")

@@ -12,6 +12,7 @@ from safescape.probes.chat import (
     variables_of,
 )
 from safescape.probes.columns import check_columns, is_filled, listed, sound, text_of, value_under
+from safescape.probes.labels import LabelFile, read_labels
 from safescape.probes.lm_eval import Answering, harness_scores
 from safescape.probes.markers import OFF, given_markers, markers_of, switched_off, thinking_of, without_thought
 from safescape.probes.prompts import PromptSet, load_prompts, load_set
@@ -24,6 +25,7 @@ __all__ = [
     "OFF",
     "SYSTEM_PROMPTS",
     "Answering",
+    "LabelFile",
     "Located",
     "Named",
     "PromptSet",
@@ -57,6 +59,7 @@ __all__ = [
     "omitted_system_prompt",
     "open_tokenizer",
     "parse_name",
+    "read_labels",
     "read_rows",
     "read_text",
     "render_chat",

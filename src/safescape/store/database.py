@@ -99,11 +99,29 @@ CREATE TABLE IF NOT EXISTS thoughts (
     tokens INTEGER NOT NULL,
     is_ended INTEGER NOT NULL  -- by the model: 0 or 1
 ) STRICT;
+CREATE TABLE IF NOT EXISTS label_sample (    -- of answers that people label; one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    judge TEXT NOT NULL,       -- whose outcomes the strata are made of
+    made_of TEXT NOT NULL,     -- JSON
+    seed INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS labels (
+    response INTEGER PRIMARY KEY REFERENCES responses (id),
+    place INTEGER NOT NULL,    -- in the order in which answers are shown
+    stratum TEXT NOT NULL,
+    answers INTEGER NOT NULL,  -- in the stratum
+    label TEXT,                -- NULL: not labelled yet
+    skipped INTEGER NOT NULL   -- by the person: 0 or 1
+) STRICT;
+CREATE TABLE IF NOT EXISTS agreements (      -- agreement files that were given for this run
+    judge TEXT PRIMARY KEY,
+    text TEXT NOT NULL         -- JSON
+) STRICT;
 """
 """Tables that runs of earlier versions get when they are claimed.
 
 `failures` are points that could not be measured; a point that is measured later leaves the table. `thoughts` is empty
-unless the survey has markers of thoughts.
+unless the survey has markers of thoughts. The last three are those of `StoredLabels`.
 """
 ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason, probability) VALUES (?, ?, ?, ?, ?)"
 """Parameters: the response's id, the judge, and the fields of a `Verdict` in their order."""

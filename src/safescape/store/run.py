@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from safescape.errors import InputError, RunError
 from safescape.store.database import Database
+from safescape.store.labels import StoredLabels
 from safescape.store.points import StoredPoints, now
 from safescape.store.verdicts import StoredEvidence, StoredVerdicts
 from safescape.survey import Survey
@@ -51,6 +52,7 @@ class Store:
         self.verdicts = StoredVerdicts(database, survey)
         self.points = StoredPoints(database, survey, self.verdicts)
         self.evidence = StoredEvidence(database, survey)
+        self.labels = StoredLabels(database, survey)
 
     @classmethod
     def claim(cls, directory: Path, survey: Survey) -> Store:

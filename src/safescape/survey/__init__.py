@@ -19,6 +19,7 @@ from safescape.survey.judge_names import (
     parse_judge_name,
     tells_noise,
 )
+from safescape.survey.labels import Label, LabelledAnswer, Sample, SampledAnswer, Stratum
 from safescape.survey.probes import (
     HARMFUL,
     Chats,
@@ -75,6 +76,8 @@ __all__ = [
     "Inspection",
     "InterpolationAxis",
     "JudgeName",
+    "Label",
+    "LabelledAnswer",
     "Lines",
     "Markers",
     "MeasuredPoint",
@@ -91,8 +94,11 @@ __all__ = [
     "RandomAxis",
     "Response",
     "Role",
+    "Sample",
+    "SampledAnswer",
     "Score",
     "Split",
+    "Stratum",
     "Survey",
     "TensorGroup",
     "Thinking",

@@ -5,9 +5,17 @@ from safescape.views.figures.figure import save as save_figure
 from safescape.views.figures.paper import PAPER_FORMATS, draw_for_paper, draw_into, paper_bytes
 from safescape.views.pages.comparison import compose_comparison, render_comparison
 from safescape.views.pages.document import Document, Home, plotly_source
+from safescape.views.pages.labelling import compose_labelling
 from safescape.views.pages.report import answers_at, compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
+from safescape.views.text.correction import (
+    agreement_tables,
+    agreement_text,
+    corrected_cell,
+    corrections_said,
+    has_corrections,
+)
 from safescape.views.text.gate import junit_of, markdown_of
 from safescape.views.text.inspection import inspection_text
 from safescape.views.text.summaries import card_of, speed_table, speed_text, study_text
@@ -20,7 +28,7 @@ from safescape.views.text.verdict import (
     thoughts_said,
     verdict_of,
 )
-from safescape.views.text.words import KINDS, interval_text, named, printable, subject_of, value_text
+from safescape.views.text.words import KINDS, folded, interval_text, legible, named, printable, subject_of, value_text
 
 __all__ = [
     "KINDS",
@@ -30,25 +38,33 @@ __all__ = [
     "Home",
     "Row",
     "Verdict",
+    "agreement_tables",
+    "agreement_text",
     "answers_at",
     "beyond_said",
     "by_keyword",
     "card_of",
     "compose_comparison",
+    "compose_labelling",
     "compose_notice",
     "compose_page",
     "compose_run_list",
+    "corrected_cell",
+    "corrections_said",
     "draw",
     "draw_comparison",
     "draw_for_paper",
     "draw_into",
     "draw_speed",
     "figures_of",
+    "folded",
     "glance_of",
+    "has_corrections",
     "inspection_text",
     "interval_said",
     "interval_text",
     "junit_of",
+    "legible",
     "markdown_of",
     "named",
     "notebook_of",

@@ -22,7 +22,7 @@ def curve(inside: int, outside: float) -> Array:
 def test_a_curve_of_the_table_has_the_computed_measures(inside: str, outside: str, figures: str) -> None:
     asr = curve(int(inside), float(outside))
     found = (visage(asr), visage_reference(asr), safety_auc(asr))
-    radius = basin_radius(asr, np.arange(-10, 11) / 20, 10.0)
+    radius = basin_radius(asr, np.arange(-10, 11) / 20, 10.0).value
     assert " | ".join([*(f"{value:.1f}" for value in found), f"{radius:.3f}"]) == figures
 
 

@@ -21,12 +21,14 @@ from safescape.cli.study import _PYTHON_ONLY
 from safescape.finetuning import MAX_EVALUATIONS
 from safescape.landscape import Thresholds
 from safescape.options import (
+    AgreeOptions,
     BenchOptions,
     CheckOptions,
     CompareOptions,
     ExportOptions,
     FinetuneOptions,
     JudgeRunOptions,
+    LabelOptions,
     MeasureOptions,
     Option,
     Options,
@@ -52,6 +54,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], type[Options], set[str]]] = {
     "finetune": (safescape.finetune, FinetuneOptions, set()),
     "repair": (safescape.repair, RepairOptions, set()),
     "judge": (safescape.judge_run, JudgeRunOptions, set()),
+    "label": (safescape.label, LabelOptions, set()),
+    "agree": (safescape.agree, AgreeOptions, set()),
     "report": (safescape.report, ReportOptions, set()),
     "compare": (safescape.compare, CompareOptions, set()),
     "export": (safescape.export, ExportOptions, set()),
@@ -82,7 +86,9 @@ def test_every_field_is_a_flag_and_a_keyword_with_the_same_default(command: str)
         else:
             assert set(flags_of(name, field)) == set(parameters[name].opts)
             assert not parameters[name].secondary_opts, "a switch has no --no-switch"
-    assert set(parameters) - set(fields_of(options)) <= {"as_json", "verbose", "more"}
+    assert set(parameters) - set(fields_of(options)) <= {"as_json", "verbose", "more"} | (
+        {"page", "port", "open_browser"} if command == "label" else set()
+    )
 
 
 @pytest.mark.parametrize("command", ["scan", "path", "check", "study finetuning"])

@@ -26,7 +26,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from safescape.views.pages.linker import linked
-from safescape.views.text.words import printable
+from safescape.views.text.words import legible, printable
 
 
 class Home(NamedTuple):
@@ -136,12 +136,6 @@ def _plain(data: object) -> object:
     return [_plain(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
-def _legible(value: object) -> str:
-    """Untrusted text of several lines; characters that cannot be printed become U+FFFD."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -152,5 +146,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["printable"] = printable
-    environment.filters["legible"] = _legible
+    environment.filters["legible"] = legible
     return environment

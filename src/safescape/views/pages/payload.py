@@ -132,6 +132,15 @@ class PlaneData(TypedDict):
     layers: Sequence[Layer]
 
 
+class SampledData(TypedDict):
+    """An answer of a sample with its label so far."""
+
+    prompt: str
+    text: str
+    label: str | None
+    skipped: bool
+
+
 class RunPayload(TypedDict):
     """The data of a run's page."""
 
@@ -211,6 +220,15 @@ class ComparisonPayload(TypedDict):
     lines: ComparedLines | None
     planes: ComparedPlanes | None
     """Exactly one of `lines` and `planes` is given."""
+
+
+class LabelPayload(TypedDict):
+    """The answers of a sample that a person labels; no point and no verdict."""
+
+    token: str
+    """What a request to store a label must send."""
+    labels: Sequence[str]
+    answers: Sequence[SampledData]
 
 
 class NoticePayload(TypedDict):

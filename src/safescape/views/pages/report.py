@@ -30,6 +30,7 @@ from safescape.views.series.outcomes import (
     strict_course,
 )
 from safescape.views.text import tables, words
+from safescape.views.text.correction import corrections_of, corrections_said
 from safescape.views.text.provenance import facts_of, subjects_of
 from safescape.views.text.verdict import figures_of, verdict_of
 
@@ -63,6 +64,8 @@ def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: st
         agreement=tables.agreement_of(landscape),
         tells_noise=finest_of(landscape) is not None,
         capability=tables.capability_of(landscape),
+        corrections=corrections_of(landscape),
+        corrections_said=corrections_said(landscape),
         points=tables.points_of(landscape),
         passed=curves.waypoints_of(landscape),
         subjects=subjects_of(landscape),

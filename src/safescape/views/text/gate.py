@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 
 from safescape.landscape import Change, Gate, Metric, Ruling
+from safescape.views.text.correction import corrected_change, gate_corrections_said
 from safescape.views.text.tables import Table
 from safescape.views.text.words import clash_text, counted, interval_text, named, printable, quoted, value_text
 
@@ -56,6 +57,8 @@ def notes_of(gate: Gate) -> Iterator[str]:
         yield f"Of TUNED's {n} answers {gate.noise} {few} noise, which is neither a refusal nor compliance."
     if any(ruling.unscored for ruling in gate.rulings):
         yield "An unscored answer never counts as safe: it is held against the thresholds as an answer to its request."
+    if corrected := gate_corrections_said(gate):
+        yield f"{corrected} Thresholds are held against the raw figures."
     if gate.thresholds.strict:
         yield "Strict: the worse end of each 95 % interval is held against its threshold."
 
@@ -75,9 +78,10 @@ def rulings_of(gate: Gate, name: Named = quoted) -> Table:
 def changes_of(gate: Gate, name: Named = quoted) -> Table:
     """Return the figures of each probe at both models, with the change and its paired interval.
 
-    Where another judge than the keyword judge decides, the ASR by the keyword judge stands in a column of its own.
+    Where another judge than the keyword judge decides, the ASR by the keyword judge stands in a column of its own; so
+    do the figures corrected for the judge's error, where that was measured.
     """
-    rows = []
+    rows, is_corrected = [], gate.corrected is not None and bool(gate.corrected.changes)
     for probe, change in gate.changes.items():
         unit = "" if change.kind == "perplexity" else " %"
         # the name of any other probe says what it is: `over-refusal:…`, `choice:…`
@@ -85,8 +89,10 @@ def changes_of(gate: Gate, name: Named = quoted) -> Table:
         both = (f"{value_text(metric)}{unit} ({interval_text(metric)})" for metric in (change.origin, change.other))
         beside = gate.keyword.get(probe, ())
         keyword = " to ".join(value_text(metric) for metric in beside) + " %" if beside else ""
-        rows.append((label, str(change.n), *both, _changed(change), *((keyword,) if gate.keyword else ())))
-    columns = ("figure", "items", "BASE", "TUNED", "change", *(("keyword judge",) if gate.keyword else ()))
+        further = (*((keyword,) if gate.keyword else ()), *((corrected_change(gate, probe),) if is_corrected else ()))
+        rows.append((label, str(change.n), *both, _changed(change), *further))
+    further_columns = (*(("keyword judge",) if gate.keyword else ()), *(("corrected",) if is_corrected else ()))
+    columns = ("figure", "items", "BASE", "TUNED", "change", *further_columns)
     return Table(columns, tuple(rows))
 
 

@@ -24,6 +24,19 @@ def printable(value: object) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
+def legible(value: object) -> str:
+    """Return untrusted text of several lines for a terminal: what cannot be printed becomes U+FFFD."""
+    text = str(value).encode("utf-8", "replace").decode("utf-8")
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def folded(value: object, words: int) -> str:
+    """Return the first words of untrusted text in one line, and how many more there are."""
+    every = printable(value).split(" ")
+    shown, left = " ".join(every[:words]), len(every) - words
+    return shortened(shown, 160) + (f" … ({counted(left, 'more word')})" if left > 0 else "")
+
+
 def quoted(name: object) -> str:
     """Return an untrusted name in quotation marks, for a terminal or a plain text file."""
     return f"“{printable(name)}”"

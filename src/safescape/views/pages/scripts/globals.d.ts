@@ -33,6 +33,7 @@ declare namespace Plotly {
 /** The elements by id that are more than an HTMLElement. */
 interface Controls {
   alpha: HTMLInputElement;
+  answer: HTMLDetailsElement;
   back: HTMLButtonElement;
   compare: HTMLButtonElement;
   direction: HTMLSelectElement;

@@ -150,6 +150,14 @@ export interface PlaneData {
   layers: Layer[];
 }
 
+/** An answer of a sample with its label so far. */
+export interface SampledData {
+  prompt: string;
+  text: string;
+  label: string | null;
+  skipped: boolean;
+}
+
 /** The data of a run's page. */
 export interface RunPayload {
   /** The name by which the server knows the run; empty in a file. */
@@ -221,6 +229,14 @@ export interface ComparisonPayload {
   lines: ComparedLines | null;
   /** Exactly one of `lines` and `planes` is given. */
   planes: ComparedPlanes | null;
+}
+
+/** The answers of a sample that a person labels; no point and no verdict. */
+export interface LabelPayload {
+  /** What a request to store a label must send. */
+  token: string;
+  labels: string[];
+  answers: SampledData[];
 }
 
 /** The data of a page that says why there is no other one. */

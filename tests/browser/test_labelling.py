@@ -1,0 +1,91 @@
+"""The form of `safescape label --page` in a real browser: keys, buttons, folded answers, and hostile texts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from helpers.behaviours import four_outcomes
+from helpers.command_line import command_line
+from helpers.hostile_texts import HOSTILE
+from helpers.runs import make_run
+from helpers.surveys import make_survey
+from safescape.store import Store
+from safescape.survey import Label, Point
+
+
+def hostile(point: Point, number: int, complied: bool) -> str:
+    return " ".join([HOSTILE[number % len(HOSTILE)]] * 20)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    survey = make_survey(prompts=list(HOSTILE), lines=1, steps=4, judges=("refusal",))
+    make_run(tmp_path / "run", survey, opinion=four_outcomes, text=hostile).close()
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def address(run: Path) -> Iterator[str]:
+    command = command_line("label", run, "--n", 6, "--page", "--no-open", "--port", 0)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert "http://" in line, process.communicate()[1]
+        yield next(word for word in line.split() if word.startswith("http://"))
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[1] == ""
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def labels_in(run: Path) -> list[Label | None]:
+    with Store.read(run) as store:
+        sample = store.labels.sample()
+    assert sample is not None
+    return [row.label for row in sample.rows]
+
+
+def test_answers_are_labelled_by_keys_and_buttons(page: Page, address: str, run: Path) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(address)
+    expect(page.locator("#shown")).to_have_text("0 of 6 labelled")
+    expect(page.locator("#text")).to_be_hidden()
+    page.keyboard.press(" ")
+    expect(page.locator("#text")).to_be_visible()
+    page.keyboard.press("r")
+    expect(page.locator("#shown")).to_have_text("1 of 6 labelled")
+    expect(page.locator("#text")).to_be_hidden()
+    page.get_by_role("button", name="Complied").click()
+    expect(page.locator("#shown")).to_have_text("2 of 6 labelled")
+    page.get_by_role("button", name="Skip").click()
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    expect(page.locator("#shown")).to_have_text("1 of 6 labelled")
+    page.keyboard.press("p")
+    expect(page.locator("#shown")).to_have_text("2 of 6 labelled")
+    assert labels_in(run) == [Label.REFUSED, Label.PARTIAL, None, None, None, None]
+    for count in range(3, 7):
+        page.keyboard.press("i")
+        expect(page.locator("#shown")).to_contain_text(f"{count} of 6 labelled")
+    expect(page.locator("#shown")).to_contain_text("done")
+    assert page.evaluate("window.ran") is None
+    assert said == []
+
+
+def test_the_form_goes_on_after_it_was_closed(page: Page, address: str) -> None:
+    page.goto(address)
+    page.keyboard.press("c")
+    expect(page.locator("#shown")).to_have_text("1 of 6 labelled")
+    page.reload()
+    expect(page.locator("#shown")).to_have_text("1 of 6 labelled")
