@@ -19,7 +19,7 @@ from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError, RunError
 from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
 from safescape.judges import EvidenceJudge, immediate_judge
-from safescape.landscape import SAFE_BELOW
+from safescape.landscape import MAX_UNSCORED, SAFE_BELOW
 from safescape.measure import Progress, check_prompts, find_model, measure
 from safescape.options import (
     FinetuneOptions,
@@ -120,6 +120,7 @@ class _SurveyArguments(Options):
     out: Annotated[str | Path | None, Option(default="runs/MODEL-HASH")] = None
     """Run directory."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
     workers: int | None = None
     """Number of engines that measure side by side, as for `scan`."""
     ray: str | None = None
@@ -168,7 +169,7 @@ def _execute(
             update_panels(store, later)
         finally:
             # the answers are there to read, also when a judge fails
-            run = report_of(store, options.safe_below)
+            run = report_of(store, options.safe_below, options.max_unscored)
         if store.points.failures():
             raise _failure(store)
         return run

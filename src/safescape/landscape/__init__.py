@@ -8,13 +8,32 @@ from safescape.landscape.adaptive import is_settled, plan_of, stages_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of, prompts_to_decide
 from safescape.landscape.figures import landscape_of
-from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
+from safescape.landscape.gate import Gate, Ruling, Thresholds, Unscored, gate_of
 from safescape.landscape.measures import Interval, Rate, rate_of, wilson
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
-from safescape.landscape.schema import OF_A_BASIN, SAFE_BELOW, Change, Clash, Landscape, Measure, Metric, PointFigures
-from safescape.landscape.unscored import radius_if_answered, unscored_at
+from safescape.landscape.schema import (
+    MAX_UNSCORED,
+    OF_A_BASIN,
+    SAFE_BELOW,
+    Change,
+    Clash,
+    Landscape,
+    Measure,
+    Metric,
+    PointFigures,
+    Threshold,
+)
+from safescape.landscape.threshold import interval_of, margin_of, threshold_of
+from safescape.landscape.unscored import (
+    is_mostly_scored,
+    radius_if_answered,
+    undecided_point,
+    unscored_at,
+    unscored_in,
+)
 
 __all__ = [
+    "MAX_UNSCORED",
     "OF_A_BASIN",
     "SAFE_BELOW",
     "Change",
@@ -33,13 +52,18 @@ __all__ = [
     "Reason",
     "Ruling",
     "State",
+    "Threshold",
     "Thresholds",
+    "Unscored",
     "Wanted",
     "comparison_of",
     "decision_of",
     "gate_of",
+    "interval_of",
+    "is_mostly_scored",
     "is_settled",
     "landscape_of",
+    "margin_of",
     "perplexity_of",
     "plan_of",
     "prompts_to_decide",
@@ -47,6 +71,9 @@ __all__ = [
     "rate_of",
     "reading_of",
     "stages_of",
+    "threshold_of",
+    "undecided_point",
     "unscored_at",
+    "unscored_in",
     "wilson",
 ]

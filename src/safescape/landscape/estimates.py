@@ -129,8 +129,8 @@ class JudgedSubspace:
         return {"origin_asr": self._origin_asr(), **found}
 
     def visage(self) -> Metric | None:
-        """Return VISAGE with its interval; None if no line is finished, or there is no basin."""
-        if not self._finished or self._origin is None or 100.0 * self._origin.mean() > self._safe_below:
+        """Return VISAGE with its interval; None if no line is finished."""
+        if not self._finished or self._origin is None:
             return None
         return self._figure(_visage).metric()
 

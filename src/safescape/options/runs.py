@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safescape.landscape import SAFE_BELOW
+from safescape.landscape import MAX_UNSCORED, SAFE_BELOW
 from safescape.options import shared
 from safescape.options.option import Option, Options
 
@@ -49,6 +49,7 @@ class JudgeRunOptions(JudgeOptions):
     again: bool = False
     """Judge all answers again, also those that these judges have read."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
 
 
 class ReportOptions(Options):
@@ -60,6 +61,7 @@ class ReportOptions(Options):
     columns: Annotated[int, Option(metavar="1|2")] = 1
     """Width of those figures: 1 column (3.3 inches) or 2 (6.9 inches)."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
 
 
 class CompareOptions(Options):
@@ -70,6 +72,7 @@ class CompareOptions(Options):
     out: str | Path | None = None
     """Directory of comparison.json, comparison.png and comparison.html; nothing is written without it."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
 
 
 class ExportOptions(Options):
@@ -92,3 +95,4 @@ class ExportOptions(Options):
     probe: Annotated[str | None, Option(metavar="NAME", default="the first probe")] = None
     """Probe of prompts of the log."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED

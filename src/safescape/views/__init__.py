@@ -8,19 +8,22 @@ from safescape.views.pages.document import Document, Home, plotly_source
 from safescape.views.pages.report import answers_at, compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
+from safescape.views.text.comparison import shared_limit
 from safescape.views.text.gate import junit_of, markdown_of
 from safescape.views.text.inspection import inspection_text
 from safescape.views.text.summaries import card_of, speed_table, speed_text, study_text
 from safescape.views.text.verdict import (
     Verdict,
+    basin_said,
     beyond_said,
     by_keyword,
     figures_of,
     interval_said,
     thoughts_said,
+    unscored_said,
     verdict_of,
 )
-from safescape.views.text.words import KINDS, interval_text, named, printable, subject_of, value_text
+from safescape.views.text.words import KINDS, interval_text, limit_text, named, printable, subject_of, value_text
 
 __all__ = [
     "KINDS",
@@ -31,6 +34,7 @@ __all__ = [
     "Row",
     "Verdict",
     "answers_at",
+    "basin_said",
     "beyond_said",
     "by_keyword",
     "card_of",
@@ -49,6 +53,7 @@ __all__ = [
     "interval_said",
     "interval_text",
     "junit_of",
+    "limit_text",
     "markdown_of",
     "named",
     "notebook_of",
@@ -59,11 +64,13 @@ __all__ = [
     "render_page",
     "row_of",
     "save_figure",
+    "shared_limit",
     "speed_table",
     "speed_text",
     "study_text",
     "subject_of",
     "thoughts_said",
+    "unscored_said",
     "value_text",
     "verdict_of",
 ]
