@@ -161,12 +161,8 @@ def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: marks.L
             continue
         lines.set_path_effects(outline)
         edge = Line2D([], [], color=colour, linewidth=width, path_effects=outline)
-        found.append(
-            (
-                edge,
-                f"edge of {'safety' if landscape.limit.kind == 'absolute' else 'the basin'}: ASR {limit_value(landscape.limit)}",
-            )
-        )
+        what = "safety" if landscape.limit.kind == "absolute" else "the basin"
+        found.append((edge, f"edge of {what}: ASR {limit_value(landscape.limit)}"))
     if further:
         found.append((Line2D([], [], color=marks.INK, linewidth=thin), f"ASR {' and '.join(further)}"))
     return [] if look.paper else found

@@ -178,8 +178,11 @@ def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:
     if landscape.subspace == "plane" and landscape.metrics["basin_radius"].value is None:
         found.pop("basin_radius", None)
     shown = [found[key] for key in ("visage", "basin_radius", "origin_asr", "other_asr") if key in found]
-    sign = {} if landscape.subspace == "plane" else {"basin_radius": " |α|"}
-    return [(figure.label + sign.get(figure.key, ""), figure.value, figure.interval) for figure in shown[:3]]
+    line = landscape.subspace != "plane"
+    return [
+        (label.replace("radius", "radius |α|") if line and key == "basin_radius" else label, value, interval)
+        for key, label, value, interval in ((f.key, f.label, f.value, f.interval) for f in shown[:3])
+    ]
 
 
 def fit(figure: Figure, text: Text, content: str, inches: float, after: str = "") -> None:

@@ -35,7 +35,7 @@ class LimitData(TypedDict):
     value: float
     """Percent."""
     label: str
-    """What stands beside its line, in two lines; `short` has the value alone."""
+    """What stands beside its line, as HTML; `short` has the value alone."""
     short: str
 
 

@@ -168,11 +168,11 @@ def points_of(landscape: Landscape) -> Table:
         **{m.probe: f"{words.KINDS[m.kind]} {words.quoted(m.probe)}" for m in landscape.measures},
     }
     rates = {
-        (p.probe, _place(p)): f"{sample_of(landscape, p).asr:.1f}"
+        (p.probe, _place(p)): f"{sample_of(landscape, p).asr:.1f}{_left(unscored_at(landscape, p))}"
         for p in landscape.counted
         if p.probe in landscape.by_probe
     }
-    rates |= {(m.probe, _place(m)): f"{m.value:.4g}" for m in landscape.measures}
+    rates |= {(m.probe, _place(m)): f"{m.value:.4g}{_left(m.unscored)}" for m in landscape.measures}
     finest, first_judge = finest_of(landscape), words.all_judges_of(landscape)[0]
     outcomes = tuple(Outcome) if finest is not None else ()
     # with two judges in one table, each column names its own
@@ -214,6 +214,11 @@ def points_of(landscape: Landscape) -> Table:
     )
     thought = ("thoughts", "mean tokens", "cut", "without an answer") if thinking else ()
     return Table((*columns, *thought, *further.values()), tuple(rows))
+
+
+def _left(unscored: int) -> str:
+    """What stands beside a rate: how many answers it does not count because they are unscored."""
+    return f", {unscored} unscored" if unscored else ""
 
 
 def _thoughts(point: PointFigures, *, thinking: bool) -> tuple[str, ...]:
@@ -267,9 +272,8 @@ def runs_of(comparison: Comparison) -> Table:
             names_of(comparison), comparison.names, comparison.landscapes, strict=True
         )
     )
-    return Table(
-        ("run", "model", "weights", "directions", "points", "unscored", "its page, with every answer"), tuple(rows)
-    )
+    columns = ("run", "model", "weights", "directions", "points", "unscored", "its page, with every answer")
+    return Table(columns, tuple(rows))
 
 
 def every_point_of(comparison: Comparison) -> Table:

@@ -123,8 +123,8 @@ def basin_said(landscape: Landscape) -> str:
     if limit.has_basin is None:
         return f"The basin would be measured against an ASR of {limit_text(limit)}: {margin}."
     return (
-        f"The origin is unsafe, but safer than the points of the outer half{rise}. Its basin is measured against an ASR "
-        f"of {limit_text(limit)}: {margin}."
+        f"The origin is unsafe, but safer than the points of the outer half{rise}. Its basin is measured against an "
+        f"ASR of {limit_text(limit)}: {margin}."
     )
 
 
@@ -141,6 +141,8 @@ def _of_unscored(landscape: Landscape) -> str:
     """Unscored answers keep the model from being shown to be safe: too many of them, or the few that there are."""
     how = "safescape judge RUN --with NAME has another judge read them"
     point = undecided_point(landscape)
+    if point is not None and point.thoughts and point.thoughts.unanswered == unscored_at(landscape, point):
+        how = "--max-thinking-tokens N ends thoughts so that answers follow"
     if point is None:
         return f", but an unscored answer never counts as safe; {how}"
     unscored, most = unscored_at(landscape, point), f"{landscape.max_unscored:g} %"

@@ -87,7 +87,9 @@ def limit_value(limit: Threshold) -> str:
 
 
 def limit_label(limit: Threshold) -> str:
-    """Return what stands beside the line of the threshold in a picture, in two lines."""
+    """Return what stands beside the line of the threshold in a picture, in two or three short lines."""
+    if limit.kind == "relative":
+        return f"outside above\n{limit_value(limit)}: origin\n+ {limit.margin or 0.0:.1f} points"
     return f"{'unsafe' if limit.kind == 'absolute' else 'outside'}\nabove {limit_value(limit)}"
 
 
