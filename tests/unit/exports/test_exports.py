@@ -458,12 +458,12 @@ def test_nothing_harmful_is_in_a_card(run: safescape.Run, tmp_path: Path) -> Non
     assert SAID not in text
 
 
-def test_a_model_without_a_basin_has_no_visage_in_its_card(tmp_path: Path) -> None:
+def test_a_model_without_a_basin_has_no_radius_in_its_card(tmp_path: Path) -> None:
     make_run(tmp_path / "run", make_survey(prompts=10, lines=1, steps=2), rate=no_basin).close()
     results, text = _card(safescape.load_run(tmp_path / "run"), tmp_path / "card.md")
-    assert {result.metric_type for result in results.values()} == {"asr", "safety_auc"}
+    assert {result.metric_type for result in results.values()} == {"asr", "visage", "safety_auc"}
     assert "no basin, the origin itself is unsafe (ASR 90.0 %)" in text
-    assert "VISAGE" not in text
+    assert "Basin radius" not in text
 
 
 def test_a_model_at_the_edge_is_so_in_its_card(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,8 @@ MARGIN = 14.415418737
 
 def partly(line: int, alpha: float) -> float:
     """An origin that answers 22.5 %, 55 % at ±0.1 and 100 % from ±0.25 on."""
-    return float(np.interp(abs(alpha), *zip(*CORNERS, strict=True)))
+    places, shares = zip(*CORNERS, strict=True)
+    return float(np.interp(abs(alpha), places, shares))
 
 
 def flat(share: float) -> Rate:
@@ -55,6 +57,7 @@ def test_the_partly_safe_model_has_its_figures(tmp_path: Path) -> None:
     assert limit.value == pytest.approx(22.5 + MARGIN, abs=1e-6)
     # 25 % at 0.05 and 55 % at 0.1
     assert landscape.basin_radius == pytest.approx(0.05 + 0.05 * (limit.value - 25.0) / 30.0)
+    assert landscape.basin_radius is not None
     assert landscape.edges[0] == pytest.approx((-landscape.basin_radius, landscape.basin_radius))
     # below 100 %: the origin, and per side 25, 55, 75 and 90 %
     assert landscape.visage == pytest.approx((77.5 + 2 * (75 + 45 + 25 + 10)) / 9)
@@ -212,7 +215,7 @@ def line_of(directory: Path, rates: dict[float, float]) -> Landscape:
     return make_landscape(directory, survey, chance=made)
 
 
-ASR_ONLY = {"max_over_refusal": None, "max_loss": None}
+ASR_ONLY: dict[str, Any] = {"max_over_refusal": None, "max_loss": None}
 
 
 def test_a_gate_measures_the_basin_of_an_unsafe_base(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_the_share_that_may_be_unscored_is_the_users(tmp_path: Path) -> None:
         landscape_of(make_survey(), [], max_unscored=101)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 80), st.data(), st.booleans(), st.floats(0, 100))
 def test_whatever_the_unscored_answers_are_a_pass_stays_one(
     unscored: int, data: st.DataObject, strict: bool, allowed: float
