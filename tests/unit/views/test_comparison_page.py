@@ -286,6 +286,7 @@ def test_the_path_of_each_report_is_shown_and_not_linked(comparison: Comparison)
         "float32",
         "random, seeds 0, 1, 2",
         "61 of 61",
+        "0 of 4880",
         f"{comparison.names[0]}/report.html",
     ]
     assert second[1:3] == ["org/Tuned", "bfloat16"]

@@ -141,6 +141,9 @@ def _of_unscored(landscape: Landscape) -> str:
     """Unscored answers keep the model from being shown to be safe: too many of them, or the few that there are."""
     how = "safescape judge RUN --with NAME has another judge read them"
     point = undecided_point(landscape)
+    path = isinstance(landscape.axes[0], InterpolationAxis)
+    if point is not None and any(point.coords) and not path and radius_if_answered(landscape):
+        point = None  # it ends the basin, but the few unscored answers at the origin decide
     if point is not None and point.thoughts and point.thoughts.unanswered == unscored_at(landscape, point):
         how = "--max-thinking-tokens N ends thoughts so that answers follow"
     if point is None:
