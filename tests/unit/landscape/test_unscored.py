@@ -91,7 +91,8 @@ def test_a_judge_that_scores_nothing_passes_no_threshold(
     tmp_path: Path, judges: tuple[str, ...], strict: bool, threshold: str
 ) -> None:
     allowed = THRESHOLDS.get(threshold, 10.0)
-    gate = checked(tmp_path / "run", leaving(80, judges), judges, strict=strict, **{threshold: allowed})
+    thresholds: dict[str, Any] = {threshold: allowed, "strict": strict}
+    gate = checked(tmp_path / "run", leaving(80, judges), judges, **thresholds)
     assert (gate.passed, gate.end) == (False, "cannot tell")
     assert all(ruling.end == "cannot tell" for ruling in gate.rulings)
     assert headline_of(gate).startswith("CANNOT TELL: too many answers are unscored")

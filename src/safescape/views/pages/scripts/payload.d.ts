@@ -61,7 +61,7 @@ export interface FigureData {
 export interface LimitData {
   /** Percent. */
   value: number;
-  /** What stands beside its line, in two lines; `short` has the value alone. */
+  /** What stands beside its line, as HTML; `short` has the value alone. */
   label: string;
   short: string;
 }
