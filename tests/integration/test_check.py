@@ -113,7 +113,7 @@ def test_a_judge_that_scores_nothing_ends_with_exit_code_3(
     assert json.loads(failed.stdout)["max_unscored"] == 100
     bad = run_command("check", tiny_model, tuned, *flags, "--max-unscored", "101", cwd=tmp_path)
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert "--max-unscored 101: expected a percentage from 0 to 100" in bad.stderr
+    assert "--max-unscored 101.0: expected a percentage from 0 to 100" in bad.stderr
 
 
 def test_the_configured_thresholds_apply_and_flags_override_them(
