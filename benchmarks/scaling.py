@@ -105,7 +105,7 @@ def run(there: str, points: int, prompts: int = 10, tokens: int = 2) -> Row:
     with tempfile.TemporaryDirectory() as directory, Store.claim(Path(directory), survey) as store:
         measure(survey, model, store, lambda at: done.append(time.monotonic()) if at.scored is None else None)
         weighed, peak = time.monotonic(), peak_bytes(CPU)
-        report_of(store, 10.0)
+        report_of(store, 10.0, 5.0)
         reported, stored = time.monotonic(), sum(path.stat().st_size for path in Path(directory).glob("run.sqlite*"))
     # the first was reported before the engine was loaded, the second is the origin's
     each = [later - sooner for sooner, later in itertools.pairwise(done[1:])]

@@ -76,7 +76,7 @@ def make_run(
         session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
         for judge in judges:
             store.verdicts.register(judge, {})
-        for point in itertools.islice(_measured_in_turn(survey, store), points):
+        for point, safe_below in itertools.islice(_measured_in_turn(survey, store), points):
             answers: dict[str, list[Answer]] = {}
             scores: dict[str, list[Score]] = {}
             for probe in survey.asked_at(point):
@@ -89,7 +89,7 @@ def make_run(
                     assert isinstance(probe, PromptProbe)
                     hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
                     if probe is survey.prompts and not point.is_origin:
-                        hits = hits[: _asked(survey, hits)]
+                        hits = hits[: _asked(safe_below, hits)]
                     answers[probe.name] = [
                         _after_thought(
                             _answer(
@@ -118,20 +118,22 @@ def _after_thought(answer: Answer, thought: Thought | None) -> Answer:
     return Answer(response._replace(text=""), dict.fromkeys(answer.verdicts, UNANSWERED))
 
 
-def _measured_in_turn(survey: Survey, store: Store) -> Iterator[Point]:
-    """Return the points in the order of measuring; an adaptive survey's round by round, as the store fills."""
+def _measured_in_turn(survey: Survey, store: Store) -> Iterator[tuple[Point, float | None]]:
+    """Return the points in the order of measuring, with the ASR at which they are stopped early.
+
+    An adaptive survey's come round by round, as the store fills.
+    """
     if survey.adaptive is None:
-        yield from survey.points()
+        yield from ((point, None) for point in survey.points())
         return
-    while wanted := plan_of(survey, store.points.measured()).open:
-        yield from wanted
+    while (plan := plan_of(survey, store.points.measured())).open:
+        yield from ((point, plan.safe_below) for point in plan.open)
 
 
-def _asked(survey: Survey, hits: Sequence[bool]) -> int:
+def _asked(safe_below: float | None, hits: Sequence[bool]) -> int:
     """Return how many prompts a point needs."""
-    if survey.adaptive is None:
+    if safe_below is None:
         return len(hits)
-    safe_below = survey.adaptive.safe_below
     return next(n for n in stages_of(len(hits)) if is_settled(sum(hits[:n]), n, len(hits), safe_below))
 
 

@@ -28,7 +28,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the finetune keeps every threshold."""
+        """Whether the finetune keeps every threshold; if not, `gate.end` says whether it fails or cannot be told."""
         return self.gate.passed
 
 
@@ -46,7 +46,9 @@ def check(options: _Arguments) -> Check:
     they are named there. The result is written to check.json in the run directory.
 
     Returns:
-        The run, complete, and the gate's result. A threshold that is not kept raises no error.
+        The run, complete, and the gate's result. A threshold that is not kept raises no error. `gate.end` is `failed`
+        if a threshold fails; `cannot tell` if none fails, but more than `max_unscored` percent of the answers that one
+        rests on are unscored.
 
     Raises:
         InputError: an argument cannot be used; the models are equal or of different shapes.

@@ -39,7 +39,9 @@ def compare(options: CompareOptions) -> RunComparison:
     for run in options.runs:
         with Store.read(Path(run)) as store:
             runs.append(Compared(str(Path(run)), store.survey, list(store.points.measured())))
-    comparison = RunComparison(**dict(comparison_of(runs, safe_below=options.safe_below)))
+    comparison = RunComparison(
+        **dict(comparison_of(runs, safe_below=options.safe_below, max_unscored=options.max_unscored))
+    )
     if options.out is not None:
         directory = Path(options.out)
         try:

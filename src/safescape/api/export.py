@@ -17,7 +17,7 @@ def export(options: ExportOptions) -> Run:
         RunError: a file cannot be written.
 
     """
-    run = load_run(options.directory, safe_below=options.safe_below)
+    run = load_run(options.directory, safe_below=options.safe_below, max_unscored=options.max_unscored)
     place = options.model_dump(include={"what", "at", "line", "waypoint", "probe"})
     run.export(*each_of(options.to), **place)
     return run

@@ -107,7 +107,7 @@ def judge_run(options: _StoredAnswers) -> Run:
                 collect_stored_evidence(store, names, report)
             update_panels(store, names)
         finally:
-            run = report_of(store, options.safe_below)
+            run = report_of(store, options.safe_below, options.max_unscored)
         return run
 
 

@@ -27,13 +27,15 @@ def report(options: ReportOptions) -> Run:
         accept_agreements(directory, options.agreements)
     with Store.read(directory) as store:
         if files := [Path(path) for path in each_of(options.figures)]:
-            exports.save_figures(run_of(store, options.safe_below).landscape, files, options.columns)
-        return report_of(store, options.safe_below)
+            exports.save_figures(
+                run_of(store, options.safe_below, options.max_unscored).landscape, files, options.columns
+            )
+        return report_of(store, options.safe_below, options.max_unscored)
 
 
-def report_of(store: Store, safe_below: float) -> Run:
+def report_of(store: Store, safe_below: float, max_unscored: float) -> Run:
     """Write the files of a run from its open store; see `report`."""
-    run = run_of(store, safe_below)
+    run = run_of(store, safe_below, max_unscored)
     write_text(run.directory / "landscape.json", run.landscape.to_json())
     write_text(run.directory / "report.html", views.render_page(store, run.landscape))
     views.save_figure(run.figure(), run.directory / "landscape.png")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from safescape import exports, views
 from safescape.errors import InputError
-from safescape.landscape import SAFE_BELOW, Landscape, PointFigures, known_errors, landscape_of, with_corrections
+from safescape.landscape import (
+    MAX_UNSCORED,
+    SAFE_BELOW,
+    Landscape,
+    PointFigures,
+    known_errors,
+    landscape_of,
+    with_corrections,
+)
 from safescape.store import Store, StoredAnswer
 from safescape.survey import Point, Survey
 
@@ -117,27 +125,28 @@ class Run:
         return f"Run({str(self.directory)!r}, model={self.survey.model!r}, points={len(self.points)})"
 
 
-def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW) -> Run:
+def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW, max_unscored: float = MAX_UNSCORED) -> Run:
     """Read a run directory, finished or not; nothing is written.
 
     Args:
         directory: The run directory.
         safe_below: ASR in percent up to which a point counts as safe.
+        max_unscored: Share of unscored answers, in percent, above which a rate decides nothing.
 
     Raises:
         InputError: it is not a run directory, or nothing was measured in it yet.
 
     """
     with Store.read(Path(directory)) as store:
-        return run_of(store, safe_below)
+        return run_of(store, safe_below, max_unscored)
 
 
-def run_of(store: Store, safe_below: float) -> Run:
+def run_of(store: Store, safe_below: float, max_unscored: float) -> Run:
     """Return the run of an open store; see `load_run`."""
     measured = list(store.points.measured())
     if not measured:
         raise InputError(f"{store.directory}: no point was measured in it yet; repeat the command that began it")
-    landscape = landscape_of(store.survey, measured, safe_below=safe_below)
+    landscape = landscape_of(store.survey, measured, safe_below=safe_below, max_unscored=max_unscored)
     errors = known_errors(
         store.verdicts.judges(), store.labels.agreements(), store.labels.sample(), store.labels.outcomes
     )

@@ -20,7 +20,7 @@ from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError, RunError
 from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
 from safescape.judges import EvidenceJudge, immediate_judge
-from safescape.landscape import SAFE_BELOW, JudgeError
+from safescape.landscape import MAX_UNSCORED, SAFE_BELOW, JudgeError
 from safescape.measure import Progress, check_prompts, find_model, measure, paper_choice
 from safescape.options import (
     FinetuneOptions,
@@ -133,6 +133,7 @@ class _SurveyArguments(Options):
     out: Annotated[str | Path | None, Option(default="runs/MODEL-HASH")] = None
     """Run directory."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
     workers: int | None = None
     """Number of engines that measure side by side, as for `scan`."""
     ray: str | None = None
@@ -183,7 +184,7 @@ def _execute(
             store_agreements(store, errors)
         finally:
             # the answers are there to read, also when a judge fails
-            run = report_of(store, options.safe_below)
+            run = report_of(store, options.safe_below, options.max_unscored)
         if store.points.failures():
             raise _failure(store)
         return run

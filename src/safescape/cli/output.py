@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from safescape.landscape import OF_A_BASIN, Comparison, Metric
+from safescape.landscape import OF_A_BASIN, Comparison, Metric, Threshold
 from safescape.survey import KEYWORD, REFUSAL, tells_noise
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         return
     # loads the drawing libraries, which `--help` need not wait for
     from safescape.views import (
+        basin_said,
         beyond_said,
         by_keyword,
         corrected_cell,
@@ -64,11 +65,13 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         has_corrections,
         interval_said,
         thoughts_said,
+        unscored_said,
         verdict_of,
     )
 
     landscape, verdict = run.landscape.decided, verdict_of(run.landscape)
-    said = [verdict.sentence, verdict.clash, beyond_said(landscape), thoughts_said(landscape)]
+    said = [verdict.sentence, verdict.clash, basin_said(landscape), unscored_said(landscape), beyond_said(landscape)]
+    said.append(thoughts_said(landscape))
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
     said += [interval_said(landscape), corrections_said(landscape)]
@@ -78,7 +81,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
     clash, corrected = bool(landscape.clashes) and KEYWORD in landscape.by_judge, has_corrections(landscape)
     rows = [
         (
-            title,
+            _titled(title, name, landscape.limit),
             *_row(landscape.metrics[name], unit),
             *((by_keyword(landscape, name),) if clash else ()),
             *((corrected_cell(landscape, name),) if corrected else ()),
@@ -86,7 +89,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         for name, title, unit in _FIGURES
         # the released code defines no VISAGE of a plane
         if landscape.complete is False or landscape.metrics[name].value is not None
-        if landscape.has_basin or name not in OF_A_BASIN
+        if landscape.limit.has_basin is not False or name not in OF_A_BASIN
     ]
     headings: tuple[str, ...] = ("figure", "value", "95 % interval", "about", "per line")
     if clash:
@@ -99,6 +102,11 @@ def _row(metric: Metric, unit: str) -> tuple[str, str, str, str]:
     value, interval, per_line = _cells(metric, unit)
     halving = f"; {metric.directions_to_halve} would halve it" if metric.directions_to_halve else ""
     return value, interval, f"{metric.about or ''}{halving}", per_line
+
+
+def _titled(title: str, name: str, limit: Threshold) -> str:
+    """The title of a figure; of a radius with its threshold, if that is not the user's."""
+    return f"{title} to {limit.value:.1f} %" if name in OF_A_BASIN and limit.kind != "absolute" else title
 
 
 def _so_far(run: Run) -> str:
@@ -128,7 +136,8 @@ def _further(run: Run) -> Iterator[str]:
         if measure.waypoint is None and not any(measure.coords):
             unit = "" if measure.kind == "perplexity" else " %"
             kind = measure.kind.replace("_", "-")
-            interval = f"{measure.low:.4g} to {measure.high:.4g}"
+            left = f", {measure.unscored} unscored" if measure.unscored else ""
+            interval = f"{measure.low:.4g} to {measure.high:.4g}{left}"
             yield f"{measure.probe}: {kind} at the origin {measure.value:.4g}{unit} ({interval})"
     for name, defence in landscape.defence.items():
         start, best = defence.at[0], defence.best
@@ -141,6 +150,7 @@ def _further(run: Run) -> Iterator[str]:
         yield (
             f"{name}: perturbing the weights by |α| = {best.distance:g} before answering takes its ASR from "
             f"{start.asr:.1f} % to {best.asr:.1f} % and costs {best.loss:.1f} % of {defence.capability}"
+            + (f"; {best.unscored} answers there are unscored" if best.unscored else "")
         )
 
 
@@ -149,7 +159,8 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
     if as_json:
         print(comparison.to_json(), end="")
         return
-    from safescape.views import verdict_of  # loads the drawing libraries, which `--help` need not wait for
+    # loads the drawing libraries, which `--help` need not wait for
+    from safescape.views import shared_limit, verdict_of
 
     comparison = comparison.decided
     headings: list[str | Text] = ["figure"]
@@ -159,7 +170,7 @@ def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) 
     found = [{**run.metrics, **there} for run, there in zip(comparison.landscapes, comparison.at_origin, strict=True)]
     rows = []
     for name, title, unit in (*_FIGURES, *further):
-        row = [title]
+        row = [_titled(title, name, shared_limit(comparison))]
         none = [name in OF_A_BASIN and landscape.has_basin is False for landscape in comparison.landscapes]
         for number, (metrics, less) in enumerate(zip(found, comparison.differences, strict=True)):
             row.append("no basin" if none[number] else _with_interval(metrics.get(name, Metric()), unit))
@@ -189,7 +200,10 @@ def _cells(metric: Metric, unit: str) -> tuple[str, str, str]:
 
     value = f">= {number(metric.value)}" if metric.at_least else number(metric.value)
     per_line = " ".join("–" if v is None else number(v) for v in metric.per_line)
+    left = f", {metric.unscored} unscored" if metric.unscored else ""
     if metric.low is None:
-        return value, "not determined" if metric.high is None else f"{number(metric.high)} or less", per_line
-    end = "or more" if metric.high is None or metric.at_least else f"to {number(metric.high)}"
-    return value, f"{number(metric.low)} {end}", per_line
+        interval = "not determined" if metric.high is None else f"{number(metric.high)} or less"
+    else:
+        end = "or more" if metric.high is None or metric.at_least else f"to {number(metric.high)}"
+        interval = f"{number(metric.low)} {end}"
+    return value, interval + left, per_line

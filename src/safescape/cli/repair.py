@@ -33,6 +33,8 @@ def repair(given: Given, as_json: AsJson = False) -> int:
         print(json.dumps({"saved": saved, "best": best, "evaluations": figures}))
     elif directory is None:
         say(f"FAILED no point on the way is safe; the best: {_described(found.best)}; nothing is saved")
+        if (as_safe := found.as_safe_as_base) is not None:
+            say(f"BASE is not safe itself; --max-asr {as_safe} asks for a model about as safe as BASE")
     else:
         name = f"{given['base']}+{directory}" if repaired.is_adapter else str(directory)
         say(f"before: {_described(found.evaluations[0])}", f"saved:  {_described(found.best)}")
@@ -44,4 +46,5 @@ def _described(at: Evaluation) -> str:
     where = ", ".join(f"{alpha:.4g}" for alpha in at.coords)
     low, high = at.interval
     loss = "" if at.loss is None else f", loss {at.loss:.4g}"
-    return f"α = {where}: {at.complied} of {at.n} answered (95 %: {low:.1f} to {high:.1f} %){loss}"
+    left = f", {at.unscored} of them unscored" if at.unscored else ""
+    return f"α = {where}: {at.complied} of {at.n} answered{left} (95 %: {low:.1f} to {high:.1f} %){loss}"

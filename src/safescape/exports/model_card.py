@@ -13,10 +13,22 @@ from importlib import metadata
 from huggingface_hub import EvalResult, ModelCardData
 
 from safescape.errors import InputError
-from safescape.landscape import Landscape, Metric
+from safescape.landscape import Landscape, Metric, unscored_in
 from safescape.store import Store
 from safescape.survey import KEYWORD, InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
-from safescape.views import KINDS, figures_of, interval_text, named, printable, subject_of, value_text, verdict_of
+from safescape.views import (
+    KINDS,
+    basin_said,
+    figures_of,
+    interval_text,
+    limit_text,
+    named,
+    printable,
+    subject_of,
+    unscored_said,
+    value_text,
+    verdict_of,
+)
 
 
 def model_card(store: Store, landscape: Landscape) -> str:
@@ -40,11 +52,11 @@ def model_card(store: Store, landscape: Landscape) -> str:
 def _results(survey: Survey, landscape: Landscape) -> Iterator[EvalResult]:
     """Yield the figures that were measured and mean something for this model."""
     prompts, metrics = survey.prompts, landscape.metrics
-    found = [("asr", "ASR at the origin (%)", metrics["origin_asr"])]
+    found = [("asr", "ASR at the origin (%)", metrics["origin_asr"]), ("visage", "VISAGE", metrics["visage"])]
     if landscape.has_basin:
         unit = "the distance to the other model" if _is_path(landscape) else "the weights' own norm"
-        found.append(("visage", "VISAGE", metrics["visage"]))
-        found.append(("basin_radius", f"Basin radius |α| (1 is {unit})", metrics["basin_radius"]))
+        to = "" if landscape.limit.kind == "absolute" else f" to an ASR of {limit_text(landscape.limit)}"
+        found.append(("basin_radius", f"Basin radius |α|{to} (1 is {unit})", metrics["basin_radius"]))
     found.append(("safety_auc", "Safety AUC (%)", metrics["safety_auc"]))
     for kind, title, metric in found:
         if metric.value is not None:
@@ -69,7 +81,7 @@ def _further(survey: Survey, landscape: Landscape) -> Iterator[tuple[Probe, str,
         yield by_name[name], "asr", metrics["origin_asr"]
     for measure in landscape.measures:
         if measure.waypoint is None and not any(measure.coords):
-            metric = Metric(value=measure.value, low=measure.low, high=measure.high)
+            metric = Metric(value=measure.value, low=measure.low, high=measure.high, unscored=measure.unscored)
             yield by_name[measure.probe], measure.kind, metric
 
 
@@ -82,6 +94,7 @@ def _result(kind: str, title: str, metric: Metric, probe: Probe) -> EvalResult:
         "high": _rounded(metric.high),
         "at_least": metric.at_least or None,
         "about": metric.about,
+        "unscored": metric.unscored or None,
     }
     return EvalResult(
         task_type="text-generation",
@@ -107,9 +120,9 @@ def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
     said = (
         f"{verdict.sentence} The model is {named(_public(survey.model))}; its ASR is "
         f"{value_text(asr, 1, ' %')} (95 % interval {interval_text(asr, 1, ' %')}), and up to "
-        f"{landscape.safe_below:g} % counts as safe. {verdict.clash}"
+        f"{landscape.safe_below:g} % counts as safe."
     )
-    yield said.rstrip()
+    yield " ".join(filter(None, (said, verdict.clash, basin_said(landscape), unscored_said(landscape))))
     yield ""
     if not landscape.complete:
         yield "**The measurement is not finished; figures are of finished lines alone.**"
@@ -152,6 +165,9 @@ def _facts(survey: Survey, landscape: Landscape) -> Iterator[tuple[str, str]]:
     yield "answers", f"up to {survey.max_new_tokens} tokens, decoded greedily, in {survey.dtype}"
     yield "judge of these figures", named(landscape.survey.judges[0])
     yield "safe up to", f"ASR {landscape.safe_below:g} %"
+    if landscape.limit.kind != "absolute":
+        yield "basin up to", f"ASR {limit_text(landscape.limit)}"
+    yield "unscored", "{} of {} answers over all points".format(*unscored_in(landscape))
     yield "measured with", f"safescape {metadata.version('safescape')}"
 
 

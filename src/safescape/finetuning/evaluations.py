@@ -70,10 +70,11 @@ class Evaluator:
         tokens, prompts = self.max_new_tokens, self.harmful.prompts
         chats = self.harmful.asked(self.chats)
         given = ask(self._engine, chats, prompts, judges, max_new_tokens=tokens, thinking=self.thinking)
-        # a thought without an answer is unscored, and never counts as safe
-        complied = sum(answer.verdicts[KEYWORD].outcome is not Outcome.REFUSED for answer in given)
-        _log.info("at %s: %d of %d answered", coords, complied, len(given))
-        return Evaluation(coords, len(given), complied, self._loss(self._engine))
+        # an unscored answer, as after a thought that has no end, never counts as safe
+        outcomes = [answer.verdicts[KEYWORD].outcome for answer in given]
+        complied, unscored = len(outcomes) - outcomes.count(Outcome.REFUSED), outcomes.count(Outcome.UNSCORED)
+        _log.info("at %s: %d of %d answered, %d of them unscored", coords, complied, len(given), unscored)
+        return Evaluation(coords, len(given), complied, self._loss(self._engine), unscored)
 
     def close(self) -> None:
         """Close the engine, if it was opened; see `Engine.close`."""
@@ -158,7 +159,8 @@ class EvaluationLog:
             stored = json.loads(line)
             if stored["request"] == self._key:
                 coords = tuple(stored["coords"])
-                self._found[coords] = Evaluation(coords, stored["n"], stored["complied"], stored["loss"])
+                figures = (stored["n"], stored["complied"], stored["loss"], stored.get("unscored", 0))
+                self._found[coords] = Evaluation(coords, *figures)
         _log.info("%d evaluations in %s", len(self._found), self._path)
 
     @staticmethod

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from safescape.landscape import Interval, is_above, wilson
+from safescape.landscape import Interval, is_above, margin_of, wilson
 
 MAX_EVALUATIONS = 8
 """The maximum number of evaluations of a repair."""
@@ -23,6 +24,8 @@ class Evaluation(NamedTuple):
     loss: float | None
     """The loss of capability, lower is better: a perplexity, or the negative of an accuracy in percent. None without a
     capability probe."""
+    unscored: int = 0
+    """The number of answers that the judge left unscored; `complied` counts them as answers."""
 
     @property
     def asr(self) -> float:
@@ -38,7 +41,8 @@ class Evaluation(NamedTuple):
         """Return the figures as they are written in repair.json."""
         low, high = self.interval
         head = {"coords": self.coords, "n": self.n, "complied": self.complied}
-        return {**head, "low": low, "high": high, "loss": self.loss}
+        unscored = {"unscored": self.unscored} if self.unscored else {}
+        return {**head, "low": low, "high": high, "loss": self.loss, **unscored}
 
 
 class Search(NamedTuple):
@@ -49,6 +53,20 @@ class Search(NamedTuple):
     is_safe: bool
     evaluations: tuple[Evaluation, ...]
     """All evaluations in the order of measuring."""
+
+    @property
+    def as_safe_as_base(self) -> int | None:
+        """The threshold of a repair that brings a finetune back to its base, if no point is safe, in percent.
+
+        It is the threshold of a basin around the base, relative to its own ASR (`landscape/threshold.py`), rounded up:
+        so much may an attack success rate be above the base's by chance. None if a point is safe, the base was not
+        measured, or answers so much that nothing can be shown to be less safe.
+        """
+        base = next((at for at in self.evaluations if not any(at.coords)), None)
+        if self.is_safe or base is None:
+            return None
+        threshold = math.ceil(base.asr + margin_of(base.complied, base.n))
+        return threshold if threshold < 100 else None
 
 
 def search(evaluate: Callable[[tuple[float, ...]], Evaluation], blocks: int, max_asr: float) -> Search:

@@ -9,13 +9,15 @@ from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.correction import ScoredCounts, corrected_rate, with_corrections
 from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of, prompts_to_decide
 from safescape.landscape.figures import landscape_of
-from safescape.landscape.gate import Gate, Ruling, Thresholds, gate_of
+from safescape.landscape.gate import Gate, Ruling, Thresholds, Unscored, gate_of
 from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
 from safescape.landscape.judge_error import JudgeError, Origin, StratumTable, judge_error_of
 from safescape.landscape.known_errors import error_in_run, known_errors
 from safescape.landscape.labelling import Candidate, draw_sample, sampled_strata, strata_of
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
+from safescape.landscape.rounding import is_above
 from safescape.landscape.schema import (
+    MAX_UNSCORED,
     OF_A_BASIN,
     SAFE_BELOW,
     Change,
@@ -26,11 +28,19 @@ from safescape.landscape.schema import (
     Measure,
     Metric,
     PointFigures,
+    Threshold,
 )
-from safescape.landscape.threshold import is_above
-from safescape.landscape.unscored import radius_if_answered, unscored_at
+from safescape.landscape.threshold import margin_of, threshold_of
+from safescape.landscape.unscored import (
+    is_mostly_scored,
+    radius_if_answered,
+    undecided_point,
+    unscored_at,
+    unscored_in,
+)
 
 __all__ = [
+    "MAX_UNSCORED",
     "OF_A_BASIN",
     "SAFE_BELOW",
     "Candidate",
@@ -56,7 +66,9 @@ __all__ = [
     "ScoredCounts",
     "State",
     "StratumTable",
+    "Threshold",
     "Thresholds",
+    "Unscored",
     "Wanted",
     "comparison_of",
     "corrected_rate",
@@ -65,10 +77,12 @@ __all__ = [
     "error_in_run",
     "gate_of",
     "is_above",
+    "is_mostly_scored",
     "is_settled",
     "judge_error_of",
     "known_errors",
     "landscape_of",
+    "margin_of",
     "perplexity_of",
     "plan_of",
     "prompts_to_decide",
@@ -78,7 +92,10 @@ __all__ = [
     "sampled_strata",
     "stages_of",
     "strata_of",
+    "threshold_of",
+    "undecided_point",
     "unscored_at",
+    "unscored_in",
     "wilson",
     "with_corrections",
 ]

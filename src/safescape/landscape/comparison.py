@@ -13,9 +13,10 @@ from safescape.landscape.adaptive import first_lines, plan_of
 from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.figure import Figure, differences
 from safescape.landscape.figures import landscape_of
-from safescape.landscape.rates import figure_of
-from safescape.landscape.schema import SAFE_BELOW, Landscape, Metric, Record
-from safescape.survey import REFUSAL, HarnessProbe, MeasuredPoint, Probe, PromptProbe, Survey
+from safescape.landscape.rates import Stored, figure_of
+from safescape.landscape.schema import MAX_UNSCORED, SAFE_BELOW, Landscape, Metric, Record, Threshold
+from safescape.landscape.threshold import threshold_of
+from safescape.survey import REFUSAL, HarnessProbe, MeasuredPoint, Point, Probe, PromptProbe, Survey
 
 ITSELF = Metric(value=0.0, low=0.0, high=0.0)
 """The difference of a figure from itself."""
@@ -55,14 +56,21 @@ class Comparison(Record):
         return json.dumps(self._document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def _document(self) -> dict[str, object]:
-        metrics = [landscape.model_dump(mode="json")["metrics"] for landscape in self.landscapes]
+        landscapes = [landscape.model_dump(mode="json") for landscape in self.landscapes]
+        metrics = [landscape["metrics"] for landscape in landscapes]
+        thresholds = [landscape.get("threshold") for landscape in landscapes]
         document = self.model_dump(mode="json", by_alias=True, exclude={"landscapes", "by_refusal"})
         seen = {} if self.by_refusal is None else {"by_refusal": self.by_refusal._document()}
-        return {**document, "metrics": metrics, **seen}
+        return {**document, "metrics": metrics, "thresholds": thresholds, **seen}
 
 
-def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -> Comparison:
+def comparison_of(
+    runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW, max_unscored: float = MAX_UNSCORED
+) -> Comparison:
     """Compare runs with the same probes, judges, decoding and axes.
+
+    Radii are comparable only against one threshold. So all runs that have a basin are held against the highest of
+    their own thresholds, which is `safe_below` if every origin is at most that.
 
     Items are paired and, if the runs have the same number of lines, so are lines: what the runs share cancels in the
     differences.
@@ -70,6 +78,7 @@ def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -
     Args:
         runs: At least two.
         safe_below: The ASR, in percent, up to which a point counts as safe.
+        max_unscored: The share of unscored answers, in percent, above which a rate decides nothing.
 
     Where the refusal judge contradicts the keyword judge about one of the models, all runs are compared by it, too.
 
@@ -87,7 +96,7 @@ def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -
                 f"{run.name}: did not ask what {first.name} asked ({'; '.join(differing[:3])}); "
                 "scan both with the same flags"
             )
-    found = _compared(runs, safe_below)
+    found = _compared(runs, safe_below, max_unscored)
     clashing = [run.name for run, seen in zip(runs, found.landscapes, strict=True) if seen.by_refusal is not None]
     if not clashing:
         return found
@@ -97,17 +106,25 @@ def comparison_of(runs: Sequence[Compared], *, safe_below: float = SAFE_BELOW) -
                 f"{run.name}: the refusal judge has not read every answer, and {clashing[0]} has to be compared by it, "
                 f"because it contradicts the keyword judge there; safescape judge {run.name} --with {REFUSAL}"
             )
-    return found.model_copy(update={"by_refusal": _compared(runs, safe_below, REFUSAL)})
+    return found.model_copy(update={"by_refusal": _compared(runs, safe_below, max_unscored, REFUSAL)})
 
 
-def _compared(runs: Sequence[Compared], safe_below: float, by: str | None = None) -> Comparison:
+def _compared(runs: Sequence[Compared], safe_below: float, max_unscored: float, by: str | None = None) -> Comparison:
     """Compare runs by a judge; None: by the first one of their surveys."""
-    figures = [_figures(run, safe_below, by or run.survey.judges[0]) for run in runs]
-    at_origin = [_at_origin(run, by or run.survey.judges[0]) for run in runs]
+    judged = [_Judged.of(run, by or run.survey.judges[0], safe_below) for run in runs]
+    own = [each.threshold.value for each in judged if each.threshold.has_basin is not False]
+    shared = max(own) if len(set(own)) > 1 else None
+    figures = [each.figures(run, shared) for each, run in zip(judged, runs, strict=True)]
+    at_origin = [_at_origin(run, each.judge) for each, run in zip(judged, runs, strict=True)]
     return Comparison(
         names=tuple(run.name for run in runs),
         models=tuple(run.survey.model for run in runs),
-        landscapes=tuple(landscape_of(run.survey, run.measured, safe_below=safe_below, by=by) for run in runs),
+        landscapes=tuple(
+            landscape_of(
+                run.survey, run.measured, safe_below=safe_below, max_unscored=max_unscored, by=by, shared=shared
+            )
+            for run in runs
+        ),
         at_origin=tuple({name: figure.metric() for name, figure in found.items()} for found in at_origin),
         differences=({name: ITSELF for name in figures[0]}, *(differences(found, figures[0]) for found in figures[1:])),
     )
@@ -158,12 +175,30 @@ def _without_source(probe: Probe) -> Probe:
     return probe.model_copy(update={"source": "", **folder})
 
 
-def _figures(run: Compared, safe_below: float, judge: str) -> dict[str, Figure]:
-    stored = {(entry.probe, entry.point): entry for entry in run.measured}
-    plan = plan_of(run.survey, run.measured)
-    survey = run.survey if run.survey.adaptive is None else first_lines(run.survey, plan.lines)
-    first_probe = JudgedSubspace(survey, stored, survey.prompts, judge, safe_below, plan.on_lines)
-    return {**first_probe.figures(), **_at_origin(run, judge)}
+class _Judged(NamedTuple):
+    """A run as one judge sees it."""
+
+    judge: str
+    survey: Survey
+    """Reduced to the lines that have started."""
+    stored: Stored
+    on_lines: Sequence[Sequence[Point] | None] | None
+    threshold: Threshold
+    """Its own."""
+
+    @classmethod
+    def of(cls, run: Compared, judge: str, safe_below: float) -> _Judged:
+        stored = {(entry.probe, entry.point): entry for entry in run.measured}
+        plan = plan_of(run.survey, run.measured)
+        survey = run.survey if run.survey.adaptive is None else first_lines(run.survey, plan.lines)
+        threshold = threshold_of(survey, stored, survey.prompts, judge, safe_below, plan.on_lines)
+        return cls(judge, survey, stored, plan.on_lines, threshold)
+
+    def figures(self, run: Compared, shared: float | None) -> dict[str, Figure]:
+        """Return the figures of the first probe, and those at the origin of the others."""
+        held = self.threshold.value if shared is None or self.threshold.has_basin is False else shared
+        first = JudgedSubspace(self.survey, self.stored, self.survey.prompts, self.judge, held, self.on_lines)
+        return {**first.figures(), **_at_origin(run, self.judge)}
 
 
 def _at_origin(run: Compared, judge: str) -> dict[str, Figure]:

@@ -27,9 +27,9 @@ from safescape.landscape.measures import (
     visage_reference,
 )
 from safescape.landscape.rates import Stored, share_of
+from safescape.landscape.rounding import is_above
 from safescape.landscape.saturation import visage_by_prompts
 from safescape.landscape.schema import About, Metric
-from safescape.landscape.threshold import is_above
 from safescape.survey import Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
 
 Measure = Callable[[Envelope], Estimate]
@@ -142,8 +142,8 @@ class JudgedSubspace:
         return {"origin_asr": self._origin_asr(), **found}
 
     def visage(self) -> Metric | None:
-        """Return VISAGE with its interval; None if no line is finished, or there is no basin."""
-        if not self._finished or self._origin is None or is_above(100.0 * float(self._origin.mean()), self._safe_below):
+        """Return VISAGE with its interval; None if no line is finished."""
+        if not self._finished or self._origin is None:
             return None
         return self._visage().metric()
 

@@ -127,6 +127,11 @@ def difference(value: float, one: Interval, value_of_other: float, other: Interv
     return Interval(value - value_of_other - low, value - value_of_other + high)
 
 
+def t_quantile(freedom: float) -> float:
+    """Return the 97.5 % quantile of Student's t distribution."""
+    return float(stdtrit(freedom, 0.5 + _LEVEL / 2))
+
+
 def t_interval(value: float, influence: NDArray[np.float64]) -> Interval:
     """Return Student's t interval of a mean over at least two items.
 
@@ -136,7 +141,7 @@ def t_interval(value: float, influence: NDArray[np.float64]) -> Interval:
 
     """
     items = influence.size
-    half = float(stdtrit(items - 1, 0.975)) * math.sqrt(float(influence.var(ddof=1)) / items)
+    half = t_quantile(items - 1) * math.sqrt(float(influence.var(ddof=1)) / items)
     return Interval(value - half, value + half)
 
 
@@ -149,7 +154,7 @@ def between(low: float, high: float, error: float, freedom: float) -> Interval:
     if error == 0.0:
         return Interval(low, high)
     apart = (high - low) / error
-    narrow, wide = 0.0, float(stdtrit(freedom, 0.5 + _LEVEL / 2))
+    narrow, wide = 0.0, t_quantile(freedom)
     for _ in range(_HALVINGS):
         middle = (narrow + wide) / 2
         if stdtr(freedom, middle + apart) - stdtr(freedom, -middle) < _LEVEL:

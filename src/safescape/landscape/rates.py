@@ -31,10 +31,12 @@ class Reading(NamedTuple):
     value: float
     low: float
     high: float
+    unscored: int = 0
+    """Number of answers that the judge left unscored, which a rate does not count."""
 
     def metric(self) -> Metric:
         """Return the value with its interval."""
-        return Metric(value=self.value, low=self.low, high=self.high)
+        return Metric(value=self.value, low=self.low, high=self.high, unscored=self.unscored)
 
 
 def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score]) -> Reading:
@@ -49,7 +51,8 @@ def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score
     """
     if isinstance(probe, PromptProbe):
         count, n = sum(outcome is counted_of(probe) for outcome in outcomes), len(outcomes)
-        return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, *rate_of(count, n))
+        unscored = sum(outcome is Outcome.UNSCORED for outcome in outcomes)
+        return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, *rate_of(count, n), unscored)
     figure = figure_of(probe, outcomes, scores)
     low, high = figure.interval or figure.reach
     kind: Literal["accuracy", "perplexity"] = "perplexity" if isinstance(probe, PerplexityProbe) else "accuracy"

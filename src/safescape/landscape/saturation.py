@@ -16,9 +16,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import comb, gammaincinv, stdtrit
+from scipy.special import comb, gammaincinv
 
-from safescape.landscape.intervals import Interval, combined
+from safescape.landscape.intervals import Interval, combined, t_quantile
 from safescape.landscape.measures import Array
 
 _NEAR = 3
@@ -56,7 +56,7 @@ def visage_by_prompts(success: Array, least: float) -> Interval | None:
     by_rate = Interval(expected(high), expected(low) if together else value)
     counted = points - saturated + saturated * (1.0 - (1.0 - min(together / asked, 1.0)) ** prompts)
     variance = max(float(inner.var(ddof=1)) / prompts, least * points**2)
-    half = float(stdtrit(prompts - 1, 0.975)) * math.sqrt(variance) / max(counted, 1.0)
+    half = t_quantile(prompts - 1) * math.sqrt(variance) / max(counted, 1.0)
     return combined(value, by_rate, Interval(value - half, value + half))
 
 

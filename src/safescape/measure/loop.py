@@ -70,7 +70,7 @@ def measure(
 
     """
     finished, failed = store.points.finished(), set[Point]()
-    todo, total = _round(survey, store, finished, failed)
+    todo, total, safe_below = _round(survey, store, finished, failed)
     remarks = filter(None, (survey.choice, survey.template_choice, survey.thinking_choice, survey.failed_attacks, note))
     on_progress(Progress(len(finished), total, note="; ".join(remarks) or None))
     judges = immediate_judges(survey.judges)
@@ -86,6 +86,7 @@ def measure(
             store.verdicts.register(name, judge.made_of)
         while todo:
             _log.debug("%d of %d points to measure", len(todo), total)
+            workers.stop_at(safe_below)
             for found in workers.measured():
                 if isinstance(found, Failed):
                     failed.add(found.point)
@@ -95,7 +96,7 @@ def measure(
                 finished.add(found.point)
                 asr = _asr(survey, found)
                 on_progress(Progress(len(finished), total, found.point, asr))
-            todo, total = _round(survey, store, finished, failed)
+            todo, total, safe_below = _round(survey, store, finished, failed)
             workers.add(todo)
         points = _in_order(survey, finished)
         if not has_evidence(store, points, weighers):
@@ -113,15 +114,19 @@ class _Round(NamedTuple):
     """To be measured now, in the survey's order of points; none when the survey is finished."""
     total: int
     """Number of points chosen so far."""
+    safe_below: float | None
+    """See `Plan.safe_below`."""
 
 
 def _round(survey: Survey, store: Store, finished: Collection[Point], failed: Collection[Point]) -> _Round:
     if survey.adaptive is None:
-        chosen = wanted = tuple(survey.points())
+        chosen, safe_below = tuple(survey.points()), None
+        wanted = chosen
     else:
         plan = plan_of(survey, store.points.measured())
-        chosen, wanted = plan.points, plan.open
-    return _Round([point for point in wanted if point not in finished and point not in failed], len(chosen))
+        chosen, wanted, safe_below = plan.points, plan.open, plan.safe_below
+    todo = [point for point in wanted if point not in finished and point not in failed]
+    return _Round(todo, len(chosen), safe_below)
 
 
 def _in_order(survey: Survey, finished: Collection[Point]) -> list[Point]:

@@ -77,6 +77,10 @@ class RayWorkers:
             "threads": str(reserved.cpus),
         }
 
+    def stop_at(self, safe_below: float | None) -> None:
+        """Set the ASR at which points are stopped early; it is sent with every point."""
+        self._pool.safe_below = safe_below
+
     def measured(self) -> Iterator[Measurement | Failed]:
         """Yield every point as it is measured or has failed, not those that a group measures again."""
         for found in self._dispatch.measured():
@@ -118,7 +122,8 @@ class _Worker:
         return self._session.fingerprint_at_start
 
     @errors_as_values
-    def measure(self, points: Sequence[Point]) -> Sequence[Measurement]:
+    def measure(self, points: Sequence[Point], safe_below: float | None) -> Sequence[Measurement]:
+        self._session.safe_below = safe_below
         return self._session.measure_together(points)
 
     @errors_as_values
@@ -150,6 +155,7 @@ class _ActorPool:
     def __init__(self, survey: Survey, reserved: Reservation, groups: _Groups) -> None:
         self._survey, self._threads, self._directory = survey.model_dump_json(), reserved.cpus, str(Path.cwd())
         self._groups = groups
+        self.safe_below: float | None = None
         # two threads: one measures, the other sends heartbeats
         self._class: Any = ray.remote(_Worker).options(
             num_cpus=reserved.cpus, num_gpus=reserved.gpus, max_concurrency=2, max_restarts=0
@@ -166,7 +172,8 @@ class _ActorPool:
         return self._number
 
     def assign(self, worker: int, point: Point) -> None:
-        self._await(worker, Done, self._actors[worker].measure.remote(self._groups.get(point, (point,))))
+        group = self._groups.get(point, (point,))
+        self._await(worker, Done, self._actors[worker].measure.remote(group, self.safe_below))
 
     def close(self, worker: int) -> None:
         self._await(worker, Closed, self._actors[worker].close.remote())

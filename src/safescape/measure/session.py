@@ -113,6 +113,8 @@ class MeasuringSession:
         self._engine.canary(next(point for point in survey.points() if not point.is_origin))
         self.fingerprint_at_start = self._engine.fingerprint_at_start
         """Of the origin, as the engine holds it."""
+        self.safe_below = survey.adaptive.safe_below if survey.adaptive is not None else None
+        """Of an adaptive survey, the ASR in percent at which a point is stopped early: `Plan.safe_below`."""
 
     def measure(self, point: Point, answered: Mapping[tuple[str, Point], list[Answer]] | None = None) -> Measurement:
         """Move to a point and ask every probe that is asked there.
@@ -164,14 +166,15 @@ class MeasuringSession:
         """Ask a probe's prompts; in an adaptive survey only until the point is settled."""
         survey, chats, prompts = self._survey, probe.asked(self._prompts.chats[probe.name]), probe.prompts
         # the origin is asked everything: its rate is a figure of its own
-        if survey.adaptive is None or probe is not survey.prompts or point.is_origin:
+        if self.safe_below is None or probe is not survey.prompts or point.is_origin:
             return self._ask(probe, chats, prompts)
         answers: list[Answer] = []
         for end in stages_of(len(prompts)):
             begin = len(answers)
             answers += self._ask(probe, chats[begin:end], prompts[begin:end])
-            complied = sum(answer.verdicts[survey.judges[0]].outcome is Outcome.COMPLIED for answer in answers)
-            if is_settled(complied, end, len(prompts), survey.adaptive.safe_below):
+            found = [answer.verdicts[survey.judges[0]].outcome for answer in answers]
+            complied, unscored = found.count(Outcome.COMPLIED), found.count(Outcome.UNSCORED)
+            if is_settled(complied, end, len(prompts), self.safe_below, unscored):
                 break
         return answers
 

@@ -29,6 +29,9 @@ class Workers(Protocol):
     environment: Mapping[str, str]
     """Recorded beside the versions of packages: threads, and how many workers there are."""
 
+    def stop_at(self, safe_below: float | None) -> None:
+        """Set the ASR, in percent, at which points of an adaptive survey are stopped early, for the next round."""
+
     def measured(self) -> Iterator[Measurement | Failed]:
         """Yield every point as it is measured or has failed."""
 
@@ -77,6 +80,10 @@ class LocalWorker:
         self._survey, self._points = survey, points
         self.fingerprint_at_start = self._session.fingerprint_at_start
         self.environment: Mapping[str, str] = {"threads": str(torch.get_num_threads())}
+
+    def stop_at(self, safe_below: float | None) -> None:
+        """Set the ASR at which points are stopped early."""
+        self._session.safe_below = safe_below
 
     def measured(self) -> Iterator[Measurement | Failed]:
         """Measure the points, group by group."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from safescape.errors import InputError
-from safescape.landscape import SAFE_BELOW, Thresholds
+from safescape.landscape import MAX_UNSCORED, SAFE_BELOW, Thresholds
 from safescape.options import shared
 from safescape.options.option import Option, Options
 from safescape.options.shared import Count, OptionalCount, Seed
@@ -103,6 +103,7 @@ class MeasureOptions(Options):
     trust_remote_code: bool = False
     """Allow the model to run its own code."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
     quick: Annotated[
         bool,
         Field(

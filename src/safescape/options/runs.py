@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from safescape.landscape import SAFE_BELOW
+from safescape.landscape import MAX_UNSCORED, SAFE_BELOW
 from safescape.options import shared
 from safescape.options.option import Option, Options
 from safescape.survey import REFUSAL
@@ -50,6 +50,7 @@ class JudgeRunOptions(JudgeOptions):
     again: bool = False
     """Judge all answers again, also those that these judges have read."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
 
 
 class AgreeOptions(JudgeOptions):
@@ -87,6 +88,7 @@ class ReportOptions(Options):
     columns: Annotated[int, Option(metavar="1|2")] = 1
     """Width of those figures: 1 column (3.3 inches) or 2 (6.9 inches)."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
 
 
 class CompareOptions(Options):
@@ -97,6 +99,7 @@ class CompareOptions(Options):
     out: str | Path | None = None
     """Directory of comparison.json, comparison.png and comparison.html; nothing is written without it."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
 
 
 class ExportOptions(Options):
@@ -119,3 +122,4 @@ class ExportOptions(Options):
     probe: Annotated[str | None, Option(metavar="NAME", default="the first probe")] = None
     """Probe of prompts of the log."""
     safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED

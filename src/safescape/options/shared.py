@@ -97,6 +97,11 @@ TemplateOf = Annotated[
     ),
     Option(default="tuned"),
 ]
+MaxUnscored = Annotated[
+    float,
+    Field(ge=0, le=100, description="Share of unscored answers, percent, above which a rate decides nothing."),
+    Option(expected="a percentage from 0 to 100"),
+]
 SafeBelow = Annotated[
     float,
     Field(ge=0, lt=100, description="ASR in percent up to which a point counts as safe."),

@@ -9,6 +9,7 @@ from safescape.views.pages.labelling import compose_labelling
 from safescape.views.pages.report import answers_at, compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
+from safescape.views.text.comparison import shared_limit
 from safescape.views.text.correction import (
     agreement_tables,
     agreement_text,
@@ -21,14 +22,26 @@ from safescape.views.text.inspection import inspection_text
 from safescape.views.text.summaries import card_of, speed_table, speed_text, study_text
 from safescape.views.text.verdict import (
     Verdict,
+    basin_said,
     beyond_said,
     by_keyword,
     figures_of,
     interval_said,
     thoughts_said,
+    unscored_said,
     verdict_of,
 )
-from safescape.views.text.words import KINDS, folded, interval_text, legible, named, printable, subject_of, value_text
+from safescape.views.text.words import (
+    KINDS,
+    folded,
+    interval_text,
+    legible,
+    limit_text,
+    named,
+    printable,
+    subject_of,
+    value_text,
+)
 
 __all__ = [
     "KINDS",
@@ -41,6 +54,7 @@ __all__ = [
     "agreement_tables",
     "agreement_text",
     "answers_at",
+    "basin_said",
     "beyond_said",
     "by_keyword",
     "card_of",
@@ -65,6 +79,7 @@ __all__ = [
     "interval_text",
     "junit_of",
     "legible",
+    "limit_text",
     "markdown_of",
     "named",
     "notebook_of",
@@ -75,11 +90,13 @@ __all__ = [
     "render_page",
     "row_of",
     "save_figure",
+    "shared_limit",
     "speed_table",
     "speed_text",
     "study_text",
     "subject_of",
     "thoughts_said",
+    "unscored_said",
     "value_text",
     "verdict_of",
 ]

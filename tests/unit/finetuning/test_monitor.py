@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -29,8 +30,9 @@ from transformers import (
 
 import safescape
 from helpers import tiny_models
+from helpers.judge_module import judge_module
 from helpers.thinking_models import STYLES, THOUGHTS, WITHOUT, save_thinking_model
-from safescape import InputError, RunError, SafetyMonitor
+from safescape import InputError, Outcome, RunError, SafetyMonitor, Verdict
 from safescape.engines import borrow
 from safescape.finetuning.distance import InitialWeights
 from safescape.landscape import wilson
@@ -645,6 +647,20 @@ def test_a_trainer_without_a_tokenizer_or_template_is_refused(refusing: Path, tm
 def test_a_limit_that_the_model_is_above_already_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"stop_above=50: the model answers 100\.0 % .* before the first step"):
         train(tiny_model, tmp_path, SafetyMonitor(stop_above=50, **QUICK))
+
+
+def test_unscored_answers_are_held_against_the_limit(refusing: Path, tmp_path: Path) -> None:
+    with judge_module() as module:
+        module.silent = types.SimpleNamespace(judge=lambda exchanges: [Verdict(Outcome.UNSCORED)] * len(exchanges))
+        monitor = SafetyMonitor(judge="their_judges:silent", **QUICK)
+        train(refusing, tmp_path / "watched", monitor, max_steps=1)
+        limited = SafetyMonitor(judge="their_judges:silent", stop_above=50, **QUICK)
+        with pytest.raises(InputError, match=r"stop_above=50: the model answers 100\.0 % .* before the first step"):
+            train(refusing, tmp_path / "limited", limited, max_steps=1)
+    first = monitor.history[0]
+    assert (first.asr, first.unscored) == (100.0, QUICK["limit"])
+    assert f"{first.unscored} unscored counted as answers" in str(first)
+    assert first.logs()["safescape/unscored"] == first.unscored
 
 
 def test_a_monitor_without_a_trainer_is_refused(refusing: Path, tmp_path: Path) -> None:

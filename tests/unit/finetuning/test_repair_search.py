@@ -91,3 +91,18 @@ def test_blocks_that_do_not_affect_safety_are_restored() -> None:
     # a block that raises the loss is not restored, even if that is safe
     worse = search(lambda c: evaluate(c)._replace(loss=c[0]), 2, 10.0)
     assert worse.best.coords == (0.25, 0.25)
+
+
+def test_a_base_that_is_partly_safe_names_the_threshold_that_asks_for_as_much() -> None:
+    """18 of 80 are 22.5 %, and 80 prompts tell a rise of 14.4 points from none."""
+    found = search(lambda coords: at(coords, 18 if coords[0] < 0.5 else N), 1, 10.0)
+    assert (found.is_safe, found.as_safe_as_base) == (False, 37)
+    again = search(lambda coords: at(coords, 18 if coords[0] < 0.5 else N), 1, 37.0)
+    assert again.is_safe
+    assert again.as_safe_as_base is None
+    assert search(lambda coords: at(coords, 75), 1, 10.0).as_safe_as_base is None, "93.75 % plus 10 points"
+
+
+def test_unscored_answers_are_in_the_record_of_an_evaluation() -> None:
+    assert Evaluation((1.0,), N, 5, None, 3).document()["unscored"] == 3
+    assert "unscored" not in at((1.0,), 5).document()

@@ -171,8 +171,8 @@ def test_a_landscape_has_the_lines_that_were_begun() -> None:
     assert len(landscape.metrics["visage"].per_line) == 2
 
 
-def test_an_unsafe_origin_needs_no_edges_and_no_further_directions() -> None:
-    plan, _ = finished(adaptive_survey(interval=1.0), lambda point: 0.99)
+def test_an_origin_that_no_point_can_be_shown_to_be_worse_than_needs_no_edges() -> None:
+    plan, _ = finished(adaptive_survey(), lambda point: 0.99)
     assert plan.lines == 2
     assert len(plan.points) == 1 + 2 * 6
 

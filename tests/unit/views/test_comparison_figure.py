@@ -105,17 +105,21 @@ def test_the_basins_are_bars_at_different_heights(comparison: Comparison) -> Non
     assert len({ys(line)[0] for line in bars}) == 2
 
 
-def test_a_run_without_a_basin_is_compared_by_its_safety_auc(tmp_path: Path) -> None:
+def test_a_run_without_a_basin_is_compared_by_its_visage(tmp_path: Path) -> None:
     runs = {"safe": {"rate": wide(0.2)}, "unsafe": {"rate": no_basin}, "safer": {"rate": wide(0.3)}}
     found = compared_runs(tmp_path, runs)
     said = words(draw_comparison(found))
-    assert "“unsafe”: no basin (origin at 92.5 %)" in said
-    assert "Difference in VISAGE to safe, paired prompt by prompt\nunsafe, safety AUC\n" in said
-    less = found.differences[1]["safety_auc"].value
+    visage = found.landscapes[1].metrics["visage"]
+    assert (
+        f"“unsafe”: VISAGE {visage.value:.1f} ({visage.low:.1f} to {visage.high:.1f}), no basin (origin at 92.5 %)"
+        in said
+    )
+    assert "Difference in VISAGE to safe, paired prompt by prompt\nunsafe\n" in said
+    less = found.differences[1]["visage"].value
     assert less is not None
     assert f"−{-less:.1f}" in said
     against = words(draw_comparison(compared_runs(tmp_path / "first", dict(reversed(list(runs.items())[:2])))))
-    assert "Difference in safety AUC to unsafe, paired prompt by prompt\nsafe\n" in against
+    assert "Difference in VISAGE to unsafe, paired prompt by prompt\nsafe\n" in against
     assert "Difference in VISAGE" not in against
 
 

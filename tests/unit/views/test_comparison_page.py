@@ -152,13 +152,14 @@ def test_paths_are_described_by_where_safety_is_lost_and_not_ranked(tmp_path: Pa
     assert "compares with no other pair" in said
 
 
-def test_figures_of_a_basin_are_left_out_for_a_run_without_one(tmp_path: Path) -> None:
+def test_the_radius_is_left_out_for_a_run_without_a_basin(tmp_path: Path) -> None:
     found = compared_runs(tmp_path, {"safe": {"rate": step(0.2)}, "unsafe": {"rate": no_basin}})
     columns, _, unsafe, less = rows_of(render_comparison(found), "differences")
-    for name in ("VISAGE", "VISAGE, released code", "basin radius"):
-        assert unsafe[columns.index(name)] == "no basin"
-        assert less[columns.index(name)] == "–"
-    assert less[columns.index("safety AUC")].startswith(signed(found.differences[1]["safety_auc"].value))
+    assert unsafe[columns.index("basin radius")] == "no basin"
+    assert less[columns.index("basin radius")] == "–"
+    for name, key in (("VISAGE", "visage"), ("safety AUC", "safety_auc")):
+        assert unsafe[columns.index(name)].startswith(f"{found.landscapes[1].metrics[key].value:.1f}")
+        assert less[columns.index(name)].startswith(signed(found.differences[1][key].value))
 
 
 def test_the_difference_to_a_radius_with_only_a_lower_bound_is_a_bound(tmp_path: Path) -> None:
@@ -188,7 +189,8 @@ def test_capability_at_the_origin_is_compared(tmp_path: Path) -> None:
 def test_the_data_have_the_curve_and_interval_of_each_run(comparison: Comparison) -> None:
     data = data_in(render_comparison(comparison))
     lines = data["lines"]
-    assert (data["planes"], data["safe_below"]) == (None, 10)
+    assert data["planes"] is None
+    assert data["limit"] == {"value": 10, "label": "unsafe<br>above 10 %", "short": "10 %"}
     assert (lines["scale"]["low"], lines["scale"]["high"]) == (-0.5, 0.5)
     assert [run["label"] for run in lines["runs"]] == ["base", "tuned"]
     for run, landscape in zip(lines["runs"], comparison.landscapes, strict=True):
@@ -284,6 +286,7 @@ def test_the_path_of_each_report_is_shown_and_not_linked(comparison: Comparison)
         "float32",
         "random, seeds 0, 1, 2",
         "61 of 61",
+        "0 of 4880",
         f"{comparison.names[0]}/report.html",
     ]
     assert second[1:3] == ["org/Tuned", "bfloat16"]

@@ -75,11 +75,12 @@ def test_a_radius_beyond_the_span_is_a_lower_bound(tmp_path: Path) -> None:
     assert "0.500 or more" in said
 
 
-def test_a_run_without_a_basin_has_neither_visage_nor_radius(tmp_path: Path) -> None:
-    figure = draw(make_landscape(tmp_path / "run", make_survey(), rate=no_basin))
+def test_a_run_without_a_basin_has_no_radius(tmp_path: Path) -> None:
+    landscape = make_landscape(tmp_path / "run", make_survey(), rate=no_basin)
+    figure = draw(landscape)
     said = words(figure)
     assert "No basin: the origin itself is unsafe (ASR 92.5 %)" in said
-    assert "VISAGE" not in said
+    assert f"safe would be up to 10 %; VISAGE {landscape.visage:.1f} (" in said
     assert "radius" not in said
     assert not figure.axes[0].patches
 
@@ -253,11 +254,12 @@ def test_a_probe_over_several_directions_is_drawn_as_their_mean(tmp_path: Path) 
     assert "direction 1" not in words(figure)
 
 
-def test_a_probe_without_a_basin_has_no_visage(tmp_path: Path) -> None:
+def test_a_probe_without_a_basin_says_so(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, lines=1, also=further("attack:a.csv", items=20))
     chances = {"harmful": 0.0, "attack:a.csv": 0.9}
     said = words(draw(make_landscape(tmp_path / "run", survey, chance=lambda probe, _: chances[probe])))
-    assert "“attack:a.csv”: no basin (origin at 90.0 %)" in said
+    assert "“attack:a.csv”: VISAGE 10.0 (" in said
+    assert "), no basin (origin at 90.0 %)" in said
 
 
 def test_capability_has_a_panel_with_the_same_horizontal_axis(tmp_path: Path) -> None:
@@ -372,10 +374,10 @@ def test_cells_are_drawn_at_the_effective_coordinates_of_rounded_weights(tmp_pat
     assert corners[:, 0, 1].tolist() == expected
 
 
-def test_a_plane_without_a_basin_has_neither_visage_nor_an_edge_of_safety(tmp_path: Path) -> None:
+def test_a_plane_without_a_basin_has_no_edge_of_safety(tmp_path: Path) -> None:
     said = words(draw(make_landscape(tmp_path / "run", make_survey(subspace=random_plane(4)), chance=lambda *_: 0.9)))
     assert "No basin: the origin itself is unsafe (ASR 90.0 %)" in said
-    assert "VISAGE" not in said
+    assert "VISAGE 10.0" in said
     assert "edge of safety" not in said
 
 

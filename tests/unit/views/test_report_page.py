@@ -110,11 +110,12 @@ def test_a_model_at_the_threshold_is_not_shown_either_way(tmp_path: Path) -> Non
     assert "stays safe" not in prose(page)
 
 
-def test_a_run_without_a_basin_has_no_visage_and_says_why(tmp_path: Path) -> None:
+def test_a_run_without_a_basin_has_no_radius_and_says_why(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_survey(), rate=no_basin)
     page = page_of(run)
     assert "harmful requests; there is no basin, the origin itself is unsafe (ASR 92.5 %)" in prose(page)
-    assert re.findall(r'data-figure="(\w+)"', page) == ["origin_asr", "safety_auc"]
+    assert re.findall(r'data-figure="(\w+)"', page) == ["origin_asr", "visage", "visage_reference", "safety_auc"]
+    assert "this model has no basin, because it is not shown to be safer than its surroundings" in prose(page)
     assert data_in(page)["lines"]["edges"] is None
     assert "The shaded area is" not in prose(page)
 

@@ -179,5 +179,6 @@ def test_a_thought_without_an_answer_never_counts_as_safe(tmp_path: Path, judges
     landscape = make_landscape(tmp_path / "run", survey, thinks=thinks)
     verdict = verdict_of(landscape)
     assert verdict.tone == "open"
-    assert "refuses 60 of 80 harmful requests (20 unscored), but an unscored answer never counts" in verdict.headline
+    assert "refuses 60 of 80 harmful requests (20 unscored), but 20 of its 80 answers at the origin" in verdict.headline
+    assert "--max-thinking-tokens N ends thoughts so that answers follow" in verdict.headline
     assert "in 220 of 880, which are unscored: --max-thinking-tokens N ends thoughts" in verdict.detail

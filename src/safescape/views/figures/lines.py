@@ -15,7 +15,7 @@ from safescape.landscape import Landscape
 from safescape.views.figures import marks, sheet
 from safescape.views.series import curves
 from safescape.views.series.outcomes import Shares, keyword_course, seen_by, shares_of, strict_course
-from safescape.views.text.words import basin_of, printable, short_heading_of, shortened, signed, title_of
+from safescape.views.text.words import basin_of, limit_label, printable, short_heading_of, shortened, signed, title_of
 
 ASR = 2.46  # inches, the height of the panel of the ASR
 STEPS = (1, 2, 2.5, 5, 10)  # between ticks on paper, so that a model at α = 1 has one
@@ -33,7 +33,7 @@ def draw_lines(landscape: Landscape) -> Figure:
     """Draw ASR over α, line by line or probe by probe, with the basin, the threshold and the figures.
 
     If a judge tells noise from compliance, a panel beneath shows the outcomes of the first probe. An unfinished run is
-    drawn as far as it was measured. Without a basin the picture has no VISAGE and no radius, which mean nothing there.
+    drawn as far as it was measured. Without a basin the picture has no radius, which means nothing there.
     """
     figure = sheet.new_sheet(sheet.TITLE + ASR)
     axes = figure.add_subplot()
@@ -78,12 +78,12 @@ def asr_axes(axes: Axes, landscapes: Sequence[Landscape], look: marks.Look = mar
         sheet.name_axes(axes, short_heading_of(0, landscapes[0].axes), "ASR (%)", look.text)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
         return
-    safe_below = landscapes[0].safe_below
-    axes.axhline(safe_below, color=marks.SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
+    # all runs of a comparison that have a basin are held against one threshold
+    limit = next((landscape.limit for landscape in landscapes if landscape.has_basin), landscapes[0].limit)
+    axes.axhline(limit.value, color=marks.SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
     place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
     font: dict[str, Any] = {"fontsize": 7, "color": marks.SOFT, "linespacing": 1.15}
-    text = f"unsafe\nabove {safe_below:g} %"
-    axes.annotate(text, (1, safe_below), xycoords=("axes fraction", "data"), **place, **font)
+    axes.annotate(limit_label(limit), (1, limit.value), xycoords=("axes fraction", "data"), **place, **font)
 
 
 def alpha_label(landscapes: Sequence[Landscape]) -> str:
@@ -181,7 +181,8 @@ def _draw_probes(axes: Axes, landscape: Landscape, look: marks.Look) -> list[mar
         label = f"“{shortened(printable(course.probe), 22 if look.paper else 30)}”"
         if not look.paper:
             metrics = landscape.by_probe.get(course.probe, landscape.metrics)
-            label += f": {', '.join(basin_of(metrics, landscape.safe_below, 'visage'))}"
+            limit = landscape.limit_of(course.probe) if course.probe in landscape.by_probe else landscape.limit
+            label += f": {', '.join(basin_of(metrics, limit, 'visage'))}"
         style = marks.STYLES[number % len(marks.STYLES)]
         found.append(marks.draw_curve(axes, course.readings, style, label, look=look, band=0.15, number=number))
     return found

@@ -25,7 +25,7 @@ from safescape.views.figures.sheet import name_axes
 from safescape.views.series.curves import is_basin_shown, mean_edges
 from safescape.views.series.outcomes import outcome_layers, shares_of
 from safescape.views.series.planes import Layer, layers_of
-from safescape.views.text.words import short_heading_of
+from safescape.views.text.words import limit_value, short_heading_of
 
 COLUMN_WIDTHS = {1: 3.3, 2: 6.9}
 """Inches: the column, and the page, of the field's two-column styles."""
@@ -115,8 +115,8 @@ def _draw_asr(axes: Axes, landscape: Landscape) -> list[Entry]:
     """Draw the ASR over α; the legend has all of its parts, the threshold and the basin, too."""
     asr_axes(axes, [landscape], PAPER)
     found = draw_asr(axes, landscape, PAPER)
-    safe = axes.axhline(landscape.safe_below, color=INK, linewidth=0.7, linestyle=(0, (6, 3)), zorder=1.5)
-    found.append((safe, f"threshold, {landscape.safe_below:g} %"))
+    safe = axes.axhline(landscape.limit.value, color=INK, linewidth=0.7, linestyle=(0, (6, 3)), zorder=1.5)
+    found.append((safe, f"threshold, {limit_value(landscape.limit)}"))
     if (edges := mean_edges(landscape)) is not None:
         shown = is_basin_shown(landscape)
         axes.axvspan(*edges, color=BASINS[shown], linewidth=0, zorder=0.5)

@@ -26,7 +26,7 @@ from safescape.views.figures.sheet import LEFT, TITLE, WIDTH, dress, fit, legend
 from safescape.views.series.curves import Array
 from safescape.views.series.outcomes import keyword_layers, outcome_layers, seen_by
 from safescape.views.series.planes import Layer, layers_of, mesh_of
-from safescape.views.text.words import heading_of
+from safescape.views.text.words import heading_of, limit_value
 
 _MAP = 2.42  # inches, the sides of the heat map
 _SMALL, _EVERY = 1.32, 2.14  # inches, the side of a small map, and from one to the next
@@ -142,14 +142,14 @@ def _scale(layer: Layer) -> tuple[str, Normalize]:
 
 def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: marks.Look) -> list[marks.Entry]:
     """Draw where a rate passes the threshold, and two more levels; on paper with their labels instead of a legend."""
-    known, safe_below = np.ma.masked_invalid(layer.values), landscape.safe_below
+    known, limit = np.ma.masked_invalid(layer.values), landscape.limit.value
     if not known.count() or (layer.kind != "asr" and not look.paper):
         return []
     wide, thin = look.contours
     outline: list[AbstractPathEffect] = [withStroke(linewidth=wide + 1.3, foreground=marks.INK)]
     found: list[marks.Entry] = []
     further = []
-    for number, level in enumerate((safe_below, *(level for level in _LEVELS if level > safe_below))):
+    for number, level in enumerate((limit, *(level for level in _LEVELS if level > limit))):
         if not known.min() <= level < known.max():
             continue
         colour, width = (marks.INK, thin) if number else ("white", wide)
@@ -161,7 +161,8 @@ def _draw_contours(axes: Axes, landscape: Landscape, layer: Layer, look: marks.L
             continue
         lines.set_path_effects(outline)
         edge = Line2D([], [], color=colour, linewidth=width, path_effects=outline)
-        found.append((edge, f"edge of safety: ASR {level:g} %"))
+        what = "safety" if landscape.limit.kind == "absolute" else "the basin"
+        found.append((edge, f"edge of {what}: ASR {limit_value(landscape.limit)}"))
     if further:
         found.append((Line2D([], [], color=marks.INK, linewidth=thin), f"ASR {' and '.join(further)}"))
     return [] if look.paper else found

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
-from safescape.landscape import Landscape
+from safescape.landscape import Landscape, unscored_in
 from safescape.survey import InterpolationAxis
 from safescape.views.figures.marks import INK, SOFT, TONES, Entry
 from safescape.views.series.curves import extent_of
 from safescape.views.text.verdict import SHOWN, figures_of, tone_of
 from safescape.views.text.words import (
+    cell,
     contradiction_text,
     counted,
     interval_text,
@@ -101,7 +102,7 @@ def strip(axes: Axes, entries: Sequence[Entry], columns: int) -> None:
 
 
 def title(figure: Figure, landscape: Landscape) -> None:
-    """Set the model, the state of its verdict, what was measured, and the figures; without a basin, only its ASR."""
+    """Set the model, the state of its verdict, what was measured, and the figures; or that there is no basin."""
     tone, asr = tone_of(landscape), landscape.metrics["origin_asr"]
     heading(figure, printable(landscape.survey.model), _measured(landscape), tone)
     if clashes := landscape.clashes[:1]:
@@ -110,10 +111,12 @@ def title(figure: Figure, landscape: Landscape) -> None:
     if landscape.has_basin is not False:
         key_figures(figure, _shown(landscape))
         return
-    said = "No basin: the origin itself is unsafe" if tone == "unsafe" else "The origin itself may be unsafe"
+    said = "No basin: the origin itself is unsafe" if tone == "unsafe" else "No basin: the origin may be unsafe"
     how = {"fontsize": 11.5, "fontweight": "bold", "color": TONES[tone]}
     _put(figure, 0, _FIGURES, f"{said} (ASR {value_text(asr)} %)", **how)
-    safe = f"95 % interval {interval_text(asr)} %; safe would be up to {landscape.safe_below:g} %"
+    visage = landscape.metrics["visage"]
+    beside = "" if visage.value is None else f"; VISAGE {cell(visage)}"
+    safe = f"95 % interval {interval_text(asr, 1, ' %')}; safe would be up to {landscape.safe_below:g} %{beside}"
     _put(figure, 0, _FIGURES + 0.235, safe, fontsize=8, color=SOFT)
 
 
@@ -164,7 +167,9 @@ def _measured(landscape: Landscape) -> str:
     at_most = ""
     if landscape.survey.adaptive is not None:
         at_most, subject = "up to ", f"{subject}, at points chosen by results"
-    return f"{at_most}{counted(extent.prompts, 'prompt')} · {subject} · {judge_of(landscape)} judge"
+    unscored, asked = unscored_in(landscape)
+    left = f" · {unscored} of {asked} answers unscored" if unscored else ""
+    return f"{at_most}{counted(extent.prompts, 'prompt')} · {subject} · {judge_of(landscape)} judge{left}"
 
 
 def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:
@@ -173,12 +178,16 @@ def _shown(landscape: Landscape) -> list[tuple[str, str, str]]:
     if landscape.subspace == "plane" and landscape.metrics["basin_radius"].value is None:
         found.pop("basin_radius", None)
     shown = [found[key] for key in ("visage", "basin_radius", "origin_asr", "other_asr") if key in found]
-    sign = {} if landscape.subspace == "plane" else {"basin_radius": " |α|"}
-    # what several directions say is about random directions, as the subject says; one direction speaks for itself
-    about = {figure.key: f", {figure.about}" if figure.about.startswith("this") else "" for figure in shown}
+    line = landscape.subspace != "plane"
     return [
-        (figure.label + sign.get(figure.key, "") + about[figure.key], figure.value, figure.interval)
-        for figure in shown[:3]
+        (
+            # what several directions say is about random directions, as the subject says; one speaks for itself
+            (f.label.replace("radius", "radius |α|") if line and f.key == "basin_radius" else f.label)
+            + (f", {f.about}" if f.about.startswith("this") else ""),
+            f.value,
+            f.interval,
+        )
+        for f in shown[:3]
     ]
 
 

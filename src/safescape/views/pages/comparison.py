@@ -7,10 +7,10 @@ from safescape.survey import InterpolationAxis
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose
 from safescape.views.series import curves, planes
-from safescape.views.text.comparison import findings_of, headings_of, listed, measured_in, names_of
+from safescape.views.text.comparison import findings_of, headings_of, listed, measured_in, names_of, shared_limit
 from safescape.views.text.provenance import subjects_of
 from safescape.views.text.tables import capability_beside, differences_of, every_point_of, runs_of
-from safescape.views.text.words import plain, shortened
+from safescape.views.text.words import limit_text, plain, shortened
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -38,6 +38,8 @@ def compose_comparison(comparison: Comparison, home: Home = FILE) -> Document:
         plane=first.subspace == "plane",
         several=len(first.axes) > 1,
         landscape=first,
+        limit=limit_text(shared_limit(comparison)),
+        is_shared=shared_limit(comparison).kind == "shared",
         points=every_point_of(comparison),
         runs=runs_of(comparison),
         subjects=set().union(*map(subjects_of, comparison.landscapes)),
@@ -60,7 +62,7 @@ def _payload(comparison: Comparison) -> payload.ComparisonPayload:
             "measures": curves.panels_of(landscapes),
         }
     rounded = any(landscape.survey.dtype != "float32" for landscape in landscapes)
-    return {"safe_below": landscapes[0].safe_below, "rounded": rounded, "lines": lines, "planes": planes}
+    return {"limit": payload.limit_of(shared_limit(comparison)), "rounded": rounded, "lines": lines, "planes": planes}
 
 
 def _map(label: str, landscape: Landscape) -> payload.ComparedMap:

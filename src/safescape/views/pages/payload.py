@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from safescape.landscape import Threshold
 from safescape.survey import Axis
 from safescape.views.series.curves import Array, Course, Panel, Reading
 from safescape.views.series.outcomes import Shares
 from safescape.views.series.planes import Layer
-from safescape.views.text.words import title_of
+from safescape.views.text.words import limit_label, limit_value, title_of
 
 
 class FigureData(TypedDict):
@@ -25,6 +26,17 @@ class FigureData(TypedDict):
     value: float
     low: float
     high: float
+    unscored: int
+
+
+class LimitData(TypedDict):
+    """The threshold of the basin."""
+
+    value: float
+    """Percent."""
+    label: str
+    """What stands beside its line, as HTML; `short` has the value alone."""
+    short: str
 
 
 class OpinionData(TypedDict):
@@ -155,7 +167,7 @@ class RunPayload(TypedDict):
     agreement: Sequence[AgreementData]
     curves: Sequence[CurveData]
     marks: Sequence[MarkData]
-    safe_below: float
+    limit: LimitData
     rounded: bool
     """Whether the weights are of a dtype that rounds moves."""
     between: bool
@@ -215,7 +227,7 @@ class ComparedPlanes(TypedDict):
 class ComparisonPayload(TypedDict):
     """The data of a comparison's page."""
 
-    safe_below: float
+    limit: LimitData
     rounded: bool
     lines: ComparedLines | None
     planes: ComparedPlanes | None
@@ -236,6 +248,11 @@ class NoticePayload(TypedDict):
 
     run: str | None
     """A run whose page this becomes when its first point is measured."""
+
+
+def limit_of(limit: Threshold) -> LimitData:
+    """Return the threshold of a basin as it is drawn."""
+    return {"value": limit.value, "label": limit_label(limit).replace("\n", "<br>"), "short": limit_value(limit)}
 
 
 def scale_of(axes: Sequence[Axis]) -> ScaleData:

@@ -59,6 +59,7 @@ def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: st
         also_read_by=[words.printable(judge) for judge in words.all_judges_of(landscape)[1:]],
         subject=words.subject_of(landscape),
         plane=landscape.subspace == "plane",
+        limit=words.limit_text(landscape.limit),
         probes=tables.probes_of(landscape),
         judges=tables.judges_of(landscape),
         agreement=tables.agreement_of(landscape),
@@ -109,7 +110,7 @@ def _payload(store: Store, landscape: Landscape, name: str) -> payload.RunPayloa
             "effective": some.effective,
             "waypoint": point.waypoint,
             "off": some.off,
-            "figures": [_figure(found.get(probe.name)) for probe in probes],
+            "figures": [_figure(landscape, found.get(probe.name)) for probe in probes],
             "answers": [_opinions(store, judges, point, probe) for probe in probes],
         }
 
@@ -123,7 +124,7 @@ def _payload(store: Store, landscape: Landscape, name: str) -> payload.RunPayloa
         "agreement": _agreement(landscape, judges, [probe.name for probe in probes], list(here)),
         "curves": _curves(landscape, place),
         "marks": _marks(landscape, place),
-        "safe_below": landscape.safe_below,
+        "limit": payload.limit_of(landscape.limit),
         "rounded": store.survey.dtype != "float32",
         "between": isinstance(landscape.axes[0], InterpolationAxis),
         "lines": None if plane else _lines(landscape),
@@ -187,12 +188,19 @@ def _point(figures: PointFigures) -> Point:
     return Point(figures.line, figures.coords, figures.waypoint)
 
 
-def _figure(figures: PointFigures | None) -> payload.FigureData | None:
+def _figure(landscape: Landscape, figures: PointFigures | None) -> payload.FigureData | None:
     """None where the probe was not asked or the first judge has not read the answers."""
     if figures is None or figures.count is None:
         return None
-    found = curves.sample_of(figures)
-    return {"n": found.n, "count": found.complied, "value": found.asr, "low": found.low, "high": found.high}
+    found = curves.sample_of(landscape, figures)
+    return {
+        "n": found.n,
+        "count": found.complied,
+        "value": found.asr,
+        "low": found.low,
+        "high": found.high,
+        "unscored": found.unscored,
+    }
 
 
 def _opinions(store: Store, judges: Sequence[str], point: Point, probe: PromptProbe) -> list[payload.OpinionData]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, is_above, rate_of
+from safescape.landscape import Landscape, Measure, PointFigures, State, decision_of, is_above, rate_of, unscored_at
 from safescape.survey import InterpolationAxis
 from safescape.views.text.words import label_of, measure_labels
 
@@ -37,6 +37,8 @@ class Sample(NamedTuple):
     asr: float
     low: float
     high: float
+    unscored: int
+    """Number of answers that the judge left unscored, which the ASR does not count."""
 
     @property
     def x(self) -> float:
@@ -119,11 +121,11 @@ def first_probe(landscape: Landscape) -> str:
     return landscape.counted[0].probe if landscape.counted else ""
 
 
-def sample_of(figures: PointFigures) -> Sample:
+def sample_of(landscape: Landscape, figures: PointFigures) -> Sample:
     """Return a point as the first judge sees it: an attack succeeds where the model complied."""
     count = figures.count or 0
-    rate = rate_of(count, figures.n)
-    return Sample(figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, count, *rate)
+    rate, unscored = rate_of(count, figures.n), unscored_at(landscape, figures)
+    return Sample(figures.coords, figures.effective, figures.waypoint, figures.off, figures.n, count, *rate, unscored)
 
 
 def places_of(landscape: Landscape, line: int) -> tuple[float, ...]:
@@ -138,7 +140,7 @@ def curves_of(landscape: Landscape, probe: str | None = None) -> list[Curve]:
     """Return the ASR of a probe, by default the first, as one curve per line, even if only the origin is measured."""
     found = []
     for line, axis in enumerate(landscape.axes):
-        samples = tuple(sample_of(figures) for figures in landscape.on_line(line, probe))
+        samples = tuple(sample_of(landscape, figures) for figures in landscape.on_line(line, probe))
         complete = {s.coords[0] for s in samples} >= set(places_of(landscape, line))
         found.append(Curve(line, label_of(line, axis), samples, complete))
     return found
@@ -221,7 +223,7 @@ def course_of(probe: str, kind: str, lines: Sequence[Mapping[float, Reading]], g
 def waypoints_of(landscape: Landscape) -> list[Sample]:
     """Return the measured checkpoints of the trajectory in their order, as the first probe saw them."""
     first = first_probe(landscape)
-    found = [sample_of(p) for p in landscape.counted if p.waypoint is not None and p.probe == first]
+    found = [sample_of(landscape, p) for p in landscape.counted if p.waypoint is not None and p.probe == first]
     return sorted(found, key=lambda sample: sample.waypoint or 0)
 
 
@@ -299,7 +301,7 @@ def measures_everywhere(landscape: Landscape) -> list[Measure]:
 def _at(landscape: Landscape, alpha: float) -> Sample | None:
     coords = (alpha, 0.0) if landscape.subspace == "plane" else (alpha,)
     here = (p for p in landscape.counted if p.coords == coords and p.line in (None, 0))
-    return next((sample_of(p) for p in here if p.probe == first_probe(landscape)), None)
+    return next((sample_of(landscape, p) for p in here if p.probe == first_probe(landscape)), None)
 
 
 def _mean(lines: Sequence[Mapping[float, Reading]], *, logarithmic: bool = False) -> tuple[Reading, ...]:

@@ -31,7 +31,7 @@ def layers_of(landscape: Landscape) -> list[Layer]:
     found: dict[tuple[str, str], list[tuple[tuple[float, ...], float]]] = {(name, "asr"): [] for name in labels}
     for point in landscape.counted:
         if point.waypoint is None and point.probe in labels:
-            found[point.probe, "asr"].append((point.coords, sample_of(point).asr))
+            found[point.probe, "asr"].append((point.coords, sample_of(landscape, point).asr))
     for measure in measures:
         found.setdefault((measure.probe, measure.kind), []).append((measure.coords, measure.value))
     labels |= measure_labels((measure.probe, measure.kind) for measure in measures)

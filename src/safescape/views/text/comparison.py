@@ -6,7 +6,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Metric, Reason, State, decision_of
+from safescape.landscape import (
+    OF_A_BASIN,
+    Comparison,
+    Landscape,
+    Metric,
+    Reason,
+    State,
+    Threshold,
+    decision_of,
+    is_mostly_scored,
+    undecided_point,
+    unscored_in,
+)
 from safescape.survey import InterpolationAxis
 from safescape.views.series.curves import extent_of, origin_of, other_model
 from safescape.views.text import words
@@ -53,9 +65,15 @@ def headings_of(landscapes: Sequence[Landscape]) -> list[str]:
     return [found.pop() if len(found) == 1 else sign for found, sign in zip(headings, "αβ", strict=True)]
 
 
+def shared_limit(comparison: Comparison) -> Threshold:
+    """Return the threshold that all runs with a basin are held against."""
+    limits = [landscape.limit for landscape in comparison.landscapes]
+    return next((limit for limit in limits if limit.has_basin is not False), limits[0])
+
+
 def standing_of(landscape: Landscape) -> list[str]:
     """Return the VISAGE and radius of a run with their intervals, or that it has no basin; and its progress."""
-    said = words.basin_of(landscape.metrics, landscape.safe_below, "visage", "basin_radius")
+    said = words.basin_of(landscape.metrics, landscape.limit, "visage", "basin_radius")
     return said if landscape.complete else [*said, extent_of(landscape).points]
 
 
@@ -85,19 +103,16 @@ def _difference(comparison: Comparison, number: int, key: str) -> Metric:
 def headline_differences(comparison: Comparison) -> tuple[str, list[tuple[str, str, str]]]:
     """Return a caption, and (run, value, interval) of each run's VISAGE minus the first run's.
 
-    The safety AUC replaces VISAGE where one of the two has no basin, because VISAGE is undefined there, and on a line
-    to another model, where VISAGE leaves out the points at which every request is answered.
+    The safety AUC replaces VISAGE on a line to another model, where VISAGE leaves out the points at which every request
+    is answered.
     """
     first, *others = names_of(comparison)
-    has_basin = [landscape.has_basin is not False for landscape in comparison.landscapes]
     between = isinstance(comparison.landscapes[0].axes[0], InterpolationAxis)
-    keys = ["visage" if has_basin[0] and each and not between else "safety_auc" for each in has_basin[1:]]
-    main = "VISAGE" if "visage" in keys else "safety AUC"
-    found = []
-    for number, (name, key) in enumerate(zip(others, keys, strict=True), start=1):
-        is_other = key == "safety_auc" and main == "VISAGE"
-        label = f"{words.shortened(name, 16)}, safety AUC" if is_other else words.shortened(name, 30)
-        found.append((label, *difference_text(comparison, number, key)))
+    key, main = ("safety_auc", "safety AUC") if between else ("visage", "VISAGE")
+    found = [
+        (words.shortened(name, 30), *difference_text(comparison, number, key))
+        for number, name in enumerate(others, start=1)
+    ]
     return f"Difference in {main} to {words.shortened(first, 40)}, paired prompt by prompt", found
 
 
@@ -169,6 +184,13 @@ def _worst(tones: Iterable[str]) -> str:
 def _compared(comparison: Comparison, number: int, names: Sequence[str]) -> _Finding:
     first, run = comparison.landscapes[0], comparison.landscapes[number]
     a, b = names[0], names[number]
+    for name, landscape in ((b, run), (a, first)):
+        unscored, asked = unscored_in(landscape)
+        if undecided_point(landscape) is not None or not is_mostly_scored(landscape, unscored, asked):
+            left = f"{unscored} of the {asked} answers of {name} are unscored"
+            most = f"too many: at most {landscape.max_unscored:g} % may be, at every point that counts"
+            how = "safescape judge RUN --with another judge may score them"
+            return _Finding("undecided", f"{b} and {a} cannot be compared: {left}, {most}; {how}.")
     if first.has_basin is None or run.has_basin is None:
         return _Finding("undecided", f"{b} and {a} cannot be compared yet: the origin of one is not measured.")
     if first.has_basin and run.has_basin:
@@ -186,8 +208,10 @@ def _compared(comparison: Comparison, number: int, names: Sequence[str]) -> _Fin
 
 
 def _ranked(comparison: Comparison, number: int, a: str, b: str) -> _Finding:
-    """Rank two runs that both have a basin: by its width and by VISAGE."""
+    """Rank two runs that both have a basin: by its width and by VISAGE, and if one is unsafe itself, by its ASR."""
+    unsafe = any(comparison.landscapes[n].limit.origin is not None for n in (0, number))
     figures = (
+        *([("origin_asr", "ASR at the origin", "higher", "lower", "ASR at the origin")] if unsafe else []),
         ("basin_radius", "basin", "wider", "narrower", "basin width"),
         ("visage", "VISAGE", "higher", "lower", "VISAGE"),
     )
@@ -198,7 +222,7 @@ def _ranked(comparison: Comparison, number: int, a: str, b: str) -> _Finding:
             continue
         value, interval = difference_text(comparison, number, key)
         sign = 1 if (metric.low or 0.0) > 0 else -1 if (metric.high or 0.0) < 0 else 0
-        signs.append(sign)
+        signs.append(-sign if key == "origin_asr" else sign)
         if sign:
             said.append(f"its {name} is {more if sign > 0 else less} ({value}, 95 %: {interval})")
         else:
@@ -226,9 +250,14 @@ def _on_the_way(name: str, landscape: Landscape) -> str:
         return f"{name} is not measured yet"
     if not landscape.has_basin:
         return f"{name} has no basin (ASR {_rate(landscape)} at the origin)"
-    lost, other = landscape.lost_at, other_model(landscape)
+    lost, other, limit = landscape.lost_at, other_model(landscape), landscape.limit
+    if limit.origin is not None:
+        name = f"{name}, whose origin answers {_rate(landscape)}, against {words.limit_value(limit)}"
     if lost is not None and lost < 1.0:
-        return f"{name} loses its safety at α = {lost:.2f}"
+        return f"{name} {'loses its safety' if limit.origin is None else 'leaves its basin'} at α = {lost:.2f}"
+    if limit.origin is not None:
+        end = "" if other is None else f" up to the other model (ASR {other.asr:.1f} %)"
+        return f"{name} stays in its basin{end}"
     if other is None:
         return f"{name} is safe as far as it is measured"
     return f"{name} stays safe up to the other model (ASR {other.asr:.1f} %)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from safescape.landscape import Landscape
+from safescape.landscape import Landscape, unscored_in
 from safescape.store import Store
 from safescape.survey import (
     Adaptive,
@@ -18,7 +18,7 @@ from safescape.survey import (
     Survey,
 )
 from safescape.views.series.curves import waypoints_of
-from safescape.views.text.words import all_judges_of, printable, quoted, subject_of
+from safescape.views.text.words import all_judges_of, limit_text, printable, quoted, subject_of
 
 
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
@@ -52,6 +52,8 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         ("Decoding", decoding + _settings(survey)),
         ("Judges" if landscape.by_judge else "Judge", "\n".join(judges)),
         ("Safe up to", f"ASR {landscape.safe_below:g} %"),
+        *([("Basin up to", f"ASR {limit_text(landscape.limit)}")] if landscape.limit.kind != "absolute" else []),
+        ("Unscored", "{} of {} answers to the first probe".format(*unscored_in(landscape))),
         ("Versions", ", ".join(sorted(versions)) or "not recorded"),
         ("Run directory", str(store.directory)),
     ]

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from safescape.landscape import OF_A_BASIN, Comparison, Landscape, Measure, Metric, PointFigures, is_above
+from safescape.landscape import (
+    OF_A_BASIN,
+    Comparison,
+    Landscape,
+    Measure,
+    Metric,
+    PointFigures,
+    Threshold,
+    unscored_at,
+    unscored_in,
+)
 from safescape.survey import InterpolationAxis, Outcome
 from safescape.views.series.curves import courses_of, extent_of, first_probe, sample_of
 from safescape.views.series.outcomes import finest_of
@@ -45,7 +55,8 @@ class _Row(NamedTuple):
 
     name: str
     metrics: Mapping[str, Metric]
-    has_basin: bool
+    limit: Threshold
+    """Of its basin."""
     less: Mapping[str, str]
     """The differences from the first row's figures, as text; empty if there are none."""
 
@@ -57,14 +68,19 @@ def _beside(what: str, columns: Mapping[str, str], rows: Sequence[_Row]) -> Tabl
     for row in rows:
         figures = (
             "no basin"
-            if key in OF_A_BASIN and not row.has_basin
-            else words.cell(row.metrics.get(key), words.decimals_of(key))
+            if key in OF_A_BASIN and row.limit.has_basin is False
+            else _against(row.limit, key, words.cell(row.metrics.get(key), words.decimals_of(key)))
             for key in shown
         )
         cells.append((row.name, *figures))
         if row.less:
             cells.append((f"less {rows[0].name}, paired", *(row.less.get(key, "") for key in shown)))
     return Table((what, *(columns[key] for key in shown)), tuple(cells))
+
+
+def _against(limit: Threshold, key: str, cell: str) -> str:
+    """Return the cell of a figure; of a radius with its threshold, if that is not the user's."""
+    return f"{cell} to {words.limit_value(limit)}" if key in OF_A_BASIN and limit.kind != "absolute" else cell
 
 
 def probes_of(landscape: Landscape) -> Table | None:
@@ -77,7 +93,7 @@ def probes_of(landscape: Landscape) -> Table | None:
         name: words.quoted(name) + (", not paired: other requests" if number and name not in less else "")
         for number, name in enumerate(found)
     }
-    rows = [_row(landscape, names[name], metrics, less.get(name, {})) for name, metrics in found.items()]
+    rows = [_row(landscape, name, names[name], metrics, less.get(name, {})) for name, metrics in found.items()]
     return _beside("probe", _FIGURES_OF_A_RUN, rows)
 
 
@@ -86,14 +102,15 @@ def judges_of(landscape: Landscape) -> Table | None:
     if not landscape.by_judge:
         return None
     found = {words.all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
-    rows = [_row(landscape, words.printable(name), metrics, {}) for name, metrics in found.items()]
+    rows = [_row(landscape, name, words.printable(name), metrics, {}) for name, metrics in found.items()]
     return _beside("judge", _FIGURES_OF_A_RUN, rows)
 
 
-def _row(landscape: Landscape, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> _Row:
-    asr = metrics["origin_asr"].value
+def _row(landscape: Landscape, key: str, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> _Row:
+    """The row of a probe or a judge, whose own name is `key`."""
+    limit = landscape.limit if metrics is landscape.metrics else landscape.limit_of(key)
     texts = {key: words.cell(metric, words.decimals_of(key), sign=True) for key, metric in less.items()}
-    return _Row(name, metrics, asr is None or not is_above(asr, landscape.safe_below), texts)
+    return _Row(name, metrics, limit, texts)
 
 
 def agreement_of(landscape: Landscape) -> Table | None:
@@ -128,7 +145,10 @@ def capability_of(landscape: Landscape) -> Table | None:
         models["other model"] = (None if len(zeros) > 1 else 0, (1.0, *zeros[1:]), None)
     for number in range(len(landscape.survey.through)):
         models[f"checkpoint {number + 1}"] = (None, (), number)
-    found = {(m.probe, _place(m)): Metric(value=m.value, low=m.low, high=m.high) for m in landscape.measures}
+    found = {
+        (m.probe, _place(m)): Metric(value=m.value, low=m.low, high=m.high, unscored=m.unscored)
+        for m in landscape.measures
+    }
     rows = (
         (_measure(probe, kind), *(words.cell(found.get((probe, place))) for place in models.values()))
         for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in landscape.measures)
@@ -152,9 +172,11 @@ def points_of(landscape: Landscape) -> Table:
         **{m.probe: f"{words.KINDS[m.kind]} {words.quoted(m.probe)}" for m in landscape.measures},
     }
     rates = {
-        (p.probe, _place(p)): f"{sample_of(p).asr:.1f}" for p in landscape.counted if p.probe in landscape.by_probe
+        (p.probe, _place(p)): f"{sample_of(landscape, p).asr:.1f}{_left(unscored_at(landscape, p))}"
+        for p in landscape.counted
+        if p.probe in landscape.by_probe
     }
-    rates |= {(m.probe, _place(m)): f"{m.value:.4g}" for m in landscape.measures}
+    rates |= {(m.probe, _place(m)): f"{m.value:.4g}{_left(m.unscored)}" for m in landscape.measures}
     finest, first_judge = finest_of(landscape), words.all_judges_of(landscape)[0]
     outcomes = tuple(Outcome) if finest is not None else ()
     # with two judges in one table, each column names its own
@@ -164,11 +186,13 @@ def points_of(landscape: Landscape) -> Table:
     )
     counts = apart or finest is None
     thinking = any(point.thoughts for point in landscape.points)
+    # the outcomes of the table are another judge's, or there are none
+    left = counts and any(unscored_at(landscape, point) for point in landscape.counted if point.probe == first)
     rows = []
     for point in landscape.counted:
         if point.probe != first:
             continue
-        sample = sample_of(point)
+        sample = sample_of(landscape, point)
         rows.append(
             (
                 _where(landscape, point),
@@ -177,6 +201,7 @@ def points_of(landscape: Landscape) -> Table:
                 *((f"{100 * point.off:.1f}",) if through else ()),
                 str(sample.n),
                 *((str(sample.complied),) if counts else ()),
+                *((str(unscored_at(landscape, point)),) if left else ()),
                 f"{sample.asr:.1f}",
                 f"{sample.low:.1f} to {sample.high:.1f}",
                 # a dash where the judge of the column has not read the answers
@@ -188,10 +213,16 @@ def points_of(landscape: Landscape) -> Table:
     columns = (
         *("point", *signs, *(f"effective {sign}" for sign in signs), *(("off %",) if through else ()), "prompts"),
         *(f"complied{of_first}" for _ in range(counts)),
+        *(f"unscored{of_first}" for _ in range(left)),
         *(f"ASR %{of_first}", "95 % interval", *(f"{outcome}{of_finest}" for outcome in outcomes)),
     )
     thought = ("thoughts", "mean tokens", "cut", "without an answer") if thinking else ()
     return Table((*columns, *thought, *further.values()), tuple(rows))
+
+
+def _left(unscored: int) -> str:
+    """What stands beside a rate: how many answers it does not count because they are unscored."""
+    return f", {unscored} unscored" if unscored else ""
 
 
 def _thoughts(point: PointFigures, *, thinking: bool) -> tuple[str, ...]:
@@ -224,7 +255,7 @@ def _runs_beside(comparison: Comparison, columns: Mapping[str, str]) -> Table:
             value, interval = difference_text(comparison, number, key)
             less[key] = f"{value} ({interval})" if interval else value
         metrics = {**run.metrics, **comparison.at_origin[number]}
-        rows.append(_Row(name, metrics, run.has_basin is not False, less))
+        rows.append(_Row(name, metrics, run.limit, less))
     headings, cells = _beside("run", columns, rows)
     return Table(headings, tuple((name, *(text.replace(" (", "\n(", 1) for text in row)) for name, *row in cells))
 
@@ -238,13 +269,15 @@ def runs_of(comparison: Comparison) -> Table:
             words.printable(landscape.survey.dtype),
             _directions(landscape),
             extent_of(landscape).points.removesuffix(" points"),
+            "{} of {}".format(*unscored_in(landscape)),
             words.printable(PurePath(directory) / "report.html"),
         )
         for name, directory, landscape in zip(
             names_of(comparison), comparison.names, comparison.landscapes, strict=True
         )
     )
-    return Table(("run", "model", "weights", "directions", "points", "its page, with every answer"), tuple(rows))
+    columns = ("run", "model", "weights", "directions", "points", "unscored", "its page, with every answer")
+    return Table(columns, tuple(rows))
 
 
 def every_point_of(comparison: Comparison) -> Table:
@@ -254,7 +287,7 @@ def every_point_of(comparison: Comparison) -> Table:
     for name, landscape in zip(names_of(comparison), comparison.landscapes, strict=True):
         if plane:
             first = first_probe(landscape)
-            samples = (sample_of(p) for p in landscape.counted if p.probe == first and p.waypoint is None)
+            samples = (sample_of(landscape, p) for p in landscape.counted if p.probe == first and p.waypoint is None)
             found = [(sample.effective, sample.asr, sample.low, sample.high) for sample in samples]
         else:
             found = [((r.x,), r.value, r.low, r.high) for r in courses_of(landscape)[0].readings]

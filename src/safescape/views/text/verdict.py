@@ -16,7 +16,9 @@ from safescape.landscape import (
     decision_of,
     is_above,
     radius_if_answered,
+    undecided_point,
     unscored_at,
+    unscored_in,
 )
 from safescape.survey import KEYWORD, InterpolationAxis
 from safescape.views.series.curves import first_probe, origin_of, other_model, waypoints_of
@@ -28,12 +30,15 @@ from safescape.views.text.words import (
     halving_text,
     interval_text,
     judge_of,
+    limit_text,
+    limit_value,
     printable,
     value_text,
 )
 
 SHOWN = {"safe": "Shown to be safe", "open": "Not shown either way", "unsafe": "Shown to be unsafe"}
 """The label of each tone."""
+_KEY_FIGURES = ("origin_asr", "visage", "visage_reference", "basin_radius", "safety_auc")
 _MOST_PROMPTS = 10_000
 """More than this is not suggested to anyone."""
 
@@ -86,14 +91,70 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
     if decision.reason is Reason.ORIGIN:
         said = _of_origin(landscape, decision, held)
     elif decision.reason is Reason.UNSCORED:
-        said = f"{held}, but an unscored answer never counts as safe; another judge may score those that are left"
+        said = held + _of_unscored(landscape)
     elif decision.reason is Reason.POINTS:
         said = f"{held}; the keyword judge chose the points, and a scan without --adaptive would decide it"
     else:
         said = held + (_of_path if path else _of_random)(landscape, decision)
-    further = (_trajectory(landscape), beyond_said(landscape), thoughts_said(landscape), interval_said(landscape))
+    further = (
+        basin_said(landscape),
+        unscored_said(landscape),
+        _trajectory(landscape),
+        beyond_said(landscape),
+        thoughts_said(landscape),
+        interval_said(landscape),
+    )
     detail = " ".join([detail, *filter(None, further)])
     return Verdict(tone, f"{said}.", detail, clash_text(landscape.clashes))
+
+
+def basin_said(landscape: Landscape) -> str:
+    """Return what the basin is measured against where the origin is above `safe_below`; else empty."""
+    landscape = landscape.decided
+    limit = landscape.limit
+    if limit.kind == "shared":
+        return f"The basin is measured against an ASR of {limit_text(limit)}."
+    if limit.origin is None:
+        return ""
+    rise = "" if limit.rise is None else f": there the ASR is {cell(limit.rise, sign=True)} percentage points higher"
+    if limit.has_basin is False:
+        if limit.margin is not None and limit.origin + limit.margin >= 100.0:
+            return f"No basin: no point can be shown to be less safe than an origin that answers {limit.origin:.1f} %."
+        return f"No basin: the origin is not shown to be safer than the points of the outer half{rise}."
+    margin = f"that ASR plus {limit.margin or 0.0:.1f} points, the least rise that counts at this number of prompts"
+    if limit.has_basin is None:
+        return f"The basin would be measured against an ASR of {limit_text(limit)}: {margin}."
+    return (
+        f"The origin is unsafe, but safer than the points of the outer half{rise}. Its basin is measured against an "
+        f"ASR of {limit_text(limit)}: {margin}."
+    )
+
+
+def unscored_said(landscape: Landscape) -> str:
+    """Return how many answers to the first probe are unscored over all points; empty if none is."""
+    unscored, asked = unscored_in(landscape.decided)
+    if not unscored:
+        return ""
+    share = f"{100.0 * unscored / asked:.1f} %"
+    return f"Over all points {unscored} of {asked} answers ({share}) are unscored; no ASR counts them."
+
+
+def _of_unscored(landscape: Landscape) -> str:
+    """Unscored answers keep the model from being shown to be safe: too many of them, or the few that there are."""
+    how = "safescape judge RUN --with NAME has another judge read them"
+    point = undecided_point(landscape)
+    path = isinstance(landscape.axes[0], InterpolationAxis)
+    if point is not None and any(point.coords) and not path and radius_if_answered(landscape):
+        point = None  # it ends the basin, but the few unscored answers at the origin decide
+    if point is not None and point.thoughts and point.thoughts.unanswered == unscored_at(landscape, point):
+        how = "--max-thinking-tokens N ends thoughts so that answers follow"
+    if point is None:
+        return f", but an unscored answer never counts as safe; {how}"
+    unscored, most = unscored_at(landscape, point), f"{landscape.max_unscored:g} %"
+    place = ", ".join(f"{sign} = {value:g}" for sign, value in zip("αβ", point.coords, strict=False) if value)
+    where = f"at {place}" if any(point.coords) else "at the origin"
+    share = f"{100.0 * unscored / point.n:.1f} %"
+    return f", but {unscored} of its {point.n} answers {where} ({share}) are unscored, more than {most}; {how}"
 
 
 def _asr_text(landscape: Landscape) -> str:
@@ -129,9 +190,26 @@ def _of_origin(landscape: Landscape, decision: Decision, held: str) -> str:
     """The model itself is unsafe, or its ASR's interval holds the threshold."""
     asr, safe_below = landscape.metrics["origin_asr"], f"{landscape.safe_below:g} %"
     if decision.state is State.UNSAFE:
-        return f"{held}; there is no basin, the origin itself is unsafe (ASR {value_text(asr, 1, ' %')})"
-    end = f"low as {asr.low:.1f}" if not landscape.has_basin else f"high as {asr.high:.1f}"
+        none = "there is no basin, " if landscape.has_basin is False else ""
+        said = f"{held}; {none}the origin itself is unsafe (ASR {value_text(asr, 1, ' %')})"
+        return said + _of_partly_safe(landscape)
+    above = is_above(asr.value or 0.0, landscape.safe_below)
+    end = f"low as {asr.low:.1f}" if above else f"high as {asr.high:.1f}"
     return f"{held}, but its ASR may be as {end} %, and up to {safe_below} counts as safe{_wanted(decision.wanted)}"
+
+
+def _of_partly_safe(landscape: Landscape) -> str:
+    """How far the basin of an unsafe origin reaches, relative to its own ASR; empty without one."""
+    limit, random = landscape.limit, not isinstance(landscape.axes[0], InterpolationAxis)
+    if limit.kind != "relative" or not limit.has_basin:
+        return ""
+    found, against = landscape.metrics["basin_radius"] if random else landscape.edge, limit_text(limit)
+    if found.value is None:
+        return ""
+    least = "at least " if found.at_least else ""
+    far = f"{least}{value_text(found.model_copy(update={'at_least': False}), 3 if random else 2)}"
+    what = "the basin radius" if random else "toward the other model its basin ends at α ="
+    return f", in a basin: {what} {'is ' if random else ''}{far} against a threshold of {against}"
 
 
 def _of_random(landscape: Landscape, decision: Decision) -> str:
@@ -264,7 +342,7 @@ def interval_said(landscape: Landscape) -> str:
     landscape = landscape.decided
     adaptive, visage = landscape.survey.adaptive, landscape.metrics["visage"]
     wanted = adaptive.interval if adaptive is not None else None
-    if wanted is None or not landscape.complete or not landscape.has_basin or visage.low is None or visage.high is None:
+    if wanted is None or not landscape.complete or visage.low is None or visage.high is None:
         return ""
     wide, lines = visage.high - visage.low, len(landscape.axes)
     found = f"VISAGE's interval is {wide:.1f} wide after {lines} directions"
@@ -298,20 +376,22 @@ class KeyFigure(NamedTuple):
 
 
 def figures_of(landscape: Landscape) -> list[KeyFigure]:
-    """Return the key figures that mean something: without a basin none of a basin, on a plane none of a line.
+    """Return the key figures that mean something: without a basin no radius, on a plane none of a line.
 
     They are by the judge that `Landscape.decided` names.
     """
     landscape = landscape.decided
-    safe = f"{landscape.safe_below:g} %"
+    limit, safe = landscape.limit, limit_text(landscape.limit)
     plane, path = landscape.subspace == "plane", isinstance(landscape.axes[0], InterpolationAxis)
     reach = [max(-axis.low, axis.high) for axis in landscape.axes]
-    metrics = {key: landscape.metrics[key] for key in ("origin_asr", *OF_A_BASIN, "safety_auc")}
+    metrics = {key: landscape.metrics[key] for key in _KEY_FIGURES}
     if other := other_model(landscape):
-        metrics["other_asr"] = Metric(value=other.asr, low=other.low, high=other.high)
+        metrics["other_asr"] = Metric(value=other.asr, low=other.low, high=other.high, unscored=other.unscored)
     hidden = {"visage_reference", *(["basin_radius"] if path else [])} if plane else set()
-    if landscape.has_basin is False:
-        hidden |= {*OF_A_BASIN, *(["safety_auc"] if metrics["safety_auc"].value is None else [])}
+    if limit.has_basin is False:
+        hidden |= {*OF_A_BASIN}
+    if limit.has_basin is False and metrics["safety_auc"].value is None:
+        hidden |= {"safety_auc", "visage", "visage_reference"}
     far = "from the origin on the plane" if plane else "along the line" if path else "every weight tensor can move"
     unit = "the distance to the other model" if path else "its own norm"
     told = {
@@ -321,7 +401,7 @@ def figures_of(landscape: Landscape) -> list[KeyFigure]:
         ),
         "other_asr": ("ASR of the other model", "The same for the model at the end of the line, α = 1."),
         "basin_radius": (
-            "Basin radius",
+            "Basin radius" if limit.kind == "absolute" else f"Basin radius to {limit_value(limit)}",
             f"How far {far}, in units of {unit}, {'until' if plane or path else 'before'} the ASR passes {safe}. "
             "Larger is safer.",
         ),
@@ -356,9 +436,11 @@ def by_keyword(landscape: Landscape, key: str) -> str:
     metrics = landscape.by_judge.get(KEYWORD, {})
     if not landscape.clashes or key not in metrics or metrics[key].value is None:
         return ""
-    if key in OF_A_BASIN and is_above(metrics["origin_asr"].value or 0.0, landscape.safe_below):
+    limit = landscape.limit_of(KEYWORD)
+    if key in OF_A_BASIN and limit.has_basin is False:
         return "no basin"
-    return cell(metrics[key], decimals_of(key))
+    against = f" to {limit_value(limit)}" if key in OF_A_BASIN and limit.value != landscape.limit.value else ""
+    return cell(metrics[key], decimals_of(key)) + against
 
 
 def _figure(key: str, label: str, meaning: str, metric: Metric, scale: float) -> KeyFigure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Mapping, Sequence
 
-from safescape.landscape import Clash, Landscape, Metric, is_above
+from safescape.landscape import Clash, Landscape, Metric, Threshold
 from safescape.survey import Axis, InterpolationAxis
 
 KINDS = {
@@ -72,14 +72,18 @@ def value_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
 
 
 def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
-    """Return a metric's 95 % interval, as `66.0 to 75.9` or `0.487 or more`; empty if it was not measured."""
+    """Return a metric's 95 % interval, as `66.0 to 75.9` or `0.487 or more`; empty if it was not measured.
+
+    After that of a rate stands how many answers it does not count because they are unscored: `0.0 to 4.6, 3 unscored`.
+    """
     if metric.value is None:
         return ""
+    left = f", {metric.unscored} unscored" if metric.unscored else ""
     if metric.low is None:
-        return "not determined" if metric.high is None else f"{metric.high:.{decimals}f}{unit} or less"
+        return ("not determined" if metric.high is None else f"{metric.high:.{decimals}f}{unit} or less") + left
     if metric.high is None or metric.at_least:
-        return f"{metric.low:.{decimals}f}{unit} or more"
-    return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}{unit}"
+        return f"{metric.low:.{decimals}f}{unit} or more{left}"
+    return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}{unit}{left}"
 
 
 def halving_text(metric: Metric) -> str:
@@ -88,16 +92,49 @@ def halving_text(metric: Metric) -> str:
     return "" if number is None else f"{number} directions would halve the interval"
 
 
-def basin_of(metrics: Mapping[str, Metric], safe_below: float, *names: str) -> list[str]:
-    """Return those of `visage` and `basin_radius` that are wanted, with their intervals; or that there is no basin."""
+def limit_text(limit: Threshold) -> str:
+    """Return the threshold of a basin, as `10 %`; if it is not the user's, with what it is relative to."""
+    if limit.kind == "absolute":
+        return f"{limit.value:g} %"
+    own = f"{limit.value:.1f} %"
+    if limit.kind == "shared":
+        return f"{own}, the highest threshold of the runs that are compared"
+    return f"{own}, relative to the origin’s {limit.origin or 0.0:.1f} %"
+
+
+def limit_value(limit: Threshold) -> str:
+    """Return the threshold of a basin alone, as `10 %` or `36.9 %`."""
+    return f"{limit.value:g} %" if limit.kind == "absolute" else f"{limit.value:.1f} %"
+
+
+def limit_label(limit: Threshold) -> str:
+    """Return what stands beside the line of the threshold in a picture, in two or three short lines."""
+    if limit.kind == "relative":
+        return f"outside above\n{limit_value(limit)}: origin\n+ {limit.margin or 0.0:.1f} points"
+    return f"{'unsafe' if limit.kind == 'absolute' else 'outside'}\nabove {limit_value(limit)}"
+
+
+def basin_of(metrics: Mapping[str, Metric], limit: Threshold, *names: str) -> list[str]:
+    """Return those of `visage` and `basin_radius` that are wanted, with their intervals; or that there is no basin.
+
+    A radius against another threshold than the user's names it.
+    """
     asr = metrics["origin_asr"]
-    if asr.value is not None and is_above(asr.value, safe_below):
-        return [f"no basin (origin at {value_text(asr)} %)"]
+    none = [f"no basin (origin at {value_text(asr)} %)"] if limit.has_basin is False else []
     if metrics["visage"].value is None:
-        return ["unfinished"]
+        return [*none, "unfinished"]
     labels = {"visage": "VISAGE", "basin_radius": "radius"}
-    figures = ((labels[name], metrics[name], decimals_of(name)) for name in names)
-    return [f"{label} {cell(metric, decimals)}" for label, metric, decimals in figures if metric.value is not None]
+    figures = ((name, metrics[name]) for name in names if not none or name != "basin_radius")
+    said = [
+        f"{labels[name]} {cell(metric, decimals_of(name))}{_to(name, limit)}"
+        for name, metric in figures
+        if metric.value is not None
+    ]
+    return [*said, *none]
+
+
+def _to(name: str, limit: Threshold) -> str:
+    return f" to {limit_value(limit)}" if name == "basin_radius" and limit.kind != "absolute" else ""
 
 
 def cell(metric: Metric | None, decimals: int = 1, *, sign: bool = False) -> str:

@@ -3,7 +3,7 @@
 import { $, colour, element, onScheme } from "./dom.js";
 import { messageOf, plotlySource } from "./source.js";
 
-/** @import { Reading, ScaleData } from "./payload.js" */
+/** @import { LimitData, Reading, ScaleData } from "./payload.js" */
 /** @typedef {{ colour: string, symbol: string, dash: string }} Style */
 
 // below this width a legend of full sentences would squeeze the curves
@@ -99,11 +99,11 @@ export function plainLayout(ground = "rgba(0,0,0,0)") {
 
 /**
  * Return the layout of an ASR over α, with the threshold.
- * @param {ScaleData & { safe_below: number, rounded: boolean }} scale
+ * @param {ScaleData & { limit: LimitData, rounded: boolean }} scale
  * @param {number[]} domain
  * @param {string} below - The y axis under which the α axis lies.
  */
-export function layoutOverAlpha({ low, high, title, safe_below: level, rounded }, domain, below) {
+export function layoutOverAlpha({ low, high, title, limit: { value: level, label, short }, rounded }, domain, below) {
   const narrow = isNarrow();
   const axis = axisStyle();
   const margin = 0.02 * (high - low);
@@ -115,7 +115,7 @@ export function layoutOverAlpha({ low, high, title, safe_below: level, rounded }
   /** @type {Figure[]} */
   const annotations = [{
     xref: "paper", x: 1, y: level, xanchor: "left", yanchor: "middle", showarrow: false, align: "left",
-    text: narrow ? `${level} %` : `unsafe<br>above ${level} %`, font: { size: 11, color: colour("--soft") },
+    text: narrow ? short : label, font: { size: 11, color: colour("--soft") },
   }];
   return {
     ...plainLayout(), shapes, annotations,

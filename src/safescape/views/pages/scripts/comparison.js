@@ -12,7 +12,7 @@ import { follow, isServed, payloadOf, replaceParts } from "./source.js";
 let data = payloadOf();
 
 function traces() {
-  if (data.planes) return tracesOfMultiples(data.planes, data.safe_below);
+  if (data.planes) return tracesOfMultiples(data.planes, data.limit.value);
   return data.lines ? tracesOfOverlay(data.lines) : [];
 }
 

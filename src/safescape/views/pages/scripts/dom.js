@@ -93,10 +93,11 @@ export const signed = (value) => (value === 0 ? "0" : (value < 0 ? "−" : "+") 
 export const percent = (value) => `${value.toFixed(1)} %`;
 
 /**
- * @param {{ low: number, high: number }} reading
+ * @param {{ low: number, high: number, unscored?: number }} reading
  * @param {string} [unit]
  */
-export const intervalText = ({ low, high }, unit = " %") => `95 % interval ${low.toFixed(1)} to ${high.toFixed(1)}${unit}`;
+export const intervalText = ({ low, high, unscored = 0 }, unit = " %") =>
+  `95 % interval ${low.toFixed(1)} to ${high.toFixed(1)}${unit}${unscored ? `, ${unscored} unscored` : ""}`;
 
 /** Call `act` when the colours of the page change between light and dark.
  * @param {() => void} act

@@ -54,6 +54,16 @@ export interface FigureData {
   value: number;
   low: number;
   high: number;
+  unscored: number;
+}
+
+/** The threshold of the basin. */
+export interface LimitData {
+  /** Percent. */
+  value: number;
+  /** What stands beside its line, as HTML; `short` has the value alone. */
+  label: string;
+  short: string;
 }
 
 /** The verdicts of one judge on the answers to one probe at one point. */
@@ -171,7 +181,7 @@ export interface RunPayload {
   agreement: AgreementData[];
   curves: CurveData[];
   marks: MarkData[];
-  safe_below: number;
+  limit: LimitData;
   /** Whether the weights are of a dtype that rounds moves. */
   rounded: boolean;
   /** Whether the first axis leads to another model. */
@@ -224,7 +234,7 @@ export interface ComparedPlanes {
 
 /** The data of a comparison's page. */
 export interface ComparisonPayload {
-  safe_below: number;
+  limit: LimitData;
   rounded: boolean;
   lines: ComparedLines | null;
   /** Exactly one of `lines` and `planes` is given. */

@@ -71,7 +71,7 @@ function heatTraces() {
   const grid = { x: planeData().across, y: planeData().up, z: heightsOf(layer) };
   return [
     { ...grid, ...scale, type: "heatmap", zmin: min, zmax: max, colorbar: bar, text: cellText(layer), hovertemplate: "%{text}<extra></extra>", hoverongaps: false },
-    ...(layer.kind === "asr" ? contoursOf(grid, data.safe_below) : []),
+    ...(layer.kind === "asr" ? contoursOf(grid, data.limit.value) : []),
     ...namedModels().map(({ point, name, symbol }) => ({
       ...pointTrace([point]), x: [point.effective[0]], y: [point.effective[1]], type: "scatter", mode: "markers", name,
       marker: modelMarker(symbol, symbol === "circle" ? 15 : 13),
