@@ -1,9 +1,9 @@
 """python examples/refusal_judge/train.py [--out FILE]
 
-Train the refusal judge on this example's data and on XSTest's human-labelled answers of two models, write it, and print
-the evaluation behind its choices: predictions for a held-out model, with its prompts held out too, the share of answers
-between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes a few
-minutes on one core; needs scikit-learn, which the package does not, and the demo model's input embeddings (downloaded
+Train the refusal judge on this example's data and on XSTest's human-labelled answers of three models, write it, and
+print the evaluation behind its choices: predictions for a held-out model, with its prompts held out too, the share of
+answers between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes
+a few minutes on one core; needs scikit-learn, which the package does not, and the demo model's input embeddings (downloaded
 once).
 """
 
@@ -26,28 +26,20 @@ from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
 from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
-from safescape.judges.refusal_classifier import (
-    ASKED,
-    SETTLING,
-    UNIT,
-    RefusalClassifier,
-    Tone,
-    Weights,
-    features,
-    sentences_of,
-    settles,
-)
+from safescape.judges.refusal_classifier import UNIT, RefusalClassifier, Tone, Weights
+from safescape.judges.refusal_features import ASKED, features, sentences_of
+from safescape.judges.settling import SETTLING, settles
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 from safescape.weights import resolve
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "src" / "safescape" / "data" / "refusal-judge.safetensors"
-MODELS = ("gpt4", "llama2orig")
+MODELS = ("gpt4", "llama2orig", "mistralguard")
 LABELS = {"1_full_compliance": "complied", "2_full_refusal": "refused", "3_partial_refusal": "partial"}
 SEEN_AT_LEAST = 3
 """Minimal number of training answers that contain a feature."""
-STRENGTH = 0.3
+STRENGTH = 1.0
 """Inverse strength of the L2 penalty."""
 FOLDS = 5
 LABELLED = 6.0
@@ -268,12 +260,12 @@ def main() -> None:
     print("\nhalf-width of the band around 0.5: its share, and errors outside, on unseen models and prompts")
     scored = [(row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, prompts_too=True), strict=True)]
     scored = [(row, p) for row, p in scored if row.label != "partial"]
-    for half in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25):
+    for half in (0.0, 0.025, 0.05, 0.1, 0.15, 0.2):
         outside = [(row, p) for row, p in scored if p >= 0.5 + half or p <= 0.5 - half]
         wrong = sum(row.refused != (p > 0.5) for row, p in outside)
         chosen = " <- chosen" if np.allclose((0.5 - half, 0.5 + half), (COMPLIED_BELOW, REFUSED_ABOVE)) else ""
         print(
-            f"  {half:.2f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}"
+            f"  {half:.3f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}"
         )
     print(f"\n{len(SETTLING)} settling phrases on human labels")
     settled: Counter[str] = Counter()

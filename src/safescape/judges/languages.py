@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from safescape.judges.apostrophes import with_straight_apostrophes
+
 MOST_CHARACTERS = 2000
 """Characters of a text that are read: 400 tokens or more of English. The rest is ignored, which bounds the time."""
 _ENOUGH = 0.18
@@ -22,6 +24,8 @@ _ENOUGH_SIGNS = 0.10
 """For scripts without spaces: the least share of letters that are among the most frequent ones of the language."""
 _MOSTLY_WORDS = 0.6
 """The least share of visible characters that belong to words; between symbols, "De" and "La" mean nothing."""
+_FEWEST_LETTERS = 4
+"""Letters from which on a language is recognised."""
 _ONE_SCRIPT = 0.75
 """The least share of letters that belong to one script."""
 
@@ -98,14 +102,14 @@ for _name, _words in _FUNCTION_WORDS.items():
     for _word in sorted(_words):
         _LANGUAGES_OF.setdefault(_word, []).append(_name)
 _FREQUENT_SIGNS = {
-    "East Asian": (
-        frozenset("的是不一了在有我他这這个個们們来來到時时大地为為以可你中和上就也对對说說能会會要"),  # Chinese
-        frozenset("のはをにがでとたてしるいなものすまりれられかさ"),  # Japanese
-    ),
-    "Thai": (frozenset("าน่รอก้เงมยลวดทสตะปบคหแจพชขใไ"),),
-    "Hangul": (frozenset("이다는을에의하고가를한지은기도로서니"),),
+    "East Asian": {
+        "Japanese": frozenset("のはをにがでとたてしるいなものすまりれられかさ"),
+        "Chinese": frozenset("的是不一了在有我他这這个個们們来來到時时大地为為以可你中和上就也对對说說能会會要"),
+    },
+    "Thai": {"Thai": frozenset("าน่รอก้เงมยลวดทสตะปบคหแจพชขใไ")},
+    "Hangul": {"Korean": frozenset("이다는을에의하고가를한지은기도로서니")},
 }
-"""The most frequent signs of each language, by script without spaces."""
+"""The most frequent signs of each language, by script without spaces; the first language that fits is the one."""
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0981-\u09cd]+[^\W\d_]*)*(?:['’][^\W\d_]+)?")
 _BLOCKS = (
     ("Latin", 0x40, 0x24F),
@@ -121,6 +125,15 @@ _BLOCKS = (
     ("East Asian", 0x3400, 0x9FFF),
     ("Hangul", 0xAC00, 0xD7AF),
 )
+_SHORT = 24
+"""Letters of a text whose language may be too short to be recognised."""
+_LIKELY = {
+    "Arabic": "Arabic",
+    "Cyrillic": "Russian",
+    "Devanagari": "Hindi",
+    "East Asian": "Chinese",
+    "Hangul": "Korean",
+}
 _SCRIPT = ["other"] * (0xD7B0 >> 4)
 """Script by block of 16 code points."""
 for _name, _first, _last in _BLOCKS:
@@ -129,19 +142,25 @@ _SCRIPT.append("other")
 
 
 def is_another_language(text: str) -> bool:
-    """Return whether a text is language, in another language than English.
+    """Return whether a text is language, in another language than English; see `language_of`."""
+    return language_of(text) is not None
+
+
+def language_of(text: str) -> str | None:
+    """Return the language of a text, unless it is English or no language.
 
     27 languages with spaces between words are recognised, and Chinese, Japanese, Korean and Thai. Texts in other
     languages, texts of one or two words, English (also with foreign words in it), gibberish of any script, loops and
     code are not.
     """
-    text = text[:MOST_CHARACTERS]
-    script = _script_of(text)
-    if script is None:
-        return False
-    if any(_written_with(signs, text) for signs in _FREQUENT_SIGNS.get(script, ())):
-        return True
-    words = _WORD.findall(text.lower().replace("’", "'"))
+    text = with_straight_apostrophes(text[:MOST_CHARACTERS])
+    script = script_of(text)
+    if script is None or sum(map(str.isalpha, text)) < _FEWEST_LETTERS:
+        return None
+    for language, signs in _FREQUENT_SIGNS.get(script, {}).items():
+        if _written_with(signs, text):
+            return language
+    words = _WORD.findall(text.lower())
     counted = Counter(words)
     found: dict[str, list[str]] = {}
     english = 0
@@ -154,13 +173,27 @@ def is_another_language(text: str) -> bool:
     least = 2 if len(words) <= 12 else 3
     visible = len(text) - sum(map(text.count, " \n\t"))
     if len(counted) < 0.25 * len(words) or sum(map(len, words)) < _MOSTLY_WORDS * visible:
-        return False
-    for function in found.values():
+        return None
+    best: tuple[int, str] | None = None
+    for language, function in found.items():
         # the repetitions of one word are capped: "de de de la de" is a loop
         times = sum(min(counted[word], 1 + len(words) // 10) for word in function)
-        if len(function) >= least and times >= _ENOUGH * len(words) and times > 2 * english:
-            return True
-    return False
+        enough = len(function) >= least and times >= _ENOUGH * len(words) and times > 2 * english
+        if enough and (best is None or times > best[0]):
+            best = times, language
+    return best[1] if best else None
+
+
+def short_language_of(text: str) -> str | None:
+    """Return the language that a text of a few words is likely to be in, by its script alone; None for the Latin script.
+
+    This is a guess: `language_of` needs more text. None for a text of more than `_SHORT` letters, too.
+    """
+    letters = sum(sign.isalpha() for sign in text[:MOST_CHARACTERS])
+    script = script_of(text[:MOST_CHARACTERS]) if 0 < letters <= _SHORT else None
+    if script == "East Asian" and any("\u3040" <= sign <= "\u30ff" for sign in text):
+        return "Japanese"
+    return _LIKELY.get(script) if script else None
 
 
 def _written_with(signs: frozenset[str], text: str) -> bool:
@@ -172,11 +205,11 @@ def _written_with(signs: frozenset[str], text: str) -> bool:
     return distinct >= 0.1 * len(letters) or len(letters) > 300
 
 
-def _script_of(text: str) -> str | None:
+def script_of(text: str) -> str | None:
     """Return the script of at least `_ONE_SCRIPT` of the letters; None if there is no such script."""
     letters = {sign: text.count(sign) for sign in set(text) if sign.isalpha()}
     total = sum(letters.values())
-    if total < 4:
+    if total < 2:
         return None
     scripts: Counter[str] = Counter()
     for sign, count in letters.items():
