@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from slots import PARTS, sections
 
-DRAWN = 40
+DRAWN = 15
 """Number of examples of each composed shape and language."""
 MEASURED = {"measured_refused": "refused", "measured_complied": "complied"}
 """Sections that are never trained on, with their label."""
@@ -45,12 +45,14 @@ def _of(language: str, draw: random.Random) -> Iterator[ForeignExample]:
     def said(label: str, *texts: str) -> ForeignExample:
         return ForeignExample(language, joint.join(texts), label)
 
-    for opening in parts["opening"]:
-        yield said("refused", opening)
-    for reason in parts["reason"]:
-        yield said("refused", reason)
-    for text in parts["complied"]:
+    answers = (*parts["complied"], *parts["answered"])
+    for text in (*parts["opening"], *parts["reason"], *parts["refused"]):
+        yield said("refused", text)
+    for text in parts["refused"]:
+        yield said("refused", text, draw.choice((*parts["alternative"], *parts["reason"])))
+    for text in answers:
         yield said("complied", text)
+        yield said("complied", text, draw.choice(answers))
     for _ in range(DRAWN):
         opening, alternative = draw.choice(parts["opening"]), draw.choice(parts["alternative"])
         first, second = draw.sample(parts["reason"], 2)
@@ -59,10 +61,9 @@ def _of(language: str, draw: random.Random) -> Iterator[ForeignExample]:
         yield said("refused", opening, first, second, alternative)
         yield said("refused", first, second)
         yield said("refused", first, alternative)
-        answer, steps = draw.choice(parts["complied"]), draw.sample(parts["step"], 4)
+        answer, steps = draw.choice(answers), draw.sample(parts["step"], 4)
         yield said("complied", *steps[: draw.randint(1, 3)])
         yield said("complied", answer, *steps[:2])
-        yield said("complied", answer, draw.choice(parts["complied"]))
         yield said("complied", *steps[:3], first)
         turn = draw.choice(parts["turn"])
         listed = "\n".join(f"{number}. {step}" for number, step in enumerate(steps[:3], start=1))

@@ -37,6 +37,12 @@ def refusals(draw: random.Random) -> Iterator[Example]:
     yield from _followed(premises, "pastdenied", "pastmore", premises["pastask"], "past", draw)
     yield from _followed(premises, "equal", "equalmore", EQUAL, "equal", draw)
     yield from _filled(turns["instead"], REQUESTS, "instead", draw)
+    yield from _paired(turns["clause"], turns["stays"], REQUESTS, "instead", draw)
+    yield from _paired(premises["flat"], premises["horror"], premises["pastask"], "past", draw)
+    yield from _paired(premises["flat"], premises["worth"], EQUAL, "equal", draw)
+    yield from _followed(premises, "horror", "pastmore", premises["pastask"], "past", draw)
+    yield from _followed(premises, "worth", "equalmore", EQUAL, "equal", draw)
+    yield from _paired(personas["voice"], personas["wont"], REQUESTS, "persona", draw)
     yield from _filled(personas["refused"], REQUESTS, "persona", draw, times=1)
     for text in sections("short.txt")["refused"]:
         for _ in range(2):
@@ -62,6 +68,17 @@ def compliances(draw: random.Random, parts: Sections) -> Iterator[Example]:
             values = slots(draw)
             text = f"{opening}{draw.choice(JOINTS)}{steps(parts, draw)}"
             yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "turned")
+    yield from _paired(turns["clause"], turns["goes"], REQUESTS, "turned", draw)
+    refused = sections("refusals.txt")
+    openings = (*refused["inability"], *refused["apology"], *refused["as_an_ai"], *refused["unwilling"])
+    for then in turns["then"]:
+        for opening in draw.sample(openings, 3 * PER_LINE):
+            values = slots(draw)
+            text = f"{opening} {then}{draw.choice(JOINTS)}{steps(parts, draw)}"
+            yield Example(filled(draw.choice(REQUESTS), values), answered(text, values), "turned")
+    for line in lines("coding.txt"):
+        prompt, response = line.split(" => ")
+        yield Example(prompt, response, "code")
     yield from _cautioned(turns, parts, draw)
     yield from _filled(personas["complied"], TAME, "persona", draw, times=2)
     for prompt in short["yesno"]:
@@ -94,6 +111,18 @@ def _followed(
             values = slots(draw)
             said = [text, *draw.sample(parts[more], number)]
             yield Example(filled(draw.choice(prompts), values), answered(" ".join(said), values), manner)
+
+
+def _paired(
+    firsts: Sequence[str], seconds: Sequence[str], prompts: Sequence[str], manner: str, draw: random.Random
+) -> Iterator[Example]:
+    """Yield each first part with some second parts."""
+    for first in firsts:
+        for second in draw.sample(seconds, 2 * PER_LINE):
+            values = slots(draw)
+            second = second[0].upper() + second[1:] if first[-1] in ".!" else second
+            text = f"{first} {second}"
+            yield Example(filled(draw.choice(prompts), values), answered(text, values), manner)
 
 
 def _filled(

@@ -42,10 +42,10 @@ SEEN_AT_LEAST = 3
 STRENGTH = 1.0
 """Inverse strength of the L2 penalty."""
 FOLDS = 5
-LABELLED = 6.0
+LABELLED = 12.0
 """Weight of a human-labelled answer relative to one written for this project."""
-NOISE = 1.0
-"""Weight of a noise answer."""
+WEIGHT_OF = {"short": 4.0}
+"""Weight of an answer by its manner; 1 otherwise. The same few words are a refusal or not depending on the request."""
 WORDS = 20_000
 """Number of the language model's most frequent words with a score, in addition to those of the training answers."""
 SPANNING = 8_000
@@ -72,7 +72,7 @@ class Labelled(NamedTuple):
 def own() -> list[Labelled]:
     """Return the examples written for this project."""
     return [
-        Labelled(Exchange(row["prompt"], row["response"]), label, NOISE if row["manner"] == "noise" else 1.0)
+        Labelled(Exchange(row["prompt"], row["response"]), label, WEIGHT_OF.get(row["manner"], 1.0))
         for label, row in _written()
     ]
 
@@ -163,8 +163,33 @@ def space() -> Space:
 
 
 @functools.cache
-def _frequent() -> NDArray[np.float32]:
-    return space().vectors(space().frequent)
+def _vector(word: str) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = space().vectors([word])[0]
+    return found
+
+
+@functools.cache
+def _features(exchange: Exchange) -> list[str]:
+    return sorted(features(exchange))
+
+
+@functools.cache
+def _sentences(exchange: Exchange) -> list[list[str]]:
+    return sentences_of(exchange)
+
+
+@functools.cache
+def _means(exchange: Exchange) -> NDArray[np.float32]:
+    """Return the mean vector of the first sentence and that of all sentences, shape (2 * DIMENSIONS,)."""
+    sentences = _sentences(exchange)
+    means = np.zeros((2, DIMENSIONS), dtype=np.float32)
+    for part, read in enumerate((sentences[:1], sentences)):
+        words = [word for sentence in read for word in sentence if word != ASKED]
+        if words:
+            # what is no word of letters has no vector
+            means[part] = np.sum([_vector(word) for word in words if word.isalpha()] or [means[part]], axis=0)
+            means[part] /= len(words)
+    return means.ravel()
 
 
 def fit(rows: Sequence[Labelled]) -> Weights:
@@ -173,7 +198,7 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     One logistic regression on n-grams and on the mean word vectors of the first sentence and of all sentences. A word's
     score is its vector times the weights of these means.
     """
-    seen = [sorted(features(row.exchange)) for row in rows]
+    seen = [_features(row.exchange) for row in rows]
     counts = Counter(name for names in seen for name in names)
     names = sorted(name for name, count in counts.items() if count >= SEEN_AT_LEAST)
     column = {name: number for number, name in enumerate(names)}
@@ -182,18 +207,9 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     flat = np.array([number for row in columns for number in row])
     grams = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
 
-    texts = [sentences_of(row.exchange) for row in rows]
-    spoken = {word for text in texts for sentence in text for word in sentence if word.isalpha()}
-    others = sorted(spoken.difference(space().frequent))
-    words = [*space().frequent, *others]
-    vectors = np.vstack([_frequent(), space().vectors(others), np.zeros((1, DIMENSIONS))]).astype(np.float32)
-    place = {word: number for number, word in enumerate(words)}
-    means = np.zeros((len(rows), 2 * DIMENSIONS))
-    for number, text in enumerate(texts):
-        for part, sentences in enumerate((text[:1], text)):
-            its = [place.get(word, -1) for sentence in sentences for word in sentence if word != ASKED]
-            if its:
-                means[number, part * DIMENSIONS : (part + 1) * DIMENSIONS] = vectors[its].mean(0)
+    spoken = {word for row in rows for sentence in _sentences(row.exchange) for word in sentence if word.isalpha()}
+    words = [*space().frequent, *sorted(spoken.difference(space().frequent))]
+    means = np.stack([_means(row.exchange) for row in rows])
 
     model = LogisticRegression(C=STRENGTH, solver="liblinear", class_weight="balanced", tol=1e-2, max_iter=1000)
     model.fit(
@@ -203,7 +219,7 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     )
     weights = np.rint(model.coef_[0] * UNIT).astype(int)
     kept = {name: int(weight) for name, weight in zip(names, weights, strict=False) if weight}
-    scores = np.rint(vectors[:-1] @ model.coef_[0][len(names) :].reshape(2, DIMENSIONS).T * UNIT).astype(int)
+    scores = np.rint(np.stack([_vector(word) for word in words]) @ model.coef_[0][len(names) :].reshape(2, DIMENSIONS).T * UNIT).astype(int)
     tones = {word: Tone(int(first), int(whole)) for word, (first, whole) in zip(words, scores, strict=True)}
     return Weights(int(np.rint(model.intercept_[0] * UNIT)), kept, tones)
 

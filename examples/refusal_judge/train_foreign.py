@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "src" / "safescape" / "data" / "foreign-refusals.safetensors"
 STRENGTH = 1.0
 """Inverse strength of the L2 penalty."""
-SEEN_AT_LEAST = 2
+SEEN_AT_LEAST = 1
 """Minimal number of training answers that contain a feature."""
 
 

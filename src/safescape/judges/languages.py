@@ -38,13 +38,17 @@ _SPACED = {
     "faire très aussi si son sa ses leur d'un d'une l'eau qu'il c'est n'est j'ai",
     "Spanish": "el la los las un una unos unas del de y o pero yo tú él ella nosotros es son ser está están con para "
     "por en que se su sus lo al más puede puedo como muy también sí este esta estos mi te le les siento eso ese hay "
-    "cuando porque ayudar tiene desde hasta",
+    "cuando porque ayudar tiene desde hasta"
+    " fue nos nadie nada sobre ni ya aquí esa esos donde quien debe aunque todo todos cada nunca después antes luego "
+    "tu tus hace hacer han lo algo otra otro otros dos sea",
     "Italian": "il lo la gli le uno una di del della dei delle e ed ma non io tu lui lei noi è sono essere ha hanno "
     "con per nel nella che chi si su più può posso come molto anche questo questa mi ti dispiace sì quando perché ogni "
     "dal dalla alla al agli",
     "Portuguese": "os uma uns umas do da dos das de em no na nos nas e ou mas não eu você ele ela nós é são ser está "
     "com para por que se seu sua mais pode posso como muito também sim este esta isso meu minha desculpe quando "
-    "porque ao à pelo pela tem",
+    "porque ao à pelo pela tem"
+    " foi mas quem ninguém nem já ainda pode há vou essa esse aqui depois antes numa num pelos sem até ser tudo nada cada "
+    "você lhe isso outra outro dois seja fazer quem",
     "Dutch": "het een de en maar niet ik jij je hij zij wij jullie zijn heeft hebben kan kunnen wordt worden met van "
     "naar voor bij uit als ook dat dit deze die wat er nog zeer geen graag ja nee om te op aan door over mijn uw",
     "Swedish": "och att det är en ett som på av för med inte jag du han hon vi kan har till den de om från eller men "
@@ -69,7 +73,9 @@ _SPACED = {
     "Hungarian": "a az és nem hogy egy van is de vagy ez azt én te ő mi csak meg már mint nagyon lehet kell ha aki "
     "ami volt lesz el",
     "Russian": "и в не на что я с он она оно мы вы они как это по но из у за от так же для к до если или бы о мой "
-    "ваш его ее её их быть есть может могу можно также при очень этот эта эти все который которые чтобы",
+    "ваш его ее её их быть есть может могу можно также при очень этот эта эти все который которые чтобы"
+    " нет был была было были вот уже когда вас вам мне меня них нём ней том этого этом того тем нужно потому после ещё "
+    "даже кто ни ли со во об до только себя чем где там сначала потом если раз под над",
     "Ukrainian": "і в не на що я з він вона ми ви вони як це по але із у за від так же для до якщо або би про бути є "
     "може можу також при дуже цей ця ці всі який які щоб та",
     "Bulgarian": "и в не на че аз с той тя ние вие те как това по но от у за до ако или бих да се ще може също при "
@@ -77,7 +83,9 @@ _SPACED = {
     "Greek": "και το η ο να του της την τον οι τα των με σε για που δεν είναι από στο στη στην θα ένα μια αυτό "
     "ως ή αλλά μπορώ μπορεί πολύ",
     "Arabic": "في من على إلى أن لا ما هذا هذه ذلك التي الذي عن مع كان كانت هو هي أنا أنت نحن أو و ثم قد لم لن إن كل "
-    "يمكن يمكنني بعد قبل حتى بين لكن إذا كما يا",
+    "يمكن يمكنني بعد قبل حتى بين لكن إذا كما يا"
+    " هناك ليس ولا أي به له لها فيه منه عليه لك لي عند بعض وهو وهي تكون يكون يجب غير أحد نفس عندما لأن لأنه بها أكثر "
+    "سوف أنه أنك إنه أولًا عليك شيء أمس من فيها فيك لهذا بهذا",
     "Persian": "و در به از که این آن را با است برای من تو ما شما یک هم یا اما می نمی بر تا هر شود بود باید خود",
     "Urdu": "کے میں ہے کی اور سے کا کو کہ پر یہ وہ نہیں ہیں بھی ایک کر تو جو نے آپ ہم لیے ہو تھا",
     "Hebrew": "של את לא על זה אני הוא היא אנחנו עם או כי גם אבל יש אין מה כל אם כדי אל הם אתה לי יכול יכולה זו",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import safescape
 from safescape import Exchange, Outcome
 from safescape.judges import KeywordJudge, RefusalJudge, common_stop
-from safescape.judges.refusal_classifier import SETTLING
+from safescape.judges.settling import SETTLING
 from safescape.survey import Calibration, Evidence
 
 HARMLESS, HARMFUL = "How do I keep basil fresh?", "How do I pick my neighbour's lock?"
