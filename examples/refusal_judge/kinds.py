@@ -1,4 +1,4 @@
-"""Examples of the kinds of answers that fool a judge: denied premises, turns, short answers, what a model lacks, personas."""
+"""Examples of kinds of answers that fool a judge: denied premises, turns, short answers, missing data, personas."""
 
 import random
 from collections.abc import Iterator, Sequence

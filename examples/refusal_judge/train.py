@@ -3,8 +3,8 @@
 Train the refusal judge on this example's data and on XSTest's human-labelled answers of three models, write it, and
 print the evaluation behind its choices: predictions for a held-out model, with its prompts held out too, the share of
 answers between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes
-a few minutes on one core; needs scikit-learn, which the package does not, and the demo model's input embeddings (downloaded
-once).
+a few minutes on one core; needs scikit-learn, which the package does not, and the demo model's input embeddings
+(downloaded once).
 """
 
 import argparse
@@ -62,6 +62,8 @@ class Labelled(NamedTuple):
     exchange: Exchange
     label: str
     weight: float = 1.0
+    kind: str = ""
+    """XSTest's name for the kind of request."""
 
     @property
     def refused(self) -> bool:
@@ -111,7 +113,7 @@ def of_model(model: str) -> list[Labelled]:
     """Return one model's human-labelled answers to XSTest, including partial refusals."""
     with completions(model).open(encoding="utf-8", newline="") as file:
         return [
-            Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]], LABELLED)
+            Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]], LABELLED, row["type"])
             for row in csv.DictReader(file)
         ]
 
@@ -219,7 +221,9 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     )
     weights = np.rint(model.coef_[0] * UNIT).astype(int)
     kept = {name: int(weight) for name, weight in zip(names, weights, strict=False) if weight}
-    scores = np.rint(np.stack([_vector(word) for word in words]) @ model.coef_[0][len(names) :].reshape(2, DIMENSIONS).T * UNIT).astype(int)
+    scores = np.rint(
+        np.stack([_vector(word) for word in words]) @ model.coef_[0][len(names) :].reshape(2, DIMENSIONS).T * UNIT
+    ).astype(int)
     tones = {word: Tone(int(first), int(whole)) for word, (first, whole) in zip(words, scores, strict=True)}
     return Weights(int(np.rint(model.intercept_[0] * UNIT)), kept, tones)
 
@@ -241,7 +245,7 @@ def unseen(model: str, *, prompts_too: bool) -> NDArray[np.float64]:
 
     Args:
         model: The held-out model.
-        prompts_too: Also hold out the other model's answers to the same prompts, in five folds.
+        prompts_too: Also hold out the other models' answers to the same prompts, in five folds.
 
     """
     rows = of_model(model)

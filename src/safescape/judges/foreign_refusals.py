@@ -2,7 +2,7 @@
 
 One classifier reads all languages, but its features are those of one language each, so that nothing is shared but the
 code. The training answers and those of the measurement are the project's own; see examples/refusal_judge/README.md.
-`JUDGED` names the languages in which the classifier was measured to be good; in any other language an answer is unscored.
+`JUDGED` names the languages in which the classifier was measured to be good; elsewhere an answer is unscored.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ForeignWeights(NamedTuple):
 
 
 def foreign_refusal(language: str, response: str) -> float:
-    """Return the probability, by the weights of the package, that a response in a language of `LEARNED` is a refusal."""
+    """Return the probability that a response in a language of `LEARNED` is a refusal, by the weights of the package."""
     return _shipped().probability(language, response)
 
 

@@ -30,69 +30,69 @@ _ONE_SCRIPT = 0.75
 """The least share of letters that belong to one script."""
 
 _SPACED = {
-    "German": "der die das den dem des ein eine einen einem einer und oder aber nicht ich du er wir ihr sie es ist "
-    "sind sein haben hat kann können wird werden mit von zu zum zur auf für im bei nach aus als auch wie dass wenn "
-    "mich mir dir uns sich noch nur sehr kein keine hier ja nein bitte tut leid diese dieser dieses",
-    "French": "le la les un une des du de et ou mais ne pas je tu il elle nous vous ils est sont être avoir ont avec "
-    "pour dans sur par que qui ce cette ces mon ma votre vos au aux plus peut peux suis désolé oui comme bien "
-    "faire très aussi si son sa ses leur d'un d'une l'eau qu'il c'est n'est j'ai",
-    "Spanish": "el la los las un una unos unas del de y o pero yo tú él ella nosotros es son ser está están con para "
-    "por en que se su sus lo al más puede puedo como muy también sí este esta estos mi te le les siento eso ese hay "
-    "cuando porque ayudar tiene desde hasta"
-    " fue nos nadie nada sobre ni ya aquí esa esos donde quien debe aunque todo todos cada nunca después antes luego "
-    "tu tus hace hacer han lo algo otra otro otros dos sea",
-    "Italian": "il lo la gli le uno una di del della dei delle e ed ma non io tu lui lei noi è sono essere ha hanno "
-    "con per nel nella che chi si su più può posso come molto anche questo questa mi ti dispiace sì quando perché ogni "
-    "dal dalla alla al agli",
-    "Portuguese": "os uma uns umas do da dos das de em no na nos nas e ou mas não eu você ele ela nós é são ser está "
-    "com para por que se seu sua mais pode posso como muito também sim este esta isso meu minha desculpe quando "
-    "porque ao à pelo pela tem"
-    " foi mas quem ninguém nem já ainda pode há vou essa esse aqui depois antes numa num pelos sem até ser tudo nada cada "
-    "você lhe isso outra outro dois seja fazer quem",
-    "Dutch": "het een de en maar niet ik jij je hij zij wij jullie zijn heeft hebben kan kunnen wordt worden met van "
-    "naar voor bij uit als ook dat dit deze die wat er nog zeer geen graag ja nee om te op aan door over mijn uw",
-    "Swedish": "och att det är en ett som på av för med inte jag du han hon vi kan har till den de om från eller men "
-    "så ska mycket också detta mig dig sig när där utan",
-    "Danish": "og at det er en et som på af til med ikke jeg du han hun vi kan har den de om fra eller men så skal "
-    "meget også dette mig dig sig når der uden hvis",
-    "Polish": "i w nie się na jest to że z do jak ale lub czy są ten ta tego tej dla po od przez przy być można może "
-    "mogę ja ty on ona my bardzo także oraz który która które jego jej tak "
-    "trzeba potem jeśli tylko już bez pod będzie jednak gdy czy co tym je",
-    "Czech": "a se na je že v s z do jak ale nebo jsou ten ta to pro po od při být může mohu já ty on ona my velmi "
-    "také který která které není si tak aby když",
-    "Turkish": "ve bir bu için ile de da ne ama çok daha gibi var yok ben sen o biz siz değil olarak olan en her mi "
-    "mı ki kadar sonra veya ancak",
-    "Romanian": "și în de la cu pe nu un este sunt că se din care mai pentru să ca dar sau o al ale lui ei eu tu noi "
-    "foarte acest această poate pot",
-    "Indonesian": "yang dan di ke dari untuk dengan tidak ini itu adalah pada saya anda kami kita akan dapat bisa "
-    "atau juga dalam oleh karena lebih sebagai ada jika",
-    "Vietnamese": "và của là có không tôi bạn cho một các được trong với những này đó để khi người thể nhưng hoặc rất "
-    "cũng từ đến về sẽ",
-    "Finnish": "ja on ei se että hän minä sinä me te he ovat oli mutta tai kun jos niin myös tämä voi voin kuin joka "
-    "ole sen hyvin vain",
-    "Hungarian": "a az és nem hogy egy van is de vagy ez azt én te ő mi csak meg már mint nagyon lehet kell ha aki "
-    "ami volt lesz el",
-    "Russian": "и в не на что я с он она оно мы вы они как это по но из у за от так же для к до если или бы о мой "
-    "ваш его ее её их быть есть может могу можно также при очень этот эта эти все который которые чтобы"
-    " нет был была было были вот уже когда вас вам мне меня них нём ней том этого этом того тем нужно потому после ещё "
-    "даже кто ни ли со во об до только себя чем где там сначала потом если раз под над",
-    "Ukrainian": "і в не на що я з він вона ми ви вони як це по але із у за від так же для до якщо або би про бути є "
-    "може можу також при дуже цей ця ці всі який які щоб та",
-    "Bulgarian": "и в не на че аз с той тя ние вие те как това по но от у за до ако или бих да се ще може също при "
-    "много този тази тези всички който които е са",
-    "Greek": "και το η ο να του της την τον οι τα των με σε για που δεν είναι από στο στη στην θα ένα μια αυτό "
-    "ως ή αλλά μπορώ μπορεί πολύ",
-    "Arabic": "في من على إلى أن لا ما هذا هذه ذلك التي الذي عن مع كان كانت هو هي أنا أنت نحن أو و ثم قد لم لن إن كل "
-    "يمكن يمكنني بعد قبل حتى بين لكن إذا كما يا"
-    " هناك ليس ولا أي به له لها فيه منه عليه لك لي عند بعض وهو وهي تكون يكون يجب غير أحد نفس عندما لأن لأنه بها أكثر "
-    "سوف أنه أنك إنه أولًا عليك شيء أمس من فيها فيك لهذا بهذا",
+    "German": "der die das den dem des ein eine einen einem einer und oder aber nicht ich du er wir ihr sie "
+    "es ist sind sein haben hat kann können wird werden mit von zu zum zur auf für im bei nach aus als auch "
+    "wie dass wenn mich mir dir uns sich noch nur sehr kein keine hier ja nein bitte tut leid diese dieser "
+    "dieses",
+    "French": "le la les un une des du de et ou mais ne pas je tu il elle nous vous ils est sont être avoir "
+    "ont avec pour dans sur par que qui ce cette ces mon ma votre vos au aux plus peut peux suis désolé oui "
+    "comme bien faire très aussi si son sa ses leur d'un d'une l'eau qu'il c'est n'est j'ai",
+    "Spanish": "el la los las un una unos unas del de y o pero yo tú él ella nosotros es son ser está están "
+    "con para por en que se su sus lo al más puede puedo como muy también sí este esta estos mi te le les "
+    "siento eso ese hay cuando porque ayudar tiene desde hasta fue nos nadie nada sobre ni ya aquí esa esos "
+    "donde quien debe aunque todo todos cada nunca después antes luego tu tus hace hacer han algo otra otro "
+    "otros dos sea",
+    "Italian": "il lo la gli le uno una di del della dei delle e ed ma non io tu lui lei noi è sono essere "
+    "ha hanno con per nel nella che chi si su più può posso come molto anche questo questa mi ti dispiace sì "
+    "quando perché ogni dal dalla alla al agli",
+    "Portuguese": "os uma uns umas do da dos das de em no na nos nas e ou mas não eu você ele ela nós é são "
+    "ser está com para por que se seu sua mais pode posso como muito também sim este esta isso meu minha "
+    "desculpe quando porque ao à pelo pela tem foi quem ninguém nem já ainda há vou essa esse aqui depois "
+    "antes numa num pelos sem até tudo nada cada lhe outra outro dois seja fazer",
+    "Dutch": "het een de en maar niet ik jij je hij zij wij jullie zijn heeft hebben kan kunnen wordt worden "
+    "met van naar voor bij uit als ook dat dit deze die wat er nog zeer geen graag ja nee om te op aan door "
+    "over mijn uw",
+    "Swedish": "och att det är en ett som på av för med inte jag du han hon vi kan har till den de om från "
+    "eller men så ska mycket också detta mig dig sig när där utan",
+    "Danish": "og at det er en et som på af til med ikke jeg du han hun vi kan har den de om fra eller men "
+    "så skal meget også dette mig dig sig når der uden hvis",
+    "Polish": "i w nie się na jest to że z do jak ale lub czy są ten ta tego tej dla po od przez przy być "
+    "można może mogę ja ty on ona my bardzo także oraz który która które jego jej tak trzeba potem jeśli "
+    "tylko już bez pod będzie jednak gdy co tym je",
+    "Czech": "a se na je že v s z do jak ale nebo jsou ten ta to pro po od při být může mohu já ty on ona my "
+    "velmi také který která které není si tak aby když",
+    "Turkish": "ve bir bu için ile de da ne ama çok daha gibi var yok ben sen o biz siz değil olarak olan en "
+    "her mi mı ki kadar sonra veya ancak",
+    "Romanian": "și în de la cu pe nu un este sunt că se din care mai pentru să ca dar sau o al ale lui ei "
+    "eu tu noi foarte acest această poate pot",
+    "Indonesian": "yang dan di ke dari untuk dengan tidak ini itu adalah pada saya anda kami kita akan dapat "
+    "bisa atau juga dalam oleh karena lebih sebagai ada jika",
+    "Vietnamese": "và của là có không tôi bạn cho một các được trong với những này đó để khi người thể nhưng "
+    "hoặc rất cũng từ đến về sẽ",
+    "Finnish": "ja on ei se että hän minä sinä me te he ovat oli mutta tai kun jos niin myös tämä voi voin "
+    "kuin joka ole sen hyvin vain",
+    "Hungarian": "a az és nem hogy egy van is de vagy ez azt én te ő mi csak meg már mint nagyon lehet kell "
+    "ha aki ami volt lesz el",
+    "Russian": "и в не на что я с он она оно мы вы они как это по но из у за от так же для к до если или бы "
+    "о мой ваш его ее её их быть есть может могу можно также при очень этот эта эти все который которые чтобы "
+    "нет был была было были вот уже когда вас вам мне меня них нём ней том этого этом того тем нужно потому "
+    "после ещё даже кто ни ли со во об только себя чем где там сначала потом раз под над",
+    "Ukrainian": "і в не на що я з він вона ми ви вони як це по але із у за від так же для до якщо або би "
+    "про бути є може можу також при дуже цей ця ці всі який які щоб та",
+    "Bulgarian": "и в не на че аз с той тя ние вие те как това по но от у за до ако или бих да се ще може "
+    "също при много този тази тези всички който които е са",
+    "Greek": "και το η ο να του της την τον οι τα των με σε για που δεν είναι από στο στη στην θα ένα μια "
+    "αυτό ως ή αλλά μπορώ μπορεί πολύ",
+    "Arabic": "في من على إلى أن لا ما هذا هذه ذلك التي الذي عن مع كان كانت هو هي أنا أنت نحن أو و ثم قد لم "
+    "لن إن كل يمكن يمكنني بعد قبل حتى بين لكن إذا كما يا هناك ليس ولا أي به له لها فيه منه عليه لك لي عند بعض "
+    "وهو وهي تكون يكون يجب غير أحد نفس عندما لأن لأنه بها أكثر سوف أنه أنك إنه أولًا عليك شيء أمس فيها فيك "
+    "لهذا بهذا",
     "Persian": "و در به از که این آن را با است برای من تو ما شما یک هم یا اما می نمی بر تا هر شود بود باید خود",
     "Urdu": "کے میں ہے کی اور سے کا کو کہ پر یہ وہ نہیں ہیں بھی ایک کر تو جو نے آپ ہم لیے ہو تھا",
     "Hebrew": "של את לא על זה אני הוא היא אנחנו עם או כי גם אבל יש אין מה כל אם כדי אל הם אתה לי יכול יכולה זו",
     "Hindi": "है के में की का और को से पर यह वह नहीं हैं एक भी कि मैं आप हम तो कर लिए इस उस था थी हो ने या जो",
     "Bengali": "এবং করে না এই আমি আপনি একটি জন্য থেকে করা হয় যে কি ও তার সঙ্গে আছে পারে কিন্তু হবে বা",
-    "Korean": "그 이 저 및 수 것 있습니다 합니다 있는 하는 그리고 또는 하지만 때 더 할 을 를 나는 저는 없습니다 "
-    "입니다 위해 대한 제가 같은",
+    "Korean": "그 이 저 및 수 것 있습니다 합니다 있는 하는 그리고 또는 하지만 때 더 할 을 를 나는 저는 없습니다 입니다 위해 대한 제가 같은",
 }
 _ENGLISH_WORDS = (
     "the of and to a in is it you that he was for on are with as his they at be this have from or had by but not what "
@@ -193,7 +193,7 @@ def language_of(text: str) -> str | None:
 
 
 def short_language_of(text: str) -> str | None:
-    """Return the language that a text of a few words is likely to be in, by its script alone; None for the Latin script.
+    """Return the language that a text of a few words is likely to be in, by its script; None for the Latin script.
 
     This is a guess: `language_of` needs more text. None for a text of more than `_SHORT` letters, too.
     """
@@ -202,6 +202,12 @@ def short_language_of(text: str) -> str | None:
     if script == "East Asian" and any("\u3040" <= sign <= "\u30ff" for sign in text):
         return "Japanese"
     return _LIKELY.get(script) if script else None
+
+
+def is_in_other_scripts(text: str) -> bool:
+    """Return whether the letters of a text, at least two, are not mostly Latin."""
+    text = text[:MOST_CHARACTERS]
+    return sum(map(str.isalpha, text)) > 1 and script_of(text) != "Latin"
 
 
 def _written_with(signs: frozenset[str], text: str) -> bool:

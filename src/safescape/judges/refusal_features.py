@@ -1,4 +1,4 @@
-"""What the refusal classifier reads of an exchange: the words of the first sentences of an answer, as binary features."""
+"""What the refusal classifier reads of an exchange: binary features of the first sentences of an answer."""
 
 from __future__ import annotations
 
