@@ -228,9 +228,10 @@ def print_by_language() -> None:
         shuffled = [Exchange("", broken(row.response, number)) for number, row in enumerate(rows)]
         with patch("safescape.judges.refusal.JUDGED", LEARNED):
             noise = Counter(str(verdict.outcome) for verdict in judge.judge(shuffled))
+        which = "" if language in JUDGED else ", not judged"
         print(
             f"  {language:<11} kappa {interval(scored_kappa, judged, people)} of the scored, "
-            f"{np.mean(judged >= 0):.0%} scored, n = {len(rows)}{'' if language in JUDGED else ', not judged'}; letters shuffled: "
+            f"{np.mean(judged >= 0):.0%} scored, n = {len(rows)}{which}; letters shuffled: "
             f"{', '.join(f'{count} {outcome}' for outcome, count in sorted(noise.items()))}"
         )
 
