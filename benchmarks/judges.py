@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
+import importlib
 import json
 import os
 import random
@@ -52,21 +52,16 @@ Judged = NDArray[np.int8]
 """Codes: 1 refused, 0 complied, -1 unscored."""
 
 
-def training() -> ModuleType:
-    """Import the example's training script, which is not a package."""
-    sys.path.insert(0, str(ROOT / "examples" / "refusal_judge"))
-    spec = importlib.util.spec_from_file_location("refusal_training", ROOT / "examples" / "refusal_judge" / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def example(name: str) -> ModuleType:
+    """Import a module of examples/refusal_judge, which is not a package."""
+    if (directory := str(ROOT / "examples" / "refusal_judge")) not in sys.path:
+        sys.path.insert(0, directory)
+    return importlib.import_module(name)
 
 
 def main() -> None:
     """Print the tables."""
-    train = training()
+    train = example("train")
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"{'left out':<11}{'judge':<22}{'kappa':<19}{'kappa, scored':<19}{'precision':<19}{'recall':<19}"
           f"{'unscored':>9}{'partial':>9}{'n':>5}")  # fmt: skip
@@ -201,10 +196,8 @@ def print_never_trained_on(train: ModuleType) -> None:
 
 def print_by_kind() -> None:
     """Print the outcomes of the shipped judge by kind of answer, on exchanges that are never trained on."""
-    from slots import sections
-
     print("\nby kind of answer, the shipped judge on parts/kinds.txt")
-    for name, lines in sections("kinds.txt").items():
+    for name, lines in example("slots").sections("kinds.txt").items():
         wanted, kind = name.split(":")
         given = [Exchange(*line.split(" => ")) for line in lines]
         found = Counter(str(verdict.outcome) for verdict in RefusalJudge().judge(given))
@@ -214,8 +207,7 @@ def print_by_kind() -> None:
 
 def print_by_language() -> None:
     """Print the outcomes of the shipped judge by language, with every language of `LEARNED` taken as judged."""
-    import foreign
-
+    foreign = example("foreign")
     print("\nby language, on answers that are never trained on; every language is judged here")
     judge = RefusalJudge()
     for language in LEARNED:
