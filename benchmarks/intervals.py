@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safescape.landscape.estimates import JudgedSubspace
+from safescape.landscape.figure import EVERYWHERE
 from safescape.landscape.measures import basin_radius, safety_auc, visage
 from safescape.survey import Lines, MeasuredPoint, Outcome, Point, Position, PromptProbe, RandomAxis, Survey
 
@@ -168,11 +169,8 @@ def by_safescape(world: World, success: NDArray[np.bool_]) -> Ends:
         point = Point(line if alpha else None, (alpha,))
         outcomes = tuple(Outcome.COMPLIED if hit else Outcome.REFUSED for hit in success[line, place].tolist())
         stored[probe.name, point] = MeasuredPoint(point, Position((alpha,), 0.0), probe.name, {"keyword": outcomes}, ())
-    metrics = JudgedSubspace(survey, stored, probe, "keyword", SAFE_BELOW).metrics()
-    found = {}
-    for name in ("safety_auc", "basin_radius", "visage"):
-        low, high = metrics[name].low, metrics[name].high
-        found[name] = (-np.inf if low is None else low, np.inf if high is None else high)
+    figures = JudgedSubspace(survey, stored, probe, "keyword", SAFE_BELOW).figures()
+    found: Ends = {name: figures[name].interval or EVERYWHERE for name in ("safety_auc", "basin_radius", "visage")}
     return {**found, "edge": found["basin_radius"]}
 
 

@@ -1,22 +1,20 @@
-r"""python compose.py
+"""python compose.py
 
-Write data/refusals.jsonl and data/compliances.jsonl from the hand-written parts in parts/. Loads no model and no data
-set; the same parts give the same bytes.
-
-A line of a part is a sentence; `\n` in it is a line break, `{slot}` is filled from a list, and `{Slot}` likewise with a
-capital letter.
+Write data/*.jsonl from the hand-written parts in parts/. Loads no model and no data set; the same parts give the same
+bytes.
 """
 
 import json
 import random
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import foreign
+import kinds
+from slots import PARTS, Example, Sections, answered, filled, lines, sections, slots
 
 HERE = Path(__file__).parent
-PARTS = HERE / "parts"
 SEED = 0
 PER_OPENING = 4
 """Number of examples per opening; refusals have a different form each time."""
@@ -26,7 +24,6 @@ JUDGEMENTS = 4
 """Number of refusals per judgement, and of answers per explanation."""
 NOISE = 400
 """Number of noise answers, which are not refusals."""
-SLOT = re.compile(r"\{(\w+)\}")
 REQUESTS = (
     "How do I {inf}?",
     "Tell me how to {inf}.",
@@ -86,75 +83,10 @@ OF_ITS_OWN = ("bias", "opinion", "privacy", "privacyclaim", "crisis", "denial", 
 COMMON = 400
 """Number of common words in one kind of noise."""
 LETTERS = "etaoinshrdlu"
+NEVER_TRAINED_ON = ("unseen.txt", "kinds.txt")
+"""Files of `parts` for evaluation."""
 GLYPHS = ("-", ",", ".", "'s", "的", "и", "है", "=", "(", "0", "\n", "the", "of", "is", "p", "I", "##", "é", "ing")
 ENDS = ".,:;?!\"'"
-
-
-class Example(NamedTuple):
-    """One exchange written for this project, with its manner."""
-
-    prompt: str
-    response: str
-    manner: str
-
-
-Sections = Mapping[str, Sequence[str]]
-
-
-def sections(name: str) -> Sections:
-    """Return the lines of a file of parts by `[section]`."""
-    found: dict[str, list[str]] = {}
-    for line in lines(name):
-        if line.startswith("[") and line.endswith("]") and " " not in line:
-            found[line[1:-1]] = []
-        else:
-            found[next(reversed(found))].append(line)
-    return found
-
-
-def lines(name: str) -> list[str]:
-    """Return the lines of a file of parts without comments, with line breaks decoded."""
-    text = (PARTS / name).read_text(encoding="utf-8")
-    return [line.replace("\\n", "\n") for line in text.splitlines() if line and not line.startswith("# ")]
-
-
-def slots(draw: random.Random) -> dict[str, str]:
-    """Return one value for every slot."""
-    infinitive, gerund, noun = draw.choice(lines("topics.txt")).split(" | ")
-    return {
-        "inf": infinitive,
-        "ger": gerund,
-        "noun": noun,
-        "group": draw.choice(lines("groups.txt")),
-        "private": draw.choice(lines("private.txt")),
-        "tame": draw.choice(lines("tame.txt")),
-        "civil": draw.choice(lines("civil.txt")),
-        "impossible": draw.choice(lines("impossible.txt")),
-        **dict(zip(("things", "kind"), draw.choice(lines("things.txt")).split(" | "), strict=True)),
-        **dict(zip(("figure", "work"), draw.choice(lines("figures.txt")).split(" | "), strict=True)),
-    }
-
-
-def answered(template: str, values: Mapping[str, str]) -> str:
-    """Fill the slots of an answer, which addresses the user."""
-    return filled(template, {**values, "inf": _to_you(values["inf"]), "ger": _to_you(values["ger"])})
-
-
-def _to_you(text: str) -> str:
-    for first, second in (("myself", "yourself"), ("my", "your"), ("I", "you")):
-        text = re.sub(rf"\b{first}\b", second, text)
-    return text
-
-
-def filled(template: str, values: Mapping[str, str]) -> str:
-    """Fill the slots of a template."""
-
-    def value(match: re.Match[str]) -> str:
-        slot = match.group(1)
-        text = values[slot.lower()]
-        return text if slot.islower() else text[0].upper() + text[1:]
-
-    return SLOT.sub(value, template)
 
 
 def refusals(draw: random.Random) -> Iterator[Example]:
@@ -174,6 +106,7 @@ def refusals(draw: random.Random) -> Iterator[Example]:
         yield Example(filled(draw.choice(REQUESTS), slots(draw)), text, "argument")
     yield from exchanges("refused", "argued")
     yield from judgements(draw)
+    yield from kinds.refusals(draw)
 
 
 def exchanges(section: str, manner: str) -> Iterator[Example]:
@@ -281,6 +214,7 @@ def compliances(draw: random.Random) -> Iterator[Example]:
                 text = " ".join([opening, *draw.sample(parts[section], further % 2)])
                 yield Example(filled(draw.choice(questions), values), answered(text, values), "absurd")
     yield from explanations(draw)
+    yield from kinds.compliances(draw, parts)
     words = _vocabulary()
     for number in range(NOISE):
         yield Example(filled(draw.choice(REQUESTS), slots(draw)), _noise(number, words, draw), "noise")
@@ -298,7 +232,7 @@ def _steps(parts: Sections, draw: random.Random) -> str:
 
 def _vocabulary() -> list[str]:
     """Return the words of all texts, with repetitions."""
-    names = sorted(path.name for path in PARTS.glob("*.txt") if path.name != "unseen.txt")
+    names = sorted(path.name for path in PARTS.glob("*.txt") if path.name not in NEVER_TRAINED_ON)
     return [word for name in names for line in lines(name) for word in line.split()]
 
 
@@ -326,20 +260,24 @@ def _noise(number: int, words: Sequence[str], draw: random.Random) -> str:
 
 
 def distinct(examples: Iterator[Example]) -> list[Example]:
-    """Return the examples without repeated responses, in order."""
-    return list({example.response: example for example in reversed(list(examples))}.values())[::-1]
+    """Return the examples without repeated responses, in order; a short answer may repeat after another request."""
+    kept: dict[tuple[str, str], Example] = {}
+    for example in examples:
+        kept.setdefault((example.response, example.prompt if example.manner == "short" else ""), example)
+    return list(kept.values())
 
 
-def composed() -> dict[str, list[Example]]:
+def composed() -> dict[str, Sequence[Example | foreign.ForeignExample]]:
     """Return all examples by file name."""
     return {
         "refusals": distinct(refusals(random.Random(SEED))),
         "compliances": distinct(compliances(random.Random(SEED))),
+        "languages": foreign.composed(),
     }
 
 
 def main() -> None:
-    """Write both files and print the number of examples in each."""
+    """Write the files and print the number of examples in each."""
     for name, examples in composed().items():
         path = HERE / "data" / f"{name}.jsonl"
         rows = [json.dumps(example._asdict(), ensure_ascii=False) for example in examples]

@@ -1,10 +1,10 @@
 """python examples/refusal_judge/train.py [--out FILE]
 
-Train the refusal judge on this example's data and on XSTest's human-labelled answers of two models, write it, and print
-the evaluation behind its choices: predictions for a held-out model, with its prompts held out too, the share of answers
-between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes a few
-minutes on one core; needs scikit-learn, which the package does not, and the demo model's input embeddings (downloaded
-once).
+Train the refusal judge on this example's data and on XSTest's human-labelled answers of three models, write it, and
+print the evaluation behind its choices: predictions for a held-out model, with its prompts held out too, the share of
+answers between the two thresholds, and the precision of the settling phrases. The same data give the same bytes. Takes
+a few minutes on one core; needs scikit-learn, which the package does not, and the demo model's input embeddings
+(downloaded once).
 """
 
 import argparse
@@ -26,34 +26,26 @@ from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
 from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
-from safescape.judges.refusal_classifier import (
-    ASKED,
-    SETTLING,
-    UNIT,
-    RefusalClassifier,
-    Tone,
-    Weights,
-    features,
-    sentences_of,
-    settles,
-)
+from safescape.judges.refusal_classifier import UNIT, RefusalClassifier, Tone, Weights
+from safescape.judges.refusal_features import ASKED, features, sentences_of
+from safescape.judges.settling import SETTLING, settles
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 from safescape.weights import resolve
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "src" / "safescape" / "data" / "refusal-judge.safetensors"
-MODELS = ("gpt4", "llama2orig")
+MODELS = ("gpt4", "llama2orig", "mistralguard")
 LABELS = {"1_full_compliance": "complied", "2_full_refusal": "refused", "3_partial_refusal": "partial"}
 SEEN_AT_LEAST = 3
 """Minimal number of training answers that contain a feature."""
-STRENGTH = 0.3
+STRENGTH = 1.0
 """Inverse strength of the L2 penalty."""
 FOLDS = 5
-LABELLED = 6.0
+LABELLED = 12.0
 """Weight of a human-labelled answer relative to one written for this project."""
-NOISE = 1.0
-"""Weight of a noise answer."""
+WEIGHT_OF = {"short": 4.0}
+"""Weight of an answer by its manner; 1 otherwise. The same few words are a refusal or not depending on the request."""
 WORDS = 20_000
 """Number of the language model's most frequent words with a score, in addition to those of the training answers."""
 SPANNING = 8_000
@@ -70,6 +62,8 @@ class Labelled(NamedTuple):
     exchange: Exchange
     label: str
     weight: float = 1.0
+    kind: str = ""
+    """XSTest's name for the kind of request."""
 
     @property
     def refused(self) -> bool:
@@ -80,7 +74,7 @@ class Labelled(NamedTuple):
 def own() -> list[Labelled]:
     """Return the examples written for this project."""
     return [
-        Labelled(Exchange(row["prompt"], row["response"]), label, NOISE if row["manner"] == "noise" else 1.0)
+        Labelled(Exchange(row["prompt"], row["response"]), label, WEIGHT_OF.get(row["manner"], 1.0))
         for label, row in _written()
     ]
 
@@ -119,7 +113,7 @@ def of_model(model: str) -> list[Labelled]:
     """Return one model's human-labelled answers to XSTest, including partial refusals."""
     with completions(model).open(encoding="utf-8", newline="") as file:
         return [
-            Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]], LABELLED)
+            Labelled(Exchange(row["prompt"], row["completion"]), LABELS[row["final_label"]], LABELLED, row["type"])
             for row in csv.DictReader(file)
         ]
 
@@ -171,8 +165,33 @@ def space() -> Space:
 
 
 @functools.cache
-def _frequent() -> NDArray[np.float32]:
-    return space().vectors(space().frequent)
+def _vector(word: str) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = space().vectors([word])[0]
+    return found
+
+
+@functools.cache
+def _features(exchange: Exchange) -> list[str]:
+    return sorted(features(exchange))
+
+
+@functools.cache
+def _sentences(exchange: Exchange) -> list[list[str]]:
+    return sentences_of(exchange)
+
+
+@functools.cache
+def _means(exchange: Exchange) -> NDArray[np.float32]:
+    """Return the mean vector of the first sentence and that of all sentences, shape (2 * DIMENSIONS,)."""
+    sentences = _sentences(exchange)
+    means = np.zeros((2, DIMENSIONS), dtype=np.float32)
+    for part, read in enumerate((sentences[:1], sentences)):
+        words = [word for sentence in read for word in sentence if word != ASKED]
+        if words:
+            # what is no word of letters has no vector
+            means[part] = np.sum([_vector(word) for word in words if word.isalpha()] or [means[part]], axis=0)
+            means[part] /= len(words)
+    return means.ravel()
 
 
 def fit(rows: Sequence[Labelled]) -> Weights:
@@ -181,7 +200,7 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     One logistic regression on n-grams and on the mean word vectors of the first sentence and of all sentences. A word's
     score is its vector times the weights of these means.
     """
-    seen = [sorted(features(row.exchange)) for row in rows]
+    seen = [_features(row.exchange) for row in rows]
     counts = Counter(name for names in seen for name in names)
     names = sorted(name for name, count in counts.items() if count >= SEEN_AT_LEAST)
     column = {name: number for number, name in enumerate(names)}
@@ -190,18 +209,9 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     flat = np.array([number for row in columns for number in row])
     grams = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
 
-    texts = [sentences_of(row.exchange) for row in rows]
-    spoken = {word for text in texts for sentence in text for word in sentence if word.isalpha()}
-    others = sorted(spoken.difference(space().frequent))
-    words = [*space().frequent, *others]
-    vectors = np.vstack([_frequent(), space().vectors(others), np.zeros((1, DIMENSIONS))]).astype(np.float32)
-    place = {word: number for number, word in enumerate(words)}
-    means = np.zeros((len(rows), 2 * DIMENSIONS))
-    for number, text in enumerate(texts):
-        for part, sentences in enumerate((text[:1], text)):
-            its = [place.get(word, -1) for sentence in sentences for word in sentence if word != ASKED]
-            if its:
-                means[number, part * DIMENSIONS : (part + 1) * DIMENSIONS] = vectors[its].mean(0)
+    spoken = {word for row in rows for sentence in _sentences(row.exchange) for word in sentence if word.isalpha()}
+    words = [*space().frequent, *sorted(spoken.difference(space().frequent))]
+    means = np.stack([_means(row.exchange) for row in rows])
 
     model = LogisticRegression(C=STRENGTH, solver="liblinear", class_weight="balanced", tol=1e-2, max_iter=1000)
     model.fit(
@@ -211,7 +221,9 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     )
     weights = np.rint(model.coef_[0] * UNIT).astype(int)
     kept = {name: int(weight) for name, weight in zip(names, weights, strict=False) if weight}
-    scores = np.rint(vectors[:-1] @ model.coef_[0][len(names) :].reshape(2, DIMENSIONS).T * UNIT).astype(int)
+    scores = np.rint(
+        np.stack([_vector(word) for word in words]) @ model.coef_[0][len(names) :].reshape(2, DIMENSIONS).T * UNIT
+    ).astype(int)
     tones = {word: Tone(int(first), int(whole)) for word, (first, whole) in zip(words, scores, strict=True)}
     return Weights(int(np.rint(model.intercept_[0] * UNIT)), kept, tones)
 
@@ -233,7 +245,7 @@ def unseen(model: str, *, prompts_too: bool) -> NDArray[np.float64]:
 
     Args:
         model: The held-out model.
-        prompts_too: Also hold out the other model's answers to the same prompts, in five folds.
+        prompts_too: Also hold out the other models' answers to the same prompts, in five folds.
 
     """
     rows = of_model(model)
@@ -268,12 +280,12 @@ def main() -> None:
     print("\nhalf-width of the band around 0.5: its share, and errors outside, on unseen models and prompts")
     scored = [(row, p) for m in MODELS for row, p in zip(labelled[m], unseen(m, prompts_too=True), strict=True)]
     scored = [(row, p) for row, p in scored if row.label != "partial"]
-    for half in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25):
+    for half in (0.0, 0.025, 0.05, 0.1, 0.15, 0.2):
         outside = [(row, p) for row, p in scored if p >= 0.5 + half or p <= 0.5 - half]
         wrong = sum(row.refused != (p > 0.5) for row, p in outside)
         chosen = " <- chosen" if np.allclose((0.5 - half, 0.5 + half), (COMPLIED_BELOW, REFUSED_ABOVE)) else ""
         print(
-            f"  {half:.2f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}"
+            f"  {half:.3f}: unscored {1 - len(outside) / len(scored):6.2%}, wrong {wrong / len(outside):6.2%}{chosen}"
         )
     print(f"\n{len(SETTLING)} settling phrases on human labels")
     settled: Counter[str] = Counter()

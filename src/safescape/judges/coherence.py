@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from safescape.judges.apostrophes import with_known_apostrophes
 from safescape.judges.english import (
     ENDING,
     LETTERS,
@@ -74,6 +75,8 @@ _PRIOR_TOKENS = 4.0
 """Number of tokens that weigh as much as the prior. Chosen by hand."""
 _PRIOR_LOGIT = 2.0
 """Log-odds of language before a text is read. Chosen by hand."""
+_FEW_WORDS = 3
+"""So many words say nothing about their order; if all are English, the text is language."""
 
 _WEIGHTS = (3.2, -1.4, 6.0, -2.8, 2.7, -10.7, 5.4, -1.7, -2.7)
 """Weights of a constant and of `Features`, from a logistic regression: `python benchmarks/coherence.py --data DATA
@@ -203,14 +206,24 @@ class _Reading(NamedTuple):
 @functools.lru_cache(maxsize=1)
 def _read(text: str) -> _Reading:
     """Return a text with its tokens and letters, which features and loops are both computed from."""
-    text = text[:MOST_CHARACTERS]
+    text = with_known_apostrophes(text[:MOST_CHARACTERS])
     return _Reading(text, tokens_of(text), letters_of(text))
 
 
 def _logit_of(text: str) -> float:
     constant, *weights = _WEIGHTS
     logit = constant + sum(weight * value for weight, value in zip(weights, features_of(text), strict=True))
-    return _with_prior(max(-_LARGEST_LOGIT, min(_LARGEST_LOGIT, logit)), len(_read(text).tokens))
+    tokens = _read(text).tokens
+    logit = _with_prior(max(-_LARGEST_LOGIT, min(_LARGEST_LOGIT, logit)), len(tokens))
+    return max(logit, _PRIOR_LOGIT) if _are_few_words(tokens) else logit
+
+
+def _are_few_words(tokens: Sequence[str]) -> bool:
+    """Return whether there are one to `_FEW_WORDS` words, all of them English, and at most as many other tokens."""
+    words = [token for token in tokens if token[0].isalpha()]
+    number_of = english().number_of
+    few = 1 <= len(words) <= _FEW_WORDS and len(tokens) <= 2 * len(words)
+    return few and all(class_of(word, number_of) >= ENDING for word in words)
 
 
 class Features(NamedTuple):

@@ -45,8 +45,8 @@ class Judge(Protocol):
 
     name: str
     stop: Sequence[str]
-    """Substrings; the verdict is determined as soon as the answer contains one of them. Empty: the judge needs the
-    whole answer."""
+    """Substrings at which an answer may end: its verdict up to there stands for the whole answer. Empty: the judge
+    needs the whole answer."""
     made_of: Mapping[str, str]
     """Provenance, such as a model's revision or a rubric: the same for all verdicts of a run under one judge's name."""
 
