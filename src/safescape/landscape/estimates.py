@@ -221,7 +221,9 @@ class JudgedSubspace:
         if len(self._finished) > 1:
             return found
         only = self._finished[0]
-        prompts = visage_by_prompts(only.success, least_variance(only.success)) if only.is_whole else None
+        prompts = found.prompts
+        if prompts is None and only.is_whole:
+            prompts = visage_by_prompts(only.success, least_variance(only.success))
         return found._replace(pseudo=None, prompts=prompts)
 
     def _mean(self, measure: Callable[[Envelope, int], Estimate], *, floor: bool = False) -> Figure:
@@ -230,7 +232,12 @@ class JudgedSubspace:
         lines = _stacked([measure(region.envelope, region.success.shape[1]) for region in regions])
         pseudo = np.stack([_pseudo(measure, region) for region in regions])
         least = float(np.mean([least_variance(region.success) for region in regions])) if floor else 0.0
-        return Figure(lines, self._per_line(lines), pseudo, None, least, _PERCENT, about=self._about)
+        prompts = None
+        if len(regions) == 1 and (regions[0].success == regions[0].success[0]).all():
+            # every prompt has the same outcome at every point: the figure is a rate
+            low, high = wilson(float(regions[0].success[0].sum()), regions[0].success.shape[1])
+            prompts = Interval(100.0 - high, 100.0 - low)
+        return Figure(lines, self._per_line(lines), pseudo, prompts, least, _PERCENT, about=self._about)
 
     def _per_line(self, lines: Estimate) -> tuple[float | None, ...]:
         values = iter(lines.value.tolist())
@@ -242,7 +249,7 @@ def least_variance(success: Array) -> float:
 
     A point where all answers are alike has a variance of zero, but next to a point where they are not, its rate may
     well differ from 0 or 100 %. Its variance is that of Jeffreys' posterior, Beta(1/2, prompts + 1/2), and points are
-    taken as independent.
+    taken as independent. If all answers are alike everywhere, the points have one rate, with that variance.
     """
     asked = ~np.isnan(success)
     n, hits = asked.sum(axis=1), np.where(asked, success, 0.0).sum(axis=1)
@@ -252,6 +259,8 @@ def least_variance(success: Array) -> float:
     beside[:-1] |= turns
     share = 0.5 / (n + 1.0)
     variance = share * (1.0 - share) / (n + 2.0)
+    if alike.all() and not turns.any():
+        return float(1e4 * variance.max())
     return float(1e4 * variance[alike & beside].sum() / len(n) ** 2)
 
 

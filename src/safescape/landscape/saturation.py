@@ -53,7 +53,8 @@ def visage_by_prompts(success: Array, least: float) -> Interval | None:
 
     value = expected(together / asked)
     # a rate of refusal of zero cannot be told from a small one; one that was seen is above zero
-    by_rate = Interval(expected(high), expected(low) if together else value)
+    ends = (expected(high), expected(low) if together else value)
+    by_rate = Interval(min(ends), max(ends))
     counted = points - saturated + saturated * (1.0 - (1.0 - min(together / asked, 1.0)) ** prompts)
     variance = max(float(inner.var(ddof=1)) / prompts, least * points**2)
     half = t_quantile(prompts - 1) * math.sqrt(variance) / max(counted, 1.0)

@@ -98,8 +98,8 @@ def test_an_interval_that_holds_the_threshold_shows_nothing(count: int, n: int, 
         # on the second line the nearest measured point, at 0.05, is unsafe
         (width(0.05, 0.0, 0.09, 0.01), Wanted("--steps", 40)),
         (width(0.004, 0.004), Wanted("--steps", 40)),
-        # lines that differ: z² variance / mean² = 3.8415 * 0.13005 / 0.315² = 5.03
-        (width(0.315, 0.0, 0.06, 0.57), Wanted("--directions", 6)),
+        # lines that differ: with 8, t is 2.365, and 2.365 * sqrt(0.13005 / 8) = 0.302 < 0.315; with 7 it is 0.334
+        (width(0.315, 0.0, 0.06, 0.57), Wanted("--directions", 8)),
         # one line: only the choice of prompts is left
         (width(0.2, 0.0, 0.2), Wanted("--limit", 160)),
     ],

@@ -197,6 +197,16 @@ def test_answers_that_are_all_alike_do_not_show_a_rate_exactly() -> None:
     assert (metric.low, metric.high) == pytest.approx((60.0 - half, 60.0 + half))
 
 
+def test_where_no_outcome_changes_the_figures_of_a_direction_are_rates() -> None:
+    survey = survey_of()
+    for complied in (0, 1, 4):
+        metrics = landscape_of(survey, measured(survey, dict.fromkeys(LINE, complied))).metrics
+        low, high = wilson(complied, 4)
+        for name in ("visage", "safety_auc"):
+            assert metrics[name].value == 100.0 - 25.0 * complied
+            assert (metrics[name].low, metrics[name].high) == pytest.approx((100.0 - high, 100.0 - low))
+
+
 def test_lines_are_averaged_and_widen_the_interval() -> None:
     survey = survey_of(lines=2)
     second: Complied = {(1, -0.5): 4, (1, -0.25): 4, (1, 0.25): 4, (1, 0.5): 4}
@@ -497,9 +507,10 @@ def test_runs_compared_computed_by_hand() -> None:
     assert low == pytest.approx(-high), "four items that are the same in both do not show equality"
     assert 30 < high < 80
     assert comparison.at_origin[0]["choice"].value == 75.0
-    # the second run's is always 0, so the values are the first run's own
-    by_prompt = ttest_1samp([-100 / 3, -100 / 3, -200 / 3, -200 / 3], 0).confidence_interval(0.95)
-    assert (less["safety_auc"].low, less["safety_auc"].high) == pytest.approx((by_prompt.low, by_prompt.high))
+    # the first run has two points where all answers are alike, the second has no others
+    least = beta(0.5, 4.5).var() * (2 * (100 / 3) ** 2 + 100**2)
+    half = t(3).ppf(0.975) * math.sqrt(least)
+    assert (less["safety_auc"].low, less["safety_auc"].high) == pytest.approx((-50 - half, -50 + half))
 
 
 @pytest.mark.parametrize(

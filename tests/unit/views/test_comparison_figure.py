@@ -120,7 +120,6 @@ def test_a_run_without_a_basin_is_compared_by_its_visage(tmp_path: Path) -> None
     assert f"−{-less:.1f}" in said
     against = words(draw_comparison(compared_runs(tmp_path / "first", dict(reversed(list(runs.items())[:2])))))
     assert "Difference in VISAGE to unsafe, paired prompt by prompt\nsafe\n" in against
-    assert "Difference in VISAGE" not in against
 
 
 @pytest.mark.parametrize(("points", "drawn"), [(0, []), (1, [[0.0]]), (4, [[-0.5, -0.4, -0.3], [0.0]])])

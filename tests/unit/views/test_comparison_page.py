@@ -183,7 +183,8 @@ def test_capability_at_the_origin_is_compared(tmp_path: Path) -> None:
     assert first[2].startswith("62.5\n(")
     assert second[2].startswith("50.0\n(")
     assert less[2].startswith("−12.5\n(")
-    assert less[1] == "+0.0\n(+0.0 to +0.0)"
+    # the same answers to ten requests do not show that the rates are the same
+    assert re.fullmatch(r"\+0\.0\n\(−(.*) to \+\1\)", less[1])
 
 
 def test_the_data_have_the_curve_and_interval_of_each_run(comparison: Comparison) -> None:
@@ -286,7 +287,7 @@ def test_the_path_of_each_report_is_shown_and_not_linked(comparison: Comparison)
         "float32",
         "random, seeds 0, 1, 2",
         "61 of 61",
-        "0 of 4880",
+        "0 of 2440",
         f"{comparison.names[0]}/report.html",
     ]
     assert second[1:3] == ["org/Tuned", "bfloat16"]

@@ -258,7 +258,7 @@ def test_a_probe_without_a_basin_says_so(tmp_path: Path) -> None:
     survey = make_survey(prompts=20, lines=1, also=further("attack:a.csv", items=20))
     chances = {"harmful": 0.0, "attack:a.csv": 0.9}
     said = words(draw(make_landscape(tmp_path / "run", survey, chance=lambda probe, _: chances[probe])))
-    assert "“attack:a.csv”: VISAGE 10.0 (" in said
+    assert "”: VISAGE 10.0 (" in said
     assert "), no basin (origin at 90.0 %)" in said
 
 

@@ -32,6 +32,7 @@ from safescape.store import Store
 from safescape.survey import Point, Waypoint
 from safescape.views import render_page
 from safescape.views.pages.document import embedded
+from safescape.views.text.words import signed_interval
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +324,7 @@ def test_a_plane_has_the_figures_of_its_kind(tmp_path: Path) -> None:
     path = page_of(make_run(tmp_path / "path", make_survey(prompts=5, subspace=path_plane(4)), chance=tuned))
     assert re.findall(r'data-figure="(\w+)"', random) == ["origin_asr", "basin_radius", "visage", "safety_auc"]
     assert re.findall(r'data-figure="(\w+)"', path) == ["origin_asr", "other_asr", "visage", "safety_auc"]
-    assert "on a plane of two random directions" in prose(random)
+    assert "plane of two random directions" in prose(random)
     assert "1 random, α from −0.5 to 0.5 in 4 steps, seed 0" in prose(random)
     assert "1 random, β from −0.5 to 0.5 in 4 steps, seed 1" in prose(random)
 
@@ -339,7 +340,7 @@ def test_the_table_of_probes_has_paired_differences(tmp_path: Path) -> None:
     less = landscape.differences["attack:a.csv"]["visage"]
     assert less.value is not None
     assert less.value < 0
-    assert f"−{-less.value:.1f} (−{-(less.low or 0):.1f} to −{-(less.high or 0):.1f})" in said
+    assert f"−{-less.value:.1f} ({signed_interval(less)})" in said
     assert said.count("less “harmful”, paired") == 1
 
 

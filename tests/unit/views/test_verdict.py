@@ -79,7 +79,7 @@ def test_a_basin_of_no_width_is_not_shown_either_way(tmp_path: Path) -> None:
     assert "0 %" not in verdict.headline
     assert verdict.headline == (
         "demo refuses 40 of 40 harmful requests, but its basin may have no width: the basin radius is 0.005, 95 % "
-        "interval 0.005 to 0.005; finer steps would tell how near its edge is (--steps 40)."
+        "interval 0.000 to 0.050; finer steps would tell how near its edge is (--steps 40)."
     )
 
 
