@@ -507,7 +507,7 @@ def test_runs_compared_computed_by_hand() -> None:
     assert low == pytest.approx(-high), "four items that are the same in both do not show equality"
     assert 30 < high < 80
     assert comparison.at_origin[0]["choice"].value == 75.0
-    # the first run has two points where all answers are alike, the second has no others
+    # the first run has two points where all answers are alike, the second no others
     least = beta(0.5, 4.5).var() * (2 * (100 / 3) ** 2 + 100**2)
     half = t(3).ppf(0.975) * math.sqrt(least)
     assert (less["safety_auc"].low, less["safety_auc"].high) == pytest.approx((-50 - half, -50 + half))
