@@ -36,12 +36,14 @@ def label(
     partial refusal. No verdict is shown. Quit at any time; the same command goes on. Answers may be harmful or
     upsetting.
     """
+    if not port.isdecimal():
+        raise InputError(f"--port {port}: expected a number from 0 to 65535")
     found = safescape.label(**given)
     if "export" in given:
         say(f"{found.labelled} labels: {given['export']}")
         return
     if page:
-        _serve(found.directory, port, open_browser=open_browser)
+        _serve(found.directory, int(port), open_browser=open_browser)
     else:
         _ask(found)
 
@@ -131,13 +133,11 @@ def _key() -> _Key:
     return _Key(typed, is_typed=True)
 
 
-def _serve(directory: Path, port: str, *, open_browser: bool) -> None:
+def _serve(directory: Path, port: int, *, open_browser: bool) -> None:
     from safescape.api.label import claimed  # loads torch and the drawing libraries
     from safescape.explorer import listen, serve
 
-    if not port.isdecimal():
-        raise InputError(f"--port {port}: expected a number from 0 to 65535")
     with claimed(directory) as store:
-        listening = listen(int(port))
+        listening = listen(port)
         print(f"labels of {directory}: {listening.address} (Ctrl-C ends it)", flush=True)
         serve(listening, store, (lambda: open_page(listening.address)) if open_browser else lambda: None)

@@ -23,9 +23,9 @@ def view(
     """
     from safescape.explorer import Runs, listen, serve  # loads the drawing libraries, which `--help` need not wait for
 
-    runs = Runs(directory)
     if not port.isdecimal():
         raise InputError(f"--port {port}: expected a number from 0 to 65535")
+    runs = Runs(directory)
     listening = listen(int(port))
     if listening.taken:
         _say(f"port {listening.taken[0]} is in use; took {listening.port}")

@@ -101,6 +101,7 @@ def test_an_interrupted_command_says_what_is_kept(
         ),
         (["study", "finetuning", "demo", "--data", "x", "--shots", "10", "x"], "--shots 10,x: expected whole numbers"),
         (["view", "--port", "x"], "--port x: expected a number from 0 to 65535"),
+        (["label", "runs/a", "--page", "--port", "x"], "--port x: expected a number from 0 to 65535"),
         (["data", "lst"], "No such command 'lst'. Did you mean 'list'? See `safescape --help`"),
     ],
 )
