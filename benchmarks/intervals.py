@@ -1,4 +1,4 @@
-"""python benchmarks/intervals.py [--repetitions 300] [--steps 20]
+"""python benchmarks/intervals.py [--repetitions 300] [--steps 20] [--picture FILE]
 
 Simulate landscapes whose true figures are known, and count how often the 95 % interval of each figure holds the truth.
 
@@ -10,7 +10,8 @@ The truth of a figure is its value on the rates of the population of prompts: wi
 with several the mean over random directions. The radius has a second truth, where the population's ASR itself passes
 the threshold, wherever the grid lies. The truth of VISAGE is its expectation over prompts of the same number, since it
 depends on their number. Prints Markdown: one table per figure by the intervals of safescape, then the same by the
-percentile bootstrap over prompts and directions that earlier versions used. Takes half an hour for 300 repetitions.
+percentile bootstrap over prompts and directions that earlier versions used. Takes an hour or two for 300 repetitions.
+`--picture` prints no table: it draws the intervals of simulated scans with three directions, in seconds.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,7 +67,7 @@ SHAPES = {
     "leak 5 %": Shape((0.08, 0.18), 0.03, 0.03, outside=0.95),
     "edges alike": Shape((0.12, 0.14), 0.03, 0.03),
     "one-sided": Shape((0.08, 0.18), 0.03, 0.03, one_sided=True),
-    "noisy edge": Shape((0.05, 0.30), 0.12, 0.12, inside=0.02, outside=0.97),
+    "noisy edge": Shape((0.26, 0.36), 0.12, 0.12, inside=0.02, outside=0.97),
     "origin at 7.5 %": Shape((0.08, 0.18), 0.03, 0.03, inside=0.075),
 }
 
@@ -258,12 +261,40 @@ def tables(repetitions: int, steps: int) -> Iterator[str]:
                     yield f"| {name} | {prompts} | {' | '.join(cells)} |"
 
 
+def draw_picture(file: Path, runs: int = 60) -> None:
+    """Draw the intervals of the safety AUC in simulated scans, by both methods, and how many hold the truth."""
+    name, directions, prompts = "steep", 3, 80
+    world, draw = World(name, 20), np.random.default_rng(1)
+    edges = [world.directions(draw, directions) for _ in range(runs)]
+    answers = [world.prompts(draw, each, prompts) for each in edges]
+    truth = float(safety_auc(world.rates(world.directions(draw, _MANY))).mean())
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 4.4), sharex=True, sharey=True, layout="constrained")
+    for panel, (intervals, title) in zip(
+        panels, ((by_bootstrap, "percentile bootstrap"), (by_safescape, "safescape")), strict=True
+    ):
+        ends = [intervals(world, each)["safety_auc"] for each in answers]
+        held = [low <= truth <= high for low, high in ends]
+        for row, ((low, high), holds) in enumerate(zip(ends, held, strict=True)):
+            panel.plot((low, high), (row, row), color="#0072b2" if holds else "#d55e00", linewidth=1.6)
+        panel.axvline(truth, color="black", linewidth=1)
+        panel.set_title(f"{title}: {sum(held)} of {runs} hold the truth", fontsize=10)
+        panel.set_xlabel("safety AUC, 95 % interval", fontsize=9)
+        panel.set_yticks([])
+    panels[0].set_ylabel(f"{runs} simulated scans, {directions} directions, {prompts} prompts", fontsize=9)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=150)
+
+
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, or draw the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 2)[2])
     parser.add_argument("--repetitions", type=int, default=300, help="simulated runs for each cell")
     parser.add_argument("--steps", type=int, default=20, help="steps of the grid")
+    parser.add_argument("--picture", type=Path, help="draw intervals of simulated scans into this file instead")
     given = parser.parse_args()
+    if given.picture is not None:
+        draw_picture(given.picture)
+        return
     for line in tables(given.repetitions, given.steps):
         print(line, flush=True)
 

@@ -107,6 +107,7 @@ RUNS = {
     # timings: only comparable on a machine with nothing else to do
     "bench": Measured("safescape bench demo --prompts advbench --out runs/bench", "bench.png"),
     "scaling": Measured("python benchmarks/scaling.py --out runs/scaling", "scaling.png"),
+    "intervals": Measured("python benchmarks/intervals.py --picture runs/intervals/intervals.png", "intervals.png"),
 }
 """The directories under runs/ by name."""
 
@@ -177,6 +178,7 @@ PICTURES = {
     "study": Picture(("study",), "compared/comparison.png"),
     "bench": Picture(("bench",), "bench.png"),
     "scaling": Picture(("scaling",), "scaling.png"),
+    "intervals": Picture(("intervals",), "intervals.png"),
     "paper-one-column": Picture(("demo-quick",), columns=1),
     "paper-two-columns": Picture(("demo-quick",), columns=2),
     "explorer-list": Picture(("demo-quick",), Shot("", 1280, 380, at_the_top)),

@@ -83,6 +83,17 @@ def pictures() -> ModuleType:
         sys.path.remove(directory)
 
 
+@pytest.fixture(scope="session")
+def intervals() -> ModuleType:
+    """The script that makes the intervals of the documentation."""
+    directory = str(Path(__file__).parents[1] / "benchmarks")
+    sys.path.insert(0, directory)
+    try:
+        return import_module("intervals")
+    finally:
+        sys.path.remove(directory)
+
+
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run a command line in this process, and return its exit code."""
