@@ -37,8 +37,8 @@ PROMPTS = (20, 40, 80, 400)
 SAFE_BELOW = 10.0
 _MANY = 20_000
 """Directions over which a true mean is taken."""
-_DRAWS = 200
-"""Draws of prompts over which the expectation of VISAGE in one direction is taken; 20 times as many over directions."""
+_DRAWS = 60
+"""Draws of prompts over which the expectation of VISAGE in one direction is taken; 60 times as many over directions."""
 
 
 class Shape(NamedTuple):
@@ -145,7 +145,7 @@ class Held(NamedTuple):
 def truths(world: World, edges: Array, prompts: int, draw: np.random.Generator) -> Truths:
     """Return the true figures, as the mean over directions."""
     rates = world.rates(edges)
-    some = edges if len(edges) == 1 else edges[: 20 * _DRAWS]
+    some = edges if len(edges) == 1 else edges[: 60 * _DRAWS]
     times = _DRAWS if len(edges) == 1 else 1
     seen = [100.0 * world.prompts(draw, part, prompts).mean(axis=2) for part in np.tile(some, (times, 1))[:, None]]
     return Truths(
