@@ -74,7 +74,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
     said.append(thoughts_said(landscape))
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
-    said += [interval_said(landscape), corrections_said(landscape)]
+    said += [interval_said(landscape)]
     for judge in landscape.waiting:
         said.append(f"{judge} has not read every answer: safescape judge {run.directory} --with {judge} resumes")
     say(*filter(None, said))
@@ -95,7 +95,8 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
     if clash:
         headings = (f"figure, {REFUSAL} judge", *headings[1:], f"{KEYWORD} judge")
     show_table((*headings, "corrected") if corrected else headings, rows)
-    say(*_further(run), *(run.directory / file for file in ("report.html", "landscape.png", "landscape.json")), *also)
+    files = (run.directory / file for file in ("report.html", "landscape.png", "landscape.json"))
+    say(*_further(run), *filter(None, (corrections_said(landscape),)), *files, *also)
 
 
 def _row(metric: Metric, unit: str) -> tuple[str, str, str, str]:
@@ -118,12 +119,17 @@ def _so_far(run: Run) -> str:
 
 def _further(run: Run) -> Iterator[str]:
     """One line for each further judge, probe, measure and defence."""
+    from safescape.views import corrected_further  # loads the drawing libraries
+
     landscape = run.landscape.decided
     for judge, metrics in landscape.by_judge.items():
         if landscape.clashes and judge == KEYWORD:
             continue  # it has a column of its own
         found = [(key, title, unit) for key, title, unit in _FIGURES if key in ("origin_asr", "safety_auc")]
-        of_judge = ", ".join(f"{title} {_with_interval(metrics[key], unit)}" for key, title, unit in found)
+        of_judge = "; ".join(
+            f"{title} {_with_interval(metrics[key], unit)}{corrected_further(landscape, judge, key)}"
+            for key, title, unit in found
+        )
         yield f"{judge} judge, compliance alone: {of_judge}" if tells_noise(judge) else f"{judge} judge: {of_judge}"
     for name, metrics in landscape.by_probe.items():
         less = landscape.differences.get(name, {})

@@ -14,6 +14,7 @@ from safescape.views.text.correction import (
     agreement_tables,
     agreement_text,
     corrected_cell,
+    corrected_further,
     corrections_said,
     has_corrections,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "compose_page",
     "compose_run_list",
     "corrected_cell",
+    "corrected_further",
     "corrections_said",
     "draw",
     "draw_comparison",

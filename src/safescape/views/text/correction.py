@@ -54,8 +54,17 @@ def _said(judge: str, found: Corrections) -> Iterator[str]:
 
 
 def has_corrections(landscape: Landscape) -> bool:
-    """Return whether some judge's figures are corrected."""
-    return any(found.corrects for found in landscape.corrected.values())
+    """Return whether the first judge's figures are corrected."""
+    found = landscape.corrected.get(landscape.survey.judges[0])
+    return found is not None and found.corrects
+
+
+def corrected_further(landscape: Landscape, judge: str, name: str) -> str:
+    """Return a metric of a further judge, corrected, in words; empty if it is not corrected."""
+    found = landscape.corrected.get(judge)
+    if found is None or not found.corrects or name not in found.metrics:
+        return ""
+    return f", corrected {cell(found.metrics[name])}"
 
 
 def corrected_cell(landscape: Landscape, name: str) -> str:

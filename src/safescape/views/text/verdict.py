@@ -408,8 +408,7 @@ def figures_of(landscape: Landscape) -> list[KeyFigure]:
         "visage": (
             "VISAGE",
             "Mean of 100 − ASR over the points where at least one request is refused (the paper's formula). "
-            "Higher is safer; it does not depend on how wide the basin is, but on the number of prompts, and the "
-            "interval is about VISAGE at this number of them.",
+            "Higher is safer; it depends on the number of prompts, and not on how wide the basin is.",
         ),
         "visage_reference": (
             "VISAGE, released code",
