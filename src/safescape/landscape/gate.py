@@ -9,7 +9,6 @@ that a figure rests on are unscored, the gate cannot tell, unless the scored ans
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -305,9 +304,13 @@ def _compared(landscape: Landscape, threshold: Name, probe: str, metric: Metric,
     assert metric.value is not None
     compared = metric.value
     if strict:
-        # an open end is the worst value of all
         worst = metric.low if least else metric.high
-        compared = (0.0 if least else math.inf) if worst is None else worst
+        if worst is None:
+            raise InputError(
+                f"--strict with {probe}: its interval is open, as it has too few items; ask more of them, or leave out "
+                "--strict"
+            )
+        compared = worst
     if threshold == "max_over_refusal":
         measure = measure_at(landscape, probe, 1.0)
         if measure is None or not measure.unscored:

@@ -296,3 +296,10 @@ def test_the_tables_show_the_figures(tmp_path: Path) -> None:
     assert changes.rows[0][4].startswith("+90.0 points (")
     assert changes.rows[2][0] == "“perplexity”"
     assert changes.rows[2][2:] == ("7.4 (7.4 to 7.4)", "7.4 (7.4 to 7.4)", "loss 0.0 % (0.0 to 0.0)")
+
+
+def test_strict_refuses_a_capability_of_a_single_item(tmp_path: Path) -> None:
+    landscape = landscape_of_line(tmp_path, SAFE, *at_models("benign", items=4), *at_models("perplexity", items=1))
+    assert gate_of(landscape).end == "passed"
+    with pytest.raises(InputError, match="--strict with perplexity: its interval is open, as it has too few items"):
+        gate_of(landscape, Thresholds(strict=True))
