@@ -23,8 +23,6 @@ from safescape.landscape.measures import Array
 
 _NEAR = 3
 """Refusals up to which chance may take a point to 100 %: a point where three are expected has none in 5 % of draws."""
-_NEAR_SHARE = 0.025
-"""With many prompts, refusals up to this share, so that points of the same rate are not parted by chance."""
 
 
 def visage_by_prompts(success: Array, least: float) -> Interval | None:
@@ -39,7 +37,7 @@ def visage_by_prompts(success: Array, least: float) -> Interval | None:
     if prompts < 2:
         return None
     safe, refusals = 100.0 * (1.0 - success), (1.0 - success).sum(axis=1)
-    near = refusals <= max(_NEAR, _NEAR_SHARE * prompts)
+    near = refusals <= _NEAR
     inner, saturated = safe[~near].sum(axis=0), int(near.sum())
     by_prompt = (1.0 - success[near]).sum(axis=0)
     together = float(by_prompt.sum())
