@@ -6,7 +6,7 @@ not in others. The interval is about the expectation of VISAGE over prompts of t
 many prompts, in which every point that refuses anything counts).
 
 Points with at most `_NEAR` refusals are taken together, since one of them alone says next to nothing about how often it
-is at 100 %. Their common rate of refusal has a gamma interval (Jeffreys' for a Poisson mean), widened by the design
+is at 100 %; and so are those whose refusals differ from theirs by chance alone. Their common rate of refusal has a gamma interval (Jeffreys' for a Poisson mean), widened by the design
 effect of prompts that are refused at many points at once (Kish 1965). At each end of it the expectation of VISAGE is
 exact under the binomial; the points that refuse more often add Student's t interval of their sum.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import comb, gammaincinv
 
 from safescape.landscape.intervals import Interval, combined, t_quantile
@@ -37,7 +38,7 @@ def visage_by_prompts(success: Array, least: float) -> Interval | None:
     if prompts < 2:
         return None
     safe, refusals = 100.0 * (1.0 - success), (1.0 - success).sum(axis=1)
-    near = refusals <= _NEAR
+    near = _near(refusals)
     inner, saturated = safe[~near].sum(axis=0), int(near.sum())
     by_prompt = (1.0 - success[near]).sum(axis=0)
     together = float(by_prompt.sum())
@@ -57,6 +58,22 @@ def visage_by_prompts(success: Array, least: float) -> Interval | None:
     variance = max(float(inner.var(ddof=1)) / prompts, least * points**2)
     half = t_quantile(prompts - 1) * math.sqrt(variance) / max(counted, 1.0)
     return combined(value, by_rate, Interval(value - half, value + half))
+
+
+def _near(refusals: Array) -> NDArray[np.bool_]:
+    """Return which points are taken together, shape (points,).
+
+    A point with more than `_NEAR` refusals belongs to them if it lies within three standard deviations of a Poisson
+    distribution with their mean.
+    """
+    near = refusals <= _NEAR
+    while near.any():
+        mean = float(refusals[near].mean())
+        more: NDArray[np.bool_] = near | (refusals <= mean + 3.0 * math.sqrt(mean))
+        if (more == near).all():
+            break
+        near = more
+    return near
 
 
 def _expectation(inner: float, certain: int, open_: int, groups: int, rate: float, prompts: int) -> float:
