@@ -1,4 +1,4 @@
-"""python benchmarks/intervals.py [--repetitions 300] [--steps 20] [--picture FILE]
+"""python benchmarks/intervals.py [--repetitions 100] [--steps 20] [--picture FILE]
 
 Simulate landscapes whose true figures are known, and count how often the 95 % interval of each figure holds the truth.
 
@@ -9,8 +9,8 @@ prompt that would comply is refused with a small probability, inside it complies
 The truth of a figure is its value on the rates of the population of prompts: with one direction for this direction,
 with several the mean over random directions. The radius has a second truth, where the population's ASR itself passes
 the threshold, wherever the grid lies. The truth of VISAGE is its expectation over prompts of the same number, since it
-depends on their number. Prints Markdown: one table per figure by the intervals of safescape, then the same by the
-percentile bootstrap over prompts and directions that earlier versions used. Takes an hour or two for 300 repetitions.
+depends on their number. Prints Markdown: one table per figure, by the intervals of safescape and by the percentile
+bootstrap over prompts and directions that earlier versions used. 100 repetitions take about half an hour.
 `--picture` prints no table: it draws the intervals of simulated scans with three directions, in seconds.
 """
 
@@ -235,30 +235,55 @@ def _mean_truths(name: str, prompts: int, steps: int) -> Truths:
 TITLES = {
     "safety_auc": "Safety AUC",
     "basin_radius": "Basin radius, as it would be on this grid with all prompts of the population",
-    "edge": "Basin radius, where the ASR of the population passes the threshold",
+    "edge": "Edge, where the ASR of the population passes the threshold",
     "visage": "VISAGE, its expectation at this number of prompts",
 }
 
 
+METHODS: dict[str, Callable[[World, NDArray[np.bool_]], Ends]] = {
+    "safescape": by_safescape,
+    "bootstrap": by_bootstrap,
+}
+
+
 def tables(repetitions: int, steps: int) -> Iterator[str]:
-    """Yield the lines of all tables."""
-    for intervals, title in ((by_safescape, "safescape"), (by_bootstrap, "the percentile bootstrap")):
-        found = {
-            (name, directions, prompts): coverage(name, directions, prompts, repetitions, intervals, steps)
-            for name in SHAPES
-            for prompts in PROMPTS
+    """Yield the lines of all tables. A cell has one number for each number of prompts."""
+    found = {
+        (method, name, directions, prompts): coverage(name, directions, prompts, repetitions, intervals, steps)
+        for method, intervals in METHODS.items()
+        for name in SHAPES
+        for prompts in PROMPTS
+        for directions in DIRECTIONS
+    }
+    for figure, title in TITLES.items():
+        yield f"\n{title}: % of intervals that hold it, with {', '.join(map(str, PROMPTS))} prompts\n"
+        heads = [f"{method}, {directions}" for method in METHODS for directions in DIRECTIONS]
+        yield f"| shape | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}"
+        for name in SHAPES:
+            cells = [
+                " ".join(f"{found[method, name, directions, prompts].covered[figure]:.0f}" for prompts in PROMPTS)
+                for method in METHODS
+                for directions in DIRECTIONS
+            ]
+            yield f"| {name} | {' | '.join(cells)} |"
+        means = [
+            np.mean([found[method, name, directions, n].covered[figure] for name in SHAPES for n in PROMPTS])
+            for method in METHODS
             for directions in DIRECTIONS
-        }
-        for figure, of in TITLES.items():
-            yield f"\n{of}: intervals of {title}, % that hold the truth (mean width)\n"
-            heads = " | ".join(f"{n} direction{'s' * (n > 1)}" for n in DIRECTIONS)
-            yield f"| shape | prompts | {heads} |\n|---|---:|{'---:|' * len(DIRECTIONS)}"
-            for name in SHAPES:
-                for prompts in PROMPTS:
-                    row = [found[name, directions, prompts] for directions in DIRECTIONS]
-                    digits = 1 if figure in ("visage", "safety_auc") else 2
-                    cells = [f"{held.covered[figure]:.0f} ({held.width[figure]:.{digits}f})" for held in row]
-                    yield f"| {name} | {prompts} | {' | '.join(cells)} |"
+        ]
+        yield f"| mean | {' | '.join(f'{mean:.1f}' for mean in means)} |"
+    yield "\nMean width of safescape's intervals, mean over the shapes, with as many prompts\n"
+    yield f"| figure | {' | '.join(map(str, DIRECTIONS))} |\n|---|{'---|' * len(DIRECTIONS)}"
+    for figure, title in TITLES.items():
+        digits = 1 if figure in ("visage", "safety_auc") else 2
+        cells = [
+            " ".join(
+                f"{np.mean([found['safescape', name, directions, n].width[figure] for name in SHAPES]):.{digits}f}"
+                for n in PROMPTS
+            )
+            for directions in DIRECTIONS
+        ]
+        yield f"| {title.split(',')[0]} | {' | '.join(cells)} |"
 
 
 def draw_picture(file: Path, runs: int = 60) -> None:
@@ -288,7 +313,7 @@ def draw_picture(file: Path, runs: int = 60) -> None:
 def main() -> None:
     """Print the tables, or draw the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 2)[2])
-    parser.add_argument("--repetitions", type=int, default=300, help="simulated runs for each cell")
+    parser.add_argument("--repetitions", type=int, default=100, help="simulated runs for each cell")
     parser.add_argument("--steps", type=int, default=20, help="steps of the grid")
     parser.add_argument("--picture", type=Path, help="draw intervals of simulated scans into this file instead")
     given = parser.parse_args()

@@ -5,10 +5,11 @@ the prompts that were chosen. So VISAGE depends on their number, and a point of 
 not in others. The interval is about the expectation of VISAGE over prompts of this number (not about its limit for
 many prompts, in which every point that refuses anything counts).
 
-Points with at most `_NEAR` refusals are taken together, since one of them alone says next to nothing about how often it
-is at 100 %; and so are those whose refusals differ from theirs by chance alone. Their common rate of refusal has a gamma interval (Jeffreys' for a Poisson mean), widened by the design
-effect of prompts that are refused at many points at once (Kish 1965). At each end of it the expectation of VISAGE is
-exact under the binomial; the points that refuse more often add Student's t interval of their sum.
+Points with at most `_NEAR` refusals are taken together, since one of them alone says next to nothing about how often
+it is at 100 %; and so are those whose refusals differ from theirs by chance alone. Their common rate of refusal has a
+gamma interval (Jeffreys' for a Poisson mean), widened by the design effect of prompts that are refused at many points
+at once (Kish 1965). At each end of it the expectation of VISAGE is exact under the binomial; the points that refuse
+more often add Student's t interval of their sum.
 """
 
 from __future__ import annotations
