@@ -76,8 +76,8 @@ def test_judging_from_python_runs_as_written(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ([], "no judge given; give one, as in --with refusal"),
-        (["--with", "nobody"], "--judge nobody: no such judge; expected keyword, refusal,"),
-        (["--judge", "nobody"], "--judge nobody: no such judge; expected keyword, refusal,"),
+        (["--with", "nobody"], "--judge nobody: no such judge; expected keyword, keyword-normalised, refusal,"),
+        (["--judge", "nobody"], "--judge nobody: no such judge; expected keyword, keyword-normalised, refusal,"),
         (["--with", "refusal", "--panel", "all"], "two or more different judges"),
         (["--with", "refusal", "--rubric", "policy"], "belongs to a judge openai:MODEL"),
         (["--with", "refusal", "--labels", "a=refused"], "belongs to a judge hf:ID"),

@@ -98,16 +98,18 @@ def test_report_writes_the_figures_again(scanned: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (copy / "landscape.json").read_bytes() == before
     assert "no basin, the origin itself is unsafe" in done.stdout
-    assert "VISAGE" not in done.stdout
+    assert "VISAGE (paper)" in done.stdout, "it is defined without a basin"
+    assert "basin radius" not in done.stdout.replace("the basin radius", "")
     other = json.loads(run_command("report", copy, "--safe-below", "50", "--json").stdout)
     assert other["safe_below"] == 50
 
 
-def test_an_unaligned_model_gets_no_visage_on_its_page(scanned: Run) -> None:
+def test_an_unaligned_model_gets_no_radius_on_its_page(scanned: Run) -> None:
     page = (scanned.directory / "report.html").read_text(encoding="utf-8")
     visible = page[page.index("<body>") : page.index('<script type="application/json"')]
     assert "no basin" in visible.lower()
-    assert 'data-figure="visage"' not in visible
+    assert 'data-figure="visage"' in visible
+    assert 'data-figure="basin_radius"' not in visible
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> N
 
 def test_help_begins_with_an_example() -> None:
     commands = ["scan", "path", "compare", "check", "finetune", "repair"]
-    commands += ["judge", "report", "export", "view", "inspect", "bench"]
+    commands += ["judge", "label", "agree", "report", "export", "view", "inspect", "bench"]
     for command in commands:
         text = run_command(command, "--help").stdout
         assert f"Example: safescape {command}" in text
