@@ -217,7 +217,7 @@ class JudgedSubspace:
         return found._replace(per_line=self._per_line(found.lines), about=self._about)
 
     def _visage(self) -> Figure:
-        found = self._mean(_visage, floor=True)
+        found = self._mean(_visage)
         if len(self._finished) > 1:
             return found
         only = self._finished[0]
