@@ -40,7 +40,7 @@ from safescape.judges import KeywordJudge, RefusalJudge
 from safescape.judges.foreign_refusals import JUDGED, LEARNED
 from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
 from safescape.judges.refusal_classifier import RefusalClassifier
-from safescape.judges.settling import SETTLING, settles
+from safescape.judges.settlement import SETTLING, settles
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange, Outcome
 

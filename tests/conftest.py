@@ -75,21 +75,20 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pictures() -> ModuleType:
     """The script that makes the pictures of the documentation."""
-    directory = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, directory)
-    try:
-        return import_module("pictures")
-    finally:
-        sys.path.remove(directory)
+    return _benchmark("pictures")
 
 
 @pytest.fixture(scope="session")
 def intervals() -> ModuleType:
-    """The script that makes the intervals of the documentation."""
+    """The script that simulates how often intervals hold the truth."""
+    return _benchmark("intervals")
+
+
+def _benchmark(name: str) -> ModuleType:
     directory = str(Path(__file__).parents[1] / "benchmarks")
     sys.path.insert(0, directory)
     try:
-        return import_module("intervals")
+        return import_module(name)
     finally:
         sys.path.remove(directory)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from feature_matrix import feature_matrix
 from numpy.typing import NDArray
 from safetensors import safe_open
 from scipy.sparse import csr_matrix, hstack
@@ -28,7 +29,7 @@ from tokenizers import Tokenizer
 from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
 from safescape.judges.refusal_classifier import UNIT, RefusalClassifier, Tone, Weights
 from safescape.judges.refusal_features import ASKED, features, sentences_of
-from safescape.judges.settling import SETTLING, settles
+from safescape.judges.settlement import SETTLING, settles
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 from safescape.weights import resolve
@@ -200,14 +201,7 @@ def fit(rows: Sequence[Labelled]) -> Weights:
     One logistic regression on n-grams and on the mean word vectors of the first sentence and of all sentences. A word's
     score is its vector times the weights of these means.
     """
-    seen = [_features(row.exchange) for row in rows]
-    counts = Counter(name for names in seen for name in names)
-    names = sorted(name for name, count in counts.items() if count >= SEEN_AT_LEAST)
-    column = {name: number for number, name in enumerate(names)}
-    columns = [[column[name] for name in given if name in column] for given in seen]
-    ends = np.cumsum([0, *map(len, columns)])
-    flat = np.array([number for row in columns for number in row])
-    grams = csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(rows), len(names)))
+    names, grams = feature_matrix([_features(row.exchange) for row in rows], SEEN_AT_LEAST)
 
     spoken = {word for row in rows for sentence in _sentences(row.exchange) for word in sentence if word.isalpha()}
     words = [*space().frequent, *sorted(spoken.difference(space().frequent))]

@@ -8,11 +8,10 @@ not. The same data give the same bytes.
 import argparse
 import hashlib
 import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from feature_matrix import feature_matrix
 from sklearn.linear_model import LogisticRegression
 
 from safescape.judges.foreign_refusals import LEARNED, ForeignWeights, foreign_features
@@ -38,17 +37,9 @@ def fit(rows: list[tuple[str, str, bool]]) -> ForeignWeights:
     of: dict[str, int] = {}
     for language in LEARNED:
         seen = [sorted(foreign_features(name, response)) for name, response, _ in rows if name == language]
-        counts = Counter(feature for names in seen for feature in names)
-        names = sorted(name for name, count in counts.items() if count >= SEEN_AT_LEAST)
-        column = {name: number for number, name in enumerate(names)}
-        columns = [[column[name] for name in given if name in column] for given in seen]
-        ends = np.cumsum([0, *map(len, columns)])
-        flat = np.array([number for row in columns for number in row])
+        names, values = feature_matrix(seen, SEEN_AT_LEAST)
         model = LogisticRegression(C=STRENGTH, solver="liblinear", class_weight="balanced", max_iter=1000)
-        model.fit(
-            csr_matrix((np.ones(len(flat)), flat, ends), shape=(len(seen), len(names))),
-            np.array([refused for name, _, refused in rows if name == language]),
-        )
+        model.fit(values, np.array([refused for name, _, refused in rows if name == language]))
         weights = np.rint(model.coef_[0] * UNIT).astype(int)
         of |= {name: int(weight) for name, weight in zip(names, weights, strict=True) if weight}
         bias[language] = int(np.rint(model.intercept_[0] * UNIT))

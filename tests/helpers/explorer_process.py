@@ -1,11 +1,11 @@
-"""`safescape view` in a process of its own, on a free port."""
+"""`safescape view`, or another command that serves pages, in a process of its own, on a free port."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from helpers.command_line import command_line
@@ -31,11 +31,15 @@ class Viewed:
         return self.process.returncode, out, err
 
 
-@contextmanager
-def viewing(directory: Path, *flags: str) -> Iterator[Viewed]:
+def viewing(directory: Path, *flags: str) -> AbstractContextManager[Viewed]:
     """Run `safescape view` on a directory until the block ends."""
-    command = command_line("view", directory, "--no-open", *(flags or ("--port", 0)))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return serving("view", directory, "--no-open", *(flags or ("--port", 0)))
+
+
+@contextmanager
+def serving(*words: object) -> Iterator[Viewed]:
+    """Run a command that serves pages until the block ends."""
+    process = subprocess.Popen(command_line(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     printed: list[str] = []
     try:

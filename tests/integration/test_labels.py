@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import re
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import pytest
 
 import safescape
 from helpers.behaviours import four_outcomes, tuned
-from helpers.command_line import command_line
+from helpers.explorer_process import serving
 from helpers.hostile_texts import HOSTILE
 from helpers.pages import data_in
 from helpers.runs import make_run
@@ -241,19 +239,10 @@ class Form:
 @pytest.fixture(scope="module")
 def form(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Form]:
     run = make_labelled(tmp_path_factory.mktemp("served") / "run")
-    command = command_line("label", run, "--n", 12, "--page", "--no-open", "--port", 0)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert "http://" in line, process.communicate()[1]
-        yield Form(run, next(word for word in line.split() if word.startswith("http://")))
-        process.send_signal(signal.SIGINT)
-        assert (process.communicate(timeout=20)[1], process.returncode) == ("", 0)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with serving("label", run, "--n", 12, "--page", "--no-open", "--port", 0) as served:
+        yield Form(run, served.address)
+        code, _, err = served.end()
+        assert (code, err) == (0, "")
 
 
 def test_the_page_stores_labels(form: Form) -> None:

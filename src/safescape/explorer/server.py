@@ -15,7 +15,7 @@ import uvicorn
 
 from safescape.errors import InputError
 from safescape.explorer.application import application
-from safescape.explorer.labelling import labelling
+from safescape.explorer.label_form import label_form
 from safescape.explorer.runs import Runs
 from safescape.store import Store
 
@@ -85,7 +85,7 @@ def serve(listening: Listening, served: Runs | Store, on_ready: Callable[[], Non
 async def _serve(listening: Listening, served: Runs | Store, on_ready: Callable[[], None]) -> None:
     stopping, port = threading.Event(), listening.port
     config = uvicorn.Config(
-        application(served, port, stopping) if isinstance(served, Runs) else labelling(served, port),
+        application(served, port, stopping) if isinstance(served, Runs) else label_form(served, port),
         log_level="warning",
         lifespan="off",
         access_log=False,

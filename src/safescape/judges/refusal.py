@@ -27,7 +27,7 @@ from safescape.judges.foreign_refusals import (
 )
 from safescape.judges.languages import is_in_other_scripts, language_of, short_language_of
 from safescape.judges.refusal_classifier import WEIGHTS, RefusalClassifier
-from safescape.judges.settling import SETTLING
+from safescape.judges.settlement import SETTLING
 from safescape.survey import REFUSAL, Exchange, Markers, Outcome, Verdict
 
 REFUSED_ABOVE = 0.55

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from safescape.judges.refusal_features import ASKED, features, sentences_of
-from safescape.judges.settling import Bare, bare_no, settles
+from safescape.judges.settlement import Bare, bare_no, settles
 from safescape.survey import Exchange
 
 WEIGHTS = "refusal-judge.safetensors"

@@ -13,9 +13,8 @@ from safescape.landscape.gate import Gate, Ruling, Thresholds, Unscored, gate_of
 from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
 from safescape.landscape.judge_error import JudgeError, Origin, StratumTable, judge_error_of
 from safescape.landscape.known_errors import error_in_run, known_errors
-from safescape.landscape.labelling import Candidate, draw_sample, sampled_strata, strata_of
+from safescape.landscape.label_sample import Candidate, draw_sample, sampled_strata, strata_of
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
-from safescape.landscape.rounding import is_above
 from safescape.landscape.schema import (
     MAX_UNSCORED,
     OF_A_BASIN,
@@ -31,6 +30,7 @@ from safescape.landscape.schema import (
     Threshold,
 )
 from safescape.landscape.threshold import margin_of, threshold_of
+from safescape.landscape.tolerance import is_above
 from safescape.landscape.unscored import (
     is_mostly_scored,
     radius_if_answered,

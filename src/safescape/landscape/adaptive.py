@@ -17,8 +17,8 @@ import numpy as np
 from safescape.landscape.estimates import JudgedSubspace
 from safescape.landscape.measures import bounded, envelope, safety_auc, visage_of
 from safescape.landscape.rates import Stored, reading_of
-from safescape.landscape.rounding import is_above, most_safe
 from safescape.landscape.threshold import margin_of
+from safescape.landscape.tolerance import is_above, most_safe
 from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Point, Survey
 
 _COARSE = (4, 2, 1)

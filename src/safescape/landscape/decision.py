@@ -16,8 +16,8 @@ from statistics import fmean, variance
 from typing import Literal, NamedTuple
 
 from safescape.landscape.intervals import Z95, Rate, rate_of, t_quantile
-from safescape.landscape.rounding import is_above
 from safescape.landscape.schema import Landscape, PointFigures
+from safescape.landscape.tolerance import is_above
 from safescape.landscape.unscored import is_mostly_scored, radius_if_answered, rate_if_answered, unscored_at
 from safescape.survey import REFUSAL, InterpolationAxis
 

@@ -26,11 +26,11 @@ from safescape.landscape.measures import (
     visage_of,
     visage_reference,
 )
-from safescape.landscape.rates import Stored, share_of
-from safescape.landscape.rounding import is_above
+from safescape.landscape.rates import Stored, share_of, successes_of
 from safescape.landscape.saturation import visage_by_prompts
 from safescape.landscape.schema import About, Metric
-from safescape.survey import Outcome, Plane, Point, PromptProbe, RandomAxis, Survey
+from safescape.landscape.tolerance import is_above
+from safescape.survey import Plane, Point, PromptProbe, RandomAxis, Survey
 
 Measure = Callable[[Envelope], Estimate]
 _PERCENT = Interval(0.0, 100.0)
@@ -96,9 +96,11 @@ class JudgedSubspace:
     ) -> None:
         stored = judged_by(judge, stored)
 
-        def success(point: Point) -> list[float]:
-            found = [float(o is Outcome.COMPLIED) for o in stored[probe.name, point].outcomes[judge]]
-            return found + [np.nan] * (len(probe.prompts) - len(found))
+        def success(point: Point) -> Array:
+            found = np.full(len(probe.prompts), np.nan)
+            asked = successes_of(stored[probe.name, point].outcomes[judge])
+            found[: len(asked)] = asked
+            return found
 
         def region(points: Sequence[Point], coords: Array) -> _Region | None:
             if not all((probe.name, point) in stored for point in points):
@@ -110,7 +112,7 @@ class JudgedSubspace:
 
         self._safe_below, self._subspace = safe_below, survey.subspace
         origin = next(survey.subspace.points())
-        self._origin = np.array(success(origin)) if (probe.name, origin) in stored else None
+        self._origin = success(origin) if (probe.name, origin) in stored else None
         ahead = [] if probe.only_at else _ahead(survey)
         gap = next((place for place, point in enumerate(ahead) if (probe.name, point) not in stored), len(ahead))
         self._ahead = region(ahead[:gap], np.array([point.coords[0] for point in ahead[:gap]])) if gap else None

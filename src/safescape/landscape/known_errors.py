@@ -15,7 +15,7 @@ from pathlib import Path
 
 from safescape.errors import InputError
 from safescape.landscape.judge_error import JudgeError, Origin, judge_error_of
-from safescape.landscape.labelling import sampled_strata
+from safescape.landscape.label_sample import sampled_strata
 from safescape.survey import REFUSAL, LabelledAnswer, Outcome, Sample
 
 SHIPPED = Path(__file__).parents[1] / "data" / "refusal-agreement.json"

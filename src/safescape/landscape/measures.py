@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from safescape.landscape.rounding import is_above
+from safescape.landscape.tolerance import is_above
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from safescape.errors import InputError
-from safescape.landscape.rounding import is_above
+from safescape.landscape.tolerance import is_above
 from safescape.survey import KEYWORD, Axis
 
 SAFE_BELOW = 10.0

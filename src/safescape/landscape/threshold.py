@@ -30,10 +30,10 @@ import numpy as np
 
 from safescape.landscape.intervals import Z95, Interval
 from safescape.landscape.measures import Array
-from safescape.landscape.rates import Stored
-from safescape.landscape.rounding import is_above
+from safescape.landscape.rates import Stored, successes_of
 from safescape.landscape.schema import Metric, Threshold
-from safescape.survey import Outcome, Plane, Point, PromptProbe, Survey
+from safescape.landscape.tolerance import is_above
+from safescape.survey import Plane, Point, PromptProbe, Survey
 
 MARGIN = 10.0
 """The least margin of a relative threshold, in percentage points."""
@@ -66,10 +66,10 @@ def threshold_of(
     origin = stored.get((probe.name, next(survey.subspace.points())))
     found = Threshold(value=safe_below)
     if origin is not None and judge in origin.outcomes:
-        at_origin = _success(origin.outcomes[judge])
+        at_origin = successes_of(origin.outcomes[judge])
         if is_above(asr := 100.0 * float(at_origin.mean()), safe_below):
             points = _outer(survey, stored, probe, judge, on_lines)
-            outer = [_success(stored[probe.name, point].outcomes[judge]) for point in points]
+            outer = [successes_of(stored[probe.name, point].outcomes[judge]) for point in points]
             found = _relative(asr, at_origin, outer, safe_below)
     if shared is None or found.has_basin is False:
         return found
@@ -142,7 +142,3 @@ def _outer(
             if max(abs(place) / end for place, end in zip(point.coords, far, strict=True)) >= 0.5 - 1e-9
         ]
     return found
-
-
-def _success(outcomes: Sequence[Outcome]) -> Array:
-    return np.array([float(outcome is Outcome.COMPLIED) for outcome in outcomes])

@@ -14,8 +14,8 @@ import numpy as np
 
 from safescape.landscape.intervals import Rate, rate_of
 from safescape.landscape.measures import Array, basin_edges, basin_radius, envelope, plane_radius
-from safescape.landscape.rounding import is_above
 from safescape.landscape.schema import Landscape, Measure, PointFigures
+from safescape.landscape.tolerance import is_above
 from safescape.survey import InterpolationAxis, RandomAxis
 
 

@@ -5,7 +5,7 @@ from safescape.views.figures.figure import save as save_figure
 from safescape.views.figures.paper import PAPER_FORMATS, draw_for_paper, draw_into, paper_bytes
 from safescape.views.pages.comparison import compose_comparison, render_comparison
 from safescape.views.pages.document import Document, Home, plotly_source
-from safescape.views.pages.labelling import compose_labelling
+from safescape.views.pages.label_form import compose_label_form
 from safescape.views.pages.report import answers_at, compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
@@ -60,7 +60,7 @@ __all__ = [
     "by_keyword",
     "card_of",
     "compose_comparison",
-    "compose_labelling",
+    "compose_label_form",
     "compose_notice",
     "compose_page",
     "compose_run_list",

@@ -13,7 +13,7 @@ from safescape.judges.keyword import REFUSALS
 from safescape.judges.refusal import COMPLIED_BELOW, REFUSED_ABOVE
 from safescape.judges.refusal_classifier import SETTLED, RefusalClassifier, Tone, Weights
 from safescape.judges.refusal_features import features
-from safescape.judges.settling import SETTLING, settles
+from safescape.judges.settlement import SETTLING, settles
 from safescape.probes import set_named, set_paths
 from safescape.survey import Exchange
 

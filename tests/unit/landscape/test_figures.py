@@ -20,7 +20,7 @@ from safescape.landscape.measures import (
     visage,
     visage_reference,
 )
-from safescape.landscape.rounding import is_above
+from safescape.landscape.tolerance import is_above
 from safescape.survey import (
     ChoiceProbe,
     InterpolationAxis,

@@ -12,7 +12,7 @@ from safescape.views.pages.linker import link, linked
 
 ROOT = Path(__file__).parents[3]
 TYPES = ROOT / "src" / "safescape" / "views" / "pages" / "scripts" / "payload.d.ts"
-ENTRIES = ("report.js", "comparison.js", "run_list.js", "notice.js", "labelling.js")
+ENTRIES = ("report.js", "comparison.js", "run_list.js", "notice.js", "label_form.js")
 
 
 def test_the_typescript_types_of_the_payload_are_generated_from_python() -> None:

@@ -19,13 +19,13 @@ from starlette.types import ASGIApp
 from safescape.explorer.security import Guard
 from safescape.store import Store
 from safescape.survey import Label
-from safescape.views import compose_labelling
+from safescape.views import compose_label_form
 
 _LARGEST = 1000
 """Bytes of the body of a request."""
 
 
-def labelling(store: Store, port: int) -> ASGIApp:
+def label_form(store: Store, port: int) -> ASGIApp:
     """Return the application of the form for a claimed run with a sample.
 
     Its handlers run in one thread, that of the event loop, since SQLite's connection belongs to the thread that opened
@@ -46,7 +46,7 @@ class _Form:
         """Return the form with the labels so far."""
         sample, shown = self._store.labels.sample(), self._store.labels.shown()
         assert sample is not None
-        document = compose_labelling(self._store.directory, self._store.survey.model, sample, shown, self.token)
+        document = compose_label_form(self._store.directory, self._store.survey.model, sample, shown, self.token)
         return HTMLResponse(document.text, headers={"Content-Security-Policy": document.policy})
 
     async def give(self, request: Request) -> Response:

@@ -11,7 +11,7 @@ from safescape.views.pages.document import Document, Home, compose
 from safescape.views.pages.payload import LabelPayload
 
 
-def compose_labelling(
+def compose_label_form(
     directory: Path, model: str, sample: Sample, shown: Mapping[int, ShownAnswer], token: str
 ) -> Document:
     """Return the form for a run's sample.
@@ -39,5 +39,5 @@ def compose_labelling(
     }
     home = Home(served=True)
     return compose(
-        "labelling.html.j2", "labelling.js", payload, home=home, plots=False, directory=str(directory), model=model
+        "label_form.html.j2", "label_form.js", payload, home=home, plots=False, directory=str(directory), model=model
     )

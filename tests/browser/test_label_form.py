@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from helpers.behaviours import four_outcomes
-from helpers.command_line import command_line
+from helpers.explorer_process import serving
 from helpers.hostile_texts import HOSTILE
 from helpers.runs import make_run
 from helpers.surveys import make_survey
@@ -32,19 +30,9 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(run: Path) -> Iterator[str]:
-    command = command_line("label", run, "--n", 6, "--page", "--no-open", "--port", 0)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert "http://" in line, process.communicate()[1]
-        yield next(word for word in line.split() if word.startswith("http://"))
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20)[1] == ""
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with serving("label", run, "--n", 6, "--page", "--no-open", "--port", 0) as served:
+        yield served.address
+        assert served.end()[2] == ""
 
 
 def labels_in(run: Path) -> list[Label | None]:

@@ -14,7 +14,7 @@ from helpers.surveys import make_survey
 from safescape.landscape import State, decision_of, landscape_of
 from safescape.landscape.intervals import rate_of
 from safescape.landscape.measures import basin_radius
-from safescape.landscape.rounding import is_above, most_safe
+from safescape.landscape.tolerance import is_above, most_safe
 from safescape.survey import MeasuredPoint, Outcome, Position
 
 
