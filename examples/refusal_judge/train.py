@@ -12,11 +12,14 @@ import csv
 import functools
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+os.environ["OMP_NUM_THREADS"] = "1"  # set before numpy is loaded: other numbers of threads round differently
 
 import numpy as np
 from feature_matrix import feature_matrix
