@@ -32,7 +32,6 @@ from safescape.landscape.schema import About, Metric
 from safescape.landscape.tolerance import is_above
 from safescape.survey import Plane, Point, PromptProbe, RandomAxis, Survey
 
-Measure = Callable[[Envelope], Estimate]
 _PERCENT = Interval(0.0, 100.0)
 _RESAMPLES = 2000
 

@@ -5,8 +5,10 @@ Rates and their differences are in percent. Formulas:
 - a rate: Wilson's score interval (Wilson 1927; Brown, Cai and DasGupta 2001, equation 4);
 - the difference of two rates of the same items: Newcombe's method 10 (Newcombe 1998, Improved confidence intervals for
   the difference between binomial proportions based on paired data), which has a width even where no item differs;
-- their ratio: the hybrid score interval (Bonett and Price 2006, Confidence intervals for a ratio of binomial
-  proportions based on paired data);
+- the mean of paired differences that may be fractions: the adjusted Wald interval (Bonett and Price 2012, Adjusted Wald
+  confidence interval for a difference of binomial proportions based on paired data), which has a width as well;
+- the ratio of two rates of the same items: the hybrid score interval (Bonett and Price 2006, Confidence intervals for
+  a ratio of binomial proportions based on paired data);
 - the sum or difference of two independent figures, given the interval of each: the method of variance estimates
   recovery (Zou and Donner 2008, Construction of confidence limits about effect measures);
 - a mean that is known up to bounds: Imbens and Manski 2004, Confidence intervals for partially identified parameters,
@@ -81,6 +83,19 @@ def _correlation(both: int, mine: int, theirs: int, n: int) -> float:
     if excess > 0:
         return max(excess - n / 2, 0.0) / math.sqrt(spread)
     return excess / math.sqrt(spread)
+
+
+def mean_difference(differences: NDArray[np.float64]) -> Interval:
+    """Return the interval of the mean of paired differences, in percentage points.
+
+    Args:
+        differences: Shape (items,), from -1.0 to 1.0; fractions where an item is a mean of several answers.
+
+    """
+    n = len(differences) + 2
+    mean, square = float(differences.sum()) / n, (float((differences**2).sum()) + 2) / n
+    half = Z95 * math.sqrt(max(0.0, square - mean * mean) / n)
+    return Interval(100.0 * max(-1.0, mean - half), 100.0 * min(1.0, mean + half))
 
 
 def paired_ratio(hits: NDArray[np.bool_], others: NDArray[np.bool_]) -> Interval:

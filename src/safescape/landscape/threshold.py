@@ -28,7 +28,7 @@ from math import sqrt
 
 import numpy as np
 
-from safescape.landscape.intervals import Z95, Interval
+from safescape.landscape.intervals import Z95, mean_difference
 from safescape.landscape.measures import Array
 from safescape.landscape.rates import Stored, successes_of
 from safescape.landscape.schema import Metric, Threshold
@@ -86,19 +86,6 @@ def margin_of(count: int, n: int) -> float:
     return max(MARGIN, 100.0 * (b + sqrt(b * b + 4 * a * c)) / (2 * a))
 
 
-def interval_of(differences: Array) -> Interval:
-    """Return the 95 % interval of the mean of paired differences, in percentage points.
-
-    Args:
-        differences: Shape (prompts,), from -1.0 to 1.0.
-
-    """
-    n = len(differences) + 2
-    mean, square = float(differences.sum()) / n, (float((differences**2).sum()) + 2) / n
-    half = Z95 * sqrt(max(0.0, square - mean * mean) / n)
-    return Interval(100.0 * max(-1.0, mean - half), 100.0 * min(1.0, mean + half))
-
-
 def _relative(asr: float, at_origin: Array, outer: Sequence[Array], safe_below: float) -> Threshold:
     """Return the threshold of an origin that is above `safe_below`."""
     margin, rise, has_basin = margin_of(round(at_origin.sum()), len(at_origin)), None, None
@@ -106,7 +93,7 @@ def _relative(asr: float, at_origin: Array, outer: Sequence[Array], safe_below: 
         # a point of an adaptive run may have been asked the first prompts alone
         asked = min(map(len, outer))
         differences = np.mean([success[:asked] for success in outer], axis=0) - at_origin[:asked]
-        low, high = interval_of(differences)
+        low, high = mean_difference(differences)
         rise, has_basin = Metric(value=100.0 * float(differences.mean()), low=low, high=high), low > 0.0
     if asr + margin >= 100.0:
         has_basin = False

@@ -27,7 +27,7 @@ from safescape.landscape import (
     plan_of,
 )
 from safescape.landscape.gate import Thresholds
-from safescape.landscape.threshold import interval_of
+from safescape.landscape.intervals import mean_difference
 from safescape.survey import Adaptive, Point
 from safescape.views import draw, draw_for_paper, render_comparison, render_page, verdict_of
 from safescape.views.text.comparison import findings_of
@@ -64,7 +64,7 @@ def test_the_partly_safe_model_has_its_figures(tmp_path: Path) -> None:
     # 62 of 80 prompts are refused at the origin alone
     assert limit.rise is not None
     assert limit.rise.value == pytest.approx(77.5)
-    assert (limit.rise.low, limit.rise.high) == pytest.approx(interval_of(np.array([1.0] * 62 + [0.0] * 18)))
+    assert (limit.rise.low, limit.rise.high) == pytest.approx(mean_difference(np.array([1.0] * 62 + [0.0] * 18)))
     assert decision_of(landscape)[:2] == (State.UNSAFE, Reason.ORIGIN)
     assert landscape.safe_below == 10.0, "what the user gave stays"
 
@@ -134,7 +134,7 @@ def test_the_margin_is_where_the_interval_of_a_paired_difference_begins_at_zero(
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_the_interval_of_paired_differences(worse: int, better: int, same: int) -> None:
     n = worse + better + same
-    low, high = interval_of(np.array([1.0] * worse + [-1.0] * better + [0.0] * same))
+    low, high = mean_difference(np.array([1.0] * worse + [-1.0] * better + [0.0] * same))
     up, down = (worse + 1) / (n + 2), (better + 1) / (n + 2)
     half = Z * sqrt((up + down - (up - down) ** 2) / (n + 2))
     assert low == pytest.approx(100 * max(-1.0, up - down - half))
