@@ -117,6 +117,15 @@ def test_labels_are_exported_as_csv(tmp_path: Path, typed: Callable[..., int]) -
         assert len(list(csv.DictReader(file))) == 20
 
 
+def test_a_sample_without_labels_is_not_exported(
+    run: Path, tmp_path: Path, keys: Callable[..., str], typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys(run, "q")
+    assert typed("label", run, "--export", tmp_path / "labels.csv") == 2
+    assert "none of its answers is labelled" in capsys.readouterr().err
+    assert not (tmp_path / "labels.csv").exists()
+
+
 def test_a_run_with_labels_has_corrected_figures(
     run: Path, typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,8 @@ def label(options: LabelOptions) -> Labelling:
     if options.export is not None:
         with Store.read(directory) as store:
             found = _labelling(store)
+        if not found.labelled:
+            raise InputError(f"{directory}: none of its answers is labelled; safescape label {directory}")
         _export(found, Path(options.export))
         return found
     with claimed(directory) as store:

@@ -137,7 +137,8 @@ class JudgeError(Record):
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{given}: cannot be read ({error}); give a file that safescape agree wrote") from error
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise InputError(f"{given}: cannot be read ({reason}); give a file that safescape agree wrote") from error
         return cls.parse(text, given)
 
     @classmethod
