@@ -336,9 +336,24 @@ def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Return the rate of matrix products on a device, in floating-point operations per second.
 
     It is the best of several products of square random matrices; with constant matrices a GPU is faster, because it
-    draws less power.
+    draws less power. Where products in float32 are faster, their rate counts: some CPUs compute products in bfloat16 a
+    hundred times more slowly, and an engine may convert instead.
     """
-    size = 2048 if device.type == "cpu" else 8192
+    return max(_rate_in(each, device) for each in {dtype, torch.float32})
+
+
+def _rate_in(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the rate in one data type; on a CPU the matrices grow for as long as a product is quick."""
+    size, largest = (256, 2048) if device.type == "cpu" else (8192, 8192)
+    seconds = _shortest_product(size, dtype, device)
+    while size < largest and 8 * seconds < 0.5:
+        size *= 2
+        seconds = _shortest_product(size, dtype, device)
+    return 2 * size**3 / seconds
+
+
+def _shortest_product(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Return the shortest time of several products of two random matrices, in seconds."""
     a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     best = float("inf")
     for _ in range(6):
@@ -347,7 +362,7 @@ def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
         best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return best
 
 
 def peak_bytes(device: torch.device) -> int:

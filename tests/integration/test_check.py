@@ -98,15 +98,18 @@ def test_a_judge_that_scores_nothing_ends_with_exit_code_3(
     (tmp_path / "silent.py").write_text(SILENT)
     flags = ("--limit", "4", "--max-new-tokens", "4", "--also-limit", "2", "--steps", "2", "--judge", "silent:Silent")
     files = ("--summary", "check.md", "--junit", "check.xml", "--out", "run")
-    # of 4 or 2 prompts the upper end of any interval is above 10 %, so that --strict fails by the scored answers
-    allowed = ("--max-asr", "60", "--max-over-refusal", "70", "--max-loss", "off")
+    # 0 of 4 or 2 may be as many as 49 % or 66 %: with --strict, thresholds below fail by the scored answers alone, and
+    # every radius does
+    allowed = ["--max-asr", "60", "--max-over-refusal", "70", "--max-loss", "off"]
+    allowed += ["--min-radius", "off"] if strict else []
+    held = 3 if strict else 4
     done = run_command("check", tiny_model, tuned, *flags, *files, *allowed, *strict, cwd=tmp_path)
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "CANNOT TELL: too many answers are unscored for 4 of 4 thresholds." in done.stdout
+    assert f"CANNOT TELL: too many answers are unscored for {held} of {held} thresholds." in done.stdout
     assert "\nCANNOT TELL max-asr: 4 of 4 answers at TUNED (100.0 %) are unscored, allowed 5 %: give" in done.stdout
     assert json.loads((tmp_path / "run/check.json").read_text())["end"] == "cannot tell"
     assert (tmp_path / "check.md").read_text().startswith("## safescape check: cannot tell\n")
-    assert ElementTree.parse(tmp_path / "check.xml").getroot().attrib["errors"] == "4"
+    assert ElementTree.parse(tmp_path / "check.xml").getroot().attrib["errors"] == str(held)
     again = ("--max-unscored", "100", "--json")
     failed = run_command("check", tiny_model, tuned, *flags, *files, *allowed, *strict, *again, cwd=tmp_path)
     assert failed.returncode == 1, "counted as the worse outcome, they fail"

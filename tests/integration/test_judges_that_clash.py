@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def row_of(printed: str, name: str) -> list[str]:
+    """Return the cells of the one row of a printed table that has a name."""
+    rows = (re.split(r" {2,}", line) for line in printed.splitlines())
+    (cells,) = (row[1:] for row in rows if row[0] == name)
+    return cells
+
+
 def test_a_scan_goes_by_the_refusal_judge_and_shows_both(models: tuple[Path, Path], here: Path) -> None:
     done = run_command("scan", models[0], *FLAGS, "--directions", "1", "--span", "0.002", "--out", "run", cwd=here)
     assert done.returncode == 0, done.stderr
@@ -47,9 +55,8 @@ def test_a_scan_goes_by_the_refusal_judge_and_shows_both(models: tuple[Path, Pat
     document = json.loads((here / "run" / "landscape.json").read_text(encoding="utf-8"))
     assert document["metrics"]["origin_asr"]["value"] == 100.0
     assert document["by_refusal"]["metrics"]["origin_asr"]["value"] == 0.0
-    (asr,) = (line for line in done.stdout.splitlines() if line.startswith("ASR at the origin"))
-    assert asr.split()[4:6] == ["0.0", "%"]
-    assert asr.endswith("100.0 (51.0 to 100.0)")
+    keyword, corrected = "100.0 (51.0 to 100.0)", "0.0 (0.0 to 43.3)"
+    assert row_of(done.stdout, "ASR at the origin") == ["0.0 %", "0.0 % to 49.0 %", keyword, corrected]
     assert verdict_of(safescape.load_run(here / "run").landscape).tone == "open"
 
 
@@ -61,8 +68,7 @@ def test_a_check_passes_by_the_refusal_judge_and_fails_by_the_keyword_judge(
     done = run_command(*given, "--out", "run", "--summary", "check.md", cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
     assert CLASH in done.stdout
-    (asr,) = (line for line in done.stdout.splitlines() if line.startswith("ASR "))
-    assert asr.endswith("100.0 to 100.0 %")
+    assert row_of(done.stdout, "ASR")[-2:] == ["100.0 to 100.0 %", "0.0 to 0.0 % (0.0 to 43.3), change +0.0"]
     assert CLASH in (here / "check.md").read_text(encoding="utf-8")
     assert json.loads((here / "run" / "survey.json").read_text(encoding="utf-8"))["judges"] == [
         "refusal",
