@@ -18,7 +18,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -246,15 +250,21 @@ METHODS: dict[str, Callable[[World, NDArray[np.bool_]], Ends]] = {
 }
 
 
+def _cell(repetitions: int, steps: int, cell: tuple[str, str, int, int]) -> Held:
+    method, name, directions, prompts = cell
+    return coverage(name, directions, prompts, repetitions, METHODS[method], steps)
+
+
 def tables(repetitions: int, steps: int) -> Iterator[str]:
     """Yield the lines of all tables. A cell has one number for each number of prompts."""
-    found = {
-        (method, name, directions, prompts): coverage(name, directions, prompts, repetitions, intervals, steps)
-        for method, intervals in METHODS.items()
-        for name in SHAPES
-        for prompts in PROMPTS
-        for directions in DIRECTIONS
-    }
+    keys = [
+        (method, name, directions, n) for method, name, n, directions in product(METHODS, SHAPES, PROMPTS, DIRECTIONS)
+    ]
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by numpy in each process
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as apart:
+        # the cells of a chunk have the same true means
+        held = apart.map(functools.partial(_cell, repetitions, steps), keys, chunksize=len(DIRECTIONS))
+        found = dict(zip(keys, held, strict=True))
     for figure, title in TITLES.items():
         yield f"\n{title}: % of intervals that hold it, with {', '.join(map(str, PROMPTS))} prompts\n"
         heads = [f"{method}, {directions}" for method in METHODS for directions in DIRECTIONS]

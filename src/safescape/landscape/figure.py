@@ -8,6 +8,10 @@ two sources of chance are told apart:
 - **prompts**: they are common to all lines, so that their part does not shrink with the number of lines. It is the
   covariance between lines of the jackknife's pseudo-values of the prompts (Efron and Stein 1981).
 
+The half-widths of the two are added as squares (Zou and Donner 2008). One Student's t over the sum of both variances,
+with Satterthwaite's degrees of freedom, holds the truth in 92 % of the cases with three lines: where they lie close
+together by chance, it takes the variance for well known.
+
 With one line there is nothing to say about other directions: the figure is about this line, and its interval is over
 prompts. `python benchmarks/intervals.py` simulates how often the intervals hold the truth.
 """
@@ -130,19 +134,15 @@ class Figure(NamedTuple):
         if lines == 1:
             return self._by_prompts
         spread = max(float(self.lines.value.var(ddof=1)), self.least) / lines
-        if self.pseudo is None:
-            if self.prompts is None:
-                return None
-            by_lines = between(low, high, math.sqrt(spread), lines - 1)
-            return combined_at(low, high, by_lines, self.prompts)
-        items = self.pseudo.shape[1]
-        if items < 2:
-            return self.reach
-        shared = _shared(self.pseudo)
-        error = spread + shared
-        # Satterthwaite 1946
-        freedom = error**2 / (spread**2 / (lines - 1) + shared**2 / (items - 1)) if error else lines - 1
-        return between(low, high, math.sqrt(error), freedom)
+        prompts = self.prompts
+        if self.pseudo is not None:
+            items = self.pseudo.shape[1]
+            if items < 2:
+                return self.reach
+            prompts = between(low, high, math.sqrt(_shared(self.pseudo)), items - 1)
+        if prompts is None:
+            return None
+        return combined_at(low, high, between(low, high, math.sqrt(spread), lines - 1), prompts)
 
     @property
     def _by_prompts(self) -> Interval | None:
