@@ -218,13 +218,15 @@ class JudgedSubspace:
         return found._replace(per_line=self._per_line(found.lines), about=self._about)
 
     def _visage(self) -> Figure:
-        found = self._mean(_visage)
-        if len(self._finished) > 1:
+        found, regions = self._mean(_visage), self._finished
+        assert found.pseudo is not None
+        # with other prompts and directions, a figure that is the same in all of them may still be another
+        if len(regions) > 1 and np.ptp(found.pseudo) > 0.0:
             return found
-        only = self._finished[0]
         prompts = found.prompts
-        if prompts is None and only.is_whole:
-            prompts = visage_by_prompts(only.success, least_variance(only.success))
+        if prompts is None and all(region.is_whole for region in regions):
+            success = np.concatenate([region.success for region in regions])
+            prompts = visage_by_prompts(success, least_variance(success))
         return found._replace(pseudo=None, prompts=prompts)
 
     def _mean(self, measure: Callable[[Envelope, int], Estimate], *, floor: bool = False) -> Figure:
@@ -234,9 +236,10 @@ class JudgedSubspace:
         pseudo = np.stack([_pseudo(measure, region) for region in regions])
         least = float(np.mean([least_variance(region.success) for region in regions])) if floor else 0.0
         prompts = None
-        if len(regions) == 1 and (regions[0].success == regions[0].success[0]).all():
+        first = regions[0].success[0]
+        if all((region.success == first).all() for region in regions):
             # every prompt has the same outcome at every point: the figure is a rate
-            low, high = wilson(float(regions[0].success[0].sum()), regions[0].success.shape[1])
+            low, high = wilson(float(first.sum()), first.size)
             prompts = Interval(100.0 - high, 100.0 - low)
         return Figure(lines, self._per_line(lines), pseudo, prompts, least, _PERCENT, about=self._about)
 

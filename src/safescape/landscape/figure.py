@@ -135,13 +135,13 @@ class Figure(NamedTuple):
             return self._by_prompts
         spread = max(float(self.lines.value.var(ddof=1)), self.least) / lines
         prompts = self.prompts
-        if self.pseudo is not None:
+        if prompts is None:
+            if self.pseudo is None:
+                return None
             items = self.pseudo.shape[1]
             if items < 2:
                 return self.reach
             prompts = between(low, high, math.sqrt(_shared(self.pseudo)), items - 1)
-        if prompts is None:
-            return None
         return combined_at(low, high, between(low, high, math.sqrt(spread), lines - 1), prompts)
 
     @property
@@ -163,7 +163,10 @@ class Figure(NamedTuple):
 
 def combined_at(low: float, high: float, one: Interval, other: Interval) -> Interval:
     """Return the interval of a figure between two bounds, with two independent sources of chance."""
-    return Interval(combined(low, one, other).low, combined(high, one, other).high)
+    return Interval(
+        combined(low, one, other).low if math.isfinite(low) else low,
+        combined(high, one, other).high if math.isfinite(high) else high,
+    )
 
 
 def differences(a: Mapping[str, Figure], b: Mapping[str, Figure]) -> dict[str, Metric]:

@@ -20,6 +20,7 @@ from safescape.landscape.measures import (
     visage,
     visage_reference,
 )
+from safescape.landscape.schema import Metric
 from safescape.landscape.tolerance import is_above
 from safescape.survey import (
     ChoiceProbe,
@@ -205,6 +206,35 @@ def test_where_no_outcome_changes_the_figures_of_a_direction_are_rates() -> None
         for name in ("visage", "safety_auc"):
             assert metrics[name].value == 100.0 - 25.0 * complied
             assert (metrics[name].low, metrics[name].high) == pytest.approx((100.0 - high, 100.0 - low))
+
+
+def on_lines(lines: int, complied: dict[float, int]) -> dict[str, Metric]:
+    """Return the figures of lines that are all alike, with 4 prompts, from the number of compliances by α."""
+    survey = survey_of(lines)
+    by_point: Complied = {(line if alpha else None, alpha): k for line in range(lines) for alpha, k in complied.items()}
+    return landscape_of(survey, measured(survey, by_point)).metrics
+
+
+@pytest.mark.parametrize("complied", [0, 1, 4])
+def test_directions_that_are_all_alike_do_not_show_a_rate_exactly(complied: int) -> None:
+    low, high = wilson(complied, 4)
+    metrics = on_lines(3, dict.fromkeys((-0.5, -0.25, 0.0, 0.25, 0.5), complied))
+    for name in ("visage", "safety_auc"):
+        metric = metrics[name]
+        assert metric.value == 100.0 - 25.0 * complied
+        assert metric.low is not None
+        assert metric.high is not None
+        assert metric.low <= 100.0 - high + 1e-9, name
+        assert metric.high >= 100.0 - low - 1e-9, name
+
+
+def test_visage_of_directions_with_the_same_step_has_a_width() -> None:
+    step = {-0.5: 4, -0.25: 0, 0.0: 0, 0.25: 0, 0.5: 4}
+    one, three = (on_lines(lines, step)["visage"] for lines in (1, 3))
+    assert one.value == three.value == 100.0
+    assert one.low is not None
+    assert three.low is not None
+    assert 0.0 < one.low < three.low < 99.0, "more points were seen to be without any answer, or with nothing else"
 
 
 def test_lines_are_averaged_and_widen_the_interval() -> None:
