@@ -71,6 +71,22 @@ def test_answers_are_labelled_by_keys_and_buttons(page: Page, address: str, run:
     assert said == []
 
 
+def test_a_label_given_while_another_is_stored_is_ignored_and_undo_waits(page: Page, address: str, run: Path) -> None:
+    """The next answer is not shown yet, so that a label of it would be given unseen."""
+    page.add_init_script(
+        "const quick = window.fetch;"
+        "const later = () => new Promise((go) => setTimeout(go, 500));"
+        "window.fetch = async (...given) => { await later(); return quick(...given); };"
+    )
+    page.goto(address)
+    expect(page.locator("#shown")).to_have_text("0 of 6 labelled")
+    with page.expect_response(lambda response: '"label":null' in (response.request.post_data or "")):
+        for key in "rcu":
+            page.keyboard.press(key)
+    expect(page.locator("#shown")).to_have_text("0 of 6 labelled")
+    assert labels_in(run) == [None] * 6
+
+
 def test_the_form_goes_on_after_it_was_closed(page: Page, address: str) -> None:
     page.goto(address)
     page.keyboard.press("c")

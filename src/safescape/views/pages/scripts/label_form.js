@@ -11,7 +11,9 @@ const { answers } = form;
 /** @type {number[]} */
 const given = [];
 let at = 0;
-let isBusy = false;
+let pending = 0;
+/** @type {Promise<void>} */
+let last = Promise.resolve();
 
 const names = new Map([["refused", "Refused"], ["complied", "Complied"], ["incoherent", "Incoherent"], ["partial", "Partial refusal"]]);
 const firstOpen = () => {
@@ -39,7 +41,6 @@ function show() {
  * @param {boolean} skipped
  */
 async function store(place, label, skipped) {
-  isBusy = true;
   try {
     const response = await fetch("/label", {
       method: "POST",
@@ -54,43 +55,54 @@ async function store(place, label, skipped) {
   } catch (error) {
     $("following").textContent = `Not stored: ${error instanceof Error ? error.message : error}`;
     return false;
-  } finally {
-    isBusy = false;
   }
 }
 
-/** @param {string | null} label */
-async function give(label) {
-  if (isBusy || !answers[at]) return;
-  if (await store(at, label, label === null)) {
+/**
+ * Do something after all that is pending.
+ * @param {() => Promise<void>} action
+ */
+function queue(action) {
+  pending += 1;
+  last = last.then(action).finally(() => { pending -= 1; });
+}
+
+/**
+ * Label the answer that is shown. While a label is being stored, the next answer is not: a further label is ignored.
+ * @param {string | null} label
+ */
+function give(label) {
+  if (pending || !answers[at]) return;
+  queue(async () => {
+    if (!await store(at, label, label === null)) return;
     given.push(at);
     at = firstOpen();
     if (label === null && at === given.at(-1)) at = answers.findIndex((each, place) => each.label === null && place > at);
     show();
-  }
+  });
 }
 
-async function undo() {
-  const last = given.at(-1);
-  if (isBusy || last === undefined) return;
-  if (await store(last, null, false)) {
+function undo() {
+  queue(async () => {
+    const place = given.at(-1);
+    if (place === undefined || !await store(place, null, false)) return;
     given.pop();
-    at = last;
+    at = place;
     show();
-  }
+  });
 }
 
 $("choices").append(
-  ...form.labels.map((label) => button("", names.get(label) ?? label, () => { void give(label); })),
-  button("", "Skip", () => { void give(null); }),
-  button("", "Back", () => { void undo(); }),
+  ...form.labels.map((label) => button("", names.get(label) ?? label, () => give(label))),
+  button("", "Skip", () => give(null)),
+  button("", "Back", undo),
 );
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const label = form.labels.find((each) => each.startsWith(event.key));
-  if (label && event.key.length === 1) void give(label);
-  else if (event.key === "s") void give(null);
-  else if (event.key === "u") void undo();
+  if (label && event.key.length === 1) give(label);
+  else if (event.key === "s") give(null);
+  else if (event.key === "u") undo();
   else if (event.key === " " && !(event.target instanceof HTMLButtonElement) && !(event.target instanceof HTMLElement && event.target.closest("summary"))) {
     event.preventDefault();
     $("answer").open = !$("answer").open;
