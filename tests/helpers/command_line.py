@@ -26,10 +26,10 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run `safescape` with these words, and return its exit code and what it printed in an encoding.
 
-    Importing torch, transformers and peft takes ten seconds on a slow machine. A command in the surroundings of the
-    tests is therefore forked from a process that has imported them; one in other surroundings starts from nothing.
+    Importing torch, transformers and peft takes ten seconds on a slow machine. A command is therefore forked from a
+    process that has imported them, unless a variable that libraries read when they are imported is another one.
     """
-    if env is None and encoding is None and (forks := _forks()).surroundings == _surroundings():
+    if env is None and encoding is None and (forks := _forks()).read_at_import == _read_at_import():
         return forks.run(command_line(*words), cwd)
     return subprocess.run(command_line(*words), capture_output=True, text=True, cwd=cwd, env=env, encoding=encoding)
 
@@ -39,8 +39,8 @@ class _Forks(NamedTuple):
 
     requests: IO[str]
     codes: IO[str]
-    surroundings: dict[str, str]
-    """The environment variables when it started: libraries read theirs when they are imported."""
+    read_at_import: dict[str, str]
+    """The environment variables that libraries read when they were imported."""
 
     def run(self, line: list[str], cwd: Path | None) -> subprocess.CompletedProcess[str]:
         """Run a command line to its end."""
@@ -49,6 +49,7 @@ class _Forks(NamedTuple):
             request = {
                 "words": line[3:],
                 "cwd": os.fspath(cwd or Path.cwd()),
+                "env": dict(os.environ),
                 "stdout": str(printed),
                 "stderr": str(complained),
             }
@@ -59,15 +60,14 @@ class _Forks(NamedTuple):
 
 @functools.cache
 def _forks() -> _Forks:
-    surroundings = _surroundings()
-    process = subprocess.Popen(
-        [sys.executable, str(_FORKS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=surroundings
-    )
+    process = subprocess.Popen([sys.executable, str(_FORKS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     atexit.register(process.kill)
-    return _Forks(process.stdin, process.stdout, surroundings)
+    return _Forks(process.stdin, process.stdout, _read_at_import())
 
 
-def _surroundings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+def _read_at_import() -> dict[str, str]:
+    # lm_eval sets HF_XET_HIGH_PERFORMANCE, which no command needs
+    names = (name for name in os.environ if name.startswith(("HF_", "TRANSFORMERS_", "PYTHON", "OMP_")))
+    return {name: os.environ[name] for name in names if not name.startswith("HF_XET_")}

@@ -1,7 +1,7 @@
 """Run commands, each in a fork of this process, which has imported what commands import.
 
-Each line of stdin is a request in JSON: the words of a command, its working directory, and the files of its stdout and
-stderr. Its exit code is written to stdout.
+Each line of stdin is a request in JSON: the words of a command, its working directory, its environment variables, and
+the files of its stdout and stderr. Its exit code is written to stdout.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import sys
+from typing import Any
 
 import safescape
 import safescape.cli
@@ -34,9 +35,11 @@ def main() -> None:
         print(code, flush=True)
 
 
-def _become(request: dict[str, str]) -> None:
-    """Give this process the words, the directory and the streams of a command."""
+def _become(request: dict[str, Any]) -> None:
+    """Give this process the words and the surroundings of a command."""
     os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
     for number, path in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, number)
