@@ -78,7 +78,7 @@ def test_both_figures_are_shown(clashing: Store) -> None:
     landscape = landscape_in(clashing)
     cards = {figure.key: (figure.value, figure.keyword) for figure in figures_of(landscape)}
     assert cards["origin_asr"] == ("0.0 %", "100.0 (95.4 to 100.0)")
-    assert cards["visage"][1] == "0.0 (0.0 to 0.0)", "every point is at 100 % by the keyword judge"
+    assert cards["visage"][1] == "0.0 (0.0 to 4.6)", "every point is at 100 % by the keyword judge"
     assert cards["basin_radius"][1] == "no basin"
     page = render_page(clashing, landscape)
     assert "0.0 to 4.6 %, by the refusal judge; 100.0 %, 95.4 to 100.0 %, by the keyword judge" in prose(page)
