@@ -15,8 +15,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from safescape.engines import TokenCounts, TransformersEngine, VllmEngine
 from safescape.judges import KeywordJudge
+from safescape.machine import matmul_rate
 from safescape.probes import format_chats, load_prompts, load_tokenizer
-from safescape.speed import matmul_rate, matrix_sizes, prefill_tokens
+from safescape.speed import matrix_sizes, prefill_tokens
 from safescape.survey import Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve
 

@@ -34,9 +34,10 @@ from transformers import AutoModelForCausalLM
 
 from safescape.api.report import report_of
 from safescape.engines import TransformersEngine
+from safescape.machine import matmul_rate, peak_bytes
 from safescape.measure import measure
 from safescape.probes import format_chats, load_tokenizer
-from safescape.speed import matmul_rate, matrix_sizes, peak_bytes, prefill_tokens
+from safescape.speed import matrix_sizes, prefill_tokens
 from safescape.store import Store
 from safescape.survey import Lines, Point, PromptProbe, RandomAxis, Survey
 from safescape.weights import Model, Subspace, inspect, resolve

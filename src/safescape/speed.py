@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +16,6 @@ from concurrent.futures.process import BrokenProcessPool
 from statistics import median_high
 from typing import Any, NamedTuple
 
-import psutil
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -27,6 +23,7 @@ from safescape.engines import is_vllm_here, load_model, open_engine, parameters_
 from safescape.engines.kv_cache import common_prefix_length
 from safescape.errors import RunError
 from safescape.judges import KeywordJudge
+from safescape.machine import machine_text, matmul_rate, peak_bytes
 from safescape.measure import tokenizer_of_model
 from safescape.probes import format_chats, load_prompts
 from safescape.survey import KEYWORD, Exchange, Lines, Outcome, Point, PromptProbe, RandomAxis, Survey
@@ -88,7 +85,7 @@ class SideTiming(NamedTuple):
     peak_bytes: int
     """See `peak_bytes`; of its process."""
     rate: float
-    """The rate of matrix products in its dtype on this machine, in floating-point operations per second."""
+    """See `matmul_rate`; in its dtype on this machine."""
 
     @property
     def seconds(self) -> float:
@@ -179,7 +176,7 @@ def measure_sides(task: Task, sides: Sequence[Side], on_side: Callable[[SideTimi
         on_side(measured[-1])
     base = next((each for each in measured if each.side == REFERENCE), None)
     sizes = matrix_sizes(resolve(task.model).weights)
-    return Bench(task, _machine(), tuple(_result(each, base, sizes) for each in measured), tuple(measured))
+    return Bench(task, machine_text(), tuple(_result(each, base, sizes) for each in measured), tuple(measured))
 
 
 def _measure_side(task: Task, side: Side) -> SideTiming:
@@ -330,51 +327,3 @@ def prefill_tokens(tokenizer: PreTrainedTokenizerBase, chats: Sequence[str]) -> 
     rows = tokenizer(list(chats), add_special_tokens=False)["input_ids"]
     shared = common_prefix_length(rows)
     return shared + sum(len(row) - shared for row in rows)
-
-
-def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the rate of matrix products on a device, in floating-point operations per second.
-
-    It is the best of several products of square random matrices; with constant matrices a GPU is faster, because it
-    draws less power. Where products in float32 are faster, their rate counts: some CPUs compute products in bfloat16 a
-    hundred times more slowly, and an engine may convert instead.
-    """
-    return max(_rate_in(each, device) for each in {dtype, torch.float32})
-
-
-def _rate_in(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the rate in one data type; on a CPU the matrices grow for as long as a product is quick."""
-    size, largest = (256, 2048) if device.type == "cpu" else (8192, 8192)
-    seconds = _shortest_product(size, dtype, device)
-    while size < largest and 8 * seconds < 0.5:
-        size *= 2
-        seconds = _shortest_product(size, dtype, device)
-    return 2 * size**3 / seconds
-
-
-def _shortest_product(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Return the shortest time of several products of two random matrices, in seconds."""
-    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
-    best = float("inf")
-    for _ in range(6):
-        start = time.perf_counter()
-        a @ b
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Return the peak resident memory of this process; on a GPU, the peak of allocated memory there."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
-
-
-def _machine() -> str:
-    memory = psutil.virtual_memory().total / 2**30
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    chip = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
-    return f"{chip}, {torch.get_num_threads()} threads, {memory:.0f} GiB{gpu}; torch {torch.__version__}"

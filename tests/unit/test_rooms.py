@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "safescape"
 FLOORS = [
     {"errors"},
-    {"survey", "cache"},
+    {"survey", "cache", "machine"},
     {"weights", "probes", "judges", "store", "landscape", "placement"},
     {"engines", "options"},
     {"judge_runtime"},

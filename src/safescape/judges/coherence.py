@@ -42,7 +42,8 @@ from safescape.judges.english import (
     letters_of,
     tokens_of,
 )
-from safescape.judges.languages import MOST_CHARACTERS, is_another_language
+from safescape.judges.languages import is_another_language
+from safescape.judges.scripts import MOST_CHARACTERS
 from safescape.survey import Calibration, Evidence
 
 INCOHERENT_BELOW = 0.5

@@ -14,9 +14,8 @@ import re
 from collections import Counter
 
 from safescape.judges.apostrophes import with_straight_apostrophes
+from safescape.judges.scripts import MOST_CHARACTERS, script_of
 
-MOST_CHARACTERS = 2000
-"""Characters of a text that are read: 400 tokens or more of English. The rest is ignored, which bounds the time."""
 _ENOUGH = 0.18
 """The least share of a text's words that are function words of its language. They must also be more than twice as many
 as English ones."""
@@ -26,8 +25,6 @@ _MOSTLY_WORDS = 0.6
 """The least share of visible characters that belong to words; between symbols, "De" and "La" mean nothing."""
 _FEWEST_LETTERS = 4
 """Letters from which on a language is recognised."""
-_ONE_SCRIPT = 0.75
-"""The least share of letters that belong to one script."""
 
 _SPACED = {
     "German": "der die das den dem des ein eine einen einem einer und oder aber nicht ich du er wir ihr sie "
@@ -120,20 +117,6 @@ _FREQUENT_SIGNS = {
 }
 """The most frequent signs of each language, by script without spaces; the first language that fits is the one."""
 _WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0981-\u09cd]+[^\W\d_]*)*(?:['’][^\W\d_]+)?")
-_BLOCKS = (
-    ("Latin", 0x40, 0x24F),
-    ("Latin", 0x1E00, 0x1EFF),
-    ("Greek", 0x370, 0x3FF),
-    ("Cyrillic", 0x400, 0x52F),
-    ("Hebrew", 0x590, 0x5FF),
-    ("Arabic", 0x600, 0x77F),
-    ("Devanagari", 0x900, 0x97F),
-    ("Bengali", 0x980, 0x9FF),
-    ("Thai", 0xE00, 0xE7F),
-    ("East Asian", 0x3040, 0x30FF),
-    ("East Asian", 0x3400, 0x9FFF),
-    ("Hangul", 0xAC00, 0xD7AF),
-)
 _SHORT = 24
 """Letters of a text whose language may be too short to be recognised."""
 _LIKELY = {
@@ -143,11 +126,6 @@ _LIKELY = {
     "East Asian": "Chinese",
     "Hangul": "Korean",
 }
-_SCRIPT = ["other"] * (0xD7B0 >> 4)
-"""Script by block of 16 code points."""
-for _name, _first, _last in _BLOCKS:
-    _SCRIPT[_first >> 4 : (_last >> 4) + 1] = [_name] * ((_last >> 4) + 1 - (_first >> 4))
-_SCRIPT.append("other")
 
 
 def is_another_language(text: str) -> bool:
@@ -205,12 +183,6 @@ def short_language_of(text: str) -> str | None:
     return _LIKELY.get(script) if script else None
 
 
-def is_in_other_scripts(text: str) -> bool:
-    """Return whether the letters of a text, at least two, are not mostly Latin."""
-    text = text[:MOST_CHARACTERS]
-    return sum(map(str.isalpha, text)) > 1 and script_of(text) != "Latin"
-
-
 def _written_with(signs: frozenset[str], text: str) -> bool:
     """Return whether a text without spaces uses a language's most frequent signs, and enough distinct ones."""
     letters = [sign for sign in text if sign.isalpha() or "\u0e30" <= sign <= "\u0e4e"]
@@ -218,16 +190,3 @@ def _written_with(signs: frozenset[str], text: str) -> bool:
     if len(set(found)) < 3 or len(found) < _ENOUGH_SIGNS * len(letters) or distinct < 6:
         return False
     return distinct >= 0.1 * len(letters) or len(letters) > 300
-
-
-def script_of(text: str) -> str | None:
-    """Return the script of at least `_ONE_SCRIPT` of the letters; None if there is no such script."""
-    letters = {sign: text.count(sign) for sign in set(text) if sign.isalpha()}
-    total = sum(letters.values())
-    if total < 2:
-        return None
-    scripts: Counter[str] = Counter()
-    for sign, count in letters.items():
-        scripts[_SCRIPT[min(ord(sign) >> 4, len(_SCRIPT) - 1)]] += count
-    name, count = scripts.most_common(1)[0]
-    return name if count >= _ONE_SCRIPT * total and name != "other" else None

@@ -25,8 +25,9 @@ from safescape.judges.foreign_refusals import (
     JUDGED,
     foreign_refusal,
 )
-from safescape.judges.languages import is_in_other_scripts, language_of, short_language_of
+from safescape.judges.languages import language_of, short_language_of
 from safescape.judges.refusal_classifier import WEIGHTS, RefusalClassifier
+from safescape.judges.scripts import is_in_other_scripts
 from safescape.judges.settlement import SETTLING
 from safescape.survey import REFUSAL, Exchange, Markers, Outcome, Verdict
 

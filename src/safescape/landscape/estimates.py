@@ -220,13 +220,18 @@ class JudgedSubspace:
     def _visage(self) -> Figure:
         found, regions = self._mean(_visage), self._finished
         assert found.pseudo is not None
-        # with other prompts and directions, a figure that is the same in all of them may still be another
-        if len(regions) > 1 and np.ptp(found.pseudo) > 0.0:
+        if len(regions) > 1 and np.ptp(found.pseudo) > 1e-9:
             return found
+        # one direction; or all directions and prompts agree, up to rounding, and their variance of zero means little
         prompts = found.prompts
         if prompts is None and all(region.is_whole for region in regions):
             success = np.concatenate([region.success for region in regions])
             prompts = visage_by_prompts(success, least_variance(success))
+        if prompts is None and len(regions) > 1:
+            # where nothing is refused at any point, all points count
+            counted = [region.success[_percent(region.success) < 100.0] for region in regions]
+            counted = [each for each in counted if len(each)] or [region.success for region in regions]
+            return found._replace(least=float(np.mean([least_variance(each) for each in counted])))
         return found._replace(pseudo=None, prompts=prompts)
 
     def _mean(self, measure: Callable[[Envelope, int], Estimate], *, floor: bool = False) -> Figure:

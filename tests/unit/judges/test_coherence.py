@@ -22,7 +22,8 @@ from safescape.judges.coherence import (
     shuffled,
 )
 from safescape.judges.english import LETTERS, letters_of
-from safescape.judges.languages import MOST_CHARACTERS, is_another_language
+from safescape.judges.languages import is_another_language
+from safescape.judges.scripts import MOST_CHARACTERS
 from safescape.survey import Calibration, Evidence
 
 PROSE = (

@@ -332,7 +332,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_adaptive_run_is_loaded_drawn_and_compared(directory: Path) -> None:
     from safescape.views import draw, render_page
-    from safescape.views.series.curves import courses_of, curves_of, extent_of
+    from safescape.views.series.curves import courses_of, curves_of
+    from safescape.views.series.samples import extent_of
 
     survey = make_survey(steps=50, adaptive=Adaptive(directions=3, safe_below=10))
     with make_run(directory / "one", survey, opinion=by_keyword) as one, make_run(directory / "two", survey) as two:
@@ -354,7 +355,7 @@ def test_an_adaptive_run_is_loaded_drawn_and_compared(directory: Path) -> None:
 
 
 def test_an_unfinished_run_says_how_far_it_is(directory: Path) -> None:
-    from safescape.views.series.curves import extent_of
+    from safescape.views.series.samples import extent_of
 
     survey = make_survey(steps=50, adaptive=Adaptive(directions=3, safe_below=10))
     with make_run(directory / "some", survey, points=25, origin_at_close=None) as store:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLo
 
 from safescape.landscape import Landscape
 from safescape.views.figures import marks, sheet
-from safescape.views.series import curves
+from safescape.views.series import curves, samples
 from safescape.views.series.outcomes import Shares, keyword_course, seen_by, shares_of, strict_course
 from safescape.views.text.words import basin_of, limit_label, printable, short_heading_of, shortened, signed, title_of
 
@@ -125,7 +125,7 @@ def draw_asr(axes: Axes, landscape: Landscape, look: marks.Look = marks.PICTURE)
     if beside := keyword_course(landscape):
         label = "keyword judge" if look.paper else "ASR by the keyword judge"
         found.append((_draw_dashed(axes, beside, marks.SOFT, label, look), label))
-    if not look.paper and (other := curves.other_model(landscape)):
+    if not look.paper and (other := samples.other_model(landscape)):
         axes.axvline(other.x, color=marks.SOFT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1.5)
     return found + marks.draw_models(axes, landscape, lambda sample: (sample.x, sample.asr), look)
 

@@ -11,7 +11,8 @@ from mpl_toolkits.mplot3d import Axes3D
 
 from safescape.landscape import Landscape
 from safescape.survey import Outcome
-from safescape.views.series.curves import Reading, Sample, named_models, waypoints_of
+from safescape.views.series.curves import Reading
+from safescape.views.series.samples import Sample, named_models, waypoints_of
 
 INK, SOFT, FAINT = "#1a1d21", "#5b6470", "#d9dde2"
 TRAJECTORY, COMPLIED = "#b5338a", "#c2500d"

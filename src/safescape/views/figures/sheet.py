@@ -14,8 +14,9 @@ from matplotlib.ticker import FuncFormatter
 from safescape.landscape import Landscape, unscored_in
 from safescape.survey import InterpolationAxis
 from safescape.views.figures.marks import INK, SOFT, TONES, Entry
-from safescape.views.series.curves import extent_of
-from safescape.views.text.verdict import SHOWN, figures_of, tone_of
+from safescape.views.series.samples import extent_of
+from safescape.views.text.key_figures import figures_of
+from safescape.views.text.verdict import SHOWN, tone_of
 from safescape.views.text.words import (
     cell,
     contradiction_text,

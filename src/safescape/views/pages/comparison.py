@@ -6,10 +6,10 @@ from safescape.landscape import Comparison, Landscape
 from safescape.survey import InterpolationAxis
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose
-from safescape.views.series import curves, planes
+from safescape.views.series import curves, planes, samples
 from safescape.views.text.comparison import findings_of, headings_of, listed, measured_in, names_of, shared_limit
+from safescape.views.text.comparison_tables import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.text.provenance import subjects_of
-from safescape.views.text.tables import capability_beside, differences_of, every_point_of, runs_of
 from safescape.views.text.words import limit_text, plain, shortened
 
 
@@ -66,7 +66,7 @@ def _payload(comparison: Comparison) -> payload.ComparisonPayload:
 
 
 def _map(label: str, landscape: Landscape) -> payload.ComparedMap:
-    models = curves.named_models(landscape).items()
+    models = samples.named_models(landscape).items()
     return {
         "label": label,
         "across": landscape.axes[0].grid,

@@ -19,7 +19,7 @@ from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptPr
 from safescape.views.figures.figure import draw
 from safescape.views.pages import payload
 from safescape.views.pages.document import FILE, Document, Home, compose, embedded, rendered
-from safescape.views.series import curves, planes
+from safescape.views.series import curves, planes, samples
 from safescape.views.series.outcomes import (
     finest_of,
     keyword_course,
@@ -31,8 +31,9 @@ from safescape.views.series.outcomes import (
 )
 from safescape.views.text import tables, words
 from safescape.views.text.correction import corrections_of, corrections_said
+from safescape.views.text.key_figures import figures_of
 from safescape.views.text.provenance import facts_of, subjects_of
-from safescape.views.text.verdict import figures_of, verdict_of
+from safescape.views.text.verdict import verdict_of
 
 
 def render(store: Store, landscape: Landscape) -> str:
@@ -54,7 +55,7 @@ def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: st
         figures=figures_of(landscape),
         shaded=curves.mean_edges(landscape) is not None,
         is_basin_shown=curves.is_basin_shown(landscape),
-        extent=curves.extent_of(landscape),
+        extent=samples.extent_of(landscape),
         judge=words.judge_of(landscape),
         also_read_by=[words.printable(judge) for judge in words.all_judges_of(landscape)[1:]],
         subject=words.subject_of(landscape),
@@ -68,7 +69,7 @@ def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: st
         corrections=corrections_of(landscape),
         corrections_said=corrections_said(landscape),
         points=tables.points_of(landscape),
-        passed=curves.waypoints_of(landscape),
+        passed=samples.waypoints_of(landscape),
         subjects=subjects_of(landscape),
         facts=facts_of(store, landscape),
         sessions=store.sessions(),
@@ -192,7 +193,7 @@ def _figure(landscape: Landscape, figures: PointFigures | None) -> payload.Figur
     """None where the probe was not asked or the first judge has not read the answers."""
     if figures is None or figures.count is None:
         return None
-    found = curves.sample_of(landscape, figures)
+    found = samples.sample_of(landscape, figures)
     return {
         "n": found.n,
         "count": found.complied,
@@ -253,7 +254,7 @@ def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[payload.Cu
             for line, axis in enumerate(landscape.axes)
             for grid in (curves.places_of(landscape, line),)
         ]
-    if passed := curves.waypoints_of(landscape):
+    if passed := samples.waypoints_of(landscape):
         numbers = [sample.waypoint or 0 for sample in passed]
         points = (Point(None, (), number) for number in numbers)
         found.append(curve("checkpoints", "checkpoints", [number + 1 for number in numbers], points))
@@ -262,7 +263,7 @@ def _curves(landscape: Landscape, place: Mapping[Point, int]) -> list[payload.Cu
 
 def _marks(landscape: Landscape, place: Mapping[Point, int]) -> list[payload.MarkData]:
     found: list[payload.MarkData] = []
-    for label, sample in curves.named_models(landscape).items():
+    for label, sample in samples.named_models(landscape).items():
         if label != "origin":
             line = 0 if landscape.subspace == "lines" and sample.waypoint is None else None
             found.append({"label": label, "point": place[Point(line, sample.coords, sample.waypoint)]})

@@ -11,8 +11,9 @@ import numpy as np
 
 from safescape.landscape import Landscape, PointFigures, is_above, rate_of
 from safescape.survey import KEYWORD, InterpolationAxis, Outcome
-from safescape.views.series.curves import Course, Reading, course_over, first_probe, places_of
+from safescape.views.series.curves import Course, Reading, course_over, places_of
 from safescape.views.series.planes import Layer, layer_of
+from safescape.views.series.samples import first_probe
 from safescape.views.text.words import all_judges_of, printable, shortened
 
 ORDER = (Outcome.COMPLIED, Outcome.INCOHERENT, Outcome.UNSCORED, Outcome.REFUSED)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from safescape.landscape import Landscape
-from safescape.views.series.curves import WORST, Array, first_probe, measures_everywhere, sample_of
+from safescape.views.series.curves import WORST, Array, measures_everywhere
+from safescape.views.series.samples import first_probe, sample_of
 from safescape.views.text.words import measure_labels, quoted
 
 

@@ -20,7 +20,7 @@ from safescape.landscape import (
     unscored_in,
 )
 from safescape.survey import InterpolationAxis
-from safescape.views.series.curves import extent_of, origin_of, other_model
+from safescape.views.series.samples import extent_of, origin_of, other_model
 from safescape.views.text import words
 from safescape.views.text.verdict import verdict_of
 

@@ -17,7 +17,7 @@ from safescape.survey import (
     PromptProbe,
     Survey,
 )
-from safescape.views.series.curves import waypoints_of
+from safescape.views.series.samples import waypoints_of
 from safescape.views.text.words import all_judges_of, limit_text, printable, quoted, subject_of
 
 

@@ -1,29 +1,25 @@
-"""Tables of runs and comparisons, as cells or as Markdown."""
+"""Tables of a run, as cells or as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import NamedTuple
 
 from safescape.landscape import (
     OF_A_BASIN,
-    Comparison,
     Landscape,
     Measure,
     Metric,
     PointFigures,
     Threshold,
     unscored_at,
-    unscored_in,
 )
 from safescape.survey import InterpolationAxis, Outcome
-from safescape.views.series.curves import courses_of, extent_of, first_probe, sample_of
 from safescape.views.series.outcomes import finest_of
+from safescape.views.series.samples import first_probe, sample_of
 from safescape.views.text import words
-from safescape.views.text.comparison import difference_text, names_of, quoted_names_of
 
-_FIGURES = {
+FIGURES = {
     "origin_asr": "ASR at the origin %",
     "visage": "VISAGE",
     "visage_reference": "VISAGE, released code",
@@ -31,7 +27,7 @@ _FIGURES = {
     "safety_auc": "safety AUC",
 }
 """The columns of figures of safety."""
-_FIGURES_OF_A_RUN = {key: heading for key, heading in _FIGURES.items() if key != "visage_reference"}
+_FIGURES_OF_A_RUN = {key: heading for key, heading in FIGURES.items() if key != "visage_reference"}
 
 _Place = tuple[int | None, tuple[float, ...], int | None]
 """Line, coordinates and checkpoint."""
@@ -50,7 +46,7 @@ class Table(NamedTuple):
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """The figures of one probe, judge or run in a table of several."""
 
     name: str
@@ -61,7 +57,7 @@ class _Row(NamedTuple):
     """The differences from the first row's figures, as text; empty if there are none."""
 
 
-def _beside(what: str, columns: Mapping[str, str], rows: Sequence[_Row]) -> Table:
+def beside(what: str, columns: Mapping[str, str], rows: Sequence[Row]) -> Table:
     """Return one row of figures each and, beneath it, the paired differences; columns without a figure are left out."""
     shown = [key for key in columns if any(key in row.metrics and row.metrics[key].value is not None for row in rows)]
     cells = []
@@ -94,7 +90,7 @@ def probes_of(landscape: Landscape) -> Table | None:
         for number, name in enumerate(found)
     }
     rows = [_row(landscape, name, names[name], metrics, less.get(name, {})) for name, metrics in found.items()]
-    return _beside("probe", _FIGURES_OF_A_RUN, rows)
+    return beside("probe", _FIGURES_OF_A_RUN, rows)
 
 
 def judges_of(landscape: Landscape) -> Table | None:
@@ -103,14 +99,14 @@ def judges_of(landscape: Landscape) -> Table | None:
         return None
     found = {words.all_judges_of(landscape)[0]: landscape.metrics, **landscape.by_judge}
     rows = [_row(landscape, name, words.printable(name), metrics, {}) for name, metrics in found.items()]
-    return _beside("judge", _FIGURES_OF_A_RUN, rows)
+    return beside("judge", _FIGURES_OF_A_RUN, rows)
 
 
-def _row(landscape: Landscape, key: str, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> _Row:
+def _row(landscape: Landscape, key: str, name: str, metrics: Mapping[str, Metric], less: Mapping[str, Metric]) -> Row:
     """The row of a probe or a judge, whose own name is `key`."""
     limit = landscape.limit if metrics is landscape.metrics else landscape.limit_of(key)
     texts = {key: words.cell(metric, words.decimals_of(key), sign=True) for key, metric in less.items()}
-    return _Row(name, metrics, limit, texts)
+    return Row(name, metrics, limit, texts)
 
 
 def agreement_of(landscape: Landscape) -> Table | None:
@@ -150,13 +146,14 @@ def capability_of(landscape: Landscape) -> Table | None:
         for m in landscape.measures
     }
     rows = (
-        (_measure(probe, kind), *(words.cell(found.get((probe, place))) for place in models.values()))
+        (measure_heading(probe, kind), *(words.cell(found.get((probe, place))) for place in models.values()))
         for probe, kind in dict.fromkeys((measure.probe, measure.kind) for measure in landscape.measures)
     )
     return Table(("", *models), tuple(rows))
 
 
-def _measure(probe: str, kind: str) -> str:
+def measure_heading(probe: str, kind: str) -> str:
+    """Return the heading of a probe of over-refusal or capability."""
     return f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} {words.quoted(probe)}"
 
 
@@ -232,79 +229,6 @@ def _thoughts(point: PointFigures, *, thinking: bool) -> tuple[str, ...]:
         return ("–",) * 4
     n, mean, cut, unanswered = (getattr(point.thoughts, name) for name in ("n", "mean_tokens", "cut", "unanswered"))
     return (str(n), "–" if mean is None else f"{mean:.0f}", str(cut), str(unanswered))
-
-
-def differences_of(comparison: Comparison) -> Table:
-    """Return every run's figures of safety and, beneath them, their paired differences from the first run's."""
-    return _runs_beside(comparison, _FIGURES)
-
-
-def capability_beside(comparison: Comparison) -> Table | None:
-    """Return every run's over-refusal, accuracy and perplexity at the origin; None if none was measured."""
-    kinds = {measure.probe: measure.kind for landscape in comparison.landscapes for measure in landscape.measures}
-    shown = {probe: _measure(probe, kind) for probe, kind in kinds.items()}
-    return _runs_beside(comparison, shown) if any(comparison.at_origin) else None
-
-
-def _runs_beside(comparison: Comparison, columns: Mapping[str, str]) -> Table:
-    """The figures in `columns`, from their keys to their headings; intervals stand on a line of their own."""
-    rows = []
-    for number, (name, run) in enumerate(zip(quoted_names_of(comparison), comparison.landscapes, strict=True)):
-        less = {}
-        for key in columns if number else ():
-            value, interval = difference_text(comparison, number, key)
-            less[key] = f"{value} ({interval})" if interval else value
-        metrics = {**run.metrics, **comparison.at_origin[number]}
-        rows.append(_Row(name, metrics, run.limit, less))
-    headings, cells = _beside("run", columns, rows)
-    return Table(headings, tuple((name, *(text.replace(" (", "\n(", 1) for text in row)) for name, *row in cells))
-
-
-def runs_of(comparison: Comparison) -> Table:
-    """Return what each run measured, and the path of its own page."""
-    rows = (
-        (
-            f"“{name}”",
-            words.printable(landscape.survey.model),
-            words.printable(landscape.survey.dtype),
-            _directions(landscape),
-            extent_of(landscape).points.removesuffix(" points"),
-            "{} of {}".format(*unscored_in(landscape)),
-            words.printable(PurePath(directory) / "report.html"),
-        )
-        for name, directory, landscape in zip(
-            names_of(comparison), comparison.names, comparison.landscapes, strict=True
-        )
-    )
-    columns = ("run", "model", "weights", "directions", "points", "unscored", "its page, with every answer")
-    return Table(columns, tuple(rows))
-
-
-def every_point_of(comparison: Comparison) -> Table:
-    """Return the ASR as it is drawn: over lines the mean of the finished ones, on a plane every point."""
-    plane = comparison.landscapes[0].subspace == "plane"
-    rows = []
-    for name, landscape in zip(names_of(comparison), comparison.landscapes, strict=True):
-        if plane:
-            first = first_probe(landscape)
-            samples = (sample_of(landscape, p) for p in landscape.counted if p.probe == first and p.waypoint is None)
-            found = [(sample.effective, sample.asr, sample.low, sample.high) for sample in samples]
-        else:
-            found = [((r.x,), r.value, r.low, r.high) for r in courses_of(landscape)[0].readings]
-        for coords, value, low, high in found:
-            places = (f"{coordinate:.4g}".replace("-", "\N{MINUS SIGN}") for coordinate in coords)
-            rows.append((f"“{name}”", *places, f"{value:.1f}", f"{low:.1f} to {high:.1f}"))
-    signs = ("effective α", "effective β") if plane else ("effective α",)
-    return Table(("run", *signs, "ASR %", "95 % interval"), tuple(rows))
-
-
-def _directions(landscape: Landscape) -> str:
-    """The other models by name, then the random directions by seed."""
-    found = [f"to {words.printable(axis.toward)}" for axis in landscape.axes if isinstance(axis, InterpolationAxis)]
-    seeds = [str(axis.seed) for axis in landscape.axes if not isinstance(axis, InterpolationAxis)]
-    if seeds:
-        found.append(f"random, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
-    return "; ".join(found)
 
 
 def _place(figures: PointFigures | Measure) -> _Place:
