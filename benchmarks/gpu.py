@@ -32,7 +32,7 @@ from safescape.engines.cuda_graphs import GraphDecoder
 from safescape.engines.decoding import decode
 from safescape.engines.devices import distribute, place
 from safescape.judges import KeywordJudge
-from safescape.survey import Lines, Plane, Point, RandomAxis
+from safescape.survey import Finish, Lines, Plane, Point, RandomAxis
 from safescape.weights import (
     Direction,
     InterpolationDirection,
@@ -197,7 +197,7 @@ def tokens_of(engine: TransformersEngine, rows: Sequence[Sequence[int]], replaye
         max_new_tokens=90,
         batch_size=128,
         # some rows leave early, like settled answers
-        is_settled=lambda tokens: len(tokens) > 3 + tokens[0] % 120,
+        ends_as=lambda tokens: Finish.SETTLED if len(tokens) > 3 + tokens[0] % 120 else None,
         open_batch=GraphDecoder(engine._model).open_batch if replayed else None,
     )
 

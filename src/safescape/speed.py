@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from safescape.engines import is_vllm_here, load_model, open_engine, parameters_of
 from safescape.engines.kv_cache import common_prefix_length
 from safescape.errors import RunError
-from safescape.judges import KeywordJudge
+from safescape.judges import NOISE, KeywordJudge, NoiseTest
 from safescape.machine import machine_text, matmul_rate, peak_bytes
 from safescape.measure import tokenizer_of_model
 from safescape.probes import format_chats, load_prompts
@@ -273,7 +273,7 @@ def _engine(
         }
     )
     engine = open_engine(survey, model, tokenizer, {"harmful": chats})
-    read = prefill_tokens(tokenizer, chats)
+    read, noise = prefill_tokens(tokenizer, chats), NoiseTest(NOISE)
 
     def move(alpha: float) -> None:
         engine.move_to(Point(0, (alpha,)) if alpha else Point(None, (0.0,)))
@@ -281,7 +281,8 @@ def _engine(
             torch.cuda.synchronize()
 
     def respond() -> _Answers:
-        given = engine.respond(chats, max_new_tokens=task.max_new_tokens, stop=KeywordJudge.stop)
+        # as a scan asks
+        given = engine.respond(chats, max_new_tokens=task.max_new_tokens, stop=KeywordJudge.stop, noise=noise)
         return _Answers([each.text for each in given], read, sum(each.tokens for each in given))
 
     yield move, respond

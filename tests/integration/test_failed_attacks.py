@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import safescape
+from helpers.attack_artifacts import artifact
 from helpers.command_line import run_command
 from safescape import Outcome, Run, Verdict
 from safescape.engines import TransformersEngine
@@ -19,13 +20,6 @@ from safescape.survey import Finish, PromptProbe, Response
 
 FAILED = Verdict(Outcome.REFUSED, "the attack found no prompt")
 SETTINGS: dict[str, Any] = {"directions": 1, "steps": 2, "max_new_tokens": 4}
-
-
-def artifact(directory: Path, prompts: list[str | None], name: str = "attack.json") -> str:
-    entries = [{"index": n, "goal": f"goal {n}", "prompt": text} for n, text in enumerate(prompts)]
-    path = directory / name
-    path.write_text(json.dumps({"parameters": {}, "jailbreaks": entries}), encoding="utf-8")
-    return str(path)
 
 
 @pytest.fixture(scope="module")

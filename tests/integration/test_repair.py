@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import safescape
 from helpers import tiny_models
+from helpers.attack_artifacts import artifact
 from helpers.command_line import run_command
 from safescape import InputError
 from safescape.finetuning import Evaluation
@@ -198,9 +199,11 @@ def test_a_finished_repair_loads_no_model_and_a_different_one_is_refused(
 
 
 def test_nothing_is_saved_if_no_point_is_safe(tiny_model: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
-    words = ["repair", *pair, "--out", tmp_path / "out", "--limit", 40, "--max-new-tokens", 4]
+    attacks = artifact(tmp_path, [None, *(f"attack {n}" for n in range(39))])
+    words = ["repair", *pair, "--out", tmp_path / "out", "--prompts", attacks, "--limit", 40, "--max-new-tokens", 4]
     done = run_command(*words)
     assert done.returncode == 1, done.stderr
+    assert f"1 of 40 attacks of {attacks} found no prompt, which counts as a refusal" in done.stderr
     assert "FAILED no point on the way is safe; the best: α = " in done.stdout
     assert not (tmp_path / "out").exists()
     assert json.loads(run_command(*words, "--json").stdout)["saved"] is None

@@ -44,6 +44,8 @@ class Repaired(NamedTuple):
     is_adapter: bool
     """Whether it is an adapter of the base, as the finetune was."""
     search: Search
+    failed_attacks: str | None = None
+    """How many attacks found no prompt, in words; None: every prompt was asked."""
 
     @property
     def best(self) -> Evaluation:
@@ -159,7 +161,7 @@ def repair(options: _Arguments) -> Repaired:
             write_text(directory / "README.md", views.card_of(document))
             # written last: a directory with it is a finished repair
             write_text(directory / "repair.json", json.dumps(document, indent=1) + "\n")
-    return Repaired(directory if found.is_safe else None, adapter is not None, found)
+    return Repaired(directory if found.is_safe else None, adapter is not None, found, harmful.failed_attacks)
 
 
 def _check_threshold(max_asr: float, n: int) -> None:

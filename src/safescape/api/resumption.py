@@ -64,6 +64,7 @@ def begin(
             asked = asked.model_copy(update={"max_thinking_tokens": stored.max_thinking_tokens})
         if not asked.differences(stored.without_chats()):
             kept = stored.model_copy(update={"judges": survey.judges})
+            rendered = rendered.model_copy(update={"noise": stored.noise})
             if not stored.has_chats:
                 return Begun(kept, directory, _EARLIER if rendered.template_of or rendered.generation else None)
             return Begun(kept, directory, _CHANGED if failure or rendered.differences(kept) else None)

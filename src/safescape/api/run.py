@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING
 
 from safescape import exports, views
 from safescape.errors import InputError
-from safescape.landscape import (
-    MAX_UNSCORED,
-    SAFE_BELOW,
-    Landscape,
-    PointFigures,
-    known_errors,
-    landscape_of,
-    with_corrections,
-)
+from safescape.landscape import MAX_UNSCORED, SAFE_BELOW, Landscape, PointFigures
 from safescape.store import Store, StoredAnswer
+from safescape.stored_landscape import stored_landscape
 from safescape.survey import Point, Survey
 
 if TYPE_CHECKING:
@@ -143,11 +136,7 @@ def load_run(directory: str | Path, *, safe_below: float = SAFE_BELOW, max_unsco
 
 def run_of(store: Store, safe_below: float, max_unscored: float) -> Run:
     """Return the run of an open store; see `load_run`."""
-    measured = list(store.points.measured())
-    if not measured:
+    landscape = stored_landscape(store, safe_below=safe_below, max_unscored=max_unscored)
+    if landscape is None:
         raise InputError(f"{store.directory}: no point was measured in it yet; repeat the command that began it")
-    landscape = landscape_of(store.survey, measured, safe_below=safe_below, max_unscored=max_unscored)
-    errors = known_errors(
-        store.verdicts.judges(), store.labels.agreements(), store.labels.sample(), store.labels.outcomes
-    )
-    return Run(store.directory, store.survey, with_corrections(landscape, measured, store.survey, errors))
+    return Run(store.directory, store.survey, landscape)

@@ -19,7 +19,7 @@ from safescape.api.run import Run
 from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError, RunError
 from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
-from safescape.judges import EvidenceJudge, immediate_judge
+from safescape.judges import NOISE, EvidenceJudge, immediate_judge, immediate_judges
 from safescape.landscape import MAX_UNSCORED, SAFE_BELOW, JudgeError
 from safescape.measure import Progress, check_prompts, find_model, measure, paper_choice
 from safescape.options import (
@@ -37,7 +37,18 @@ from safescape.placement import Placement, check_placement
 from safescape.probes import further_probes, load_set, read_text, template_variables
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.store import Store
-from safescape.survey import HARMFUL, Adaptive, Lines, Plane, Probe, PromptProbe, Survey, Waypoint, is_immediate
+from safescape.survey import (
+    HARMFUL,
+    Adaptive,
+    Lines,
+    Plane,
+    Probe,
+    PromptProbe,
+    Survey,
+    Waypoint,
+    is_immediate,
+    members_of,
+)
 from safescape.weights import Model, inspect
 
 
@@ -103,6 +114,7 @@ def measure_over(
             "judges": judges.names,
             "rubrics": judges.rubrics,
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
+            "noise": None if options.whole_answers or options.paper or not _may_end(judges.names) else NOISE,
         }
     )
     most = options.preset.max_thinking_tokens
@@ -115,6 +127,13 @@ def measure_over(
         errors=errors,
         begin=functools.partial(_begin_as_in_paper, begins) if options.paper else begins,
     )
+
+
+def _may_end(judges: Sequence[str]) -> bool:
+    """Return whether every judge's verdict on noise is the same for the beginning of an answer as for all of it."""
+    immediate = immediate_judges(judges)
+    members = [member for name in judges for member in members_of(name)]
+    return all(name in immediate and immediate[name].stops_at_noise for name in members)
 
 
 def _begin_as_in_paper(

@@ -64,6 +64,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         corrections_said,
         has_corrections,
         interval_said,
+        noise_said,
         thoughts_said,
         unscored_said,
         verdict_of,
@@ -71,7 +72,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
 
     landscape, verdict = run.landscape.decided, verdict_of(run.landscape)
     said = [verdict.sentence, verdict.clash, basin_said(landscape), unscored_said(landscape), beyond_said(landscape)]
-    said.append(thoughts_said(landscape))
+    said += [thoughts_said(landscape), noise_said(run.landscape)]
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
     said += [interval_said(landscape)]

@@ -80,6 +80,8 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
 
 
 def _stage(progress: Progress) -> str:
+    if progress.asks_again:
+        return "one percent of the answers that ended as noise is asked again"
     if progress.scored is not None:
         return "the origin scores the answers"
     if progress.latest is None:

@@ -27,6 +27,8 @@ def repair(given: Given, as_json: AsJson = False) -> int:
         **given, on_evaluation=lambda found: print(_described(found), file=sys.stderr, flush=True)
     )
     found, directory = repaired.search, repaired.directory
+    if repaired.failed_attacks is not None:
+        print(repaired.failed_attacks, file=sys.stderr)
     if as_json:
         figures = [at.document() for at in found.evaluations]
         saved, best = None if directory is None else str(directory), found.evaluations.index(found.best)

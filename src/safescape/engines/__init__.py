@@ -10,6 +10,7 @@ from safescape.engines.open import check_length, check_vocabulary, open_engine
 from safescape.engines.parameters import check_whole, parameters_of
 from safescape.engines.row_lengths import full_attention_within, needs_equal_lengths
 from safescape.engines.speaker import Speaker, tokens_of
+from safescape.engines.stages import TellsNoise
 from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, is_vllm_here
@@ -20,6 +21,7 @@ __all__ = [
     "Likelihood",
     "Plan",
     "Speaker",
+    "TellsNoise",
     "TokenCounts",
     "TransformersEngine",
     "VllmEngine",

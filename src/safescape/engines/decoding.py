@@ -65,7 +65,7 @@ def decode(
     end_tokens: frozenset[int],
     max_new_tokens: int,
     batch_size: int,
-    is_settled: Callable[[Sequence[int]], bool],
+    ends_as: Callable[[Sequence[int]], Finish | None] = lambda answer: None,
     open_batch: OpenBatch | None = None,
     is_ended: Callable[[Sequence[int], Sequence[int]], bool] = lambda prompt, answer: False,
     ruled: Callable[[VisibleBatch, Sequence[Sequence[int]], int], Batch] | None = None,
@@ -80,7 +80,7 @@ def decode(
         end_tokens: The tokens that end an answer.
         max_new_tokens: The maximum number of tokens of an answer.
         batch_size: The maximum number of answers decoded together.
-        is_settled: Called with the tokens of an answer so far; true ends the answer.
+        ends_as: Called with the tokens of an answer so far; a value ends the answer, with this reason.
         open_batch: Prefills a batch in another way, for example `GraphDecoder.open_batch`.
         is_ended: Called with a prompt and its answer so far; true ends the answer as the model's own end token does.
         ruled: Returns a batch that takes other tokens than the most likely ones, from a batch, its prompts and the
@@ -126,8 +126,8 @@ def decode(
                     answer.append(token)
                     if is_ended(prompts[numbers[row]], answer):
                         continuations[numbers[row]] = Continuation(answer, Finish.STOP)
-                    elif is_settled(answer):
-                        continuations[numbers[row]] = Continuation(answer, Finish.SETTLED)
+                    elif (finish := ends_as(answer)) is not None:
+                        continuations[numbers[row]] = Continuation(answer, finish)
                     elif len(answer) == max_new_tokens:
                         continuations[numbers[row]] = Continuation(answer, Finish.LENGTH)
                 staying = [place for place, row in enumerate(live) if numbers[row] not in continuations]

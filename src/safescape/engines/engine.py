@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from safescape.engines.loglikelihood import Likelihood
+from safescape.engines.stages import TellsNoise
 from safescape.errors import RunError
 from safescape.survey import Point, Position, Response, Thinking
 
@@ -23,6 +24,7 @@ class Voice(Protocol):
         *,
         max_new_tokens: int,
         stop: Sequence[str],
+        noise: TellsNoise | None = None,
         raw: bool = False,
         thinking: Thinking | None = None,
     ) -> list[Response]:
@@ -33,6 +35,7 @@ class Voice(Protocol):
             max_new_tokens: The maximum number of tokens of an answer.
             stop: Substrings that settle and end an answer as soon as it contains one of them; if empty, every answer
                 is written to its end.
+            noise: Ends an answer as noise; None: noise is written on.
             raw: Whether the texts are raw, so that they begin with the tokenizer's BOS; a chat template writes its own.
             thinking: How thoughts are told from answers; None: all that is written is the answer.
 

@@ -10,9 +10,9 @@ from safescape.engines.decoding import Continuation, OpenBatch, decode
 from safescape.engines.greedy import GreedyRules, Settings, greedy_settings
 from safescape.engines.kv_cache import Caching
 from safescape.engines.loglikelihood import Likelihood, Request, score
-from safescape.engines.stages import responses, text_of
+from safescape.engines.stages import TellsNoise, responses, text_of
 from safescape.errors import InputError
-from safescape.survey import Response, Thinking
+from safescape.survey import Finish, Response, Thinking
 
 
 class Speaker:
@@ -49,16 +49,25 @@ class Speaker:
         *,
         max_new_tokens: int,
         stop: Sequence[str],
+        noise: TellsNoise | None = None,
         raw: bool = False,
         thinking: Thinking | None = None,
     ) -> list[Response]:
         """Answer every chat greedily; see `Voice.respond`."""
         rows = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
         self._check(rows)
-        return responses(self._continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop)
+        return responses(
+            self._continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop, noise=noise
+        )
 
     def _continued(
-        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, stop: Sequence[str], *, special: bool
+        self,
+        rows: Mapping[int, Sequence[int]],
+        max_new_tokens: int,
+        stop: Sequence[str],
+        noise: TellsNoise | None = None,
+        *,
+        special: bool,
     ) -> dict[int, Continuation]:
         """Continue rows; see `stages.Continuing`."""
         found = decode(
@@ -67,7 +76,7 @@ class Speaker:
             end_tokens=self._rules.ends,
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
-            is_settled=self._settled_by(stop, special=special),
+            ends_as=self._ends_as(stop, noise, max_new_tokens, special=special),
             open_batch=self._open_batch,
             is_ended=self._rules.is_ended,
             ruled=self._rules.ruled if self._rules.changes_tokens else None,
@@ -89,19 +98,28 @@ class Speaker:
             config.name_or_path or config.model_type, self._tokenizer, rows, config.get_text_config().vocab_size
         )
 
-    def _settled_by(self, stop: Sequence[str], *, special: bool) -> Callable[[Sequence[int]], bool]:
-        """Return a function that tells whether an answer contains a substring that its newest token can end."""
-        if not stop:
-            return lambda tokens: False
+    def _ends_as(
+        self, stop: Sequence[str], noise: TellsNoise | None, most: int, *, special: bool
+    ) -> Callable[[Sequence[int]], Finish | None]:
+        """Return a function that tells whether an answer of at most `most` tokens ends with its newest token.
+
+        It does if it contains a substring of `stop`, which that token can end, or is noise.
+        """
         # A token is at least one byte, so the longest substring lies within this many tokens. The extra ones are for
         # a character that begins before the window.
-        window = max(len(text.encode()) for text in stop) + 8
+        window = max((len(text.encode()) for text in stop), default=0) + 8
+        checks = frozenset(number for number in noise.checks if number < most) if noise else frozenset()
 
-        def is_settled(tokens: Sequence[int]) -> bool:
-            newest = text_of(self._tokenizer, tokens[-window:], special=special)
-            return any(text in newest for text in stop)
+        def ends_as(tokens: Sequence[int]) -> Finish | None:
+            if stop:
+                newest = text_of(self._tokenizer, tokens[-window:], special=special)
+                if any(text in newest for text in stop):
+                    return Finish.SETTLED
+            if noise and len(tokens) in checks and noise(text_of(self._tokenizer, tokens), len(tokens)):
+                return Finish.NOISE
+            return None
 
-        return is_settled
+        return ends_as
 
 
 def head_of(tokenizer: PreTrainedTokenizerBase, *, raw: bool) -> list[int]:

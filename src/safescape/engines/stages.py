@@ -18,11 +18,28 @@ _LOOK = 2
 """Tokens that a model may write before the marker of a thought, such as line breaks."""
 
 
+class TellsNoise(Protocol):
+    """Tells whether an answer ends as noise."""
+
+    checks: tuple[int, ...]
+    """Numbers of tokens of an answer, ascending, after which it is asked."""
+
+    def __call__(self, text: str, tokens: int) -> bool:
+        """Return whether an answer of which `text` was written, `tokens` tokens, is noise."""
+        ...
+
+
 class Continuing(Protocol):
     """Continues rows of tokens greedily; both engines have it."""
 
     def __call__(
-        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, stop: Sequence[str], *, special: bool
+        self,
+        rows: Mapping[int, Sequence[int]],
+        max_new_tokens: int,
+        stop: Sequence[str],
+        noise: TellsNoise | None = None,
+        *,
+        special: bool,
     ) -> dict[int, Continuation]:
         """Return the continuation of each row, by the number of its prompt.
 
@@ -30,6 +47,7 @@ class Continuing(Protocol):
             rows: By the number of the prompt.
             max_new_tokens: The maximum number of new tokens.
             stop: Texts that end a continuation, which is then `Finish.SETTLED`.
+            noise: Ends a continuation that is then `Finish.NOISE`; None: noise is written on.
             special: Whether these texts may hold special tokens.
 
         """
@@ -55,6 +73,7 @@ def responses(
     *,
     max_new_tokens: int,
     stop: Sequence[str],
+    noise: TellsNoise | None = None,
 ) -> list[Response]:
     """Let a model answer, after its thought if it thinks; return one response per row, in order.
 
@@ -65,11 +84,12 @@ def responses(
         thinking: How thoughts are told from answers, and how long they may be; None: all that is written is the answer.
         max_new_tokens: The maximum number of tokens of an answer.
         stop: Texts that settle an answer.
+        noise: Ends an answer as noise, not a thought; None: noise is written on.
 
     """
     prompts = dict(enumerate(map(list, rows)))
     if thinking is None:
-        found = continued(prompts, max_new_tokens, stop, special=False)
+        found = continued(prompts, max_new_tokens, stop, noise, special=False)
         return [
             Response(text_of(tokenizer, tokens), finish, len(tokens))
             for tokens, finish in (found[number] for number in prompts)
@@ -90,7 +110,7 @@ def responses(
         for number, prompt in prompts.items()
         if number not in thoughts or number in closing or thoughts[number].finish is Finish.SETTLED
     }
-    answers = continued(answering, max_new_tokens, stop, special=False) if answering else {}
+    answers = continued(answering, max_new_tokens, stop, noise, special=False) if answering else {}
     splitter = _Splitter(tokenizer, thinking)
     return [
         splitter.response(_Stages(thoughts.get(number), closing.get(number, []), answers.get(number)))

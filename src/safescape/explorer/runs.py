@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safescape.errors import InputError, SafescapeError, first_line
-from safescape.landscape import Landscape, known_errors, landscape_of, with_corrections
+from safescape.landscape import Landscape
 from safescape.store import Store
+from safescape.stored_landscape import stored_landscape
 from safescape.views import Glance, glance_of
 
 _FILES = ("run.sqlite", "run.sqlite-wal", "survey.json")
@@ -148,12 +149,7 @@ class Landscapes:
         with self._lock:
             kept_version, landscape = self._kept.pop(name, ("", None))
         if kept_version != version:
-            measured = list(store.points.measured())
-            landscape = landscape_of(store.survey, measured) if measured else None
-            if landscape is not None:
-                labels = store.labels
-                errors = known_errors(store.verdicts.judges(), labels.agreements(), labels.sample(), labels.outcomes)
-                landscape = with_corrections(landscape, measured, store.survey, errors)
+            landscape = stored_landscape(store)
         glance = glance_of(landscape) if landscape else None
         with self._lock:
             self._kept[name] = version, landscape

@@ -50,6 +50,7 @@ _ENDED: Mapping[Finish, Literal["stop", "max_tokens", "unknown"]] = {
     Finish.STOP: "stop",
     Finish.LENGTH: "max_tokens",
     Finish.SETTLED: "unknown",
+    Finish.NOISE: "unknown",
     Finish.NO_PROMPT: "unknown",
 }
 """Inspect's word for why an answer ended; it has none for an answer that was cut once the judge could tell."""

@@ -99,6 +99,7 @@ class SafetyMonitor(TrainerCallback):
         further = further_probes([also] if isinstance(also, str) else also, also_limit, system)
         variables = template_variables([template_vars] if isinstance(template_vars, str) else template_vars)
         asks = immediate_judge(judge), max_new_tokens, batch_size, max_thinking_tokens, variables
+        self._failed_attacks = harmful.failed_attacks
         self._questions = _Questions([harmful, *further], *asks)
         self._every, self._stop_above = every, stop_above
         self._basin = None if landscape is None else Basin(landscape)
@@ -125,6 +126,8 @@ class SafetyMonitor(TrainerCallback):
             return self._watch.measure(state.global_step, state.epoch)
 
         control = self._take(begin, args, state, control)
+        if self._failed_attacks is not None:
+            _say(state, self._failed_attacks)
         if self._is_above(self._history[0]):
             raise InputError(
                 f"stop_above={self._stop_above}: the model answers {self._history[0].asr:.1f} % of the harmful prompts "

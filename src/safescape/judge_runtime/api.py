@@ -67,6 +67,7 @@ class ApiJudge:
     """
 
     stop: Sequence[str] = ()
+    stops_at_noise = False
 
     def __init__(
         self,

@@ -70,7 +70,6 @@ class GuardReader:
             end_tokens=end_tokens(self._tokenizer, self._model.generation_config),
             max_new_tokens=max_new_tokens,
             batch_size=_BATCH,
-            is_settled=lambda tokens: False,
         )
         return [text_of(self._tokenizer, found.tokens) for found in written]
 

@@ -217,4 +217,6 @@ def _chunks(exchanges: Sequence[Exchange], judge: str) -> list[Sequence[Exchange
 
 
 def _stopped_too_early(answer: StoredExchange, judge: Judge) -> bool:
+    if answer.finish is Finish.NOISE:
+        return not judge.stops_at_noise
     return answer.finish is Finish.SETTLED and not any(text in answer.exchange.response for text in judge.stop)

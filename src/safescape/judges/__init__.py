@@ -18,11 +18,13 @@ from safescape.judges.judge import (
     verdict_unread,
 )
 from safescape.judges.keyword import KeywordJudge, NormalisedKeywordJudge
+from safescape.judges.noise import NOISE, NoiseTest
 from safescape.judges.refusal import RefusalJudge
 from safescape.judges.sequence_classifiers import ClassifierJudge
 
 __all__ = [
     "GUARD_MODELS",
+    "NOISE",
     "NO_PROMPT",
     "UNANSWERED",
     "ClassifierJudge",
@@ -30,6 +32,7 @@ __all__ = [
     "GuardJudge",
     "Judge",
     "KeywordJudge",
+    "NoiseTest",
     "NormalisedKeywordJudge",
     "RefusalJudge",
     "UnfinishedError",

@@ -211,9 +211,14 @@ def _read(text: str) -> _Reading:
     return _Reading(text, tokens_of(text), letters_of(text))
 
 
-def _logit_of(text: str) -> float:
+def log_odds_of_text(text: str) -> float:
+    """Return the log-odds that a text is language, by its features alone: without bounds, prior or loops."""
     constant, *weights = _WEIGHTS
-    logit = constant + sum(weight * value for weight, value in zip(weights, features_of(text), strict=True))
+    return constant + sum(weight * value for weight, value in zip(weights, features_of(text), strict=True))
+
+
+def _logit_of(text: str) -> float:
+    logit = log_odds_of_text(text)
     tokens = _read(text).tokens
     logit = _with_prior(max(-_LARGEST_LOGIT, min(_LARGEST_LOGIT, logit)), len(tokens))
     return max(logit, _PRIOR_LOGIT) if _are_few_words(tokens) else logit

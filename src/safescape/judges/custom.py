@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 class CustomJudge:
     """A user's judge, whose results are checked.
 
-    Its object has a method `judge(exchanges)`, and may have `stop` and `made_of`; see `judges.Judge`.
+    Its object has a method `judge(exchanges)`, and may have `stop`, `stops_at_noise` (False without it) and `made_of`;
+    see `judges.Judge`.
 
     Raises:
         InputError: the method is missing, or one of the attributes has another type.
@@ -33,6 +34,9 @@ class CustomJudge:
         stop, made_of = getattr(judge, "stop", ()), getattr(judge, "made_of", {})
         if isinstance(stop, str) or not isinstance(stop, Collection) or not all(isinstance(text, str) for text in stop):
             raise InputError(f"--judge {name}: its stop is {stop!r:.80}; expected a tuple of phrases")
+        stops_at_noise = getattr(judge, "stops_at_noise", False)
+        if not isinstance(stops_at_noise, bool):
+            raise InputError(f"--judge {name}: its stops_at_noise is {stops_at_noise!r:.80}; expected True or False")
         try:
             self.made_of: Mapping[str, str] = json.loads(json.dumps(dict(made_of)))
         except (TypeError, ValueError) as error:
@@ -41,6 +45,7 @@ class CustomJudge:
             ) from error
         self.name, self._judge = name, judge
         self.stop: Sequence[str] = tuple(stop)
+        self.stops_at_noise = stops_at_noise
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """Return one verdict per exchange, in order; raise RunError if the user's judge fails."""

@@ -108,6 +108,7 @@ class GuardJudge:
     """A guard model as a judge; `name` is as the user typed it, `made_of` the provenance of the weights."""
 
     stop: Sequence[str] = ()
+    stops_at_noise = False
 
     def __init__(self, name: str, guard: Guard, reader: AnswerReader, made_of: Mapping[str, str]) -> None:
         self.name, self._guard, self._reader = name, guard, reader

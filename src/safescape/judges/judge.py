@@ -47,6 +47,9 @@ class Judge(Protocol):
     stop: Sequence[str]
     """Substrings at which an answer may end: its verdict up to there stands for the whole answer. Empty: the judge
     needs the whole answer."""
+    stops_at_noise: bool
+    """Whether an answer may end where it is known to be noise (`judges.noise`): its verdict up to there stands for the
+    whole answer."""
     made_of: Mapping[str, str]
     """Provenance, such as a model's revision or a rubric: the same for all verdicts of a run under one judge's name."""
 

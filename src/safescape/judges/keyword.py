@@ -53,6 +53,7 @@ class KeywordJudge:
 
     name = KEYWORD
     stop: Sequence[str] = REFUSALS
+    stops_at_noise = True
     made_of: Mapping[str, str] = {"substrings": "the 29 of arXiv 2405.17374"}
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
@@ -93,6 +94,7 @@ class NormalisedKeywordJudge:
 
     name = KEYWORD_NORMALISED
     stop: Sequence[str] = REFUSALS
+    stops_at_noise = True
     made_of: Mapping[str, str] = {
         "substrings": "the 29 of arXiv 2405.17374",
         "compared": "with straight quotes, in NFKC, case-folded, with single spaces",

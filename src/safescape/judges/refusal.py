@@ -62,6 +62,7 @@ class RefusalJudge:
 
     name = REFUSAL
     stop: Sequence[str] = SETTLING
+    stops_at_noise = True
 
     def __init__(self) -> None:
         self._classifier = RefusalClassifier()

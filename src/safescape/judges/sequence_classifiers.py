@@ -28,6 +28,7 @@ class ClassifierJudge:
     """A sequence classifier as a judge, `hf:ID#LABEL=OUTCOME;LABEL=OUTCOME`; see `outcomes_of` for its labels."""
 
     stop: Sequence[str] = ()
+    stops_at_noise = False
 
     def __init__(
         self, name: ClassifierName, labels: Sequence[str], reader: LabelReader, made_of: Mapping[str, str]

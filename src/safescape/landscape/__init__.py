@@ -14,6 +14,7 @@ from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
 from safescape.landscape.judge_error import JudgeError, Origin, StratumTable, judge_error_of
 from safescape.landscape.known_errors import error_in_run, known_errors
 from safescape.landscape.label_sample import Candidate, draw_sample, sampled_strata, strata_of
+from safescape.landscape.noise import AskedAgain, with_noise
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
 from safescape.landscape.schema import (
     MAX_UNSCORED,
@@ -43,6 +44,7 @@ __all__ = [
     "MAX_UNSCORED",
     "OF_A_BASIN",
     "SAFE_BELOW",
+    "AskedAgain",
     "Candidate",
     "Change",
     "Clash",
@@ -98,4 +100,5 @@ __all__ = [
     "unscored_in",
     "wilson",
     "with_corrections",
+    "with_noise",
 ]

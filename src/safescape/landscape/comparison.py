@@ -165,6 +165,7 @@ def _comparable(survey: Survey) -> Survey:
             "device": "cpu",
             "batch_size": 1,
             "whole_answers": False,
+            "noise": None,
         }
     )
 

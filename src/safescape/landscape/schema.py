@@ -273,6 +273,21 @@ class Corrections(Record):
     """The metrics that are not corrected."""
 
 
+class EndedNoise(Record):
+    """The answers that ended as noise, and what became of the sample that was asked again and written to its end."""
+
+    answers: int
+    """Answers that ended as noise, to all probes at all points."""
+    asked: int
+    """All answers."""
+    again: int = 0
+    """Answers of the first kind that were asked again; 0 as long as the run is not finished."""
+    changed: dict[str, int] = {}
+    """By judge, how many of these have another outcome as a whole."""
+    share: Metric = Metric()
+    """In percent, of all answers that ended as noise: those of which any judge's outcome would be another."""
+
+
 class Clash(Record):
     """The contradiction of the keyword judge and the refusal judge about the answers of one model."""
 
@@ -401,6 +416,8 @@ class Landscape(Record):
     """By probe, from the origin to the other model; empty where no axis leads to one, or it is not measured yet."""
     corrected: dict[str, Corrections] = Field(default={}, exclude_if=lambda corrected: not corrected)
     """By judge whose agreement with people was measured; else left out."""
+    noise: EndedNoise | None = Field(default=None, exclude_if=lambda noise: noise is None)
+    """None: no answer of this run ended as noise, because it was not asked to; left out."""
     clashes: tuple[Clash, ...] = Field(default=(), exclude_if=lambda clashes: not clashes)
     """By model, where the keyword judge and the refusal judge contradict each other; else left out."""
     by_refusal: Landscape | None = Field(default=None, exclude_if=lambda seen: seen is None)

@@ -16,7 +16,7 @@ from safescape.engines import Voice
 from safescape.judges import EvidenceJudge, calibrate, scored_part, shuffled, verdict_unread
 from safescape.probes import load_prompts
 from safescape.store import Store, StoredExchange
-from safescape.survey import Calibration, Evidence, Point
+from safescape.survey import Calibration, Evidence, Finish, Point
 
 _log = logging.getLogger(__name__)
 
@@ -63,15 +63,8 @@ def collect_evidence(
         wanted = _wanted(store.evidence.missing(point), judges)
         if not wanted:
             continue
-        calibration = store.evidence.calibration()
-        if calibration is None:
-            calibration = calibration_of(origin)
-            store.evidence.add_calibration(calibration)
-        requests = [(origin.chats[each.probe][each.number], scored_part(each.exchange.response)) for each in wanted]
-        evidence = {
-            each.response: Evidence(found.log_probability, found.tokens, calibration)
-            for each, found in zip(wanted, origin.voice.loglikelihood(requests, raw=False), strict=True)
-        }
+        found = evidence_of(origin, store, [(each.probe, each.number, each.exchange.response) for each in wanted])
+        evidence = {each.response: given for each, given in zip(wanted, found, strict=True)}
         exchanges = [each.exchange._replace(evidence=evidence[each.response]) for each in wanted]
         verdicts = {name: dict(zip(evidence, judge.judge(exchanges), strict=True)) for name, judge in judges.items()}
         store.evidence.add(evidence, verdicts)
@@ -79,8 +72,29 @@ def collect_evidence(
         on_progress(number)
 
 
+def evidence_of(origin: Origin, store: Store, answers: Sequence[tuple[str, int, str]]) -> list[Evidence]:
+    """Return the evidence of answers, each given by its probe, the index of its prompt and its text.
+
+    The origin is calibrated first, and the calibration stored, if it was not yet.
+    """
+    calibration = store.evidence.calibration()
+    if calibration is None:
+        calibration = calibration_of(origin)
+        store.evidence.add_calibration(calibration)
+    requests = [(origin.chats[probe][number], scored_part(text)) for probe, number, text in answers]
+    return [
+        Evidence(found.log_probability, found.tokens, calibration)
+        for found in origin.voice.loglikelihood(requests, raw=False)
+    ]
+
+
 def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, EvidenceJudge]) -> list[StoredExchange]:
-    given = [each for each in answers if verdict_unread(each.finish, is_unanswered=each.is_unanswered) is None]
+    # the text of an answer that ended as noise decided it
+    given = [
+        each
+        for each in answers
+        if verdict_unread(each.finish, is_unanswered=each.is_unanswered) is None and each.finish is not Finish.NOISE
+    ]
     exchanges = [each.exchange for each in given]
     wants = [judge.wants_evidence(exchanges) for judge in judges.values()]
     return [each for number, each in enumerate(given) if any(flags[number] for flags in wants)]

@@ -19,6 +19,7 @@ from safescape.judges import EvidenceJudge, Judge, immediate_judges
 from safescape.landscape import plan_of, reading_of
 from safescape.measure.dispatch import Failed
 from safescape.measure.evidence import collect_evidence, has_evidence
+from safescape.measure.noise import ask_again, is_checked
 from safescape.measure.session import Measurement
 from safescape.measure.workers import Workers, open_workers
 from safescape.placement import LOCAL, Placement
@@ -42,6 +43,8 @@ class Progress(NamedTuple):
     """ASR of the first probe there, percent, by the first judge; None if that judge reads the answers later."""
     scored: int | None = None
     """Number of points whose answers the origin has scored, of `finished`; None until all points are measured."""
+    asks_again: bool = False
+    """Whether all else is done, and one percent of the answers that ended as noise is asked again."""
     note: str | None = None
     """When the run begins or resumes, a remark on it: how points are reached, or what a busy cluster lacks."""
 
@@ -75,7 +78,7 @@ def measure(
     on_progress(Progress(len(finished), total, note="; ".join(remarks) or None))
     judges = immediate_judges(survey.judges)
     weighers = _weighers(judges)
-    if not todo and has_evidence(store, _in_order(survey, finished), weighers):
+    if not todo and has_evidence(store, _in_order(survey, finished), weighers) and is_checked(store):
         return
 
     def on_wait(lack: str) -> None:
@@ -107,6 +110,9 @@ def measure(
                 weighers,
                 lambda done: on_progress(Progress(len(finished), total, scored=done)),
             )
+        if not failed and not is_checked(store):
+            on_progress(Progress(len(finished), total, asks_again=True))
+            ask_again(workers, store, judges)
 
 
 class _Round(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from safescape.engines import Likelihood
+from safescape.engines import Likelihood, TellsNoise
 from safescape.errors import RunError, SafescapeError
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.dispatch import Closed, Dispatch, Done, Event, Failed, Heartbeat, Lost, Ready, Started, cost_of
@@ -23,7 +23,7 @@ from safescape.measure.evidence import Origin
 from safescape.measure.session import Measurement, MeasuringSession, find_model, groups_of
 from safescape.placement import Placement
 from safescape.placement.ray_cluster import Reservation, connected, errors_as_values, prepare_worker, reason_of, reserve
-from safescape.survey import Point, Response, Survey, Thinking
+from safescape.survey import Answer, Point, Response, Survey, Thinking
 from safescape.weights import Model
 
 _HEARTBEAT = 10.0
@@ -102,6 +102,11 @@ class RayWorkers:
         scored = RenderedPrompts.of(self._survey, self._model).without_thoughts(self._survey)
         return Origin(_RemoteVoice(self._pool, worker), scored.chats, scored.calibration)
 
+    def ask_whole(self, point: Point, name: str, numbers: Sequence[int]) -> list[Answer]:
+        """Ask prompts of a probe again, at one worker."""
+        answers: list[Answer] = self._pool.call(self._dispatch.idle_worker(), "ask_whole", point, name, numbers)
+        return answers
+
     def close(self) -> str:
         """Close all workers and return the origin's fingerprint."""
         return self._dispatch.close()
@@ -127,14 +132,16 @@ class _Worker:
         return self._session.measure_together(points)
 
     @errors_as_values
+    def ask_whole(self, point: Point, name: str, numbers: Sequence[int]) -> list[Answer]:
+        return self._session.ask_whole(point, name, numbers)
+
+    @errors_as_values
     def to_origin(self) -> None:
         self._voice = self._session.at_origin().voice
 
     @errors_as_values
-    def respond(
-        self, chats: Sequence[str], max_new_tokens: int, stop: Sequence[str], raw: bool, thinking: Thinking | None
-    ) -> list[Response]:
-        return self._voice.respond(chats, max_new_tokens=max_new_tokens, stop=stop, raw=raw, thinking=thinking)
+    def respond(self, chats: Sequence[str], asked: Mapping[str, Any]) -> list[Response]:
+        return self._voice.respond(chats, **asked)
 
     @errors_as_values
     def loglikelihood(self, requests: Sequence[tuple[str, str]], raw: bool) -> list[Likelihood]:
@@ -204,7 +211,8 @@ class _ActorPool:
             answer = ray.get(getattr(self._actors[worker], method).remote(*args))
         except RayError as error:
             raise RunError(
-                f"a worker was lost while the origin scored the answers ({reason_of(error)}); the same command resumes"
+                f"a worker was lost after the last point, while answers were scored or asked again "
+                f"({reason_of(error)}); the same command resumes"
             ) from error
         if isinstance(answer, SafescapeError):
             raise answer
@@ -247,10 +255,12 @@ class _RemoteVoice:
         *,
         max_new_tokens: int,
         stop: Sequence[str],
+        noise: TellsNoise | None = None,
         raw: bool = False,
         thinking: Thinking | None = None,
     ) -> list[Response]:
-        answer: list[Response] = self._pool.call(self._worker, "respond", chats, max_new_tokens, stop, raw, thinking)
+        asked = {"max_new_tokens": max_new_tokens, "stop": stop, "noise": noise, "raw": raw, "thinking": thinking}
+        answer: list[Response] = self._pool.call(self._worker, "respond", chats, asked)
         return answer
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:

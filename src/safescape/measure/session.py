@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from safescape.engines import Engine, VllmEngine, Voice, check_length, ends_in_files, open_engine
 from safescape.errors import InputError
-from safescape.judges import Judge, common_stop, immediate_judges, verdict_unread
+from safescape.judges import Judge, NoiseTest, common_stop, immediate_judges, verdict_unread
 from safescape.landscape import is_settled, stages_of
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.evidence import Origin
@@ -104,6 +104,7 @@ class MeasuringSession:
         readers = [member for name in survey.judges for member in members_of(name)]
         # judges that read the answers later need them to their end
         self._whole_answers = survey.whole_answers or not all(name in self._judges for name in readers)
+        self._noise = None if survey.noise is None or self._whole_answers else NoiseTest(survey.noise)
         start = time.monotonic()
         tokenizer, generation = self._prompts.tokenizer, survey.generation
         if not survey.has_chats:
@@ -157,7 +158,7 @@ class MeasuringSession:
             if there and isinstance(probe, PromptProbe):
                 self._engine.stand_at(there)
                 chats, count = probe.asked(self._prompts.chats[probe.name]), len(probe.prompts)
-                answers = self._ask(probe, chats * len(there), probe.prompts * len(there))
+                answers = self._ask(probe, chats * len(there), probe.prompts * len(there), noise=self._noise)
                 for number, point in enumerate(there):
                     answered[probe.name, point] = answers[number * count : (number + 1) * count]
         return answered
@@ -167,18 +168,28 @@ class MeasuringSession:
         survey, chats, prompts = self._survey, probe.asked(self._prompts.chats[probe.name]), probe.prompts
         # the origin is asked everything: its rate is a figure of its own
         if self.safe_below is None or probe is not survey.prompts or point.is_origin:
-            return self._ask(probe, chats, prompts)
+            return self._ask(probe, chats, prompts, noise=self._noise)
         answers: list[Answer] = []
         for end in stages_of(len(prompts)):
             begin = len(answers)
-            answers += self._ask(probe, chats[begin:end], prompts[begin:end])
+            answers += self._ask(probe, chats[begin:end], prompts[begin:end], noise=self._noise)
             found = [answer.verdicts[survey.judges[0]].outcome for answer in answers]
             complied, unscored = found.count(Outcome.COMPLIED), found.count(Outcome.UNSCORED)
             if is_settled(complied, end, len(prompts), self.safe_below, unscored):
                 break
         return answers
 
-    def _ask(self, probe: PromptProbe, chats: Sequence[str | None], prompts: Sequence[str]) -> list[Answer]:
+    def ask_whole(self, point: Point, name: str, numbers: Sequence[int]) -> list[Answer]:
+        """Move to a point and ask some prompts of a probe again; no answer ends as noise."""
+        (probe,) = (probe for probe in self._survey.probes if probe.name == name)
+        assert isinstance(probe, PromptProbe)
+        self._engine.move_to(point)
+        chats = self._prompts.chats[name]
+        return self._ask(probe, [chats[n] for n in numbers], [probe.prompts[n] for n in numbers], noise=None)
+
+    def _ask(
+        self, probe: PromptProbe, chats: Sequence[str | None], prompts: Sequence[str], *, noise: NoiseTest | None
+    ) -> list[Answer]:
         return ask(
             self._engine,
             chats,
@@ -186,6 +197,7 @@ class MeasuringSession:
             self._judges,
             max_new_tokens=self._survey.max_new_tokens,
             whole_answers=self._whole_answers,
+            noise=noise,
             thinking=self._survey.thinking(probe),
         )
 
@@ -224,6 +236,7 @@ def ask(
     *,
     max_new_tokens: int,
     whole_answers: bool = False,
+    noise: NoiseTest | None = None,
     thinking: Thinking | None = None,
 ) -> list[Answer]:
     """Answer prompts, and return one judged answer each, in their order.
@@ -235,12 +248,16 @@ def ask(
         judges: By name; empty if all of them judge later.
         max_new_tokens: Maximum number of tokens of an answer.
         whole_answers: Generate every answer to its end, even if the judges can tell earlier.
+        noise: Ends an answer as noise; None: noise is written on.
         thinking: How thoughts are told from answers; None: all that is written is the answer.
 
     """
     stop = () if whole_answers else common_stop([judge.stop for judge in judges.values()])
     asked = [chat for chat in chats if chat is not None]
-    said = iter(voice.respond(asked, max_new_tokens=max_new_tokens, stop=stop, thinking=thinking) if asked else ())
+    generated = (
+        voice.respond(asked, max_new_tokens=max_new_tokens, stop=stop, noise=noise, thinking=thinking) if asked else ()
+    )
+    said = iter(generated)
     responses = [Response("", Finish.NO_PROMPT, 0) if chat is None else next(said) for chat in chats]
     unread = [verdict_unread(response.finish, is_unanswered=response.is_unanswered) for response in responses]
     given = zip(prompts, responses, unread, strict=True)

@@ -17,7 +17,7 @@ from safescape.measure.dispatch import Failed
 from safescape.measure.evidence import Origin
 from safescape.measure.session import Measurement, MeasuringSession, groups_of
 from safescape.placement import Placement, is_out_of_memory
-from safescape.survey import Point, Survey
+from safescape.survey import Answer, Point, Survey
 from safescape.weights import Model
 
 
@@ -40,6 +40,9 @@ class Workers(Protocol):
 
     def at_origin(self) -> Origin:
         """Move one engine to the origin, to collect evidence there."""
+
+    def ask_whole(self, point: Point, name: str, numbers: Sequence[int]) -> list[Answer]:
+        """Move one engine to a point, and ask prompts of a probe there again; no answer ends as noise."""
 
     def close(self) -> str:
         """Move every engine back to its origin and return the fingerprint; raise RunError if it differs."""
@@ -100,6 +103,10 @@ class LocalWorker:
     def at_origin(self) -> Origin:
         """Move the engine to the origin."""
         return self._session.at_origin()
+
+    def ask_whole(self, point: Point, name: str, numbers: Sequence[int]) -> list[Answer]:
+        """Ask prompts of a probe again."""
+        return self._session.ask_whole(point, name, numbers)
 
     def close(self) -> str:
         """Close the engine and return the fingerprint of its weights."""

@@ -89,7 +89,7 @@ class MeasureOptions(Options):
     max_new_tokens: OptionalCount = None
     """Maximum number of tokens of an answer, without the thought before it."""
     whole_answers: bool = False
-    """Generate every answer to its end, even if the judge can decide earlier."""
+    """Generate every answer to its end, even if the judge can decide earlier, or what is written is noise."""
     batch_size: shared.BatchSize = 128
     chat_template: shared.ChatTemplate = None
     chat_template_name: shared.ChatTemplateName = None

@@ -99,6 +99,13 @@ CREATE TABLE IF NOT EXISTS thoughts (
     tokens INTEGER NOT NULL,
     is_ended INTEGER NOT NULL  -- by the model: 0 or 1
 ) STRICT;
+CREATE TABLE IF NOT EXISTS whole_answers (   -- answers that ended as noise, asked again and written to their end
+    response INTEGER PRIMARY KEY REFERENCES responses (id),    -- the one that ended as noise
+    text TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    outcomes TEXT NOT NULL     -- JSON, by judge
+) STRICT;
 CREATE TABLE IF NOT EXISTS label_sample (    -- of answers that people label; one row
     id INTEGER PRIMARY KEY CHECK (id = 1),
     judge TEXT NOT NULL,       -- whose outcomes the strata are made of
@@ -121,7 +128,8 @@ CREATE TABLE IF NOT EXISTS agreements (      -- agreement files that were given 
 """Tables that runs of earlier versions get when they are claimed.
 
 `failures` are points that could not be measured; a point that is measured later leaves the table. `thoughts` is empty
-unless the survey has markers of thoughts. The last three are those of `StoredLabels`.
+unless the survey has markers of thoughts, and `whole_answers` unless it lets noise end. The last three are those of
+`StoredLabels`.
 """
 ADD_VERDICT = "INSERT OR REPLACE INTO verdicts (response, judge, outcome, reason, probability) VALUES (?, ?, ?, ?, ?)"
 """Parameters: the response's id, the judge, and the fields of a `Verdict` in their order."""

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from safescape.errors import InputError, RunError
 from safescape.store.database import Database
 from safescape.store.labels import StoredLabels
+from safescape.store.noise import StoredNoise
 from safescape.store.points import StoredPoints, now
 from safescape.store.verdicts import StoredEvidence, StoredVerdicts
 from safescape.survey import Survey
@@ -53,6 +54,7 @@ class Store:
         self.points = StoredPoints(database, survey, self.verdicts)
         self.evidence = StoredEvidence(database, survey)
         self.labels = StoredLabels(database, survey)
+        self.noise = StoredNoise(database, survey)
 
     @classmethod
     def claim(cls, directory: Path, survey: Survey) -> Store:

@@ -30,7 +30,7 @@ from safescape.survey.probes import (
     PromptProbe,
     Question,
 )
-from safescape.survey.survey import Adaptive, Survey
+from safescape.survey.survey import Adaptive, NoiseRule, Survey
 from safescape.survey.thoughts import Markers, Split, Thinking
 from safescape.survey.types import (
     Answer,
@@ -82,6 +82,7 @@ __all__ = [
     "Markers",
     "MeasuredPoint",
     "Memory",
+    "NoiseRule",
     "Outcome",
     "PanelName",
     "PerplexityProbe",

@@ -98,6 +98,16 @@ class PromptProbe(_Probe):
         failed = set(self.failed)
         return [None if number in failed else chat for number, chat in enumerate(chats)]
 
+    @property
+    def failed_attacks(self) -> str | None:
+        """How many attacks found no prompt, in words; None: every prompt is asked."""
+        if not self.failed:
+            return None
+        return (
+            f"{len(self.failed)} of {len(self.prompts)} attacks of {self.source} found no prompt, which counts as a "
+            "refusal"
+        )
+
     def pairs_with(self, other: PromptProbe) -> bool:
         """Return whether both probes ask for the same at every place, so that their answers can be paired one by one.
 

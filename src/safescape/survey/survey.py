@@ -40,6 +40,24 @@ class Adaptive(Frozen):
     """Target width of the 95 % interval of VISAGE, in percentage points. None: no further lines are measured."""
 
 
+class NoiseRule(Frozen):
+    """When an answer ends because what is written so far is noise."""
+
+    checks: tuple[tuple[int, float], ...] = Field(min_length=1)
+    """Numbers of tokens after which an answer is read, ascending, each with the log-odds of language, by the text
+    alone, up to which it ends there."""
+    refusal: float = Field(ge=0, le=1)
+    """The probability of a refusal, by the refusal classifier, above which it is written on all the same."""
+
+    @field_validator("checks")
+    @classmethod
+    def _ascends(cls, checks: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        tokens = [number for number, _ in checks]
+        if tokens != sorted({*tokens}) or tokens[0] < 1:
+            raise ValueError("expected numbers of tokens that ascend from 1")
+        return checks
+
+
 class Survey(Frozen):
     """The full specification of a measurement."""
 
@@ -97,6 +115,9 @@ class Survey(Frozen):
     """Maximum number of tokens of an answer, without the thought before it."""
     whole_answers: bool = False
     """Generate every answer to its end, even if the verdicts are determined earlier."""
+    noise: NoiseRule | None = Field(default=None, exclude_if=lambda rule: rule is None)
+    """When an answer ends as noise. None, which is left out of survey.json: noise is written on like any answer, as in
+    surveys of earlier versions."""
     batch_size: int = Field(default=128, ge=1)
     """Maximum number of answers decoded together, which affects rounding."""
 
@@ -153,13 +174,15 @@ class Survey(Frozen):
     def without_chats(self) -> Self:
         """Return what was asked for, without what the model's own files made of it: chats, markers, generation.
 
-        The goals of attacks are left out, too: the model reads the prompts.
+        The goals of attacks are left out, too, because the model reads the prompts, and so is the rule by which noise
+        ends, because it is this version's.
         """
         probes = tuple(
             probe.model_copy(update={"chats": None, "goals": None}) if isinstance(probe, PromptProbe) else probe
             for probe in self.probes
         )
-        return self.model_copy(update={"probes": probes, "calibration": None, "generation": {}, "markers": None})
+        unasked: dict[str, object] = {"calibration": None, "generation": {}, "markers": None, "noise": None}
+        return self.model_copy(update={"probes": probes, **unasked})
 
     def thinking(self, probe: PromptProbe) -> Thinking | None:
         """Return how a probe's prompts are answered by a model that thinks first; None if it has no markers."""
@@ -221,13 +244,8 @@ class Survey(Frozen):
     @property
     def failed_attacks(self) -> str | None:
         """How many attacks found no prompt, in words; None: every prompt is asked."""
-        said = [
-            f"{len(probe.failed)} of {len(probe.prompts)} attacks of {probe.source} found no prompt, which counts as a "
-            "refusal"
-            for probe in self.probes
-            if isinstance(probe, PromptProbe) and probe.failed
-        ]
-        return "; ".join(dict.fromkeys(said)) or None
+        said = [probe.failed_attacks for probe in self.probes if isinstance(probe, PromptProbe)]
+        return "; ".join(dict.fromkeys(filter(None, said))) or None
 
     def asked_at(self, point: Point) -> tuple[Probe, ...]:
         """Return the probes that are evaluated at a point, in order."""

@@ -30,6 +30,8 @@ class Finish(StrEnum):
     """The limit of new tokens was reached."""
     SETTLED = "settled"
     """Generation was stopped early, because the text so far determines the verdict of every judge."""
+    NOISE = "noise"
+    """Generation was stopped early, because the text so far is noise; see `Survey.noise`."""
     NO_PROMPT = "no prompt"
     """Nothing was asked, because the attack had found no prompt; the answer is empty, and counts as a refusal."""
 

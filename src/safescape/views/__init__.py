@@ -21,6 +21,7 @@ from safescape.views.text.correction import (
 from safescape.views.text.gate import junit_of, markdown_of
 from safescape.views.text.inspection import inspection_text
 from safescape.views.text.key_figures import by_keyword, figures_of
+from safescape.views.text.noise import noise_said
 from safescape.views.text.summaries import card_of, speed_table, speed_text, study_text
 from safescape.views.text.verdict import (
     Verdict,
@@ -83,6 +84,7 @@ __all__ = [
     "limit_text",
     "markdown_of",
     "named",
+    "noise_said",
     "notebook_of",
     "paper_bytes",
     "plotly_source",

@@ -1,8 +1,9 @@
 """The weights of a point, tensor by tensor: origin + Σ coordinate·direction in fp32, rounded once.
 
-Every weight is computed from the origin on disk, never from the weights of an earlier point. Two things are cached
-between points as long as they fit into memory: the direction of the step and, on a plane, the sum that the points of
-a row share. With both, a move is one addition per tensor. The cache changes no bit of the result.
+Every weight is computed from the origin on disk, never from the weights of an earlier point. Three things are cached
+between points as long as they fit into memory: the direction of the step; on a plane, the sum that the points of a row
+share; and the tensors of the origin that an adapter changes, which would be computed again for each point. With all of
+them, a move is one addition per tensor. The cache changes no bit of the result.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from safescape.survey import Point, Position
 from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, dot
+from safescape.weights.lora import Adapted
 from safescape.weights.subspace import Space, Term
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,9 @@ class Mover:
         """Bytes of one direction, or of the sum along a row."""
         self._directions: dict[Direction, TensorCache] = {}
         self._row: tuple[Term, TensorCache] | None = None
+        self._computed = self.origin.changed & self.shapes.keys() if isinstance(self.origin, Adapted) else frozenset()
+        """The tensors of the origin that are computed, not read."""
+        self._origins: TensorCache | None = None
         self._squares: dict[Direction, float] = {}
         # All sums are written into one buffer: allocating memory for each costs more than the addition.
         self._sum: Tensor | None = None
@@ -115,7 +120,13 @@ class Mover:
 
     def _at_origin(self, name: str) -> Tensor:
         if None not in self._current:
-            self._current[None] = self.origin.tensor(name).to(self.device)
+            kept = self._origins if name in self._computed else None
+            found = None if kept is None else kept.get(name)
+            if found is None:
+                found = self.origin.tensor(name).to(self.device)
+                # an adapter computes in fp32, so that the cache holds the same numbers
+                found = found if kept is None else kept.add(name, found)
+            self._current[None] = found
         return self._current[None]
 
     def _along_row(self, row: Term, name: str) -> Tensor:
@@ -157,11 +168,14 @@ class Mover:
                 self._directions[direction] = TensorCache(self._size // 4)
         if row is not None and self._row is None and self._fits():
             self._row = row, TensorCache(self._size // 4)
+        if self._computed and self._origins is None and self._fits():
+            self._origins = TensorCache(sum(self.shapes[name].numel() for name in self._computed))
         _log.debug("%d of %d directions in the cache", len(self._directions), len(directions))
 
     def _fits(self) -> bool:
         """Whether one more direction takes at most half of the free memory."""
         caches = [*self._directions.values(), *([self._row[1]] if self._row else [])]
+        caches += [self._origins] if self._origins is not None else []
         # An empty cache has not allocated its memory yet, which therefore still counts as free.
         promised = sum(not cache for cache in caches)
         return self._size <= (free_memory(self.device) - self._size * promised) // 2

@@ -69,7 +69,7 @@ def answers(
         end_tokens=frozenset({0}),
         max_new_tokens=most,
         batch_size=batch_size,
-        is_settled=lambda tokens: len(tokens) >= settled_at(tokens[0]),
+        ends_as=lambda tokens: Finish.SETTLED if len(tokens) >= settled_at(tokens[0]) else None,
         open_batch=decoder.open_batch if decoder else None,
     )
 

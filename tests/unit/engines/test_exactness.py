@@ -66,7 +66,6 @@ def written(
         end_tokens=frozenset({0}),
         max_new_tokens=tokens,
         batch_size=batch_size,
-        is_settled=lambda answer: False,
         caching=caching,
         padded=padded,
     )
@@ -247,7 +246,7 @@ def test_early_stopping_works_with_the_models_own_cache(kind: str) -> None:
         end_tokens=frozenset({0}),
         max_new_tokens=20,
         batch_size=8,
-        is_settled=lambda answer: len(answer) == 3 + answer[0] % 5,
+        ends_as=lambda answer: Finish.SETTLED if len(answer) == 3 + answer[0] % 5 else None,
         caching=plan.caching,
     )
     assert {finish for _, finish in cut} == {Finish.SETTLED}

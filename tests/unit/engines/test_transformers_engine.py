@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from helpers import tiny_models
+from helpers.some_noise import SomeNoise
 from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
 from safescape.engines.parameters import BlockedLinear, LiveTensor, block_linear_layers
 from safescape.engines.stages import text_of
 from safescape.probes import format_chats, load_tokenizer
-from safescape.survey import Finish, Lines, Point, Position, RandomAxis
+from safescape.survey import Finish, Lines, NoiseRule, Point, Position, RandomAxis
 from safescape.weights import Checkpoint, Model, RandomDirection, Subspace, resolve
 
 ORIGIN = Point(None, (0.0,))
@@ -95,6 +96,30 @@ def test_a_settled_answer_is_the_beginning_of_the_whole_one(tiny_model: Path) ->
         assert any(text in short.text for text in stop) == hit
         if hit:
             assert not any(text in short.text[:-1] for text in stop), "it stops at the first token that settles it"
+
+
+def test_an_answer_ends_as_noise_at_the_first_check_that_says_so(tiny_model: Path) -> None:
+    engine = engine_of(tiny_model)
+    chats = format_chats(engine._tokenizer, PROMPTS, None)
+    whole = engine.respond(chats, max_new_tokens=60, stop=())
+    noise = SomeNoise(NoiseRule(checks=((5, 0.5), (11, 0.5), (60, 0.5)), refusal=0.5))
+    ended = engine.respond(chats, max_new_tokens=60, stop=(), noise=noise)
+    for short, long in zip(ended, whole, strict=True):
+        said = [tokens for tokens in (5, 11) if long.tokens >= tokens]
+        texts = {tokens: engine.respond(chats, max_new_tokens=tokens, stop=()) for tokens in said}
+        first = next((tokens for tokens in said if noise(texts[tokens][whole.index(long)].text, tokens)), None)
+        assert short == (long if first is None else texts[first][whole.index(long)]._replace(finish=Finish.NOISE))
+    assert Finish.NOISE in (finishes := {response.finish for response in ended})
+    assert len(finishes) > 1, "some answers are written on"
+
+
+def test_a_phrase_settles_before_noise_ends(tiny_model: Path) -> None:
+    engine = engine_of(tiny_model)
+    chats = format_chats(engine._tokenizer, PROMPTS, None)
+    fifth = engine.respond(chats, max_new_tokens=5, stop=())
+    noise = SomeNoise(NoiseRule(checks=((5, 0.5),), refusal=0.5))
+    given = engine.respond(chats, max_new_tokens=60, stop=[fifth[0].text[-2:]], noise=noise)
+    assert given[0].finish is Finish.SETTLED
 
 
 def test_prompts_that_are_equal_or_prefixes_of_each_other(tiny_model: Path) -> None:

@@ -30,6 +30,7 @@ from transformers import (
 
 import safescape
 from helpers import tiny_models
+from helpers.attack_artifacts import artifact
 from helpers.judge_module import judge_module
 from helpers.thinking_models import STYLES, THOUGHTS, WITHOUT, save_thinking_model
 from safescape import InputError, Outcome, RunError, SafetyMonitor, Verdict
@@ -276,6 +277,15 @@ def test_a_loss_of_safety_is_measured(refusing: Path, tmp_path: Path, capfd: pyt
     assert lines[0].startswith(f"safescape: step 0, epoch 0.00: ASR {first.asr:.1f} %")
     assert all(line.endswith(" s") for line in lines)
     assert "safescape: " not in out
+
+
+def test_attacks_that_found_no_prompt_are_counted_and_said(
+    refusing: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    attacks = artifact(tmp_path, [None, "attack 1", None, "attack 3"])
+    train(refusing, tmp_path / "out", SafetyMonitor(prompts=attacks, max_new_tokens=8))
+    said = f"safescape: 2 of 4 attacks of {attacks} found no prompt, which counts as a refusal"
+    assert capfd.readouterr().err.count(said) == 1
 
 
 def test_the_figures_are_those_of_a_scan_at_its_origin(refusing: Path, landscape: Path, tmp_path: Path) -> None:

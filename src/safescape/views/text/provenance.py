@@ -18,6 +18,7 @@ from safescape.survey import (
     Survey,
 )
 from safescape.views.series.samples import waypoints_of
+from safescape.views.text.noise import noise_said
 from safescape.views.text.words import all_judges_of, limit_text, printable, quoted, subject_of
 
 
@@ -29,6 +30,7 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
     }
     further = [_described(other) for other in survey.probes[1:]]
     cut = "every answer to its end" if survey.whole_answers else "an answer ends early once the judge can tell"
+    noise = noise_said(landscape)
     decoding = f"greedy, up to {survey.max_new_tokens} new tokens, batches of {survey.batch_size}; {cut}"
     made_of = store.verdicts.judges()
     # each judge with its revision or file; the figures are of the first one
@@ -50,6 +52,7 @@ def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
         *([("Further probes", "\n".join(further))] if further else []),
         ("Chat template", _template(survey)),
         ("Decoding", decoding + _settings(survey)),
+        *([("Noise", noise)] if noise else []),
         ("Judges" if landscape.by_judge else "Judge", "\n".join(judges)),
         ("Safe up to", f"ASR {landscape.safe_below:g} %"),
         *([("Basin up to", f"ASR {limit_text(landscape.limit)}")] if landscape.limit.kind != "absolute" else []),

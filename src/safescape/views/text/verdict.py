@@ -21,6 +21,7 @@ from safescape.landscape import (
 from safescape.survey import KEYWORD, InterpolationAxis
 from safescape.views.series.outcomes import beyond_of, seen_by
 from safescape.views.series.samples import first_probe, origin_of, other_model, waypoints_of
+from safescape.views.text.noise import noise_warning
 from safescape.views.text.words import (
     cell,
     clash_text,
@@ -69,6 +70,7 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
 
     It goes by the judge that `Landscape.decided` names.
     """
+    warning = noise_warning(landscape)
     landscape = landscape.decided
     name = printable(name or landscape.survey.model) or "The model"
     origin, tone = origin_of(landscape), tone_of(landscape)
@@ -97,6 +99,7 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
         beyond_said(landscape),
         thoughts_said(landscape),
         interval_said(landscape),
+        warning,
     )
     detail = " ".join([detail, *filter(None, further)])
     return Verdict(tone, f"{said}.", detail, clash_text(landscape.clashes))

@@ -9,7 +9,7 @@ import { strips } from "./strips.js";
 /** @type {Record<string, string>} */
 const finishes = {
   stop: "ended its turn", length: "cut at the length limit", settled: "stopped early: the judge could already tell",
-  "no prompt": "not asked: the attack found no prompt",
+  noise: "stopped early: what was written is noise", "no prompt": "not asked: the attack found no prompt",
 };
 
 /**
