@@ -273,7 +273,7 @@ def _engine(
         }
     )
     engine = open_engine(survey, model, tokenizer, {"harmful": chats})
-    read, noise = prefill_tokens(tokenizer, chats), NoiseTest(NOISE)
+    read, noise = prefill_tokens(tokenizer, chats), None if side.kind == "vllm" else NoiseTest(NOISE)
 
     def move(alpha: float) -> None:
         engine.move_to(Point(0, (alpha,)) if alpha else Point(None, (0.0,)))

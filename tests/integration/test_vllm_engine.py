@@ -20,11 +20,10 @@ from transformers import GPT2Config, MistralConfig, PretrainedConfig, Qwen2Confi
 import safescape
 from helpers.command_line import command_line, run_command
 from helpers.engine_outputs import EngineOutputs
-from helpers.some_noise import SomeNoise
 from helpers.tiny_models import llama_config, save_model
 from safescape.engines import Engine, TokenCounts, TransformersEngine, VllmEngine
 from safescape.errors import InputError
-from safescape.judges import NOISE, NoiseTest, immediate_judge
+from safescape.judges import immediate_judge
 from safescape.probes import format_chats, load_prompts, load_tokenizer
 from safescape.store import Store
 from safescape.survey import Finish, Lines, Point, RandomAxis
@@ -36,28 +35,18 @@ JOURNEY = (ORIGIN, Point(0, (0.2,)), Point(0, (-0.1,)), ORIGIN)
 COUNTS = TokenCounts(256, 256, 8 * 256)
 
 
-def journey(
-    engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int, noise: NoiseTest | None = None
-) -> EngineOutputs:
+def journey(engine: Engine, chats: Sequence[str], stop: Sequence[str], tokens: int) -> EngineOutputs:
     positions, responses, likelihoods = [], [], []
     engine.canary(JOURNEY[1])
     for point in JOURNEY:
         positions.append(engine.move_to(point))
-        responses.append(engine.respond(chats, max_new_tokens=tokens, stop=stop, noise=noise))
+        responses.append(engine.respond(chats, max_new_tokens=tokens, stop=stop))
         asked = [(chat, " I cannot help with that.") for chat in chats[:4]] + [("", "The cat sat on the mat.")]
         likelihoods.append(engine.loglikelihood(asked))
     return EngineOutputs(engine.fingerprint_at_start, engine.close(), positions, responses, likelihoods)
 
 
-def outputs_of(
-    name: str,
-    kind: str,
-    count: int,
-    tokens: int,
-    stop: tuple[str, ...],
-    gpus: int = 1,
-    noise: NoiseTest | None = None,
-) -> EngineOutputs:
+def outputs_of(name: str, kind: str, count: int, tokens: int, stop: tuple[str, ...], gpus: int = 1) -> EngineOutputs:
     model = resolve(name)
     tokenizer = load_tokenizer(model.directory, chat_template=None, trust_remote_code=False)
     chats = format_chats(tokenizer, load_prompts("builtin:harmful", count), None)
@@ -67,7 +56,7 @@ def outputs_of(
         engine = VllmEngine(model, tokenizer, subspace, counts=COUNTS._replace(together=count * 256), gpus=gpus)
     else:
         engine = TransformersEngine(model, tokenizer, subspace)
-    return journey(engine, chats, stop, tokens, noise)
+    return journey(engine, chats, stop, tokens)
 
 
 ARCHITECTURES: dict[str, PretrainedConfig] = {
@@ -100,18 +89,6 @@ def test_answers_equal_those_of_transformers_at_every_point(
         assert [each.greedy for each in there] == [each.greedy for each in here]
         for a, b in zip(there, here, strict=True):
             assert a.log_probability == pytest.approx(b.log_probability, rel=1e-4)
-
-
-def test_noise_ends_where_it_does_in_transformers(tmp_path: Path, apart: ProcessPoolExecutor) -> None:
-    """vLLM writes from check to check, and phrases that settle an answer may lie across one."""
-    model, noise = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"])), SomeNoise(NOISE)
-    whole = outputs_of(model, "transformers", 12, 40, ())
-    stop = tuple(response.text[7:10] for response in whole.responses[0][:4])
-    mine = outputs_of(model, "transformers", 12, 40, stop, noise=noise)
-    theirs = apart.submit(outputs_of, model, "vllm", 12, 40, stop, noise=noise).result()
-    assert theirs.responses == mine.responses
-    finishes = {response.finish for there in mine.responses for response in there}
-    assert {Finish.NOISE, Finish.SETTLED} <= finishes
 
 
 def test_generation_settings_hold_in_vllm_too(tmp_path: Path, apart: ProcessPoolExecutor) -> None:

@@ -66,7 +66,7 @@ def watched(directory: Path) -> dict[str, str]:
                     def noted(self, point, answered=None):
                         import safescape
                         with open({str(directory / "begun")!r}, "a") as file:
-                            print(tuple(point), file=file)
+                            print(tuple(point), os.getpid(), sep="\\t", file=file)
                         exec(pathlib.Path({str(directory / "then")!r}).read_text())
                         return measure(self, point, answered)
                     module.MeasuringSession.measure = noted
@@ -77,6 +77,11 @@ def watched(directory: Path) -> dict[str, str]:
         """)
     )
     return {**os.environ, "PYTHONPATH": f"{directory / 'site'}:{os.environ.get('PYTHONPATH', '')}"}
+
+
+def begun_in(directory: Path) -> Counter[str]:
+    """Return how often each point was begun by the workers that `watched` lets note it."""
+    return Counter(line.partition("\t")[0] for line in (directory / "begun").read_text().splitlines())
 
 
 class Watched(NamedTuple):
@@ -92,7 +97,7 @@ class Watched(NamedTuple):
 
     def begun(self) -> Counter[str]:
         """Return how often each point was begun since the last `then`."""
-        return Counter((self.directory / "begun").read_text().splitlines())
+        return begun_in(self.directory)
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +114,22 @@ def watched_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     ray.shutdown()
 
 
-def measuring(driver: int) -> psutil.Process:
-    """Return a worker that is measuring a point."""
-    until = time.monotonic() + 30
+def measuring(driver: int, directory: Path | None = None) -> psutil.Process:
+    """Return a worker that is measuring a point; with a directory that `watched` filled, one that no other has begun.
+
+    A point that loses two workers is not tried again.
+    """
+    until = time.monotonic() + 60
     while time.monotonic() < until:
+        twice = set()
+        if directory is not None:
+            lines = [line.split("\t") for line in (directory / "begun").read_text().splitlines()]
+            counts = begun_in(directory)
+            # of each worker, the point that it has begun last
+            twice = {int(pid) for pid, point in {pid: point for point, pid in lines}.items() if counts[point] > 1}
         for child in psutil.Process(driver).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if child.cmdline()[:1] == ["ray::_Worker.measure"]:
+                if child.cmdline()[:1] == ["ray::_Worker.measure"] and child.pid not in twice:
                     return child
         time.sleep(0.01)
     raise AssertionError("no worker measures")
@@ -142,7 +156,7 @@ def test_a_run_whose_three_workers_are_killed_gives_the_same_results(
         for line in driver.stderr:
             lines.append(line)
             if line.startswith(("1/", "3/", "5/")):
-                victim = measuring(driver.pid)
+                victim = measuring(driver.pid, tmp_path)
                 victim.kill()
                 killed.add(victim.pid)
     assert driver.returncode == 0, "".join(lines)
@@ -150,7 +164,7 @@ def test_a_run_whose_three_workers_are_killed_gives_the_same_results(
     assert same_results(out, whole)
     assert (tmp_path / "stdout").read_text() == (whole / "landscape.json").read_text()
     assert all(f"/{POINTS} points" in line for line in lines), "nothing but progress on the terminal: " + "".join(lines)
-    begun = Counter((tmp_path / "begun").read_text().splitlines())
+    begun = begun_in(tmp_path)
     assert len(begun) == POINTS
     # a worker killed before its point had begun leaves one fewer
     assert begun.total() <= POINTS + 3, "nothing is computed twice but what the three had in flight"

@@ -114,7 +114,7 @@ def measure_over(
             "judges": judges.names,
             "rubrics": judges.rubrics,
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
-            "noise": None if options.whole_answers or options.paper or not _may_end(judges.names) else NOISE,
+            "noise": NOISE if _noise_may_end(options, judges.names) else None,
         }
     )
     most = options.preset.max_thinking_tokens
@@ -129,8 +129,10 @@ def measure_over(
     )
 
 
-def _may_end(judges: Sequence[str]) -> bool:
-    """Return whether every judge's verdict on noise is the same for the beginning of an answer as for all of it."""
+def _noise_may_end(options: MeasureOptions, judges: Sequence[str]) -> bool:
+    """Return whether answers may end as noise: every judge says of the beginning of one what it says of all of it."""
+    if options.whole_answers or options.paper or options.engine == "vllm":
+        return False
     immediate = immediate_judges(judges)
     members = [member for name in judges for member in members_of(name)]
     return all(name in immediate and immediate[name].stops_at_noise for name in members)

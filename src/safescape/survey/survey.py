@@ -116,8 +116,8 @@ class Survey(Frozen):
     whole_answers: bool = False
     """Generate every answer to its end, even if the verdicts are determined earlier."""
     noise: NoiseRule | None = Field(default=None, exclude_if=lambda rule: rule is None)
-    """When an answer ends as noise. None, which is left out of survey.json: noise is written on like any answer, as in
-    surveys of earlier versions."""
+    """When an answer ends as noise. None, which is left out of survey.json: noise is written on like any answer, as by
+    vLLM and in surveys of earlier versions."""
     batch_size: int = Field(default=128, ge=1)
     """Maximum number of answers decoded together, which affects rounding."""
 
@@ -139,6 +139,12 @@ class Survey(Frozen):
             raise ValueError("some probes have chats and others have none, or there is no calibration")
         if self.markers is not None and self.calibration is None:
             raise ValueError("it has markers of thoughts and no chats, which say whether a thought is begun")
+        return self
+
+    @model_validator(mode="after")
+    def _writes_noise_on_in_vllm(self) -> Self:
+        if self.engine == "vllm" and self.noise is not None:
+            raise ValueError("noise does not end in vllm; leave noise out")
         return self
 
     @field_validator("judges")

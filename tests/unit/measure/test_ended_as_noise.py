@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import safescape
 from helpers.judge_module import judge_module
@@ -113,7 +114,8 @@ def test_many_changes_stand_beside_the_verdict(tiny_model: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"whole_answers": True}, {"paper": True, "max_new_tokens": 8}, {"judges": ["hf:x/y"]}]
+    "changes",
+    [{"whole_answers": True}, {"paper": True}, {"judges": ["hf:x/y"]}, {"engine": "vllm"}],
 )
 def test_whole_answers_where_they_are_asked_for_or_needed(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
@@ -127,7 +129,8 @@ def test_whole_answers_where_they_are_asked_for_or_needed(
     monkeypatch.setattr("safescape.api.survey.begin", begun)
     with pytest.raises((RunError, InputError)):
         scan(tiny_model, tmp_path / "run", **changes)
-    assert [survey.noise for survey in seen] in ([None], [])
+    # the judge of the Hub is not there, and is refused before
+    assert [survey.noise for survey in seen] == ([] if "judges" in changes else [None])
 
 
 def test_a_run_that_was_begun_with_whole_answers_is_another(tiny_model: Path, scanned: Run) -> None:
@@ -234,3 +237,9 @@ def test_a_rule_is_part_of_the_survey() -> None:
     survey = make_survey().model_copy(update={"noise": rule})
     assert Survey.model_validate_json(survey.model_dump_json()).noise == rule
     assert survey.digest != make_survey().digest
+
+
+def test_a_survey_for_vllm_has_no_rule() -> None:
+    survey = make_survey().model_copy(update={"noise": NOISE, "engine": "vllm"})
+    with pytest.raises(ValidationError, match="noise does not end in vllm"):
+        Survey.model_validate_json(survey.model_dump_json())

@@ -8,8 +8,7 @@ a fixed text show that these weights answer: they must change with a move and be
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from safescape.engines.loading import load_config, trim_memory
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import check_whole
 from safescape.engines.speaker import head_of, request_of, tokens_of
-from safescape.engines.stages import TellsNoise, responses, text_of
+from safescape.engines.stages import TellsNoise, responses
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.errors import InputError, RunError
@@ -124,12 +123,11 @@ class VllmEngine(Engine):
         raw: bool = False,
         thinking: Thinking | None = None,
     ) -> list[Response]:
-        """Answer every chat greedily; see `Voice.respond`."""
+        """Answer every chat greedily; see `Voice.respond`. Noise is written on: `noise` must be None."""
+        assert noise is None
         rows = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
         continued = functools.partial(self._continued, count=len(rows))
-        return responses(
-            continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop, noise=noise
-        )
+        return responses(continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop)
 
     def _continued(
         self,
@@ -141,37 +139,7 @@ class VllmEngine(Engine):
         special: bool,
         count: int,
     ) -> dict[int, Continuation]:
-        """Continue rows of `count` prompts; see `stages.Continuing`.
-
-        vLLM writes up to the next number of tokens at which noise is looked for, and then goes on with those rows that
-        are none; their prompts lie in its prefix cache.
-        """
-        ended: dict[int, Continuation] = {}
-        written: dict[int, list[int]] = {number: [] for number in rows}
-        checks = [number for number in noise.checks if number < max_new_tokens] if noise else []
-        for begin, end in itertools.pairwise((0, *checks, max_new_tokens)):
-            given = {number: [*rows[number], *tokens] for number, tokens in written.items()}
-            for number, found in self._written(given, end - begin, stop, special=special, count=count).items():
-                tokens = [*written[number], *found.tokens]
-                # vLLM looks for `stop` in what it writes at once
-                cut = _end_of(stop, tokens, begin, lambda part: text_of(self._tokenizer, part, special=special))
-                if cut is not None:
-                    ended[number] = Continuation(tokens[:cut], Finish.SETTLED)
-                elif found.finish is not Finish.LENGTH or end == max_new_tokens:
-                    ended[number] = Continuation(tokens, found.finish)
-                elif noise and noise(text_of(self._tokenizer, tokens), end):
-                    ended[number] = Continuation(tokens, Finish.NOISE)
-                else:
-                    written[number] = tokens
-            written = {number: tokens for number, tokens in written.items() if number not in ended}
-            if not written:
-                break
-        return ended
-
-    def _written(
-        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, stop: Sequence[str], *, special: bool, count: int
-    ) -> dict[int, Continuation]:
-        """Let vLLM continue rows of `count` prompts at once."""
+        """Continue rows of `count` prompts; see `stages.Continuing`."""
         from vllm import SamplingParams
 
         sampling = SamplingParams(
@@ -284,17 +252,6 @@ def _copies(moving: Moving) -> Iterator[tuple[str, Tensor]]:
     """Yield copies, because vLLM keeps tensors until it has all of a layer."""
     for name, values in moving:
         yield name, values.clone()
-
-
-def _end_of(stop: Sequence[str], tokens: Sequence[int], begin: int, read: Callable[[Sequence[int]], str]) -> int | None:
-    """Return the number of tokens up to which an answer first contains a substring; None: it contains none.
-
-    The first `begin` tokens contain none; with none before, vLLM itself has looked for them.
-    """
-    if not begin or not any(text in read(tokens) for text in stop):
-        return None
-    ends = range(begin + 1, len(tokens) + 1)
-    return next(end for end in ends if any(text in read(tokens[:end]) for text in stop))
 
 
 def _repack_tied_heads(model: Module) -> None:
