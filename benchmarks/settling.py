@@ -195,11 +195,9 @@ def main() -> None:
         for (judge, early, late), count in found.changes.items():
             by_judge[judge] += count
             listed[name, judge, early, late] += count
-        print(
-            f"| {name} | {found.answers:,} | {found.noise:,} | {found.cut:,} | {100 * found.written / found.tokens:.0f} % | "
-            f"{by_judge[KeywordJudge.name]} | {by_judge[RefusalJudge.name]} |",
-            flush=True,
-        )
+        share = f"{100 * found.written / found.tokens:.0f} %"
+        changed = f"{by_judge[KeywordJudge.name]} | {by_judge[RefusalJudge.name]}"
+        print(f"| {name} | {found.answers:,} | {found.noise:,} | {found.cut:,} | {share} | {changed} |", flush=True)
         total.update({"answers": found.answers, "cut": found.cut, **by_judge})
     print(f"\n{dict(total)}")
     for (name, judge, early, late), count in listed.items():
