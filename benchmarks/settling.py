@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 
 from safescape.engines import TransformersEngine
 from safescape.engines.speaker import tokens_of
-from safescape.engines.stages import text_of
+from safescape.engines.stages import Ending, text_of
 from safescape.judges import NOISE, KeywordJudge, NoiseTest, RefusalJudge, scored_part
 from safescape.measure.evidence import Origin, calibration_of, calibration_prompts
 from safescape.probes import format_chats, load_prompts, load_tokenizer
@@ -89,7 +89,7 @@ def measure(given: Set, path: Path) -> None:
     with path.open("a", encoding="utf-8") as file:
         for point in points[len(done) :]:
             engine.move_to(point)
-            found = engine._continued(rows, TOKENS, (), special=False)
+            found = engine._continued(rows, TOKENS, Ending(), special=False)
             answers = [{"tokens": found[n].tokens, "text": text_of(tokenizer, found[n].tokens)} for n in rows]
             print(json.dumps({"alpha": point.coords[0], "line": point.line, "answers": answers}), file=file, flush=True)
     engine.move_to(points[0])

@@ -73,7 +73,8 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
             stage = _stage(progress)
             line = f"{progress.finished}/{progress.total} points, {display.seconds}, {stage}"
             # of the points whose answers the origin scores, one line is enough
-            display.advance("points", progress.finished, progress.total, stage, "" if is_scoring else line)
+            is_said = is_scoring and progress.scored is not None
+            display.advance("points", progress.finished, progress.total, stage, "" if is_said else line)
             is_scoring = progress.scored is not None
 
         yield advance

@@ -10,7 +10,7 @@ from safescape.engines.decoding import Continuation, OpenBatch, decode
 from safescape.engines.greedy import GreedyRules, Settings, greedy_settings
 from safescape.engines.kv_cache import Caching
 from safescape.engines.loglikelihood import Likelihood, Request, score
-from safescape.engines.stages import TellsNoise, responses, text_of
+from safescape.engines.stages import Ending, TellsNoise, responses, text_of
 from safescape.errors import InputError
 from safescape.survey import Finish, Response, Thinking
 
@@ -57,17 +57,11 @@ class Speaker:
         rows = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
         self._check(rows)
         return responses(
-            self._continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop, noise=noise
+            self._continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, ending=Ending(stop, noise)
         )
 
     def _continued(
-        self,
-        rows: Mapping[int, Sequence[int]],
-        max_new_tokens: int,
-        stop: Sequence[str],
-        noise: TellsNoise | None = None,
-        *,
-        special: bool,
+        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, ending: Ending, *, special: bool
     ) -> dict[int, Continuation]:
         """Continue rows; see `stages.Continuing`."""
         found = decode(
@@ -76,7 +70,7 @@ class Speaker:
             end_tokens=self._rules.ends,
             max_new_tokens=max_new_tokens,
             batch_size=self._batch_size,
-            ends_as=self._ends_as(stop, noise, max_new_tokens, special=special),
+            ends_as=self._ends_as(ending, max_new_tokens, special=special),
             open_batch=self._open_batch,
             is_ended=self._rules.is_ended,
             ruled=self._rules.ruled if self._rules.changes_tokens else None,
@@ -98,13 +92,9 @@ class Speaker:
             config.name_or_path or config.model_type, self._tokenizer, rows, config.get_text_config().vocab_size
         )
 
-    def _ends_as(
-        self, stop: Sequence[str], noise: TellsNoise | None, most: int, *, special: bool
-    ) -> Callable[[Sequence[int]], Finish | None]:
-        """Return a function that tells whether an answer of at most `most` tokens ends with its newest token.
-
-        It does if it contains a substring of `stop`, which that token can end, or is noise.
-        """
+    def _ends_as(self, ending: Ending, most: int, *, special: bool) -> Callable[[Sequence[int]], Finish | None]:
+        """Return a function that tells whether an answer of at most `most` tokens ends early with its newest token."""
+        stop, noise = ending
         # A token is at least one byte, so the longest substring lies within this many tokens. The extra ones are for
         # a character that begins before the window.
         window = max((len(text.encode()) for text in stop), default=0) + 8

@@ -29,26 +29,28 @@ class TellsNoise(Protocol):
         ...
 
 
+class Ending(NamedTuple):
+    """What ends an answer early."""
+
+    stop: Sequence[str] = ()
+    """Texts that settle it."""
+    noise: TellsNoise | None = None
+    """None: noise is written on."""
+
+
 class Continuing(Protocol):
     """Continues rows of tokens greedily; both engines have it."""
 
     def __call__(
-        self,
-        rows: Mapping[int, Sequence[int]],
-        max_new_tokens: int,
-        stop: Sequence[str],
-        noise: TellsNoise | None = None,
-        *,
-        special: bool,
+        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, ending: Ending, *, special: bool
     ) -> dict[int, Continuation]:
         """Return the continuation of each row, by the number of its prompt.
 
         Args:
             rows: By the number of the prompt.
             max_new_tokens: The maximum number of new tokens.
-            stop: Texts that end a continuation, which is then `Finish.SETTLED`.
-            noise: Ends a continuation that is then `Finish.NOISE`; None: noise is written on.
-            special: Whether these texts may hold special tokens.
+            ending: Ends a continuation, which is then `Finish.SETTLED` or `Finish.NOISE`.
+            special: Whether its texts may hold special tokens.
 
         """
         ...
@@ -72,8 +74,7 @@ def responses(
     thinking: Thinking | None,
     *,
     max_new_tokens: int,
-    stop: Sequence[str],
-    noise: TellsNoise | None = None,
+    ending: Ending,
 ) -> list[Response]:
     """Let a model answer, after its thought if it thinks; return one response per row, in order.
 
@@ -83,13 +84,12 @@ def responses(
         rows: The chats as tokens.
         thinking: How thoughts are told from answers, and how long they may be; None: all that is written is the answer.
         max_new_tokens: The maximum number of tokens of an answer.
-        stop: Texts that settle an answer.
-        noise: Ends an answer as noise, not a thought; None: noise is written on.
+        ending: Ends an answer early, not a thought.
 
     """
     prompts = dict(enumerate(map(list, rows)))
     if thinking is None:
-        found = continued(prompts, max_new_tokens, stop, noise, special=False)
+        found = continued(prompts, max_new_tokens, ending, special=False)
         return [
             Response(text_of(tokenizer, tokens), finish, len(tokens))
             for tokens, finish in (found[number] for number in prompts)
@@ -98,7 +98,9 @@ def responses(
     prompts_that_think = prompts if thinking.opened else _begun(continued, tokenizer, prompts, thinking)
     thoughts: dict[int, Continuation] = {}
     if prompts_that_think:
-        thoughts = continued(prompts_that_think, thinking.max_tokens or max_new_tokens, markers.ends, special=True)
+        thoughts = continued(
+            prompts_that_think, thinking.max_tokens or max_new_tokens, Ending(markers.ends), special=True
+        )
     end = [int(token) for token in tokenizer(markers.ends[0], add_special_tokens=False)["input_ids"]]
     closing = {
         number: end
@@ -110,7 +112,7 @@ def responses(
         for number, prompt in prompts.items()
         if number not in thoughts or number in closing or thoughts[number].finish is Finish.SETTLED
     }
-    answers = continued(answering, max_new_tokens, stop, noise, special=False) if answering else {}
+    answers = continued(answering, max_new_tokens, ending, special=False) if answering else {}
     splitter = _Splitter(tokenizer, thinking)
     return [
         splitter.response(_Stages(thoughts.get(number), closing.get(number, []), answers.get(number)))
@@ -128,7 +130,7 @@ def _begun(
 ) -> dict[int, list[int]]:
     """Return the prompts to which the model begins with a thought."""
     starts = tokenizer(list(thinking.markers.starts), add_special_tokens=False)["input_ids"]
-    first = continued(prompts, max(map(len, starts)) + _LOOK, (), special=True)
+    first = continued(prompts, max(map(len, starts)) + _LOOK, Ending(), special=True)
     begins = thinking.markers.begins_thought
     return {
         number: prompt

@@ -14,7 +14,7 @@ from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
 from safescape.landscape.judge_error import JudgeError, Origin, StratumTable, judge_error_of
 from safescape.landscape.known_errors import error_in_run, known_errors
 from safescape.landscape.label_sample import Candidate, draw_sample, sampled_strata, strata_of
-from safescape.landscape.noise import AskedAgain, with_noise
+from safescape.landscape.noise import AskedAgain, sample_design, with_noise
 from safescape.landscape.rates import Reading, perplexity_of, reading_of
 from safescape.landscape.schema import (
     MAX_UNSCORED,
@@ -91,6 +91,7 @@ __all__ = [
     "radius_if_answered",
     "rate_of",
     "reading_of",
+    "sample_design",
     "sampled_strata",
     "stages_of",
     "strata_of",

@@ -7,23 +7,19 @@ are no figures of the landscape; `landscape.noise` reports how many of their ver
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from safescape.judges import EvidenceJudge, Judge, verdict_unread
+from safescape.landscape import sample_design
 from safescape.measure.evidence import evidence_of
 from safescape.measure.workers import Workers
 from safescape.store import EndedAnswer, Store, WholeAnswer
 from safescape.survey import Answer, Exchange, Point, PromptProbe, Survey
 
 _log = logging.getLogger(__name__)
-
-_ONE_IN = 100
-_AT_A_POINT = 8
-"""Answers that are asked again at one point, since each point is a move of the weights."""
 
 
 class Asked(NamedTuple):
@@ -51,16 +47,15 @@ def sample_of(ended: Sequence[EndedAnswer], survey: Survey) -> list[Asked]:
     there: dict[Point, list[EndedAnswer]] = {}
     for answer in ended:
         there.setdefault(answer.point, []).append(answer)
-    number = math.ceil(len(ended) / _ONE_IN)
-    drawn = math.ceil(number / _AT_A_POINT)
-    step = len(ended) / drawn
+    draws, each = sample_design(len(ended))
+    step = len(ended) / draws
     ends = list(accumulate(map(len, there.values())))
     start = draw.random() * step
-    hits = [sum(end <= start + step * turn for end in ends) for turn in range(drawn)]
+    hits = [sum(end <= start + step * turn for end in ends) for turn in range(draws)]
     found = []
     for place, point in enumerate(there):
         if times := hits.count(place):
-            some = draw.sample(there[point], min(len(there[point]), times * math.ceil(number / drawn)))
+            some = draw.sample(there[point], min(len(there[point]), times * each))
             for probe in dict.fromkeys(answer.probe for answer in some):
                 given = sorted((answer for answer in some if answer.probe == probe), key=lambda each: each.number)
                 found.append(Asked(point, probe, tuple(given)))

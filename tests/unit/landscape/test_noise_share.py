@@ -47,7 +47,11 @@ def test_nothing_asked_again_is_no_share(tmp_path: Path) -> None:
 
 
 def test_points_weigh_alike_however_few_answers_they_have() -> None:
-    assert _share(asked([[True], [False] * 8])).value == 50.0
+    assert _share(asked([[True], [False] * 8]), 1600).value == 50.0
+
+
+def test_a_point_that_was_drawn_twice_weighs_twice() -> None:
+    assert _share(asked([[True] * 16, [False] * 8]), 2400).value == pytest.approx(200 / 3)
 
 
 @pytest.mark.parametrize(("points", "truth"), [(1, 0.001), (5, 0.001), (5, 0.01), (5, 0.05), (20, 0.01), (20, 0.2)])
@@ -56,7 +60,7 @@ def test_the_interval_holds_the_share(points: int, truth: float) -> None:
     weight = (1 - alike) / alike
     for _ in range(runs):
         rates = draw.beta(truth * weight, (1 - truth) * weight, size=points)
-        share = _share(asked([(draw.random(8) < rate).tolist() for rate in rates]))
+        share = _share(asked([(draw.random(8) < rate).tolist() for rate in rates]), 800 * points)
         assert share.low is not None
         assert share.high is not None
         held += share.low <= 100 * truth <= share.high

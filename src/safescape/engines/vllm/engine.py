@@ -23,7 +23,7 @@ from safescape.engines.loading import load_config, trim_memory
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import check_whole
 from safescape.engines.speaker import head_of, request_of, tokens_of
-from safescape.engines.stages import TellsNoise, responses
+from safescape.engines.stages import Ending, TellsNoise, responses
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.errors import InputError, RunError
@@ -127,17 +127,10 @@ class VllmEngine(Engine):
         assert noise is None
         rows = tokens_of(self._tokenizer, chats, head_of(self._tokenizer, raw=raw))
         continued = functools.partial(self._continued, count=len(rows))
-        return responses(continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, stop=stop)
+        return responses(continued, self._tokenizer, rows, thinking, max_new_tokens=max_new_tokens, ending=Ending(stop))
 
     def _continued(
-        self,
-        rows: Mapping[int, Sequence[int]],
-        max_new_tokens: int,
-        stop: Sequence[str],
-        noise: TellsNoise | None = None,
-        *,
-        special: bool,
-        count: int,
+        self, rows: Mapping[int, Sequence[int]], max_new_tokens: int, ending: Ending, *, special: bool, count: int
     ) -> dict[int, Continuation]:
         """Continue rows of `count` prompts; see `stages.Continuing`."""
         from vllm import SamplingParams
@@ -146,7 +139,7 @@ class VllmEngine(Engine):
             temperature=0.0,
             repetition_penalty=self._repetition_penalty,
             max_tokens=max_new_tokens,
-            stop=list(stop) or None,
+            stop=list(ending.stop) or None,
             stop_token_ids=sorted(self._ends),
             ignore_eos=True,
             skip_special_tokens=not special,
