@@ -64,7 +64,8 @@ def sample_of(ended: Sequence[EndedAnswer], survey: Survey) -> list[Asked]:
 
 def is_checked(store: Store) -> bool:
     """Return whether no answer ended as noise, or some of them were asked again."""
-    return bool(store.noise.whole()) or not store.noise.ended()
+    ended, _ = store.noise.count()
+    return not ended or bool(store.noise.whole())
 
 
 def ask_again(workers: Workers, store: Store, judges: Mapping[str, Judge]) -> None:

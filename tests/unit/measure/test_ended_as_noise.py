@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import safescape
+from helpers.command_line import run_command
 from helpers.judge_module import judge_module
 from helpers.surveys import make_survey
 from safescape import InputError, Run, RunError
@@ -72,6 +73,14 @@ def test_a_scan_says_how_many_ended_and_how_many_verdicts_that_changed(scanned: 
     assert noise_said(scanned.landscape).startswith(f"{noise.answers} of 30 answers ended early as noise. Asked again")
     page = (scanned.directory / "report.html").read_text("utf-8")
     assert "ended early as noise" in page
+
+
+def test_the_command_says_it_once_each(tiny_model: Path, tmp_path: Path) -> None:
+    flags = ["--limit=6", "--max-new-tokens=40", "--directions=1", "--steps=4", f"--out={tmp_path / 'run'}"]
+    done = run_command("scan", str(tiny_model), *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("one percent of the answers that ended as noise is asked again") == 1
+    assert done.stdout.count("of 30 answers ended early as noise. Asked again") == 1
 
 
 def test_the_answers_that_are_asked_again_are_whole(tiny_model: Path, tmp_path: Path, scanned: Run) -> None:
