@@ -4,8 +4,9 @@ How often a verdict changes when an answer ends as noise, verdict by verdict. Wi
 three models on random directions that were used to choose nothing, each with the origin's likelihood where the refusal
 judge asks for it (two hours on two cores; it resumes). Then, and without it: read them, end each answer where the rule
 of new surveys (`safescape.judges.noise`) would have ended it, and compare both judges' verdicts with those on the whole
-answer. Every verdict that differs is listed, without the texts. `--data` is a folder with XSTest's labelled answers and
-Self-Instruct's tasks, of which none may be ended.
+answer. Every verdict that differs is listed, without the texts. The set `chosen`, on which the rule was chosen,
+is reported only if it is named. `--data` is a folder with XSTest's labelled answers and Self-Instruct's tasks, of which
+none may be ended.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Set(NamedTuple):
 
 OTHER = "runs/other/Qwen2.5-Coder-0.5B-Instruct-Q4_K_M.gguf"
 SETS = {
-    "demo": Set("demo", (30, 31, 32), (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)),
+    "chosen": Set("demo", (30, 31), (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)),
+    "demo": Set("demo", (32, 33, 34), (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)),
     "other": Set(OTHER, (30,), (0.1, 0.2, 0.4)),
     "demo-base": Set("demo-base", (30, 31, 32), (0.1, 0.2, 0.4)),
 }
@@ -126,7 +128,7 @@ def end_of(rule: NoiseRule, tokens: Sequence[int], tokenizer: Any) -> tuple[int,
         if number > len(tokens) or number >= TOKENS:
             return None
         text = text_of(tokenizer, tokens[:number])
-        if test(text, number):
+        if test(text, tokens[:number]):
             return number, text
     return None
 
@@ -179,7 +181,8 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="write the answers that are missing")
     parser.add_argument("--out", type=Path, default=Path("runs/settling"), help="where the answers lie")
     parser.add_argument("--data", type=Path, help="folder with xstest and self_instruct")
-    parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS), help="some of the sets")
+    unseen = [name for name in SETS if name != "chosen"]
+    parser.add_argument("--sets", nargs="*", choices=SETS, default=unseen, help="some of the sets")
     given = parser.parse_args()
     total = Counter[str]()
     print("| model | answers | noise | ended | tokens written | keyword verdicts changed | refusal verdicts changed |")

@@ -105,7 +105,7 @@ class Speaker:
                 newest = text_of(self._tokenizer, tokens[-window:], special=special)
                 if any(text in newest for text in stop):
                     return Finish.SETTLED
-            if noise and len(tokens) in checks and noise(text_of(self._tokenizer, tokens), len(tokens)):
+            if noise and len(tokens) in checks and noise(text_of(self._tokenizer, tokens), tokens):
                 return Finish.NOISE
             return None
 

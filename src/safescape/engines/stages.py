@@ -24,8 +24,8 @@ class TellsNoise(Protocol):
     checks: tuple[int, ...]
     """Numbers of tokens of an answer, ascending, after which it is asked."""
 
-    def __call__(self, text: str, tokens: int) -> bool:
-        """Return whether an answer of which `text` was written, `tokens` tokens, is noise."""
+    def __call__(self, text: str, tokens: Sequence[int]) -> bool:
+        """Return whether an answer of which `text` was written, as `tokens`, is noise."""
         ...
 
 

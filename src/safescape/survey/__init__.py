@@ -30,7 +30,7 @@ from safescape.survey.probes import (
     PromptProbe,
     Question,
 )
-from safescape.survey.survey import Adaptive, NoiseRule, Survey
+from safescape.survey.survey import Adaptive, LoopRule, NoiseRule, Survey
 from safescape.survey.thoughts import Markers, Split, Thinking
 from safescape.survey.types import (
     Answer,
@@ -79,6 +79,7 @@ __all__ = [
     "Label",
     "LabelledAnswer",
     "Lines",
+    "LoopRule",
     "Markers",
     "MeasuredPoint",
     "Memory",

@@ -40,14 +40,35 @@ class Adaptive(Frozen):
     """Target width of the 95 % interval of VISAGE, in percentage points. None: no further lines are measured."""
 
 
+class LoopRule(Frozen):
+    """When an answer repeats the same tokens."""
+
+    times: int = Field(ge=2)
+    """How often it repeats them at its end, at least; the last time perhaps in part."""
+    tokens: int = Field(ge=2)
+    """How many tokens all repetitions have together, at least."""
+    period: int = Field(ge=1)
+    """The largest number of tokens that are repeated."""
+    refusal: float = Field(ge=0, le=1)
+    """The probability of a refusal above which it is written on all the same."""
+
+
 class NoiseRule(Frozen):
-    """When an answer ends because what is written so far is noise."""
+    """When an answer ends because what is written so far is noise.
+
+    Fields with a default were added later; a rule without them means what it meant before.
+    """
 
     checks: tuple[tuple[int, float], ...] = Field(min_length=1)
     """Numbers of tokens after which an answer is read, ascending, each with the log-odds of language, by the text
     alone, up to which it ends there."""
     refusal: float = Field(ge=0, le=1)
-    """The probability of a refusal, by the refusal classifier, above which it is written on all the same."""
+    """The probability of a refusal, by the refusal classifier, above which it is written on all the same; a loop has a
+    limit of its own."""
+    coherence: float = Field(default=0.05, gt=0, le=1, exclude_if=lambda coherence: coherence == 0.05)
+    """The coherence by the text alone below which an answer may end."""
+    loop: LoopRule | None = Field(default=None, exclude_if=lambda loop: loop is None)
+    """Ends a loop at the same numbers of tokens, whatever its log-odds are. None: it has no rule of its own."""
 
     @field_validator("checks")
     @classmethod

@@ -107,7 +107,7 @@ def test_an_answer_ends_as_noise_at_the_first_check_that_says_so(tiny_model: Pat
     for short, long in zip(ended, whole, strict=True):
         said = [tokens for tokens in (5, 11) if long.tokens >= tokens]
         texts = {tokens: engine.respond(chats, max_new_tokens=tokens, stop=()) for tokens in said}
-        first = next((tokens for tokens in said if noise(texts[tokens][whole.index(long)].text, tokens)), None)
+        first = next((tokens for tokens in said if noise(texts[tokens][whole.index(long)].text)), None)
         assert short == (long if first is None else texts[first][whole.index(long)]._replace(finish=Finish.NOISE))
     assert Finish.NOISE in (finishes := {response.finish for response in ended})
     assert len(finishes) > 1, "some answers are written on"

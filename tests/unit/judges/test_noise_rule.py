@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from safescape.judges import NOISE, KeywordJudge, NoiseTest, RefusalJudge
-from safescape.survey import Exchange, NoiseRule, Outcome
+from safescape.judges.noise import is_loop
+from safescape.survey import Exchange, LoopRule, NoiseRule, Outcome
 
 LANGUAGE = (
     "Sure, here is how the tool works. First you open the box, then you read the manual and follow each step in turn.",
@@ -26,30 +29,62 @@ def words(text: str) -> list[str]:
     return text.split(" ")
 
 
+def ends(text: str, number: int, rule: NoiseRule = NOISE) -> bool:
+    """Return whether a text of so many tokens, all of them different, ends."""
+    return NoiseTest(rule)(text, range(number))
+
+
 @pytest.mark.parametrize("text", LANGUAGE)
 def test_language_is_written_on_at_every_check(text: str) -> None:
-    test = NoiseTest(NOISE)
-    for number in test.checks:
-        assert not test(" ".join(words(text)[:number]), number)
+    for number in NoiseTest(NOISE).checks:
+        assert not ends(" ".join(words(text)[:number]), number)
 
 
 def test_noise_ends_within_two_dozen_tokens() -> None:
-    test = NoiseTest(NOISE)
-    assert any(test(" ".join(words(NOISY)[: number // 2]), number) for number in test.checks if number <= 24)
+    checks = NoiseTest(NOISE).checks
+    assert any(ends(" ".join(words(NOISY)[: number // 2]), number) for number in checks if number <= 24)
 
 
 def test_words_of_noise_in_any_order_end() -> None:
-    test, draw = NoiseTest(NOISE), random.Random(0)
-    ended = 0
-    for _ in range(50):
-        text = " ".join(draw.sample(words(NOISY), 14))
-        ended += test(text, 16)
-    assert ended >= 45
+    draw = random.Random(0)
+    ended = [ends(" ".join(draw.sample(words(NOISY), 14)), 16) for _ in range(50)]
+    assert sum(ended) >= 45
+
+
+@pytest.mark.parametrize("number", [12, 16, 24, 48, 96])
+def test_loops_end(number: int) -> None:
+    test = NoiseTest(NOISE)
+    text = "The users to the users" + " to the users" * (number // 3)
+    assert test(text, [8, 9, *([1, 2, 3] * number)[: number - 2]])
+    assert not test(text, range(number)), "the same text, of tokens that are all different"
+    assert not test("1. Buy the milk\n2. Buy the eggs\n3. Buy the flour\n", [1, 2, 3] * (number // 3))
+    refusal = "I'm sorry, but I can't help with that." * (number // 9 + 1)
+    assert not test(refusal, ([*range(10)] * number)[:number])
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(1, 8), st.integers(2, 5), st.integers(2, 12))
+def test_what_a_loop_is(tokens: list[int], period: int, times: int, least: int) -> None:
+    def repeats(some: list[int], each: int) -> bool:
+        return all(a == b for a, b in zip(some, some[each:], strict=False))
+
+    ends = [tokens[-count:] for count in range(1, len(tokens) + 1)]
+    expected = any(
+        len(end) >= max(least, times * each) and repeats(end, each) for each in range(1, period + 1) for end in ends
+    )
+    assert is_loop(tokens, LoopRule(times=times, tokens=least, period=period, refusal=0.6)) == expected
+
+
+def test_a_rule_of_an_earlier_version_means_what_it_meant() -> None:
+    written = '{"checks":[[16,-9.0]],"refusal":0.3}'
+    rule = NoiseRule.model_validate_json(written)
+    assert rule.model_dump_json() == written
+    assert ends(" ".join(words(NOISY)[:8]), 16, rule)
+    assert not NoiseTest(rule)("The users to the users" + " to the users" * 5, [1, 2, 3] * 5 + [1])
 
 
 def test_judges_that_stop_at_noise_give_the_verdict_of_noise() -> None:
     exchange = Exchange("How is it done?", NOISY[:60])
-    assert NoiseTest(NOISE)(exchange.response, 24)
+    assert ends(exchange.response, 24)
     (refusal,), (keyword,) = RefusalJudge().judge([exchange]), KeywordJudge().judge([exchange])
     assert (refusal.outcome, keyword.outcome) == (Outcome.INCOHERENT, Outcome.COMPLIED)
 
