@@ -39,11 +39,16 @@ class Side(NamedTuple):
     kind: str
     """`reference`, `generate`, or the name of an engine."""
     dtype: str
+    ends_noise: bool = False
+    """Whether an answer ends where it is noise, as in a scan."""
 
     @property
     def name(self) -> str:
         """The name in tables and of `--side`."""
-        return self.kind if self == REFERENCE else f"{self.kind}, {self.dtype}"
+        if self == REFERENCE:
+            return self.kind
+        written_on = self.kind == "transformers" and not self.ends_noise
+        return f"{self.kind}, {self.dtype}{', noise written on' if written_on else ''}"
 
 
 REFERENCE = Side("reference", "float32")
@@ -148,9 +153,10 @@ class MatrixSizes(NamedTuple):
 
 def sides_here() -> tuple[Side, ...]:
     """Return the sides that can run on this machine."""
+    ways = [("generate", False), ("transformers", False), ("transformers", True)]
+    ways += [("vllm", False)] if is_vllm_here() else []
     both = ("float32", "bfloat16")
-    engines = ("transformers", "vllm") if is_vllm_here() else ("transformers",)
-    return (REFERENCE, *(Side(kind, dtype) for kind in ("generate", *engines) for dtype in both))
+    return (REFERENCE, *(Side(kind, dtype, ends_noise=ends) for kind, ends in ways for dtype in both))
 
 
 def measure_sides(task: Task, sides: Sequence[Side], on_side: Callable[[SideTiming], None]) -> Bench:
@@ -273,7 +279,7 @@ def _engine(
         }
     )
     engine = open_engine(survey, model, tokenizer, {"harmful": chats})
-    read, noise = prefill_tokens(tokenizer, chats), None if side.kind == "vllm" else NoiseTest(NOISE)
+    read, noise = prefill_tokens(tokenizer, chats), NoiseTest(NOISE) if side.ends_noise else None
 
     def move(alpha: float) -> None:
         engine.move_to(Point(0, (alpha,)) if alpha else Point(None, (0.0,)))

@@ -43,6 +43,8 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
         "reference",
         "generate, float32",
         "generate, bfloat16",
+        "transformers, float32, noise written on",
+        "transformers, bfloat16, noise written on",
         "transformers, float32",
         "transformers, bfloat16",
         "vllm, float32",
@@ -61,9 +63,18 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
         assert 0 < side["share_at_origin"] < 1
     # an engine stops once the verdict is settled; plain generation does not
     written = {point["side"]: point["written"] for point in document["points"] if point["alpha"] == 0}
-    assert written["transformers, float32"] == written["vllm, float32"] <= written["reference"]
+    assert written["transformers, float32, noise written on"] == written["vllm, float32"] <= written["reference"]
     assert (tmp_path / "bench" / "bench.png").stat().st_size > 10_000
     assert "| vllm, float32 |" in (tmp_path / "bench" / "bench.md").read_text()
+
+
+def test_a_side_that_writes_noise_on_shows_what_ending_it_saves(refusing: Path) -> None:
+    sides = ["transformers, float32, noise written on", "transformers, float32"]
+    found = safescape.bench(str(refusing), sides=sides, limit=6, max_new_tokens=40, alphas=(0.0, 0.5))
+    on, ended = ([(point.written, point.complied) for point in side.points] for side in found.measured)
+    assert ended[0] == on[0], "the origin's refusals are the same"
+    assert ended[1][0] < on[1][0], "what a random model writes is noise"
+    assert ended[1][1] == on[1][1]
 
 
 def test_shares_are_of_the_matrix_products_that_had_to_be_computed(refusing: Path) -> None:

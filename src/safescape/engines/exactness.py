@@ -226,7 +226,8 @@ def _tolerance(model: PreTrainedModel, precision: torch.dtype | None) -> float:
     theorem 2.4). A rounding moves a number by up to half a unit in its last place, by 1/√12 of it on average, in both
     computations. Roundings are independent, so their squares add up.
     """
-    embedded = next(model.get_input_embeddings().parameters())
+    with torch.inference_mode():
+        embedded = model.get_input_embeddings()(torch.zeros(1, 1, dtype=torch.long, device=model.device))
     dtype = precision or embedded.dtype
     finer = torch.finfo(torch.float32).eps / torch.finfo(dtype).eps
     roundings = 2 * (10 + embedded.shape[-1] * finer**2)

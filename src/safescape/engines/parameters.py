@@ -1,13 +1,15 @@
 """The live model's parameters by the checkpoint's names, written in place and read back bit-equal.
 
 On a CPU the weights of linear layers are stored in oneDNN's blocked layout. Otherwise every matrix product would first
-reorder the whole weight, which takes longer than the product itself while few answers are decoded together; now a
-weight is reordered once per move. The layout has the same numbers, and there is no second copy, except of an output
-head that is tied to the embedding: the embedding needs rows, the head needs blocks.
+reorder the whole weight, which takes longer than the product itself while few answers are decoded together. The layout
+has the same numbers, and there is no second copy: an embedding that is tied to the output head reads its rows from the
+head's blocks. In fp32 the layout is known (`weights.RowBlocks`), and a move writes the weights into it; in other dtypes
+a weight is reordered once per move.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,11 +17,11 @@ from collections.abc import Mapping, Sequence
 import psutil
 import torch
 from torch import Tensor
-from torch.nn import Linear, Module, Parameter
+from torch.nn import Embedding, Linear, Module, Parameter
 from transformers import PreTrainedModel
 
 from safescape.errors import InputError
-from safescape.weights import ModelWeights, views_of_parts
+from safescape.weights import ModelWeights, RowBlocks, views_of_parts
 
 _ROWS = 64
 """The number of rows that oneDNN chooses the layout for; products with any other number are correct, too."""
@@ -39,17 +41,28 @@ def live_tensors(model: PreTrainedModel, weights: ModelWeights) -> dict[str, Liv
     parameters, fused = _found(model, weights)
     holders: Counter[Tensor] = Counter()
     linears: dict[Tensor, dict[str, Linear]] = {}
+    embeddings: dict[Tensor, dict[str, Embedding]] = {}
     for path, module in model.named_modules():
         holders.update(module.parameters(recurse=False))
-        # A subclass of Linear may have a forward of its own.
+        # A subclass of either may have a forward of its own.
         if type(module) is Linear and _can_be_blocked(module.weight):
             linears.setdefault(module.weight, {})[path] = module
+        elif type(module) is Embedding and module.max_norm is None:
+            embeddings.setdefault(module.weight, {})[path] = module
     live = {}
     for name, parameter in parameters.items():
         blocked = {path: BlockedLinear(linear) for path, linear in linears.get(parameter, {}).items()}
+        held = holders[parameter] - len(blocked)
+        if len(blocked) == 1:
+            (head,) = blocked.values()
+            if head.order is not None:
+                tied = embeddings.get(parameter, {})
+                held -= len(tied)
+                for path in tied:
+                    model.set_submodule(path, BlockedEmbedding(head))
         for path, layer in blocked.items():
             model.set_submodule(path, layer)
-        live[name] = LiveTensor(parameter, list(blocked.values()), is_shared=len(blocked) < holders[parameter])
+        live[name] = LiveTensor(parameter, list(blocked.values()), is_shared=held > 0)
     for parameter in fused.values():
         parameter.data = parameter.data.clone()
     for parts in fused_parts(model, fused, weights).values():
@@ -105,12 +118,30 @@ class LiveTensor:
             parameter.data = parameter.data.clone()
 
     @property
+    def order(self) -> RowBlocks | None:
+        """The order of the values in memory; None if they lie row by row, or in several places."""
+        return self._blocked[0].order if len(self._blocked) == 1 and self._parameter is None else None
+
+    @property
     def place(self) -> Tensor | None:
-        """The memory that the values may be written to in place; None if they must be passed to `write`."""
+        """The memory that the values may be written to in place; None if they must be passed to `write`.
+
+        If there is an `order`, it has one dimension.
+        """
+        if self.order is not None:
+            return self._blocked[0].memory
         return None if self._blocked or self._parameter is None else self._parameter.data
 
     def write(self, values: Tensor) -> None:
-        """Replace all values; `values` has this tensor's shape and dtype, or is its `place`."""
+        """Replace all values.
+
+        `values` has this tensor's dtype and its shape, or one dimension and its order, or is its `place`.
+        """
+        if values.dim() == 1 and self.order is not None:
+            memory = self._blocked[0].memory
+            if values.data_ptr() != memory.data_ptr():
+                memory.copy_(values)
+            return
         if self._parameter is not None and values.data_ptr() != self._parameter.data_ptr():
             with torch.no_grad():
                 self._parameter.copy_(values)
@@ -124,6 +155,8 @@ class LiveTensor:
 
 class LivePart(LiveTensor):
     """A part of a live parameter, such as one expert's matrix: a view of its memory."""
+
+    order = None
 
     def __init__(self, view: Tensor) -> None:
         self.shape, self.dtype, self.device = view.shape, view.dtype, view.device
@@ -151,10 +184,24 @@ class BlockedLinear(Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
-        self.put(linear.weight.data)
+        self._blocked = _blocked(linear.weight.data)
+        self.order = _order_of(self.out_features, self.in_features, linear.weight.dtype, torch.get_num_threads())
+        """The order of the values in `memory`; None if it is not known."""
+        if self.order is not None and not torch.equal(self.order.matrix(self.memory), linear.weight.data):
+            self.order = None
+
+    @property
+    def memory(self) -> Tensor:
+        """The weight's memory, all values in a row; it is gone with this layer."""
+        return _memory_of(self._blocked)
 
     def put(self, weight: Tensor) -> None:
         """Set the weight, of shape (out_features, in_features)."""
+        if self.order is not None:
+            self.order.write(weight, self.memory)
+            return
+        # The memory of the old weight is free for the new one; other memory would be filled with zeros first.
+        del self._blocked
         self._blocked = _blocked(weight)
 
     @property
@@ -165,6 +212,33 @@ class BlockedLinear(Module):
     def forward(self, states: Tensor) -> Tensor:
         """Return `states @ weight.T + bias`."""
         return _product(self._blocked, self.bias, states)
+
+
+class BlockedEmbedding(Module):
+    """An embedding whose rows are those of a linear layer's weight, read from its memory.
+
+    Args:
+        head: A layer whose `order` is known.
+
+    """
+
+    def __init__(self, head: BlockedLinear) -> None:
+        super().__init__()
+        # The head is a submodule of the model elsewhere.
+        self._heads = [head]
+        self.num_embeddings, self.embedding_dim = head.out_features, head.in_features
+
+    @property
+    def weight(self) -> Tensor:
+        """A copy of the rows: (tokens, width)."""
+        return self._heads[0].weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the rows of tokens: (..., width)."""
+        (head,) = self._heads
+        assert head.order is not None
+        blocks = head.memory.view(-1, head.in_features, head.order.height)
+        return blocks[tokens // head.order.height, :, tokens % head.order.height]
 
 
 def block_linear_layers(model: PreTrainedModel) -> None:
@@ -228,6 +302,35 @@ def _can_be_blocked(weight: Tensor) -> bool:
 
 def _blocked(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+
+
+def _memory_of(blocked: Tensor) -> Tensor:
+    """Return the memory of a blocked tensor as a row of numbers; `blocked` must outlive it."""
+    size = torch.ops.mkldnn._nbytes(blocked)
+    memory = (ctypes.c_byte * size).from_address(torch.ops.mkldnn.data_ptr(blocked))
+    return torch.frombuffer(memory, dtype=blocked.dtype)
+
+
+@functools.lru_cache
+def _order_of(rows: int, columns: int, dtype: torch.dtype, threads: int) -> RowBlocks | None:
+    """Return the order in which oneDNN blocks a weight; None if it is another than blocks of rows.
+
+    It depends on the machine, on the number of threads and on the shape, and is found by blocking a matrix whose values
+    tell where they come from.
+    """
+    del threads
+    if dtype != torch.float32:
+        return None
+    # fp32 holds whole numbers up to 2**24; equal ones are far apart
+    probe = (torch.arange(rows * columns) % (2**24 - 3)).float().view(rows, columns)
+    blocked = _blocked(probe)
+    memory = _memory_of(blocked)
+    if memory.numel() != probe.numel():
+        return None  # padded
+    steps = (memory[1 : rows + 1] - memory[:rows]) % (2**24 - 3)
+    height = 1 + int((steps != columns).float().argmax()) if bool((steps != columns).any()) else rows
+    order = RowBlocks(rows, columns, height)
+    return order if rows % height == 0 and torch.equal(order.matrix(memory), probe) else None
 
 
 def _product(blocked: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:

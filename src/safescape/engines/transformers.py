@@ -64,7 +64,8 @@ class TransformersEngine(Speaker, Engine):
         open_batch = decoder.open_batch if decoder else None
         super().__init__(loaded, tokenizer, batch_size, open_batch, generation, plan.caching, padded=plan.padded)
         shapes = {name: live.shape for name, live in self._live.items()}
-        self._mover = mover_of(model.weights, subspace, shapes, dtype=dtype, device=loaded.device)
+        orders = {name: order for name, live in self._live.items() if (order := live.order) is not None}
+        self._mover = mover_of(model.weights, subspace, shapes, dtype=dtype, device=loaded.device, orders=orders)
         self._origin = subspace.origin
         self.move_to(self._origin)
         self.fingerprint_at_start = self.fingerprint()

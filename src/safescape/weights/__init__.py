@@ -24,6 +24,7 @@ from safescape.weights.lora_changes import LowRank
 from safescape.weights.lora_config import REFUSED_FIELDS, UNMERGED_FIELDS
 from safescape.weights.models import Model, adapter_directory, checkpoint_of, identity, resolve
 from safescape.weights.mover import Mover, Moving, free_memory
+from safescape.weights.order import RowBlocks
 from safescape.weights.subspace import Space, Subspace, resized_embeddings
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Mover",
     "Moving",
     "RandomDirection",
+    "RowBlocks",
     "ScaledAdapter",
     "Space",
     "Subspace",

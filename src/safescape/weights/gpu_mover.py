@@ -26,24 +26,32 @@ from safescape.weights.directions import (
     uses_triton_noise,
 )
 from safescape.weights.mover import Mover, Tensors, free_memory
+from safescape.weights.order import Orders
 from safescape.weights.subspace import Space, Term
 
 _log = logging.getLogger(__name__)
 
 
 def mover_of(
-    origin: Weights, subspace: Space, shapes: Mapping[str, torch.Size], *, dtype: torch.dtype, device: torch.device
+    origin: Weights,
+    subspace: Space,
+    shapes: Mapping[str, torch.Size],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    orders: Orders | None = None,
 ) -> Mover:
     """Return the mover for a live model on a device; the arguments are those of `Mover`.
 
-    A device without kernels of this project is given weights that the CPU computed.
+    A device without kernels of this project is given weights that the CPU computed. On an NVIDIA GPU the live model has
+    all tensors row by row.
 
     Raises:
         InputError: The device is an NVIDIA GPU, and Triton, which generates the noise there, is not installed.
 
     """
     if not uses_triton_noise(device):
-        return Mover(origin, subspace, shapes, dtype=dtype, device=torch.device("cpu"))
+        return Mover(origin, subspace, shapes, dtype=dtype, device=torch.device("cpu"), orders=orders or {})
     if importlib.util.find_spec("triton") is None:
         raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
     return GpuMover(origin, subspace, shapes, dtype=dtype, device=device)
@@ -54,6 +62,8 @@ class GpuMover(Mover):
 
     Points that need a random direction and another checkpoint at once are computed as on a CPU.
     """
+
+    _in_threads = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

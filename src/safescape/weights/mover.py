@@ -2,15 +2,19 @@
 
 Every weight is computed from the origin on disk, never from the weights of an earlier point. Three things are cached
 between points as long as they fit into memory: the direction of the step; on a plane, the sum that the points of a row
-share; and the tensors of the origin that an adapter changes, which would be computed again for each point. With all of
-them, a move is one addition per tensor. The cache changes no bit of the result.
+share; and the tensors of the origin that would be computed again for each point, because an adapter changes them or the
+live model has them in another order. With all of them, a move is one addition per tensor. What is not cached is made
+some tensors ahead, by as many threads as torch uses. None of this changes a bit of the result.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
 
 import psutil
 import torch
@@ -20,6 +24,7 @@ from safescape.survey import Point, Position
 from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import Direction, dot
 from safescape.weights.lora import Adapted
+from safescape.weights.order import Orders
 from safescape.weights.subspace import Space, Term
 
 _log = logging.getLogger(__name__)
@@ -53,6 +58,8 @@ class Moving:
 class Mover:
     """Computes the weights of points; `mover_of` returns the mover of a device."""
 
+    _in_threads: ClassVar[bool] = True
+    """Whether several threads make tensors; a GPU makes one after another."""
     origin: Weights
     """The model under test."""
     subspace: Space
@@ -63,25 +70,31 @@ class Mover:
     """The dtype that the weights are rounded to."""
     device: torch.device
     """Where the weights are computed and the noise is generated."""
+    orders: Orders = field(default_factory=dict)
+    """In fp32, the tensors that the live model has in another order. Their weights are computed in that order, as one
+    row of numbers, while all that a move needs is in the caches."""
 
     def __post_init__(self) -> None:
         self._size = 4 * sum(shape.numel() for shape in self.shapes.values())
         """Bytes of one direction, or of the sum along a row."""
         self._directions: dict[Direction, TensorCache] = {}
         self._row: tuple[Term, TensorCache] | None = None
-        self._computed = self.origin.changed & self.shapes.keys() if isinstance(self.origin, Adapted) else frozenset()
-        """The tensors of the origin that are computed, not read."""
+        self._changed = self.origin.changed & self.shapes.keys() if isinstance(self.origin, Adapted) else frozenset()
+        """The tensors of the origin that an adapter changes."""
         self._origins: TensorCache | None = None
+        self._is_ordered = False
+        """Whether the caches, and the current move, have the tensors of `orders` in their order."""
         self._squares: dict[Direction, float] = {}
         # All sums are written into one buffer: allocating memory for each costs more than the addition.
         self._sum: Tensor | None = None
         self._current: dict[Direction | None, Tensor] = {}
-        """The current tensor at the origin (key None) and along directions."""
+        """The current tensor at the origin (key None) and along directions, row by row, where no cache has it."""
 
     def moving(self, point: Point, into: Mapping[str, Tensor] | None = None) -> Moving:
         """Return the tensors of a point, one after another; each may be overwritten by the next.
 
-        A GPU may compute the weights in the tensors `into`, by name; those are then the ones returned.
+        The weights may be computed in the tensors `into`, by name; those are then the ones returned. In `orders`, both
+        have one dimension.
         """
         return Moving(self._tensors(point, into or {}))
 
@@ -90,14 +103,20 @@ class Mover:
         is_waypoint, is_away = point.waypoint is not None, row is not None or step is not None
         # In fp32, only checkpoints have a position that differs from the requested coordinates.
         measured = bool(frame) and (is_waypoint or (self.dtype != torch.float32 and is_away))
-        used = ([step.direction] if step else []) + (list(frame) if measured else [])
-        self._prepare_cache(row, list(dict.fromkeys(used)))
+        used = list(dict.fromkeys(([step.direction] if step else []) + (list(frame) if measured else [])))
+        self._use_orders(is_wanted=not measured)
+        self._prepare_cache(row, used)
+        if self._is_ordered and not self._is_all_cached(row, used):
+            _log.debug("no memory to compute weights in the live order")
+            self.orders = {}
+            self._use_orders(is_wanted=False)
+            self._prepare_cache(row, used)
         along, square, length = [0.0] * len(frame), [0.0] * len(frame), 0.0
-        for name in self.shapes:
-            self._current = {}
+        for name, made in self._made_ahead(row, used):
+            self._current = made
             moved = (self._at_origin(name) if row is None else self._along_row(row, name)).float()
             if step is not None and step.coordinate:
-                moved = self._plus(moved, step, name)
+                moved = self._plus(moved, step, name, into)
             rounded = moved.to(self.dtype)
             yield name, rounded
             if measured:
@@ -118,16 +137,50 @@ class Mover:
         inside = sum(coordinate**2 * s for coordinate, s in zip(effective, squares, strict=True))
         return Position(effective, max(0.0, 1.0 - inside / length) if length else 0.0)
 
+    def _made_ahead(
+        self, row: Term | None, directions: Sequence[Direction]
+    ) -> Iterator[tuple[str, dict[Direction | None, Tensor]]]:
+        """Yield, for each tensor, what of it no cache has: at the origin, and along directions."""
+
+        def make(name: str) -> dict[Direction | None, Tensor]:
+            is_row_cached = self._row is not None and name in self._row[1]
+            wanted = [each for each in directions if name not in self._directions.get(each, ())]
+            if row is not None and not is_row_cached and row.direction not in directions:
+                wanted.append(row.direction)
+            cached = None if self._origins is None else self._origins.get(name)
+            found: dict[Direction | None, Tensor] = {}
+            if cached is None and (wanted or not is_row_cached):
+                found[None] = self.origin.tensor(name).to(self.device)
+            if wanted:
+                origin = found[None] if cached is None else self._in_rows(name, cached)
+                found |= {each: each.tensor(name, origin) for each in wanted}
+            return found
+
+        caches = [self._directions.get(each, ()) for each in directions]
+        caches += [() if self._row is None else self._row[1]] if row is not None else []
+        if not self._in_threads or all(len(cache) == len(self.shapes) for cache in caches):
+            # nothing has to be made, or only read
+            yield from ((name, make(name)) for name in self.shapes)
+            return
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            ahead = deque[tuple[str, Future[dict[Direction | None, Tensor]]]]()
+            for name in self.shapes:
+                ahead.append((name, pool.submit(make, name)))
+                if len(ahead) > threads:
+                    first, made = ahead.popleft()
+                    yield first, made.result()
+            yield from ((name, made.result()) for name, made in ahead)
+
     def _at_origin(self, name: str) -> Tensor:
+        kept = self._origins if name in self._changed or (self._is_ordered and name in self.orders) else None
+        found = None if kept is None else kept.get(name)
+        if found is not None:
+            return found
         if None not in self._current:
-            kept = self._origins if name in self._computed else None
-            found = None if kept is None else kept.get(name)
-            if found is None:
-                found = self.origin.tensor(name).to(self.device)
-                # an adapter computes in fp32, so that the cache holds the same numbers
-                found = found if kept is None else kept.add(name, found)
-            self._current[None] = found
-        return self._current[None]
+            self._current[None] = self.origin.tensor(name).to(self.device)
+        # an adapter computes in fp32, and orders exist in fp32 alone, so that the cache holds the same numbers
+        return self._current[None] if kept is None else kept.add(name, self._in_order(name, self._current[None]))
 
     def _along_row(self, row: Term, name: str) -> Tensor:
         """Return origin + coordinate·direction of a row, fp32."""
@@ -139,23 +192,44 @@ class Mover:
             found = found if cache is None else cache.add(name, found)
         return found
 
-    def _plus(self, start: Tensor, step: Term, name: str) -> Tensor:
-        if self._sum is None:
-            largest = max(shape.numel() for shape in self.shapes.values())
-            self._sum = torch.empty(largest, dtype=torch.float32, device=self.device)
-        into = self._sum[: start.numel()].view(start.shape)
-        return torch.add(start, self._direction_of(step.direction, name), alpha=step.coordinate, out=into)
+    def _plus(self, start: Tensor, step: Term, name: str, into: Mapping[str, Tensor]) -> Tensor:
+        if self._is_ordered and name in self.orders and name in into:
+            place = into[name]
+        else:
+            if self._sum is None:
+                largest = max(shape.numel() for shape in self.shapes.values())
+                self._sum = torch.empty(largest, dtype=torch.float32, device=self.device)
+            place = self._sum[: start.numel()].view(start.shape)
+        return torch.add(start, self._direction_of(step.direction, name), alpha=step.coordinate, out=place)
 
     def _direction_of(self, direction: Direction, name: str) -> Tensor:
         cache = self._directions.get(direction)
-        found = self._current.get(direction) if cache is None else cache.get(name)
+        found = None if cache is None else cache.get(name)
         if found is None:
-            found = direction.tensor(name, self._at_origin(name))
-            if cache is None:
-                self._current[direction] = found
-            else:
-                found = cache.add(name, found)
+            found = self._in_order(name, self._current[direction])
+            found = found if cache is None else cache.add(name, found)
         return found
+
+    def _in_order(self, name: str, values: Tensor) -> Tensor:
+        return self.orders[name].ordered(values) if self._is_ordered and name in self.orders else values
+
+    def _in_rows(self, name: str, values: Tensor) -> Tensor:
+        return self.orders[name].matrix(values) if self._is_ordered and name in self.orders else values
+
+    def _use_orders(self, *, is_wanted: bool) -> None:
+        """Use the orders if there are any; tensors that were cached in other ones are dropped."""
+        is_ordered = is_wanted and bool(self.orders)
+        if is_ordered != self._is_ordered:
+            self._directions.clear()
+            self._row = self._origins = None
+            self._is_ordered = is_ordered
+
+    def _is_all_cached(self, row: Term | None, directions: Sequence[Direction]) -> bool:
+        return (
+            self._origins is not None
+            and all(direction in self._directions for direction in directions)
+            and (row is None or self._row is not None)
+        )
 
     def _prepare_cache(self, row: Term | None, directions: Sequence[Direction]) -> None:
         """Drop cached tensors that this move does not use, and allocate caches for those it does, while they fit."""
@@ -168,8 +242,9 @@ class Mover:
                 self._directions[direction] = TensorCache(self._size // 4)
         if row is not None and self._row is None and self._fits():
             self._row = row, TensorCache(self._size // 4)
-        if self._computed and self._origins is None and self._fits():
-            self._origins = TensorCache(sum(self.shapes[name].numel() for name in self._computed))
+        kept = self._changed | self.orders.keys() if self._is_ordered else self._changed
+        if kept and self._origins is None and self._fits():
+            self._origins = TensorCache(sum(self.shapes[name].numel() for name in kept))
         _log.debug("%d of %d directions in the cache", len(self._directions), len(directions))
 
     def _fits(self) -> bool:
