@@ -23,8 +23,9 @@ SETTINGS: dict[str, Any] = {"limit": 4, "max_new_tokens": 24, "directions": 1, "
 @pytest.fixture(autouse=True)
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let judges want evidence on every answer; the text of a random model would decide them all."""
-    for module in ("coherence", "noise"):
-        monkeypatch.setattr(f"safescape.judges.{module}.SURE", 0.0)
+    monkeypatch.setattr("safescape.judges.coherence.SURE", 0.0)
+    # no answer ends as noise
+    monkeypatch.setattr("safescape.judges.noise.coherence_of_text", lambda text: 1.0)
     monkeypatch.setattr("safescape.judges.refusal._SHORTEST_SCORED", 1)
 
 
