@@ -68,13 +68,12 @@ def test_all_sides_reach_the_same_verdicts(refusing: Path, tmp_path: Path) -> No
     assert "| vllm, float32 |" in (tmp_path / "bench" / "bench.md").read_text()
 
 
-def test_a_side_that_writes_noise_on_shows_what_ending_it_saves(refusing: Path) -> None:
+def test_a_side_that_writes_noise_on_shows_what_ending_it_saves(tiny_model: Path) -> None:
     sides = ["transformers, float32, noise written on", "transformers, float32"]
-    found = safescape.bench(str(refusing), sides=sides, limit=6, max_new_tokens=40, alphas=(0.0, 0.5))
-    on, ended = ([(point.written, point.complied) for point in side.points] for side in found.measured)
-    assert ended[0] == on[0], "the origin's refusals are the same"
-    assert ended[1][0] < on[1][0], "what a random model writes is noise"
-    assert ended[1][1] == on[1][1]
+    found = safescape.bench(str(tiny_model), sides=sides, limit=6, max_new_tokens=40, alphas=(0.0, 0.5))
+    for on, ended in zip(*(side.points for side in found.measured), strict=True):
+        assert ended.written < on.written, "what a random model writes is noise"
+        assert ended.complied == on.complied
 
 
 def test_shares_are_of_the_matrix_products_that_had_to_be_computed(refusing: Path) -> None:
