@@ -113,9 +113,8 @@ def test_a_limit_of_thinking_gives_answers(model: Path, here: Path) -> None:
 def test_vllm_thinks_and_answers_alike(model: Path, here: Path) -> None:
     def scanned(engine: str) -> list[list[Response]]:
         # vLLM writes noise on
-        flags = (*FLAGS, "--max-new-tokens", "16", "--max-thinking-tokens", "40", "--whole-answers")
-        flags = (*flags, "--engine", engine, "--out", engine)
-        done = run_command("scan", model, *flags, cwd=here)
+        limits = ("--max-new-tokens", "16", "--max-thinking-tokens", "40", "--whole-answers")
+        done = run_command("scan", model, *FLAGS, *limits, "--engine", engine, "--out", engine, cwd=here)
         assert done.returncode == 0, done.stderr
         run = safescape.load_run(here / engine)
         return [
