@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from safescape.engines.parameters import BlockedLinear
+from safescape.engines.blocked_layers import BlockedLinear
 
 SHAPES = ((576, 576), (192, 576), (1536, 576), (576, 1536), (49152, 576))
 """Shapes of the weights: (out, in)."""

@@ -15,8 +15,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn import Module
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from safescape.engines.blocked_layers import block_linear_layers
 from safescape.engines.exactness import Plan, plan_of, set_up
-from safescape.engines.parameters import block_linear_layers
 from safescape.errors import InputError
 
 _SHARDED = (

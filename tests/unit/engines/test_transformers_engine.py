@@ -16,7 +16,8 @@ from helpers import tiny_models
 from helpers.some_noise import SomeNoise
 from safescape import InputError, RunError
 from safescape.engines import TransformersEngine
-from safescape.engines.parameters import BlockedLinear, LiveTensor, block_linear_layers
+from safescape.engines.blocked_layers import BlockedLinear, block_linear_layers
+from safescape.engines.parameters import LiveTensor
 from safescape.engines.stages import text_of
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Finish, Lines, NoiseRule, Point, Position, RandomAxis

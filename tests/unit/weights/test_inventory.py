@@ -31,7 +31,7 @@ from helpers import tiny_models
 from safescape import InputError
 from safescape.engines import load_model, parameters_of
 from safescape.engines.vllm.engine import _shapes
-from safescape.finetuning.distance import InitialWeights
+from safescape.finetuning.initial_weights import InitialWeights
 from safescape.survey import InterpolationAxis, Plane, Point
 from safescape.weights import (
     BlockSpace,
