@@ -35,7 +35,7 @@ from helpers.judge_module import judge_module
 from helpers.thinking_models import STYLES, THOUGHTS, WITHOUT, save_thinking_model
 from safescape import InputError, Outcome, RunError, SafetyMonitor, Verdict
 from safescape.engines import borrow
-from safescape.finetuning.distance import InitialWeights
+from safescape.finetuning.initial_weights import InitialWeights
 from safescape.landscape import wilson
 
 LORA: dict[str, Any] = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "target_modules": ["q_proj", "down_proj"]}
