@@ -22,16 +22,9 @@ from safescape.views.text.gate import junit_of, markdown_of
 from safescape.views.text.inspection import inspection_text
 from safescape.views.text.key_figures import by_keyword, figures_of
 from safescape.views.text.noise import noise_said
+from safescape.views.text.remarks import basin_said, beyond_said, interval_said, thoughts_said, unscored_said
 from safescape.views.text.summaries import card_of, speed_table, speed_text, study_text
-from safescape.views.text.verdict import (
-    Verdict,
-    basin_said,
-    beyond_said,
-    interval_said,
-    thoughts_said,
-    unscored_said,
-    verdict_of,
-)
+from safescape.views.text.verdict import Verdict, verdict_of
 from safescape.views.text.words import (
     KINDS,
     folded,
