@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from safescape.api.bench import bench
     from safescape.api.check import Check, check
     from safescape.api.compare import RunComparison, compare
+    from safescape.api.execution import run_survey
     from safescape.api.export import export
     from safescape.api.finetune import finetune
     from safescape.api.inspect import inspect
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from safescape.api.run import Run, load_run
     from safescape.api.scan import scan
     from safescape.api.study import study_finetuning
-    from safescape.api.survey import run_survey
     from safescape.errors import InputError, RunError, SafescapeError
     from safescape.finetuning.monitor import SafetyMonitor
     from safescape.landscape import Comparison, JudgeError, Landscape
@@ -95,7 +95,7 @@ _MODULES = {
     "SafetyMonitor": "finetuning.monitor",
     "judge_run": "api.judge",
     "load_run": "api.run",
-    "run_survey": "api.survey",
+    "run_survey": "api.execution",
     "study_finetuning": "api.study",
 }
 """Loaded on first access, so that a name waits for no library that it does not need."""

@@ -300,7 +300,7 @@ def test_the_guards_of_a_survey_run_on_the_cluster_that_measures_it(
 ) -> None:
     out = Path(shutil.copytree(whole, tmp_path / "run"))
     given: list[JudgeSettings] = []
-    monkeypatch.setattr("safescape.api.survey.judge_stored", lambda *args, **_: given.append(args[2]))
+    monkeypatch.setattr("safescape.api.execution.judge_stored", lambda *args, **_: given.append(args[2]))
     safescape.run_survey(safescape.Survey.load(out / "survey.json"), out=out, workers=2)
     assert given == [JudgeSettings(device="cpu", placement=Placement(2))]
 

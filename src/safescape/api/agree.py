@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from safescape.api.judge import judge_pairs
-from safescape.api.survey import settings_of
+from safescape.api.settings import settings_of
 from safescape.errors import InputError
 from safescape.judge_runtime import resolve_judges
 from safescape.landscape import JudgeError, Origin, error_in_run, judge_error_of

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safescape import views
-from safescape.api.survey import device_of
+from safescape.api.settings import device_of
 from safescape.errors import InputError, RunError
 from safescape.options import BenchOptions, each_of, takes
 from safescape.probes import load_prompts

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safescape import views
+from safescape.api.execution import Measuring
 from safescape.api.path import interpolation_axis
 from safescape.api.run import Run
-from safescape.api.survey import Measuring, measure_over
+from safescape.api.survey import measure_over
 from safescape.errors import InputError
 from safescape.landscape import Gate, Thresholds, gate_of
 from safescape.options import CheckOptions, takes

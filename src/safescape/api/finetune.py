@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from safescape.api.survey import chat_template_of, device_of
+from safescape.api.settings import chat_template_of, device_of
 from safescape.errors import InputError, either
 from safescape.finetuning import Finetune, Finetuned, Step, conversations_of, digest
 from safescape.finetuning.directory import sha256_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safescape.api.survey import chat_template_of
+from safescape.api.settings import chat_template_of
 from safescape.measure import inspection_of
 from safescape.options import InspectOptions, each_of, takes
 from safescape.probes import template_variables

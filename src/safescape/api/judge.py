@@ -10,7 +10,7 @@ from pydantic import Field, SkipValidation
 
 from safescape.api.report import report_of
 from safescape.api.run import Run
-from safescape.api.survey import settings_of
+from safescape.api.settings import settings_of
 from safescape.errors import InputError
 from safescape.judge_runtime import (
     Judged,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from safescape.api.execution import Measuring
 from safescape.api.run import Run
 from safescape.api.scan import random_axis
-from safescape.api.survey import Measuring, measure_over
+from safescape.api.survey import measure_over
 from safescape.errors import InputError
 from safescape.options import PathOptions, each_of, takes
 from safescape.survey import InterpolationAxis, Lines, Plane, Waypoint

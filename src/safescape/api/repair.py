@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from safescape import views
-from safescape.api.survey import device_of
+from safescape.api.settings import device_of
 from safescape.engines import TransformersEngine, check_vocabulary, generation_of
 from safescape.errors import InputError, RunError, first_line
 from safescape.finetuning import Evaluation, Search, conversations_of, search

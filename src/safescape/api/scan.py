@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
+from safescape.api.execution import Measuring
 from safescape.api.run import Run
-from safescape.api.survey import Measuring, measure_over
+from safescape.api.survey import measure_over
 from safescape.errors import InputError
 from safescape.options import ScanOptions, takes
 from safescape.survey import Adaptive, Lines, Plane, RandomAxis

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from safescape import views
 from safescape.api.compare import compare
+from safescape.api.execution import Measuring
 from safescape.api.finetune import check_trainable, finetune
 from safescape.api.path import path
 from safescape.api.run import Run
 from safescape.api.scan import scan
-from safescape.api.survey import Measuring
 from safescape.errors import InputError
 from safescape.finetuning import Finetuned, Step, conversations_of
 from safescape.landscape import Metric, rate_of

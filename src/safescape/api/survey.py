@@ -1,4 +1,4 @@
-"""From options to a survey, and from a survey to a run: what `scan`, `path` and `check` share."""
+"""From options to a survey, and to its run: what `scan`, `path` and `check` share."""
 
 from __future__ import annotations
 
@@ -6,37 +6,28 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 
-from safescape.api.agreements import read_agreements, store_agreements
-from safescape.api.report import report_of
-from safescape.api.resumption import Begun, begin, repeat
+from safescape.api.agreements import read_agreements
+from safescape.api.execution import Measuring, execute
+from safescape.api.resumption import Begun, begin
 from safescape.api.run import Run
+from safescape.api.settings import chat_template_of, settings_of
 from safescape.engines import check_vllm, why_merged
-from safescape.errors import InputError, RunError
-from safescape.judge_runtime import JudgeSettings, judge_stored, resolve_judges, update_panels
+from safescape.errors import InputError
+from safescape.judge_runtime import resolve_judges
 from safescape.judges import NOISE, EvidenceJudge, immediate_judge, immediate_judges
-from safescape.landscape import MAX_UNSCORED, SAFE_BELOW, JudgeError
-from safescape.measure import Progress, check_prompts, find_model, measure, paper_choice
+from safescape.measure import paper_choice
 from safescape.options import (
-    FinetuneOptions,
-    InspectOptions,
-    JudgeOptions,
     MeasureOptions,
-    Option,
-    Options,
     each_of,
-    shared,
-    takes,
 )
-from safescape.placement import Placement, check_placement
-from safescape.probes import further_probes, load_set, read_text, template_variables
+from safescape.placement import Placement
+from safescape.probes import further_probes, load_set, template_variables
 from safescape.probes import system_prompt as system_prompt_text
-from safescape.store import Store
 from safescape.survey import (
     HARMFUL,
     Adaptive,
@@ -50,13 +41,6 @@ from safescape.survey import (
     members_of,
 )
 from safescape.weights import Model, inspect
-
-
-class Measuring(MeasureOptions):
-    """The arguments of every measuring function; commands have no flag for a callback."""
-
-    on_progress: Callable[[Progress], None] | None = None
-    """Called when the run begins and after every point."""
 
 
 def measure_over(
@@ -119,7 +103,7 @@ def measure_over(
     )
     most = options.preset.max_thinking_tokens
     begins = functools.partial(begin, template_of=template_of, max_thinking_tokens=most)
-    return _execute(
+    return execute(
         survey,
         model,
         settings,
@@ -144,86 +128,6 @@ def _begin_as_in_paper(
     """Begin a run in the paper's setting, with a note if the model's own system prompt is missing in its chats."""
     begun = begins(survey, model, directory)
     return begun._replace(note="; ".join(filter(None, (begun.note, paper_choice(begun.survey, model)))) or None)
-
-
-class _SurveyArguments(Options):
-    """The arguments of `run_survey`."""
-
-    survey: Annotated[Survey, Option(expected="a Survey, for example of Survey.load")] = Field(kw_only=False)
-    """What to measure."""
-    out: Annotated[str | Path | None, Option(default="runs/MODEL-HASH")] = None
-    """Run directory."""
-    safe_below: shared.SafeBelow = SAFE_BELOW
-    max_unscored: shared.MaxUnscored = MAX_UNSCORED
-    workers: int | None = None
-    """Number of engines that measure side by side, as for `scan`."""
-    ray: str | None = None
-    """Address of an existing Ray cluster."""
-    gpus_per_worker: shared.GpusPerWorker = None
-    on_progress: Callable[[Progress], None] | None = None
-    """Called when the run begins and after every point."""
-
-
-@takes(_SurveyArguments)
-def run_survey(options: _SurveyArguments) -> Run:
-    """Measure a survey, or resume; `Survey.load` reads the survey.json of an earlier run.
-
-    Returns:
-        The run, complete.
-
-    Raises:
-        InputError: the model it names has changed, or cannot be used.
-        RunError: the run could not be finished; called again, it resumes.
-
-    """
-    survey, placement = options.survey, Placement(options.workers, options.ray, options.gpus_per_worker)
-    check_placement(placement, survey.device, survey.tensor_parallel)
-    settings = JudgeSettings(device=survey.device, placement=placement)
-    return _execute(survey, find_model(survey), settings, options=options, begin=repeat)
-
-
-def _execute(
-    survey: Survey,
-    model: Model,
-    settings: JudgeSettings,
-    *,
-    options: Measuring | _SurveyArguments,
-    begin: Callable[[Survey, Model, Path | None], Begun],
-    errors: Sequence[JudgeError] = (),
-) -> Run:
-    """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
-    survey, directory, note = begin(survey, model, None if options.out is None else Path(options.out))
-    check_prompts(survey, model)
-    with Store.claim(directory, survey) as store:
-        measure(survey, model, store, options.on_progress or (lambda _: None), settings.placement, note)
-        if not store.points.finished():
-            raise _failure(store)
-        later = [name for name in survey.judges if not is_immediate(name)]
-        try:
-            judge_stored(store, later, settings, rubrics=store.verdicts.rubrics())
-            update_panels(store, later)
-            store_agreements(store, errors)
-        finally:
-            # the answers are there to read, also when a judge fails
-            run = report_of(store, options.safe_below, options.max_unscored)
-        if store.points.failures():
-            raise _failure(store)
-        return run
-
-
-def _failure(store: Store) -> RunError:
-    """The error of points that could not be measured."""
-    failures = store.points.failures()
-    point, reason = next(iter(failures.items()))
-    total = len(failures) + len(store.points.finished())
-    where = "(" + ", ".join(f"{coordinate:g}" for coordinate in point.coords) + ")"
-    place = where if point.line is None else f"line {point.line + 1}, {where}"
-    if point.waypoint is not None:
-        place = f"checkpoint {point.waypoint + 1}"
-    return RunError(
-        f"{store.directory}: {len(failures)} of {total} points could not be measured, {place} among them: {reason}; "
-        "the others are stored and reported, and the same command tries these again"
-    )
 
 
 def _check_first_judge(name: str) -> None:
@@ -318,53 +222,3 @@ def _shuffled(probe: Probe) -> Probe:
 def _title(system: str, number: int) -> str:
     """The name of a system prompt, or the number of a text."""
     return system if re.fullmatch(r"[\w-]+|@.+", system) else f"text {number}"
-
-
-def settings_of(options: MeasureOptions | JudgeOptions) -> JudgeSettings:
-    """Return how judges run, and where: on the device and the workers that also measure, if anything is measured.
-
-    Raises:
-        InputError: there is no such device, or the workers cannot be had.
-
-    """
-    placement = Placement(options.workers, options.ray, options.gpus_per_worker)
-    # the machines of a Ray cluster may have GPUs although this one has none; workers check theirs when they start
-    given = options.device
-    device = given if given is not None and placement.ray is not None else device_of(given)
-    check_placement(placement, device, options.tensor_parallel if isinstance(options, MeasureOptions) else 1)
-    limits = options.model_dump(include={"base_url", "max_requests", "requests_per_minute", "concurrency"})
-    return JudgeSettings(device=device, placement=placement, **limits)
-
-
-def device_of(given: str | None) -> str:
-    """Return the device to use, given as on the command line.
-
-    Raises:
-        InputError: this machine has no such device.
-
-    """
-    if given is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = torch.device(given).type
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "xpu": torch.xpu.device_count()}
-    count = int(torch.backends.mps.is_available()) if kind == "mps" else counts[kind]
-    if (torch.device(given).index or 0) >= count:
-        what = "GPUs" if kind == "cuda" else f"{kind} devices"
-        raise InputError(f"--device {given}: torch sees {count} {what} here; give cpu or another one")
-    return given
-
-
-def chat_template_of(options: MeasureOptions | FinetuneOptions | InspectOptions) -> str | None:
-    """Return the text of the chat template that is given as a file; None if none is.
-
-    Raises:
-        InputError: the file cannot be read, or is empty.
-
-    """
-    path = options.chat_template
-    if path is None:
-        return None
-    text = read_text(Path(path), f"--chat-template {path}")
-    if not text.strip():
-        raise InputError(f"--chat-template {path}: is empty; give a Jinja template")
-    return text

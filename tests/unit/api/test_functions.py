@@ -72,7 +72,7 @@ def test_path_takes_one_text_in_place_of_a_list(
         surveys.append(survey)
         raise StopError
 
-    monkeypatch.setattr("safescape.api.survey._execute", execute)
+    monkeypatch.setattr("safescape.api.survey.execute", execute)
     if "through" in settings:
         settings = {"through": str(tuned)}
     with pytest.raises(StopError):
@@ -215,9 +215,9 @@ def test_each_worker_of_run_survey_reserves_the_gpus_of_one_model(
     def execute(survey: Survey, model: object, judging: JudgeSettings, **kwargs: object) -> None:
         given.append(judging)
 
-    monkeypatch.setattr("safescape.api.survey._execute", execute)
-    monkeypatch.setattr("safescape.api.survey.check_placement", check_placement)
-    monkeypatch.setattr("safescape.api.survey.find_model", lambda survey: None)
+    monkeypatch.setattr("safescape.api.execution.execute", execute)
+    monkeypatch.setattr("safescape.api.execution.check_placement", check_placement)
+    monkeypatch.setattr("safescape.api.execution.find_model", lambda survey: None)
     survey = make_survey(prompts=2, lines=1, steps=2)
     survey = survey.model_copy(update={"engine": "vllm", "tensor_parallel": gpus, "device": "cuda"})
     safescape.run_survey(survey, **settings)
