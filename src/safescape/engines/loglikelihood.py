@@ -25,11 +25,12 @@ from safescape.engines.kv_cache import (
     read_prefix,
 )
 from safescape.engines.row_lengths import caching_within, rotates_alike
+from safescape.engines.shared_cache import PASS
 
 _LOGITS = 2**26
 """The maximum number of logits computed at a time: 256 MiB in fp32."""
 _SHARED_FRACTION = 0.5
-"""Rows are grouped if their common prefix is at least this fraction of the shorter row."""
+"""Rows can be a group if their common prefix is at least this fraction of the shorter row."""
 
 
 class Likelihood(NamedTuple):
@@ -105,23 +106,31 @@ def _likelihood(log_probabilities: Tensor, request: Request, start: int) -> Like
 def _groups(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
     """Group sorted rows by their common prefix, which is that of a group's first and last row.
 
-    Rows that share a long prefix with no other row form one group of their own.
+    A group of its own reads the prefix once instead of in every row, in two more passes over the weights. Rows for
+    which that takes longer form one group.
     """
-    alone: list[tuple[int, ...]] = []
+    everywhere = common_prefix_length([rows[0], rows[-1]]) if rows else 0
+    rest: list[tuple[int, ...]] = []
+    for group in _alike(rows):
+        prefix = common_prefix_length([group[0], group[-1]])
+        if len(group) * (prefix - everywhere) - prefix > 2 * PASS:
+            yield group
+        else:
+            rest += group
+    if rest:
+        yield rest
+
+
+def _alike(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    """Split sorted rows where a prefix ends that is at least half of a row."""
     group: list[tuple[int, ...]] = []
     for row in rows:
         if group and common_prefix_length([group[0], row]) < _SHARED_FRACTION * min(len(group[0]), len(row)):
-            if len(group) > 1:
-                yield group
-            else:
-                alone += group
+            yield group
             group = []
         group.append(row)
-    if len(group) > 1:
+    if group:
         yield group
-        group = []
-    if alone + group:
-        yield alone + group
 
 
 def _of_equal_length(rows: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:

@@ -1,14 +1,14 @@
 """Evidence for judges that tell noise from answers: the log-likelihood of stored answers under the origin.
 
-It is collected when all points are measured, one transaction per point, so that it does not depend on where the run was
-interrupted.
+It is collected when all points are measured, for several points at a time, each group of them in one transaction. The
+groups are formed from the first point on, so that they do not depend on where the run was interrupted.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ _ANSWERS = 20
 """Number of answers that the origin itself generates; there are as many shipped ones."""
 _MAX_NEW_TOKENS = 40
 """Number of tokens of each; no more tokens of any answer are scored."""
+_TOGETHER = 64
+"""Number of answers at which a group of points is complete: as many as keep a CPU busy in one pass."""
 
 
 class Origin(NamedTuple):
@@ -59,17 +61,26 @@ def collect_evidence(
         RunError: the evidence could not be stored.
 
     """
-    for number, point in enumerate(points, start=1):
-        wanted = _wanted(store.evidence.missing(point), judges)
-        if not wanted:
-            continue
+    for number, wanted in _groups(store, points, judges):
         found = evidence_of(origin, store, [(each.probe, each.number, each.exchange.response) for each in wanted])
         evidence = {each.response: given for each, given in zip(wanted, found, strict=True)}
         exchanges = [each.exchange._replace(evidence=evidence[each.response]) for each in wanted]
         verdicts = {name: dict(zip(evidence, judge.judge(exchanges), strict=True)) for name, judge in judges.items()}
         store.evidence.add(evidence, verdicts)
-        _log.debug("the origin scored %d answers of point %s", len(wanted), tuple(point))
+        _log.debug("the origin scored %d answers; %d of %d points are done", len(wanted), number, len(points))
         on_progress(number)
+
+
+def _groups(
+    store: Store, points: Sequence[Point], judges: Mapping[str, EvidenceJudge]
+) -> Iterator[tuple[int, list[StoredExchange]]]:
+    """Yield the answers of each group of points, with the number of points up to its end."""
+    group: list[StoredExchange] = []
+    for number, point in enumerate(points, start=1):
+        group += _wanted(store.evidence.missing(point), judges)
+        if len(group) >= _TOGETHER or (group and number == len(points)):
+            yield number, group
+            group = []
 
 
 def evidence_of(origin: Origin, store: Store, answers: Sequence[tuple[str, int, str]]) -> list[Evidence]:

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import GPT2Config, MistralConfig, PretrainedConfig
 
 from helpers import tiny_models
 from safescape import InputError
 from safescape.engines import Likelihood, TransformersEngine
+from safescape.engines.kv_cache import common_prefix_length
+from safescape.engines.loglikelihood import _groups
+from safescape.engines.shared_cache import PASS
 from safescape.probes import load_tokenizer
 from safescape.survey import Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve
@@ -108,3 +113,32 @@ def test_logits_that_do_not_fit_are_computed_in_parts(tiny_model: Path, monkeypa
     monkeypatch.setattr("safescape.engines.loglikelihood._LOGITS", 260)
     for ours, theirs in zip(engine.loglikelihood(REQUESTS), whole, strict=True):
         assert ours.log_probability == pytest.approx(theirs.log_probability, rel=1e-5)
+
+
+def time_of(groups: Sequence[Sequence[tuple[int, ...]]]) -> int:
+    """Return how long groups take to be read, in tokens: each prefix once, the rest of each row, and two passes."""
+    prefixes = [common_prefix_length(group) for group in groups]
+    return sum(
+        prefix + sum(len(row) - prefix for row in group) + 2 * PASS
+        for group, prefix in zip(groups, prefixes, strict=True)
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60), st.integers(0, 3), st.integers(1, 80), st.integers(0, 4)), min_size=1, max_size=40
+    )
+)
+@settings(deadline=None)
+def test_rows_are_grouped_where_that_saves_time(kinds: list[tuple[int, int, int, int]]) -> None:
+    rows = sorted({(*[7] * common, *[which] * own, last) for common, which, own, last in kinds})
+    groups = list(_groups(rows))
+    assert sorted(row for group in groups for row in group) == rows
+    assert time_of(groups) <= time_of([rows])
+
+
+def test_the_options_of_questions_share_their_question_and_pairs_do_not() -> None:
+    questions = [(*[question] * 100, option) for question in range(3) for option in range(4)]
+    assert [len(group) for group in _groups(questions)] == [4, 4, 4]
+    pairs = [(*[9] * 25, *[question] * 20, *[option] * 40) for question in range(3) for option in range(2)]
+    assert [len(group) for group in _groups(sorted(pairs))] == [6]

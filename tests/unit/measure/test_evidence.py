@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,12 @@ def said(directory: Path) -> dict[tuple[object, ...], Verdict]:
     }
 
 
+def scored(directory: Path) -> list[tuple[float, int]]:
+    """Return the log-likelihoods of a run, to the bit, in the order in which answers were stored."""
+    with closing(sqlite3.connect(directory / "run.sqlite")) as database:
+        return database.execute("SELECT log_probability, tokens FROM evidence ORDER BY response").fetchall()
+
+
 def test_the_origin_scores_every_answer_in_doubt(tiny_model: Path, tmp_path: Path) -> None:
     scan(tiny_model, tmp_path / "run")
     verdicts = said(tmp_path / "run")
@@ -60,6 +68,7 @@ def test_the_origin_scores_every_answer_in_doubt(tiny_model: Path, tmp_path: Pat
 def test_a_run_interrupted_while_evidence_is_collected_ends_the_same(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_at: int
 ) -> None:
+    monkeypatch.setattr("safescape.measure.evidence._TOGETHER", 6)
     at_once = scan(tiny_model, tmp_path / "at once")
     calls = 0
     add = StoredEvidence.add
@@ -77,6 +86,7 @@ def test_a_run_interrupted_while_evidence_is_collected_ends_the_same(
     monkeypatch.setattr(StoredEvidence, "add", add)
     resumed = scan(tiny_model, tmp_path / "run")
     assert said(tmp_path / "run") == said(tmp_path / "at once")
+    assert scored(tmp_path / "run") == scored(tmp_path / "at once")
     assert resumed.landscape.to_json() == at_once.landscape.to_json()
 
 
