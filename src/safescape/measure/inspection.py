@@ -6,10 +6,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from pydantic import JsonValue
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from safescape.engines import (
     check_vocabulary,
@@ -22,6 +21,7 @@ from safescape.engines import (
 )
 from safescape.errors import InputError
 from safescape.measure.chats import tokenizer_of_model
+from safescape.measure.memory import cached_bytes, count_parameters
 from safescape.probes import format_chats, markers_of, variables_of
 from safescape.survey import ChatForm, Inspection, Memory, Role, TensorGroup
 from safescape.weights import Adapted, Checkpoint, Model, checkpoint_of, layer_of
@@ -50,7 +50,7 @@ def inspection_of(
     architecture, config = files.architecture, load_config(model, trust_remote_code=trust_remote_code)
     text, problems = config.get_text_config(), list[str]()
     names = model.weights.names()
-    parameters = sum(math.prod(files.stored[name].shape) for name in names)
+    parameters = count_parameters(model.weights)
     tied = sorted({shared for shared in architecture.parameters.values() if len(shared) > 1})
     chat = None
     try:
@@ -81,8 +81,8 @@ def inspection_of(
         tied=tuple(tied),
         chat=chat,
         memory={
-            "float32": Memory(weights=4 * (parameters + twice), direction=4 * parameters, token=_cached(text, 4)),
-            "bfloat16": Memory(weights=2 * (parameters + twice), direction=4 * parameters, token=_cached(text, 2)),
+            "float32": Memory(weights=4 * (parameters + twice), direction=4 * parameters, token=cached_bytes(text, 4)),
+            "bfloat16": Memory(weights=2 * (parameters + twice), direction=4 * parameters, token=cached_bytes(text, 2)),
         },
         notes=tuple(notes),
         problems=tuple(problems),
@@ -129,16 +129,6 @@ def _chat(
         markers=markers_of(tokenizer, None),
         generation=generation,
     )
-
-
-def _cached(text: PreTrainedConfig, size: int) -> int | None:
-    """Return the bytes of the keys and values of one token, for attention with the usual fields."""
-    given: dict[str, Any] = text.to_dict()
-    layers, heads, width = (given.get(name) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
-    if not layers or not heads or not width or given.get("kv_lora_rank") or given.get("layers_block_type"):
-        return None
-    head = given.get("head_dim") or width // heads
-    return int(2 * layers * (given.get("num_key_value_heads") or heads) * head * size)
 
 
 def _notes(files: Checkpoint) -> Iterator[str]:
