@@ -64,9 +64,10 @@ def distribute(model: PreTrainedModel, devices: Sequence[torch.device], room: Se
         if not {"cpu", "disk"} & set(places.values()):
             break
     else:
+        less = "--dtype bfloat16, " if model.dtype == torch.float32 else ""
         raise InputError(
             f"{name}: its weights take {_gigabytes(size)}, and {len(devices)} GPUs have room for "
-            f"{_gigabytes(sum(room))} ({_SHARE:.0%} of their free memory, in whole layers); give --dtype bfloat16, "
+            f"{_gigabytes(sum(room))} ({_SHARE:.0%} of their free memory, in whole layers); give {less}"
             "more GPUs, or --device cpu; layers are not offloaded"
         )
     by_device = {module: devices[number] for module, number in places.items()}

@@ -114,9 +114,16 @@ def test_tied_parameters_stay_together(tmp_path: Path, two: Sequence[torch.devic
     assert min(shares.values()) > 0.25 * sum(shares.values()), shares
 
 
-def test_a_model_that_fits_on_no_number_of_devices(tmp_path: Path, two: Sequence[torch.device]) -> None:
-    loaded = load_model(resolve(str(tiny_models.save_model(tmp_path / "m"))), torch.float32)
-    with pytest.raises(InputError, match=r"m: its weights take .* GB, and 2 GPUs have room for .* not offloaded"):
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [(torch.float32, "give --dtype bfloat16, more GPUs, or"), (torch.bfloat16, "give more GPUs, or")],
+)
+def test_a_model_that_fits_on_no_number_of_devices(
+    tmp_path: Path, two: Sequence[torch.device], dtype: torch.dtype, advice: str
+) -> None:
+    loaded = load_model(resolve(str(tiny_models.save_model(tmp_path / "m"))), dtype)
+    message = rf"m: its weights take .* GB, and 2 GPUs have room for .*; {advice} --device cpu; .* not offloaded"
+    with pytest.raises(InputError, match=message):
         devices.distribute(loaded, two, [2**12, 2**12], "m")
 
 
