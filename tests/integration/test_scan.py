@@ -126,7 +126,7 @@ def test_an_unaligned_model_gets_no_radius_on_its_page(scanned: Run) -> None:
         (["scan", "{tiny}", "--seed", "-1"], "--seed -1: expected 0 or more"),
         (["scan", "{tiny}", "--max-new-tokens", "0"], "--max-new-tokens 0: expected at least 1"),
         (["scan", "{tiny}", "--max-new-tokens", "99999"], "are asked for; lower --max-new-tokens"),
-        (["scan", "{tiny}", "--dtype", "float16"], "--dtype float16: expected float32 or bfloat16"),
+        (["scan", "{tiny}", "--dtype", "float16"], "--dtype float16: expected auto, float32 or bfloat16"),
         (["scan", "{tiny}", "--device", "tpu"], "--device tpu: expected cpu, cuda"),
         (["scan", "{tiny}", "--prompts", "builtin:nope"], "no such set"),
         (["scan", "{tiny}", "--safe-below", "100"], "--safe-below 100.0: expected a percentage"),

@@ -20,7 +20,7 @@ from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError
 from safescape.judge_runtime import resolve_judges
 from safescape.judges import NOISE, EvidenceJudge, immediate_judge, immediate_judges
-from safescape.measure import paper_choice
+from safescape.measure import choose_dtype, gpu_of, paper_choice
 from safescape.options import (
     MeasureOptions,
     each_of,
@@ -81,17 +81,23 @@ def measure_over(
     errors = read_agreements(options.agreements, judges.names)
     if adaptive is not None:
         _check_first_judge(judges.names[0])
+    is_open = options.dtype == "auto" and not options.paper
+    gpu = gpu_of(device, settings.placement, options.tensor_parallel) if is_open else None
+    # for the choice of the adapter: on a GPU, vLLM applies one beside the weights in bf16 alone
+    possible = "bfloat16" if gpu is not None and gpu.has_bfloat16 else "float32"
+    dtype = possible if options.dtype == "auto" else options.dtype
     survey = Survey.model_validate(
         {
             **options.model_dump(include=set(Survey.model_fields)),
             "probes": _probes(options, always, only_at, shuffled=adaptive is not None),
             "device": device,
+            "dtype": dtype,
             "chat_template": chat_template_of(options),
             "template_vars": template_variables(each_of(options.template_vars)),
             "template_of": None,
             "model": model.name,
             "model_fingerprint": inspect(model.weights),
-            "adapter": _adapter(options, model, subspace, through, device),
+            "adapter": _adapter(options, model, subspace, through, device, dtype),
             "subspace": subspace,
             "adaptive": adaptive,
             "through": tuple(through),
@@ -102,7 +108,13 @@ def measure_over(
         }
     )
     most = options.preset.max_thinking_tokens
-    begins = functools.partial(begin, template_of=template_of, max_thinking_tokens=most)
+    begins = functools.partial(
+        begin,
+        template_of=template_of,
+        max_thinking_tokens=most,
+        choose=functools.partial(choose_dtype, model=model, gpu=gpu) if is_open else None,
+        left_open=[name for name in ("dtype", "adapter") if is_open and getattr(options, name) == "auto"],
+    )
     return execute(
         survey,
         model,
@@ -127,7 +139,7 @@ def _begin_as_in_paper(
 ) -> Begun:
     """Begin a run in the paper's setting, with a note if the model's own system prompt is missing in its chats."""
     begun = begins(survey, model, directory)
-    return begun._replace(note="; ".join(filter(None, (begun.note, paper_choice(begun.survey, model)))) or None)
+    return begun.with_note(paper_choice(begun.survey, model))
 
 
 def _check_first_judge(name: str) -> None:
@@ -157,7 +169,12 @@ def _check_engine(options: MeasureOptions, device: str, placement: Placement) ->
 
 
 def _adapter(
-    options: MeasureOptions, model: Model, subspace: Lines | Plane, through: Sequence[Waypoint], device: str
+    options: MeasureOptions,
+    model: Model,
+    subspace: Lines | Plane,
+    through: Sequence[Waypoint],
+    device: str,
+    dtype: str,
 ) -> Literal["merged", "unmerged"]:
     """Choose whether the adapter of BASE+ADAPTER is merged into the weights or stays beside them."""
     asked = options.adapter
@@ -169,7 +186,7 @@ def _adapter(
         subspace,
         through,
         engine=options.engine,
-        dtype=options.dtype,
+        dtype=dtype,
         device=device,
         trust_remote_code=options.trust_remote_code,
     )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from safescape.measure.chats import paper_choice, tokenizer_of_model, with_chats, with_chats_as_written
 from safescape.measure.inspection import inspection_of
+from safescape.measure.live_dtype import DtypeChoice, Gpu, choose_dtype, gpu_of
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
 from safescape.measure.session import ask, check_prompts, find_model, score
 
 __all__ = [
+    "DtypeChoice",
+    "Gpu",
     "Progress",
     "ask",
     "check_prompts",
+    "choose_dtype",
     "collect_stored_evidence",
     "find_model",
+    "gpu_of",
     "inspection_of",
     "measure",
     "paper_choice",

@@ -20,6 +20,7 @@ from safescape.options.shared import Count, OptionalCount, Seed
 from safescape.survey import KEYWORD, REFUSAL
 
 _HELD_TO = Thresholds()
+Dtype = Literal["auto", "float32", "bfloat16"]
 _LIMIT = "N|off"
 _Percentage = Annotated[
     float | None, Field(ge=0, le=100), Option(_LIMIT, expected="a percentage from 0 to 100, or off")
@@ -69,8 +70,9 @@ class MeasureOptions(Options):
     adapter: Literal["auto", "merged", "unmerged"] = "auto"
     """To BASE+ADAPTER with vllm: move the weights (merged), or scale the adapter beside them, several points in one
     batch (unmerged); auto: unmerged on a GPU where that is possible."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """dtype of the live weights."""
+    dtype: Dtype = "auto"
+    """dtype of the live weights. auto: float32 on a CPU; on a GPU the checkpoint's own for random directions, float32
+    between models where it fits."""
     device: shared.Device = None
     workers: Annotated[int | None, Option(metavar="N")] = None
     """Number of engines that measure side by side, each in its own process; needs safescape[ray]."""
@@ -250,6 +252,9 @@ class StudyOptions(MeasureOptions):
     """Seed of the order of the examples, and of the first random direction."""
     steps: Count = 10
     """Number of steps from the model to each finetune."""
+    # the runs of a study are compared, and a GPU that trains the model in fp32 has the memory
+    dtype: Dtype = "float32"
+    """dtype of the live weights; auto: as for scan and for path, which may differ."""
 
 
 class BenchOptions(Options):

@@ -146,6 +146,24 @@ def test_a_study_trains_on_the_device_that_it_measures_on(
     assert given["device"] == device
 
 
+@pytest.mark.parametrize(("settings", "dtype"), [({}, "float32"), ({"dtype": "auto"}, "auto")])
+def test_the_runs_of_a_study_are_in_fp32_unless_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], dtype: str
+) -> None:
+    """By default a scan on a GPU and a path would differ in dtype; a study compares them."""
+    (tmp_path / "data.csv").write_text("goal,target\na request,Sure thing\n")
+    given: dict[str, Any] = {}
+
+    def scan(model: str, **options: Any) -> None:
+        given.update(options)
+        raise StopError
+
+    monkeypatch.setattr("safescape.api.study.scan", scan)
+    with pytest.raises(StopError):
+        safescape.study_finetuning("demo", data=str(tmp_path / "data.csv"), shots=[1], out=tmp_path / "s", **settings)
+    assert given["dtype"] == dtype
+
+
 def test_a_study_on_the_second_gpu_is_refused_before_it_measures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,7 @@ def test_the_mode_that_auto_selects(
     name = Models(tmp_path, tiny_model).adapter()
     axis = InterpolationAxis(toward=name, fingerprint="sha256:0", steps=2, low=0.0, high=1.0)
     options = read(MeasureOptions, {"adapter": asked, "engine": "vllm", "dtype": dtype})
-    assert _adapter(options, resolve(str(tiny_model)), Lines(axes=(axis,)), (), device) == chosen
+    assert _adapter(options, resolve(str(tiny_model)), Lines(axes=(axis,)), (), device, dtype) == chosen
 
 
 def test_float32_on_a_gpu(tiny_model: Path, tmp_path: Path) -> None:

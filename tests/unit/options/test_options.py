@@ -142,7 +142,7 @@ def test_settings_are_the_options_of_check_but_those_of_a_machine(tmp_path: Path
         ({"limit": "many"}, "--limit many: expected a whole number"),
         ({"seed": -1}, "--seed -1: expected 0 or more"),
         ({"dim": 3}, r"--dim 3: expected 1 \(lines\) or 2 \(a plane\)"),
-        ({"dtype": "float16"}, "--dtype float16: expected float32 or bfloat16"),
+        ({"dtype": "float16"}, "--dtype float16: expected auto, float32 or bfloat16"),
         ({"span": [0.5, float("nan")]}, "--span 0.5,nan: expected a number above 0, for example 0.5"),
         ({"safe_below": 100}, "--safe-below 100: expected a percentage from 0 to below 100"),
         ({"judges": 3}, "--judge 3: expected a text, or several"),
