@@ -27,6 +27,7 @@ import triton
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+import safescape
 from safescape.engines import TransformersEngine
 from safescape.engines.cuda_graphs import GraphDecoder
 from safescape.engines.decoding import decode
@@ -82,6 +83,7 @@ def check(folder: Path) -> bool:
         results += engine_is_right(there, heads)
         if torch.cuda.device_count() > 1:
             results.append(layers_on_two_are_right(there, heads))
+    results += [dtype_is_right(folder / str(dtype), dtype) for dtype in (torch.float32, torch.bfloat16)]
     for name, is_right, detail in results:
         print(f"{'right' if is_right else 'WRONG'}  {name}: {detail}", flush=True)
     return all(is_right for _, is_right, _ in results)
@@ -186,6 +188,18 @@ def layers_on_two_are_right(there: Path, heads: int) -> tuple[str, bool, str]:
     same = sum(a == b for a, b in zip(expected, answers, strict=True))
     is_right = (one, two) == (1, 2) and mark == other_mark and same >= 0.95 * len(texts)
     return f"{heads} heads, layers on two GPUs", is_right, f"{same} of {len(texts)} answers alike, {mark[:19]}"
+
+
+def dtype_is_right(folder: Path, stored: torch.dtype) -> tuple[str, bool, str]:
+    """Scan a small checkpoint with `--dtype auto`, which is to choose the dtype that it is stored in."""
+    there = save(folder / "model", stored, num_key_value_heads=8, vocab_size=2000, **SMALL)
+    template = folder / "template.jinja"
+    template.write_text("{{ messages[-1].content }}", encoding="utf-8")
+    run = safescape.scan(
+        str(there), directions=1, steps=2, limit=4, max_new_tokens=4, chat_template=template, out=folder / "run"
+    )
+    chosen = run.survey.dtype
+    return f"auto, a checkpoint in {str(stored)[6:]}", chosen == str(stored)[6:], f"{chosen} on {run.survey.device}"
 
 
 def tokens_of(engine: TransformersEngine, rows: Sequence[Sequence[int]], replayed: bool) -> list[Any]:
@@ -376,14 +390,15 @@ def show(found: dict[str, Any], key: str, *, floor: float | None = None, share: 
     print(line, flush=True)
 
 
-def save(folder: Path, **shape: Any) -> Path:
-    """Save a Llama of random weights."""
+def save(folder: Path, dtype: torch.dtype | None = None, /, **shape: Any) -> Path:
+    """Save a Llama of random weights, by default a large one in bf16 and a small one in fp32."""
     torch.manual_seed(0)
     config = LlamaConfig(**{"max_position_embeddings": 4096, "bos_token_id": None, "eos_token_id": 0, **shape})
     config.tie_word_embeddings = False
     large = config.hidden_size >= 4096
     with torch.device(GPU):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if large else torch.float32)
+        dtype = dtype or (torch.bfloat16 if large else torch.float32)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
