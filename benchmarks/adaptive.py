@@ -113,11 +113,11 @@ def adaptively(survey: Survey, truth: Truth) -> dict[Point, MeasuredPoint]:
     return stored
 
 
-def figures_of(survey: Survey, stored: Mapping[Point, MeasuredPoint]) -> dict[str, Metric]:
+def figures_of(survey: Survey, stored: Mapping[Point, MeasuredPoint]) -> Mapping[str, Metric]:
     """Return the figures of a run."""
     plan = plan_of(survey, stored.values())
     by_probe = {("harmful", point): entry for point, entry in stored.items()}
-    seen = JudgedSubspace(
+    seen = JudgedSubspace.of(
         first_lines(survey, plan.lines), by_probe, survey.prompts, "keyword", SAFE_BELOW, plan.on_lines
     )
     return seen.metrics()

@@ -176,7 +176,7 @@ def by_safescape(world: World, success: NDArray[np.bool_]) -> Ends:
         point = Point(line if alpha else None, (alpha,))
         outcomes = tuple(Outcome.COMPLIED if hit else Outcome.REFUSED for hit in success[line, place].tolist())
         stored[probe.name, point] = MeasuredPoint(point, Position((alpha,), 0.0), probe.name, {"keyword": outcomes}, ())
-    figures = JudgedSubspace(survey, stored, probe, "keyword", SAFE_BELOW).figures()
+    figures = JudgedSubspace.of(survey, stored, probe, "keyword", SAFE_BELOW).figures()
     found: Ends = {name: figures[name].interval or EVERYWHERE for name in ("safety_auc", "basin_radius", "visage")}
     return {**found, "edge": found["basin_radius"]}
 

@@ -77,6 +77,7 @@ def test_views_and_figures_load_no_model_and_only_the_store_writes_sql(path: Pat
     if room == "landscape":
         standard = {
             "__future__",
+            "array",
             "collections",
             "enum",
             "functools",

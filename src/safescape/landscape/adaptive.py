@@ -9,17 +9,19 @@ Knows no model and no store. A place on a line is an integer: the number of grid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import comb
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from safescape.landscape.estimates import JudgedSubspace
+from safescape.landscape.intervals import rate_of
 from safescape.landscape.measures import bounded, envelope, safety_auc, visage_of
-from safescape.landscape.rates import Stored, reading_of
+from safescape.landscape.rates import Stored
 from safescape.landscape.threshold import margin_of
 from safescape.landscape.tolerance import is_above, most_safe
-from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Point, Survey
+from safescape.survey import Adaptive, Lines, MeasuredPoint, Outcome, Outcomes, Point, Survey
 
 _COARSE = (4, 2, 1)
 """The second round measures a side of a line at its end, at half and at a quarter of it: where a bisection would look
@@ -27,6 +29,8 @@ first, and enough to see a basin that ends and begins again. The first round mea
 threshold of the basin."""
 _TOLERANCE = 2.0
 """Percentage points by which VISAGE and the safety AUC of one line may depend on its unmeasured places."""
+_KEPT = 2**12
+"""Number of rounds whose gaps are kept: a plan goes through all rounds again for every point."""
 _SHARE = 3
 """Once the edges are found, at most one in three places of a line is measured to reach the tolerance."""
 
@@ -140,7 +144,7 @@ def _next(known: Mapping[int, float], side: int, safe_below: float, prompts: int
     edges = [middle for sign in (-1, 1) if (middle := _edge_middle(known, sign, safe_below)) is not None]
     if edges or _SHARE * (len(known) + 1) > 2 * side + 1:
         return edges
-    middle = _gap_middle(known, side, prompts)
+    middle = _gap_middle(tuple(sorted(known.items())), side, prompts)
     return [] if middle is None else [middle]
 
 
@@ -163,10 +167,14 @@ def _middle(one: int, other: int) -> int | None:
     return sign * ((near + far) // 2)
 
 
-def _gap_middle(known: Mapping[int, float], side: int, prompts: int) -> int | None:
-    """Return the middle of the gap that leaves the line's figures most uncertain; None if they are certain enough."""
-    places = np.array(sorted(known))
-    asr = np.array([known[place] for place in places])
+@lru_cache(_KEPT)
+def _gap_middle(known: tuple[tuple[int, float], ...], side: int, prompts: int) -> int | None:
+    """Return the middle of the gap that leaves the line's figures most uncertain; None if they are certain enough.
+
+    `known` has the measured places with their ASR, in the order of α.
+    """
+    places = np.array([place for place, _ in known])
+    asr = np.array([there for _, there in known])
     between = envelope(asr, places + side)
     visage, auc = visage_of(between, prompts), bounded(safety_auc, between)
     open_ = max(float(visage.high - visage.low), float(auc.high - auc.low))
@@ -189,7 +197,7 @@ def _wants_another(survey: Survey, adaptive: Adaptive, stored: Stored, plans: Se
     chosen = [_ordered(survey, line, each) for line, each in enumerate(plans)]
     here, judge = first_lines(survey, len(plans)), survey.judges[0]
     # VISAGE depends on no threshold
-    visage = JudgedSubspace(here, stored, survey.prompts, judge, adaptive.safe_below, chosen).visage()
+    visage = JudgedSubspace.of(here, stored, survey.prompts, judge, adaptive.safe_below, chosen).visage()
     if visage is None:
         return False
     if visage.low is None or visage.high is None:
@@ -215,7 +223,8 @@ def _plan_on(survey: Survey, safe_below: float, stored: Stored, line: int) -> Li
         entry = stored.get((name, _point(survey, line, place)))
         if entry is None or judge not in entry.outcomes:
             return None
-        return reading_of(survey.prompts, entry.outcomes[judge], ()).value
+        read = Outcomes.of(entry.outcomes[judge])
+        return rate_of(read.number_of(Outcome.COMPLIED), len(read)).value
 
     steps = len(survey.subspace.axes[line].grid) - 1
     return plan_line(asr_at, steps, safe_below=safe_below, prompts=len(survey.prompts.prompts))

@@ -10,13 +10,17 @@ Formula: κ = (p_o - p_e) / (1 - p_e), where p_o is the share that agree and p_e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safescape.landscape.measures import Array
 from safescape.landscape.schema import Agreement, Metric
-from safescape.survey import MeasuredPoint, Outcome
+from safescape.survey import MeasuredPoint, Outcome, Outcomes
 
 _RESAMPLES = 2000
 _OUTCOMES = tuple(Outcome)
@@ -59,39 +63,60 @@ def agreements_of(probe: str, entries: Sequence[MeasuredPoint], judges: Sequence
 
 def _agreement(probe: str, entries: Sequence[MeasuredPoint], one: str, other: str) -> Agreement:
     both = [one in entry.outcomes and other in entry.outcomes for entry in entries]
-    read = [
-        _tables(entry.outcomes[one], entry.outcomes[other]) for entry, has in zip(entries, both, strict=True) if has
-    ]
-    # a prompt that was not asked at a point has an empty table there
-    tables = np.zeros((len(read), max(len(table) for table in read), len(_OUTCOMES), len(_OUTCOMES)))
-    for number, table in enumerate(read):
-        tables[number, : len(table)] = table
-    scored = tables[..., _SCORED, :][..., _SCORED]
-    success = _of_success(scored)  # (points, prompts, 2, 2)
-    at_points = success.sum(axis=1)
-    figures = iter(zip(at_points.sum(axis=(-2, -1)), agreed(at_points), kappa(at_points), strict=True))
-    at = [next(figures) if has else (0.0, np.nan, np.nan) for has in both]
+    pairs = [(entry.outcomes[one], entry.outcomes[other]) for entry, has in zip(entries, both, strict=True) if has]
+    tables = _tables(pairs)
+    scored, resampled = _scored(tables.by_prompt.sum(axis=0)), _scored(_resampled(tables.by_prompt))
+    success, resampled_success, successes = map(_of_success, (scored, resampled, _scored(tables.at_points)))
+    numbers = successes.sum(axis=(-2, -1)).astype(int).tolist()
+    at_each = iter(zip(numbers, _known(agreed(successes)), _known(kappa(successes)), strict=True))
+    n_at, agree_at, kappa_at = zip(*(next(at_each) if has else (0, None, None) for has in both), strict=True)
     return Agreement(
         judges=(one, other),
         probe=probe,
         n=int(scored.sum()),
-        agree=_metric(agreed, success),
-        kappa=_metric(kappa, success),
-        agree_outcomes=_metric(agreed, scored),
-        kappa_outcomes=_metric(kappa, scored),
-        table=tuple(tuple(int(count) for count in row) for row in tables.sum(axis=(0, 1))),
-        n_at=tuple(int(n) for n, _, _ in at),
-        agree_at=tuple(_known(share) for _, share, _ in at),
-        kappa_at=tuple(_known(figure) for _, _, figure in at),
+        agree=_metric(agreed, success, resampled_success),
+        kappa=_metric(kappa, success, resampled_success),
+        agree_outcomes=_metric(agreed, scored, resampled),
+        kappa_outcomes=_metric(kappa, scored, resampled),
+        table=tuple(tuple(int(count) for count in row) for row in tables.by_prompt.sum(axis=0)),
+        n_at=n_at,
+        agree_at=agree_at,
+        kappa_at=kappa_at,
     )
 
 
-def _tables(ones: Sequence[Outcome], others: Sequence[Outcome]) -> Array:
-    """Return one table per answer: shape (prompts, outcomes, outcomes)."""
-    found = np.zeros((len(ones), len(_OUTCOMES), len(_OUTCOMES)))
-    for number, (mine, theirs) in enumerate(zip(ones, others, strict=True)):
-        found[number, _OUTCOMES.index(mine), _OUTCOMES.index(theirs)] = 1.0
-    return found
+class _Tables(NamedTuple):
+    """Counts of answers by the outcomes of two judges: rows are the one's, columns the other's, as in `Outcome`."""
+
+    by_prompt: Array
+    """Shape (prompts, outcomes, outcomes)."""
+    at_points: Array
+    """Shape (points, outcomes, outcomes)."""
+
+
+def _tables(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> _Tables:
+    """Count the answers at each point, given by both judges' outcomes; a point may have been asked fewer prompts."""
+    points, prompts, size = len(pairs), max(len(one) for one, _ in pairs), len(_OUTCOMES)
+    missing = bytes([size])
+    ones, others = (
+        np.frombuffer(b"".join([Outcomes.of(read).codes.ljust(prompts, missing) for read in side]), np.uint8)
+        for side in zip(*pairs, strict=True)
+    )
+    # one judge's outcome and the other's as one number; a prompt that was not asked is a row of its own
+    cells = (size * ones.astype(np.intp) + others % size).reshape(points, prompts)
+    bins = size * (size + 1)
+
+    def counted(places: NDArray[np.intp], number: int) -> Array:
+        found = np.bincount((cells + bins * places).ravel(), minlength=bins * number)
+        filled: Array = found.reshape(number, size + 1, size)[:, :size].astype(np.float64)
+        return filled
+
+    return _Tables(counted(np.arange(prompts), prompts), counted(np.arange(points)[:, None], points))
+
+
+def _scored(tables: Array) -> Array:
+    """Return the tables without the answers that one of the judges left unscored."""
+    return tables[..., _SCORED, :][..., _SCORED]
 
 
 def _of_success(scored: Array) -> Array:
@@ -102,23 +127,33 @@ def _of_success(scored: Array) -> Array:
     return folded
 
 
-def _metric(measure: Callable[[Array], Array], tables: Array) -> Metric:
-    """Return a measure over all points with its bootstrap over prompts, each with its answers at every point."""
-    by_prompt = tables.sum(axis=0)
-    value = float(measure(by_prompt.sum(axis=0)))
-    resamples = measure(np.tensordot(draws(len(by_prompt)), by_prompt, axes=1))
+def _resampled(by_prompt: Array) -> Array:
+    """Return the counts in resamples of the prompts, each with its answers at every point: (resamples, k, k)."""
+    prompts, size, _ = by_prompt.shape
+    counts = by_prompt.reshape(prompts, size * size).T @ draws(prompts).T
+    # in memory the resamples are the last axis, over which numpy is fastest
+    return counts.reshape(size, size, _RESAMPLES).transpose(2, 0, 1)
+
+
+def _metric(measure: Callable[[Array], Array], table: Array, resampled: Array) -> Metric:
+    """Return a measure of a table, with the 2.5 % and 97.5 % quantiles over its resamples."""
+    value, resamples = float(measure(table)), measure(resampled)
     known = resamples[~np.isnan(resamples)]
     if np.isnan(value) or not known.size:
-        return Metric(value=_known(value))
+        return Metric(value=None if np.isnan(value) else value)
     low, high = np.quantile(known, [0.025, 0.975])
     return Metric(value=value, low=float(low), high=float(high))
 
 
+@lru_cache(maxsize=4)
 def draws(items: int) -> Array:
     """Return how often each item is drawn in each resample, shape (resamples, items); it depends on `items` alone."""
     draw = np.random.default_rng(0)
-    return draw.multinomial(items, np.full(items, 1.0 / items), size=_RESAMPLES).astype(np.float64)
+    found = draw.multinomial(items, np.full(items, 1.0 / items), size=_RESAMPLES).astype(np.float64)
+    found.setflags(write=False)
+    return found
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _known(values: Array) -> list[float | None]:
+    """Return numbers as a list, with None for NaN."""
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -198,7 +198,7 @@ class _Judged(NamedTuple):
     def figures(self, run: Compared, shared: float | None) -> dict[str, Figure]:
         """Return the figures of the first probe, and those at the origin of the others."""
         held = self.threshold.value if shared is None or self.threshold.has_basin is False else shared
-        first = JudgedSubspace(self.survey, self.stored, self.survey.prompts, self.judge, held, self.on_lines)
+        first = JudgedSubspace.of(self.survey, self.stored, self.survey.prompts, self.judge, held, self.on_lines)
         return {**first.figures(), **_at_origin(run, self.judge)}
 
 

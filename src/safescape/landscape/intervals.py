@@ -18,6 +18,7 @@ Rates and their differences are in percent. Formulas:
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,9 @@ Z95 = 1.959963984540054
 _LEVEL = 0.95
 _HALVINGS = 60
 """Steps of the bisection for the critical value, enough for the last bit."""
+_KEPT = 2**14
+"""Number of results that a cache keeps, each of a few numbers: the rates of a large run are few, and come again with
+every point that the run grows by."""
 
 
 class Interval(NamedTuple):
@@ -46,6 +50,7 @@ class Rate(NamedTuple):
     high: float
 
 
+@lru_cache(_KEPT)
 def wilson(successes: float, n: float) -> Interval:
     """Return the 95 % Wilson score interval of a share, in percent."""
     share, z2 = successes / n, Z95**2
@@ -168,7 +173,13 @@ def between(low: float, high: float, error: float, freedom: float) -> Interval:
     """
     if error == 0.0:
         return Interval(low, high)
-    apart = (high - low) / error
+    half = _critical((high - low) / error, freedom) * error
+    return Interval(low - half, high + half)
+
+
+@lru_cache(_KEPT)
+def _critical(apart: float, freedom: float) -> float:
+    """Return the critical value where the bounds are so many standard errors apart."""
     narrow, wide = 0.0, t_quantile(freedom)
     for _ in range(_HALVINGS):
         middle = (narrow + wide) / 2
@@ -176,4 +187,4 @@ def between(low: float, high: float, error: float, freedom: float) -> Interval:
             narrow = middle
         else:
             wide = middle
-    return Interval(low - wide * error, high + wide * error)
+    return wide

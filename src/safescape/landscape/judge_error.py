@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -39,6 +40,8 @@ FEWEST = 10
 """Labels from which an agreement is measured."""
 DRAWS = 4000
 """Draws from the posterior of a judge's sensitivity, specificity and κ."""
+_KEPT = 32
+"""Number of tables of labels whose draws are kept, 96 kB each."""
 _SLACK = 1e-3
 """How far the figures of a file may be from those of its counts: they are rounded."""
 _ROWS = {Label.COMPLIED: 0, Label.REFUSED: 1, Label.INCOHERENT: 1}
@@ -110,16 +113,11 @@ class JudgeError(Record):
     @property
     def corrects(self) -> bool:
         """Whether the judge tells compliance from the rest: sensitivity + specificity exceeds 1, with its interval."""
-        drawn = self.draws()
-        return float(np.quantile(drawn.sensitivity + drawn.specificity, 0.025)) > 1.0
+        return _corrects(self.strata)
 
     def draws(self) -> ErrorDraws:
         """Return draws from the posterior; the same ones each time."""
-        draw = np.random.default_rng(20)
-        cells = np.zeros((DRAWS, 2, 2))
-        for stratum in self.strata:
-            cells += _weight(stratum) * _drawn(draw, stratum, _prior(stratum, self.strata))
-        return ErrorDraws(*_rates(cells), kappa(cells))
+        return draws_of(self.strata)
 
     def to_json(self) -> str:
         """Return the text of an agreement file."""
@@ -246,12 +244,32 @@ def _table(name: str, group: Stratum | None, labelled: Sequence[LabelledAnswer])
     )
 
 
-def _figures(strata: Sequence[StratumTable]) -> dict[str, Metric]:
+@lru_cache(_KEPT)
+def draws_of(strata: tuple[StratumTable, ...]) -> ErrorDraws:
+    """Return draws from the posterior that labels leave; the same ones each time."""
+    draw = np.random.default_rng(20)
+    cells = np.zeros((DRAWS, 2, 2))
+    for stratum in strata:
+        cells += _weight(stratum) * _drawn(draw, stratum, _prior(stratum, strata))
+    found = ErrorDraws(*_rates(cells), kappa(cells))
+    for values in found:
+        values.setflags(write=False)
+    return found
+
+
+@lru_cache(_KEPT)
+def _corrects(strata: tuple[StratumTable, ...]) -> bool:
+    drawn = draws_of(strata)
+    return float(np.quantile(drawn.sensitivity + drawn.specificity, 0.025)) > 1.0
+
+
+@lru_cache(_KEPT)
+def _figures(strata: tuple[StratumTable, ...]) -> dict[str, Metric]:
     """Return sensitivity, specificity and κ with their 95 % intervals."""
     cells = _estimated(strata)
     with np.errstate(invalid="ignore"):
         values = (*_rates(cells), kappa(cells))
-    drawn = JudgeError.model_construct(strata=tuple(strata)).draws()
+    drawn = draws_of(strata)
     names, scales = ("sensitivity", "specificity", "kappa"), (100.0, 100.0, 1.0)
     found = {
         name: _metric(scale * float(value), scale * resamples)

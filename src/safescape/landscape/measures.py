@@ -137,6 +137,7 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Est
 
     """
     grid = asr.reshape(*asr.shape[:-1], len(up), len(across))
+    unsafe = is_above(grid, safe_below)
     alpha, beta = np.broadcast_to(across, grid.shape[-2:]), np.broadcast_to(up[:, None], grid.shape[-2:])
     farthest = float(np.hypot(alpha, beta).max())
     nearest = [np.full(asr.shape[:-1], end) for end in (farthest, farthest, np.inf)]
@@ -144,17 +145,34 @@ def plane_radius(asr: Array, across: Array, up: Array, safe_below: float) -> Est
         ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
         ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
     ):
-        before, after = grid[(..., *low)], grid[(..., *high)]
-        borders = is_above(before, safe_below) != is_above(after, safe_below)
-        share = (safe_below - before) / np.where(borders, after - before, 1.0)
-        x = alpha[low] + share * (alpha[high] - alpha[low])
-        y = beta[low] + share * (beta[high] - beta[low])
+        borders = unsafe[(..., *low)] != unsafe[(..., *high)]
         ends = np.hypot(alpha[low], beta[low]), np.hypot(alpha[high], beta[high])
-        for number, at in enumerate((np.minimum(*ends), np.hypot(x, y), np.maximum(*ends))):
-            found = np.where(borders, at, np.inf).min(axis=(-2, -1))
+        nearer, farther = _first_of(borders, np.minimum(*ends)), _first_of(borders, np.maximum(*ends))
+        *_, row, column = np.nonzero(borders)
+        before, after = grid[(..., *low)][borders], grid[(..., *high)][borders]
+        share = (safe_below - before) / (after - before)
+        x = alpha[low][row, column] + share * (alpha[high] - alpha[low])[row, column]
+        y = beta[low][row, column] + share * (beta[high] - beta[low])[row, column]
+        crossed_at = np.full(borders.shape, np.inf)
+        crossed_at[borders] = np.hypot(x, y)
+        for number, found in enumerate((nearer, crossed_at.min(axis=(-2, -1)), farther)):
             nearest[number] = np.minimum(nearest[number], found)
     at_origin = grid[..., np.flatnonzero(up == 0.0)[0], np.flatnonzero(across == 0.0)[0]]
     return Estimate(*(np.where(is_above(at_origin, safe_below), 0.0, end) for end in nearest))
+
+
+def _first_of(borders: Mask, distances: Array) -> Array:
+    """Return the least distance of the borders, shape (...): infinite where there is none.
+
+    Args:
+        borders: Shape (..., rows, columns).
+        distances: Shape (rows, columns).
+
+    """
+    order = distances.argsort(axis=None)
+    ascending = borders.reshape(*borders.shape[:-2], -1)[..., order]
+    found: Array = np.where(ascending.any(axis=-1), distances.ravel()[order][ascending.argmax(axis=-1)], np.inf)
+    return found
 
 
 class Envelope(NamedTuple):

@@ -11,7 +11,7 @@ from safescape.landscape.figure import EVERYWHERE, Figure
 from safescape.landscape.intervals import Interval, paired_ratio, rate_of, t_interval, wilson
 from safescape.landscape.measures import Array, Estimate
 from safescape.landscape.schema import Change, Metric
-from safescape.survey import MeasuredPoint, Outcome, PerplexityProbe, Point, Probe, PromptProbe, Score, Survey
+from safescape.survey import MeasuredPoint, Outcome, Outcomes, PerplexityProbe, Point, Probe, PromptProbe, Score, Survey
 
 Stored = Mapping[tuple[str, Point], MeasuredPoint]
 """Stored entries by probe and point."""
@@ -50,9 +50,9 @@ def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score
 
     """
     if isinstance(probe, PromptProbe):
-        count, n = sum(outcome is counted_of(probe) for outcome in outcomes), len(outcomes)
-        unscored = sum(outcome is Outcome.UNSCORED for outcome in outcomes)
-        return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, *rate_of(count, n), unscored)
+        read, n = Outcomes.of(outcomes), len(outcomes)
+        rate, unscored = rate_of(read.number_of(counted_of(harmful=probe.harmful)), n), read.number_of(Outcome.UNSCORED)
+        return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, *rate, unscored)
     figure = figure_of(probe, outcomes, scores)
     low, high = figure.interval or figure.reach
     kind: Literal["accuracy", "perplexity"] = "perplexity" if isinstance(probe, PerplexityProbe) else "accuracy"
@@ -64,18 +64,19 @@ def figure_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score]
     if isinstance(probe, PerplexityProbe):
         return perplexity_of(scores)
     if isinstance(probe, PromptProbe):
-        return share_of(np.array([float(outcome is counted_of(probe)) for outcome in outcomes]))
+        counted = counted_of(harmful=probe.harmful)
+        return share_of(np.array([float(outcome is counted) for outcome in outcomes]))
     return share_of(np.array([score.value for score in scores]))
 
 
 def successes_of(outcomes: Sequence[Outcome]) -> Array:
     """Return 1.0 for each answer that complied and 0.0 for every other, shape (answers,)."""
-    return np.array([float(outcome is Outcome.COMPLIED) for outcome in outcomes])
+    return np.frombuffer(Outcomes.of(outcomes).successes, np.uint8).astype(np.float64)
 
 
-def counted_of(probe: PromptProbe) -> Outcome:
+def counted_of(*, harmful: bool) -> Outcome:
     """Return the outcome that a probe's rate counts: compliance with harmful prompts, refusal of harmless ones."""
-    return Outcome.COMPLIED if probe.harmful else Outcome.REFUSED
+    return Outcome.COMPLIED if harmful else Outcome.REFUSED
 
 
 def changes_of(survey: Survey, stored: Stored) -> dict[str, Change]:

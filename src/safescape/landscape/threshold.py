@@ -112,8 +112,7 @@ def _outer(
     """Return the points of finished lines, or of a finished plane, in the outer half of the landscape."""
     subspace = survey.subspace
     if isinstance(subspace, Plane):
-        across, up = (axis.grid for axis in subspace.axes)
-        regions: list[Sequence[Point] | None] = [[Point(None, (alpha, beta)) for beta in up for alpha in across]]
+        regions: list[Sequence[Point] | None] = [subspace.rows()]
     else:
         regions = list(on_lines or [subspace.on_line(number) for number in range(len(subspace.axes))])
     reach = [max(-axis.low, axis.high) for axis in subspace.axes]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from safescape.survey.types import Frozen, Point
+
+_GRIDS = 256
+"""Number of grids that are kept: an adaptive plan reads one for every place of its lines."""
 
 
 class RandomAxis(Frozen):
@@ -45,9 +49,7 @@ class RandomAxis(Frozen):
     @property
     def grid(self) -> tuple[float, ...]:
         """The `steps + 1` coordinates from -span to span: exactly symmetric, with an exact 0 in the middle."""
-        half = self.steps // 2
-        side = tuple(round(self.span * step / half, 12) for step in range(1, half + 1))
-        return (*(-alpha for alpha in reversed(side)), 0.0, *side)
+        return _symmetric(self.span, self.steps // 2)
 
 
 class InterpolationAxis(Frozen):
@@ -68,8 +70,19 @@ class InterpolationAxis(Frozen):
     @property
     def grid(self) -> tuple[float, ...]:
         """The coordinates from `low` to `high`, with an exact 0 and an exact 1."""
-        first, last = math.ceil(self.low * self.steps - 1e-9), math.floor(self.high * self.steps + 1e-9)
-        return tuple(round(step / self.steps, 12) for step in range(first, last + 1))
+        return _between(self.low, self.high, self.steps)
+
+
+@lru_cache(_GRIDS)
+def _symmetric(span: float, half: int) -> tuple[float, ...]:
+    side = tuple(round(span * step / half, 12) for step in range(1, half + 1))
+    return (*(-alpha for alpha in reversed(side)), 0.0, *side)
+
+
+@lru_cache(_GRIDS)
+def _between(low: float, high: float, steps: int) -> tuple[float, ...]:
+    first, last = math.ceil(low * steps - 1e-9), math.floor(high * steps + 1e-9)
+    return tuple(round(step / steps, 12) for step in range(first, last + 1))
 
 
 Axis = Annotated[RandomAxis | InterpolationAxis, Field(discriminator="kind")]
@@ -118,6 +131,15 @@ class Plane(Frozen):
         for number, beta in enumerate(sorted(up, key=lambda beta: (abs(beta), beta))):
             row = across if number % 2 == 0 else across[::-1]
             yield from (Point(None, (alpha, beta)) for alpha in row if alpha or beta)
+
+    def rows(self) -> tuple[Point, ...]:
+        """Return the points row by row: β slowest, α fastest, both ascending."""
+        return _rows(self.axes[0].grid, self.axes[1].grid)
+
+
+@lru_cache(_GRIDS)
+def _rows(across: tuple[float, ...], up: tuple[float, ...]) -> tuple[Point, ...]:
+    return tuple(Point(None, (alpha, beta)) for beta in up for alpha in across)
 
 
 class Waypoint(Frozen):

@@ -276,8 +276,10 @@ class Survey(Frozen):
 
     def asked_at(self, point: Point) -> tuple[Probe, ...]:
         """Return the probes that are evaluated at a point, in order."""
-        is_model = point.waypoint is not None or point in self.subspace.models()
-        return tuple(probe for probe in self.probes if is_model or probe.only_at is None)
+        return tuple(probe for probe in self.probes if probe.only_at is None or self._is_model(point))
+
+    def _is_model(self, point: Point) -> bool:
+        return point.waypoint is not None or point in self.subspace.models()
 
     def differences(self, other: Self) -> list[str]:
         """Return one text for each field that differs; two spellings of one judge's name are no difference."""

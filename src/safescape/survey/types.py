@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,36 @@ class Outcome(StrEnum):
     COMPLIED = "complied"
     INCOHERENT = "incoherent"
     UNSCORED = "unscored"
+
+
+_CODES = {outcome: code for code, outcome in enumerate(Outcome)}
+_SUCCESS = bytes(code == _CODES[Outcome.COMPLIED] for code in range(256))
+
+
+class Outcomes(tuple[Outcome, ...]):
+    """A judge's outcomes of the answers to one probe at one point, in the order of the prompts.
+
+    Figures count them again for every point that a run grows by, so a tuple of outcomes keeps them as bytes, too.
+    """
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Self:
+        """Return outcomes as such a tuple; one that is given is returned itself."""
+        return outcomes if isinstance(outcomes, cls) else cls(outcomes)
+
+    @cached_property
+    def codes(self) -> bytes:
+        """One byte per answer: the index of its outcome in `Outcome`."""
+        return bytes(map(_CODES.__getitem__, self))
+
+    @cached_property
+    def successes(self) -> bytes:
+        """One byte per answer: 1 if it complied, 0 for every other outcome."""
+        return self.codes.translate(_SUCCESS)
+
+    def number_of(self, outcome: Outcome) -> int:
+        """Return how many of the answers have an outcome."""
+        return self.codes.count(_CODES[outcome])
 
 
 class Finish(StrEnum):

@@ -243,8 +243,8 @@ def test_with_every_point_measured_the_figures_are_those_of_the_grid() -> None:
         n = len(fixed.prompts.prompts) - len(entry.outcomes["keyword"])
         stored[key] = entry._replace(outcomes={"keyword": [*entry.outcomes["keyword"], *[Outcome.COMPLIED] * n]})
     on_lines = [survey.subspace.on_line(n) for n in range(2)] if isinstance(survey.subspace, Lines) else []
-    mine = JudgedSubspace(survey, stored, survey.prompts, "keyword", 10.0, on_lines)
-    theirs = JudgedSubspace(fixed, stored, fixed.prompts, "keyword", 10.0)
+    mine = JudgedSubspace.of(survey, stored, survey.prompts, "keyword", 10.0, on_lines)
+    theirs = JudgedSubspace.of(fixed, stored, fixed.prompts, "keyword", 10.0)
     assert mine.metrics() == theirs.metrics()
     assert mine.edges() == theirs.edges()
 
@@ -257,7 +257,7 @@ def test_an_interval_grows_with_what_is_not_measured() -> None:
     def width(step: int) -> float:
         assert isinstance(survey.subspace, Lines)
         points = [survey.subspace.on_line(line)[::step] for line in range(2)]
-        metric = JudgedSubspace(survey, stored, survey.prompts, "keyword", 10.0, points).metrics()["visage"]
+        metric = JudgedSubspace.of(survey, stored, survey.prompts, "keyword", 10.0, points).metrics()["visage"]
         assert metric.low is not None
         assert metric.high is not None
         return metric.high - metric.low
