@@ -38,7 +38,7 @@ def compare(options: CompareOptions) -> RunComparison:
     runs = []
     for run in options.runs:
         with Store.read(Path(run)) as store:
-            runs.append(Compared(str(Path(run)), store.survey, list(store.points.measured())))
+            runs.append(Compared(str(Path(run)), store.survey, store.points.measured()))
     comparison = RunComparison(
         **dict(comparison_of(runs, safe_below=options.safe_below, max_unscored=options.max_unscored))
     )

@@ -83,7 +83,8 @@ class _Explorer:
                 waiting = "Nothing is measured yet: this page shows the first point as soon as it is finished."
                 what = "If no scan is running, repeat the command that began it: it resumes the run."
                 return _page(compose_notice(store.survey.model, waiting, what, run=name, version=version))
-            return _page(compose_page(store, landscape, Home(served=True, version=version), name))
+            home, opinions = Home(served=True, version=version), self._landscapes.opinions(name)
+            return _page(compose_page(store, landscape, home, name, opinions))
 
     def compare(self, request: Request) -> Response:
         """Return the comparison of several runs."""
@@ -94,7 +95,7 @@ class _Explorer:
         found = []
         for name in names:
             with self._runs.opened(name) as store:
-                found.append(Compared(name, store.survey, list(store.points.measured())))
+                found.append(Compared(name, store.survey, store.points.measured()))
             if not found[-1].measured:
                 raise InputError(f"{name}: no point was measured in it yet; compare it when there is one")
         return _page(compose_comparison(comparison_of(found), Home(served=True, version=version)))

@@ -8,12 +8,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from safescape.errors import InputError, SafescapeError, first_line
 from safescape.landscape import Landscape
-from safescape.store import Store
+from safescape.store import KnownPoints, Store
 from safescape.stored_landscape import stored_landscape
-from safescape.views import Glance, glance_of
+from safescape.views import Glance, Opinions, glance_of
 
 _FILES = ("run.sqlite", "run.sqlite-wal", "survey.json")
 _DEPTH = 6
@@ -122,15 +123,26 @@ def _has_links(place: Path) -> bool:
     return any((place / name).is_symlink() for name in _FILES)
 
 
+class _Kept(NamedTuple):
+    """What is kept of a run."""
+
+    version: str
+    """The version of the run that was read."""
+    landscape: Landscape | None
+    points: KnownPoints
+    """What was read, so that a further point costs only itself; its page likewise."""
+    opinions: Opinions
+
+
 class Landscapes:
-    """The figures of the runs by name, computed once for each version of a run: a large one takes a second.
+    """The figures of the runs by name, computed once for each version of a run: a large one takes a second at first.
 
     The list opens at once: its verdicts are computed in one background thread, one run after the other.
     """
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._kept: dict[str, tuple[str, Landscape | None]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._glances: dict[str, tuple[str, Glance | None]] = {}
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
@@ -147,18 +159,23 @@ class Landscapes:
 
         """
         with self._lock:
-            kept_version, landscape = self._kept.pop(name, ("", None))
-        if kept_version != version:
-            landscape = stored_landscape(store)
+            kept = self._kept.pop(name, None) or _Kept("", None, {}, {})
+        landscape = kept.landscape if kept.version == version else stored_landscape(store, known=kept.points)
         glance = glance_of(landscape) if landscape else None
         with self._lock:
-            self._kept[name] = version, landscape
+            self._kept[name] = _Kept(version, landscape, kept.points, kept.opinions)
             for old in [*self._kept][:-_KEPT]:
                 del self._kept[old]
             if self._glances.get(name, ("",))[0] != version:
                 self._glances[name] = version, glance
                 self._edition += 1
         return landscape
+
+    def opinions(self, name: str) -> Opinions:
+        """Return what the pages of a run have read, which the next one begins with; see `compose_page`."""
+        with self._lock:
+            kept = self._kept.get(name)
+            return {} if kept is None else kept.opinions
 
     def glances(self) -> Mapping[str, Glance | None]:
         """Return the verdicts that are computed so far."""

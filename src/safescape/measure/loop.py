@@ -23,7 +23,7 @@ from safescape.measure.noise import ask_again, is_checked
 from safescape.measure.session import Measurement
 from safescape.measure.workers import Workers, open_workers
 from safescape.placement import LOCAL, Placement
-from safescape.store import Store
+from safescape.store import KnownPoints, Store
 from safescape.survey import REFUSAL, Point, Survey
 from safescape.weights import Model, inspect, noise_device, resolve
 
@@ -72,8 +72,8 @@ def measure(
         RunError: a point could not be stored, the model did not return to its origin, or the cluster is busy.
 
     """
-    finished, failed = store.points.finished(), set[Point]()
-    todo, total, safe_below = _round(survey, store, finished, failed)
+    finished, failed, known = store.points.finished(), set[Point](), KnownPoints()
+    todo, total, safe_below = _round(survey, store, finished, failed, known)
     remarks = filter(None, (survey.choice, survey.template_choice, survey.thinking_choice, survey.failed_attacks, note))
     on_progress(Progress(len(finished), total, note="; ".join(remarks) or None))
     judges = immediate_judges(survey.judges)
@@ -99,7 +99,7 @@ def measure(
                 finished.add(found.point)
                 asr = _asr(survey, found)
                 on_progress(Progress(len(finished), total, found.point, asr))
-            todo, total, safe_below = _round(survey, store, finished, failed)
+            todo, total, safe_below = _round(survey, store, finished, failed, known)
             workers.add(todo)
         points = _in_order(survey, finished)
         if not has_evidence(store, points, weighers):
@@ -124,12 +124,14 @@ class _Round(NamedTuple):
     """See `Plan.safe_below`."""
 
 
-def _round(survey: Survey, store: Store, finished: Collection[Point], failed: Collection[Point]) -> _Round:
+def _round(
+    survey: Survey, store: Store, finished: Collection[Point], failed: Collection[Point], known: KnownPoints
+) -> _Round:
     if survey.adaptive is None:
         chosen, safe_below = tuple(survey.points()), None
         wanted = chosen
     else:
-        plan = plan_of(survey, store.points.measured())
+        plan = plan_of(survey, store.points.measured(known))
         chosen, wanted, safe_below = plan.points, plan.open, plan.safe_below
     todo = [point for point in wanted if point not in finished and point not in failed]
     return _Round(todo, len(chosen), safe_below)

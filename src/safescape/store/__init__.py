@@ -7,15 +7,17 @@ that is killed at any moment loses at most the point in flight.
 from safescape.store.database import SCHEMA_VERSION
 from safescape.store.labels import ShownAnswer
 from safescape.store.noise import EndedAnswer, WholeAnswer
-from safescape.store.points import StoredAnswer
+from safescape.store.points import KnownPoints, Stamp, StoredAnswer
 from safescape.store.run import SessionRecord, Store, new_file, stored_survey, write_text
 from safescape.store.verdicts import StoredExchange
 
 __all__ = [
     "SCHEMA_VERSION",
     "EndedAnswer",
+    "KnownPoints",
     "SessionRecord",
     "ShownAnswer",
+    "Stamp",
     "Store",
     "StoredAnswer",
     "StoredExchange",

@@ -124,6 +124,21 @@ CREATE TABLE IF NOT EXISTS agreements (      -- agreement files that were given 
     judge TEXT PRIMARY KEY,
     text TEXT NOT NULL         -- JSON
 ) STRICT;
+CREATE TABLE IF NOT EXISTS judgings (        -- of the answers at a point; triggers keep it, whoever writes verdicts
+    point INTEGER PRIMARY KEY REFERENCES points (id) ON DELETE CASCADE,
+    changes INTEGER NOT NULL   -- how many verdicts were written or removed
+) STRICT;
+INSERT OR IGNORE INTO judgings (point, changes) SELECT id, 0 FROM points;
+CREATE TRIGGER IF NOT EXISTS point_added AFTER INSERT ON points BEGIN
+    INSERT OR REPLACE INTO judgings (point, changes) VALUES (NEW.id, 0);
+END;
+CREATE TRIGGER IF NOT EXISTS verdict_added AFTER INSERT ON verdicts BEGIN
+    UPDATE judgings SET changes = changes + 1 WHERE point = (SELECT point FROM responses WHERE id = NEW.response);
+END;
+CREATE TRIGGER IF NOT EXISTS verdict_removed AFTER DELETE ON verdicts BEGIN
+    UPDATE judgings SET changes = changes + 1 WHERE point = (SELECT point FROM responses WHERE id = OLD.response);
+END;
+CREATE INDEX IF NOT EXISTS finishes ON responses (finish);
 """
 """Tables that runs of earlier versions get when they are claimed.
 

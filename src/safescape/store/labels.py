@@ -57,8 +57,10 @@ class StoredLabels:
 
     def outcomes(self, judge: str) -> dict[int, Outcome]:
         """Return a judge's outcome on every sampled answer that it has read, by the answer's id."""
+        # CROSS JOIN begins with the labels, which are few; verdicts have no index by judge
         rows = self._database.rows(
-            "SELECT v.response, v.outcome FROM verdicts v JOIN labels l ON l.response = v.response WHERE v.judge = ?",
+            "SELECT v.response, v.outcome FROM labels l CROSS JOIN verdicts v"
+            " WHERE v.response = l.response AND v.judge = ?",
             (judge,),
         )
         return {row: Outcome(outcome) for row, outcome in rows}

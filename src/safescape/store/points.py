@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import NamedTuple
 
-from safescape.store.database import ADD_VERDICT, AT_POINT, Database, Place, order_of, place_of, point_of
+from safescape.store.database import ADD_VERDICT, AT_POINT, Database, place_of, point_of
 from safescape.store.verdicts import StoredVerdicts
 from safescape.survey import (
     Answer,
     Finish,
     MeasuredPoint,
     Outcome,
+    Outcomes,
     Point,
     Position,
     Response,
@@ -41,6 +42,36 @@ class Timing(NamedTuple):
     finished_at: datetime
 
 
+class Stamp(NamedTuple):
+    """A stored point as it is now; another one when verdicts on its answers are written or removed."""
+
+    key: int
+    """Id of the point in the database."""
+    finished_at: str
+    """A run that was deleted and measured again may have the same ids."""
+    changes: int | None
+    """How many verdicts were written or removed."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether changes are counted: not in a run of an earlier version that nobody claimed since."""
+        return self.changes is not None
+
+
+class KnownPoint(NamedTuple):
+    """A point that was read."""
+
+    place: int
+    """Its index among the survey's points."""
+    entries: tuple[MeasuredPoint, ...]
+
+
+KnownPoints = dict[Stamp, KnownPoint]
+"""The points that a caller has read of one run; see `StoredPoints.measured`."""
+
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+
+
 class StoredPoints:
     """The points in a run's database. Methods that write raise a `RunError` if the disk is full or broken."""
 
@@ -57,38 +88,74 @@ class StoredPoints:
         rows = self._database.rows("SELECT line, coords, waypoint, reason FROM failures ORDER BY rowid")
         return {point_of(*place): reason for *place, reason in rows}
 
-    def measured(self) -> Iterator[MeasuredPoint]:
-        """Yield every finished point with its outcomes or scores, one entry per probe, in the survey's order of points.
+    def measured(self, known: KnownPoints | None = None) -> list[MeasuredPoint]:
+        """Return every finished point with its outcomes or scores, one entry per probe, in the order of the survey.
 
         A judge that has not read every answer to a probe at a point is left out of that entry.
+
+        Args:
+            known: What an earlier call has read of this run, to begin with nothing: points in it that no judge has
+                changed since are not read again. It is replaced by what is returned.
+
         """
-        points = self._database.rows("SELECT id, effective, off, line, coords, waypoint FROM points")
-        for key, effective, off, *place in sorted(points, key=lambda row: self._order[row[3:]]):
-            point, position = point_of(*place), Position(tuple(json.loads(effective)), off)
-            outcomes: dict[str, dict[str, list[Outcome]]] = {}
-            rows = self._database.rows(
-                "SELECT r.probe, v.judge, v.outcome FROM responses r JOIN verdicts v ON v.response = r.id"
-                " WHERE r.point = ? ORDER BY r.probe, r.number",
-                (key,),
-            )
-            for probe, judge, outcome in rows:
-                outcomes.setdefault(probe, {}).setdefault(judge, []).append(Outcome(outcome))
-            counted = "SELECT probe, count(*) FROM responses WHERE point = ? GROUP BY probe ORDER BY probe"
-            for probe, answers in self._database.rows(counted, (key,)):
-                by_judge = {judge: found for judge, found in outcomes.get(probe, {}).items() if len(found) == answers}
-                yield MeasuredPoint(point, position, probe, by_judge, thoughts=self._thought_counts(key, probe))
-            scores: dict[str, list[Score]] = {}
-            rows = self._database.rows(
-                "SELECT probe, value, weight FROM scores WHERE point = ? ORDER BY probe, number", (key,)
-            )
-            for probe, value, weight in rows:
-                scores.setdefault(probe, []).append(Score(value, weight))
-            for probe, found in scores.items():
-                yield MeasuredPoint(point, position, probe, {}, found)
+        earlier = known or {}
+        found = {}
+        for stamp in self._stamps():
+            there = earlier.get(stamp) if stamp.is_counted else None
+            found[stamp] = self._read(stamp) if there is None else there
+        if known is not None:
+            known.clear()
+            known.update(found)
+        return [entry for point in sorted(found.values(), key=lambda point: point.place) for entry in point.entries]
+
+    def stamps(self) -> dict[Point, Stamp]:
+        """Return the stamp of each finished point."""
+        places = self._database.rows("SELECT id, line, coords, waypoint FROM points")
+        points = {key: point_of(*place) for key, *place in places}
+        return {points[stamp.key]: stamp for stamp in self._stamps() if stamp.key in points}
 
     @cached_property
-    def _order(self) -> dict[Place, int]:
-        return order_of(self._survey)
+    def _counts_changes(self) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'judgings'"
+        return bool(self._database.row(query)[0])
+
+    def _stamps(self) -> list[Stamp]:
+        changes = "(SELECT j.changes FROM judgings j WHERE j.point = p.id)" if self._counts_changes else "NULL"
+        rows = self._database.rows(f"SELECT p.id, p.finished_at, {changes} FROM points p")
+        return [Stamp(*row) for row in rows]
+
+    def _read(self, stamp: Stamp) -> KnownPoint:
+        key = stamp.key
+        query = "SELECT effective, off, line, coords, waypoint FROM points WHERE id = ?"
+        effective, off, *place = self._database.row(query, (key,))
+        point, position = point_of(*place), Position(tuple(json.loads(effective)), off)
+        entries = []
+        outcomes: dict[str, dict[str, list[Outcome]]] = {}
+        rows = self._database.rows(
+            "SELECT r.probe, v.judge, v.outcome FROM responses r JOIN verdicts v ON v.response = r.id"
+            " WHERE r.point = ? ORDER BY r.probe, r.number",
+            (key,),
+        )
+        for probe, judge, outcome in rows:
+            outcomes.setdefault(probe, {}).setdefault(judge, []).append(_OUTCOMES[outcome])
+        counted = "SELECT probe, count(*) FROM responses WHERE point = ? GROUP BY probe ORDER BY probe"
+        for probe, answers in self._database.rows(counted, (key,)):
+            there = outcomes.get(probe, {}).items()
+            by_judge = {judge: Outcomes(found) for judge, found in there if len(found) == answers}
+            thoughts = self._thought_counts(key, probe)
+            entries.append(MeasuredPoint(point, position, probe, by_judge, thoughts=thoughts))
+        scores: dict[str, list[Score]] = {}
+        rows = self._database.rows(
+            "SELECT probe, value, weight FROM scores WHERE point = ? ORDER BY probe, number", (key,)
+        )
+        for probe, value, weight in rows:
+            scores.setdefault(probe, []).append(Score(value, weight))
+        entries += [MeasuredPoint(point, position, probe, {}, found) for probe, found in scores.items()]
+        return KnownPoint(self._order[point], tuple(entries))
+
+    @cached_property
+    def _order(self) -> dict[Point, int]:
+        return {point: number for number, point in enumerate(self._survey.points())}
 
     def answers(self, point: Point, probe: str) -> list[StoredAnswer]:
         """Return the answers at a point, in the order of the probe's prompts; empty if it is not measured."""

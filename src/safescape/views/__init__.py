@@ -6,7 +6,7 @@ from safescape.views.figures.paper import PAPER_FORMATS, draw_for_paper, draw_in
 from safescape.views.pages.comparison import compose_comparison, render_comparison
 from safescape.views.pages.document import Document, Home, plotly_source
 from safescape.views.pages.label_form import compose_label_form
-from safescape.views.pages.report import answers_at, compose_page, notebook_of
+from safescape.views.pages.report import Opinions, answers_at, compose_page, notebook_of
 from safescape.views.pages.report import render as render_page
 from safescape.views.pages.run_list import Glance, Row, compose_notice, compose_run_list, glance_of, row_of
 from safescape.views.text.comparison import shared_limit
@@ -43,6 +43,7 @@ __all__ = [
     "Document",
     "Glance",
     "Home",
+    "Opinions",
     "Row",
     "Verdict",
     "agreement_tables",

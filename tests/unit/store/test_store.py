@@ -58,7 +58,7 @@ def test_stored_points_are_read_back(tmp_path: Path) -> None:
         assert store.points.finished() == set(points)
         assert [entry.point for entry in store.points.measured()] == points
         (first, _) = store.points.measured()
-        assert first.outcomes == {"keyword": [Outcome.REFUSED, Outcome.COMPLIED]}
+        assert first.outcomes == {"keyword": (Outcome.REFUSED, Outcome.COMPLIED)}
         stored = store.points.answers(points[1], "harmful")
         assert [entry.answer for entry in stored] == answers()["harmful"]
         assert store.points.answers(Point(0, (0.5,)), "harmful") == []

@@ -29,8 +29,8 @@ from helpers.runs import landscape_in, make_run
 from helpers.surveys import FINGERPRINT, further, make_survey, path_line, path_plane, random_plane, trajectory
 from safescape.landscape import landscape_of
 from safescape.store import Store
-from safescape.survey import Point, Waypoint
-from safescape.views import render_page
+from safescape.survey import Outcome, Point, Verdict, Waypoint
+from safescape.views import Home, Opinions, compose_page, render_page
 from safescape.views.pages.document import embedded
 from safescape.views.text.words import signed_interval
 
@@ -422,3 +422,24 @@ def test_a_run_with_only_a_checkpoint_measured_has_a_page(tmp_path: Path) -> Non
     only = [entry for entry in run.points.measured() if entry.point.waypoint is not None]
     page = render_page(run, landscape_of(survey, only))
     assert "itself is not measured yet." in prose(page)
+
+
+def test_a_page_that_knows_earlier_ones_is_the_page_of_the_run_as_it_is(tmp_path: Path) -> None:
+    survey, known = make_survey(lines=1, steps=4, prompts=3), Opinions()
+    home = Home(served=True, version="1")
+
+    def page(store: Store, opinions: Opinions | None = None) -> str:
+        return compose_page(store, landscape_in(store), home, "run", opinions).text
+
+    with make_run(tmp_path, survey) as store:
+        assert page(store, known) == page(store)
+    kept = list(known.values())
+    with Store.claim(tmp_path, survey) as store:
+        (answer, *_) = store.verdicts.exchanges()
+        store.verdicts.add("keyword", {answer.response: Verdict(Outcome.UNSCORED, "", 0.25)})
+    with Store.read(tmp_path) as store:
+        assert page(store, known) == page(store)
+    again = list(known.values())
+    assert sum(one is other for one, other in zip(kept, again, strict=True)) == len(kept) - 1, (
+        "one point was read again"
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from safescape.landscape import Landscape, PointFigures
-from safescape.store import Store
+from safescape.store import Stamp, Store
 from safescape.survey import Finish, InterpolationAxis, Outcome, Point, PromptProbe, Response
 from safescape.views.figures.figure import draw
 from safescape.views.pages import payload
@@ -41,13 +41,29 @@ def render(store: Store, landscape: Landscape) -> str:
     return compose_page(store, landscape).text
 
 
-def compose_page(store: Store, landscape: Landscape, home: Home = FILE, name: str = "") -> Document:
-    """Return the page of a run, which a server calls `name`. Points that are not in `landscape` are not on it."""
+Opinions = dict[tuple[Stamp, str, tuple[str, ...]], list[payload.OpinionData]]
+"""The verdicts at points of one run, by probe and for these judges."""
+
+
+def compose_page(
+    store: Store, landscape: Landscape, home: Home = FILE, name: str = "", opinions: Opinions | None = None
+) -> Document:
+    """Return the page of a run. Points that are not in `landscape` are not on it.
+
+    Args:
+        store: The run, open.
+        landscape: Its figures.
+        home: Where the page is read.
+        name: What a server calls the run.
+        opinions: What earlier pages of this run have read, to begin with nothing: verdicts at points that no judge has
+            changed since are not read again. It is replaced by what is on this page.
+
+    """
     landscape = landscape.decided
     return compose(
         "report.html.j2",
         "report.js",
-        _payload(store, landscape, name),
+        _payload(store, landscape, name, {} if opinions is None else opinions),
         home=home,
         blocks=() if home.served else _blocks(store, landscape),
         landscape=landscape,
@@ -94,14 +110,20 @@ def notebook_of(landscape: Landscape, directory: Path) -> str:
     )
 
 
-def _payload(store: Store, landscape: Landscape, name: str) -> payload.RunPayload:
+def _payload(store: Store, landscape: Landscape, name: str, known: Opinions) -> payload.RunPayload:
     probes = [probe for probe in store.survey.probes if isinstance(probe, PromptProbe)]
     judges, finest, numbers = words.all_judges_of(landscape), finest_of(landscape), _numbers(store)
     here: dict[Point, dict[str, PointFigures]] = {}
     for figures in landscape.points:
         here.setdefault(_point(figures), {})[figures.probe] = figures
     place = {point: number for number, point in enumerate(here)}
-    plane = landscape.subspace == "plane"
+    plane, stamps, found_opinions = landscape.subspace == "plane", store.points.stamps(), Opinions()
+
+    def opinions_at(point: Point, probe: PromptProbe) -> list[payload.OpinionData]:
+        key = stamps[point], probe.name, tuple(judges)
+        there = known.get(key) if stamps[point].is_counted else None
+        found_opinions[key] = _opinions(store, judges, point, probe) if there is None else there
+        return found_opinions[key]
 
     def point_data(point: Point, found: Mapping[str, PointFigures]) -> payload.PointData:
         some = next(iter(found.values()))
@@ -112,16 +134,19 @@ def _payload(store: Store, landscape: Landscape, name: str) -> payload.RunPayloa
             "waypoint": point.waypoint,
             "off": some.off,
             "figures": [_figure(landscape, found.get(probe.name)) for probe in probes],
-            "answers": [_opinions(store, judges, point, probe) for probe in probes],
+            "answers": [opinions_at(point, probe) for probe in probes],
         }
 
+    points = [point_data(point, found) for point, found in here.items()]
+    known.clear()
+    known.update(found_opinions)
     return {
         "run": name,
         "outcomes": list(Outcome),
         "judges": judges,
         "finest": 0 if finest is None else judges.index(finest),
         "probes": [{"name": probe.name, "harmful": probe.harmful, "prompts": probe.prompts} for probe in probes],
-        "points": [point_data(point, found) for point, found in here.items()],
+        "points": points,
         "agreement": _agreement(landscape, judges, [probe.name for probe in probes], list(here)),
         "curves": _curves(landscape, place),
         "marks": _marks(landscape, place),

@@ -70,7 +70,8 @@ def thoughts_said(landscape: Landscape) -> str:
 
     The lengths are those at the origin, the missing answers are counted over all points of the first probe.
     """
-    points = [point for point in landscape.points if point.probe == first_probe(landscape) and point.thoughts]
+    first = first_probe(landscape)
+    points = [point for point in landscape.points if point.probe == first and point.thoughts]
     here = next((p.thoughts for p in points if p.waypoint is None and not any(p.coords)), None)
     if here is None:
         return ""
