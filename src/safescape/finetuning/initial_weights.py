@@ -26,6 +26,7 @@ from safescape.weights import (
     Inventory,
     LowRank,
     Model,
+    Part,
     Weights,
     dot,
     norms_of,
@@ -79,6 +80,10 @@ class InitialWeights:
     def tensor(self, name: str) -> Tensor:
         """Return one initial tensor; the caller must not write into it."""
         return self._parts[name].at_start()
+
+    def part(self, name: str, part: Part) -> Tensor:
+        """Return a part of one initial tensor; the caller must not write into it."""
+        return part.of(self.tensor(name))
 
     @torch.no_grad()
     def changes(self) -> Iterator[tuple[str, Tensor]]:

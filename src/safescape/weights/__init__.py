@@ -13,18 +13,21 @@ from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
     RandomDirection,
-    dot,
     noise_device,
 )
 from safescape.weights.fused import views_of_parts
 from safescape.weights.gpu_mover import mover_of
+from safescape.weights.inner_product import dot
 from safescape.weights.inventory import Inventory, auto_class, inventory_of, loading, norms_of, quiet
 from safescape.weights.lora import Adapted, ScaledAdapter
 from safescape.weights.lora_changes import LowRank
 from safescape.weights.lora_config import REFUSED_FIELDS, UNMERGED_FIELDS
 from safescape.weights.models import Model, adapter_directory, checkpoint_of, identity, resolve
-from safescape.weights.mover import Mover, Moving, free_memory
+from safescape.weights.mover import Mover, free_memory
+from safescape.weights.moving import Moving, Sums, position_of
 from safescape.weights.order import RowBlocks
+from safescape.weights.parts import Part
+from safescape.weights.share import Share, shares_of
 from safescape.weights.subspace import Space, Subspace, resized_embeddings
 
 __all__ = [
@@ -41,11 +44,14 @@ __all__ = [
     "ModelWeights",
     "Mover",
     "Moving",
+    "Part",
     "RandomDirection",
     "RowBlocks",
     "ScaledAdapter",
+    "Share",
     "Space",
     "Subspace",
+    "Sums",
     "Weights",
     "adapter_directory",
     "auto_class",
@@ -62,10 +68,12 @@ __all__ = [
     "mover_of",
     "noise_device",
     "norms_of",
+    "position_of",
     "quiet",
     "resized_embeddings",
     "resolve",
     "save_blend",
     "save_rescaled",
+    "shares_of",
     "views_of_parts",
 ]

@@ -22,6 +22,7 @@ from safescape.errors import InputError
 from safescape.weights.architecture import Architecture, architecture_of
 from safescape.weights.files import Stored, stored_tensors
 from safescape.weights.inventory import Inventory, empty_model, inventory_of
+from safescape.weights.parts import Part, joined
 
 
 class Weights(Protocol):
@@ -32,6 +33,9 @@ class Weights(Protocol):
 
     def tensor(self, name: str) -> Tensor:
         """Read one tensor; the caller must not write into it."""
+
+    def part(self, name: str, part: Part) -> Tensor:
+        """Read a part of one tensor, contiguous; see `Part.of`. The caller must not write into it."""
 
 
 class ModelWeights(Weights, Protocol):
@@ -83,6 +87,12 @@ class Checkpoint:
         """Read one stored tensor from its memory-mapped file; the mapping lives as long as the tensor."""
         with safe_open(self.stored[name].path, framework="pt") as file:
             return file.get_tensor(name)
+
+    def part(self, name: str, part: Part) -> Tensor:
+        """Read a part of one stored tensor, and nothing else of its file."""
+        with safe_open(self.stored[name].path, framework="pt") as file:
+            stored = file.get_slice(name)
+            return joined([stored[index] for index in part.indices()], part.dim)
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield stored tensors, file by file; every file is mapped once, which is faster than reading one by one."""

@@ -7,7 +7,6 @@ that generates the noise. It does not depend on the order of tensors, the shards
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -15,13 +14,9 @@ import torch
 from torch import Tensor
 
 from safescape.weights.checkpoint import Weights
+from safescape.weights.divided import DividedWeights
+from safescape.weights.inner_product import dot, square_of
 from safescape.weights.inventory import is_norm_by_name
-
-_ROW = 4096
-"""Numbers that one thread adds in fp32; changing it changes the rounding of every norm."""
-_BLOCK = 256 * _ROW
-"""Numbers multiplied at a time on a CPU: 4 MiB in fp32."""
-_GPU_BLOCK = 2**14 * _ROW
 
 
 class Direction(Protocol):
@@ -37,17 +32,20 @@ class RandomDirection(NamedTuple):
     seed: int
     norms: frozenset[str] | None = None
     """The parameters of the model's normalisation layers; None where no model is known, and names must tell."""
+    divided: DividedWeights | None = None
+    """The origin of a rank that has parts of tensors. Noise and norms are still those of whole tensors."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the direction of one tensor. Norm weights and tensors of zeros do not move."""
         if self._is_norm(name):
             return torch.zeros_like(origin, dtype=torch.float32)
-        noise = _noise(self.noise_seed(name), origin)
-        return noise.mul_(_scale(noise, origin))
+        noise = self._noise(name, origin)
+        scale = self._scale(name, noise, origin)
+        return (noise if self.divided is None else self.divided.of(name, noise)).mul_(scale)
 
     def scale(self, name: str, origin: Tensor) -> float:
         """Return the factor of one tensor's noise; 0 if the tensor does not move."""
-        return 0.0 if self._is_norm(name) else _scale(_noise(self.noise_seed(name), origin), origin)
+        return 0.0 if self._is_norm(name) else self._scale(name, self._noise(name, origin), origin)
 
     def noise_seed(self, name: str) -> int:
         """Return the seed of one tensor's noise, under 2**63. With one seed for all, equal shapes would share noise."""
@@ -56,6 +54,14 @@ class RandomDirection(NamedTuple):
 
     def _is_norm(self, name: str) -> bool:
         return is_norm_by_name(name) if self.norms is None else name in self.norms
+
+    def _noise(self, name: str, origin: Tensor) -> Tensor:
+        shape = origin.shape if self.divided is None else self.divided.shape(name, origin)
+        return _noise(self.noise_seed(name), shape, origin.device)
+
+    def _scale(self, name: str, noise: Tensor, origin: Tensor) -> float:
+        square = square_of(origin) if self.divided is None else self.divided.square(name, origin)
+        return square**0.5 / dot(noise, noise) ** 0.5
 
 
 class InterpolationDirection:
@@ -137,23 +143,6 @@ def products(a: Direction, b: Direction, weights: Weights, device: str = "cpu") 
     return Products(first, second, mixed)
 
 
-def dot(a: Tensor, b: Tensor) -> float:
-    """Return ⟨a, b⟩ of two tensors, with the same bits for any number of threads.
-
-    A plain reduction is split among threads, which changes its rounding. Here one thread adds each row of fixed
-    length in fp32, and the row sums are added in order in fp64. A GPU adds the row sums itself, in a fixed order.
-    """
-    total = 0.0
-    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
-    block = _BLOCK if a.device.type == "cpu" else _GPU_BLOCK
-    for start in range(0, flat_a.numel(), block):
-        product = flat_a[start : start + block].float() * flat_b[start : start + block].float()
-        whole = product.numel() // _ROW * _ROW
-        total += _sum(product[:whole].view(-1, _ROW).sum(dim=1))
-        total += _sum(product[whole:])
-    return total
-
-
 def uses_triton_noise(device: torch.device) -> bool:
     """Whether a device's noise comes from `triton_kernels` instead of torch's generator: true on NVIDIA GPUs."""
     return device.type == "cuda"
@@ -168,20 +157,11 @@ def noise_device(device: str) -> str:
     return "cuda" if uses_triton_noise(torch.device(device)) else "cpu"
 
 
-def _sum(values: Tensor) -> float:
-    return math.fsum(values.tolist()) if values.device.type == "cpu" else float(values.double().sum())
-
-
-def _scale(noise: Tensor, origin: Tensor) -> float:
-    wide = origin.float()
-    return dot(wide, wide) ** 0.5 / dot(noise, noise) ** 0.5
-
-
-def _noise(seed: int, origin: Tensor) -> Tensor:
-    """Return standard normal values, fp32, shaped like `origin`, from the generator of its device."""
-    if uses_triton_noise(origin.device):
+def _noise(seed: int, shape: torch.Size, device: torch.device) -> Tensor:
+    """Return standard normal values, fp32, from the generator of a device."""
+    if uses_triton_noise(device):
         from safescape.weights.triton_kernels import standard_normal
 
-        return standard_normal(seed, origin.shape, origin.device)
-    generator = torch.Generator(origin.device).manual_seed(seed)
-    return torch.randn(origin.shape, generator=generator, device=origin.device)
+        return standard_normal(seed, shape, device)
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(shape, generator=generator, device=device)

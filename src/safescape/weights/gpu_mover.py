@@ -15,18 +15,21 @@ import torch
 from torch import Tensor
 
 from safescape.errors import InputError
-from safescape.survey import Point, Position
+from safescape.survey import Point
 from safescape.weights.checkpoint import Weights
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
     RandomDirection,
-    dot,
     random_parts,
     uses_triton_noise,
 )
-from safescape.weights.mover import Mover, Tensors, free_memory
+from safescape.weights.inner_product import dot
+from safescape.weights.mover import Mover, free_memory
+from safescape.weights.moving import Sums, Tensors
 from safescape.weights.order import Orders
+from safescape.weights.parts import Part
+from safescape.weights.share import Share
 from safescape.weights.subspace import Space, Term
 
 _log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ def mover_of(
     dtype: torch.dtype,
     device: torch.device,
     orders: Orders | None = None,
+    share: Share | None = None,
 ) -> Mover:
     """Return the mover for a live model on a device; the arguments are those of `Mover`.
 
@@ -51,10 +55,12 @@ def mover_of(
 
     """
     if not uses_triton_noise(device):
-        return Mover(origin, subspace, shapes, dtype=dtype, device=torch.device("cpu"), orders=orders or {})
+        return Mover(
+            origin, subspace, shapes, dtype=dtype, device=torch.device("cpu"), orders=orders or {}, share=share
+        )
     if importlib.util.find_spec("triton") is None:
         raise InputError("--device cuda: needs Triton, which comes with torch's CUDA builds; type: pip install triton")
-    return GpuMover(origin, subspace, shapes, dtype=dtype, device=device)
+    return GpuMover(origin, subspace, shapes, dtype=dtype, device=device, share=share)
 
 
 class GpuMover(Mover):
@@ -107,14 +113,15 @@ class GpuMover(Mover):
                     Noise(part.noise_seed(name), coordinate * scale)
                     for (part, coordinate), scale in zip(coordinates.items(), scales, strict=True)
                 ]
-                dots = add_noise(origin, noises, place, measured=measured)
+                mine = None if self.share is None else self.share.parts.get(name)
+                dots = add_noise(origin, noises, place, measured=measured and self._counts(name), part=mine)
                 if dots is not None:
                     found.append((scales, dots))
             else:
                 place.copy_(origin)
             yield name, place
         if not measured:
-            return Position(point.coords, 0.0)
+            return None
         # Read once at the end: waiting for the GPU after each tensor would take longer than the move.
         products = torch.stack([dots for _, dots in found]).tolist() if found else []
         along = {
@@ -122,8 +129,7 @@ class GpuMover(Mover):
             for number, part in enumerate(coordinates)
         }
         sums = [math.fsum(weight * along[part] for part, weight in random_parts(each).items()) for each in frame]
-        squares = [self._square(each) for each in frame]
-        return Position(tuple(a / s if s else 0.0 for a, s in zip(sums, squares, strict=True)), 0.0)
+        return Sums(tuple(sums), tuple(map(self._square, frame)))
 
     def _toward(self, coordinate: float, direction: InterpolationDirection, into: Mapping[str, Tensor]) -> Tensors:
         """Yield the tensors of a point on the line to another checkpoint."""
@@ -133,13 +139,15 @@ class GpuMover(Mover):
         found = []
         for name in self.shapes:
             origin, place = self._at_origin(name).contiguous(), self._place(name, into)
-            found.append(interpolate(origin, direction.target(name, origin).contiguous(), coordinate, place))
+            dots = interpolate(origin, direction.target(name, origin).contiguous(), coordinate, place)
+            found += [dots] if self._counts(name) else []
             self._current = {}
             yield name, place
         if self.dtype == torch.float32:
-            return Position((coordinate,), 0.0)
-        along, square = (math.fsum(column) for column in zip(*torch.stack(found).tolist(), strict=True))
-        return Position((along / square if square else 0.0,), 0.0)
+            return None
+        products = torch.stack(found).tolist() if found else [(0.0, 0.0)]
+        along, square = (math.fsum(column) for column in zip(*products, strict=True))
+        return Sums((along,), (square,))
 
     def _place(self, name: str, into: Mapping[str, Tensor]) -> Tensor:
         place = into.get(name)
@@ -154,7 +162,7 @@ class GpuMover(Mover):
         """Return ⟨direction, direction⟩ over all tensors."""
         if direction not in self._squares:
             square = 0.0
-            for name in self.shapes:
+            for name in filter(self._counts, self.shapes):
                 part = direction.tensor(name, self._at_origin(name))
                 square += dot(part, part)
                 self._current = {}
@@ -193,3 +201,6 @@ class _Resident:
         if name not in self._tensors:
             self._tensors[name] = self._weights.tensor(name).to(self._device)
         return self._tensors[name]
+
+    def part(self, name: str, part: Part) -> Tensor:
+        return part.of(self.tensor(name))

@@ -26,6 +26,7 @@ from safescape.weights.fused import views_of_parts
 from safescape.weights.inventory import Inventory
 from safescape.weights.lora_changes import Change, Layout, LowRank, Pair, ParameterPair, PartOfPair, Shift, part_of
 from safescape.weights.lora_config import read_lora_config
+from safescape.weights.parts import Part
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +103,11 @@ class Adapted:
         for change in self._changes.get(name, ()):
             tensor = change.applied(tensor, self._read)
         return tensor
+
+    def part(self, name: str, part: Part) -> Tensor:
+        """Read a part of one tensor; one that the adapter changes is computed whole."""
+        # a product of fewer rows or columns may round otherwise
+        return part.of(self.tensor(name)) if self._changes.get(name) else self.base.part(name, part)
 
     @property
     def changed(self) -> frozenset[str]:

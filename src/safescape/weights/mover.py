@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
@@ -20,38 +20,18 @@ import psutil
 import torch
 from torch import Tensor
 
-from safescape.survey import Point, Position
+from safescape.survey import Point
 from safescape.weights.checkpoint import Weights
-from safescape.weights.directions import Direction, dot
+from safescape.weights.directions import Direction
+from safescape.weights.divided import DividedWeights
+from safescape.weights.inner_product import dot
 from safescape.weights.lora import Adapted
+from safescape.weights.moving import Moving, Sums, Tensors
 from safescape.weights.order import Orders
+from safescape.weights.share import DividedSpace, Share
 from safescape.weights.subspace import Space, Term
 
 _log = logging.getLogger(__name__)
-
-Tensors = Generator[tuple[str, Tensor], None, Position]
-"""Names and tensors of a point; returns where the weights stand when all of them were taken."""
-
-
-class Moving:
-    """The tensors of a point by name, iterable once; copy a tensor to keep it."""
-
-    def __init__(self, tensors: Tensors) -> None:
-        self._tensors = tensors
-        self._position: Position | None = None
-
-    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        self._position = yield from self._tensors
-
-    @property
-    def position(self) -> Position:
-        """Where the weights stand as rounded, known after the last tensor.
-
-        ⟨w - w₀, d⟩ / ⟨d, d⟩ for each direction d of the point's frame, with w and w₀ the rounded weights here and at
-        the origin. In fp32, rounding changes no coordinate by a millionth, so the position is the requested point.
-        """
-        assert self._position is not None
-        return self._position
 
 
 @dataclass(eq=False)
@@ -73,14 +53,20 @@ class Mover:
     orders: Orders = field(default_factory=dict)
     """In fp32, the tensors that the live model has in another order. Their weights are computed in that order, as one
     row of numbers, while all that a move needs is in the caches."""
+    share: Share | None = None
+    """What of the model is computed; None: all of it. `shapes` are those of whole tensors, `Moving` yields parts."""
 
     def __post_init__(self) -> None:
+        self._changed = self.origin.changed & self.shapes.keys() if isinstance(self.origin, Adapted) else frozenset()
+        """The tensors of the origin that an adapter changes."""
+        if self.share is not None:
+            divided = DividedWeights(self.origin, self.share.parts)
+            self.origin, self.subspace = divided, DividedSpace(self.subspace, divided)
+            self.shapes = self.share.shapes(self.shapes)
         self._size = 4 * sum(shape.numel() for shape in self.shapes.values())
         """Bytes of one direction, or of the sum along a row."""
         self._directions: dict[Direction, TensorCache] = {}
         self._row: tuple[Term, TensorCache] | None = None
-        self._changed = self.origin.changed & self.shapes.keys() if isinstance(self.origin, Adapted) else frozenset()
-        """The tensors of the origin that an adapter changes."""
         self._origins: TensorCache | None = None
         self._is_ordered = False
         """Whether the caches, and the current move, have the tensors of `orders` in their order."""
@@ -96,7 +82,7 @@ class Mover:
         The weights may be computed in the tensors `into`, by name; those are then the ones returned. In `orders`, both
         have one dimension.
         """
-        return Moving(self._tensors(point, into or {}))
+        return Moving(point, self._tensors(point, into or {}))
 
     def _tensors(self, point: Point, into: Mapping[str, Tensor]) -> Tensors:
         frame, (row, step) = self.subspace.frame(point), self.subspace.displacement(point)
@@ -121,21 +107,24 @@ class Mover:
             yield name, rounded
             if measured:
                 taken = rounded.float() - self._at_origin(name).to(self.dtype).float()
+                parts = [self._direction_of(direction, name) for direction in frame]
+                if not self._counts(name):
+                    continue
                 length += dot(taken, taken) if is_waypoint else 0.0
-                for place, direction in enumerate(frame):
-                    part = self._direction_of(direction, name)
+                for place, (direction, part) in enumerate(zip(frame, parts, strict=True)):
                     along[place] += dot(taken, part)
                     if direction not in self._squares:
                         square[place] += dot(part, part)
         self._current = {}
         if not measured:
-            return Position(point.coords, 0.0)
+            return None
         for direction, found in zip(frame, square, strict=True):
             self._squares.setdefault(direction, found)
-        squares = [self._squares[direction] for direction in frame]
-        effective = tuple(a / s if s else 0.0 for a, s in zip(along, squares, strict=True))
-        inside = sum(coordinate**2 * s for coordinate, s in zip(effective, squares, strict=True))
-        return Position(effective, max(0.0, 1.0 - inside / length) if length else 0.0)
+        return Sums(tuple(along), tuple(self._squares[direction] for direction in frame), length)
+
+    def _counts(self, name: str) -> bool:
+        """Whether a tensor's values belong to the sums; another rank may add them."""
+        return self.share is None or name in self.share.counted
 
     def _made_ahead(
         self, row: Term | None, directions: Sequence[Direction]

@@ -19,6 +19,7 @@ from safescape.weights.directions import (
     products,
 )
 from safescape.weights.models import resolve
+from safescape.weights.parts import Part
 
 _COLLINEAR = 0.9999
 """Two directions with a larger cosine span no plane: what is orthogonal in the second is mostly rounding."""
@@ -182,6 +183,9 @@ class _Renamed(NamedTuple):
 
     def tensor(self, name: str) -> Tensor:
         return self.weights.tensor(self.stored[name])
+
+    def part(self, name: str, part: Part) -> Tensor:
+        return self.weights.part(self.stored[name], part)
 
 
 def _name(axis: Axis) -> str:

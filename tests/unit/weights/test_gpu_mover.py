@@ -12,13 +12,20 @@ from helpers.triton_programs import run_program
 MOVES = """
 import json, sys, torch
 from safescape.survey import InterpolationAxis, Lines, Plane, Point, RandomAxis
-from safescape.weights import Subspace, directions, gpu_mover, mover_of, resolve
+from safescape.weights import Part, Subspace, directions, gpu_mover, mover_of, position_of, resolve, shares_of
 
 # The GPU code runs on a CPU, in Triton's interpreter.
 directions.uses_triton_noise = gpu_mover.uses_triton_noise = lambda device: True
 cpu = torch.device("cpu")
 origin = resolve(sys.argv[1]).weights
 shapes = {name: origin.tensor(name).shape for name in origin.names()}
+def half(shape, rank):
+    # rows of square matrices and of those with more rows than columns, columns of the others
+    dim = 1 if len(shape) == 2 and shape[0] < shape[1] else 0
+    return Part(shape, dim, ((rank * (shape[dim] // 2), shape[dim] if rank else shape[dim] // 2),))
+
+shares = shares_of(shapes, [{name: half(shape, rank) for name, shape in shapes.items() if "norm" not in name}
+                            for rank in (0, 1)])
 first, second = (RandomAxis(seed=seed, span=0.5, steps=2) for seed in (0, 1))
 toward = InterpolationAxis(toward=sys.argv[2], fingerprint="", steps=4, low=0, high=1)
 found = {}
@@ -31,6 +38,7 @@ for name, shape, points in (
     space = Subspace(shape, origin)
     for dtype in (torch.float32, torch.bfloat16):
         mover = mover_of(origin, space, shapes, dtype=dtype, device=cpu)
+        ranks = [mover_of(origin, space, shapes, dtype=dtype, device=cpu, share=share) for share in shares]
         places = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
         for point in points:
             walk = mover.moving(point, places)
@@ -46,7 +54,14 @@ for name, shape, points in (
                 places[tensor].copy_(values)
             again = {tensor: values.clone() for tensor, values in mover.moving(point)}
             same = all(torch.equal(again[tensor], places[tensor]) for tensor in shapes)
+            parts = [rank.moving(point) for rank in ranks]
+            held = [{tensor: values.clone() for tensor, values in part} for part in parts]
+            divided = all(
+                torch.equal(values, share.parts[tensor].of(again[tensor]) if tensor in share.parts else again[tensor])
+                for share, tensors in zip(shares, held) for tensor, values in tensors.items()
+            )
             found[f"{name} {dtype} {point.coords}"] = {
+                "divided": divided, "together": position_of(point, [part.sums for part in parts]).effective,
                 "error": worst, "in place": in_place, "again": same, "off": walk.position.off,
                 "asked": point.coords, "effective": walk.position.effective, "bf16": dtype == torch.bfloat16,
             }
@@ -66,6 +81,8 @@ def test_a_point_is_where_its_directions_lead(moves: dict[str, Any]) -> None:
         assert found["error"] < (2**-7 if found["bf16"] else 1e-6), point
         assert found["in place"] is not point.startswith("across"), point
         assert found["again"], point
+        assert found["divided"], point
+        assert found["together"] == pytest.approx(found["effective"], rel=1e-5, abs=1e-7), point
         assert found["off"] == 0
         if found["bf16"]:
             # the interpreter truncates where a GPU rounds, which is a bias towards zero

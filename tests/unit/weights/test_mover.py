@@ -15,7 +15,7 @@ from torch import Tensor
 
 from helpers import tiny_models
 from safescape.survey import Plane, Point, Position, RandomAxis, Waypoint
-from safescape.weights import Checkpoint, Inventory, Mover, RandomDirection, RowBlocks, Subspace
+from safescape.weights import Checkpoint, Inventory, Mover, Part, RandomDirection, RowBlocks, Subspace
 from safescape.weights.order import Orders
 
 ENOUGH = 10**9
@@ -40,6 +40,9 @@ class Counted:
     def tensor(self, name: str) -> Tensor:
         self.reads += 1
         return self._weights.tensor(name)
+
+    def part(self, name: str, part: Part) -> Tensor:
+        return part.of(self.tensor(name))
 
 
 def plane_mover(

@@ -12,6 +12,7 @@ from helpers.triton_programs import run_program
 PROGRAM = """
 import json, torch
 from torch import Size, device
+from safescape.weights import Part
 from safescape.weights.triton_kernels import Noise, add_noise, standard_normal
 
 cpu, shape, one, other = device("cpu"), Size((300, 97)), 2**62 + 12345, 7
@@ -33,6 +34,19 @@ for name, noises in {"one": [Noise(one, 0.25)], "two": [Noise(one, 0.25), Noise(
     taken = into.double() - origin.double()
     found[name + " dots"] = [float(dot / (taken * made).sum()) for dot, made in zip(dots, (a, b))]
 found["unmeasured"] = add_noise(origin, [Noise(one, 1.0)], into, measured=False)
+parts = [
+    Part(shape, 0, ((0, 120),)), Part(shape, 0, ((120, 290), (295, 300))), Part(shape, 0, ((290, 295),)),
+    Part(shape, 1, ((0, 50),)), Part(shape, 1, ((50, 60), (80, 97))), Part(shape, 1, ((60, 80),)),
+    *(Part(Size((30, 10, 97)), 1, ((low, low + 5),)) for low in (0, 5)),
+]
+noises, places = [Noise(one, 0.25), Noise(other, -0.5)], []
+whole_dots = add_noise(origin, noises, into, measured=True)
+dots = torch.zeros(3, 2, dtype=torch.float64)
+for part, kind in zip(parts, (0, 0, 0, 1, 1, 1, 2, 2)):
+    place = torch.full(part.shape, float("nan"))
+    dots[kind] += add_noise(part.of(origin.view(part.whole)), noises, place, measured=True, part=part)
+    places.append(torch.equal(place, part.of(into.view(part.whole))))
+found["parts"], found["part dots"] = places, [row.tolist() for row in dots / whole_dots]
 half = torch.full(shape, float("nan"), dtype=torch.bfloat16)
 add_noise(origin, [Noise(one, 0.25)], half, measured=False)
 found["bf16"] = float(((half.double() - (origin + 0.25 * a)).abs() / (origin + 0.25 * a).abs()).max())
@@ -55,9 +69,11 @@ def compiled(kernel, constants, **types):
 fused_types = {"into": "*bf16", "sums": "*fp32", "count": "i32"}
 seeds = {"seed_a": "i64", "seed_b": "i64", "factor_a": "fp32", "factor_b": "fp32"}
 found = [compiled(kernels._blend, {"VALUES": 4096}, origin="*bf16", other="*fp32", coordinate="fp32", **fused_types)]
-for is_one, is_measured in ((True, True), (False, True), (True, False)):
-    constants = {"IS_ONE": is_one, "IS_MEASURED": is_measured, "LANES": 1024}
-    found.append(compiled(kernels._add, constants, origin="*fp16", **fused_types, **seeds))
+window = dict.fromkeys(("first", "extent", "inner", "start", "stop", "length", "shift"), "i64")
+cases = (True, True, False), (False, True, False), (True, False, False), (True, False, True), (False, True, True)
+for is_one, is_measured, is_part in cases:
+    constants = {"IS_ONE": is_one, "IS_MEASURED": is_measured, "IS_PART": is_part, "LANES": 1024}
+    found.append(compiled(kernels._add, constants, origin="*fp16", **fused_types, **seeds, **window))
 compiled(kernels._fill, {"LANES": 1024}, values="*fp32", count="i32", seed="i64")
 print(json.dumps({"rounds to nearest": found}))
 """
@@ -88,6 +104,12 @@ def test_what_is_added_is_the_noise(found: dict[str, Any], noises: str) -> None:
     assert found[noises + " dots"] == pytest.approx([1.0] * len(found[noises + " dots"]), abs=1e-5)
 
 
+def test_parts_have_the_values_of_the_whole(found: dict[str, Any]) -> None:
+    assert found["parts"] == [True] * 8
+    for dots in found["part dots"]:
+        assert dots == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
 def test_it_is_measured_only_when_asked(found: dict[str, Any]) -> None:
     assert found["unmeasured"] is None
 
@@ -99,4 +121,4 @@ def test_bfloat16_is_rounded_to(found: dict[str, Any]) -> None:
 
 def test_the_kernels_compile_for_a_gpu_and_round_to_the_nearest() -> None:
     found = run_program(COMPILED, interpreted=False)
-    assert found["rounds to nearest"] == [True] * 4
+    assert found["rounds to nearest"] == [True] * 6
