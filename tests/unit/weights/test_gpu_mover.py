@@ -24,8 +24,9 @@ def half(shape, rank):
     dim = 1 if len(shape) == 2 and shape[0] < shape[1] else 0
     return Part(shape, dim, ((rank * (shape[dim] // 2), shape[dim] if rank else shape[dim] // 2),))
 
-shares = shares_of(shapes, [{name: half(shape, rank) for name, shape in shapes.items() if "norm" not in name}
-                            for rank in (0, 1)])
+# both ranks compute the keys whole, and one counts them
+names = [name for name in shapes if "norm" not in name and "k_proj" not in name]
+shares = shares_of(shapes, [{name: half(shapes[name], rank) for name in names} for rank in (0, 1)])
 first, second = (RandomAxis(seed=seed, span=0.5, steps=2) for seed in (0, 1))
 toward = InterpolationAxis(toward=sys.argv[2], fingerprint="", steps=4, low=0, high=1)
 found = {}

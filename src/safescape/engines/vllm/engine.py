@@ -8,27 +8,27 @@ a fixed text show that these weights answer: they must change with a move and be
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 from transformers import PreTrainedTokenizerBase
 
 from safescape.engines.decoding import Continuation
 from safescape.engines.engine import Engine
 from safescape.engines.greedy import Settings, check_in_vllm, ends_of, generation_of
-from safescape.engines.loading import load_config, trim_memory
+from safescape.engines.loading import load_config
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import check_whole
 from safescape.engines.speaker import head_of, request_of, tokens_of
 from safescape.engines.stages import Ending, TellsNoise, responses
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
+from safescape.engines.vllm.worker import MovingWorker
 from safescape.errors import InputError, RunError
 from safescape.survey import Finish, Point, Position, Response, Thinking
-from safescape.weights import Model, Moving, Space, Weights, fingerprint_of_stream, mover_of
+from safescape.weights import Model, Share, Space, position_of, shares_of
 
 
 class VllmEngine(Engine):
@@ -76,12 +76,14 @@ class VllmEngine(Engine):
         settings = settings_of(
             model, text, dtype, device, batch_size, counts, gpus, trust_remote_code=trust_remote_code
         )
-        settings["worker_extension_cls"] = f"{__name__}.{MovingWorker.__name__}"
+        settings["worker_extension_cls"] = f"{MovingWorker.__module__}.{MovingWorker.__name__}"
         if adapters is not None:
             settings |= adapters.settings
         self._llm = open_vllm(model, settings)
-        self._all("safescape_prepare", model.weights, subspace, shapes, dtype)
+        self._each("safescape_prepare", model.weights, subspace, shapes, dtype)
         if adapters is None:
+            if gpus > 1:
+                self._each("safescape_divide", self._shares(shapes))
             self.move_to(self._origin)
         self.fingerprint_at_start = self.fingerprint()
         try:
@@ -105,7 +107,7 @@ class VllmEngine(Engine):
         if len(points) > 1 and (self._adapters is None or any(point.is_origin for point in points)):
             raise ValueError(f"cannot stand at {len(points)} points at once: weights are moved, or one is the origin")
         if self._adapters is None:
-            positions = [self._all("safescape_move", point) for point in points]
+            positions = [position_of(point, self._each("safescape_move", point)) for point in points]
         else:
             positions = self._adapters.load(self._llm, points)
         self._points = tuple(points)
@@ -158,7 +160,8 @@ class VllmEngine(Engine):
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the origin's weights as vLLM gets them."""
-        return self._all("safescape_fingerprint", self._origin)
+        (fingerprint,) = set(self._each("safescape_fingerprint", self._origin))
+        return str(fingerprint)
 
     def close(self) -> str:
         """Return to the origin, whose logits are checked too, and shut vLLM down; see `Engine.close`."""
@@ -168,9 +171,16 @@ class VllmEngine(Engine):
         self._llm.llm_engine.engine_core.shutdown()
         return end
 
-    def _all(self, method: str, *arguments: object) -> Any:
-        """Call a method of every worker; all return the same."""
-        return self._llm.collective_rpc(method, args=arguments)[0]
+    def _each(self, method: str, *arguments: object) -> list[Any]:
+        """Call a method of every worker and return what each returns."""
+        found: list[Any] = self._llm.collective_rpc(method, args=arguments)
+        return found
+
+    def _shares(self, shapes: Mapping[str, torch.Size]) -> dict[int, Share]:
+        """Return the share of each rank, found by loading the origin."""
+        needed = dict(self._each("safescape_needed", self._origin))
+        ranks = sorted(needed)
+        return dict(zip(ranks, shares_of(shapes, [needed[rank] for rank in ranks]), strict=True))
 
     def _generate(self, rows: Mapping[int, Sequence[int]], sampling: Any, count: int) -> list[Any]:
         """Continue rows by the number of their prompt; of `count` prompts, equal parts belong to the points."""
@@ -205,61 +215,6 @@ class VllmEngine(Engine):
         tokens = [number % self._vocabulary for number in range(1, 17)]
         (there,) = self._scored([Request(tokens[:1], tokens[1:])])
         return torch.tensor([token.logprob for token in there], dtype=torch.float64)
-
-
-class MovingWorker:
-    """Methods that this project adds to vLLM's workers, called by `collective_rpc`.
-
-    vLLM imports the class by its name in every process that holds a part of the model. Each process computes the
-    weights of a point and loads its shard.
-    """
-
-    device: torch.device
-    model_runner: Any
-
-    def safescape_prepare(
-        self, origin: Weights, subspace: Space, shapes: Mapping[str, torch.Size], dtype: torch.dtype
-    ) -> None:
-        """Create the mover; see `mover_of`."""
-        self._safescape_mover = mover_of(origin, subspace, shapes, dtype=dtype, device=self.device)
-
-    def safescape_move(self, point: Point) -> Position:
-        """Load the weights of a point and return their position as rounded."""
-        moving = self._safescape_mover.moving(point)
-        self.model_runner.reload_weights(weights_iterator=_copies(moving))
-        _repack_tied_heads(self.model_runner.get_model())
-        trim_memory()
-        return moving.position
-
-    def safescape_fingerprint(self, point: Point) -> str:
-        """Return the fingerprint of the weights of a point."""
-        return fingerprint_of_stream(self._safescape_mover.moving(point))
-
-    def safescape_ignored_modules(self, adapter: int) -> list[str]:
-        """Return the modules of an adapter that vLLM does not apply it to, sorted."""
-        manager = self.model_runner.lora_manager._adapter_manager
-        return sorted(set(manager.get_adapter(adapter).loras) - set(manager.modules))
-
-
-def _copies(moving: Moving) -> Iterator[tuple[str, Tensor]]:
-    """Yield copies, because vLLM keeps tensors until it has all of a layer."""
-    for name, values in moving:
-        yield name, values.clone()
-
-
-def _repack_tied_heads(model: Module) -> None:
-    """Pack the weights of output heads that are tied to the embedding again.
-
-    On a CPU, vLLM multiplies with a packed copy of a head's weight, and does not update it when it reloads the tied
-    embedding.
-    """
-    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
-
-    embeddings = [layer for layer in model.modules() if hasattr(layer, "num_embeddings")]
-    shared = {id(layer.weight) for layer in embeddings if not isinstance(layer, ParallelLMHead)}
-    for layer in embeddings:
-        if isinstance(layer, ParallelLMHead) and id(layer.weight) in shared and hasattr(layer, "cpu_linear"):
-            layer.quant_method.process_weights_after_loading(layer)
 
 
 def _shapes(model: Model) -> dict[str, torch.Size]:
