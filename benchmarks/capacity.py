@@ -23,7 +23,7 @@ MEASURED = Path(__file__).parents[1] / "docs" / "measured"
 ROOM = 0.9
 """Usable share of a GPU's memory for weights, keys and values."""
 FROM_HOST = 10e9
-"""Bytes per second from host memory, which holds the origin's files, to a GPU."""
+"""Bytes per second from host memory, which holds the origin's files, to one GPU."""
 ALL_REDUCE = 20e-6
 """Latency in seconds among the GPUs of a group."""
 LINK = 450e9
@@ -131,8 +131,8 @@ def point(shape: Shape, rates: Rates, gpu: Gpu, group: int) -> Point:
     reading = 2 * (shape.parameters - 2 * embedding) * PROMPTS * TOKENS_IN / (group * rates.products)
     seen = PROMPTS * (TOKENS_IN + TOKENS_OUT / 2) * shape.slot
     step = (shape.size - 2 * embedding + seen) / (group * rates.bytes * gpu.bandwidth)
-    # one GPU also holds the origin; each GPU of a group receives the whole origin and generates all of the noise
-    move = shape.parameters * rates.noise + (shape.size / FROM_HOST if group > 1 else 0.0)
+    # one GPU also holds the origin; each GPU of a group receives its part, and generates all of the noise at most
+    move = shape.parameters * rates.noise + (shape.size / group / FROM_HOST if group > 1 else 0.0)
     talk = sum(all_reduce(shape, group, tokens) for tokens in (PROMPTS * TOKENS_IN, *(TOKENS_OUT - 1) * [PROMPTS]))
     return Point(move, reading, (TOKENS_OUT - 1) * step, talk)
 
@@ -157,7 +157,15 @@ def survey(shape: Shape, rates: Rates, gpu: Gpu, gpus: int, points: int) -> str:
         return "needs two machines per model: not supported"
     rounds = math.ceil(points / (gpus // group))
     each = point(shape, rates, gpu, group).seconds
-    return duration(shape.size / rates.load + rounds * each + shape.size / rates.close)
+    return duration(loading(shape, rates, group) + rounds * each + shape.size / rates.close)
+
+
+def loading(shape: Shape, rates: Rates, group: int) -> float:
+    """Return the seconds until the first move; each GPU of a group also receives whole tensors twice.
+
+    Once to find out which parts of them it needs, and once for their norms, which scale random directions.
+    """
+    return shape.size / rates.load + (2 * shape.size / FROM_HOST if group > 1 else 0.0)
 
 
 def predicted(measured: Mapping[str, Rates]) -> Iterator[str]:
@@ -188,8 +196,8 @@ def parts_of(measured: Mapping[str, Rates], kind: str) -> Iterator[str]:
         group = group_of(shape, gpu)
         if group <= GPUS_OF_MACHINE:
             parts = point(shape, rates, gpu, group)
-            each = (shape.size / rates.load, *parts, parts.seconds, shape.size / rates.close)
-            yield f"| {shape.name} on {group} | " + " | ".join(f"{value:.3g}" for value in each) + " |"
+            each = (loading(shape, rates, group), *parts, parts.seconds, shape.size / rates.close)
+            yield f"| {shape.name} on {group} | " + " | ".join(map(seconds, each)) + " |"
 
 
 def planned(measured: Mapping[str, Rates]) -> Iterator[tuple[Shape, Rates]]:
@@ -203,6 +211,11 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def seconds(value: float) -> str:
+    """Format seconds with three digits."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def plan(measured: Mapping[str, Rates], kinds: tuple[str, ...] = tuple(GPUS)) -> str:
