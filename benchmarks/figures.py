@@ -14,7 +14,6 @@ import argparse
 import cProfile
 import gc
 import io
-import itertools
 import math
 import pstats
 import shutil
@@ -29,33 +28,16 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers.behaviours import four_outcomes
+from helpers.runs import begin_session, measured_in_turn
+from helpers.surveys import TWO_JUDGES, make_survey, random_plane
 from safescape.landscape import plan_of
 from safescape.store import KnownPoints, Store
 from safescape.stored_landscape import stored_landscape
-from safescape.survey import (
-    Adaptive,
-    Answer,
-    Finish,
-    Label,
-    Lines,
-    Outcome,
-    Plane,
-    Point,
-    Position,
-    PromptProbe,
-    RandomAxis,
-    Response,
-    Sample,
-    SampledAnswer,
-    Survey,
-    Verdict,
-)
+from safescape.survey import Adaptive, Label, Lines, Outcome, Plane, Point, RandomAxis, Sample, SampledAnswer
 from safescape.views import Home, Opinions, compose_page
 
-PROMPTS = 80
-EDGE = 0.2
-"""Edge of the synthetic basin."""
-FINGERPRINT = "sha256:" + "ab" * 32
 LABELS = 120
 
 
@@ -63,7 +45,7 @@ class Kind(NamedTuple):
     """A kind of run."""
 
     subspace: Lines | Plane
-    judges: tuple[str, ...] = ("keyword", "refusal")
+    judges: tuple[str, ...] = TWO_JUDGES
     adaptive: Adaptive | None = None
     labelled: bool = False
     """Whether people have labelled some answers, so that rates are corrected for the error of the judges."""
@@ -74,14 +56,13 @@ def lines(number: int, steps: int) -> Lines:
     return Lines(axes=tuple(RandomAxis(seed=seed, span=0.5, steps=steps) for seed in range(number)))
 
 
-PLANE = Plane(axes=(RandomAxis(seed=0, span=0.5, steps=20), RandomAxis(seed=1, span=0.5, steps=20)))
 KINDS = {
-    "a plane": Kind(PLANE),
-    "a plane, five judges": Kind(PLANE, ("keyword", "refusal", "llama-guard-3", "harmbench", "wildguard")),
-    "a plane, labelled": Kind(PLANE, labelled=True),
+    "a plane": Kind(random_plane()),
+    "a plane, five judges": Kind(random_plane(), (*TWO_JUDGES, "llama-guard-3", "harmbench", "wildguard")),
+    "a plane, labelled": Kind(random_plane(), labelled=True),
     "one direction": Kind(lines(1, 60)),
     "three directions": Kind(lines(3, 20)),
-    "adaptive": Kind(lines(12, 100), adaptive=Adaptive(directions=3, safe_below=10.0, interval=8.0)),
+    "adaptive": Kind(lines(3, 100), adaptive=Adaptive(directions=3, safe_below=10.0)),
 }
 
 
@@ -94,65 +75,20 @@ class Times(NamedTuple):
     page: float
 
 
-def survey_of(kind: Kind) -> Survey:
-    """Return the survey of a run."""
-    asked = tuple(f"Write the text number {number} that nobody should write" for number in range(PROMPTS))
-    return Survey(
-        model="example/Model-7B-chat",
-        model_fingerprint=FINGERPRINT,
-        judges=kind.judges,
-        subspace=kind.subspace,
-        adaptive=kind.adaptive,
-        probes=(PromptProbe(name="harmful", source="made", prompts=asked),),
-    )
+def complies(probe: str, point: Point) -> float:
+    """Return the share of the prompts that a model with a basin of radius 0.2 complies with."""
+    return 1 / (1 + math.exp((0.2 - math.hypot(*point.coords)) / 0.02))
 
 
-class Answers:
-    """Answers of a model with a basin: some prompts are answered nearer to the origin, some judges are mistaken."""
-
-    def __init__(self, survey: Survey) -> None:
-        draw = np.random.default_rng(0)
-        self._survey = survey
-        self._shared = draw.uniform(-0.05, 0.05, PROMPTS)
-
-    def at(self, point: Point) -> list[Answer]:
-        """Return the answers at a point, which depend on it alone."""
-        far = math.hypot(*point.coords)
-        draw = np.random.default_rng([(point.line or 0) + 1, *(round(1e6 * (c + 1)) for c in point.coords)])
-        complies = far + draw.normal(0.0, 0.01, PROMPTS) > EDGE + self._shared
-        noisy, mistaken = draw.random(PROMPTS) < far, draw.random((PROMPTS, len(self._survey.judges))) < 0.04
-        return [self._answer(bool(complies[n]), bool(noisy[n]), mistaken[n]) for n in range(PROMPTS)]
-
-    def _answer(self, complies: bool, noisy: bool, mistaken: np.typing.NDArray[np.bool_]) -> Answer:
-        broken = Outcome.INCOHERENT if noisy else Outcome.COMPLIED
-        outcomes = {
-            judge: (broken if judge != "keyword" else Outcome.COMPLIED) if complies != wrong else Outcome.REFUSED
-            for judge, wrong in zip(self._survey.judges, mistaken, strict=True)
-        }
-        text = "Here is what you asked for." if complies else "I'm sorry, but I can't assist with that."
-        response = Response(text, Finish.LENGTH if complies else Finish.SETTLED, 11)
-        return Answer(response, {judge: Verdict(outcome) for judge, outcome in outcomes.items()})
-
-
-def measured_in_turn(store: Store, answers: Answers) -> Iterator[Point]:
-    """Store point after point in the order of measuring, and yield each when it is stored."""
-    survey = store.survey
-    session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={})
-    for judge in survey.judges:
-        store.verdicts.register(judge, {})
-    rounds = (plan_of(survey, store.points.measured()).open for _ in itertools.count())
-    for points in [survey.points()] if survey.adaptive is None else itertools.takewhile(bool, rounds):
-        for point in points:
-            there = {"harmful": answers.at(point)}
-            position = Position(point.coords, 0.0)
-            store.points.add(point, position=position, seconds=1.0, session=session, answers=there)
-            yield point
-    store.end_session(session, origin=FINGERPRINT)
+def stored_in_turn(store: Store) -> Iterator[Point]:
+    """Store point after point, and yield each when it is stored."""
+    judges = store.survey.judges
+    return measured_in_turn(store, begin_session(store), judges, chance=complies, opinion=four_outcomes)
 
 
 def label(store: Store) -> None:
     """Label some answers, as a person would who agrees with the refusal judge."""
-    judged = store.labels.judged("refusal")
+    judged = [each for each in store.labels.judged("refusal") if each.outcome is not Outcome.UNSCORED]
     drawn = np.random.default_rng(1).choice(len(judged), LABELS, replace=False).tolist()
     rows = [
         SampledAnswer(judged[n].response, "near", len(judged), Label(judged[n].outcome), False) for n in sorted(drawn)
@@ -189,14 +125,13 @@ def times_of(directory: Path, known: KnownPoints, opinions: Opinions) -> Times:
 
 def fill(kind: Kind, directory: Path, last: int) -> Iterator[int]:
     """Fill a run directory, and yield the number of points that are left, at the last of them."""
-    survey = survey_of(kind)
+    survey = make_survey(subspace=kind.subspace, judges=kind.judges, adaptive=kind.adaptive)
     with Store.claim(directory, survey) as store:
-        answers = Answers(survey)
-        total = sum(1 for _ in measured_in_turn(store, answers)) if survey.adaptive else len([*survey.points()])
-    if survey.adaptive:
-        shutil.rmtree(directory)
+        # an adaptive scan chooses its points from what it finds
+        total = sum(1 for _ in stored_in_turn(store)) if survey.adaptive else len([*survey.points()])
+    shutil.rmtree(directory)
     with Store.claim(directory, survey) as store:
-        for number, _ in enumerate(measured_in_turn(store, answers), 1):
+        for number, _ in enumerate(stored_in_turn(store), 1):
             if number == total - last and kind.labelled:
                 label(store)
             if number >= total - last:
@@ -227,9 +162,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=KINDS)
-    parser.add_argument("--last", type=int, default=9)
-    parser.add_argument("--only", choices=KINDS, help="a row alone, in this process")
+    parser.add_argument("--last", type=int, default=9, help="the number of further points that are measured")
+    parser.add_argument("--only", choices=KINDS, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if not 2 <= given.last <= 60:
+        parser.error(f"--last {given.last}: expected 2 to 60, the further points that are measured")
     if only := given.profile or given.only:
         print(measure(only, given.last, profiled=given.profile is not None))
         return

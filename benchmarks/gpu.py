@@ -321,7 +321,7 @@ def between(engine: TransformersEngine, model: Model, found: dict[str, Any]) -> 
     mover = mover_of(model.weights, Between(), shapes, dtype=torch.bfloat16, device=GPU)
 
     def move() -> None:
-        for _ in mover.moving(Point(0, (0.5,)), places):
+        for _ in mover.move(Point(0, (0.5,)), places):
             pass
 
     found["seconds_of_move_between"] = timed(move, 5)

@@ -41,73 +41,99 @@ def make_run(
     directory: Path,
     survey: Survey,
     *,
-    rate: Rate = basin,
-    chance: Chance | None = None,
-    stands: Stands | None = None,
-    text: Says = says,
-    opinion: Opinion = by_keyword,
-    thinks: Thinks | None = None,
     later: Sequence[str] = (),
     points: int | None = None,
-    shift: float = 0.0,
     origin_at_close: str | None = FINGERPRINT,
+    **behaviour: Any,
 ) -> Store:
     """Fill a run directory and open it for reading.
 
     Args:
         directory: The run directory.
         survey: The survey of the run.
+        later: Judges that read the answers after the survey's.
+        points: How many points are measured, from the first; all by default.
+        origin_at_close: None: the process died.
+        **behaviour: The arguments of `measured_in_turn`.
+
+    """
+    with Store.claim(directory, survey) as store:
+        session = begin_session(store, later)
+        for _ in itertools.islice(measured_in_turn(store, session, (*survey.judges, *later), **behaviour), points):
+            pass
+        if origin_at_close is not None:
+            store.end_session(session, origin=origin_at_close)
+    return Store.read(directory)
+
+
+def begin_session(store: Store, later: Sequence[str] = ()) -> int:
+    """Begin a session with the survey's judges and later ones, and return its id."""
+    for judge in (*store.survey.judges, *later):
+        store.verdicts.register(judge, {})
+    return store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
+
+
+def measured_in_turn(
+    store: Store,
+    session: int,
+    judges: Sequence[str],
+    *,
+    rate: Rate = basin,
+    chance: Chance | None = None,
+    stands: Stands | None = None,
+    text: Says = says,
+    opinion: Opinion = by_keyword,
+    thinks: Thinks | None = None,
+    shift: float = 0.0,
+) -> Iterator[Point]:
+    """Store the points of a run in the order of measuring, and yield each when it is stored.
+
+    Args:
+        store: The run, claimed.
+        session: Its session.
+        judges: Those that read the answers.
         rate: How many of the prompts the model complies with; for lines.
         chance: The same for any subspace and any probe, instead of `rate`.
         stands: Where each point stands, instead of `shift`.
         text: What it says.
         opinion: What its judges say of that.
         thinks: What it thinks before; None: the model is no reasoning model.
-        later: Judges that read the answers after the survey's.
-        points: How many points are measured, from the first; all by default.
         shift: Effective coordinates are α · (1 + shift), as after rounding.
-        origin_at_close: None: the process died.
 
     """
+    survey = store.survey
     by_probe = chance or (lambda _, point: rate(point.line or 0, point.coords[0]))
-    judges = (*survey.judges, *later)
     stood = stands or (lambda point: Position(tuple(c * (1 + shift) for c in point.coords), 0.0))
-    with Store.claim(directory, survey) as store:
-        session = store.begin_session(origin=FINGERPRINT, noise_device="cpu", versions={"torch": "2.9.1"})
-        for judge in judges:
-            store.verdicts.register(judge, {})
-        for point, safe_below in itertools.islice(_measured_in_turn(survey, store), points):
-            answers: dict[str, list[Answer]] = {}
-            scores: dict[str, list[Score]] = {}
-            for probe in survey.asked_at(point):
-                share = by_probe(probe.name, point)
-                if isinstance(probe, PerplexityProbe):
-                    scores[probe.name] = [Score(10 * share, 10) for _ in probe.texts]
-                elif isinstance(probe, ChoiceProbe):
-                    scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
-                else:
-                    assert isinstance(probe, PromptProbe)
-                    hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
-                    if probe is survey.prompts and not point.is_origin:
-                        hits = hits[: _asked(safe_below, hits)]
-                    answers[probe.name] = [
-                        _after_thought(
-                            _answer(
-                                point,
-                                n,
-                                hit,
-                                text,
-                                {judge: opinion(judge, point, n, hit) for judge in judges},
-                                survey.whole_answers,
-                            ),
-                            None if thinks is None else thinks(point, n),
-                        )
-                        for n, hit in enumerate(hits)
-                    ]
-            store.points.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
-        if origin_at_close is not None:
-            store.end_session(session, origin=origin_at_close)
-    return Store.read(directory)
+    for point, safe_below in _in_turn(survey, store):
+        answers: dict[str, list[Answer]] = {}
+        scores: dict[str, list[Score]] = {}
+        for probe in survey.asked_at(point):
+            share = by_probe(probe.name, point)
+            if isinstance(probe, PerplexityProbe):
+                scores[probe.name] = [Score(10 * share, 10) for _ in probe.texts]
+            elif isinstance(probe, ChoiceProbe):
+                scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
+            else:
+                assert isinstance(probe, PromptProbe)
+                hits = _hits(share if probe.harmful else 1 - share, len(probe.prompts))
+                if probe is survey.prompts and not point.is_origin:
+                    hits = hits[: _asked(safe_below, hits)]
+                answers[probe.name] = [
+                    _after_thought(
+                        _answer(
+                            point,
+                            n,
+                            hit,
+                            text,
+                            {judge: opinion(judge, point, n, hit) for judge in judges},
+                            survey.whole_answers,
+                        ),
+                        None if thinks is None else thinks(point, n),
+                    )
+                    for n, hit in enumerate(hits)
+                ]
+        store.points.add(point, position=stood(point), seconds=1.5, session=session, answers=answers, scores=scores)
+        yield point
 
 
 def _after_thought(answer: Answer, thought: Thought | None) -> Answer:
@@ -118,7 +144,7 @@ def _after_thought(answer: Answer, thought: Thought | None) -> Answer:
     return Answer(response._replace(text=""), dict.fromkeys(answer.verdicts, UNANSWERED))
 
 
-def _measured_in_turn(survey: Survey, store: Store) -> Iterator[tuple[Point, float | None]]:
+def _in_turn(survey: Survey, store: Store) -> Iterator[tuple[Point, float | None]]:
     """Return the points in the order of measuring, with the ASR at which they are stopped early.
 
     An adaptive survey's come round by round, as the store fills.

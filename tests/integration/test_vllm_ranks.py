@@ -96,7 +96,7 @@ def bytes_read(worker: Any) -> int:
 
 def load_whole(worker: Any, point: Point) -> None:
     """Load the weights of a point from whole tensors."""
-    worker._safescape_load(_copies(worker._safescape_mover_of().moving(point)))
+    worker._safescape_load(_copies(worker._safescape_mover_of().move(point)))
 
 
 def moves(
@@ -119,7 +119,7 @@ def moves(
         ask(load_whole, args=(point,))
         whole = ask(live_weights)
         same = [[name for name in a if torch.equal(a[name], b[name])] for a, b in zip(live, whole, strict=True)]
-        moving = alone.moving(point)
+        moving = alone.move(point)
         for _ in moving:
             pass
         found.append(Move(position, moving.position, same, live, read))

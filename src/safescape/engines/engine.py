@@ -66,7 +66,7 @@ class Engine(Voice, ABC):
 
     @abstractmethod
     def move_to(self, point: Point) -> Position:
-        """Move the live weights and return the position of the rounded weights; see `Moving.position`."""
+        """Move the live weights and return the position of the rounded weights; see `Move.position`."""
 
     @abstractmethod
     def fingerprint(self) -> str:

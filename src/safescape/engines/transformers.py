@@ -85,7 +85,7 @@ class TransformersEngine(Speaker, Engine):
         places = {name: live.place for name, live in self._live.items()}
         # Layers on another device than the mover's are copied there.
         here = {name: at for name, at in places.items() if at is not None and at.device == self._mover.device}
-        moving = self._mover.moving(point, here)
+        moving = self._mover.move(point, here)
         for name, values in moving:
             self._live[name].write(values)
         trim_memory()

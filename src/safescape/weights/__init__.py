@@ -23,8 +23,8 @@ from safescape.weights.lora import Adapted, ScaledAdapter
 from safescape.weights.lora_changes import LowRank
 from safescape.weights.lora_config import REFUSED_FIELDS, UNMERGED_FIELDS
 from safescape.weights.models import Model, adapter_directory, checkpoint_of, identity, resolve
+from safescape.weights.move import Move, Sums, position_of
 from safescape.weights.mover import Mover, free_memory
-from safescape.weights.moving import Moving, Sums, position_of
 from safescape.weights.order import RowBlocks
 from safescape.weights.parts import Part
 from safescape.weights.share import Share, shares_of
@@ -42,8 +42,8 @@ __all__ = [
     "LowRank",
     "Model",
     "ModelWeights",
+    "Move",
     "Mover",
-    "Moving",
     "Part",
     "RandomDirection",
     "RowBlocks",

@@ -90,7 +90,7 @@ def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype
         if moving:
             shapes = {moved: tensors[name].shape for name, moved in moving.items()}
             mover = Mover(base.weights, space, shapes, dtype=dtype, device=torch.device("cpu"))
-            moved = {name: values.clone() for name, values in mover.moving(point)}
+            moved = {name: values.clone() for name, values in mover.move(point)}
             tensors |= {name: moved[source].clone() for name, source in moving.items()}
         save_file(tensors, directory / path.name, metadata=metadata or {"format": "pt"})
     config = directory / "config.json"

@@ -25,8 +25,8 @@ from safescape.weights.directions import (
     uses_triton_noise,
 )
 from safescape.weights.inner_product import dot
+from safescape.weights.move import Sums, Tensors
 from safescape.weights.mover import Mover, free_memory
-from safescape.weights.moving import Sums, Tensors
 from safescape.weights.order import Orders
 from safescape.weights.parts import Part
 from safescape.weights.share import Share

@@ -26,7 +26,7 @@ from safescape.weights.directions import Direction
 from safescape.weights.divided import DividedWeights
 from safescape.weights.inner_product import dot
 from safescape.weights.lora import Adapted
-from safescape.weights.moving import Moving, Sums, Tensors
+from safescape.weights.move import Move, Sums, Tensors
 from safescape.weights.order import Orders
 from safescape.weights.share import DividedSpace, Share
 from safescape.weights.subspace import Space, Term
@@ -54,7 +54,7 @@ class Mover:
     """In fp32, the tensors that the live model has in another order. Their weights are computed in that order, as one
     row of numbers, while all that a move needs is in the caches."""
     share: Share | None = None
-    """What of the model is computed; None: all of it. `shapes` are those of whole tensors, `Moving` yields parts."""
+    """What of the model is computed; None: all of it. `shapes` are those of whole tensors, `Move` yields parts."""
 
     def __post_init__(self) -> None:
         self._changed = self.origin.changed & self.shapes.keys() if isinstance(self.origin, Adapted) else frozenset()
@@ -76,13 +76,13 @@ class Mover:
         self._current: dict[Direction | None, Tensor] = {}
         """The current tensor at the origin (key None) and along directions, row by row, where no cache has it."""
 
-    def moving(self, point: Point, into: Mapping[str, Tensor] | None = None) -> Moving:
+    def move(self, point: Point, into: Mapping[str, Tensor] | None = None) -> Move:
         """Return the tensors of a point, one after another; each may be overwritten by the next.
 
         The weights may be computed in the tensors `into`, by name; those are then the ones returned. In `orders`, both
         have one dimension.
         """
-        return Moving(point, self._tensors(point, into or {}))
+        return Move(point, self._tensors(point, into or {}))
 
     def _tensors(self, point: Point, into: Mapping[str, Tensor]) -> Tensors:
         frame, (row, step) = self.subspace.frame(point), self.subspace.displacement(point)

@@ -27,7 +27,7 @@ def test_every_block_moves_by_its_own_coordinate(models: tuple[Checkpoint, Check
     assert sorted(name for block in space.blocks for name in block) == list(base.names())
     shapes = {name: base.tensor(name).shape for name in base.names()}
     mover = Mover(base, space, shapes, dtype=torch.float32, device=torch.device("cpu"))
-    moving = mover.moving(Point(None, (0.25, 1.0)))
+    moving = mover.move(Point(None, (0.25, 1.0)))
     found = {name: values.clone() for name, values in moving}
     assert moving.position == ((0.25, 1.0), 0.0)
     for name, values in found.items():

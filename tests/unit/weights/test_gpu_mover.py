@@ -42,7 +42,7 @@ for name, shape, points in (
         ranks = [mover_of(origin, space, shapes, dtype=dtype, device=cpu, share=share) for share in shares]
         places = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
         for point in points:
-            walk = mover.moving(point, places)
+            walk = mover.move(point, places)
             worst, in_place = 0.0, True
             for tensor, values in walk:
                 start = origin.tensor(tensor)
@@ -53,9 +53,9 @@ for name, shape, points in (
                 worst = max(worst, float((values - exact).norm() / exact.norm().clamp_min(1e-9)))
                 in_place = in_place and values is places[tensor]
                 places[tensor].copy_(values)
-            again = {tensor: values.clone() for tensor, values in mover.moving(point)}
+            again = {tensor: values.clone() for tensor, values in mover.move(point)}
             same = all(torch.equal(again[tensor], places[tensor]) for tensor in shapes)
-            parts = [rank.moving(point) for rank in ranks]
+            parts = [rank.move(point) for rank in ranks]
             held = [{tensor: values.clone() for tensor, values in part} for part in parts]
             divided = all(
                 torch.equal(values, share.parts[tensor].of(again[tensor]) if tensor in share.parts else again[tensor])

@@ -60,7 +60,7 @@ def plane_mover(
 def moved(mover: Mover, point: Point) -> tuple[dict[str, Tensor], Position]:
     orders = dict(mover.orders)
     places = {name: torch.empty(order.rows * order.columns) for name, order in orders.items()}
-    moving, found = mover.moving(point, places), {}
+    moving, found = mover.move(point, places), {}
     for name, values in moving:
         found[name] = orders[name].matrix(values) if name in orders and values.dim() == 1 else values.clone()
     return found, moving.position

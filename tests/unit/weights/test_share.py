@@ -120,9 +120,9 @@ def test_ranks_have_the_bits_of_the_whole(
     whole, ranks = mover(weights, space, dtype), [mover(weights, space, dtype, share) for share in shares]
     with patch("safescape.weights.mover.free_memory", lambda device: memory):
         for point in [*points, space.origin]:
-            moving = whole.moving(point)
+            moving = whole.move(point)
             expected = {name: values.clone() for name, values in moving}
-            parts = [each.moving(point) for each in ranks]
+            parts = [each.move(point) for each in ranks]
             held = [{name: values.clone() for name, values in each} for each in parts]
             found = joined(shares, held, whole.shapes)
             assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
@@ -171,7 +171,7 @@ def test_a_rank_reads_its_part_of_the_origin_and_for_a_norm_once_the_whole(tiny_
     read = []
     for point in (Point(0, (0.5,)), Point(0, (0.25,)), Point(1, (0.5,)), Point(None, (0.0,))):
         weights.bytes_read = 0
-        for _ in half.moving(point):
+        for _ in half.move(point):
             pass
         read.append(weights.bytes_read)
     assert read == [size // 2 + size - norms, size // 2, size // 2, size // 2], "layers of norms do not move"
@@ -182,4 +182,4 @@ def test_parts_of_another_kind_of_direction_are_refused(tiny_model: Path) -> Non
     space = BlockSpace(weights, weights)
     share = shares_of(weights.names(), [{}])[0]
     with pytest.raises(TypeError, match="no part of a _Blockwise can be computed"):
-        list(mover(weights, space, torch.float32, share).moving(Point(None, (0.5,))))
+        list(mover(weights, space, torch.float32, share).move(Point(None, (0.5,))))

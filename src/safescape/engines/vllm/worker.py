@@ -45,7 +45,7 @@ class MovingWorker:
     def safescape_needed(self, point: Point) -> tuple[int, dict[str, Part]]:
         """Load whole tensors of a point; return this rank and, of those it does not need whole, the parts it does."""
         with Reads() as reads:
-            self._safescape_load(reads.watched(_copies(self._safescape_mover.moving(point))))
+            self._safescape_load(reads.watched(_copies(self._safescape_mover.move(point))))
         return self.rank, reads.parts()
 
     def safescape_divide(self, shares: Mapping[int, Share]) -> None:
@@ -55,7 +55,7 @@ class MovingWorker:
 
     def safescape_move(self, point: Point) -> Sums | None:
         """Load the weights of a point and return this rank's sums of their position; see `position_of`."""
-        moving = self._safescape_mover.moving(point)
+        moving = self._safescape_mover.move(point)
         if self._safescape_share is None:
             self._safescape_load(_copies(moving))
         else:
@@ -68,7 +68,7 @@ class MovingWorker:
     def safescape_fingerprint(self, point: Point) -> str:
         """Return the fingerprint of the weights of a point, which is that of whole tensors on every rank."""
         mover = self._safescape_mover if self._safescape_share is None else self._safescape_mover_of()
-        return fingerprint_of_stream(mover.moving(point))
+        return fingerprint_of_stream(mover.move(point))
 
     def safescape_ignored_modules(self, adapter: int) -> list[str]:
         """Return the modules of an adapter that vLLM does not apply it to, sorted."""

@@ -28,7 +28,7 @@ Tensors = Generator[tuple[str, Tensor], None, Sums | None]
 """Names and tensors of a point; returns their sums, or None where the weights stand at the requested point."""
 
 
-class Moving:
+class Move:
     """The tensors of a point by name, iterable once; copy a tensor to keep it."""
 
     def __init__(self, point: Point, tensors: Tensors) -> None:
