@@ -18,6 +18,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from safescape.engines import load_model
+from safescape.errors import InputError
 from safescape.weights import resolve
 
 READ, STEPS = 40, 20
@@ -32,6 +33,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.rows < 1:
         parser.error(f"--rows {given.rows}: expected 1 or more")
+    try:
+        resolve(given.model)
+    except InputError as error:
+        parser.error(str(error))
     if given.only is not None:
         measure(given.model, given.rows, compiled=given.only == "compiled")
         return
