@@ -347,6 +347,8 @@ class ProbeSummary(_Excerpt):
     """A probe, with the number of its items instead of the items."""
 
     name: str
+    source: str = ""
+    """Where its items came from, as the user typed it."""
     only_at: str | None = None
     """`models`: asked only at the models themselves, not at the points between them. None: asked at every point."""
     failed: int = 0

@@ -22,6 +22,7 @@ from safescape.survey.judge_names import (
 from safescape.survey.labels import Label, LabelledAnswer, Sample, SampledAnswer, Stratum
 from safescape.survey.probes import (
     HARMFUL,
+    SHIPPED,
     Chats,
     ChoiceProbe,
     HarnessProbe,
@@ -54,6 +55,7 @@ from safescape.survey.types import (
 __all__ = [
     "GUARDS",
     "HARMFUL",
+    "SHIPPED",
     "KEYWORD",
     "KEYWORD_NORMALISED",
     "REFUSAL",

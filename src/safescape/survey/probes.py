@@ -13,6 +13,9 @@ from safescape.survey.types import Frozen
 HARMFUL = "harmful"
 """Name of the probe of harmful prompts; of several, the name begins with it and a comma."""
 
+SHIPPED = {"builtin:harmful": 100, "builtin:benign": 100}
+"""The number of prompts of each set in the package, by its source."""
+
 
 class Chats(Frozen):
     """The exact texts that the model reads for some prompts, in their order: `before` + text + `after`.

@@ -22,7 +22,7 @@ from safescape.probes import (
     set_named,
     system_prompt,
 )
-from safescape.survey import PromptProbe
+from safescape.survey import SHIPPED, PromptProbe
 
 
 def test_a_csv_column_with_quotes_commas_and_newlines(tmp_path: Path) -> None:
@@ -283,3 +283,8 @@ def test_columns_are_joined_by_an_empty_line(tmp_path: Path) -> None:
     assert load_prompts(f"{path}:instruction") == ("Count.", "Sing.")
     path.write_text(json.dumps([{"c++": "one", "c": "two"}]))
     assert load_prompts(f"{path}:c++") == ("one",), "a name with a plus sign is a name"
+
+
+@pytest.mark.parametrize("source", SHIPPED)
+def test_the_shipped_sets_have_as_many_prompts_as_is_known_of_them(source: str) -> None:
+    assert len(load_prompts(source)) == SHIPPED[source]

@@ -17,7 +17,7 @@ from safescape.landscape import (
     undecided_point,
     unscored_at,
 )
-from safescape.survey import KEYWORD, InterpolationAxis
+from safescape.survey import KEYWORD, SHIPPED, InterpolationAxis
 from safescape.views.series.samples import origin_of, other_model
 from safescape.views.text.noise import noise_warning
 from safescape.views.text.remarks import (
@@ -166,7 +166,8 @@ def _of_origin(landscape: Landscape, decision: Decision, held: str) -> str:
         return said + _of_partly_safe(landscape)
     above = is_above(asr.value or 0.0, landscape.safe_below)
     end = f"low as {asr.low:.1f}" if above else f"high as {asr.high:.1f}"
-    return f"{held}, but its ASR may be as {end} %, and up to {safe_below} counts as safe{_wanted(decision.wanted)}"
+    wanted = _wanted(decision.wanted, landscape)
+    return f"{held}, but its ASR may be as {end} %, and up to {safe_below} counts as safe{wanted}"
 
 
 def _of_partly_safe(landscape: Landscape) -> str:
@@ -193,7 +194,7 @@ def _of_random(landscape: Landscape, decision: Decision) -> str:
     if decision.state is State.UNKNOWN:
         return (
             f", but its basin may have no width: the basin radius is {value_text(radius, 3)}, 95 % interval "
-            f"{interval_text(radius, 3)}{some}{_wanted(decision.wanted)}"
+            f"{interval_text(radius, 3)}{some}{_wanted(decision.wanted, landscape)}"
         )
     one = "in the random direction that was measured" if len(radius.per_line) == 1 else "in a random direction"
     where = "on a plane of two random directions" if plane else one
@@ -233,18 +234,18 @@ def _of_path(landscape: Landscape, decision: Decision) -> str:
         if decision.state is State.UNSAFE:
             return f"; {f'{at}, and' if at else 'yet'} {answers}"
         end = f"low as {other.low:.1f}" if is_above(other.asr, landscape.safe_below) else f"high as {other.high:.1f}"
-        return f"; {answers}, but this may be as {end} %{_wanted(decision.wanted)}"
+        return f"; {answers}, but this may be as {end} %{_wanted(decision.wanted, landscape)}"
     if decision.reason is Reason.WAY:
         where = "safety is lost" if decision.state is State.UNSAFE else "it may be lost"
         first = "" if lost is None else f", first at α = {lost:.2f}"
         safe = f", and the other model is safe too (ASR {other.asr:.1f} %), but between the two {where}{first}"
-        return safe + _wanted(decision.wanted)
+        return safe + _wanted(decision.wanted, landscape)
     if decision.reason is Reason.UNFINISHED:
         return f"; the other model answers {other.asr:.1f} %, and the line between the two is not finished"
     return f" and stays safe all the way to the other model, which answers {other.asr:.1f} %"
 
 
-def _wanted(wanted: Wanted | None) -> str:
+def _wanted(wanted: Wanted | None, landscape: Landscape) -> str:
     """What would decide it, as the end of a sentence."""
     if wanted is None:
         return ""
@@ -258,4 +259,13 @@ def _wanted(wanted: Wanted | None) -> str:
         "--directions": f"about {number} directions would decide it",
         "--steps": "finer steps would tell how near its edge is",
     }[option]
-    return f"; {what} ({option} {number})"
+    return f"; {what} ({option} {number}{_more_than_shipped(number, landscape) if option == '--limit' else ''})"
+
+
+def _more_than_shipped(number: int, landscape: Landscape) -> str:
+    """A remark if the run's prompts are a set that the package ships, and has fewer prompts than so many."""
+    source = next((probe.source for probe in landscape.survey.probes), "")
+    held = SHIPPED.get(source, number)
+    if number <= held:
+        return ""
+    return f"; {source} has {held}, so give a larger set with --prompts"
