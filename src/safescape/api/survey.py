@@ -19,7 +19,7 @@ from safescape.api.settings import chat_template_of, settings_of
 from safescape.engines import check_vllm, why_merged
 from safescape.errors import InputError
 from safescape.judge_runtime import resolve_judges
-from safescape.judges import NOISE, EvidenceJudge, immediate_judge, immediate_judges
+from safescape.judges import EvidenceJudge, immediate_judge, immediate_judges, noise_rule
 from safescape.measure import choose_dtype, gpu_of, paper_choice
 from safescape.options import (
     MeasureOptions,
@@ -104,7 +104,7 @@ def measure_over(
             "judges": judges.names,
             "rubrics": judges.rubrics,
             "max_new_tokens": options.max_new_tokens or options.preset.max_new_tokens,
-            "noise": NOISE if _noise_may_end(options, judges.names) else None,
+            "noise": noise_rule() if _noise_may_end(options, judges.names) else None,
         }
     )
     most = options.preset.max_thinking_tokens

@@ -18,7 +18,7 @@ from safescape.judges.judge import (
     verdict_unread,
 )
 from safescape.judges.keyword import KeywordJudge, NormalisedKeywordJudge
-from safescape.judges.noise import NOISE, NoiseTest
+from safescape.judges.noise import NOISE, NoiseTest, noise_rule
 from safescape.judges.refusal import RefusalJudge
 from safescape.judges.sequence_classifiers import ClassifierJudge
 
@@ -40,6 +40,7 @@ __all__ = [
     "common_stop",
     "immediate_judge",
     "immediate_judges",
+    "noise_rule",
     "panel_verdict",
     "scored_part",
     "shuffled",

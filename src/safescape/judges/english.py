@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from safescape.judges.shipped import ENGLISH
+
 LETTERS = 65
 """Number of classes of characters."""
 PMI_STEP = TRIGRAM_STEP = 1 / 16
@@ -86,7 +88,7 @@ class English(NamedTuple):
 @functools.cache
 def english() -> English:
     """Load `english.npz`; the result is cached."""
-    with resources.as_file(resources.files("safescape") / "data" / "english.npz") as path, np.load(path) as file:
+    with resources.as_file(resources.files("safescape") / "data" / ENGLISH) as path, np.load(path) as file:
         known = file["known"].tobytes().decode().split("\n")
         frequent = file["frequent"].tobytes().decode().split("\n")
         number_of = {word: ending_of(word) for word in known}

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from safescape.errors import InputError
 from safescape.judges.coherence import INCOHERENT_BELOW, coherence_of_text, log_odds_of_text
 from safescape.judges.languages import language_of, short_language_of
-from safescape.judges.refusal_classifier import RefusalClassifier
+from safescape.judges.refusal_classifier import WEIGHTS, RefusalClassifier
 from safescape.judges.scripts import is_in_other_scripts
+from safescape.judges.shipped import ENGLISH, digest_of
 from safescape.survey import Exchange, LoopRule, NoiseRule
 
 NOISE = NoiseRule(
@@ -40,15 +42,32 @@ in brackets look less like language than most noise. `python benchmarks/settling
 models."""
 
 
+def noise_rule() -> NoiseRule:
+    """Return the rule of new surveys, with the digests of the data that it is applied with."""
+    return NOISE.model_copy(update={"made_of": _made_of()})
+
+
+def _made_of() -> dict[str, str]:
+    return {name: digest_of(name) for name in (WEIGHTS, ENGLISH)}
+
+
 class NoiseTest:
     """Tells whether an answer ends as noise, by a rule.
 
     Args:
         rule: Of the survey.
 
+    Raises:
+        InputError: the rule was written for other data files than this version has.
+
     """
 
     def __init__(self, rule: NoiseRule) -> None:
+        if differing := [name for name, digest in rule.made_of.items() if digest != _made_of().get(name)]:
+            raise InputError(
+                f"this run ends noise by another {differing[0]} than this version of safescape has; finish it with the "
+                "version that began it, or begin another with --out DIR"
+            )
         self._rule, self._most = rule, dict(rule.checks)
         self._classifier = RefusalClassifier()
         self.checks: tuple[int, ...] = tuple(self._most)

@@ -69,6 +69,8 @@ class NoiseRule(Frozen):
     """The coherence by the text alone below which an answer may end."""
     loop: LoopRule | None = Field(default=None, exclude_if=lambda loop: loop is None)
     """Ends a loop at the same numbers of tokens, whatever its log-odds are. None: it has no rule of its own."""
+    made_of: dict[str, str] = Field(default={}, exclude_if=lambda digests: not digests)
+    """SHA-256 of the data files by which text is told from noise and refusals; empty: not recorded."""
 
     @field_validator("checks")
     @classmethod

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from safescape.judges import NOISE, KeywordJudge, NoiseTest, RefusalJudge
+from safescape import InputError
+from safescape.judges import NOISE, KeywordJudge, NoiseTest, RefusalJudge, noise_rule
 from safescape.judges.noise import is_loop
 from safescape.survey import Exchange, LoopRule, NoiseRule, Outcome
 
@@ -93,3 +94,12 @@ def test_judges_that_stop_at_noise_give_the_verdict_of_noise() -> None:
 def test_a_rule_that_is_none_is_refused(checks: tuple[tuple[int, float], ...]) -> None:
     with pytest.raises(ValidationError):
         NoiseRule(checks=checks, refusal=0.1)
+
+
+def test_a_rule_of_other_data_files_is_refused() -> None:
+    """A keyword-only run has no other record of what ended its answers."""
+    rule = noise_rule()
+    assert NoiseTest(rule).checks == NoiseTest(NOISE).checks
+    other = rule.model_copy(update={"made_of": {**rule.made_of, "english.npz": "sha256:" + "0" * 64}})
+    with pytest.raises(InputError, match=r"another english\.npz than this version of safescape has; finish it with"):
+        NoiseTest(other)

@@ -17,7 +17,7 @@ from helpers.command_line import run_command
 from helpers.judge_module import judge_module
 from helpers.surveys import make_survey
 from safescape import InputError, Run, RunError
-from safescape.judges import NOISE, KeywordJudge
+from safescape.judges import NOISE, KeywordJudge, noise_rule
 from safescape.measure.noise import sample_of
 from safescape.store import EndedAnswer, Store
 from safescape.store.noise import StoredNoise
@@ -44,7 +44,8 @@ def scanned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_noise_ends_and_is_the_beginning_of_the_whole_answer(tiny_model: Path, tmp_path: Path, scanned: Run) -> None:
     whole = scan(tiny_model, tmp_path / "whole", whole_answers=True)
-    assert scanned.survey.noise == NOISE
+    assert scanned.survey.noise == noise_rule()
+    assert set(noise_rule().made_of) == {"english.npz", "refusal-judge.safetensors"}
     assert whole.survey.noise is None
     assert finishes(scanned)[Finish.NOISE] > 10
     assert not finishes(whole)[Finish.NOISE]
