@@ -25,6 +25,7 @@ from safescape.survey import (
     Answer,
     ChoiceProbe,
     Finish,
+    MarginProbe,
     PerplexityProbe,
     Point,
     Position,
@@ -111,6 +112,9 @@ def measured_in_turn(
             share = by_probe(probe.name, point)
             if isinstance(probe, PerplexityProbe):
                 scores[probe.name] = [Score(10 * share, 10) for _ in probe.texts]
+            elif isinstance(probe, MarginProbe):
+                # from 3 nats where nothing is complied with to -1
+                scores[probe.name] = [Score(3 - 4 * share + 0.1 * (n % 5), 1) for n in range(len(probe.prompts))]
             elif isinstance(probe, ChoiceProbe):
                 scores[probe.name] = [Score(float(hit), 1) for hit in _hits(share, len(probe.questions))]
             else:

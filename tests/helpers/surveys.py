@@ -12,6 +12,7 @@ from safescape.survey import (
     ChoiceProbe,
     InterpolationAxis,
     Lines,
+    MarginProbe,
     Markers,
     PerplexityProbe,
     Plane,
@@ -60,7 +61,7 @@ def trajectory(count: int) -> tuple[Waypoint, ...]:
 
 
 def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
-    """Return probes by name: benign, accuracy, perplexity; any other name is a probe of harmful prompts."""
+    """Return probes by name: benign, accuracy, perplexity, margin; any other name is a probe of harmful prompts."""
     asked = tuple(f"{{}} {n}" for n in range(items))
     made: dict[str, Probe] = {
         "benign": PromptProbe(
@@ -75,6 +76,9 @@ def further(*names: str, items: int = 40) -> tuple[Probe, ...]:
             questions=tuple(Question(context=text, options=(" A", " B"), answer=0) for text in asked),
         ),
         "perplexity": PerplexityProbe(name="perplexity", source="texts.csv:text", texts=asked),
+        "margin": MarginProbe(
+            name="margin", source="requests.csv", prompts=asked, refusing=("I cannot",), complying=("Sure", "Here is")
+        ),
     }
     # what the first probe of `make_survey` asks, so that as many prompts are paired with its own
     goals = tuple(f"Harmful request number {n}" for n in range(items))

@@ -205,7 +205,7 @@ def test_workers_with_vllm_give_the_same_results(tmp_path: Path, once: Once) -> 
 
 
 def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> None:
-    """Multiple choice, perplexity and over-refusal, at every point."""
+    """Multiple choice, perplexity, over-refusal and refusal margin, at every point."""
     model = str(save_model(tmp_path / "model", ARCHITECTURES["Llama, tied"]))
     questions = tmp_path / "questions.csv"
     questions.write_text(
@@ -213,6 +213,7 @@ def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> No
         "What is one plus one?,two,three,four,five,0\nWhat is the sky?,red,blue,old,wet,1\n"
     )
     also = (f"--also=choice:{questions}", "--also=perplexity:builtin:benign", "--also=over-refusal:builtin:benign")
+    also = (*also, "--also=margin:builtin:harmful")
     asked = (*also, "--also-limit=2", "--judge=keyword")
     runs = {}
     for engine in ("vllm", "transformers"):
@@ -222,10 +223,10 @@ def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> No
         runs[engine] = safescape.load_run(tmp_path / engine).landscape
     assert [p.keyword_asr for p in runs["vllm"].points] == [p.keyword_asr for p in runs["transformers"].points]
     mine, theirs = runs["transformers"].measures, runs["vllm"].measures
-    assert {measure.kind for measure in mine} >= {"accuracy", "perplexity", "over_refusal"}
+    assert {measure.kind for measure in mine} >= {"accuracy", "perplexity", "over_refusal", "margin"}
     for a, b in zip(theirs, mine, strict=True):
         assert (a.probe, a.line, a.coords) == (b.probe, b.line, b.coords)
-        assert a.value == pytest.approx(b.value, rel=1e-4)
+        assert a.value == pytest.approx(b.value, rel=1e-4, abs=1e-4)
 
 
 def test_a_run_of_the_other_engine_is_not_resumed(tmp_path: Path) -> None:

@@ -213,8 +213,10 @@ def _probes(
     ]
     also, most, system = each_of(options.also), options.also_limit, system_prompt_text(systems[0])
     fewer = options.preset.limit if most is None else most
+    if options.openings is not None and not any(spec.startswith("margin:") for spec in also):
+        raise InputError(f"--openings {options.openings}: nothing reads it; give --also margin:PROMPTS too")
     further = further_probes([spec for spec in always if spec not in also], fewer, system)
-    further += further_probes(also, most, system)
+    further += further_probes(also, most, system, options.openings)
     probes = (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))
     return tuple(_shuffled(probe) for probe in probes) if shuffled else probes
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from safescape.landscape import OF_A_BASIN, Comparison, Metric, Threshold
+from safescape.landscape import OF_A_BASIN, Comparison, Metric, Threshold, unit_of
 from safescape.survey import KEYWORD, REFUSAL, tells_noise
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _further(run: Run) -> Iterator[str]:
         yield f"{name}: {'; '.join(said) or _with_interval(metrics['origin_asr'], '%')}; ASR less the first's {change}"
     for measure in landscape.measures:
         if measure.waypoint is None and not any(measure.coords):
-            unit = "" if measure.kind == "perplexity" else " %"
+            unit = unit_of(measure.kind)
             kind = measure.kind.replace("_", "-")
             left = f", {measure.unscored} unscored" if measure.unscored else ""
             interval = f"{measure.low:.4g} to {measure.high:.4g}{left}"

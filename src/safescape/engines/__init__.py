@@ -1,7 +1,7 @@
 """Engines hold the live model, move it to a point, and answer prompts and score texts there."""
 
 from safescape.engines.borrowed import borrow, unwrap
-from safescape.engines.engine import Engine, Voice
+from safescape.engines.engine import Engine, ScoresOpenings, Voice
 from safescape.engines.exactness import Plan
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
 from safescape.engines.loading import load_config, load_model
@@ -20,6 +20,7 @@ __all__ = [
     "Engine",
     "Likelihood",
     "Plan",
+    "ScoresOpenings",
     "Speaker",
     "TellsNoise",
     "TokenCounts",

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from safescape.engines.speaker import head_of, tokens_of
 from safescape.errors import InputError
-from safescape.survey import ChoiceProbe, PerplexityProbe, PromptProbe, Survey
+from safescape.survey import ChoiceProbe, MarginProbe, PerplexityProbe, PromptProbe, Survey
 
 _SHOWN = 40
 """Characters of a text that is too long; an adaptive survey shuffles its prompts, so that they have no row."""
@@ -53,11 +53,22 @@ def check_context(
                     f"{model}: reads {most} tokens, {tokens + written} are asked for; lower {limits} to "
                     f"{most - tokens}, or shorten the prompt {_beginning(text)} of {probe.source}"
                 )
+        elif isinstance(probe, MarginProbe):
+            longest = with_longest_openings(probe, chats[probe.name])
+            _check_scored(probe.source, longest, counts(longest, raw=False), model, most)
         elif isinstance(probe, PerplexityProbe):
             _check_scored(probe.source, probe.texts, counts(probe.texts, raw=True), model, most)
         elif isinstance(probe, ChoiceProbe):
             longest = [question.context + max(question.options, key=len) for question in probe.questions]
             _check_scored(probe.source, longest, counts(longest, raw=True), model, most)
+
+
+def with_longest_openings(probe: MarginProbe, chats: Sequence[str]) -> list[str]:
+    """Return the chats of a probe, each with the longest opening that is scored after it."""
+    return [
+        chat + max((*given.refusing, *given.complying), key=len)
+        for chat, given in zip(chats, probe.openings, strict=True)
+    ]
 
 
 def longest_answer(survey: Survey, tokenizer: PreTrainedTokenizerBase) -> int:

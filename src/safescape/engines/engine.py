@@ -57,7 +57,27 @@ class Voice(Protocol):
         ...
 
 
-class Engine(Voice, ABC):
+class ScoresOpenings(Protocol):
+    """Scores texts that an answer may begin with."""
+
+    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
+        """Score texts that an answer may begin with, those of each chat after it.
+
+        An opening is scored from where the chat's own tokens end. Where a tokenizer joins the chat's trailing spaces
+        with the opening, as in `assistant: Sure`, the joined token is the opening's.
+
+        Args:
+            chats: Prompts in the chat template.
+            openings: By chat, none empty.
+
+        Raises:
+            InputError: An opening has no token to score.
+
+        """
+        ...
+
+
+class Engine(Voice, ScoresOpenings, ABC):
     """Holds the live model, moves it to a point, and answers and scores there."""
 
     fingerprint_at_start: str

@@ -27,7 +27,7 @@ from safescape.engines.kv_cache import (
 from safescape.engines.row_lengths import caching_within, rotates_alike
 from safescape.engines.shared_cache import PASS
 
-_LOGITS = 2**26
+LOGITS = 2**26
 """The maximum number of logits computed at a time: 256 MiB in fp32."""
 _SHARED_FRACTION = 0.5
 """Rows can be a group if their common prefix is at least this fraction of the shorter row."""
@@ -81,7 +81,7 @@ def score(
             # The logits after a context are needed, so its last token is not part of the shared prefix.
             shared = min(common_prefix_length([group[0], group[-1]]), min(contexts) - 1) if is_shared else 0
             prefix = read_prefix(model, group[0][:shared]) if is_shared else None
-            for batch in _batches(group, shared, batch_size, max(1, _LOGITS // vocabulary)):
+            for batch in _batches(group, shared, batch_size, max(1, LOGITS // vocabulary)):
                 asked = [[requests[number] for number in by_row[row]] for row in batch]
                 # A row's logits are needed from the last token of its shortest context on.
                 start = min(len(request.context) for some in asked for request in some) - 1

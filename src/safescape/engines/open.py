@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines.context import check_context, longest_answer
+from safescape.engines.context import check_context, longest_answer, with_longest_openings
 from safescape.engines.greedy import Settings, check_in_vllm, check_with_thoughts
 from safescape.engines.loading import load_config
 from safescape.engines.speaker import check_tokens, head_of, tokens_of
@@ -17,7 +17,7 @@ from safescape.engines.vllm.engine import VllmEngine
 from safescape.engines.vllm.launch import TokenCounts
 from safescape.engines.vllm.lora import LoadedAdapters, why_merged
 from safescape.errors import InputError
-from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, PerplexityProbe, Survey
+from safescape.survey import ChoiceProbe, HarnessProbe, InterpolationAxis, MarginProbe, PerplexityProbe, Survey
 from safescape.weights import Model, Subspace, noise_device
 
 _SCORED_LATER = 1024
@@ -115,11 +115,19 @@ def _token_counts(
 
     answer = max(longest(some, raw=False) for some in chats.values()) + longest_answer(survey, tokenizer)
     texts = _raw_texts(survey)
+    begun = [
+        text
+        for probe in survey.probes
+        if isinstance(probe, MarginProbe)
+        for text in with_longest_openings(probe, chats[probe.name])
+    ]
     if any(isinstance(probe, HarnessProbe) for probe in survey.probes):
         # The texts of an lm-eval task are known only when it runs.
         request = None
     else:
-        request = max(answer, longest(texts, raw=True) + 1 if texts else 0)
+        request = max(
+            answer, longest(texts, raw=True) + 1 if texts else 0, longest(begun, raw=False) + 1 if begun else 0
+        )
     answers = min(survey.batch_size, survey.points_together * max(map(len, chats.values())))
     return TokenCounts(request, request and max(request, _SCORED_LATER), answers * answer)
 

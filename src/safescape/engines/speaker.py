@@ -10,6 +10,7 @@ from safescape.engines.decoding import Continuation, OpenBatch, decode
 from safescape.engines.greedy import GreedyRules, Settings, greedy_settings
 from safescape.engines.kv_cache import Caching
 from safescape.engines.loglikelihood import Likelihood, Request, score
+from safescape.engines.openings import score_openings
 from safescape.engines.stages import Ending, TellsNoise, responses, text_of
 from safescape.errors import InputError
 from safescape.survey import Finish, Response, Thinking
@@ -86,6 +87,12 @@ class Speaker:
         self._check([*context, *continuation] for context, continuation in wanted)
         return score(self._model, wanted, batch_size=self._batch_size, caching=self.caching)
 
+    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
+        """Score texts that an answer may begin with; see `Voice.openings`."""
+        wanted = opening_requests(self._tokenizer, chats, openings)
+        self._check([*context, *continuation] for some in wanted for context, continuation in some)
+        return score_openings(self._model, wanted, batch_size=self._batch_size, caching=self.caching)
+
     def _check(self, rows: Iterable[Sequence[int]]) -> None:
         config = self._model.config
         check_tokens(
@@ -155,6 +162,24 @@ def request_of(
     if len(whole) <= given:
         raise InputError(f"{(context + continuation)[:40]!r}: too short to be scored; give a longer text")
     return Request(whole[:given], whole[given:])
+
+
+def opening_requests(
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[str], openings: Sequence[Sequence[str]]
+) -> list[list[Request]]:
+    """Tokenise texts that answers to chats may begin with; see `Voice.openings`."""
+    found = []
+    for chat, given, some in zip(chats, tokens_of(tokenizer, chats, ()), openings, strict=True):
+        whole = tokens_of(tokenizer, [chat + opening for opening in some], ())
+        found.append(
+            [
+                Request(given, row[len(given) :])
+                if len(row) > len(given) and row[: len(given)] == given
+                else request_of(tokenizer, chat, opening)
+                for row, opening in zip(whole, some, strict=True)
+            ]
+        )
+    return found
 
 
 def check_tokens(name: str, tokenizer: PreTrainedTokenizerBase, rows: Iterable[Sequence[int]], vocabulary: int) -> None:

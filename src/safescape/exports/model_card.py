@@ -13,7 +13,7 @@ from importlib import metadata
 from huggingface_hub import EvalResult, ModelCardData
 
 from safescape.errors import InputError
-from safescape.landscape import Landscape, Metric, unscored_in
+from safescape.landscape import Landscape, Metric, unit_of, unscored_in
 from safescape.store import Store
 from safescape.survey import KEYWORD, InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
 from safescape.views import (
@@ -64,7 +64,8 @@ def _results(survey: Survey, landscape: Landscape) -> Iterator[EvalResult]:
     if keyword := _by_keyword(landscape):
         yield _result("asr_keyword", "ASR at the origin by the paper's keyword judge (%)", keyword, prompts)
     for probe, kind, metric in _further(survey, landscape):
-        title = KINDS[kind].capitalize() + (" at the origin" if kind == "perplexity" else " at the origin (%)")
+        unit = unit_of(kind).strip()
+        title = f"{KINDS[kind].capitalize()} at the origin" + (f" ({unit})" if unit else "")
         yield _result(kind, title, metric, probe)
 
 
@@ -137,7 +138,7 @@ def _section(survey: Survey, landscape: Landscape) -> Iterator[str]:
         cells = (value_text(keyword, 1, " %"), interval_text(keyword, 1))
         yield f"| ASR at the origin, keyword judge | {' | '.join(cells)} | The same by the paper's 29 phrases. |"
     for probe, kind, metric in _further(survey, landscape):
-        unit = "" if kind == "perplexity" else " %"
+        unit = unit_of(kind)
         cells = (value_text(metric, 2, unit), interval_text(metric, 2, unit))
         yield f"| {KINDS[kind].capitalize()} at the origin | {' | '.join(cells)} | {named(_source(probe))} |"
     yield ""

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, get_args
 
 from safescape.landscape import Landscape, Measure, PointFigures, is_above, is_mostly_scored, rate_of, unscored_at
 from safescape.store import Store
-from safescape.survey import PerplexityProbe, Point, Probe, PromptProbe
+from safescape.survey import MarginProbe, PerplexityProbe, Point, Probe, PromptProbe
 
 What = Literal["points", "responses", "verdicts"]
 TABLES: tuple[What, ...] = get_args(What)
@@ -123,6 +123,8 @@ def _about(store: Store, landscape: Landscape) -> dict[str, str]:
 def _kind(probe: Probe) -> str:
     if isinstance(probe, PromptProbe):
         return "asr" if probe.harmful else "over_refusal"
+    if isinstance(probe, MarginProbe):
+        return "margin"
     return "perplexity" if isinstance(probe, PerplexityProbe) else "accuracy"
 
 

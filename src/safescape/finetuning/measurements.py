@@ -18,10 +18,10 @@ from safescape.errors import InputError
 from safescape.finetuning.distance import Axes, Basin, axes_of, distance_of
 from safescape.finetuning.initial_weights import InitialWeights
 from safescape.judges import Judge
-from safescape.landscape import Reading, reading_of
-from safescape.measure import ask, score
-from safescape.probes import format_chats, thinking_of
-from safescape.survey import Outcome, Probe, PromptProbe
+from safescape.landscape import Reading, reading_of, unit_of
+from safescape.measure import ask, margins, score
+from safescape.probes import format_chats, markers_of, thinking_of
+from safescape.survey import ChatProbe, Chats, MarginProbe, Outcome, Probe, PromptProbe
 
 
 class Measurement(NamedTuple):
@@ -68,9 +68,8 @@ class Measurement(NamedTuple):
         said = [f"ASR {self.asr:.1f} % ({self.asr_low:.1f} to {self.asr_high:.1f}{_left(self.unscored, 'answers')})"]
         for reading in self.measures:
             name = "ASR" if reading.kind == "asr" else reading.kind.replace("_", "-")
-            unit = "" if reading.kind == "perplexity" else " %"
             left = _left(reading.unscored, "refusals" if reading.kind == "over_refusal" else "answers")
-            said.append(f"{name} {reading.value:.1f}{unit}{left}")
+            said.append(f"{name} {reading.value:.1f}{unit_of(reading.kind)}{left}")
         said.append(f"moved {100 * self.moved:.2g} % of the weights' norm")
         said += [f"along {a:.2g} across {b:.2g}" for a, b in zip(self.along, self.across, strict=True)]
         if self.basin_radius is not None:
@@ -121,7 +120,7 @@ class Watch:
         self._chats = {
             probe.name: format_chats(tokenizer, probe.prompts, probe.system_prompt, questions.template_vars)
             for probe in questions.probes
-            if isinstance(probe, PromptProbe)
+            if isinstance(probe, ChatProbe)
         }
         self._start = InitialWeights(model)
         self._radius = None if basin is None else basin.radius
@@ -165,4 +164,12 @@ class Watch:
             found = [each.verdicts[judge.name].outcome for each in answers]
             outcomes = [worse if outcome is Outcome.UNSCORED else outcome for outcome in found]
             return reading_of(probe, outcomes, ())._replace(unscored=found.count(Outcome.UNSCORED))
+        if isinstance(probe, MarginProbe):
+            return reading_of(probe, (), margins(self._speaker, probe, self._without_thoughts(probe)))
         return reading_of(probe, (), score(self._speaker, probe, max_new_tokens=tokens))
+
+    def _without_thoughts(self, probe: MarginProbe) -> list[str]:
+        """Return a probe's chats up to where an answer begins that is given without a thought."""
+        chats, markers = self._chats[probe.name], markers_of(self._tokenizer, None)
+        closing = "" if markers is None else markers.closing(Chats.of(probe.prompts, chats).after)
+        return [chat + closing for chat in chats]

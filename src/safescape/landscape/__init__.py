@@ -15,7 +15,7 @@ from safescape.landscape.judge_error import JudgeError, Origin, StratumTable, ju
 from safescape.landscape.known_errors import error_in_run, known_errors
 from safescape.landscape.label_sample import Candidate, draw_sample, sampled_strata, strata_of
 from safescape.landscape.noise import AskedAgain, sample_design, with_noise
-from safescape.landscape.rates import Reading, perplexity_of, reading_of
+from safescape.landscape.rates import Reading, perplexity_of, reading_of, unit_of
 from safescape.landscape.schema import (
     MAX_UNSCORED,
     OF_A_BASIN,
@@ -97,6 +97,7 @@ __all__ = [
     "strata_of",
     "threshold_of",
     "undecided_point",
+    "unit_of",
     "unscored_at",
     "unscored_in",
     "wilson",

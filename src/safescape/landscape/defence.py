@@ -14,7 +14,7 @@ import numpy as np
 
 from safescape.landscape.rates import Stored, figure_of, share_of
 from safescape.landscape.schema import Defence, DefenceAt
-from safescape.survey import Lines, Outcome, PerplexityProbe, Point, Probe, PromptProbe, RandomAxis, Survey
+from safescape.survey import ChatProbe, Lines, Outcome, PerplexityProbe, Point, Probe, PromptProbe, RandomAxis, Survey
 
 
 def defence_of(
@@ -33,7 +33,7 @@ def defence_of(
         None if the survey is not over random lines, has no capability probe, or its origin is not measured yet.
 
     """
-    capability = next((probe for probe in survey.probes if not isinstance(probe, PromptProbe)), None)
+    capability = next((probe for probe in survey.probes if not isinstance(probe, ChatProbe)), None)
     if capability is None or not isinstance(survey.subspace, Lines):
         return None
     if not all(isinstance(axis, RandomAxis) for axis in survey.subspace.axes):

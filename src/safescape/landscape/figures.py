@@ -214,7 +214,10 @@ def _described(probe: Probe) -> dict[str, object]:
     items = next((field for field in ("prompts", "questions", "texts") if hasattr(probe, field)), None)
     if items is None:
         return probe.model_dump(mode="json")
-    described = {**probe.model_dump(mode="json", exclude={items, "chats", "goals"}), items: len(getattr(probe, items))}
+    described = {
+        **probe.model_dump(mode="json", exclude={items, "chats", "goals", "targets"}),
+        items: len(getattr(probe, items)),
+    }
     return {**described, "failed": len(described["failed"])} if described.get("failed") else described
 
 

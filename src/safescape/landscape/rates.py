@@ -1,4 +1,4 @@
-"""One probe's figure at one point (a rate, an accuracy or a perplexity), and its change between two models."""
+"""One probe's figure at one point (a rate, accuracy, perplexity or margin), and its change between two models."""
 
 from __future__ import annotations
 
@@ -11,21 +11,39 @@ from safescape.landscape.figure import EVERYWHERE, Figure
 from safescape.landscape.intervals import Interval, paired_ratio, rate_of, t_interval, wilson
 from safescape.landscape.measures import Array, Estimate
 from safescape.landscape.schema import Change, Metric
-from safescape.survey import MeasuredPoint, Outcome, Outcomes, PerplexityProbe, Point, Probe, PromptProbe, Score, Survey
+from safescape.survey import (
+    MarginProbe,
+    MeasuredPoint,
+    Outcome,
+    Outcomes,
+    PerplexityProbe,
+    Point,
+    Probe,
+    PromptProbe,
+    Score,
+    Survey,
+)
 
 Stored = Mapping[tuple[str, Point], MeasuredPoint]
 """Stored entries by probe and point."""
 
 _LARGEST = 1e300
-"""Upper bound of a perplexity, because JSON has no infinity."""
+"""Bound of a perplexity and of the interval of a single margin, because JSON has no infinity."""
+
+_UNITS = {"perplexity": "", "margin": " nats"}
+
+
+def unit_of(kind: str) -> str:
+    """Return the unit of a kind of figure, with a space before it: percent, nothing, or nats (per token)."""
+    return _UNITS.get(kind, " %")
 
 
 class Reading(NamedTuple):
     """A figure with its 95 % interval: Wilson's for a rate of counts, else Student's t over items."""
 
     probe: str
-    kind: Literal["asr", "over_refusal", "accuracy", "perplexity"]
-    """In percent, except for perplexity."""
+    kind: Literal["asr", "over_refusal", "accuracy", "perplexity", "margin"]
+    """In percent, except for perplexity, and the refusal margin in nats per token."""
     n: int
     """Number of prompts or items."""
     value: float
@@ -55,8 +73,13 @@ def reading_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score
         return Reading(probe.name, "asr" if probe.harmful else "over_refusal", n, *rate, unscored)
     figure = figure_of(probe, outcomes, scores)
     low, high = figure.interval or figure.reach
-    kind: Literal["accuracy", "perplexity"] = "perplexity" if isinstance(probe, PerplexityProbe) else "accuracy"
-    return Reading(probe.name, kind, len(scores), figure.value, low, high)
+    return Reading(probe.name, _kind_of(probe), len(scores), figure.value, low, high)
+
+
+def _kind_of(probe: Probe) -> Literal["accuracy", "perplexity", "margin"]:
+    if isinstance(probe, PerplexityProbe):
+        return "perplexity"
+    return "margin" if isinstance(probe, MarginProbe) else "accuracy"
 
 
 def figure_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score]) -> Figure:
@@ -66,7 +89,8 @@ def figure_of(probe: Probe, outcomes: Sequence[Outcome], scores: Sequence[Score]
     if isinstance(probe, PromptProbe):
         counted = counted_of(harmful=probe.harmful)
         return share_of(np.array([float(outcome is counted) for outcome in outcomes]))
-    return share_of(np.array([score.value for score in scores]))
+    values = np.array([score.value for score in scores])
+    return mean_of(values) if isinstance(probe, MarginProbe) else share_of(values)
 
 
 def successes_of(outcomes: Sequence[Outcome]) -> Array:
@@ -137,6 +161,11 @@ def share_of(hits: Array) -> Figure:
     whole = bool(np.isin(hits, (0.0, 1.0)).all())
     prompts = wilson(float(hits.sum()), hits.size) if whole else None
     return _of_items(value, 100.0 * hits, prompts=prompts, reach=percent, hits=whole)
+
+
+def mean_of(values: Array) -> Figure:
+    """Return the mean over items of any values, shape (items,)."""
+    return _of_items(float(values.mean()), values, reach=Interval(-_LARGEST, _LARGEST))
 
 
 def perplexity_of(scores: Sequence[Score]) -> Figure:

@@ -91,10 +91,10 @@ class PointFigures(_AtPoint):
 
 
 class Measure(_AtPoint):
-    """One further figure of one point: over-refusal and accuracy in percent, or perplexity."""
+    """One further figure of one point: over-refusal or accuracy in percent, perplexity, or refusal margin in nats."""
 
     probe: str
-    kind: Literal["over_refusal", "accuracy", "perplexity"]
+    kind: Literal["over_refusal", "accuracy", "perplexity", "margin"]
     n: int
     value: float
     low: float
@@ -183,14 +183,14 @@ class Defence(Record):
 class Change(Record):
     """One probe at the origin and at the other model, α = 1, and what changed between them, paired item by item."""
 
-    kind: Literal["asr", "over_refusal", "accuracy", "perplexity"]
+    kind: Literal["asr", "over_refusal", "accuracy", "perplexity", "margin"]
     n: int
     """Items."""
     origin: Metric
-    """A rate in percent, or a perplexity."""
+    """A rate in percent, a perplexity, or a refusal margin in nats per token."""
     other: Metric
     change: Metric
-    """The other model's less the origin's: percentage points, or perplexity."""
+    """The other model's less the origin's: percentage points, perplexity, or nats."""
     loss: Metric | None = None
     """Of a capability, how much worse the other model is, in percent of the origin: accuracy fell, or perplexity rose,
     by so much; negative where it got better."""

@@ -6,7 +6,7 @@ from safescape.measure.chats import paper_choice, tokenizer_of_model, with_chats
 from safescape.measure.inspection import inspection_of
 from safescape.measure.live_dtype import DtypeChoice, Gpu, choose_dtype, gpu_of
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
-from safescape.measure.session import ask, check_prompts, find_model, score
+from safescape.measure.session import ask, check_prompts, find_model, margins, score
 
 __all__ = [
     "DtypeChoice",
@@ -19,6 +19,7 @@ __all__ = [
     "find_model",
     "gpu_of",
     "inspection_of",
+    "margins",
     "measure",
     "paper_choice",
     "score",

@@ -27,7 +27,7 @@ from safescape.probes import (
     open_tokenizer,
     switched_off,
 )
-from safescape.survey import HARMFUL, Chats, InterpolationAxis, Markers, PromptProbe, Survey
+from safescape.survey import HARMFUL, ChatProbe, Chats, InterpolationAxis, Markers, Survey
 from safescape.weights import Model, resolve
 
 
@@ -49,7 +49,7 @@ class RenderedPrompts(NamedTuple):
 
         """
         if survey.calibration is not None:
-            chats = {probe.name: probe.chats.rendered for probe in _prompt_probes(survey) if probe.chats is not None}
+            chats = {probe.name: probe.chats.rendered for probe in _chat_probes(survey) if probe.chats is not None}
             return cls(_tokenizer_of(survey, model), chats, survey.calibration.rendered)
         tokenizer = open_tokenizer(model.directory, trust_remote_code=survey.trust_remote_code)
         choose_template(tokenizer, model.directory, survey.chat_template, survey.chat_template_name)
@@ -67,7 +67,7 @@ class RenderedPrompts(NamedTuple):
         def closed(some: Sequence[str], tail: str) -> list[str]:
             return [chat + markers.closing(tail) for chat in some]
 
-        tails = {probe.name: probe.chats.after for probe in _prompt_probes(survey) if probe.chats is not None}
+        tails = {probe.name: probe.chats.after for probe in _chat_probes(survey) if probe.chats is not None}
         chats = {name: closed(some, tails[name]) for name, some in self.chats.items()}
         return self._replace(chats=chats, calibration=closed(self.calibration, calibration.after))
 
@@ -257,7 +257,7 @@ class _Reading(NamedTuple):
         """Return the survey with these chats and settings."""
         probes = tuple(
             probe.model_copy(update={"chats": Chats.of(probe.prompts, self.chats[probe.name])})
-            if isinstance(probe, PromptProbe)
+            if isinstance(probe, ChatProbe)
             else probe
             for probe in survey.probes
         )
@@ -292,7 +292,7 @@ def _rendered(
     def chats(prompts: Sequence[str], system: str | None) -> list[str]:
         return format_chats(tokenizer, prompts, system, variables, as_parts=as_parts)
 
-    asked = {probe.name: chats(probe.prompts, probe.system_prompt) for probe in _prompt_probes(survey)}
+    asked = {probe.name: chats(probe.prompts, probe.system_prompt) for probe in _chat_probes(survey)}
     return asked, chats(calibration_prompts(), None)
 
 
@@ -325,8 +325,8 @@ def _with_both(survey: Survey, mine: _Reading, theirs: _Reading) -> Survey:
     )
 
 
-def _prompt_probes(survey: Survey) -> list[PromptProbe]:
-    return [probe for probe in survey.probes if isinstance(probe, PromptProbe)]
+def _chat_probes(survey: Survey) -> list[ChatProbe]:
+    return [probe for probe in survey.probes if isinstance(probe, ChatProbe)]
 
 
 def _interpolation(survey: Survey) -> InterpolationAxis | None:

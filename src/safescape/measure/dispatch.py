@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from safescape.errors import RunError
 from safescape.measure.session import Measurement
-from safescape.survey import ChoiceProbe, HarnessProbe, Point, Probe, PromptProbe, Survey
+from safescape.survey import ChatProbe, ChoiceProbe, HarnessProbe, Point, Probe, Survey
 
 _log = logging.getLogger(__name__)
 
@@ -369,7 +369,7 @@ def cost_of(survey: Survey) -> Cost:
 
 
 def _items(probe: Probe) -> int:
-    if isinstance(probe, PromptProbe):
+    if isinstance(probe, ChatProbe):
         return len(probe.prompts)
     if isinstance(probe, ChoiceProbe):
         return len(probe.questions)

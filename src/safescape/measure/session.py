@@ -10,13 +10,13 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from safescape.engines import Engine, VllmEngine, Voice, check_length, ends_in_files, open_engine
+from safescape.engines import Engine, ScoresOpenings, VllmEngine, Voice, check_length, ends_in_files, open_engine
 from safescape.errors import InputError
 from safescape.judges import Judge, NoiseTest, common_stop, immediate_judges, verdict_unread
 from safescape.landscape import is_settled, stages_of
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.evidence import Origin
-from safescape.probes import Answering, harness_scores
+from safescape.probes import Answering, Scored, harness_scores, margin_of
 from safescape.survey import (
     Answer,
     ChoiceProbe,
@@ -24,6 +24,7 @@ from safescape.survey import (
     Finish,
     HarnessProbe,
     InterpolationAxis,
+    MarginProbe,
     Outcome,
     PerplexityProbe,
     Point,
@@ -128,7 +129,10 @@ class MeasuringSession:
         answers: dict[str, list[Answer]] = {}
         scores: dict[str, list[Score]] = {}
         for probe in self._survey.asked_at(point):
-            if not isinstance(probe, PromptProbe):
+            if isinstance(probe, MarginProbe):
+                chats = self._prompts.without_thoughts(self._survey).chats[probe.name]
+                scores[probe.name] = margins(self._engine, probe, chats)
+            elif not isinstance(probe, PromptProbe):
                 scores[probe.name] = score(self._engine, probe, max_new_tokens=self._survey.max_new_tokens)
             elif answered is not None:
                 answers[probe.name] = answered[probe.name, point]
@@ -286,6 +290,24 @@ def score(voice: Voice, probe: ChoiceProbe | PerplexityProbe | HarnessProbe, *, 
         options = [next(likelihoods).log_probability for _ in question.options]
         scores.append(Score(float(options.index(max(options)) == question.answer), 1))
     return scores
+
+
+def margins(voice: ScoresOpenings, probe: MarginProbe, chats: Sequence[str]) -> list[Score]:
+    """Return the refusal margin of every prompt of a probe, in their order.
+
+    Args:
+        voice: Scores the openings.
+        probe: The prompts with their openings.
+        chats: By prompt, the text after which an answer begins.
+
+    """
+    openings = probe.openings
+    found = voice.openings(chats, [(*given.refusing, *given.complying) for given in openings])
+    scored = ([Scored(each.log_probability, each.tokens) for each in some] for some in found)
+    return [
+        Score(margin_of(some[: len(given.refusing)], some[len(given.refusing) :]), 1)
+        for some, given in zip(scored, openings, strict=True)
+    ]
 
 
 def _answering(voice: Voice, max_new_tokens: int) -> Answering:

@@ -59,8 +59,10 @@ class MeasureOptions(Options):
     """default, empty, roleplay, llama2, vicuna, a text, or @file; several make one landscape each."""
     also: Annotated[str | Sequence[str], Option(metavar="KIND:SPEC")] = ()
     """Further probes at every point: over-refusal:PROMPTS (as over-refusal:xstest), attack:PROMPTS,
-    choice:TEST.csv[:DEV.csv], choice:mmlu:SUBJECT, perplexity:PROMPTS (as perplexity:mt-bench), lm-eval:TASK; may be
-    repeated."""
+    choice:TEST.csv[:DEV.csv], choice:mmlu:SUBJECT, perplexity:PROMPTS (as perplexity:mt-bench), lm-eval:TASK,
+    margin:PROMPTS (how much likelier refusing is than complying, without generating); may be repeated."""
+    openings: Annotated[Path | None, Option(metavar="FILE", default="built-in ones")] = None
+    """JSON file with lists of texts under refusing and complying: how answers begin, for margin:PROMPTS."""
     also_limit: Annotated[OptionalCount, Option(default="all")] = None
     """Number of items of each further probe."""
     engine: Literal["transformers", "vllm"] = "transformers"

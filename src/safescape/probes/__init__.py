@@ -14,6 +14,7 @@ from safescape.probes.chat import (
 from safescape.probes.columns import check_columns, is_filled, listed, sound, text_of, value_under
 from safescape.probes.labels import LabelFile, read_labels
 from safescape.probes.lm_eval import Answering, harness_scores
+from safescape.probes.margin import Scored, margin_of, margin_probe
 from safescape.probes.markers import OFF, given_markers, markers_of, switched_off, thinking_of, without_thought
 from safescape.probes.prompts import PromptSet, load_prompts, load_set
 from safescape.probes.public_sets import Named, PublicSet, catalogue, did_you_mean, parse_name, set_named
@@ -31,6 +32,7 @@ __all__ = [
     "PromptSet",
     "PublicSet",
     "Row",
+    "Scored",
     "Table",
     "capability_probe",
     "catalogue",
@@ -55,6 +57,8 @@ __all__ = [
     "load_set",
     "load_tokenizer",
     "locate",
+    "margin_of",
+    "margin_probe",
     "markers_of",
     "omitted_system_prompt",
     "open_tokenizer",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from safescape.errors import InputError
 from safescape.probes.lm_eval import harness_probe
+from safescape.probes.margin import margin_probe
 from safescape.probes.prompts import PromptSet, load_prompts, load_set
 from safescape.probes.public_sets import parse_name
 from safescape.probes.rows import csv_table, is_file, read_text
@@ -20,14 +21,18 @@ _LETTERS = "ABCD"
 _COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
 
 
-def further_probes(specs: Sequence[str], limit: int | None, system_prompt: str | None) -> list[Probe]:
+def further_probes(
+    specs: Sequence[str], limit: int | None, system_prompt: str | None, openings: Path | None = None
+) -> list[Probe]:
     """Return one probe for each specification, in their order.
 
     Args:
-        specs: `over-refusal:PROMPTS` (harmless prompts), `attack:PROMPTS` (prompts that carry an attack), or what
-            `capability_probe` takes. PROMPTS is what `load_prompts` takes.
+        specs: `over-refusal:PROMPTS` (harmless prompts), `attack:PROMPTS` (prompts that carry an attack),
+            `margin:PROMPTS` (see `margin_probe`), or what `capability_probe` takes. PROMPTS is what `load_prompts`
+            takes.
         limit: The number of items of each, from the first; None for all.
         system_prompt: The system prompt that the prompts among them are asked with.
+        openings: The file of openings for refusal margins; None: the shipped ones.
 
     Raises:
         InputError: a specification is none of these, or is given twice.
@@ -35,15 +40,17 @@ def further_probes(specs: Sequence[str], limit: int | None, system_prompt: str |
     """
     if limit is not None and limit < 1:
         raise InputError(f"--also-limit {limit}: expected at least 1 item")
-    probes = [_probe(spec, limit, system_prompt) for spec in specs]
+    probes = [_probe(spec, limit, system_prompt, openings) for spec in specs]
     for spec in specs:
         if specs.count(spec) > 1:
             raise InputError(f"--also {spec}: given twice; give each once")
     return probes
 
 
-def _probe(spec: str, limit: int | None, system_prompt: str | None) -> Probe:
+def _probe(spec: str, limit: int | None, system_prompt: str | None, openings: Path | None) -> Probe:
     kind, _, source = spec.partition(":")
+    if kind == "margin" and source:
+        return margin_probe(spec, limit, system_prompt, openings)
     if kind not in ("over-refusal", "attack") or not source:
         return capability_probe(spec, limit)
     is_attack = kind == "attack"
@@ -79,7 +86,7 @@ def capability_probe(
         return PerplexityProbe(name=spec, source=source, texts=texts)
     if kind == "lm-eval" and source:
         return harness_probe(spec, source, limit, flag=flag)
-    also = "over-refusal:PROMPTS, attack:PROMPTS, " if flag == "--also" else ""
+    also = "over-refusal:PROMPTS, attack:PROMPTS, margin:PROMPTS, " if flag == "--also" else ""
     raise InputError(f"{flag} {spec}: no such probe; expected {also}{_CAPABILITIES}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -166,4 +166,53 @@ class HarnessProbe(_Probe):
     """Number of items to evaluate; None: all."""
 
 
-Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe | HarnessProbe, Field(discriminator="kind")]
+class Openings(NamedTuple):
+    """How an answer to one prompt may begin."""
+
+    refusing: tuple[str, ...]
+    complying: tuple[str, ...]
+
+
+class MarginProbe(_Probe):
+    """Harmful prompts whose refusal margin is measured. Its figure is the mean margin, in nats per token.
+
+    The margin of a prompt is the log-probability of openings that refuse it less that of openings that comply; nothing
+    is generated. See `probes.margin.margin_of`.
+    """
+
+    kind: Literal["margin"] = "margin"
+    name: str
+    source: str
+    system_prompt: str | None = None
+    """See `PromptProbe`."""
+    prompts: tuple[str, ...] = Field(min_length=1)
+    refusing: tuple[str, ...] = Field(min_length=1)
+    """Openings of answers that refuse."""
+    complying: tuple[str, ...] = ()
+    """Openings of answers that comply, the same for every prompt."""
+    targets: tuple[str, ...] | None = Field(default=None, exclude_if=lambda targets: targets is None)
+    """One complying opening for each prompt, in the place of `complying`."""
+    chats: Chats | None = Field(default=None, exclude_if=lambda chats: chats is None)
+    """See `PromptProbe`."""
+
+    @model_validator(mode="after")
+    def _has_what_belongs_to_each_prompt(self) -> Self:
+        if bool(self.complying) == (self.targets is not None):
+            raise ValueError("expected complying openings, or one target for each prompt")
+        chats = None if self.chats is None else self.chats.texts
+        for name, texts in (("targets", self.targets), ("chats", chats)):
+            if texts is not None and len(texts) != len(self.prompts):
+                raise ValueError(f"{len(texts)} {name} for {len(self.prompts)} prompts")
+        return self
+
+    @property
+    def openings(self) -> tuple[Openings, ...]:
+        """The openings for each prompt, in the order of the prompts."""
+        if self.targets is None:
+            return (Openings(self.refusing, self.complying),) * len(self.prompts)
+        return tuple(Openings(self.refusing, (target,)) for target in self.targets)
+
+
+ChatProbe = PromptProbe | MarginProbe
+"""The probes whose prompts the model reads in its chat template."""
+Probe = Annotated[PromptProbe | ChoiceProbe | PerplexityProbe | HarnessProbe | MarginProbe, Field(discriminator="kind")]

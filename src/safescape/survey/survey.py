@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, ValidationError, field_validator, model_v
 from safescape.errors import InputError
 from safescape.survey.axes import InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
-from safescape.survey.probes import Chats, Probe, PromptProbe
+from safescape.survey.probes import ChatProbe, Chats, Probe, PromptProbe
 from safescape.survey.thoughts import Markers, Thinking
 from safescape.survey.types import Frozen, Point
 
@@ -157,7 +157,7 @@ class Survey(Frozen):
 
     @model_validator(mode="after")
     def _has_all_chats_or_none(self) -> Self:
-        stored = [probe.chats is None for probe in self.probes if isinstance(probe, PromptProbe)]
+        stored = [probe.chats is None for probe in self.probes if isinstance(probe, ChatProbe)]
         if len({*stored, self.calibration is None}) > 1:
             raise ValueError("some probes have chats and others have none, or there is no calibration")
         if self.markers is not None and self.calibration is None:
@@ -206,10 +206,7 @@ class Survey(Frozen):
         The goals of attacks are left out, too, because the model reads the prompts, and so is the rule by which noise
         ends, because it is this version's.
         """
-        probes = tuple(
-            probe.model_copy(update={"chats": None, "goals": None}) if isinstance(probe, PromptProbe) else probe
-            for probe in self.probes
-        )
+        probes = tuple(map(_without_chats, self.probes))
         unasked: dict[str, object] = {"calibration": None, "generation": {}, "markers": None, "noise": None}
         return self.model_copy(update={"probes": probes, **unasked})
 
@@ -307,3 +304,9 @@ class Survey(Frozen):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputError(f"{path}: {field}: {first['msg']}; give a survey.json of this version") from error
+
+
+def _without_chats(probe: Probe) -> Probe:
+    if isinstance(probe, PromptProbe):
+        return probe.model_copy(update={"chats": None, "goals": None})
+    return probe.model_copy(update={"chats": None}) if isinstance(probe, ChatProbe) else probe

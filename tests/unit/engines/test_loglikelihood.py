@@ -110,7 +110,7 @@ def test_a_text_of_one_token_cannot_be_scored(tiny_model: Path) -> None:
 def test_logits_that_do_not_fit_are_computed_in_parts(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_of(tiny_model)
     whole = engine.loglikelihood(REQUESTS)
-    monkeypatch.setattr("safescape.engines.loglikelihood._LOGITS", 260)
+    monkeypatch.setattr("safescape.engines.loglikelihood.LOGITS", 260)
     for ours, theirs in zip(engine.loglikelihood(REQUESTS), whole, strict=True):
         assert ours.log_probability == pytest.approx(theirs.log_probability, rel=1e-5)
 

@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> safescape.Run:
         lines=2,
         steps=8,
         judges=BOTH,
-        also=further("benign", "accuracy", "perplexity", "attacked"),
+        also=further("benign", "accuracy", "perplexity", "margin", "attacked"),
         system_prompt="",
     )
     make_run(
@@ -439,6 +439,7 @@ def test_a_card_has_the_figures_with_their_intervals(run: safescape.Run, tmp_pat
         "over_refusal of builtin:benign",
         "accuracy of test.csv",
         "perplexity of texts.csv:text",
+        "margin of requests.csv",
         "asr of attacked.csv",
     }
     assert results["over_refusal of builtin:benign"].metric_value == 15.0

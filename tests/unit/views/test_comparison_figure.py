@@ -143,7 +143,7 @@ def test_an_unfinished_run_is_drawn_as_the_mean_of_its_finished_directions(tmp_p
 
 
 def test_each_measure_has_a_panel_with_all_runs_in_their_colours(tmp_path: Path) -> None:
-    also = further("benign", "accuracy", "perplexity")
+    also = further("benign", "accuracy", "perplexity", "margin")
     runs = {"a": {"chance": tuned}, "b": {"chance": scaled(tuned, 1.5)}}
     found = compared_runs(tmp_path, runs, prompts=10, subspace=path_line(), also=also)
     figure = draw_comparison(found)
@@ -277,7 +277,7 @@ CASES: dict[str, Callable[[], tuple[dict[str, dict[str, Any]], dict[str, Any]]]]
     "nine": lambda: ({f"run-{n}": {} for n in range(9)}, {"lines": 1}),
     "measures": lambda: (
         {"a": {"chance": tuned}, LONG: {"chance": tuned}},
-        {"subspace": path_line(), "also": further("benign", "accuracy", "perplexity")},
+        {"subspace": path_line(), "also": further("benign", "accuracy", "perplexity", "margin")},
     ),
     "two planes": lambda: ({"a": {"chance": bowl}, LONG: {"chance": bowl}}, {"subspace": random_plane(4)}),
     "five planes": lambda: (

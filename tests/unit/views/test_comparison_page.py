@@ -174,7 +174,7 @@ def test_the_difference_to_a_radius_with_only_a_lower_bound_is_a_bound(tmp_path:
 
 
 def test_capability_at_the_origin_is_compared(tmp_path: Path) -> None:
-    also = further("benign", "accuracy", "perplexity")
+    also = further("benign", "accuracy", "perplexity", "margin")
     worse = {"chance": lambda probe, point: 0.5 if probe == "accuracy" else tuned(probe, point)}
     found = compared_runs(tmp_path, {"a": {"chance": tuned}, "b": worse}, prompts=10, subspace=path_line(4), also=also)
     page = render_comparison(found)
@@ -205,7 +205,7 @@ def test_the_data_have_the_curve_and_interval_of_each_run(comparison: Comparison
 
 
 def test_each_measure_has_its_own_readings(tmp_path: Path) -> None:
-    also = further("accuracy", "perplexity", items=10)
+    also = further("accuracy", "perplexity", "margin", items=10)
     runs = {"a": {"chance": tuned}, "b": {"chance": tuned, "points": 3}}
     found = compared_runs(tmp_path, runs, prompts=10, subspace=path_line(4), also=also)
     measures = data_in(render_comparison(found))["lines"]["measures"]

@@ -148,13 +148,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "path with probes": {
         "subspace": path_line(),
         "through": trajectory(3),
-        "also": further("harmful, mistral", "attack:" + "W" * 60, "benign", "accuracy", "perplexity"),
+        "also": further("harmful, mistral", "attack:" + "W" * 60, "benign", "accuracy", "perplexity", "margin"),
     },
     "plane": {"subspace": random_plane(4)},
     "plane with probes": {
         "subspace": path_plane(4),
         "through": trajectory(3),
-        "also": further("attack:" + "W" * 60, "benign", "accuracy", "perplexity"),
+        "also": further("attack:" + "W" * 60, "benign", "accuracy", "perplexity", "margin"),
     },
 }
 
@@ -294,6 +294,21 @@ def test_measures_are_averaged_over_directions_and_perplexity_by_its_logarithm(t
     assert curve(figure, "perplexity (right axis)", 2)[0] == pytest.approx((-0.5, np.exp(0.4)))
 
 
+def test_margins_have_a_panel_of_their_own_with_zero_inside(tmp_path: Path) -> None:
+    landscape = measured(tmp_path, subspace=path_line(), also=further("accuracy", "margin"))
+    figure = draw(landscape)
+    margins = figure.axes[2]
+    values = sorted((m.effective[0], m.value) for m in landscape.measures if m.kind == "margin")
+    assert curve(figure, "refusal margin", 2) == [pytest.approx(value) for value in values]
+    assert margins.get_ylabel() == "Margin (nats)"
+    low, high = margins.get_ylim()
+    assert low < 0 < high
+    assert all(low < m.low <= m.value <= m.high < high for m in landscape.measures if m.kind == "margin")
+    assert curve(figure, "accuracy", 1)
+    assert margins.xaxis.get_label_text()
+    assert not figure.axes[1].xaxis.get_label_text()
+
+
 def test_a_perplexity_above_a_million_is_drawn_at_the_end_of_the_scale(tmp_path: Path) -> None:
     survey = make_survey(lines=1, steps=2, prompts=4, also=further("perplexity", items=20))
 
@@ -401,19 +416,20 @@ def test_the_third_model_of_a_plane_is_marked_if_it_is_a_checkpoint(tmp_path: Pa
 
 
 def test_each_further_probe_and_measure_has_a_map(tmp_path: Path) -> None:
-    also = further("attack:a.csv", "benign", "accuracy", "perplexity")
+    also = further("attack:a.csv", "benign", "accuracy", "perplexity", "margin")
     landscape = measured(tmp_path, subspace=path_plane(4), also=also)
     figure = draw(landscape)
     maps = [number for number, axes in enumerate(figure.axes) if axes.get_title(loc="left")]
     titles = [figure.axes[number].get_title(loc="left") for number in maps]
-    assert titles == ["ASR, “attack:a.csv”", "Over-refusal", "Accuracy", "Perplexity"]
+    assert titles == ["ASR, “attack:a.csv”", "Over-refusal", "Accuracy", "Perplexity", "Refusal margin"]
     across, up = (axis.grid for axis in landscape.axes)
-    for number, kind in zip(maps[1:], ("over_refusal", "accuracy", "perplexity"), strict=True):
+    for number, kind in zip(maps[1:], ("over_refusal", "accuracy", "perplexity", "margin"), strict=True):
         measured_at = {m.coords: m.value for m in landscape.measures if m.kind == kind}
         expected = [[measured_at[alpha, beta] for alpha in across] for beta in up]
         assert values(cells(figure, number)).tolist() == expected
-    # bright is worse: the colour scale of accuracy is reversed
-    assert [cells(figure, number).get_cmap().name for number in maps] == ["cividis"] * 2 + ["cividis_r", "cividis"]
+    # bright is worse: the colour scales of accuracy and margin are reversed
+    found = [cells(figure, number).get_cmap().name for number in maps]
+    assert found == ["cividis"] * 2 + ["cividis_r", "cividis", "cividis_r"]
 
 
 def test_a_curve_has_a_gap_where_every_direction_lacks_a_point_of_the_grid() -> None:

@@ -175,7 +175,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "path": {
         "subspace": path_line(4),
         "through": trajectory(2),
-        "also": further("attack:" + "W" * 60, "benign", "accuracy", "perplexity"),
+        "also": further("attack:" + "W" * 60, "benign", "accuracy", "perplexity", "margin"),
         "run": {
             "chance": tuned,
             "stands": lambda point: Position((0.25,) if point.waypoint is not None else point.coords, 0.1),
@@ -184,7 +184,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "plane": {"subspace": random_plane(4), "run": {"chance": bowl}},
     "plane with probes": {
         "subspace": path_plane(4),
-        "also": further("attack:a.csv", "benign", "accuracy", "perplexity"),
+        "also": further("attack:a.csv", "benign", "accuracy", "perplexity", "margin"),
         "run": {"chance": tuned},
     },
 }

@@ -64,10 +64,7 @@ def test_an_unsafe_rate_whose_interval_contains_the_threshold_is_not_shown_eithe
     verdict = verdict_of(landscape_in(run(tmp_path, lambda line, alpha: 0.15, prompts=80)), "demo")
     assert verdict.tone == "open"
     assert "refuses 68 of 80 harmful requests, but its ASR may be as low as 8.8 %" in verdict.headline
-    assert (
-        "about 140 prompts would decide it (--limit 140; builtin:harmful has 100, so give"
-        in verdict.headline
-    )
+    assert "about 140 prompts would decide it (--limit 140; builtin:harmful has 100, so give" in verdict.headline
 
 
 def test_a_rate_close_to_the_threshold_needs_more_than_10_000_prompts(tmp_path: Path) -> None:

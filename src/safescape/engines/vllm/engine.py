@@ -21,7 +21,7 @@ from safescape.engines.greedy import Settings, check_in_vllm, ends_of, generatio
 from safescape.engines.loading import load_config
 from safescape.engines.loglikelihood import Likelihood, Request
 from safescape.engines.parameters import check_whole
-from safescape.engines.speaker import head_of, request_of, tokens_of
+from safescape.engines.speaker import head_of, opening_requests, request_of, tokens_of
 from safescape.engines.stages import Ending, TellsNoise, responses
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open_vllm, settings_of
 from safescape.engines.vllm.lora import LoadedAdapters
@@ -152,10 +152,18 @@ class VllmEngine(Engine):
     def loglikelihood(self, requests: Sequence[tuple[str, str]], *, raw: bool = True) -> list[Likelihood]:
         """Score continuations after their contexts; see `Voice.loglikelihood`."""
         head = head_of(self._tokenizer, raw=raw)
-        found = self._scored([request_of(self._tokenizer, *request, head) for request in requests])
+        return self._likelihoods([request_of(self._tokenizer, *request, head) for request in requests])
+
+    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
+        """Score texts that an answer may begin with; see `Voice.openings`."""
+        wanted = opening_requests(self._tokenizer, chats, openings)
+        found = iter(self._likelihoods([request for some in wanted for request in some]))
+        return [[next(found) for _ in some] for some in wanted]
+
+    def _likelihoods(self, wanted: Sequence[Request]) -> list[Likelihood]:
         return [
             Likelihood(sum(float(token.logprob) for token in some), len(some), all(token.rank == 1 for token in some))
-            for some in found
+            for some in self._scored(wanted)
         ]
 
     def fingerprint(self) -> str:

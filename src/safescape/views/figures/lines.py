@@ -26,6 +26,7 @@ _MEASURE_STYLES = {
     "over_refusal": marks.Style("#d98200", "s"),
     "accuracy": marks.Style("#009e73", "^"),
     "perplexity": marks.Style("#6a4fa3", "v"),
+    "margin": marks.Style("#0072b2", "D"),
 }
 
 
@@ -59,9 +60,14 @@ def draw_lines(landscape: Landscape) -> Figure:
         judge, shown = seen_by(landscape)
         sheet.fit(figure, name, f"What the answers are, as the “{judge}", sheet.PANELS, f"” judge sees them{shown}")
         panels.append((panel, _OUTCOMES, 0.18 + 0.2 + 0.18))
-    if measures := curves.measure_courses(landscape):
-        panel = figure.add_subplot(sharex=axes)
-        panels.append((panel, _MEASURES, 0.18 + 0.18 * _draw_measures(panel, measures)))
+    measures = curves.measure_courses(landscape)
+    for drawn, draw_beneath in (
+        ([course for course in measures if course.kind != "margin"], _draw_measures),
+        ([course for course in measures if course.kind == "margin"], _draw_margins),
+    ):
+        if drawn:
+            panel = figure.add_subplot(sharex=axes)
+            panels.append((panel, _MEASURES, 0.18 + 0.18 * draw_beneath(panel, drawn)))
     columns = 2 if len(curves.courses_of(landscape)) > 1 else 3
     foot = 0.66 + 0.18 * max(2, -(-len(found) // columns))
     sheet.stack(figure, panels, sheet.TITLE, foot, alpha_label([landscape]))
@@ -211,14 +217,29 @@ def _draw_measures(axes: Axes, courses: Sequence[curves.Course]) -> int:
     if texts:
         measure_scale(right, "perplexity", "Perplexity", texts)
         right.spines["right"].set(visible=True, color=marks.SOFT)
+    rates = [course for course in courses if course.kind != "perplexity"]
+    return _legend(axes, [*_draw_courses(axes, rates), *_draw_courses(right, texts, " (right axis)")])
+
+
+def _draw_margins(axes: Axes, courses: Sequence[curves.Course]) -> int:
+    """Draw refusal margins, with a line where refusing and complying are equally likely; return the legend's rows."""
+    measure_scale(axes, "margin", "Margin", courses)
+    return _legend(axes, _draw_courses(axes, courses))
+
+
+def _draw_courses(axes: Axes, courses: Sequence[curves.Course], where: str = "") -> list[marks.Entry]:
+    """Draw measures with their intervals; `where` stands behind their labels. The first of a kind has a solid line."""
     entries = []
-    for course in sorted(courses, key=lambda course: course.kind == "perplexity"):
-        panel, where = (right, " (right axis)") if course.kind == "perplexity" else (axes, "")
+    for course in courses:
         first = next(other for other in courses if other.kind == course.kind)
         number = 0 if course is first else len(marks.STYLES)
         style, label = _MEASURE_STYLES[course.kind], course.label + where
-        entry = marks.draw_curve(panel, course.readings, style, label, band=0.15, width=1.5, number=number)
-        entries.append(entry)
+        entries.append(marks.draw_curve(axes, course.readings, style, label, band=0.15, width=1.5, number=number))
+    return entries
+
+
+def _legend(axes: Axes, entries: Sequence[marks.Entry]) -> int:
+    """Set the legend of a low panel above it, and return its number of rows."""
     columns = min(3, len(entries))
     sheet.strip(axes, entries, columns)
     return -(-len(entries) // columns)
@@ -234,7 +255,20 @@ def _rate_scale(axes: Axes, label: str, ticks: float, look: marks.Look = marks.P
 
 
 def measure_scale(axes: Axes, kind: str, label: str, courses: Sequence[curves.Course]) -> None:
-    """Give a low panel the scale of a measure: percent, or for a perplexity a logarithmic axis of at least a decade."""
+    """Give a low panel the scale of a measure.
+
+    That is percent, for a perplexity a logarithmic axis of at least a decade, and for a margin nats on both sides of 0.
+    """
+    if kind == "margin":
+        sheet.dress(axes)
+        ends = [end for course in courses for reading in course.readings for end in (reading.low, reading.high)]
+        low, high = min(*ends, -0.5), max(*ends, 0.5)
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        axes.yaxis.set_major_locator(MaxNLocator(3, steps=STEPS))
+        axes.grid(axis="y", color=marks.FAINT, linewidth=0.6)
+        axes.axhline(0.0, color=marks.SOFT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
+        axes.set_ylabel(f"{label} (nats)", fontsize=9, color=marks.INK, labelpad=6)
+        return
     if kind != "perplexity":
         _rate_scale(axes, f"{label} (%)", 50)
         return

@@ -135,6 +135,9 @@ def _scale(layer: Layer) -> tuple[str, Normalize]:
     low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 10.0)
     if layer.kind == "perplexity":
         return "cividis", LogNorm(low, max(high, 2 * low))
+    if layer.kind == "margin":
+        wide = max(0.0, 1.0 - (high - low)) / 2
+        return "cividis_r", Normalize(low - wide, high + wide)
     wide = max(0.0, 20.0 - (high - low)) / 2
     norm = Normalize(max(0.0, low - wide), min(100.0, high + wide))
     return ("cividis_r" if layer.kind == "accuracy" else "cividis"), norm

@@ -49,7 +49,7 @@ class Course(NamedTuple):
 
     probe: str
     kind: str
-    """asr, over_refusal, accuracy or perplexity; or the name of an outcome, whose share it is."""
+    """asr, over_refusal, accuracy, perplexity or margin; or the name of an outcome, whose share it is."""
     pieces: tuple[tuple[Reading, ...], ...]
     """The readings, cut where a point between them is not measured yet: no curve is drawn across. At least one."""
     label: str = ""

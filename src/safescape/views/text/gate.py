@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 
-from safescape.landscape import Change, Gate, Metric, Ruling
+from safescape.landscape import Change, Gate, Metric, Ruling, unit_of
 from safescape.views.text.correction import corrected_change, gate_corrections_said
 from safescape.views.text.tables import Table
 from safescape.views.text.words import (
@@ -108,7 +108,7 @@ def changes_of(gate: Gate, name: Named = quoted) -> Table:
     """
     rows, is_corrected = [], gate.corrected is not None and bool(gate.corrected.changes)
     for probe, change in gate.changes.items():
-        unit = "" if change.kind == "perplexity" else " %"
+        unit = unit_of(change.kind)
         # the name of any other probe says what it is: `over-refusal:…`, `choice:…`
         label = "ASR" if probe == gate.probe else f"ASR {name(probe)}" if change.kind == "asr" else name(probe)
         both = (f"{value_text(metric)}{unit} ({interval_text(metric)})" for metric in (change.origin, change.other))

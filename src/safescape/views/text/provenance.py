@@ -10,8 +10,10 @@ from safescape.store import Store
 from safescape.survey import (
     Adaptive,
     Axis,
+    ChatProbe,
     ChoiceProbe,
     InterpolationAxis,
+    MarginProbe,
     PerplexityProbe,
     Probe,
     PromptProbe,
@@ -19,7 +21,7 @@ from safescape.survey import (
 )
 from safescape.views.series.samples import waypoints_of
 from safescape.views.text.noise import noise_said
-from safescape.views.text.words import all_judges_of, limit_text, printable, quoted, subject_of
+from safescape.views.text.words import all_judges_of, counted, limit_text, printable, quoted, subject_of
 
 
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
@@ -138,7 +140,7 @@ def _settings(survey: Survey) -> str:
     return f"; with {named} of generation_config.json" if named else ""
 
 
-def _system(probe: PromptProbe) -> str:
+def _system(probe: ChatProbe) -> str:
     named = {None: "the chat template's own default", "": "none"}
     return named.get(probe.system_prompt, probe.system_prompt) or ""
 
@@ -153,6 +155,13 @@ def _described(probe: Probe) -> str:
     if isinstance(probe, PromptProbe):
         kind = "harmful" if probe.harmful else "harmless"
         what = f"{len(probe.prompts)} {kind} prompts from {source}{_failed(probe)}; system prompt: {_system(probe)}"
+    elif isinstance(probe, MarginProbe):
+        complying = "the targets beside them" if probe.targets is not None else counted(len(probe.complying), "opening")
+        what = (
+            f"the refusal margin of {len(probe.prompts)} harmful prompts from {source}: "
+            f"{counted(len(probe.refusing), 'opening')} that refuse, and {complying} that comply; "
+            f"system prompt: {_system(probe)}"
+        )
     elif isinstance(probe, PerplexityProbe):
         what = f"{len(probe.texts)} texts from {source}"
     elif isinstance(probe, ChoiceProbe):

@@ -12,6 +12,7 @@ from safescape.landscape import (
     Metric,
     PointFigures,
     Threshold,
+    unit_of,
     unscored_at,
 )
 from safescape.survey import InterpolationAxis, Outcome
@@ -154,7 +155,7 @@ def capability_of(landscape: Landscape) -> Table | None:
 
 def measure_heading(probe: str, kind: str) -> str:
     """Return the heading of a probe of over-refusal or capability."""
-    return f"{words.KINDS[kind]}{'' if kind == 'perplexity' else ' %'} {words.quoted(probe)}"
+    return f"{words.KINDS[kind]}{unit_of(kind)} {words.quoted(probe)}"
 
 
 def points_of(landscape: Landscape) -> Table:

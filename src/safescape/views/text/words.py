@@ -13,6 +13,7 @@ KINDS = {
     "over_refusal": "over-refusal",
     "accuracy": "accuracy",
     "perplexity": "perplexity",
+    "margin": "refusal margin",
 }
 """The name of each kind of figure."""
 _MARKUP = {ord(sign): f"&#{ord(sign)};" for sign in string.punctuation if sign not in "-/"}

@@ -147,6 +147,20 @@ export function decadesOf(readings) {
   return [low - 0.15, Math.max(Math.log10(Math.max(...values)), low + 1) + 0.15];
 }
 
+/**
+ * Return the range of an axis on which refusal margins and their intervals fit, with 0 inside.
+ * @param {Reading[]} readings
+ */
+export function natsOf(readings) {
+  const low = Math.min(-0.5, ...readings.map((r) => r.low));
+  const high = Math.max(0.5, ...readings.map((r) => r.high));
+  const margin = 0.05 * (high - low);
+  return [low - margin, high + margin];
+}
+
+/** Return the unit of a kind of figure, with a space before it. @param {string} kind */
+export const unitOf = (kind) => (kind === "perplexity" ? "" : kind === "margin" ? " nats" : " %");
+
 /** @typedef {{ traces: () => Figure[], layout: () => Figure }} Drawing */
 /** @type {Drawing | null} */
 let drawing = null;

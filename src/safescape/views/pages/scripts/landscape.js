@@ -29,7 +29,7 @@ export function renewLandscape() {
 }
 
 function size() {
-  if (!isPlane) $("plot").className = ["one", "tall", "taller"][Object.keys(panelsOfLines()).length - 1];
+  if (!isPlane) $("plot").className = ["one", "tall", "taller", "tallest"][Object.keys(panelsOfLines()).length - 1];
 }
 
 /** @param {Point | null} point */

@@ -2,7 +2,7 @@
 // over-refusal and capability.
 
 import {
-  STYLES, axisStyle, band, decadesOf, isNarrow, layoutOverAlpha, legendAt, modelLine, styleOf, transparent,
+  STYLES, axisStyle, band, decadesOf, isNarrow, layoutOverAlpha, legendAt, modelLine, natsOf, styleOf, transparent, unitOf,
 } from "./charts.js";
 import { colour, intervalText, percent, signed } from "./dom.js";
 import { checkpoints, data, hover, lines, linesData, origin, points } from "./run.js";
@@ -133,14 +133,15 @@ function stackTraces() {
 }
 
 /** @type {Record<string, string>} */
-const symbols = { over_refusal: "square", accuracy: "triangle-up", perplexity: "triangle-down" };
+const symbols = { over_refusal: "square", accuracy: "triangle-up", perplexity: "triangle-down", margin: "diamond" };
+/** @type {Record<string, string>} */
+const axes = { perplexity: "y3", margin: "y5" };
 
 function measureTraces() {
   const { measures } = linesData();
   return measures.flatMap(({ kind, label, pieces }, number) => {
     const readings = pieces.flat();
-    const isPerplexity = kind === "perplexity";
-    const [axis, unit] = isPerplexity ? ["y3", ""] : ["y2", " %"];
+    const [axis, unit] = [axes[kind] ?? "y2", unitOf(kind)];
     const isFirst = measures.findIndex((other) => other.kind === kind) === number;
     return [...band(readings, colour(`--${kind}`), `measure ${number}`, 0.14, axis), {
       x: readings.map((r) => r.x), y: readings.map((r) => r.value), type: "scatter", mode: "lines+markers", yaxis: axis,
@@ -161,20 +162,33 @@ export function selectedOnLines(point) {
   return [...(linesData().stack ? [{ x: [x, x], y: [0, 100] }] : []), { x: [x], y: [asrOf(point)] }];
 }
 
-/** Return where each panel lies, from the top, in shares of the height. */
+// Where one to four panels lie, from the top, in shares of the height.
+const domains = [
+  [[0, 1]],
+  [[0.44, 1], [0, 0.33]],
+  [[0.58, 1], [0.285, 0.47], [0, 0.2]],
+  [[0.66, 1], [0.43, 0.575], [0.215, 0.36], [0, 0.155]],
+];
+
+/**
+ * Return where each panel lies: the ASR, and beneath it what there is of outcomes, rates with perplexities, and margins.
+ * @returns {{ asr: number[], stack?: number[], measures?: number[], margins?: number[] }}
+ */
 export function panelsOfLines() {
   const { measures, stack } = linesData();
-  if (stack && measures.length) return { asr: [0.58, 1], stack: [0.285, 0.47], measures: [0, 0.2] };
-  if (stack) return { asr: [0.44, 1], stack: [0, 0.33] };
-  if (measures.length) return { asr: [0.44, 1], measures: [0, 0.33] };
-  return { asr: [0, 1] };
+  const names = ["asr"];
+  if (stack) names.push("stack");
+  if (measures.some(({ kind }) => kind !== "margin")) names.push("measures");
+  if (measures.some(({ kind }) => kind === "margin")) names.push("margins");
+  return { asr: [], ...Object.fromEntries(names.map((name, place) => [name, domains[names.length - 1][place]])) };
 }
 
 export function layoutOfLines() {
   const narrow = isNarrow();
   const { edges, is_basin_shown: isShown, measures: drawn, scale, stack: outcomes } = linesData();
-  const { asr: upper, stack, measures } = panelsOfLines();
-  const { shapes, annotations, ...over } = layoutOverAlpha({ ...data, ...scale }, upper, measures ? "y2" : stack ? "y4" : "y");
+  const panels = panelsOfLines();
+  const { asr: upper, stack, measures, margins } = panels;
+  const { shapes, annotations, ...over } = layoutOverAlpha({ ...data, ...scale }, upper, margins ? "y5" : measures ? "y2" : stack ? "y4" : "y");
   shapes.push(...data.marks.map(({ point }) => modelLine(points[point].effective[0], upper[0])));
   if (edges) {
     const [x0, x1] = edges;
@@ -197,8 +211,10 @@ export function layoutOfLines() {
     });
   }
   const axis = axisStyle();
-  const perplexities = drawn.filter(({ kind }) => kind === "perplexity").flatMap(({ pieces }) => pieces.flat());
-  const legend = measures && stack ? -0.6 / 7 : measures || stack ? -0.6 / 5 : narrow ? -0.24 : -0.2;
+  /** @param {string} wanted */
+  const readingsOf = (wanted) => drawn.filter(({ kind }) => kind === wanted).flatMap(({ pieces }) => pieces.flat());
+  const perplexities = readingsOf("perplexity");
+  const legend = [narrow ? -0.24 : -0.2, -0.12, -0.085, -0.07][Object.keys(panels).length - 1];
   return {
     ...over, shapes, annotations, legend: legendAt(legend),
     ...(stack && {
@@ -210,6 +226,9 @@ export function layoutOfLines() {
         ...axis, overlaying: "y2", side: "right", type: "log", showgrid: false, dtick: 1, anchor: "x", range: decadesOf(perplexities),
         title: { text: narrow ? "" : "perplexity", standoff: 6 }, visible: perplexities.length > 0,
       },
+    }),
+    ...(margins && {
+      yaxis5: { ...axis, domain: margins, range: natsOf(readingsOf("margin")), zeroline: true, zerolinecolor: colour("--soft"), nticks: 4, title: { text: narrow ? "nats" : "margin, nats", standoff: 6 } },
     }),
   };
 }

@@ -1,6 +1,6 @@
 // Several runs over lines: ASR over α, one curve a run; beneath it one panel for each further measure.
 
-import { axisStyle, band, decadesOf, layoutOverAlpha, legendAt, modelLine, styleOf } from "./charts.js";
+import { axisStyle, band, decadesOf, layoutOverAlpha, legendAt, modelLine, natsOf, styleOf, unitOf } from "./charts.js";
 import { colour, intervalText, percent, signed } from "./dom.js";
 
 /** @import { ComparedLines, ComparisonPayload, Reading } from "./payload.js" */
@@ -36,7 +36,7 @@ export function tracesOfOverlay({ measures, runs }) {
   return [
     ...runs.flatMap(({ pieces }, run) => curve(run, pieces, "y", (r) => `ASR ${percent(r.value)}<br>${intervalText(r)}`)),
     ...measures.flatMap((measure, panel) => {
-      const unit = measure.kind === "perplexity" ? "" : " %";
+      const unit = unitOf(measure.kind);
       return measure.runs.flatMap(({ run, pieces }) =>
         curve(run, pieces, axisOf(panel), (r) => `${measure.label} ${r.value.toFixed(1)}${unit}<br>${intervalText(r, unit)}`));
     }),
@@ -61,9 +61,12 @@ export function layoutOfOverlay(data, compared) {
     const domain = [(panel + 1) * LOW, panel * LOW + SPACE].map((down) => Math.max(0, upper - down / inner));
     annotations.push({
       xref: "paper", x: 0, yref: "paper", y: domain[1], xanchor: "left", yanchor: "bottom", showarrow: false,
-      text: label + (isPerplexity ? "" : ", %"), font: { size: 12 },
+      text: label + (isPerplexity ? "" : `,${unitOf(kind)}`), font: { size: 12 },
     });
-    const range = isPerplexity ? { type: "log", tickvals: thirds, range: decadesOf(runs.flatMap(({ pieces }) => pieces.flat())) } : { range: [-4, 104], dtick: 50 };
+    const readings = runs.flatMap(({ pieces }) => pieces.flat());
+    const range = isPerplexity ? { type: "log", tickvals: thirds, range: decadesOf(readings) }
+      : kind === "margin" ? { range: natsOf(readings), zeroline: true, zerolinecolor: colour("--soft"), nticks: 4 }
+      : { range: [-4, 104], dtick: 50 };
     return [axisOf(panel).replace("y", "yaxis"), { ...axisStyle(), domain, ...range }];
   });
   return { ...over, shapes, annotations, ...Object.fromEntries(panels), legend: legendAt(-64 / inner) };

@@ -11,7 +11,7 @@ export interface Reading {
 /** One figure of one probe along α: on the only line, or its mean over the finished ones. */
 export interface Course {
   probe: string;
-  /** asr, over_refusal, accuracy or perplexity; or the name of an outcome, whose share it is. */
+  /** asr, over_refusal, accuracy, perplexity or margin; or the name of an outcome, whose share it is. */
   kind: string;
   /** The readings, cut where a point between them is not measured yet: no curve is drawn across. At least one. */
   pieces: Reading[][];

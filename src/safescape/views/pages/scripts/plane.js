@@ -1,6 +1,6 @@
 // The landscape over a plane: a heat map with the contour of the threshold, or the same as a surface.
 
-import { axisStyle, barOf, contoursOf, isNarrow, legendAt, modelMarker, plainLayout, redraw } from "./charts.js";
+import { axisStyle, barOf, contoursOf, isNarrow, legendAt, modelMarker, plainLayout, redraw, unitOf } from "./charts.js";
 import { $, colour, offer, signed } from "./dom.js";
 import { originName, pointTrace, trajectory } from "./lines.js";
 import { checkpoints, data, hover, origin, planeData, pointAt, points } from "./run.js";
@@ -31,7 +31,7 @@ function cellText(layer) {
     if (!point) return "not measured";
     if (view.layer === 0) return hover(point);
     if (value === null) return "not judged yet";
-    return `<b>α = ${signed(alpha)}, β = ${signed(beta)}</b><br>${nameOf(layer)} ${value.toFixed(1)}${layer.kind === "perplexity" ? "" : " %"}`;
+    return `<b>α = ${signed(alpha)}, β = ${signed(beta)}</b><br>${nameOf(layer)} ${value.toFixed(1)}${unitOf(layer.kind)}`;
   }));
 }
 
@@ -41,13 +41,17 @@ function cellText(layer) {
  * @param {Layer} layer
  */
 function colourScale(layer) {
-  const scale = { colorscale: "Cividis", reversescale: layer.kind === "accuracy" };
+  const scale = { colorscale: "Cividis", reversescale: layer.kind === "accuracy" || layer.kind === "margin" };
   const isPerplexity = layer.kind === "perplexity";
-  const bar = barOf(isPerplexity ? "perplexity" : `${nameOf(layer)} %`);
+  const bar = barOf(`${nameOf(layer)}${unitOf(layer.kind)}`);
   if (layer.kind === "asr" || data.outcomes.includes(layer.kind)) return { ...scale, min: 0, max: 100, bar: { ...bar, dtick: 25 } };
   const known = heightsOf(layer).flat().filter((value) => value !== null);
   if (!known.length) return { ...scale, min: 0, max: 1, bar };
   const [low, high] = [Math.min(...known), Math.max(...known)];
+  if (layer.kind === "margin") {
+    const margin = Math.max(0, 1 - (high - low)) / 2;
+    return { ...scale, min: low - margin, max: high + margin, bar };
+  }
   if (!isPerplexity) {
     const margin = Math.max(0, 20 - (high - low)) / 2;
     return { ...scale, min: Math.max(0, low - margin), max: Math.min(100, high + margin), bar };
@@ -123,7 +127,7 @@ export function layoutOfPlane() {
   const [across, up] = planeData().headings;
   const rounded = data.rounded ? "; as asked for" : "";
   const solid = { gridcolor: colour("--rule"), color: colour("--ink"), showbackground: false };
-  const heights = layer.kind === "perplexity" ? "log₁₀ perplexity" : `${nameOf(layer)} %`;
+  const heights = layer.kind === "perplexity" ? "log₁₀ perplexity" : `${nameOf(layer)}${unitOf(layer.kind)}`;
   return {
     ...plainLayout(colour("--wash")),
     margin: view.surface ? { l: 0, r: 0, t: 30, b: narrow ? 70 : 40 } : { l: narrow ? 48 : 70, r: 10, t: 16, b: narrow ? 96 : 90 },
