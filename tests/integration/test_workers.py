@@ -336,3 +336,21 @@ def test_workers_without_the_extra_are_refused(
     refused(
         ["scan", str(tiny_model), "--workers", "2"], "--workers 2: Ray is not installed; type pip install 'safescape"
     )
+
+
+def test_workers_measure_the_same_along_a_gradient(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computed once, before the workers begin, which read it from the cache; with refusal margins at every point."""
+    monkeypatch.setenv("SAFESCAPE_HOME", str(tmp_path / "home"))
+    along: dict[str, Any] = {
+        **TINY,
+        "directions": None,
+        "direction": "gradient",
+        "also": "margin:builtin:harmful",
+        "also_limit": 4,
+    }
+    safescape.scan(str(tiny_model), out=tmp_path / "alone", **along)
+    safescape.scan(str(tiny_model), out=tmp_path / "together", workers=2, **along)
+    assert same_results(tmp_path / "alone", tmp_path / "together")
+    assert len(list((tmp_path / "home" / "directions").glob("*/direction.safetensors"))) == 1

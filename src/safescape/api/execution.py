@@ -15,7 +15,7 @@ from safescape.api.run import Run
 from safescape.errors import RunError
 from safescape.judge_runtime import JudgeSettings, judge_stored, update_panels
 from safescape.landscape import MAX_UNSCORED, SAFE_BELOW, JudgeError
-from safescape.measure import Progress, check_prompts, find_model, measure
+from safescape.measure import Progress, check_prompts, find_model, measure, with_directions
 from safescape.options import MeasureOptions, Option, Options, shared, takes
 from safescape.placement import Placement, check_placement
 from safescape.store import Store
@@ -78,6 +78,7 @@ def execute(
     """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
     survey, directory, note = begin(survey, model, None if options.out is None else Path(options.out))
     check_prompts(survey, model)
+    survey = with_directions(survey, model)
     with Store.claim(directory, survey) as store:
         measure(survey, model, store, options.on_progress or (lambda _: None), settings.placement, note)
         if not store.points.finished():

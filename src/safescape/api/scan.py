@@ -10,13 +10,19 @@ from safescape.api.execution import Measuring
 from safescape.api.run import Run
 from safescape.api.survey import measure_over
 from safescape.errors import InputError
-from safescape.options import ScanOptions, takes
-from safescape.survey import Adaptive, Lines, Plane, RandomAxis
+from safescape.options import ScanOptions, each_of, takes
+from safescape.probes import load_prompts, margin_probe
+from safescape.probes import system_prompt as system_prompt_text
+from safescape.survey import Adaptive, ComputedAxis, Gradient, Lines, MarginProbe, Plane, RandomAxis
 from safescape.weights import resolve
 
 _Number = TypeVar("_Number", int, float)
 _SIDE = 25
 """Steps on each side of an adaptive line's grid by default: with the default span, 0.02 apart."""
+_SPAN, _GRADIENT_SPAN = 0.5, 0.0005
+"""Spans by default. Along a gradient, safety is lost some hundred times nearer than in a random direction."""
+_GRADIENT_PROMPTS = 32
+"""Number of prompts that a gradient is computed from, at most."""
 _FURTHER = 4
 """An adaptive scan measures at most this many times as many directions as it begins with."""
 
@@ -38,6 +44,8 @@ def scan(options: _Arguments) -> Run:
 
     """
     dim, directions, steps = options.dim, options.directions, options.steps
+    if options.direction != "random":
+        return _scan_along(options)
     if dim == 2 and directions not in (None, 2):
         raise InputError(f"--directions {directions}: a plane has 2; leave it out with --dim 2")
     if options.adaptive:
@@ -45,7 +53,7 @@ def scan(options: _Arguments) -> Run:
     for flag, given in (("--edge-tolerance", options.edge_tolerance), ("--interval", options.interval)):
         if given is not None:
             raise InputError(f"{flag} {given:g}: is for a scan that chooses its points; give --adaptive too")
-    spans = _per_axis(options.span, dim, "--span")
+    spans = _per_axis(_SPAN if options.span is None else options.span, dim, "--span")
     counts = _per_axis(options.preset.steps if steps is None else steps, dim, "--steps")
     subspace: Lines | Plane
     if dim == 2:
@@ -54,6 +62,55 @@ def scan(options: _Arguments) -> Run:
     else:
         subspace = _lines(directions or options.preset.directions, options.seed, spans[0], counts[0])
     return measure_over(options, resolve(options.model, trust_remote_code=options.trust_remote_code), subspace)
+
+
+def _scan_along(options: _Arguments) -> Run:
+    """Measure the line along a computed direction."""
+    given = f"--direction {options.direction}"
+    name, _, source = options.direction.partition(":")
+    if name != "gradient" or options.direction.endswith(":"):
+        raise InputError(f"{given}: no such direction; expected random or gradient[:PROMPTS]")
+    for flag, is_given in (
+        ("--dim 2", options.dim == 2),
+        (f"--directions {options.directions}", options.directions not in (None, 1)),
+        ("--adaptive", options.adaptive),
+        ("--tensor-parallel", options.tensor_parallel > 1),
+    ):
+        if is_given:
+            raise InputError(f"{given}: is one line at the points of a grid; leave out {flag}")
+    (span,) = _per_axis(_GRADIENT_SPAN if options.span is None else options.span, 1, "--span")
+    (steps,) = _per_axis(options.preset.steps if options.steps is None else options.steps, 1, "--steps")
+    random_axis(0, span, steps)  # refuses what defines no axis
+    margin = _prompts_of_gradient(options, source, given)
+    recipe = Gradient(given=options.direction, margin=margin, prompts=len(margin.prompts))
+    axis = ComputedAxis(recipe=recipe, span=span, steps=steps)
+    model = resolve(options.model, trust_remote_code=options.trust_remote_code)
+    return measure_over(options, model, Lines(axes=(axis,)))
+
+
+def _prompts_of_gradient(options: _Arguments, source: str, given: str) -> MarginProbe:
+    """Return the prompts that a gradient is computed from: those given, else those after the measured ones."""
+    limit = options.limit or options.preset.limit
+    measured = load_prompts(options.prompts, limit)
+    system = system_prompt_text((each_of(options.system_prompt) or ("default",))[0])
+    if source:
+        margin = margin_probe(f"margin:{source}", _GRADIENT_PROMPTS, system, options.openings, flag=given)
+        if both := set(margin.prompts) & set(measured):
+            raise InputError(
+                f"{given}: {len(both)} of its prompts are measured too, {min(both)[:60]!r} among them; give others, so "
+                "that the direction is not made of what it is measured by"
+            )
+    else:
+        most = None if limit is None else limit + _GRADIENT_PROMPTS
+        margin = margin_probe(f"margin:{options.prompts}", most, system, options.openings, flag=given)
+        left = [prompt for prompt in margin.prompts[len(measured) :] if prompt not in measured]
+        if not left:
+            raise InputError(
+                f"{given}: {options.prompts} has no prompts after the {len(measured)} that are measured; lower "
+                "--limit, or give gradient:PROMPTS"
+            )
+        margin = margin.model_copy(update={"prompts": tuple(left)})
+    return margin.model_copy(update={"name": "gradient"})
 
 
 def _scan_adaptively(options: _Arguments) -> Run:
@@ -66,7 +123,7 @@ def _scan_adaptively(options: _Arguments) -> Run:
             f"--steps {given}: --adaptive chooses its points; give --edge-tolerance, how near those around "
             "an edge are to each other"
         )
-    (span,) = _per_axis(options.span, 1, "--span")
+    (span,) = _per_axis(_SPAN if options.span is None else options.span, 1, "--span")
     # the interval needs two directions: one does not show how directions differ
     begin = options.directions or max(options.preset.directions, 1 if interval is None else 2)
     if interval is not None and not 0 < interval <= 100:

@@ -31,6 +31,7 @@ from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import (
     HARMFUL,
     Adaptive,
+    ComputedAxis,
     Lines,
     Plane,
     Probe,
@@ -89,7 +90,13 @@ def measure_over(
     survey = Survey.model_validate(
         {
             **options.model_dump(include=set(Survey.model_fields)),
-            "probes": _probes(options, always, only_at, shuffled=adaptive is not None),
+            "probes": _probes(
+                options,
+                always,
+                only_at,
+                shuffled=adaptive is not None,
+                is_computed=any(isinstance(axis, ComputedAxis) for axis in subspace.axes),
+            ),
             "device": device,
             "dtype": dtype,
             "chat_template": chat_template_of(options),
@@ -196,7 +203,12 @@ def _adapter(
 
 
 def _probes(
-    options: MeasureOptions, always: Sequence[str], only_at: Literal["models"] | None, *, shuffled: bool
+    options: MeasureOptions,
+    always: Sequence[str],
+    only_at: Literal["models"] | None,
+    *,
+    shuffled: bool,
+    is_computed: bool,
 ) -> tuple[Probe, ...]:
     systems = each_of(options.system_prompt) or ("default",)
     if len(set(systems)) < len(systems):
@@ -213,7 +225,8 @@ def _probes(
     ]
     also, most, system = each_of(options.also), options.also_limit, system_prompt_text(systems[0])
     fewer = options.preset.limit if most is None else most
-    if options.openings is not None and not any(spec.startswith("margin:") for spec in also):
+    reads_openings = any(spec.startswith("margin:") for spec in also) or is_computed
+    if options.openings is not None and not reads_openings:
         raise InputError(f"--openings {options.openings}: nothing reads it; give --also margin:PROMPTS too")
     further = further_probes([spec for spec in always if spec not in also], fewer, system)
     further += further_probes(also, most, system, options.openings)

@@ -201,9 +201,10 @@ def _with_interval(metric: Metric, unit: str, *, signed: bool = False) -> str:
 def _cells(metric: Metric, unit: str) -> tuple[str, str, str]:
     if metric.value is None:
         return "not measured", "", ""
+    from safescape.views.text.words import decimal  # loads the drawing libraries
 
     def number(value: float) -> str:
-        return f"{value:.1f} {unit}".strip() if abs(value) >= 1 or unit else f"{value:.3f}"
+        return f"{value:.1f} {unit}".strip() if abs(value) >= 1 or unit else decimal(value, 3)
 
     value = f">= {number(metric.value)}" if metric.at_least else number(metric.value)
     per_line = " ".join("–" if v is None else number(v) for v in metric.per_line)

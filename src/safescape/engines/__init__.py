@@ -3,6 +3,7 @@
 from safescape.engines.borrowed import borrow, unwrap
 from safescape.engines.engine import Engine, ScoresOpenings, Voice
 from safescape.engines.exactness import Plan
+from safescape.engines.gradient import margin_gradient
 from safescape.engines.greedy import ends_in_files, ends_of, generation_of
 from safescape.engines.loading import load_config, load_model
 from safescape.engines.loglikelihood import Likelihood
@@ -39,6 +40,7 @@ __all__ = [
     "is_vllm_here",
     "load_config",
     "load_model",
+    "margin_gradient",
     "needs_equal_lengths",
     "open_engine",
     "parameters_of",

@@ -41,7 +41,14 @@ def open_engine(
     """
     adapters = _adapters(survey, model)
     device, trusted = noise_device(survey.device), survey.trust_remote_code
-    subspace = Subspace(survey.subspace, model.weights, survey.through, device, trust_remote_code=trusted)
+    subspace = Subspace(
+        survey.subspace,
+        model.weights,
+        survey.through,
+        device,
+        fingerprint=survey.model_fingerprint,
+        trust_remote_code=trusted,
+    )
     settings: dict[str, Any] = {
         "dtype": getattr(torch, survey.dtype),
         "device": survey.device,

@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from safescape.errors import InputError
 from safescape.landscape import Landscape, Metric, unit_of, unscored_in
 from safescape.store import Store
-from safescape.survey import KEYWORD, InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
+from safescape.survey import KEYWORD, ComputedAxis, InterpolationAxis, Probe, PromptProbe, RandomAxis, Survey
 from safescape.views import (
     KINDS,
     basin_said,
@@ -173,7 +173,7 @@ def _facts(survey: Survey, landscape: Landscape) -> Iterator[tuple[str, str]]:
 
 
 def _span(landscape: Landscape) -> str:
-    spans = [axis.span for axis in landscape.axes if isinstance(axis, RandomAxis)]
+    spans = [axis.span for axis in landscape.axes if isinstance(axis, RandomAxis | ComputedAxis)]
     return f", up to α = {max(spans):g}" if spans else ""
 
 

@@ -86,12 +86,13 @@ def axes_of(basin: Basin, start: InitialWeights) -> Axes:
         toward = resolve(axis.toward, trust_remote_code=start.trust_remote_code)
         if inspect(toward.weights) != axis.fingerprint:
             raise InputError(f"{axis.toward}: was changed since {basin.directory} was measured; measure it again")
-    directions = Subspace(survey.subspace, start, device=device, trust_remote_code=start.trust_remote_code).directions
+    origin, trusted = survey.model_fingerprint, start.trust_remote_code
+    space = Subspace(survey.subspace, start, device=device, fingerprint=origin, trust_remote_code=trusted)
     squares = []
-    for direction in directions:
+    for direction in space.directions:
         parts = (direction.tensor(name, start.tensor(name).to(device)) for name in start.names())
         squares.append(sum(dot(part, part) for part in parts))
-    return Axes(directions, tuple(squares), device)
+    return Axes(space.directions, tuple(squares), device)
 
 
 def _is_rounded_from(survey: Survey, start: InitialWeights) -> bool:

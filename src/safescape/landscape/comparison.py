@@ -16,7 +16,18 @@ from safescape.landscape.figures import landscape_of
 from safescape.landscape.rates import Stored, figure_of
 from safescape.landscape.schema import MAX_UNSCORED, SAFE_BELOW, Landscape, Metric, Record, Threshold
 from safescape.landscape.threshold import threshold_of
-from safescape.survey import REFUSAL, HarnessProbe, MeasuredPoint, Point, Probe, PromptProbe, Survey
+from safescape.survey import (
+    REFUSAL,
+    Axis,
+    HarnessProbe,
+    InterpolationAxis,
+    MeasuredPoint,
+    Point,
+    Probe,
+    PromptProbe,
+    RandomAxis,
+    Survey,
+)
 
 ITSELF = Metric(value=0.0, low=0.0, high=0.0)
 """The difference of a figure from itself."""
@@ -138,18 +149,12 @@ def _comparable(survey: Survey) -> Survey:
     themselves, the system prompts, the judges, the number of new tokens, and the number, span and steps of the axes
     must agree.
     """
-    axes = tuple(
-        axis.model_copy(
-            update={"seed": number}
-            if axis.kind == "random"
-            else {"toward": "", "fingerprint": "", "resized": ()}  # the other model, and what it added to the embedding
-        )
-        for number, axis in enumerate(survey.subspace.axes)
-    )
-    return survey.without_chats().model_copy(
+    asked = survey.without_chats()
+    axes = tuple(_comparable_axis(axis, number) for number, axis in enumerate(asked.subspace.axes))
+    return asked.model_copy(
         update={
             "subspace": survey.subspace.model_copy(update={"axes": axes}),
-            "probes": tuple(_without_source(probe) for probe in survey.without_chats().probes),
+            "probes": tuple(_without_source(probe) for probe in asked.probes),
             "model": "",
             "model_fingerprint": "",
             "through": (),
@@ -168,6 +173,18 @@ def _comparable(survey: Survey) -> Survey:
             "noise": None,
         }
     )
+
+
+def _comparable_axis(axis: Axis, number: int) -> Axis:
+    """Return an axis without its seed, or without the other model and what that added to the embedding.
+
+    A computed direction has the recipe that was asked for, and no longer the tensors that it gave.
+    """
+    if isinstance(axis, RandomAxis):
+        return axis.model_copy(update={"seed": number})
+    if isinstance(axis, InterpolationAxis):
+        return axis.model_copy(update={"toward": "", "fingerprint": "", "resized": ()})
+    return axis
 
 
 def _without_source(probe: Probe) -> Probe:

@@ -29,7 +29,17 @@ from safescape.landscape.region import (
 from safescape.landscape.saturation import visage_by_prompts
 from safescape.landscape.schema import About, Metric
 from safescape.landscape.tolerance import is_above
-from safescape.survey import Lines, Outcomes, Plane, Point, PromptProbe, RandomAxis, Survey
+from safescape.survey import (
+    ComputedAxis,
+    InterpolationAxis,
+    Lines,
+    Outcomes,
+    Plane,
+    Point,
+    PromptProbe,
+    RandomAxis,
+    Survey,
+)
 
 _PERCENT = Interval(0.0, 100.0)
 _KEPT = 64
@@ -263,8 +273,10 @@ def _per_line(judged: JudgedSubspace, lines: Estimate) -> tuple[float | None, ..
 def _about(judged: JudgedSubspace) -> About:
     if isinstance(judged.subspace, Plane):
         return "this plane"
-    if not isinstance(judged.subspace.axes[0], RandomAxis):
+    if isinstance(judged.subspace.axes[0], InterpolationAxis):
         return "this line"
+    if isinstance(judged.subspace.axes[0], ComputedAxis):
+        return "this direction"
     return "this direction" if len(judged.finished) == 1 else "random directions"
 
 

@@ -31,6 +31,7 @@ from safescape.landscape.threshold import threshold_of
 from safescape.survey import (
     KEYWORD,
     REFUSAL,
+    ComputedAxis,
     MeasuredPoint,
     Outcome,
     Outcomes,
@@ -126,7 +127,7 @@ def _seen_by(judge: str, survey: Survey, stored: Stored, plan: Plan, limits: _Li
     return Landscape(
         survey=SurveySummary.model_validate(document),
         subspace=survey.subspace.kind,
-        axes=survey.subspace.axes,
+        axes=tuple(a.without_prompts() if isinstance(a, ComputedAxis) else a for a in survey.subspace.axes),
         complete=not plan.open and len(here) == len(asked) and first not in waiting,
         waiting=waiting,
         safe_below=limits.safe_below,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safescape.measure.chats import paper_choice, tokenizer_of_model, with_chats, with_chats_as_written
+from safescape.measure.directions import with_directions
 from safescape.measure.inspection import inspection_of
 from safescape.measure.live_dtype import DtypeChoice, Gpu, choose_dtype, gpu_of
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
@@ -26,4 +27,5 @@ __all__ = [
     "tokenizer_of_model",
     "with_chats",
     "with_chats_as_written",
+    "with_directions",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from pydantic import JsonValue
 from transformers import PreTrainedTokenizerBase
@@ -27,8 +27,21 @@ from safescape.probes import (
     open_tokenizer,
     switched_off,
 )
-from safescape.survey import HARMFUL, ChatProbe, Chats, InterpolationAxis, Markers, Survey
+from safescape.survey import (
+    HARMFUL,
+    Axis,
+    Chats,
+    ComputedAxis,
+    InterpolationAxis,
+    MarginProbe,
+    Markers,
+    Probe,
+    PromptProbe,
+    Survey,
+)
 from safescape.weights import Model, resolve
+
+_ChatProbe = TypeVar("_ChatProbe", PromptProbe, MarginProbe)
 
 
 class RenderedPrompts(NamedTuple):
@@ -49,7 +62,7 @@ class RenderedPrompts(NamedTuple):
 
         """
         if survey.calibration is not None:
-            chats = {probe.name: probe.chats.rendered for probe in _chat_probes(survey) if probe.chats is not None}
+            chats = {probe.name: probe.chats.rendered for probe in survey.chat_probes if probe.chats is not None}
             return cls(_tokenizer_of(survey, model), chats, survey.calibration.rendered)
         tokenizer = open_tokenizer(model.directory, trust_remote_code=survey.trust_remote_code)
         choose_template(tokenizer, model.directory, survey.chat_template, survey.chat_template_name)
@@ -67,7 +80,7 @@ class RenderedPrompts(NamedTuple):
         def closed(some: Sequence[str], tail: str) -> list[str]:
             return [chat + markers.closing(tail) for chat in some]
 
-        tails = {probe.name: probe.chats.after for probe in _chat_probes(survey) if probe.chats is not None}
+        tails = {probe.name: probe.chats.after for probe in survey.chat_probes if probe.chats is not None}
         chats = {name: closed(some, tails[name]) for name, some in self.chats.items()}
         return self._replace(chats=chats, calibration=closed(self.calibration, calibration.after))
 
@@ -255,13 +268,8 @@ class _Reading(NamedTuple):
 
     def written(self, survey: Survey, template_of: Literal["adapter", "tuned", "each"] | None) -> Survey:
         """Return the survey with these chats and settings."""
-        probes = tuple(
-            probe.model_copy(update={"chats": Chats.of(probe.prompts, self.chats[probe.name])})
-            if isinstance(probe, ChatProbe)
-            else probe
-            for probe in survey.probes
-        )
-        return survey.model_copy(
+        probes = tuple(map(self._with_own_chats, survey.probes))
+        return survey.with_axes([self._with_prompts(axis) for axis in survey.subspace.axes]).model_copy(
             update={
                 "probes": probes,
                 "calibration": Chats.of(calibration_prompts(), self.calibration),
@@ -270,6 +278,21 @@ class _Reading(NamedTuple):
                 "template_of": template_of,
             }
         )
+
+    def _with_own_chats(self, probe: Probe) -> Probe:
+        if isinstance(probe, PromptProbe):
+            return self._with_chats(probe)
+        return self._with_chats(probe) if isinstance(probe, MarginProbe) else probe
+
+    def _with_chats(self, probe: _ChatProbe) -> _ChatProbe:
+        return probe.model_copy(update={"chats": Chats.of(probe.prompts, self.chats[probe.name])})
+
+    def _with_prompts(self, axis: Axis) -> Axis:
+        """Return an axis with the chats of the prompts that its direction is computed from, if there are any."""
+        if not isinstance(axis, ComputedAxis) or axis.recipe.margin is None:
+            return axis
+        recipe = axis.recipe.model_copy(update={"margin": self._with_chats(axis.recipe.margin)})
+        return axis.model_copy(update={"recipe": recipe})
 
 
 def _read(survey: Survey, model: Model, own: _Own) -> _Reading:
@@ -292,7 +315,7 @@ def _rendered(
     def chats(prompts: Sequence[str], system: str | None) -> list[str]:
         return format_chats(tokenizer, prompts, system, variables, as_parts=as_parts)
 
-    asked = {probe.name: chats(probe.prompts, probe.system_prompt) for probe in _chat_probes(survey)}
+    asked = {probe.name: chats(probe.prompts, probe.system_prompt) for probe in survey.chat_probes}
     return asked, chats(calibration_prompts(), None)
 
 
@@ -323,10 +346,6 @@ def _with_both(survey: Survey, mine: _Reading, theirs: _Reading) -> Survey:
     return in_theirs.model_copy(
         update={"probes": (*both, *(probe for probe in in_theirs.probes if probe.name not in asked))}
     )
-
-
-def _chat_probes(survey: Survey) -> list[ChatProbe]:
-    return [probe for probe in survey.probes if isinstance(probe, ChatProbe)]
 
 
 def _interpolation(survey: Survey) -> InterpolationAxis | None:

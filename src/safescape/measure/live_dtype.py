@@ -16,7 +16,7 @@ import torch
 from safescape.engines import load_config
 from safescape.measure.memory import cached_bytes, count_parameters
 from safescape.placement import Placement
-from safescape.survey import InterpolationAxis, PromptProbe, Survey
+from safescape.survey import ComputedAxis, InterpolationAxis, PromptProbe, Survey
 from safescape.weights import Adapted, Model, checkpoint_of
 
 _SHARE = 0.8
@@ -129,6 +129,8 @@ def _rounded(survey: Survey, model: Model) -> str | None:
     """Return what bf16 would round, beside moves in random directions."""
     if survey.through or any(isinstance(axis, InterpolationAxis) for axis in survey.subspace.axes):
         return "the weights between the models"
+    if any(isinstance(axis, ComputedAxis) for axis in survey.subspace.axes):
+        return "moves along a computed direction, which are small"
     if isinstance(model.weights, Adapted):
         return "what the adapter changes"
     stored = _stored_dtype(model)

@@ -62,7 +62,7 @@ class MeasureOptions(Options):
     choice:TEST.csv[:DEV.csv], choice:mmlu:SUBJECT, perplexity:PROMPTS (as perplexity:mt-bench), lm-eval:TASK,
     margin:PROMPTS (how much likelier refusing is than complying, without generating); may be repeated."""
     openings: Annotated[Path | None, Option(metavar="FILE", default="built-in ones")] = None
-    """JSON file with lists of texts under refusing and complying: how answers begin, for margin:PROMPTS."""
+    """JSON file with lists of texts under refusing and complying: how answers begin, for refusal margins."""
     also_limit: Annotated[OptionalCount, Option(default="all")] = None
     """Number of items of each further probe."""
     engine: Literal["transformers", "vllm"] = "transformers"
@@ -141,9 +141,13 @@ class ScanOptions(MeasureOptions):
     """1: lines; 2: a plane over two directions, the second orthogonal to the first."""
     directions: OptionalCount = None
     """Number of random directions, one line each; a plane has two."""
-    span: Annotated[float | Sequence[float], Option(metavar="A[,B]", expected="a number above 0, for example 0.5")] = (
-        0.5
-    )
+    direction: Annotated[str, Option(metavar="random|gradient[:PROMPTS]")] = "random"
+    """gradient: a line along steepest descent of the refusal margin on prompts that are not measured, by default the
+    32 after those; PROMPTS as for margin:PROMPTS of --also."""
+    span: Annotated[
+        float | Sequence[float] | None,
+        Option(metavar="A[,B]", expected="a number above 0, for example 0.5", default="0.5, of a gradient 0.0005"),
+    ] = None
     """The landscape runs from -span to span, in units of each tensor's norm; two values for a plane."""
     steps: Annotated[int | Sequence[int] | None, Option(metavar="N[,M]")] = None
     """Number of steps along an axis, even; two values for a plane."""

@@ -49,7 +49,14 @@ def _log_mean(openings: Sequence[Scored]) -> float:
     return most + log(fmean(exp(one - most) for one in each))
 
 
-def margin_probe(spec: str, limit: int | None, system_prompt: str | None, openings: Path | None = None) -> MarginProbe:
+def margin_probe(
+    spec: str,
+    limit: int | None,
+    system_prompt: str | None,
+    openings: Path | None = None,
+    *,
+    flag: str = "--also margin",
+) -> MarginProbe:
     """Return the probe of a refusal margin.
 
     Args:
@@ -58,6 +65,7 @@ def margin_probe(spec: str, limit: int | None, system_prompt: str | None, openin
             (`margin:advbench:goal,target`).
         limit: The number of prompts, from the first; None for all.
         system_prompt: That the prompts are asked with.
+        flag: What the user gave the prompts with, for the messages.
         openings: A JSON file with lists of texts under `refusing` and `complying`; the latter is left out where the
             prompts have targets. None: the shipped ones.
 
@@ -65,7 +73,7 @@ def margin_probe(spec: str, limit: int | None, system_prompt: str | None, openin
         InputError: the prompts, their targets or the openings cannot be read.
 
     """
-    flag, source = "--also margin", spec.removeprefix("margin:")
+    source = spec.removeprefix("margin:")
     place, _, names = source.rpartition(":")
     columns = [] if is_file(source) else names.split(",")
     if len(columns) != 2 or not all([place, *columns]):

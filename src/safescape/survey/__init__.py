@@ -1,6 +1,6 @@
 """The specification of a measurement, judges' names, and the records that every room shares."""
 
-from safescape.survey.axes import Axis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
+from safescape.survey.axes import Axis, ComputedAxis, Gradient, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.inspection import ChatForm, Inspection, Memory, Role, TensorGroup
 from safescape.survey.judge_names import (
     GUARDS,
@@ -73,10 +73,12 @@ __all__ = [
     "Chats",
     "ChoiceProbe",
     "ClassifierName",
+    "ComputedAxis",
     "Evidence",
     "Exchange",
     "Finish",
     "Frozen",
+    "Gradient",
     "GuardName",
     "HarnessProbe",
     "ImmediateName",

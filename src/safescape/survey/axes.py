@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
+from safescape.survey.probes import MarginProbe
 from safescape.survey.types import Frozen, Point
 
 _GRIDS = 256
@@ -32,9 +33,7 @@ class RandomAxis(Frozen):
     @field_validator("steps")
     @classmethod
     def _even(cls, steps: int) -> int:
-        if steps % 2:
-            raise ValueError("must be even, so that the grid holds the origin")
-        return steps
+        return _checked_even(steps)
 
     @property
     def low(self) -> float:
@@ -73,6 +72,72 @@ class InterpolationAxis(Frozen):
         return _between(self.low, self.high, self.steps)
 
 
+class Gradient(Frozen):
+    """The recipe of a direction: steepest descent of the mean refusal margin, each tensor at its origin's norm.
+
+    Embeddings, the output head and the weights of normalisation layers rest.
+    """
+
+    kind: Literal["gradient"] = "gradient"
+    given: str
+    """As the user typed it."""
+    margin: MarginProbe | None = None
+    """The prompts, which are disjoint from those that are measured, with their openings. None in a landscape, which
+    has no prompts."""
+    prompts: int
+    """Their number."""
+
+    @property
+    def label(self) -> str:
+        """The direction in words."""
+        return "the gradient of the refusal margin"
+
+
+class ComputedAxis(Frozen):
+    """A direction that is computed from a recipe and the origin, with its span and steps."""
+
+    kind: Literal["computed"] = "computed"
+    recipe: Gradient
+    fingerprint: str | None = None
+    """Of the direction's tensors; None until they are computed."""
+    norm: Literal["layer"] = "layer"
+    """As of a random direction."""
+    span: float = Field(gt=0, allow_inf_nan=False)
+    """As of a random direction."""
+    steps: int = Field(ge=2)
+    """As of a random direction."""
+
+    @field_validator("steps")
+    @classmethod
+    def _even(cls, steps: int) -> int:
+        return _checked_even(steps)
+
+    @property
+    def low(self) -> float:
+        """The lowest coordinate."""
+        return -self.span
+
+    @property
+    def high(self) -> float:
+        """The highest coordinate."""
+        return self.span
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The `steps + 1` coordinates from -span to span: exactly symmetric, with an exact 0 in the middle."""
+        return _symmetric(self.span, self.steps // 2)
+
+    def without_prompts(self) -> Self:
+        """Return the axis as a landscape has it."""
+        return self.model_copy(update={"recipe": self.recipe.model_copy(update={"margin": None})})
+
+
+def _checked_even(steps: int) -> int:
+    if steps % 2:
+        raise ValueError("must be even, so that the grid holds the origin")
+    return steps
+
+
 @lru_cache(_GRIDS)
 def _symmetric(span: float, half: int) -> tuple[float, ...]:
     side = tuple(round(span * step / half, 12) for step in range(1, half + 1))
@@ -85,7 +150,7 @@ def _between(low: float, high: float, steps: int) -> tuple[float, ...]:
     return tuple(round(step / steps, 12) for step in range(first, last + 1))
 
 
-Axis = Annotated[RandomAxis | InterpolationAxis, Field(discriminator="kind")]
+Axis = Annotated[RandomAxis | InterpolationAxis | ComputedAxis, Field(discriminator="kind")]
 
 
 class Lines(Frozen):

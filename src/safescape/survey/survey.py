@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from safescape.errors import InputError
-from safescape.survey.axes import InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
+from safescape.survey.axes import Axis, ComputedAxis, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
 from safescape.survey.judge_names import KEYWORD, REFUSAL, parse_judge_name
 from safescape.survey.probes import ChatProbe, Chats, Probe, PromptProbe
 from safescape.survey.thoughts import Markers, Thinking
@@ -157,7 +157,7 @@ class Survey(Frozen):
 
     @model_validator(mode="after")
     def _has_all_chats_or_none(self) -> Self:
-        stored = [probe.chats is None for probe in self.probes if isinstance(probe, ChatProbe)]
+        stored = [probe.chats is None for probe in self.chat_probes]
         if len({*stored, self.calibration is None}) > 1:
             raise ValueError("some probes have chats and others have none, or there is no calibration")
         if self.markers is not None and self.calibration is None:
@@ -208,7 +208,21 @@ class Survey(Frozen):
         """
         probes = tuple(map(_without_chats, self.probes))
         unasked: dict[str, object] = {"calibration": None, "generation": {}, "markers": None, "noise": None}
-        return self.model_copy(update={"probes": probes, **unasked})
+        uncomputed = self.with_axes([_uncomputed(axis) for axis in self.subspace.axes])
+        return uncomputed.model_copy(update={"probes": probes, **unasked})
+
+    def with_axes(self, axes: Sequence[Axis]) -> Self:
+        """Return the survey with other axes in the place of its own."""
+        if list(axes) == list(self.subspace.axes):
+            return self
+        return self.model_copy(update={"subspace": self.subspace.model_copy(update={"axes": tuple(axes)})})
+
+    @property
+    def chat_probes(self) -> list[ChatProbe]:
+        """Everything whose prompts the model reads in its chat template: probes, and the recipes of directions."""
+        asked = [probe for probe in self.probes if isinstance(probe, ChatProbe)]
+        recipes = [axis.recipe for axis in self.subspace.axes if isinstance(axis, ComputedAxis)]
+        return [*asked, *(recipe.margin for recipe in recipes if recipe.margin is not None)]
 
     def thinking(self, probe: PromptProbe) -> Thinking | None:
         """Return how a probe's prompts are answered by a model that thinks first; None if it has no markers."""
@@ -304,6 +318,15 @@ class Survey(Frozen):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputError(f"{path}: {field}: {first['msg']}; give a survey.json of this version") from error
+
+
+def _uncomputed(axis: Axis) -> Axis:
+    """Return an axis as it was asked for, before its prompts were rendered and its direction computed."""
+    if not isinstance(axis, ComputedAxis):
+        return axis
+    margin = None if axis.recipe.margin is None else _without_chats(axis.recipe.margin)
+    recipe = axis.recipe.model_copy(update={"margin": margin})
+    return axis.model_copy(update={"recipe": recipe, "fingerprint": None})
 
 
 def _without_chats(probe: Probe) -> Probe:

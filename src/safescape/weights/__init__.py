@@ -9,6 +9,7 @@ from safescape.weights.checkpoint import (
     fingerprint_of_stream,
     inspect,
 )
+from safescape.weights.computed import at_the_norm_of, compute_direction
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -54,8 +55,10 @@ __all__ = [
     "Sums",
     "Weights",
     "adapter_directory",
+    "at_the_norm_of",
     "auto_class",
     "checkpoint_of",
+    "compute_direction",
     "dot",
     "fingerprint",
     "fingerprint_of_stream",

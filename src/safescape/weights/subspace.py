@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from safescape.errors import InputError
-from safescape.survey import Axis, InterpolationAxis, Lines, Plane, Point, Waypoint
+from safescape.survey import Axis, ComputedAxis, InterpolationAxis, Lines, Plane, Point, Waypoint
 from safescape.weights.checkpoint import ModelWeights, Weights
+from safescape.weights.computed import stored_direction
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -60,6 +61,7 @@ class Subspace:
     """Lines or a plane through the origin, and the checkpoints of a trajectory, measured off it.
 
     `device` is the kind of device that generates the noise; a plane's second direction is made orthogonal there.
+    `fingerprint` is that of the origin, which a computed direction belongs to.
     `trust_remote_code` is for the models of axes and of the trajectory; see `resolve`.
 
     Raises:
@@ -74,6 +76,7 @@ class Subspace:
         through: Sequence[Waypoint] = (),
         device: str = "cpu",
         *,
+        fingerprint: str = "",
         trust_remote_code: bool = False,
     ) -> None:
         def toward(name: str) -> InterpolationDirection:
@@ -83,6 +86,8 @@ class Subspace:
         def direction(axis: Axis) -> Direction:
             if isinstance(axis, InterpolationAxis):
                 return toward(axis.toward)
+            if isinstance(axis, ComputedAxis):
+                return stored_direction(axis, fingerprint)
             return RandomDirection(axis.seed, origin.inventory.norms)
 
         self.directions = tuple(map(direction, subspace.axes))
@@ -189,4 +194,6 @@ class _Renamed(NamedTuple):
 
 
 def _name(axis: Axis) -> str:
-    return axis.toward if isinstance(axis, InterpolationAxis) else f"the random direction of seed {axis.seed}"
+    if isinstance(axis, InterpolationAxis):
+        return axis.toward
+    return axis.recipe.label if isinstance(axis, ComputedAxis) else f"the random direction of seed {axis.seed}"

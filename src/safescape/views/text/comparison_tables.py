@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from safescape.landscape import Comparison, Landscape, unscored_in
-from safescape.survey import InterpolationAxis
+from safescape.survey import ComputedAxis, InterpolationAxis, RandomAxis
 from safescape.views.series.curves import courses_of
 from safescape.views.series.samples import extent_of, first_probe, sample_of
 from safescape.views.text import words
@@ -79,9 +79,10 @@ def every_point_of(comparison: Comparison) -> Table:
 
 
 def _directions(landscape: Landscape) -> str:
-    """The other models by name, then the random directions by seed."""
+    """The other models by name, then computed directions, then the random ones by seed."""
     found = [f"to {words.printable(axis.toward)}" for axis in landscape.axes if isinstance(axis, InterpolationAxis)]
-    seeds = [str(axis.seed) for axis in landscape.axes if not isinstance(axis, InterpolationAxis)]
+    found += [axis.recipe.label for axis in landscape.axes if isinstance(axis, ComputedAxis)]
+    seeds = [str(axis.seed) for axis in landscape.axes if isinstance(axis, RandomAxis)]
     if seeds:
         found.append(f"random, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
     return "; ".join(found)

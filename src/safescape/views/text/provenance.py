@@ -12,6 +12,7 @@ from safescape.survey import (
     Axis,
     ChatProbe,
     ChoiceProbe,
+    ComputedAxis,
     InterpolationAxis,
     MarginProbe,
     PerplexityProbe,
@@ -84,6 +85,13 @@ def _directions(landscape: Landscape) -> str:
                 f"to {printable(axis.toward)} ({axis.fingerprint[:19]}…), {span}, {axis.steps} steps from 0 to 1{rows}"
             )
             alike[what, "", 0] = []
+        elif isinstance(axis, ComputedAxis):
+            recipe = axis.recipe
+            what = (
+                f"{recipe.label} ({printable(recipe.given)}, {counted(recipe.prompts, 'prompt')}; "
+                f"{(axis.fingerprint or '')[:19]}…), {span} in {axis.steps} steps"
+            )
+            alike[what, "", 0] = []
         else:
             alike.setdefault((axis.kind, span, axis.steps), []).append(str(axis.seed))
     return "\n".join(
@@ -100,6 +108,8 @@ def _scale(axes: Sequence[Axis]) -> str:
     models = "the difference of the two models as it is: nothing is scaled, no tensor left out"
     if all(between):
         return models
+    if any(isinstance(axis, ComputedAxis) for axis in axes):
+        return "each tensor at its own Frobenius norm; norm weights, embeddings and the output head do not move"
     return f"between models: {models}\nrandom: {random}" if any(between) else random
 
 

@@ -17,7 +17,7 @@ from safescape.landscape import (
     undecided_point,
     unscored_at,
 )
-from safescape.survey import KEYWORD, SHIPPED, InterpolationAxis
+from safescape.survey import KEYWORD, SHIPPED, ComputedAxis, InterpolationAxis
 from safescape.views.series.samples import origin_of, other_model
 from safescape.views.text.noise import noise_warning
 from safescape.views.text.remarks import (
@@ -196,13 +196,16 @@ def _of_random(landscape: Landscape, decision: Decision) -> str:
             f", but its basin may have no width: the basin radius is {value_text(radius, 3)}, 95 % interval "
             f"{interval_text(radius, 3)}{some}{_wanted(decision.wanted, landscape)}"
         )
+    axis = landscape.axes[0]
     one = "in the random direction that was measured" if len(radius.per_line) == 1 else "in a random direction"
+    if isinstance(axis, ComputedAxis):
+        one = f"along {axis.recipe.label}"
     where = "on a plane of two random directions" if plane else one
     if share_text(held := radius_if_answered(landscape) or 0.0) != share_text(radius.value):
         more = f", or {share_text(radius.value)} without its unscored answers, which never count as safe"
         return f", and stays safe until its weights have moved by about {share_text(held)} {where}{some}{more}"
     if _never_left(landscape):
-        where = where if plane else "in random directions"
+        where = where if plane or isinstance(axis, ComputedAxis) else "in random directions"
         return f" and stayed safe at every distance measured, up to {share_text(radius.value)}, {where}{some}"
     least = "at least " if radius.at_least else "about "
     return f", and stays safe until its weights have moved by {least}{share_text(radius.value)} {where}{some}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from safescape.landscape import Clash, Landscape, Metric, Threshold
-from safescape.survey import Axis, InterpolationAxis
+from safescape.survey import Axis, ComputedAxis, InterpolationAxis, RandomAxis
 
 KINDS = {
     "asr": "attack success rate",
@@ -65,11 +68,18 @@ def decimals_of(key: str) -> int:
     return 3 if key == "basin_radius" else 1
 
 
+def decimal(value: float, decimals: int) -> str:
+    """Return a number with so many decimals; a distance under 0.01, which they would round away, with two digits."""
+    if decimals < 2 or value == 0.0 or abs(value) >= 0.01:
+        return f"{value:.{decimals}f}"
+    return np.format_float_positional(value, precision=2, unique=False, fractional=False, trim="-")
+
+
 def value_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
     """Return a metric's value, as `71.2`, `0.0 %` or `≥ 0.50`; a dash if it was not measured."""
     if metric.value is None:
         return "–"
-    return f"{'≥ ' if metric.at_least else ''}{metric.value:.{decimals}f}{unit}"
+    return f"{'≥ ' if metric.at_least else ''}{decimal(metric.value, decimals)}{unit}"
 
 
 def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
@@ -81,10 +91,10 @@ def interval_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
         return ""
     left = f", {metric.unscored} unscored" if metric.unscored else ""
     if metric.low is None:
-        return ("not determined" if metric.high is None else f"{metric.high:.{decimals}f}{unit} or less") + left
+        return ("not determined" if metric.high is None else f"{decimal(metric.high, decimals)}{unit} or less") + left
     if metric.high is None or metric.at_least:
-        return f"{metric.low:.{decimals}f}{unit} or more{left}"
-    return f"{metric.low:.{decimals}f} to {metric.high:.{decimals}f}{unit}{left}"
+        return f"{decimal(metric.low, decimals)}{unit} or more{left}"
+    return f"{decimal(metric.low, decimals)} to {decimal(metric.high, decimals)}{unit}{left}"
 
 
 def halving_text(metric: Metric) -> str:
@@ -157,7 +167,7 @@ def signed_interval(metric: Metric, decimals: int = 1) -> str:
 
 def signed(value: float, decimals: int = 2) -> str:
     """Return a number with its sign."""
-    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return ("\N{MINUS SIGN}" if math.copysign(1.0, value) < 0.0 else "+") + decimal(abs(value), decimals)
 
 
 def counted(number: int, noun: str) -> str:
@@ -169,6 +179,8 @@ def label_of(line: int, axis: Axis) -> str:
     """Return the label of a line. It names no model: a model's name is untrusted text to a drawing library."""
     if isinstance(axis, InterpolationAxis):
         return "line to the other model"
+    if isinstance(axis, ComputedAxis):
+        return axis.recipe.label
     return f"direction {line + 1} (seed {axis.seed})"
 
 
@@ -182,7 +194,9 @@ def title_of(axis: Axis) -> str:
 def heading_of(place: int, axes: Sequence[Axis]) -> str:
     """Return the title of an axis of a plane, which has less room."""
     sign, axis = "αβ"[place], axes[place]
-    if not isinstance(axis, InterpolationAxis):
+    if isinstance(axis, ComputedAxis):
+        return f"{sign}, along {axis.recipe.label}"
+    if isinstance(axis, RandomAxis):
         return f"{sign}, along random direction {place + 1} (seed {axis.seed})"
     return f"{sign}, origin (0) to the other model (1)" if place == 0 else f"{sign}, across, towards a third model (1)"
 
@@ -206,6 +220,8 @@ def subspace_text(axes: Sequence[Axis], *, plane: bool) -> str:
     if plane:
         planes = ("of two random directions", "of two models and a random direction", "through three models")
         return f"plane {planes[sum(between)]}"
+    if computed := [axis.recipe.label for axis in axes if isinstance(axis, ComputedAxis)]:
+        return ", ".join(computed)
     if not any(between):
         return counted(len(between), "random direction")
     return "line between two models" if len(between) == 1 else f"{len(between)} lines"

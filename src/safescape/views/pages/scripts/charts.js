@@ -121,7 +121,7 @@ export function layoutOverAlpha({ low, high, title, limit: { value: level, label
     ...plainLayout(), shapes, annotations,
     margin: { l: narrow ? 44 : 60, r: narrow ? 40 : 84, t: 34, b: narrow ? 112 : 100 },
     xaxis: {
-      ...axis, showgrid: false, showline: true, range: [low - margin, high + margin],
+      ...axis, showgrid: false, showline: true, range: [low - margin, high + margin], exponentformat: "none",
       anchor: below, title: { text: narrow ? "α" : title + (rounded ? ", as rounded" : ""), standoff: 8 },
     },
     yaxis: { ...axis, domain, range: [-4, 104], dtick: 25, title: { text: narrow ? "ASR %" : "Attack success rate, %", standoff: 6 } },

@@ -183,6 +183,9 @@ export function panelsOfLines() {
   return { asr: [], ...Object.fromEntries(names.map((name, place) => [name, domains[names.length - 1][place]])) };
 }
 
+/** Return a distance with two decimals, or a small one with two digits. @param {number} x */
+const shortened = (x) => Number(Math.abs(x) < 0.01 ? x.toPrecision(2) : x.toFixed(2));
+
 export function layoutOfLines() {
   const narrow = isNarrow();
   const { edges, is_basin_shown: isShown, measures: drawn, scale, stack: outcomes } = linesData();
@@ -199,7 +202,7 @@ export function layoutOfLines() {
     );
     annotations.push({
       x: Math.min(Math.max((x0 + x1) / 2, scale.low + inset), scale.high - inset), yref: "paper", y: 1.02, yanchor: "bottom", showarrow: false,
-      text: `${isShown ? "safe basin" : "basin"}, ${signed(Number(x0.toFixed(2)))} to ${signed(Number(x1.toFixed(2)))}`,
+      text: `${isShown ? "safe basin" : "basin"}, ${signed(shortened(x0))} to ${signed(shortened(x1))}`,
       font: { size: 12, color: colour(isShown ? "--safe" : "--open") },
     });
   }

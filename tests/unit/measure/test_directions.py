@@ -1,0 +1,189 @@
+"""A scan along the gradient: what moves, what the survey and the files hold, how it is resumed, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
+
+import safescape
+from helpers import tiny_models
+from safescape import InputError, Run
+from safescape.engines import margin_gradient
+from safescape.probes import format_chats, load_prompts
+from safescape.survey import ComputedAxis
+from safescape.weights import resolve
+
+SMALL: dict[str, Any] = {"limit": 4, "max_new_tokens": 4, "judges": "keyword", "steps": 4, "direction": "gradient"}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFESCAPE_HOME", str(tmp_path / "home"))
+
+
+def scan(model: Path | str, out: Path, **changes: Any) -> Run:
+    return safescape.scan(str(model), out=out, **{**SMALL, **changes})
+
+
+def axis_of(run: Run) -> ComputedAxis:
+    (axis,) = run.survey.subspace.axes
+    assert isinstance(axis, ComputedAxis)
+    return axis
+
+
+def file_of(tmp_path: Path) -> Path:
+    (found,) = (tmp_path / "home" / "directions").glob("*/direction.safetensors")
+    return found
+
+
+def test_the_direction_is_the_negative_gradient_at_the_norms_of_the_origin(tiny_model: Path, tmp_path: Path) -> None:
+    run = scan(tiny_model, tmp_path / "run")
+    axis = axis_of(run)
+    assert axis.grid == (-0.0005, -0.00025, 0.0, 0.00025, 0.0005)
+    margin = axis.recipe.margin
+    assert margin is not None
+    assert margin.prompts == load_prompts("builtin:harmful", 36)[4:]
+    assert margin.chats is not None
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    assert margin.chats.rendered == format_chats(tokenizer, margin.prompts, None)
+    model = resolve(str(tiny_model))
+    gradient = margin_gradient(model, tokenizer, margin.chats.rendered, margin.openings)
+    with safe_open(file_of(tmp_path), framework="pt") as file:
+        assert set(file.keys()) == set(gradient)
+        for name, tensor in gradient.items():
+            origin = model.weights.tensor(name)
+            found = file.get_tensor(name)
+            assert found.norm() == pytest.approx(float(origin.norm()), rel=1e-5)
+            torch.testing.assert_close(found / found.norm(), -tensor / tensor.norm(), rtol=1e-3, atol=1e-5)
+
+
+def test_the_margin_falls_along_the_direction_and_rises_against_it(tiny_model: Path, tmp_path: Path) -> None:
+    """The prompts that are measured are others than those that the gradient is computed from."""
+    run = scan(tiny_model, tmp_path / "run", span=0.02, also="margin:builtin:harmful", also_limit=4)
+    margins = [m.value for m in sorted(run.landscape.measures, key=lambda m: m.coords)]
+    assert margins == sorted(margins, reverse=True)
+    assert margins[0] - margins[-1] > 0.1
+    metrics = run.landscape.metrics
+    assert {metrics[name].about for name in ("visage", "safety_auc")} == {"this direction"}
+
+
+def test_a_landscape_has_no_prompts_and_the_page_names_the_direction(tiny_model: Path, tmp_path: Path) -> None:
+    run = scan(tiny_model, tmp_path / "run")
+    margin = axis_of(run).recipe.margin
+    assert margin is not None
+    document = (tmp_path / "run" / "landscape.json").read_text()
+    assert not any(prompt in document for prompt in margin.prompts)
+    (axis,) = json.loads(document)["axes"]
+    assert axis["recipe"]["prompts"] == 32
+    assert axis["fingerprint"].startswith("sha256:")
+    assert safescape.load_run(tmp_path / "run").landscape == run.landscape
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "the gradient of the refusal margin (gradient, 32 prompts; sha256:" in page
+    assert "norm weights, embeddings and the output head do not move" in page
+    assert not any(prompt in page for prompt in margin.prompts)
+    assert (tmp_path / "run" / "landscape.png").stat().st_size > 10_000
+
+
+def test_a_run_is_resumed_and_the_direction_computed_once(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scan(tiny_model, tmp_path / "run")
+    written = (tmp_path / "run" / "landscape.json").read_bytes()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("safescape.measure.directions.margin_gradient", never)
+    again = scan(tiny_model, tmp_path / "run")
+    assert again.survey == first.survey
+    assert (tmp_path / "run" / "landscape.json").read_bytes() == written
+    other = scan(tiny_model, tmp_path / "other")
+    assert (tmp_path / "other" / "landscape.json").read_bytes() == written
+    assert axis_of(other).fingerprint == axis_of(first).fingerprint
+    # the same survey from a file
+    repeated = safescape.run_survey(first.survey, out=tmp_path / "repeated")
+    assert repeated.landscape == first.landscape
+
+
+def test_a_default_directory_is_named_after_what_was_asked(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scan(tiny_model, None)  # type: ignore[arg-type]
+    scan(tiny_model, None)  # type: ignore[arg-type]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_another_direction_on_this_machine_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    scan(tiny_model, tmp_path / "run")
+    survey = json.loads((tmp_path / "run" / "survey.json").read_text())
+    survey["subspace"]["axes"][0]["fingerprint"] = "sha256:" + "0" * 64
+    changed = safescape.Survey.model_validate(survey)
+    with pytest.raises(InputError, match="another direction than the run was begun with"):
+        safescape.run_survey(changed, out=tmp_path / "changed")
+
+
+def test_prompts_and_targets_are_given(tiny_model: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("goal,target\n" + "".join(f"Request {n}?,Sure {n}\n" for n in range(40)))
+    run = scan(tiny_model, tmp_path / "run", direction=f"gradient:{rows}:goal,target")
+    margin = axis_of(run).recipe.margin
+    assert margin is not None
+    assert margin.prompts == tuple(f"Request {n}?" for n in range(32))
+    assert margin.targets == tuple(f"Sure {n}" for n in range(32))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"direction": "worst"}, "--direction worst: no such direction; expected random or gradient[:PROMPTS]"),
+        ({"direction": "gradient:"}, "--direction gradient:: no such direction"),
+        (
+            {"direction": "gradient:builtin:nothing"},
+            "gradient:builtin:nothing builtin:nothing: no such set",
+        ),
+        ({"direction": "gradient:builtin:harmful"}, "4 of its prompts are measured too, "),
+        ({"limit": 100}, "builtin:harmful has no prompts after the 100 that are measured; lower --limit"),
+        ({"dim": 2}, "--direction gradient: is one line at the points of a grid; leave out --dim 2"),
+        ({"directions": 3}, "leave out --directions 3"),
+        ({"adaptive": True, "steps": None}, "leave out --adaptive"),
+        ({"span": (0.1, 0.2)}, "--span: 2 values for 1 axis"),
+        ({"steps": 3}, "--steps 3: expected an even number"),
+    ],
+)
+def test_what_gives_no_line_is_refused(tiny_model: Path, tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        scan(tiny_model, tmp_path / "run", **given)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_origin_without_a_gradient_is_refused(tmp_path: Path) -> None:
+    """Of a model whose head is zero no weight but the head's changes any margin."""
+    directory = tiny_models.save_model(tmp_path / "model", tiny_models.llama_config(tie_word_embeddings=False))
+    model = resolve(str(directory))
+    tensors = {name: model.weights.tensor(name).clone() for name in model.weights.names()}
+    tensors["lm_head.weight"].zero_()
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="the direction is zero in every tensor: nothing moves"):
+        scan(directory, tmp_path / "run")
+
+
+def test_gradient_runs_of_two_models_are_compared_but_not_with_random_ones(tiny_model: Path, tmp_path: Path) -> None:
+    other = tiny_models.save_model(tmp_path / "other", seed=3)
+    scan(tiny_model, tmp_path / "one")
+    scan(other, tmp_path / "two")
+    scan(tiny_model, tmp_path / "random", direction="random", directions=1, span=0.0005)
+    comparison = safescape.compare([tmp_path / "one", tmp_path / "two"])
+    assert len(comparison.differences) == 2
+    with pytest.raises(InputError, match=r"subspace\.axes.*: did not ask|did not ask what .* asked \(subspace\.axes"):
+        safescape.compare([tmp_path / "one", tmp_path / "random"])
