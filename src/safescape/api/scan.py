@@ -14,7 +14,7 @@ from safescape.options import ScanOptions, each_of, takes
 from safescape.probes import load_prompts, margin_probe
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import Adaptive, ComputedAxis, Gradient, Lines, MarginProbe, Plane, RandomAxis
-from safescape.weights import resolve
+from safescape.weights import chosen, resolve
 
 _Number = TypeVar("_Number", int, float)
 _SIDE = 25
@@ -57,11 +57,11 @@ def scan(options: _Arguments) -> Run:
     counts = _per_axis(options.preset.steps if steps is None else steps, dim, "--steps")
     subspace: Lines | Plane
     if dim == 2:
-        first, second = (random_axis(options.seed + n, spans[n], counts[n]) for n in range(2))
+        first, second = (random_axis(options.seed + n, spans[n], counts[n], options.only) for n in range(2))
         subspace = Plane(axes=(first, second))
     else:
-        subspace = _lines(directions or options.preset.directions, options.seed, spans[0], counts[0])
-    return measure_over(options, resolve(options.model, trust_remote_code=options.trust_remote_code), subspace)
+        subspace = _lines(options, directions or options.preset.directions, spans[0], counts[0])
+    return _measured(options, subspace)
 
 
 def _scan_along(options: _Arguments) -> Run:
@@ -83,9 +83,8 @@ def _scan_along(options: _Arguments) -> Run:
     random_axis(0, span, steps)  # refuses what defines no axis
     margin = _prompts_of_gradient(options, source, given)
     recipe = Gradient(given=options.direction, margin=margin, prompts=len(margin.prompts))
-    axis = ComputedAxis(recipe=recipe, span=span, steps=steps)
-    model = resolve(options.model, trust_remote_code=options.trust_remote_code)
-    return measure_over(options, model, Lines(axes=(axis,)))
+    axis = ComputedAxis(recipe=recipe, span=span, steps=steps, only=options.only)
+    return _measured(options, Lines(axes=(axis,)))
 
 
 def _prompts_of_gradient(options: _Arguments, source: str, given: str) -> MarginProbe:
@@ -136,19 +135,24 @@ def _scan_adaptively(options: _Arguments) -> Run:
             f"to a quarter of --span {span:g}"
         )
     side = _SIDE if tolerance is None else math.ceil(span / tolerance - 1e-9)
-    lines = _lines(begin if interval is None else _FURTHER * begin, options.seed, span, 2 * side)
+    lines = _lines(options, begin if interval is None else _FURTHER * begin, span, 2 * side)
     adaptive = Adaptive(directions=begin, safe_below=options.safe_below, interval=interval)
-    return measure_over(
-        options, resolve(options.model, trust_remote_code=options.trust_remote_code), lines, adaptive=adaptive
-    )
+    return _measured(options, lines, adaptive)
 
 
-def _lines(count: int, seed: int, span: float, steps: int) -> Lines:
-    return Lines(axes=tuple(random_axis(seed + n, span, steps) for n in range(count)))
+def _measured(options: _Arguments, subspace: Lines | Plane, adaptive: Adaptive | None = None) -> Run:
+    model = resolve(options.model, trust_remote_code=options.trust_remote_code)
+    if options.only is not None:
+        chosen(options.only, model.weights)  # refuses what selects nothing
+    return measure_over(options, model, subspace, adaptive=adaptive)
 
 
-def random_axis(seed: int, span: float, steps: int) -> RandomAxis:
-    """Return a random axis.
+def _lines(options: _Arguments, count: int, span: float, steps: int) -> Lines:
+    return Lines(axes=tuple(random_axis(options.seed + n, span, steps, options.only) for n in range(count)))
+
+
+def random_axis(seed: int, span: float, steps: int, only: str | None = None) -> RandomAxis:
+    """Return a random axis; `only` chooses what moves, see `weights.chosen`.
 
     Raises:
         InputError: `span` or `steps` define none.
@@ -158,7 +162,7 @@ def random_axis(seed: int, span: float, steps: int) -> RandomAxis:
         raise InputError(f"--span {span}: expected a number above 0, for example 0.5")
     if steps < 2 or steps % 2:
         raise InputError(f"--steps {steps}: expected an even number of at least 2, for example 20")
-    return RandomAxis(seed=seed, span=span, steps=steps)
+    return RandomAxis(seed=seed, span=span, steps=steps, only=only)
 
 
 def _per_axis(given: _Number | Sequence[_Number], dim: int, flag: str) -> list[_Number]:

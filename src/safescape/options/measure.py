@@ -151,6 +151,8 @@ class ScanOptions(MeasureOptions):
     """The landscape runs from -span to span, in units of each tensor's norm; two values for a plane."""
     steps: Annotated[int | Sequence[int] | None, Option(metavar="N[,M]")] = None
     """Number of steps along an axis, even; two values for a plane."""
+    only: Annotated[str | None, Option(metavar="layers.A-B|attention|mlp|embeddings|head|REGEX")] = None
+    """Only these tensors move, several with commas between them; layers are counted from 0."""
     seed: Seed = 0
     """Seed of the first random direction; the others count up from it."""
     adaptive: bool = False

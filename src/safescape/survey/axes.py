@@ -29,6 +29,9 @@ class RandomAxis(Frozen):
     norm."""
     steps: int = Field(ge=2)
     """Number of intervals of the grid, which has `steps + 1` points; even, so that the origin is one of them."""
+    only: str | None = Field(default=None, exclude_if=lambda only: only is None)
+    """Which parameters move, as the user typed it; see `weights.chosen`. None, which is left out of survey.json: all
+    but those of normalisation layers."""
 
     @field_validator("steps")
     @classmethod
@@ -105,6 +108,8 @@ class ComputedAxis(Frozen):
     span: float = Field(gt=0, allow_inf_nan=False)
     """As of a random direction."""
     steps: int = Field(ge=2)
+    """As of a random direction."""
+    only: str | None = Field(default=None, exclude_if=lambda only: only is None)
     """As of a random direction."""
 
     @field_validator("steps")

@@ -1,6 +1,6 @@
 """Weights on disk and their movement: checkpoints, adapters, directions, subspaces, movers, fingerprints."""
 
-from safescape.weights.blocks import BlockSpace, layer_of, save_blend, save_rescaled
+from safescape.weights.blocks import BlockSpace, save_blend, save_rescaled
 from safescape.weights.checkpoint import (
     Checkpoint,
     ModelWeights,
@@ -9,6 +9,7 @@ from safescape.weights.checkpoint import (
     fingerprint_of_stream,
     inspect,
 )
+from safescape.weights.chosen import chosen, layer_of
 from safescape.weights.computed import at_the_norm_of, compute_direction
 from safescape.weights.directions import (
     Direction,
@@ -58,6 +59,7 @@ __all__ = [
     "at_the_norm_of",
     "auto_class",
     "checkpoint_of",
+    "chosen",
     "compute_direction",
     "dot",
     "fingerprint",

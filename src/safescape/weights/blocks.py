@@ -6,7 +6,6 @@ A saved model has the bits that were measured: its weights come from the same ar
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -20,13 +19,13 @@ from torch import Tensor
 from safescape.errors import InputError
 from safescape.survey import Point
 from safescape.weights.checkpoint import ModelWeights
+from safescape.weights.chosen import layer_of
 from safescape.weights.directions import Direction, InterpolationDirection
 from safescape.weights.lora import Adapted
 from safescape.weights.models import Model, checkpoint_of
 from safescape.weights.mover import Mover
 from safescape.weights.subspace import Displacement, Term, aligned
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
 _AFTER_LAYERS = ("lm_head", "embed_out", "norm", "ln_f")
 
 _COPIED = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -63,12 +62,6 @@ class BlockSpace:
     def frame(self, point: Point) -> tuple[Direction, ...]:
         """Return no direction: a repair needs no effective coordinates, it saves the weights as rounded."""
         return ()
-
-
-def layer_of(name: str) -> int | None:
-    """Return the number of a tensor's layer, counted from 0; None for embeddings, final norm and head."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else None
 
 
 def save_blend(base: Model, tuned: Model, space: BlockSpace, point: Point, dtype: torch.dtype, directory: Path) -> None:

@@ -32,22 +32,25 @@ class StoredDirection(NamedTuple):
     """A direction that is read from a file; tensors that are not in it do not move."""
 
     path: Path
+    resting: frozenset[str] = frozenset()
+    """Parameters that do not move although the file has their tensors."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the direction of one tensor."""
         with safe_open(self.path, framework="pt", device=str(origin.device)) as file:
-            if name not in file.keys():  # noqa: SIM118 - it is no mapping
+            if name in self.resting or name not in file.keys():  # noqa: SIM118 - it is no mapping
                 return torch.zeros_like(origin, dtype=torch.float32)
             found: Tensor = file.get_tensor(name)
             return found
 
 
-def stored_direction(axis: ComputedAxis, origin: str) -> StoredDirection:
+def stored_direction(axis: ComputedAxis, origin: str, resting: frozenset[str]) -> StoredDirection:
     """Return the direction of an axis.
 
     Args:
         axis: Computed, so that it has a fingerprint.
         origin: The fingerprint of the model that it was computed from.
+        resting: Parameters that do not move.
 
     Raises:
         InputError: its file is not on this machine.
@@ -58,7 +61,7 @@ def stored_direction(axis: ComputedAxis, origin: str) -> StoredDirection:
         raise InputError(
             f"{path}: {axis.recipe.label} is not on this machine; run the same command without --ray, which computes it"
         )
-    return StoredDirection(path)
+    return StoredDirection(path, resting)
 
 
 def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Mapping[str, Tensor]]) -> str:

@@ -30,14 +30,15 @@ class RandomDirection(NamedTuple):
     """A Gaussian direction with each tensor scaled to its origin's Frobenius norm (arXiv 2405.17374, section 3)."""
 
     seed: int
-    norms: frozenset[str] | None = None
-    """The parameters of the model's normalisation layers; None where no model is known, and names must tell."""
+    resting: frozenset[str] | None = None
+    """The parameters that do not move, those of the model's normalisation layers among them; None where no model is
+    known, and names must tell which these are."""
     divided: DividedWeights | None = None
     """The origin of a rank that has parts of tensors. Noise and norms are still those of whole tensors."""
 
     def tensor(self, name: str, origin: Tensor) -> Tensor:
         """Return the direction of one tensor. Norm weights and tensors of zeros do not move."""
-        if self._is_norm(name):
+        if self._rests(name):
             return torch.zeros_like(origin, dtype=torch.float32)
         noise = self._noise(name, origin)
         scale = self._scale(name, noise, origin)
@@ -45,15 +46,15 @@ class RandomDirection(NamedTuple):
 
     def scale(self, name: str, origin: Tensor) -> float:
         """Return the factor of one tensor's noise; 0 if the tensor does not move."""
-        return 0.0 if self._is_norm(name) else self._scale(name, self._noise(name, origin), origin)
+        return 0.0 if self._rests(name) else self._scale(name, self._noise(name, origin), origin)
 
     def noise_seed(self, name: str) -> int:
         """Return the seed of one tensor's noise, under 2**63. With one seed for all, equal shapes would share noise."""
         digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
-    def _is_norm(self, name: str) -> bool:
-        return is_norm_by_name(name) if self.norms is None else name in self.norms
+    def _rests(self, name: str) -> bool:
+        return is_norm_by_name(name) if self.resting is None else name in self.resting
 
     def _noise(self, name: str, origin: Tensor) -> Tensor:
         shape = origin.shape if self.divided is None else self.divided.shape(name, origin)

@@ -11,6 +11,7 @@ from torch import Tensor
 from safescape.errors import InputError
 from safescape.survey import Axis, ComputedAxis, InterpolationAxis, Lines, Plane, Point, Waypoint
 from safescape.weights.checkpoint import ModelWeights, Weights
+from safescape.weights.chosen import chosen
 from safescape.weights.computed import stored_direction
 from safescape.weights.directions import (
     Direction,
@@ -86,9 +87,12 @@ class Subspace:
         def direction(axis: Axis) -> Direction:
             if isinstance(axis, InterpolationAxis):
                 return toward(axis.toward)
+            resting = origin.inventory.norms
+            if axis.only is not None:
+                resting |= frozenset(origin.names()) - chosen(axis.only, origin)
             if isinstance(axis, ComputedAxis):
-                return stored_direction(axis, fingerprint)
-            return RandomDirection(axis.seed, origin.inventory.norms)
+                return stored_direction(axis, fingerprint, resting)
+            return RandomDirection(axis.seed, resting)
 
         self.directions = tuple(map(direction, subspace.axes))
         self._waypoints = tuple(toward(waypoint.model) for waypoint in through)

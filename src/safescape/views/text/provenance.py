@@ -22,7 +22,7 @@ from safescape.survey import (
 )
 from safescape.views.series.samples import waypoints_of
 from safescape.views.text.noise import noise_said
-from safescape.views.text.words import all_judges_of, counted, limit_text, printable, quoted, subject_of
+from safescape.views.text.words import all_judges_of, counted, limit_text, only_of, printable, quoted, subject_of
 
 
 def facts_of(store: Store, landscape: Landscape) -> list[tuple[str, str]]:
@@ -94,12 +94,14 @@ def _directions(landscape: Landscape) -> str:
             alike[what, "", 0] = []
         else:
             alike.setdefault((axis.kind, span, axis.steps), []).append(str(axis.seed))
-    return "\n".join(
+    told = "\n".join(
         f"{len(seeds)} {what}, {span} in {steps} steps, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
         if seeds
         else what
         for (what, span, steps), seeds in alike.items()
     )
+    only = only_of(landscape.axes)
+    return told + (f"; weights{only} move" if only else "")
 
 
 def _scale(axes: Sequence[Axis]) -> str:

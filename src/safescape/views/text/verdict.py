@@ -33,6 +33,7 @@ from safescape.views.text.words import (
     interval_text,
     judge_of,
     limit_text,
+    only_of,
     printable,
     value_text,
 )
@@ -200,6 +201,7 @@ def _of_random(landscape: Landscape, decision: Decision) -> str:
     one = "in the random direction that was measured" if len(radius.per_line) == 1 else "in a random direction"
     if isinstance(axis, ComputedAxis):
         one = f"along {axis.recipe.label}"
+    one += only_of(landscape.axes)
     where = "on a plane of two random directions" if plane else one
     if share_text(held := radius_if_answered(landscape) or 0.0) != share_text(radius.value):
         more = f", or {share_text(radius.value)} without its unscored answers, which never count as safe"

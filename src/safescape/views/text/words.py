@@ -188,7 +188,7 @@ def title_of(axis: Axis) -> str:
     """Return the title of the α axis of a line."""
     if isinstance(axis, InterpolationAxis):
         return "α, from the origin (0) to the other model (1)"
-    return "α, how far every weight tensor has moved (1 = its own norm)"
+    return f"α, how far every weight tensor{only_of([axis])} has moved (1 = its own norm)"
 
 
 def heading_of(place: int, axes: Sequence[Axis]) -> str:
@@ -217,14 +217,21 @@ def subject_of(landscape: Landscape) -> str:
 def subspace_text(axes: Sequence[Axis], *, plane: bool) -> str:
     """Return axes in words, as `subject_of` does."""
     between = [isinstance(axis, InterpolationAxis) for axis in axes]
+    only = only_of(axes)
     if plane:
         planes = ("of two random directions", "of two models and a random direction", "through three models")
-        return f"plane {planes[sum(between)]}"
+        return f"plane {planes[sum(between)]}{only}"
     if computed := [axis.recipe.label for axis in axes if isinstance(axis, ComputedAxis)]:
-        return ", ".join(computed)
+        return ", ".join(computed) + only
     if not any(between):
-        return counted(len(between), "random direction")
+        return counted(len(between), "random direction") + only
     return "line between two models" if len(between) == 1 else f"{len(between)} lines"
+
+
+def only_of(axes: Sequence[Axis]) -> str:
+    """Return which tensors alone move along axes, as ` of layers.8-15 alone`; empty if none was chosen."""
+    given = dict.fromkeys(axis.only for axis in axes if not isinstance(axis, InterpolationAxis) and axis.only)
+    return "".join(f" of {printable(only)} alone" for only in given)
 
 
 def judge_of(landscape: Landscape) -> str:
