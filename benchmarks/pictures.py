@@ -79,6 +79,20 @@ RUNS = {
         "--also-limit 80 --out runs/contrast",
         "landscape.json",
     ),
+    "gradient": Measured(
+        "safescape scan demo --direction gradient --quick --prompts advbench --also margin:advbench "
+        "--also perplexity:mt-bench --also-limit 40 --out runs/gradient",
+        "landscape.json",
+    ),
+    "margins": Measured(
+        "safescape scan demo --quick --prompts advbench --also margin:advbench --also-limit 40 --out runs/margins",
+        "landscape.json",
+    ),
+    "margin": Measured(
+        "python benchmarks/margin.py runs/margins runs/gradient --picture runs/margin/margin.png",
+        "margin.png",
+        ("margins", "gradient"),
+    ),
     "benign": Measured("safescape finetune demo --data self-instruct --shots 10 --out runs/benign", "training.json"),
     "three": Measured(
         "safescape path demo runs/ten runs/benign --steps 4 --quick --limit 20 --prompts advbench "
@@ -172,6 +186,8 @@ PICTURES = {
     "plane": Picture(("plane",)),
     "ten-examples": Picture(("path",)),
     "contrast": Picture(("contrast",)),
+    "gradient": Picture(("gradient",)),
+    "margin": Picture(("margin",), "margin.png"),
     "three-models": Picture(("three",)),
     "attack": Picture(("attack",)),
     "system-prompts": Picture(("systems",)),
