@@ -78,9 +78,10 @@ def execute(
     """Measure a survey whose model was found and checked, let its judges read the answers, and write its files."""
     survey, directory, note = begin(survey, model, None if options.out is None else Path(options.out))
     check_prompts(survey, model)
-    survey = with_directions(survey, model)
+    on_progress = options.on_progress or (lambda _: None)
+    survey = with_directions(survey, model, on_progress)
     with Store.claim(directory, survey) as store:
-        measure(survey, model, store, options.on_progress or (lambda _: None), settings.placement, note)
+        measure(survey, model, store, on_progress, settings.placement, note)
         if not store.points.finished():
             raise _failure(store)
         later = [name for name in survey.judges if not is_immediate(name)]

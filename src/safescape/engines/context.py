@@ -36,7 +36,8 @@ def check_context(
     def counts(texts: Sequence[str], *, raw: bool) -> list[int]:
         return list(map(len, tokens_of(tokenizer, texts, head_of(tokenizer, raw=raw))))
 
-    for probe in survey.probes:
+    recipes = [probe for probe in survey.chat_probes if probe not in survey.probes]
+    for probe in (*survey.probes, *recipes):
         if isinstance(probe, PromptProbe):
             tokens, text = max(zip(counts(chats[probe.name], raw=False), probe.prompts, strict=True))
             if tokens >= most:

@@ -88,7 +88,7 @@ class Speaker:
         return score(self._model, wanted, batch_size=self._batch_size, caching=self.caching)
 
     def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
-        """Score texts that an answer may begin with; see `Voice.openings`."""
+        """Score texts that an answer may begin with; see `ScoresOpenings.openings`."""
         wanted = opening_requests(self._tokenizer, chats, openings)
         self._check([*context, *continuation] for some in wanted for context, continuation in some)
         return score_openings(self._model, wanted, batch_size=self._batch_size, caching=self.caching)
@@ -167,7 +167,7 @@ def request_of(
 def opening_requests(
     tokenizer: PreTrainedTokenizerBase, chats: Sequence[str], openings: Sequence[Sequence[str]]
 ) -> list[list[Request]]:
-    """Tokenise texts that answers to chats may begin with; see `Voice.openings`."""
+    """Tokenise texts that answers to chats may begin with; see `ScoresOpenings.openings`."""
     found = []
     for chat, given, some in zip(chats, tokens_of(tokenizer, chats, ()), openings, strict=True):
         whole = tokens_of(tokenizer, [chat + opening for opening in some], ())

@@ -5,26 +5,33 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from safescape.engines import margin_gradient
 from safescape.errors import InputError
 from safescape.measure.chats import RenderedPrompts
+from safescape.measure.loop import Progress
 from safescape.survey import ComputedAxis, Survey
-from safescape.weights import Model, at_the_norm_of, compute_direction
+from safescape.weights import Model, at_the_norm_of, compute_direction, is_computed
 
 _log = logging.getLogger(__name__)
 
 
-def with_directions(survey: Survey, model: Model) -> Survey:
+def with_directions(survey: Survey, model: Model, on_progress: Callable[[Progress], None]) -> Survey:
     """Return a survey whose computed axes have the fingerprints of their directions, which lie in the cache.
+
+    `on_progress` is called before one is computed, which takes longer than a point.
 
     Raises:
         InputError: a direction cannot be computed, or is another one than that with which the run was begun.
 
     """
+    for axis in survey.subspace.axes:
+        if isinstance(axis, ComputedAxis) and not is_computed(axis, survey.model_fingerprint):
+            note = f"computing {axis.recipe.label} on {axis.recipe.prompts} prompts"
+            on_progress(Progress(0, sum(1 for _ in survey.points()), note=note))
     return survey.with_axes(
         [_computed(survey, model, axis) if isinstance(axis, ComputedAxis) else axis for axis in survey.subspace.axes]
     )

@@ -10,7 +10,7 @@ from safescape.weights.checkpoint import (
     inspect,
 )
 from safescape.weights.chosen import chosen, layer_of
-from safescape.weights.computed import at_the_norm_of, compute_direction
+from safescape.weights.computed import at_the_norm_of, compute_direction, is_computed
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -68,6 +68,7 @@ __all__ = [
     "identity",
     "inspect",
     "inventory_of",
+    "is_computed",
     "layer_of",
     "loading",
     "mover_of",

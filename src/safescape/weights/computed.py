@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from safescape.cache import cached_directory, home
-from safescape.errors import InputError
+from safescape.errors import InputError, first_line
 from safescape.survey import ComputedAxis
 from safescape.weights.checkpoint import ModelWeights, fingerprint
 from safescape.weights.inner_product import square_of
@@ -64,6 +64,11 @@ def stored_direction(axis: ComputedAxis, origin: str, resting: frozenset[str]) -
     return StoredDirection(path, resting)
 
 
+def is_computed(axis: ComputedAxis, origin: str) -> bool:
+    """Whether the direction of an axis lies in the cache; `origin` is the fingerprint of the model."""
+    return (home() / _entry(axis, origin) / _FILE).is_file()
+
+
 def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Mapping[str, Tensor]]) -> str:
     """Return the fingerprint of an axis's direction, whose file is written first if it is not there.
 
@@ -78,14 +83,22 @@ def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Map
     """
 
     def fill(directory: Path) -> None:
-        save_file({name: tensor.contiguous() for name, tensor in compute().items()}, directory / _FILE)
+        tensors = {name: tensor.contiguous() for name, tensor in compute().items()}
+        try:
+            save_file(tensors, directory / _FILE)
+        except SafetensorError as error:
+            raise InputError(
+                f"{directory}: the direction cannot be written ({first_line(error)}); free space or set SAFESCAPE_HOME"
+            ) from error
 
     path = cached_directory(_entry(axis, origin), fill) / _FILE
     try:
         with safe_open(path, framework="pt") as file:
             return fingerprint(list(file.keys()), file.get_tensor)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read ({error}); remove it to have it computed again") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({first_line(error)}); remove {path.parent} to have it computed again"
+        ) from error
 
 
 def at_the_norm_of(origin: ModelWeights, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

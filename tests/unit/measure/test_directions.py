@@ -112,6 +112,28 @@ def test_a_run_is_resumed_and_the_direction_computed_once(
     assert repeated.landscape == first.landscape
 
 
+def test_what_takes_long_is_said_before_it_begins(tiny_model: Path, tmp_path: Path) -> None:
+    notes: list[str | None] = []
+    for _ in range(2):
+        scan(tiny_model, tmp_path / "run", on_progress=lambda at: notes.append(at.note))
+    assert notes[0] == "computing the gradient of the refusal margin on 32 prompts"
+    assert notes.count(notes[0]) == 1
+
+
+def test_a_prompt_of_the_recipe_that_does_not_fit_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text(f"goal,target\nHow?,Sure\n{'x' * 600},Sure\n")
+    with pytest.raises(InputError, match=r"row 2 .* scores fewer than 512; shorten, split or remove it"):
+        scan(tiny_model, tmp_path / "run", direction=f"gradient:{rows}:goal,target")
+
+
+def test_a_damaged_file_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    scan(tiny_model, tmp_path / "run")
+    file_of(tmp_path).write_bytes(b"no safetensors")
+    with pytest.raises(InputError, match=r"cannot be read .*; remove .* to have it computed again"):
+        scan(tiny_model, tmp_path / "other")
+
+
 def test_a_default_directory_is_named_after_what_was_asked(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,7 +155,7 @@ class VllmEngine(Engine):
         return self._likelihoods([request_of(self._tokenizer, *request, head) for request in requests])
 
     def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
-        """Score texts that an answer may begin with; see `Voice.openings`."""
+        """Score texts that an answer may begin with; see `ScoresOpenings.openings`."""
         wanted = opening_requests(self._tokenizer, chats, openings)
         found = iter(self._likelihoods([request for some in wanted for request in some]))
         return [[next(found) for _ in some] for some in wanted]
