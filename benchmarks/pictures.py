@@ -84,14 +84,19 @@ RUNS = {
         "--also perplexity:mt-bench --also-limit 40 --out runs/gradient",
         "landscape.json",
     ),
+    "refusal": Measured(
+        "safescape scan demo --direction refusal --quick --prompts advbench --also margin:advbench "
+        "--also perplexity:mt-bench --also-limit 40 --out runs/refusal",
+        "landscape.json",
+    ),
     "margins": Measured(
         "safescape scan demo --quick --prompts advbench --also margin:advbench --also-limit 40 --out runs/margins",
         "landscape.json",
     ),
     "margin": Measured(
-        "python benchmarks/margin.py runs/margins runs/gradient --picture runs/margin/margin.png",
+        "python benchmarks/margin.py runs/margins runs/gradient runs/refusal --picture runs/margin/margin.png",
         "margin.png",
-        ("margins", "gradient"),
+        ("margins", "gradient", "refusal"),
     ),
     "benign": Measured("safescape finetune demo --data self-instruct --shots 10 --out runs/benign", "training.json"),
     "three": Measured(
@@ -187,6 +192,7 @@ PICTURES = {
     "ten-examples": Picture(("path",)),
     "contrast": Picture(("contrast",)),
     "gradient": Picture(("gradient",)),
+    "refusal": Picture(("refusal",)),
     "margin": Picture(("margin",), "margin.png"),
     "three-models": Picture(("three",)),
     "attack": Picture(("attack",)),

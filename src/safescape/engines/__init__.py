@@ -1,5 +1,6 @@
 """Engines hold the live model, move it to a point, and answer prompts and score texts there."""
 
+from safescape.engines.ablation import refusal_ablation
 from safescape.engines.borrowed import borrow, unwrap
 from safescape.engines.engine import Engine, ScoresOpenings, Voice
 from safescape.engines.exactness import Plan
@@ -44,6 +45,7 @@ __all__ = [
     "needs_equal_lengths",
     "open_engine",
     "parameters_of",
+    "refusal_ablation",
     "tokens_of",
     "unwrap",
     "why_merged",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.devices import place
@@ -31,7 +32,7 @@ _TOGETHER = 8
 """Number of prompts whose margins are computed at a time; their activations are kept until the gradient is added."""
 
 
-class _Prompt(NamedTuple):
+class Prompt(NamedTuple):
     """The requests of one prompt."""
 
     refusing: Sequence[Request]
@@ -69,14 +70,7 @@ def margin_gradient(
         InputError: The model cannot be loaded, stores its parameters in parts, or an opening has no token.
 
     """
-    loaded = load_model(model, torch.float32, attention="eager", trust_remote_code=trust_remote_code)
-    place(loaded, device, model.name)
-    loaded.eval()
-    parameters = parameters_of(loaded, model.weights)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            # an adapter is not part of what was loaded
-            parameter.copy_(model.weights.tensor(name))
+    loaded, parameters = load_origin(model, device, trust_remote_code=trust_remote_code)
     ends = (loaded.get_input_embeddings(), loaded.get_output_embeddings())
     resting = {id(parameter) for module in ends if module is not None for parameter in module.parameters()}
     norms = model.weights.inventory.norms
@@ -86,25 +80,46 @@ def margin_gradient(
     for parameter in moving.values():
         if parameter.is_floating_point():
             parameter.requires_grad_(True)
-    prompts = [
-        _Prompt(some[: len(given.refusing)], some[len(given.refusing) :])
-        for given, some in zip(
-            openings,
-            opening_requests(tokenizer, chats, [(*given.refusing, *given.complying) for given in openings]),
-            strict=True,
-        )
-    ]
-    caching = plan_of(loaded, model.name).caching
-    for number, (margins, of) in enumerate(_margins(loaded, prompts, caching)):
+    prompts, caching = asked_after(tokenizer, chats, openings), plan_of(loaded, model.name).caching
+    for number, margins in enumerate(margins_of(loaded, prompts, caching)):
         (margins.sum() / len(prompts)).backward()
-        _log.debug("the gradient of %d of %d prompts", min((number + 1) * _TOGETHER, of), of)
+        _log.debug("the gradient of %d prompts of %d", min((number + 1) * _TOGETHER, len(prompts)), len(prompts))
     return {
         name: parameter.grad.detach().float().cpu() for name, parameter in moving.items() if parameter.grad is not None
     }
 
 
-def _margins(model: PreTrainedModel, prompts: Sequence[_Prompt], caching: Caching) -> Iterator[tuple[Tensor, int]]:
-    """Yield the margins of some prompts at a time, (prompts,), with a graph; and the number of all prompts."""
+def load_origin(
+    model: Model, device: str, *, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, dict[str, Parameter]]:
+    """Load a model in fp32, its adapter merged, and return it with its parameters by the checkpoint's names.
+
+    Raises:
+        InputError: The model cannot be loaded, or stores its parameters in parts.
+
+    """
+    loaded = load_model(model, torch.float32, attention="eager", trust_remote_code=trust_remote_code)
+    place(loaded, device, model.name)
+    loaded.eval()
+    parameters = parameters_of(loaded, model.weights)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            # an adapter is not part of what was loaded
+            parameter.copy_(model.weights.tensor(name))
+    return loaded, parameters
+
+
+def asked_after(tokenizer: PreTrainedTokenizerBase, chats: Sequence[str], openings: Sequence[Openings]) -> list[Prompt]:
+    """Tokenise the openings after each chat."""
+    texts = [(*given.refusing, *given.complying) for given in openings]
+    return [
+        Prompt(some[: len(given.refusing)], some[len(given.refusing) :])
+        for given, some in zip(openings, opening_requests(tokenizer, chats, texts), strict=True)
+    ]
+
+
+def margins_of(model: PreTrainedModel, prompts: Sequence[Prompt], caching: Caching) -> Iterator[Tensor]:
+    """Yield the margins of some prompts at a time, (prompts,), with a graph, ordered by the lengths of their chats."""
     lengths = [len(each.context) + len(each.continuation) for prompt in prompts for each in prompt.requests]
     is_shared = caching_within(model, caching, min(lengths), max(lengths)) is Caching.SHARED
     order = sorted(prompts, key=lambda prompt: len(prompt.requests[0].context))
@@ -112,22 +127,22 @@ def _margins(model: PreTrainedModel, prompts: Sequence[_Prompt], caching: Cachin
         batch = order[first : first + _TOGETHER]
         together = is_shared and not needs_equal_lengths(model, max(lengths)) and _have_one_context(batch)
         per_token = _after_chats(model, batch) if together else _one_by_one(model, batch)
-        yield torch.stack([_margin(prompt, some) for prompt, some in zip(batch, per_token, strict=True)]), len(prompts)
+        yield torch.stack([_margin(prompt, some) for prompt, some in zip(batch, per_token, strict=True)])
 
 
-def _margin(prompt: _Prompt, per_token: Tensor) -> Tensor:
+def _margin(prompt: Prompt, per_token: Tensor) -> Tensor:
     """Return the margin of one prompt from the log-probability per token of each of its openings."""
     both = per_token[: len(prompt.refusing)], per_token[len(prompt.refusing) :]
     refusing, complying = (torch.logsumexp(some, dim=0) - torch.log(some.new_tensor(len(some))) for some in both)
     return refusing - complying
 
 
-def _have_one_context(batch: Sequence[_Prompt]) -> bool:
+def _have_one_context(batch: Sequence[Prompt]) -> bool:
     """Whether all openings of each prompt are read after the same tokens."""
     return all(len({tuple(request.context) for request in prompt.requests}) == 1 for prompt in batch)
 
 
-def _after_chats(model: PreTrainedModel, batch: Sequence[_Prompt]) -> list[Tensor]:
+def _after_chats(model: PreTrainedModel, batch: Sequence[Prompt]) -> list[Tensor]:
     """Return the log-probabilities per token of the openings of each prompt; every chat is read once."""
     contexts = [prompt.requests[0].context for prompt in batch]
     lengths = torch.tensor([len(context) for context in contexts], device=model.device)
@@ -155,7 +170,7 @@ def _after_chats(model: PreTrainedModel, batch: Sequence[_Prompt]) -> list[Tenso
     return list(torch.stack(found).split([len(prompt.requests) for prompt in batch]))
 
 
-def _one_by_one(model: PreTrainedModel, batch: Sequence[_Prompt]) -> list[Tensor]:
+def _one_by_one(model: PreTrainedModel, batch: Sequence[Prompt]) -> list[Tensor]:
     """Return the same, with a pass for each opening and its chat."""
     found = []
     for prompt in batch:

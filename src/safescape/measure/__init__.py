@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from safescape.measure.chats import paper_choice, tokenizer_of_model, with_chats, with_chats_as_written
 from safescape.measure.directions import with_directions
+from safescape.measure.evidence import shipped_requests
 from safescape.measure.inspection import inspection_of
 from safescape.measure.live_dtype import DtypeChoice, Gpu, choose_dtype, gpu_of
 from safescape.measure.loop import Progress, collect_stored_evidence, measure
@@ -24,6 +25,7 @@ __all__ = [
     "measure",
     "paper_choice",
     "score",
+    "shipped_requests",
     "tokenizer_of_model",
     "with_chats",
     "with_chats_as_written",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Self, TypeVar
+from typing import Literal, NamedTuple, Self
 
 from pydantic import JsonValue
 from transformers import PreTrainedTokenizerBase
@@ -30,18 +30,14 @@ from safescape.probes import (
 from safescape.survey import (
     HARMFUL,
     Axis,
+    ChatProbe,
     Chats,
     ComputedAxis,
     InterpolationAxis,
-    MarginProbe,
     Markers,
-    Probe,
-    PromptProbe,
     Survey,
 )
 from safescape.weights import Model, resolve
-
-_ChatProbe = TypeVar("_ChatProbe", PromptProbe, MarginProbe)
 
 
 class RenderedPrompts(NamedTuple):
@@ -268,7 +264,7 @@ class _Reading(NamedTuple):
 
     def written(self, survey: Survey, template_of: Literal["adapter", "tuned", "each"] | None) -> Survey:
         """Return the survey with these chats and settings."""
-        probes = tuple(map(self._with_own_chats, survey.probes))
+        probes = tuple(self._with_chats(probe) if isinstance(probe, ChatProbe) else probe for probe in survey.probes)
         return survey.with_axes([self._with_prompts(axis) for axis in survey.subspace.axes]).model_copy(
             update={
                 "probes": probes,
@@ -279,20 +275,14 @@ class _Reading(NamedTuple):
             }
         )
 
-    def _with_own_chats(self, probe: Probe) -> Probe:
-        if isinstance(probe, PromptProbe):
-            return self._with_chats(probe)
-        return self._with_chats(probe) if isinstance(probe, MarginProbe) else probe
-
-    def _with_chats(self, probe: _ChatProbe) -> _ChatProbe:
+    def _with_chats(self, probe: ChatProbe) -> ChatProbe:
         return probe.model_copy(update={"chats": Chats.of(probe.prompts, self.chats[probe.name])})
 
     def _with_prompts(self, axis: Axis) -> Axis:
         """Return an axis with the chats of the prompts that its direction is computed from, if there are any."""
-        if not isinstance(axis, ComputedAxis) or axis.recipe.margin is None:
+        if not isinstance(axis, ComputedAxis):
             return axis
-        recipe = axis.recipe.model_copy(update={"margin": self._with_chats(axis.recipe.margin)})
-        return axis.model_copy(update={"recipe": recipe})
+        return axis.model_copy(update={"recipe": axis.recipe.with_probes(self._with_chats)})
 
 
 def _read(survey: Survey, model: Model, own: _Own) -> _Reading:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
-
-from safescape.engines import margin_gradient
+from safescape.engines import margin_gradient, refusal_ablation
 from safescape.errors import InputError
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.loop import Progress
-from safescape.survey import ComputedAxis, Survey
-from safescape.weights import Model, at_the_norm_of, compute_direction, is_computed
+from safescape.survey import ComputedAxis, Gradient, Survey
+from safescape.weights import Computed, Model, at_the_norm_of, compute_direction, is_computed
 
 _log = logging.getLogger(__name__)
 
@@ -38,26 +37,27 @@ def with_directions(survey: Survey, model: Model, on_progress: Callable[[Progres
 
 
 def _computed(survey: Survey, model: Model, axis: ComputedAxis) -> ComputedAxis:
-    found = compute_direction(axis, survey.model_fingerprint, functools.partial(_tensors, survey, model, axis))
-    if axis.fingerprint is not None and axis.fingerprint != found:
+    compute = functools.partial(_direction, survey, model, axis)
+    fingerprint, found = compute_direction(axis, survey.model_fingerprint, compute)
+    if axis.fingerprint is not None and axis.fingerprint != fingerprint:
         raise InputError(
             f"{axis.recipe.label}: computed on this machine it is another direction than the run was begun with, as "
             "sums are rounded otherwise; finish the run where it was begun, or begin another with --out DIR"
         )
-    return axis.model_copy(update={"fingerprint": found})
+    return axis.model_copy(update={"fingerprint": fingerprint, "found": found})
 
 
-def _tensors(survey: Survey, model: Model, axis: ComputedAxis) -> Mapping[str, Tensor]:
-    margin = axis.recipe.margin
-    assert margin is not None
-    prompts, began = RenderedPrompts.of(survey, model).without_thoughts(survey), time.monotonic()
-    gradient = margin_gradient(
-        model,
-        prompts.tokenizer,
-        prompts.chats[margin.name],
-        margin.openings,
-        device=survey.device,
-        trust_remote_code=survey.trust_remote_code,
-    )
-    _log.info("computed %s in %.1f s", axis.recipe.label, time.monotonic() - began)
-    return at_the_norm_of(model.weights, {name: -tensor for name, tensor in gradient.items()})
+def _direction(survey: Survey, model: Model, axis: ComputedAxis) -> Computed:
+    recipe, began = axis.recipe, time.monotonic()
+    assert recipe.margin is not None
+    prompts = RenderedPrompts.of(survey, model).without_thoughts(survey)
+    asked = model, prompts.tokenizer, prompts.chats[recipe.margin.name], recipe.margin.openings
+    how: dict[str, Any] = {"device": survey.device, "trust_remote_code": survey.trust_remote_code}
+    if isinstance(recipe, Gradient):
+        gradient = margin_gradient(*asked, **how)
+        computed = Computed(at_the_norm_of(model.weights, {name: -tensor for name, tensor in gradient.items()}))
+    else:
+        assert recipe.harmless is not None
+        computed = Computed(*refusal_ablation(*asked, prompts.chats[recipe.harmless.name], **how))
+    _log.info("computed %s in %.1f s", recipe.label, time.monotonic() - began)
+    return computed

@@ -113,7 +113,12 @@ def _wanted(answers: Sequence[StoredExchange], judges: Mapping[str, EvidenceJudg
 
 def calibration_prompts() -> list[str]:
     """Return harmless prompts: first those that the origin answers itself, then those of the shipped answers."""
-    return [*load_prompts(_PROMPTS, _ANSWERS), *(row["prompt"] for row in _shipped())]
+    return [*load_prompts(_PROMPTS, _ANSWERS), *shipped_requests()]
+
+
+def shipped_requests() -> tuple[str, ...]:
+    """Return the harmless prompts of the shipped answers."""
+    return tuple(row["prompt"] for row in _shipped())
 
 
 def calibration_of(origin: Origin) -> Calibration:

@@ -141,14 +141,18 @@ class ScanOptions(MeasureOptions):
     """1: lines; 2: a plane over two directions, the second orthogonal to the first."""
     directions: OptionalCount = None
     """Number of random directions, one line each; a plane has two."""
-    direction: Annotated[str, Option(metavar="random|gradient[:PROMPTS]")] = "random"
-    """gradient: a line along steepest descent of the refusal margin on prompts that are not measured, by default the
-    32 after those; PROMPTS as for margin:PROMPTS of --also."""
+    direction: Annotated[str, Option(metavar="random|gradient[:PROMPTS]|refusal[:PROMPTS]")] = "random"
+    """gradient: a line along steepest descent of the refusal margin; refusal: one along which the refusal direction is
+    removed from the weights, at 1 fully. Computed from prompts that are not measured, by default the 32 after those;
+    PROMPTS as for margin:PROMPTS of --also."""
     span: Annotated[
         float | Sequence[float] | None,
-        Option(metavar="A[,B]", expected="a number above 0, for example 0.5", default="0.5, of a gradient 0.0005"),
+        Option(
+            metavar="A[,B]", expected="a number above 0, for example 0.5", default="0.5; gradient 0.0005, refusal 1"
+        ),
     ] = None
-    """The landscape runs from -span to span, in units of each tensor's norm; two values for a plane."""
+    """The landscape runs from -span to span, in units of each tensor's norm (refusal: of the full removal); two values
+    for a plane."""
     steps: Annotated[int | Sequence[int] | None, Option(metavar="N[,M]")] = None
     """Number of steps along an axis, even; two values for a plane."""
     only: Annotated[str | None, Option(metavar="layers.A-B|attention|mlp|embeddings|head|REGEX")] = None

@@ -1,6 +1,16 @@
 """The specification of a measurement, judges' names, and the records that every room shares."""
 
-from safescape.survey.axes import Axis, ComputedAxis, Gradient, InterpolationAxis, Lines, Plane, RandomAxis, Waypoint
+from safescape.survey.axes import (
+    Axis,
+    ComputedAxis,
+    Gradient,
+    InterpolationAxis,
+    Lines,
+    Plane,
+    RandomAxis,
+    Removal,
+    Waypoint,
+)
 from safescape.survey.inspection import ChatForm, Inspection, Memory, Role, TensorGroup
 from safescape.survey.judge_names import (
     GUARDS,
@@ -106,6 +116,7 @@ __all__ = [
     "PromptProbe",
     "Question",
     "RandomAxis",
+    "Removal",
     "Response",
     "Role",
     "Sample",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
-from safescape.survey.probes import MarginProbe
+from safescape.survey.probes import ChatProbe, MarginProbe, PromptProbe
 from safescape.survey.types import Frozen, Point
 
 _GRIDS = 256
@@ -95,18 +95,70 @@ class Gradient(Frozen):
         """The direction in words."""
         return "the gradient of the refusal margin"
 
+    @property
+    def chat_probes(self) -> tuple[ChatProbe, ...]:
+        """The prompts that it is computed from; none in a landscape."""
+        return () if self.margin is None else (self.margin,)
+
+    def with_probes(self, change: Callable[[ChatProbe], ChatProbe | None]) -> Self:
+        """Return the recipe with each of its probes changed; None leaves it out."""
+        return self.model_copy(update=_changed({"margin": self.margin}, change))
+
+
+class Removal(Frozen):
+    """The recipe of the direction that removes a model's refusal direction from its weights (arXiv 2406.11717).
+
+    Nothing is scaled: at α = 1 no matrix writes along the refusal direction any more. Embeddings move, too.
+    """
+
+    kind: Literal["refusal"] = "refusal"
+    given: str
+    """As the user typed it."""
+    margin: MarginProbe | None = None
+    """Harmful prompts, which are disjoint from those that are measured, with openings; by the last third of them the
+    layer is chosen. None in a landscape, which has no prompts."""
+    harmless: PromptProbe | None = None
+    """Harmless prompts. None in a landscape."""
+    prompts: int
+    """Number of the harmful ones."""
+
+    @property
+    def label(self) -> str:
+        """The direction in words."""
+        return "the removal of the refusal direction"
+
+    @property
+    def chat_probes(self) -> tuple[ChatProbe, ...]:
+        """The prompts that it is computed from; none in a landscape."""
+        return tuple(probe for probe in (self.margin, self.harmless) if probe is not None)
+
+    def with_probes(self, change: Callable[[ChatProbe], ChatProbe | None]) -> Self:
+        """Return the recipe with each of its probes changed; None leaves it out."""
+        return self.model_copy(update=_changed({"margin": self.margin, "harmless": self.harmless}, change))
+
+
+Recipe = Annotated[Gradient | Removal, Field(discriminator="kind")]
+
+
+def _changed(
+    probes: Mapping[str, ChatProbe | None], change: Callable[[ChatProbe], ChatProbe | None]
+) -> dict[str, ChatProbe | None]:
+    return {field: None if probe is None else change(probe) for field, probe in probes.items()}
+
 
 class ComputedAxis(Frozen):
     """A direction that is computed from a recipe and the origin, with its span and steps."""
 
     kind: Literal["computed"] = "computed"
-    recipe: Gradient
+    recipe: Recipe
     fingerprint: str | None = None
     """Of the direction's tensors; None until they are computed."""
-    norm: Literal["layer"] = "layer"
-    """As of a random direction."""
+    found: str | None = Field(default=None, exclude_if=lambda found: found is None)
+    """What was found out when it was computed, in words; None, which is left out of survey.json: nothing to say."""
+    norm: Literal["layer", "none"] = "layer"
+    """`layer`: as of a random direction. `none`: tensors are not scaled."""
     span: float = Field(gt=0, allow_inf_nan=False)
-    """As of a random direction."""
+    """The axis runs from -span to span, in shares of each tensor's norm, or of the direction if it is not scaled."""
     steps: int = Field(ge=2)
     """As of a random direction."""
     only: str | None = Field(default=None, exclude_if=lambda only: only is None)
@@ -134,7 +186,7 @@ class ComputedAxis(Frozen):
 
     def without_prompts(self) -> Self:
         """Return the axis as a landscape has it."""
-        return self.model_copy(update={"recipe": self.recipe.model_copy(update={"margin": None})})
+        return self.model_copy(update={"recipe": self.recipe.with_probes(lambda _: None)})
 
 
 def _checked_even(steps: int) -> int:

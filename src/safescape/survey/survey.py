@@ -222,7 +222,7 @@ class Survey(Frozen):
         """Everything whose prompts the model reads in its chat template: probes, and the recipes of directions."""
         asked = [probe for probe in self.probes if isinstance(probe, ChatProbe)]
         recipes = [axis.recipe for axis in self.subspace.axes if isinstance(axis, ComputedAxis)]
-        return [*asked, *(recipe.margin for recipe in recipes if recipe.margin is not None)]
+        return [*asked, *(probe for recipe in recipes for probe in recipe.chat_probes)]
 
     def thinking(self, probe: PromptProbe) -> Thinking | None:
         """Return how a probe's prompts are answered by a model that thinks first; None if it has no markers."""
@@ -324,9 +324,8 @@ def _uncomputed(axis: Axis) -> Axis:
     """Return an axis as it was asked for, before its prompts were rendered and its direction computed."""
     if not isinstance(axis, ComputedAxis):
         return axis
-    margin = None if axis.recipe.margin is None else _without_chats(axis.recipe.margin)
-    recipe = axis.recipe.model_copy(update={"margin": margin})
-    return axis.model_copy(update={"recipe": recipe, "fingerprint": None})
+    recipe = axis.recipe.with_probes(lambda probe: probe.model_copy(update={"chats": None}))
+    return axis.model_copy(update={"recipe": recipe, "fingerprint": None, "found": None})
 
 
 def _without_chats(probe: Probe) -> Probe:

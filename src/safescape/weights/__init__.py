@@ -10,7 +10,7 @@ from safescape.weights.checkpoint import (
     inspect,
 )
 from safescape.weights.chosen import chosen, layer_of
-from safescape.weights.computed import at_the_norm_of, compute_direction, is_computed
+from safescape.weights.computed import Computed, at_the_norm_of, compute_direction, is_computed
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -38,6 +38,7 @@ __all__ = [
     "Adapted",
     "BlockSpace",
     "Checkpoint",
+    "Computed",
     "Direction",
     "InterpolationDirection",
     "Inventory",

@@ -69,13 +69,24 @@ def is_computed(axis: ComputedAxis, origin: str) -> bool:
     return (home() / _entry(axis, origin) / _FILE).is_file()
 
 
-def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Mapping[str, Tensor]]) -> str:
-    """Return the fingerprint of an axis's direction, whose file is written first if it is not there.
+class Computed(NamedTuple):
+    """A direction that was computed."""
+
+    tensors: Mapping[str, Tensor]
+    """Those that move, fp32, by the checkpoint's names."""
+    found: str | None = None
+    """What was found out on the way, in words."""
+
+
+def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Computed]) -> tuple[str, str | None]:
+    """Return the fingerprint of an axis's direction, and what was found out when it was computed.
+
+    Its file is written first if it is not there.
 
     Args:
         axis: With its recipe.
         origin: The fingerprint of the model.
-        compute: Returns the tensors that move, fp32, by the checkpoint's names.
+        compute: Returns the direction.
 
     Raises:
         InputError: the cache cannot be written, or the file is damaged.
@@ -83,9 +94,10 @@ def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Map
     """
 
     def fill(directory: Path) -> None:
-        tensors = {name: tensor.contiguous() for name, tensor in compute().items()}
+        computed = compute()
+        tensors = {name: tensor.contiguous() for name, tensor in computed.tensors.items()}
         try:
-            save_file(tensors, directory / _FILE)
+            save_file(tensors, directory / _FILE, metadata={"found": computed.found or ""})
         except SafetensorError as error:
             raise InputError(
                 f"{directory}: the direction cannot be written ({first_line(error)}); free space or set SAFESCAPE_HOME"
@@ -94,7 +106,8 @@ def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Map
     path = cached_directory(_entry(axis, origin), fill) / _FILE
     try:
         with safe_open(path, framework="pt") as file:
-            return fingerprint(list(file.keys()), file.get_tensor)
+            found = (file.metadata() or {}).get("found") or None
+            return fingerprint(list(file.keys()), file.get_tensor), found
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read ({first_line(error)}); remove {path.parent} to have it computed again"

@@ -19,7 +19,7 @@ from transformers import (
 
 from helpers import tiny_models
 from safescape.engines import margin_gradient
-from safescape.engines.gradient import _margins, _Prompt
+from safescape.engines.gradient import Prompt, margins_of
 from safescape.engines.kv_cache import Caching
 from safescape.engines.speaker import opening_requests
 from safescape.probes import Scored, load_tokenizer, margin_of
@@ -48,18 +48,18 @@ def random_model(config: PretrainedConfig) -> PreTrainedModel:
     return model
 
 
-def prompts_of(tokenizer: PreTrainedTokenizerBase) -> list[_Prompt]:
+def prompts_of(tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
     return [
-        _Prompt(*(opening_requests(tokenizer, [chat], [some])[0] for some in given))
+        Prompt(*(opening_requests(tokenizer, [chat], [some])[0] for some in given))
         for chat, given in zip(CHATS, OPENINGS, strict=True)
     ]
 
 
-def mean_margin(model: PreTrainedModel, prompts: list[_Prompt], caching: Caching) -> Tensor:
-    return torch.cat([margins for margins, _ in _margins(model, prompts, caching)]).mean()
+def mean_margin(model: PreTrainedModel, prompts: list[Prompt], caching: Caching) -> Tensor:
+    return torch.cat(list(margins_of(model, prompts, caching))).mean()
 
 
-def plain_margin(model: PreTrainedModel, prompt: _Prompt) -> float:
+def plain_margin(model: PreTrainedModel, prompt: Prompt) -> float:
     """Return a margin by its definition, with one forward pass for each opening."""
 
     def scored(request: tuple[list[int], list[int]]) -> Scored:

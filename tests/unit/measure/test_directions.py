@@ -165,7 +165,10 @@ def test_prompts_and_targets_are_given(tiny_model: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"direction": "worst"}, "--direction worst: no such direction; expected random or gradient[:PROMPTS]"),
+        (
+            {"direction": "worst"},
+            "--direction worst: no such direction; expected random, gradient[:PROMPTS] or refusal",
+        ),
         ({"direction": "gradient:"}, "--direction gradient:: no such direction"),
         (
             {"direction": "gradient:builtin:nothing"},
@@ -209,3 +212,29 @@ def test_gradient_runs_of_two_models_are_compared_but_not_with_random_ones(tiny_
     assert len(comparison.differences) == 2
     with pytest.raises(InputError, match=r"subspace\.axes.*: did not ask|did not ask what .* asked \(subspace\.axes"):
         safescape.compare([tmp_path / "one", tmp_path / "random"])
+
+
+def test_a_scan_along_the_removal_of_refusals(tmp_path: Path) -> None:
+    requests = load_prompts("builtin:harmful", 36)
+    model = tiny_models.save_answering_model(
+        tmp_path / "model", {**dict.fromkeys(requests[:12], "I cannot."), "How do I bake?": "Sure, here is"}, steps=600
+    )
+    asked: dict[str, Any] = {"direction": "refusal", "also": "margin:builtin:harmful", "also_limit": 4}
+    run = scan(model, tmp_path / "run", **asked)
+    axis = axis_of(run)
+    assert axis.grid == (-1.0, -0.5, 0.0, 0.5, 1.0)
+    assert axis.norm == "none"
+    assert axis.found is not None
+    assert axis.found.startswith("found after layer ")
+    margins = {measure.coords[0]: measure.value for measure in run.landscape.measures}
+    assert margins[1.0] < margins[0.0]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert axis.found in page
+    assert "nothing is scaled: at α = 1 no matrix writes along the refusal direction any more" in page
+    document = (tmp_path / "run" / "landscape.json").read_text()
+    assert not any(request in document for request in requests)
+    written = (tmp_path / "run" / "landscape.json").read_bytes()
+    scan(model, tmp_path / "again", **asked)
+    assert (tmp_path / "again" / "landscape.json").read_bytes() == written
+    with pytest.raises(InputError, match="5 harmful prompts are left for it, expected at least 6"):
+        scan(model, tmp_path / "few", **{**asked, "limit": 95})

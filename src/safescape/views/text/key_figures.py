@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from safescape.landscape import OF_A_BASIN, Landscape, Metric
-from safescape.survey import KEYWORD, InterpolationAxis
+from safescape.survey import KEYWORD, ComputedAxis, InterpolationAxis
 from safescape.views.series.samples import other_model
 from safescape.views.text.words import (
     cell,
@@ -64,6 +64,8 @@ def figures_of(landscape: Landscape) -> list[KeyFigure]:
         hidden |= {"safety_auc", "visage", "visage_reference"}
     far = "from the origin on the plane" if plane else "along the line" if path else "every weight tensor can move"
     unit = "the distance to the other model" if path else "its own norm"
+    if isinstance(axis := landscape.axes[0], ComputedAxis) and axis.norm == "none":
+        far, unit = "along the direction the weights can move", "the whole removal"
     told = {
         "origin_asr": (
             "ASR at the origin",

@@ -90,6 +90,7 @@ def _directions(landscape: Landscape) -> str:
             what = (
                 f"{recipe.label} ({printable(recipe.given)}, {counted(recipe.prompts, 'prompt')}; "
                 f"{(axis.fingerprint or '')[:19]}…), {span} in {axis.steps} steps"
+                + (f"; {axis.found}" if axis.found else "")
             )
             alike[what, "", 0] = []
         else:
@@ -110,6 +111,8 @@ def _scale(axes: Sequence[Axis]) -> str:
     models = "the difference of the two models as it is: nothing is scaled, no tensor left out"
     if all(between):
         return models
+    if any(isinstance(axis, ComputedAxis) and axis.norm == "none" for axis in axes):
+        return "nothing is scaled: at α = 1 no matrix writes along the refusal direction any more; embeddings move too"
     if any(isinstance(axis, ComputedAxis) for axis in axes):
         return "each tensor at its own Frobenius norm; norm weights, embeddings and the output head do not move"
     return f"between models: {models}\nrandom: {random}" if any(between) else random

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from safescape.landscape import (
     Decision,
     Landscape,
+    Metric,
     Reason,
     State,
     Wanted,
@@ -203,6 +204,8 @@ def _of_random(landscape: Landscape, decision: Decision) -> str:
         one = f"along {axis.recipe.label}"
     one += only_of(landscape.axes)
     where = "on a plane of two random directions" if plane else one
+    if isinstance(axis, ComputedAxis) and axis.norm == "none":
+        return _of_removal(landscape, radius)
     if share_text(held := radius_if_answered(landscape) or 0.0) != share_text(radius.value):
         more = f", or {share_text(radius.value)} without its unscored answers, which never count as safe"
         return f", and stays safe until its weights have moved by about {share_text(held)} {where}{some}{more}"
@@ -211,6 +214,16 @@ def _of_random(landscape: Landscape, decision: Decision) -> str:
         return f" and stayed safe at every distance measured, up to {share_text(radius.value)}, {where}{some}"
     least = "at least " if radius.at_least else "about "
     return f", and stays safe until its weights have moved by {least}{share_text(radius.value)} {where}{some}"
+
+
+def _of_removal(landscape: Landscape, radius: Metric) -> str:
+    """How much of a direction that is not scaled the model bears."""
+    held, axis = radius_if_answered(landscape) or 0.0, landscape.axes[0]
+    assert isinstance(axis, ComputedAxis)
+    along = f"α = {held:.2f} of {axis.recipe.label}{only_of(landscape.axes)}"
+    if _never_left(landscape):
+        return f" and stayed safe at every distance measured, up to {along}"
+    return f", and stays safe until {'at least' if radius.at_least else 'about'} {along}"
 
 
 def share_text(radius: float) -> str:

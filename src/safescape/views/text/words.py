@@ -188,6 +188,8 @@ def title_of(axis: Axis) -> str:
     """Return the title of the α axis of a line."""
     if isinstance(axis, InterpolationAxis):
         return "α, from the origin (0) to the other model (1)"
+    if isinstance(axis, ComputedAxis) and axis.norm == "none":
+        return f"α, how much of {axis.recipe.label} was done{only_of([axis])} (1 = all)"
     return f"α, how far every weight tensor{only_of([axis])} has moved (1 = its own norm)"
 
 
@@ -204,6 +206,8 @@ def heading_of(place: int, axes: Sequence[Axis]) -> str:
 def short_heading_of(place: int, axes: Sequence[Axis]) -> str:
     """Return the title of an axis on paper."""
     sign, axis = "αβ"[place], axes[place]
+    if isinstance(axis, ComputedAxis) and axis.norm == "none":
+        return f"{sign} (1: refusal removed)"
     if not isinstance(axis, InterpolationAxis):
         return f"{sign} (1: the weights’ own norm)"
     return f"{sign} (0: origin, 1: {'third' if place else 'other'} model)"
