@@ -111,7 +111,8 @@ def refusal_ablation(
                 f"{int((before > 0).sum())} of {len(before)} prompts, {float(before.mean()):.2f} nats on average; its "
                 "ASR says more: scan it along random directions"
             )
-        states = _last_states(loaded, chats).mean(dim=1) - _last_states(loaded, others).mean(dim=1)
+        states = _last_states(loaded, chats, model.name).mean(dim=1)
+        states -= _last_states(loaded, others, model.name).mean(dim=1)
         expected = _next_tokens(loaded, others)
         tried = []
         for layer in range(max(1, int(_LAST * (len(states) - 1)))):
@@ -173,7 +174,7 @@ def _margins(model: PreTrainedModel, prompts: Sequence[Prompt], caching: Caching
     return torch.cat(list(margins_of(model, prompts, caching)))
 
 
-def _last_states(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Tensor:
+def _last_states(model: PreTrainedModel, rows: Sequence[Sequence[int]], name: str) -> Tensor:
     """Return the residual stream at the last token of each row, before each layer and at the end.
 
     Shape (layers + 1, rows, width); at the end it may be normalised.
@@ -182,6 +183,9 @@ def _last_states(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Tenso
     for row in rows:
         tokens = torch.tensor([list(row)], device=model.device)
         states = model(input_ids=tokens, use_cache=False, output_hidden_states=True).hidden_states
+        if any(each.dim() != 3 or each.shape[:2] != tokens.shape for each in states):
+            # several streams, as in Gemma 3n
+            raise InputError(f"{name}: {_unknown(model)}")
         found.append(torch.stack([each[0, -1].float() for each in states]))
     return torch.stack(found, dim=1)
 
@@ -197,7 +201,7 @@ def _next_tokens(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Tenso
 
 def _check_removed(model: PreTrainedModel, rows: Sequence[Sequence[int]], direction: Tensor, name: str) -> None:
     """Check that nothing of the residual stream lies along a direction, at any layer but after the final norm."""
-    states = _last_states(model, rows)[:-1]
+    states = _last_states(model, rows, name)[:-1]
     share = ((states @ direction).abs() / states.norm(dim=-1)).max()
     if not share <= _LEFT:
         raise InputError(f"{name}: {_unknown(model)}")

@@ -190,7 +190,7 @@ def test_a_users_judge_says_whether_noise_may_end(tiny_model: Path, tmp_path: Pa
     with judge_module() as module:
         module.whole, module.content, module.wrong = Whole, Content, Wrong
         assert scan(tiny_model, tmp_path / "whole", judges=["their_judges:whole"]).survey.noise is None
-        assert scan(tiny_model, tmp_path / "noise", judges=["their_judges:content"]).survey.noise == NOISE
+        assert scan(tiny_model, tmp_path / "noise", judges=["their_judges:content"]).survey.noise == noise_rule()
         with pytest.raises(InputError, match="its stops_at_noise is 'yes'; expected True or False"):
             scan(tiny_model, tmp_path / "wrong", judges=["their_judges:wrong"])
 

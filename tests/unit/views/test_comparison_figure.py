@@ -148,11 +148,17 @@ def test_each_measure_has_a_panel_with_all_runs_in_their_colours(tmp_path: Path)
     found = compared_runs(tmp_path, runs, prompts=10, subspace=path_line(), also=also)
     figure = draw_comparison(found)
     upper, *panels = figure.axes
-    assert [axes.get_ylabel() for axes in panels] == ["Over-refusal (%)", "Accuracy (%)", "Perplexity"]
-    assert [axes.get_yscale() for axes in panels] == ["linear", "linear", "log"]
-    for axes, kind in zip(panels, ("over_refusal", "accuracy", "perplexity"), strict=True):
+    assert [axes.get_ylabel() for axes in panels] == [
+        "Over-refusal (%)",
+        "Accuracy (%)",
+        "Perplexity",
+        "Refusal margin (nats)",
+    ]
+    assert [axes.get_yscale() for axes in panels] == ["linear", "linear", "log", "linear"]
+    for axes, kind in zip(panels, ("over_refusal", "accuracy", "perplexity", "margin"), strict=True):
         assert axes.get_shared_x_axes().joined(upper, axes)
-        for line, colour, landscape in zip(axes.lines, ("#0072b2", "#d98200"), found.landscapes, strict=True):
+        drawn = axes.lines[1:] if kind == "margin" else axes.lines  # beside the line at 0
+        for line, colour, landscape in zip(drawn, ("#0072b2", "#d98200"), found.landscapes, strict=True):
             expected = sorted((m.effective[0], m.value) for m in landscape.measures if m.kind == kind)
             assert xy(line) == [pytest.approx(point) for point in expected]
             assert to_hex(line.get_color()) == colour

@@ -179,7 +179,13 @@ def test_capability_at_the_origin_is_compared(tmp_path: Path) -> None:
     found = compared_runs(tmp_path, {"a": {"chance": tuned}, "b": worse}, prompts=10, subspace=path_line(4), also=also)
     page = render_comparison(found)
     columns, first, second, less = rows_of(page, "capability")
-    assert columns == ["run", "over-refusal % “benign”", "accuracy % “accuracy”", "perplexity “perplexity”"]
+    assert columns == [
+        "run",
+        "over-refusal % “benign”",
+        "accuracy % “accuracy”",
+        "perplexity “perplexity”",
+        "refusal margin nats “margin”",
+    ]
     assert first[2].startswith("62.5\n(")
     assert second[2].startswith("50.0\n(")
     assert less[2].startswith("−12.5\n(")
@@ -212,6 +218,7 @@ def test_each_measure_has_its_own_readings(tmp_path: Path) -> None:
     assert [(measure["kind"], measure["label"]) for measure in measures] == [
         ("accuracy", "accuracy"),
         ("perplexity", "perplexity"),
+        ("margin", "refusal margin"),
     ]
     whole, begun = measures[0]["runs"]
     values = sorted((m.coords[0], m.value) for m in found.landscapes[0].measures if m.kind == "accuracy")
