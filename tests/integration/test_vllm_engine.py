@@ -213,8 +213,7 @@ def test_capability_equals_that_of_the_transformers_engine(tmp_path: Path) -> No
         "What is one plus one?,two,three,four,five,0\nWhat is the sky?,red,blue,old,wet,1\n"
     )
     also = (f"--also=choice:{questions}", "--also=perplexity:builtin:benign", "--also=over-refusal:builtin:benign")
-    also = (*also, "--also=margin:builtin:harmful")
-    asked = (*also, "--also-limit=2", "--judge=keyword")
+    asked = (*also, "--also=margin:builtin:harmful", "--also-limit=2", "--judge=keyword")
     runs = {}
     for engine in ("vllm", "transformers"):
         # the last --engine applies

@@ -109,7 +109,7 @@ def test_biases_and_positions_of_a_gpt2_write_too(tmp_path: Path) -> None:
     with torch.no_grad():
         rows = [torch.tensor([tokenizer(chat, add_special_tokens=False)["input_ids"]]) for chat in harmful]
         mean = sum(live(input_ids=row).logits[0, -1].log_softmax(-1) for row in rows)
-    texts = [tokenizer.decode([int(token)]) for token in mean.argsort(descending=True) if 32 < int(token) < 96]
+    texts = [str(tokenizer.decode([int(token)])) for token in mean.argsort(descending=True) if 32 < int(token) < 96]
     openings = [Openings((texts[0],), (texts[-1],))] * len(harmful)
     found = refusal_ablation(model, tokenizer, harmful, openings, harmless)
     assert {name.rpartition("h.0.")[2] for name in found.tensors if "h.0." in name} == {
@@ -134,7 +134,7 @@ def test_an_architecture_whose_norms_follow_the_writing_matrices_is_refused(tmp_
     row = torch.tensor([tokenizer(harmful[0], add_special_tokens=False)["input_ids"]])
     with torch.no_grad():
         order = live(input_ids=row).logits[0, -1].argsort(descending=True)
-    texts = [tokenizer.decode([int(token)]) for token in order if 32 < int(token) < 96]
+    texts = [str(tokenizer.decode([int(token)])) for token in order if 32 < int(token) < 96]
     openings = [Openings((texts[0],), (texts[-1],))] * len(harmful)
     with pytest.raises(InputError, match="which matrices of Gemma2ForCausalLM write to its residual"):
         refusal_ablation(model, tokenizer, harmful, openings, harmless)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ import torch
 from helpers.families import FAMILIES, Family, save
 from safescape import InputError
 from safescape.engines import margin_gradient, refusal_ablation
+from safescape.engines.ablation import Ablation
 from safescape.probes import format_chats, load_tokenizer
 from safescape.survey import Openings
 from safescape.weights import resolve
@@ -46,10 +48,11 @@ def test_a_direction_is_computed_or_refused_in_one_line(family: Family, tmp_path
     assert gradient.keys() <= set(model.weights.names()) - model.weights.inventory.norms
     assert all(torch.isfinite(tensor).all() for tensor in gradient.values())
     swapped = [Openings(given.complying, given.refusing) for given in OPENINGS]
-    tried = [
-        attempt(lambda some=some: refusal_ablation(model, tokenizer, harmful, some, harmless))
-        for some in (OPENINGS, swapped)
-    ]
+
+    def remove(openings: Sequence[Openings]) -> Ablation:
+        return refusal_ablation(model, tokenizer, harmful, openings, harmless)
+
+    tried = [attempt(functools.partial(remove, some)) for some in (OPENINGS, swapped)]
     assert all("\n" not in said for _, said in tried)
     if any("is not known here" in said for _, said in tried):
         return

@@ -93,7 +93,10 @@ def test_the_gradient_is_that_of_finite_differences(name: str, tokenizer: PreTra
     for seed in range(3):
         torch.manual_seed(seed)
         steps = [torch.randn_like(parameter) for parameter in parameters]
-        slope = sum(float((step * p.grad).sum()) for step, p in zip(steps, parameters, strict=True))
+        slope = 0.0
+        for step, parameter in zip(steps, parameters, strict=True):
+            assert parameter.grad is not None
+            slope += float((step * parameter.grad).sum())
         found = []
         for sign in (1.0, -1.0):
             with torch.no_grad():
