@@ -84,20 +84,6 @@ RUNS = {
         "--also perplexity:mt-bench --also-limit 40 --out runs/gradient",
         "landscape.json",
     ),
-    "refusal": Measured(
-        "safescape scan demo --direction refusal --quick --prompts advbench --also margin:advbench "
-        "--also perplexity:mt-bench --also-limit 40 --out runs/refusal",
-        "landscape.json",
-    ),
-    "margins": Measured(
-        "safescape scan demo --quick --prompts advbench --also margin:advbench --also-limit 40 --out runs/margins",
-        "landscape.json",
-    ),
-    "margin": Measured(
-        "python benchmarks/margin.py runs/margins runs/gradient runs/refusal --picture runs/margin/margin.png",
-        "margin.png",
-        ("margins", "gradient", "refusal"),
-    ),
     "benign": Measured("safescape finetune demo --data self-instruct --shots 10 --out runs/benign", "training.json"),
     "three": Measured(
         "safescape path demo runs/ten runs/benign --steps 4 --quick --limit 20 --prompts advbench "
@@ -191,6 +177,7 @@ PICTURES = {
     "plane": Picture(("plane",)),
     "ten-examples": Picture(("path",)),
     "contrast": Picture(("contrast",)),
+    "gradient": Picture(("gradient",)),
     "three-models": Picture(("three",)),
     "attack": Picture(("attack",)),
     "system-prompts": Picture(("systems",)),

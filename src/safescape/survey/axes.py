@@ -96,6 +96,11 @@ class Gradient(Frozen):
         return "the gradient of the refusal margin"
 
     @property
+    def short(self) -> str:
+        """The line in a few words."""
+        return "along the gradient"
+
+    @property
     def chat_probes(self) -> tuple[ChatProbe, ...]:
         """The prompts that it is computed from; none in a landscape."""
         return () if self.margin is None else (self.margin,)
@@ -126,6 +131,11 @@ class Removal(Frozen):
     def label(self) -> str:
         """The direction in words."""
         return "the removal of the refusal direction"
+
+    @property
+    def short(self) -> str:
+        """The line in a few words."""
+        return "removing the refusals"
 
     @property
     def chat_probes(self) -> tuple[ChatProbe, ...]:

@@ -29,6 +29,7 @@ from safescape.views.figures.marks import BASINS
 from safescape.views.series.curves import is_basin_shown
 from safescape.views.text.comparison import findings_of
 from safescape.views.text.verdict import SHOWN
+from safescape.views.text.words import decimal
 
 
 def uncertain(line: int, alpha: float) -> float:
@@ -182,3 +183,21 @@ def test_a_thought_without_an_answer_never_counts_as_safe(tmp_path: Path, judges
     assert "refuses 60 of 80 harmful requests (20 unscored), but 20 of its 80 answers at the origin" in verdict.headline
     assert "--max-thinking-tokens N ends thoughts so that answers follow" in verdict.headline
     assert "in 220 of 880, which are unscored: --max-thinking-tokens N ends thoughts" in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.000"),
+        (0.104, "0.104"),
+        (0.01, "0.010"),
+        (0.005, "0.005"),
+        (0.0034, "0.0034"),
+        (0.00015, "1.5e-4"),
+        (0.0001, "1e-4"),
+        (-2e-5, "-2e-5"),
+    ],
+)
+def test_a_small_distance_keeps_two_digits(value: float, text: str) -> None:
+    assert decimal(value, 3) == text
+    assert decimal(value, 1) == f"{value:.1f}"

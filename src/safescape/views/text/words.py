@@ -69,10 +69,13 @@ def decimals_of(key: str) -> int:
 
 
 def decimal(value: float, decimals: int) -> str:
-    """Return a number with so many decimals; a distance under 0.01, which they would round away, with two digits."""
+    """Return a number with so many decimals; a distance that they would round away with two digits: 0.0034, 1.5e-4."""
     if decimals < 2 or value == 0.0 or abs(value) >= 0.01:
         return f"{value:.{decimals}f}"
-    return np.format_float_positional(value, precision=2, unique=False, fractional=False, trim="-")
+    if abs(value) >= 0.001:
+        return np.format_float_positional(value, precision=2, unique=False, fractional=False, trim="-")
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 def value_text(metric: Metric, decimals: int = 1, unit: str = "") -> str:
@@ -180,7 +183,7 @@ def label_of(line: int, axis: Axis) -> str:
     if isinstance(axis, InterpolationAxis):
         return "line to the other model"
     if isinstance(axis, ComputedAxis):
-        return axis.recipe.label
+        return axis.recipe.short
     return f"direction {line + 1} (seed {axis.seed})"
 
 
