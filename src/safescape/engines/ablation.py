@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from safescape.engines.exactness import plan_of
 from safescape.engines.gradient import Prompt, asked_after, load_origin, margins_of
-from safescape.engines.kv_cache import Caching
+from safescape.engines.kv_cache import Caching, padded_at_end
 from safescape.engines.speaker import tokens_of
 from safescape.errors import InputError
 from safescape.survey import Openings
@@ -179,24 +179,23 @@ def _last_states(model: PreTrainedModel, rows: Sequence[Sequence[int]], name: st
 
     Shape (layers + 1, rows, width); at the end it may be normalised.
     """
-    found = []
-    for row in rows:
-        tokens = torch.tensor([list(row)], device=model.device)
-        states = model(input_ids=tokens, use_cache=False, output_hidden_states=True).hidden_states
-        if any(each.dim() != 3 or each.shape[:2] != tokens.shape for each in states):
-            # several streams, as in Gemma 3n
-            raise InputError(f"{name}: {_unknown(model)}")
-        found.append(torch.stack([each[0, -1].float() for each in states]))
-    return torch.stack(found, dim=1)
+    tokens, lasts = padded_at_end(rows, model.device), _lasts(rows)
+    states = model(input_ids=tokens, use_cache=False, output_hidden_states=True).hidden_states
+    if any(each.dim() != 3 or each.shape[:2] != tokens.shape for each in states):
+        # several streams, as in Gemma 3n
+        raise InputError(f"{name}: {_unknown(model)}")
+    return torch.stack([each[torch.arange(len(rows)), lasts].float() for each in states])
 
 
 def _next_tokens(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Tensor:
     """Return the log-probabilities of the next token after each row: (rows, vocabulary)."""
-    found = []
-    for row in rows:
-        tokens = torch.tensor([list(row)], device=model.device)
-        found.append(model(input_ids=tokens, use_cache=False).logits[0, -1].float().log_softmax(dim=-1))
-    return torch.stack(found)
+    logits = model(input_ids=padded_at_end(rows, model.device), use_cache=False).logits
+    return logits[torch.arange(len(rows)), _lasts(rows)].float().log_softmax(dim=-1)
+
+
+def _lasts(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the place of each row's last token; what a row is padded with comes after it, and changes nothing."""
+    return [len(row) - 1 for row in rows]
 
 
 def _check_removed(model: PreTrainedModel, rows: Sequence[Sequence[int]], direction: Tensor, name: str) -> None:
