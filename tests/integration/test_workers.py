@@ -232,7 +232,7 @@ def test_errors_of_a_worker_are_reported_in_one_line(
     other = safescape.Survey.load(whole / "survey.json").model_copy(update={"model_fingerprint": "sha256:" + "0" * 64})
     with (
         pytest.raises(InputError, match="the survey was written for sha256:000000000000"),
-        open_workers(other, resolve(str(tiny_model)), Placement(workers=1), [], print),
+        open_workers(other, resolve(str(tiny_model)), tmp_path, Placement(workers=1), [], print),
     ):
         pass
 
@@ -338,11 +338,8 @@ def test_workers_without_the_extra_are_refused(
     )
 
 
-def test_workers_measure_the_same_along_a_gradient(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Computed once, before the workers begin, which read it from the cache; with refusal margins at every point."""
-    monkeypatch.setenv("SAFESCAPE_HOME", str(tmp_path / "home"))
+def test_workers_measure_the_same_along_a_gradient(tiny_model: Path, tmp_path: Path) -> None:
+    """It is computed before the workers begin, which read it from the run directory."""
     along: dict[str, Any] = {
         **TINY,
         "directions": None,
@@ -353,4 +350,3 @@ def test_workers_measure_the_same_along_a_gradient(
     safescape.scan(str(tiny_model), out=tmp_path / "alone", **along)
     safescape.scan(str(tiny_model), out=tmp_path / "together", workers=2, **along)
     assert same_results(tmp_path / "alone", tmp_path / "together")
-    assert len(list((tmp_path / "home" / "directions").glob("*/direction.safetensors"))) == 1

@@ -18,7 +18,7 @@ from safescape.landscape import MAX_UNSCORED, SAFE_BELOW, JudgeError
 from safescape.measure import Progress, check_prompts, find_model, measure, with_directions
 from safescape.options import MeasureOptions, Option, Options, shared, takes
 from safescape.placement import Placement, check_placement
-from safescape.store import Store
+from safescape.store import Store, check_survey
 from safescape.survey import Survey, is_immediate
 from safescape.weights import Model
 
@@ -79,7 +79,8 @@ def execute(
     survey, directory, note = begin(survey, model, None if options.out is None else Path(options.out))
     check_prompts(survey, model)
     on_progress = options.on_progress or (lambda _: None)
-    survey = with_directions(survey, model, on_progress)
+    check_survey(directory, survey)
+    survey = with_directions(survey, model, directory, on_progress)
     with Store.claim(directory, survey) as store:
         measure(survey, model, store, on_progress, settings.placement, note)
         if not store.points.finished():

@@ -227,7 +227,9 @@ def _probes(
     fewer = options.preset.limit if most is None else most
     reads_openings = any(spec.startswith("margin:") for spec in also) or is_computed
     if options.openings is not None and not reads_openings:
-        raise InputError(f"--openings {options.openings}: nothing reads it; give --also margin:PROMPTS too")
+        raise InputError(
+            f"--openings {options.openings}: nothing reads it; give --also margin:PROMPTS or --direction gradient too"
+        )
     further = further_probes([spec for spec in always if spec not in also], fewer, system)
     further += further_probes(also, most, system, options.openings)
     probes = (*harmful, *(probe.model_copy(update={"only_at": only_at}) for probe in further))

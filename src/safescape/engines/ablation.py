@@ -8,8 +8,9 @@ the model writes along r, which is checked; at α < 0 the model writes more alon
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,8 +20,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from safescape.engines.exactness import plan_of
-from safescape.engines.gradient import Prompt, asked_after, load_origin, margins_of
-from safescape.engines.kv_cache import Caching, padded_at_end
+from safescape.engines.gradient import load_origin, margins_of, requests_of
+from safescape.engines.kv_cache import padded_at_end
 from safescape.engines.speaker import tokens_of
 from safescape.errors import InputError
 from safescape.survey import Openings
@@ -35,8 +36,8 @@ _WRITERS = frozenset(
 _LAST = 0.8
 """Share of the layers after which the direction is looked for: what later ones add is about the next token."""
 _MOST_CHANGED = 0.1
-"""Nats. Directions whose removal changes the next token after harmless prompts by more (KL divergence) are left out,
-unless all do."""
+"""Nats. The smallest margin counts of the directions whose removal changes the next token after harmless prompts by at
+most so much (KL divergence); if there is none, the direction that changes it least."""
 _LEFT = 1e-3
 """The largest share of the residual stream that may lie along r once it is removed; rounding leaves about 1e-6."""
 
@@ -79,8 +80,9 @@ def refusal_ablation(
 ) -> Ablation:
     """Return the move that removes a model's refusal direction.
 
-    The direction is the difference of means over the first two thirds of the harmful prompts; of all layers, it is
-    taken after the one whose direction, removed, leaves the smallest refusal margin on the last third.
+    The direction is the difference of means over the first two thirds of the harmful prompts. Of all layers, it is
+    taken after the one whose direction, removed, leaves the smallest refusal margin on the last third, and harmless
+    prompts answered as before (`_MOST_CHANGED`).
 
     Args:
         model: The origin.
@@ -101,10 +103,14 @@ def refusal_ablation(
     caching = plan_of(loaded, model.name).caching
     kept = {name: writer.parameter.detach().clone() for name, writer in writers.items()}
     first = 2 * len(harmful) // 3
-    held = asked_after(tokenizer, harmful[first:], openings[first:])
+    held = requests_of(tokenizer, harmful[first:], openings[first:])
     chats, others = tokens_of(tokenizer, harmful[:first], ()), tokens_of(tokenizer, harmless, ())
+
+    def margins() -> Tensor:
+        return torch.cat(list(margins_of(loaded, held, openings[first:], caching)))
+
     with torch.no_grad():
-        before = _margins(loaded, held, caching)
+        before = margins()
         if before.mean() <= 0:
             raise InputError(
                 f"{model.name}: has no refusal direction to remove, as it complies: its refusal margin is positive on "
@@ -113,23 +119,27 @@ def refusal_ablation(
             )
         states = _last_states(loaded, chats, model.name).mean(dim=1)
         states -= _last_states(loaded, others, model.name).mean(dim=1)
-        expected = _next_tokens(loaded, others)
-        tried = []
-        for layer in range(max(1, int(_LAST * (len(states) - 1)))):
-            direction = torch.nn.functional.normalize(states[layer + 1], dim=0)
-            _remove(writers, direction)
-            margin = float(_margins(loaded, held, caching).mean())
-            changed = float((expected.exp() * (expected - _next_tokens(loaded, others))).sum(dim=-1).mean())
-            _restore(writers, kept)
-            _log.debug("without the direction after layer %d: margin %.2f, KL %.3f", layer, margin, changed)
-            tried.append((changed > _MOST_CHANGED, margin, layer, direction))
-        _, margin, layer, direction = min(tried, key=lambda each: each[:3])
-        moves = {name: -writer.along(direction).float().cpu() for name, writer in writers.items()}
-        _remove(writers, direction)
-        _check_removed(loaded, [*chats, *others], direction, model.name)
+        directions = torch.nn.functional.normalize(states[1:], dim=1)
+        expected, without = _next_tokens(loaded, others), {}
+        for layer in range(max(1, int(_LAST * len(directions)))):
+            with _removed(writers, kept, directions[layer]):
+                without[layer] = float(margins().mean())
+            _log.debug("without the direction after layer %d the margin is %.2f", layer, without[layer])
+        changes: dict[int, float] = {}
+        for layer in sorted(without, key=without.__getitem__):
+            with _removed(writers, kept, directions[layer]):
+                now = _next_tokens(loaded, others)
+            changes[layer] = float((expected.exp() * (expected - now)).sum(dim=-1).mean())
+            if changes[layer] <= _MOST_CHANGED:
+                break
+        layer = min(changes, key=changes.__getitem__)
+        moves = {name: -writer.along(directions[layer]).float().cpu() for name, writer in writers.items()}
+        with _removed(writers, kept, directions[layer]):
+            _check_removed(loaded, [*chats, *others], directions[layer], model.name)
     found = (
-        f"found after layer {layer} of {len(states) - 1}, counted from 0; without it the refusal margin of "
-        f"{len(held)} prompts is {margin:.2f} nats, with it {float(before.mean()):.2f}"
+        f"found after layer {layer} of {len(directions)}, counted from 0; without it the refusal margin of {len(held)} "
+        f"prompts is {without[layer]:.2f} nats, with it {float(before.mean()):.2f}, and the next token after harmless "
+        f"prompts changes by {changes[layer]:.3f} nats"
     )
     return Ablation(moves, found)
 
@@ -160,18 +170,14 @@ def _unknown(model: PreTrainedModel) -> str:
     )
 
 
-def _remove(writers: Mapping[str, Writer], direction: Tensor) -> None:
+@contextlib.contextmanager
+def _removed(writers: Mapping[str, Writer], kept: Mapping[str, Tensor], direction: Tensor) -> Iterator[None]:
+    """Remove a direction from the weights, and restore those that were `kept`."""
     for writer in writers.values():
         writer.parameter.sub_(writer.along(direction))
-
-
-def _restore(writers: Mapping[str, Writer], kept: Mapping[str, Tensor]) -> None:
+    yield
     for name, writer in writers.items():
         writer.parameter.copy_(kept[name])
-
-
-def _margins(model: PreTrainedModel, prompts: Sequence[Prompt], caching: Caching) -> Tensor:
-    return torch.cat(list(margins_of(model, prompts, caching)))
 
 
 def _last_states(model: PreTrainedModel, rows: Sequence[Sequence[int]], name: str) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from safescape.engines.loglikelihood import Likelihood
 from safescape.engines.stages import TellsNoise
 from safescape.errors import RunError
+from safescape.probes import Scored
 from safescape.survey import Point, Position, Response, Thinking
 
 
@@ -60,7 +61,7 @@ class Voice(Protocol):
 class ScoresOpenings(Protocol):
     """Scores texts that an answer may begin with."""
 
-    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
+    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Scored]]:
         """Score texts that an answer may begin with, those of each chat after it.
 
         An opening is scored from where the chat's own tokens end. Where a tokenizer joins the chat's trailing spaces

@@ -1,27 +1,26 @@
 """The gradient of the mean refusal margin with respect to a model's weights.
 
-Chats of a batch are read once, and the openings after them from a copy of their keys and values for each, so that a
-prompt costs little more than its own tokens. The margin itself is that of `probes.margin`.
+The margin is that of `probes.margin`, computed in torch; chats and openings are read as `openings` reads them.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safescape.engines.devices import place
 from safescape.engines.exactness import plan_of
-from safescape.engines.kv_cache import Caching, padded_at_end
+from safescape.engines.kv_cache import Caching
 from safescape.engines.loading import load_model
 from safescape.engines.loglikelihood import Request
+from safescape.engines.openings import batches_of, can_share, read_after_chats
 from safescape.engines.parameters import parameters_of
-from safescape.engines.row_lengths import caching_within, needs_equal_lengths
 from safescape.engines.speaker import opening_requests
 from safescape.survey import Openings
 from safescape.weights import Model
@@ -30,18 +29,6 @@ _log = logging.getLogger(__name__)
 
 _TOGETHER = 8
 """Number of prompts whose margins are computed at a time; their activations are kept until the gradient is added."""
-
-
-class Prompt(NamedTuple):
-    """The requests of one prompt."""
-
-    refusing: Sequence[Request]
-    complying: Sequence[Request]
-
-    @property
-    def requests(self) -> list[Request]:
-        """All of them, the refusing ones first."""
-        return [*self.refusing, *self.complying]
 
 
 def margin_gradient(
@@ -80,10 +67,10 @@ def margin_gradient(
     for parameter in moving.values():
         if parameter.is_floating_point():
             parameter.requires_grad_(True)
-    prompts, caching = asked_after(tokenizer, chats, openings), plan_of(loaded, model.name).caching
-    for number, margins in enumerate(margins_of(loaded, prompts, caching)):
-        (margins.sum() / len(prompts)).backward()
-        _log.debug("the gradient of %d prompts of %d", min((number + 1) * _TOGETHER, len(prompts)), len(prompts))
+    requests, caching = requests_of(tokenizer, chats, openings), plan_of(loaded, model.name).caching
+    for margins in margins_of(loaded, requests, openings, caching):
+        (margins.sum() / len(chats)).backward()
+        _log.debug("added the gradient of %d prompts of %d", len(margins), len(chats))
     return {
         name: parameter.grad.detach().float().cpu() for name, parameter in moving.items() if parameter.grad is not None
     }
@@ -109,81 +96,50 @@ def load_origin(
     return loaded, parameters
 
 
-def asked_after(tokenizer: PreTrainedTokenizerBase, chats: Sequence[str], openings: Sequence[Openings]) -> list[Prompt]:
-    """Tokenise the openings after each chat."""
-    texts = [(*given.refusing, *given.complying) for given in openings]
-    return [
-        Prompt(some[: len(given.refusing)], some[len(given.refusing) :])
-        for given, some in zip(openings, opening_requests(tokenizer, chats, texts), strict=True)
-    ]
+def margins_of(
+    model: PreTrainedModel, requests: Sequence[Sequence[Request]], openings: Sequence[Openings], caching: Caching
+) -> Iterator[Tensor]:
+    """Yield the margins of some prompts at a time, (prompts,), with a graph where gradients are enabled.
+
+    Args:
+        model: A causal language model in evaluation mode.
+        requests: By prompt, its refusing openings, then its complying ones; see `requests_of`.
+        openings: By prompt, which tell how many of each there are.
+        caching: How the model's cache is used.
+
+    """
+    is_shared = can_share(model, requests, caching)
+    for numbers in batches_of(requests, _TOGETHER * max(map(len, requests))):
+        some = [requests[number] for number in numbers]
+        read = read_after_chats(model, some) if is_shared else _one_by_one(model, some)
+        means = [torch.stack([text.mean() for text in texts]) for texts in read]
+        refusing = [len(openings[number].refusing) for number in numbers]
+        yield torch.stack([_margin(each, count) for each, count in zip(means, refusing, strict=True)])
 
 
-def margins_of(model: PreTrainedModel, prompts: Sequence[Prompt], caching: Caching) -> Iterator[Tensor]:
-    """Yield the margins of some prompts at a time, (prompts,), with a graph, ordered by the lengths of their chats."""
-    lengths = [len(each.context) + len(each.continuation) for prompt in prompts for each in prompt.requests]
-    is_shared = caching_within(model, caching, min(lengths), max(lengths)) is Caching.SHARED
-    order = sorted(prompts, key=lambda prompt: len(prompt.requests[0].context))
-    for first in range(0, len(order), _TOGETHER):
-        batch = order[first : first + _TOGETHER]
-        together = is_shared and not needs_equal_lengths(model, max(lengths)) and _have_one_context(batch)
-        per_token = _after_chats(model, batch) if together else _one_by_one(model, batch)
-        yield torch.stack([_margin(prompt, some) for prompt, some in zip(batch, per_token, strict=True)])
+def requests_of(
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[str], openings: Sequence[Openings]
+) -> list[list[Request]]:
+    """Tokenise the openings after each chat, the refusing ones first."""
+    return opening_requests(tokenizer, chats, [(*given.refusing, *given.complying) for given in openings])
 
 
-def _margin(prompt: Prompt, per_token: Tensor) -> Tensor:
-    """Return the margin of one prompt from the log-probability per token of each of its openings."""
-    both = per_token[: len(prompt.refusing)], per_token[len(prompt.refusing) :]
-    refusing, complying = (torch.logsumexp(some, dim=0) - torch.log(some.new_tensor(len(some))) for some in both)
-    return refusing - complying
+def _margin(per_token: Tensor, refusing: int) -> Tensor:
+    """Return a margin from the log-probabilities per token of openings, the first `refusing` of which refuse."""
+    both = per_token[:refusing], per_token[refusing:]
+    means = [torch.logsumexp(some, dim=0) - math.log(len(some)) for some in both]
+    return means[0] - means[1]
 
 
-def _have_one_context(batch: Sequence[Prompt]) -> bool:
-    """Whether all openings of each prompt are read after the same tokens."""
-    return all(len({tuple(request.context) for request in prompt.requests}) == 1 for prompt in batch)
-
-
-def _after_chats(model: PreTrainedModel, batch: Sequence[Prompt]) -> list[Tensor]:
-    """Return the log-probabilities per token of the openings of each prompt; every chat is read once."""
-    contexts = [prompt.requests[0].context for prompt in batch]
-    lengths = torch.tensor([len(context) for context in contexts], device=model.device)
-    longest = int(lengths.max())
-    cache = DynamicCache()
-    logits = model(input_ids=padded_at_end(contexts, model.device), past_key_values=cache, use_cache=True).logits
-    last = logits[torch.arange(len(batch)), lengths - 1]
-    rows = torch.tensor([place for place, prompt in enumerate(batch) for _ in prompt.requests], device=model.device)
-    texts = [request.continuation for prompt in batch for request in prompt.requests]
-    cache.batch_select_indices(rows)
-    tokens = padded_at_end([text[:-1] or text for text in texts], model.device)
-    ahead = torch.arange(tokens.shape[1], device=model.device)
-    is_read = (torch.arange(longest, device=model.device) < lengths[:, None])[rows]
-    later = model(
-        input_ids=tokens,
-        past_key_values=cache,
-        use_cache=True,
-        position_ids=lengths[rows][:, None] + ahead,
-        attention_mask=torch.nn.functional.pad(is_read, (0, tokens.shape[1]), value=True),
-    ).logits
-    found = [
-        _per_token(torch.cat([last[place][None], later[row, : len(text) - 1]]), text)
-        for row, (place, text) in enumerate(zip(rows.tolist(), texts, strict=True))
-    ]
-    return list(torch.stack(found).split([len(prompt.requests) for prompt in batch]))
-
-
-def _one_by_one(model: PreTrainedModel, batch: Sequence[Prompt]) -> list[Tensor]:
-    """Return the same, with a pass for each opening and its chat."""
+def _one_by_one(model: PreTrainedModel, requests: Sequence[Sequence[Request]]) -> list[list[Tensor]]:
+    """Return the log-probabilities of the tokens of every opening, by a pass for each with its chat."""
     found = []
-    for prompt in batch:
-        some = []
-        for context, continuation in prompt.requests:
+    for some in requests:
+        texts = []
+        for context, continuation in some:
             row = torch.tensor([[*context, *continuation[:-1]]], device=model.device)
             logits = model(input_ids=row, use_cache=False).logits[0, len(context) - 1 :]
-            some.append(_per_token(logits, continuation))
-        found.append(torch.stack(some))
+            targets = torch.tensor(list(continuation), device=model.device)
+            texts.append(logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0])
+        found.append(texts)
     return found
-
-
-def _per_token(logits: Tensor, text: Sequence[int]) -> Tensor:
-    """Return a text's log-probability per token from logits of shape (tokens, vocabulary)."""
-    targets = torch.tensor(list(text), device=logits.device)
-    return torch.log_softmax(logits, dim=-1).gather(1, targets[:, None]).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,10 +31,13 @@ def open_engine(
     tokenizer: PreTrainedTokenizerBase,
     chats: Mapping[str, Sequence[str]],
     generation: Settings | None = None,
+    *,
+    directions: Path | None = None,
 ) -> TransformersEngine | VllmEngine:
     """Load a survey's model into its engine, at the origin; `chats` has each probe's prompts in the chat template.
 
     `generation` is what the model's generation settings change of greedy decoding; None: what they say now.
+    `directions` is the folder with the files of computed directions.
 
     Raises:
         InputError: The engine is not installed, or cannot load the model.
@@ -46,7 +50,7 @@ def open_engine(
         model.weights,
         survey.through,
         device,
-        fingerprint=survey.model_fingerprint,
+        directions=directions,
         trust_remote_code=trusted,
     )
     settings: dict[str, Any] = {

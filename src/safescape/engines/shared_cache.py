@@ -17,7 +17,6 @@ from safescape.engines.kv_cache import (
     States,
     cache_of,
     cache_with_prefix,
-    padded_at_end,
     read_rows,
     states_of,
 )
@@ -82,31 +81,6 @@ class SharedBatch(RemainingRows):
         )
         self._written += 1
         self._logits = output.logits[:, -1]
-
-    def read(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Tensor:
-        """Read a text after each of some prompts, which may be the same, instead of continuing the answers.
-
-        Args:
-            rows: The prompts, by their position.
-            texts: Token numbers, one text for each of `rows`; shorter ones are padded at their end.
-
-        Returns:
-            The logits after every token: (rows, tokens of the longest text, vocabulary).
-
-        """
-        device = self._model.device
-        places = torch.tensor(list(rows), device=device)
-        for layer in self._layers:
-            layer.batch_select_indices(places)
-        tokens = padded_at_end(texts, device)
-        arguments: dict[str, Any] = {}
-        if self._padded:
-            ahead = torch.arange(tokens.shape[1], device=device)
-            arguments["position_ids"] = self._lengths[places][:, None] + ahead
-            arguments["attention_mask"] = torch.nn.functional.pad(self._mask[places], (0, tokens.shape[1]), value=True)
-        output = self._model(input_ids=tokens, past_key_values=self._cache, use_cache=True, **arguments)
-        logits: Tensor = output.logits
-        return logits
 
 
 def ends_of_passes(lengths: Sequence[int], positions: int) -> Iterator[int]:

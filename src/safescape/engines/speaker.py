@@ -13,6 +13,7 @@ from safescape.engines.loglikelihood import Likelihood, Request, score
 from safescape.engines.openings import score_openings
 from safescape.engines.stages import Ending, TellsNoise, responses, text_of
 from safescape.errors import InputError
+from safescape.probes import Scored
 from safescape.survey import Finish, Response, Thinking
 
 
@@ -87,7 +88,7 @@ class Speaker:
         self._check([*context, *continuation] for context, continuation in wanted)
         return score(self._model, wanted, batch_size=self._batch_size, caching=self.caching)
 
-    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
+    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Scored]]:
         """Score texts that an answer may begin with; see `ScoresOpenings.openings`."""
         wanted = opening_requests(self._tokenizer, chats, openings)
         self._check([*context, *continuation] for some in wanted for context, continuation in some)

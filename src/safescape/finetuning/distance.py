@@ -24,7 +24,7 @@ from safescape.errors import InputError
 from safescape.finetuning.initial_weights import InitialWeights
 from safescape.landscape import Landscape
 from safescape.survey import InterpolationAxis, Survey
-from safescape.weights import Direction, Subspace, dot, fingerprint, inspect, noise_device, resolve
+from safescape.weights import Direction, Subspace, directions_of, dot, fingerprint, inspect, noise_device, resolve
 
 
 class Distance(NamedTuple):
@@ -86,8 +86,8 @@ def axes_of(basin: Basin, start: InitialWeights) -> Axes:
         toward = resolve(axis.toward, trust_remote_code=start.trust_remote_code)
         if inspect(toward.weights) != axis.fingerprint:
             raise InputError(f"{axis.toward}: was changed since {basin.directory} was measured; measure it again")
-    origin, trusted = survey.model_fingerprint, start.trust_remote_code
-    space = Subspace(survey.subspace, start, device=device, fingerprint=origin, trust_remote_code=trusted)
+    directions, trusted = directions_of(basin.directory), start.trust_remote_code
+    space = Subspace(survey.subspace, start, device=device, directions=directions, trust_remote_code=trusted)
     squares = []
     for direction in space.directions:
         parts = (direction.tensor(name, start.tensor(name).to(device)) for name in start.names())

@@ -1,53 +1,82 @@
-"""Computed directions of a survey: each is computed once from its recipe and the origin, and found again after that."""
+"""Computed directions of a survey: each is computed once from its recipe and the origin, and read after that."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from safescape.engines import margin_gradient, refusal_ablation
 from safescape.errors import InputError
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.loop import Progress
-from safescape.survey import ComputedAxis, Gradient, Survey
-from safescape.weights import Computed, Model, at_the_norm_of, compute_direction, is_computed
+from safescape.survey import Axis, ComputedAxis, Gradient, Survey
+from safescape.weights import (
+    Model,
+    at_the_norm_of,
+    directions_of,
+    file_of,
+    fingerprint,
+    fingerprint_of_file,
+    save_direction,
+)
 
 _log = logging.getLogger(__name__)
 
 
-def with_directions(survey: Survey, model: Model, on_progress: Callable[[Progress], None]) -> Survey:
-    """Return a survey whose computed axes have the fingerprints of their directions, which lie in the cache.
+def with_directions(survey: Survey, model: Model, run: Path, on_progress: Callable[[Progress], None]) -> Survey:
+    """Return a survey whose computed axes have the fingerprints of their directions, which lie in its run directory.
 
-    `on_progress` is called before one is computed, which takes longer than a point.
+    Args:
+        survey: To be measured.
+        model: The model it names.
+        run: The run directory, which holds this survey or none.
+        on_progress: Called before a direction is computed, which takes longer than a point.
 
     Raises:
-        InputError: a direction cannot be computed, or is another one than that with which the run was begun.
+        InputError: a direction cannot be computed or written, its file is damaged, or it is another one than that
+            with which the run was begun.
 
     """
-    for axis in survey.subspace.axes:
-        if isinstance(axis, ComputedAxis) and not is_computed(axis, survey.model_fingerprint):
-            note = f"computing {axis.recipe.label} on {axis.recipe.prompts} prompts"
-            on_progress(Progress(0, sum(1 for _ in survey.points()), note=note))
-    return survey.with_axes(
-        [_computed(survey, model, axis) if isinstance(axis, ComputedAxis) else axis for axis in survey.subspace.axes]
-    )
+    directory = directions_of(run)
+
+    def computed(axis: Axis) -> Axis:
+        if not isinstance(axis, ComputedAxis) or _is_stored(axis, directory):
+            return axis
+        note = f"computing {axis.recipe.label} on {axis.recipe.prompts} prompts"
+        on_progress(Progress(0, sum(1 for _ in survey.points()), note=note))
+        return _computed(survey, model, axis, directory)
+
+    return survey.with_axes([computed(axis) for axis in survey.subspace.axes])
 
 
-def _computed(survey: Survey, model: Model, axis: ComputedAxis) -> ComputedAxis:
-    compute = functools.partial(_direction, survey, model, axis)
-    fingerprint, found = compute_direction(axis, survey.model_fingerprint, compute)
-    if axis.fingerprint is not None and axis.fingerprint != fingerprint:
+def _is_stored(axis: ComputedAxis, directory: Path) -> bool:
+    """Whether the direction that a run was begun with is there; raise InputError if its file holds another."""
+    if axis.fingerprint is None or not (path := file_of(axis, directory)).is_file():
+        return False
+    if fingerprint_of_file(path) != axis.fingerprint:
+        raise InputError(f"{path}: was changed since the run was begun; remove it to have it computed again")
+    return True
+
+
+def _computed(survey: Survey, model: Model, axis: ComputedAxis, directory: Path) -> ComputedAxis:
+    tensors, found = _direction(survey, model, axis)
+    computed = axis.model_copy(update={"fingerprint": fingerprint(tensors, tensors.__getitem__), "found": found})
+    if axis.fingerprint not in (None, computed.fingerprint):
         raise InputError(
             f"{axis.recipe.label}: computed on this machine it is another direction than the run was begun with, as "
-            "sums are rounded otherwise; finish the run where it was begun, or begin another with --out DIR"
+            "sums are rounded otherwise; finish the run with its folder `directions`, or begin another with --out DIR"
         )
-    return axis.model_copy(update={"fingerprint": fingerprint, "found": found})
+    save_direction(tensors, file_of(computed, directory))
+    return computed
 
 
-def _direction(survey: Survey, model: Model, axis: ComputedAxis) -> Computed:
+def _direction(survey: Survey, model: Model, axis: ComputedAxis) -> tuple[Mapping[str, Tensor], str | None]:
+    """Return the tensors of a direction that move, and what was found out on the way, in words."""
     recipe, began = axis.recipe, time.monotonic()
     assert recipe.margin is not None
     prompts = RenderedPrompts.of(survey, model).without_thoughts(survey)
@@ -55,9 +84,10 @@ def _direction(survey: Survey, model: Model, axis: ComputedAxis) -> Computed:
     how: dict[str, Any] = {"device": survey.device, "trust_remote_code": survey.trust_remote_code}
     if isinstance(recipe, Gradient):
         gradient = margin_gradient(*asked, **how)
-        computed = Computed(at_the_norm_of(model.weights, {name: -tensor for name, tensor in gradient.items()}))
+        tensors: Mapping[str, Tensor] = at_the_norm_of(model.weights, {name: -each for name, each in gradient.items()})
+        found = None
     else:
         assert recipe.harmless is not None
-        computed = Computed(*refusal_ablation(*asked, prompts.chats[recipe.harmless.name], **how))
+        tensors, found = refusal_ablation(*asked, prompts.chats[recipe.harmless.name], **how)
     _log.info("computed %s in %.1f s", recipe.label, time.monotonic() - began)
-    return computed
+    return tensors, found

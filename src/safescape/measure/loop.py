@@ -186,7 +186,7 @@ def _recorded(
 
     At the end the workers are closed, and the run fails if one did not return to its origin.
     """
-    with open_workers(survey, model, placement, points, on_wait) as workers:
+    with open_workers(survey, model, store.directory, placement, points, on_wait) as workers:
         number = store.begin_session(
             origin=workers.fingerprint_at_start,
             noise_device=noise_device(survey.device),

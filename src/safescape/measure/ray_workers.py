@@ -37,6 +37,7 @@ _Groups = Mapping[Point, Sequence[Point]]
 def ray_workers(
     survey: Survey,
     model: Model,
+    run: Path,
     placement: Placement,
     points: Sequence[Point],
     on_wait: Callable[[str], None],
@@ -45,7 +46,7 @@ def ray_workers(
     with connected(placement):
         reserved = reserve(placement, survey.device, tensor_parallel=survey.tensor_parallel, on_wait=on_wait)
         groups = {group[0]: group for group in groups_of(survey, points)}
-        pool = _ActorPool(survey, reserved, groups)
+        pool = _ActorPool(survey, run, reserved, groups)
         cost, keep_idle = cost_of(survey), survey.adaptive is not None
         dispatch = Dispatch(pool, reserved.workers, list(groups), cost, keep_idle=keep_idle)
         try:
@@ -119,11 +120,14 @@ class _Worker:
         """Return when the process runs."""
 
     @errors_as_values
-    def open(self, survey: str, directory: str, threads: int) -> str:
-        """Load the engine of a survey, given as JSON, and return its origin's fingerprint."""
+    def open(self, survey: str, run: str, directory: str, threads: int) -> str:
+        """Load the engine of a survey, given as JSON, and return its origin's fingerprint.
+
+        `run` is the run directory and `directory` the user's working directory, both on the user's machine.
+        """
         prepare_worker(directory, threads)
         self._survey = Survey.model_validate_json(survey)
-        self._session = MeasuringSession(self._survey, find_model(self._survey))
+        self._session = MeasuringSession(self._survey, find_model(self._survey), Path(run))
         return self._session.fingerprint_at_start
 
     @errors_as_values
@@ -159,8 +163,8 @@ class _Worker:
 class _ActorPool:
     """The actors; see `dispatch.Pool`."""
 
-    def __init__(self, survey: Survey, reserved: Reservation, groups: _Groups) -> None:
-        self._survey, self._threads, self._directory = survey.model_dump_json(), reserved.cpus, str(Path.cwd())
+    def __init__(self, survey: Survey, run: Path, reserved: Reservation, groups: _Groups) -> None:
+        self._opened_with = survey.model_dump_json(), str(run.absolute()), str(Path.cwd()), reserved.cpus
         self._groups = groups
         self.safe_below: float | None = None
         # two threads: one measures, the other sends heartbeats
@@ -175,7 +179,7 @@ class _ActorPool:
         self._number += 1
         actor = self._actors[self._number] = self._class.remote()
         self._await(self._number, Started, actor.running.remote())
-        self._await(self._number, Ready, actor.open.remote(self._survey, self._directory, self._threads))
+        self._await(self._number, Ready, actor.open.remote(*self._opened_with))
         return self._number
 
     def assign(self, worker: int, point: Point) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from safescape.engines import Engine, ScoresOpenings, VllmEngine, Voice, check_length, ends_in_files, open_engine
@@ -16,7 +17,7 @@ from safescape.judges import Judge, NoiseTest, common_stop, immediate_judges, ve
 from safescape.landscape import is_settled, stages_of
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.evidence import Origin
-from safescape.probes import Answering, Scored, harness_scores, margin_of
+from safescape.probes import Answering, harness_scores, margin_of
 from safescape.survey import (
     Answer,
     ChoiceProbe,
@@ -36,7 +37,7 @@ from safescape.survey import (
     Thinking,
     members_of,
 )
-from safescape.weights import Model, inspect, resolve
+from safescape.weights import Model, directions_of, inspect, resolve
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class MeasuringSession:
     Args:
         survey: To be measured.
         model: The model it names, found on this disk; its fingerprint is the survey's.
+        run: The run directory, which holds computed directions.
 
     Raises:
         InputError: the model, its tokenizer or its chat template cannot be used.
@@ -98,7 +100,7 @@ class MeasuringSession:
 
     """
 
-    def __init__(self, survey: Survey, model: Model) -> None:
+    def __init__(self, survey: Survey, model: Model, run: Path) -> None:
         self._survey = survey
         self._prompts = RenderedPrompts.of(survey, model)
         self._judges = immediate_judges(survey.judges)
@@ -110,7 +112,9 @@ class MeasuringSession:
         tokenizer, generation = self._prompts.tokenizer, survey.generation
         if not survey.has_chats:
             generation = ends_in_files(model, tokenizer, trust_remote_code=survey.trust_remote_code)
-        self._engine: Engine = open_engine(survey, model, tokenizer, self._prompts.chats, generation)
+        self._engine: Engine = open_engine(
+            survey, model, tokenizer, self._prompts.chats, generation, directions=directions_of(run)
+        )
         _log.info("opened %s with %s in %.1f s", survey.model, survey.engine, time.monotonic() - start)
         self._engine.canary(next(point for point in survey.points() if not point.is_origin))
         self.fingerprint_at_start = self._engine.fingerprint_at_start
@@ -303,10 +307,9 @@ def margins(voice: ScoresOpenings, probe: MarginProbe, chats: Sequence[str]) -> 
     """
     openings = probe.openings
     found = voice.openings(chats, [(*given.refusing, *given.complying) for given in openings])
-    scored = ([Scored(each.log_probability, each.tokens) for each in some] for some in found)
     return [
         Score(margin_of(some[: len(given.refusing)], some[len(given.refusing) :]), 1)
-        for some, given in zip(scored, openings, strict=True)
+        for some, given in zip(found, openings, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -52,13 +53,15 @@ class Workers(Protocol):
 def open_workers(
     survey: Survey,
     model: Model,
+    run: Path,
     placement: Placement,
     points: Sequence[Point],
     on_wait: Callable[[str], None],
 ) -> Iterator[Workers]:
     """Open the workers of a placement; they end with the context.
 
-    `points` are to be measured, of an adaptive survey in the first round. `on_wait` is told what a busy cluster lacks.
+    `run` is the run directory. `points` are to be measured, of an adaptive survey in the first round. `on_wait` is told
+    what a busy cluster lacks.
 
     Raises:
         InputError: the model cannot be used there, or the cluster is too small.
@@ -66,20 +69,20 @@ def open_workers(
 
     """
     if placement.is_local:
-        yield LocalWorker(survey, model, points)
+        yield LocalWorker(survey, model, run, points)
         return
     from safescape.measure.ray_workers import ray_workers  # needs the extra `ray`
 
-    with ray_workers(survey, model, placement, points, on_wait) as workers:
+    with ray_workers(survey, model, run, placement, points, on_wait) as workers:
         yield workers
 
 
 class LocalWorker:
     """One engine, in this process; see `Workers`."""
 
-    def __init__(self, survey: Survey, model: Model, points: Sequence[Point]) -> None:
+    def __init__(self, survey: Survey, model: Model, run: Path, points: Sequence[Point]) -> None:
         with _one_line_without_memory(survey):
-            self._session = MeasuringSession(survey, model)
+            self._session = MeasuringSession(survey, model, run)
         self._survey, self._points = survey, points
         self.fingerprint_at_start = self._session.fingerprint_at_start
         self.environment: Mapping[str, str] = {"threads": str(torch.get_num_threads())}

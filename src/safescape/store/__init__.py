@@ -8,7 +8,7 @@ from safescape.store.database import SCHEMA_VERSION
 from safescape.store.labels import ShownAnswer
 from safescape.store.noise import EndedAnswer, WholeAnswer
 from safescape.store.points import KnownPoints, Stamp, StoredAnswer
-from safescape.store.run import SessionRecord, Store, new_file, stored_survey, write_text
+from safescape.store.run import SessionRecord, Store, check_survey, new_file, stored_survey, write_text
 from safescape.store.verdicts import StoredExchange
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "StoredAnswer",
     "StoredExchange",
     "WholeAnswer",
+    "check_survey",
     "new_file",
     "stored_survey",
     "write_text",

@@ -78,7 +78,7 @@ class Store:
             raise RunError(f"{directory}: cannot be written ({error.strerror}); give another --out") from error
         with contextlib.ExitStack() as opened:
             opened.callback(lock.release)
-            _check_survey(directory, survey)
+            check_survey(directory, survey)
             database = Database.create(directory)
             opened.callback(database.close)
             write_text(directory / "survey.json", survey.model_dump_json(indent=1) + "\n")
@@ -159,7 +159,8 @@ def stored_survey(directory: Path) -> Survey | None:
     return Survey.load(path) if path.exists() else None
 
 
-def _check_survey(directory: Path, survey: Survey) -> None:
+def check_survey(directory: Path, survey: Survey) -> None:
+    """Raise InputError if a run directory holds a run of another survey, or a damaged one."""
     there = stored_survey(directory)
     if there is None:
         return

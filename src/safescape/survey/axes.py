@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -16,27 +16,19 @@ _GRIDS = 256
 """Number of grids that are kept: an adaptive plan reads one for every place of its lines."""
 
 
-class RandomAxis(Frozen):
-    """A random direction with its span and steps."""
+class _Symmetric(Frozen):
+    """What axes from -span to span share; they declare both fields, since their order is that of survey.json."""
 
-    kind: Literal["random"] = "random"
-    seed: int = Field(ge=0)
-    norm: Literal["layer"] = "layer"
-    """`layer`: each tensor of the direction is scaled to the Frobenius norm of the origin's tensor (arXiv 2405.17374,
-    section 3)."""
-    span: float = Field(gt=0, allow_inf_nan=False)
-    """The axis runs from -span to span, as a share of each tensor's norm: at 0.5 every tensor has moved by half its
-    norm."""
-    steps: int = Field(ge=2)
-    """Number of intervals of the grid, which has `steps + 1` points; even, so that the origin is one of them."""
-    only: str | None = Field(default=None, exclude_if=lambda only: only is None)
-    """Which parameters move, as the user typed it; see `weights.chosen`. None, which is left out of survey.json: all
-    but those of normalisation layers."""
+    if TYPE_CHECKING:
+        span: float
+        steps: int
 
-    @field_validator("steps")
+    @field_validator("steps", check_fields=False)
     @classmethod
     def _even(cls, steps: int) -> int:
-        return _checked_even(steps)
+        if steps % 2:
+            raise ValueError("must be even, so that the grid holds the origin")
+        return steps
 
     @property
     def low(self) -> float:
@@ -52,6 +44,24 @@ class RandomAxis(Frozen):
     def grid(self) -> tuple[float, ...]:
         """The `steps + 1` coordinates from -span to span: exactly symmetric, with an exact 0 in the middle."""
         return _symmetric(self.span, self.steps // 2)
+
+
+class RandomAxis(_Symmetric):
+    """A random direction with its span and steps."""
+
+    kind: Literal["random"] = "random"
+    seed: int = Field(ge=0)
+    norm: Literal["layer"] = "layer"
+    """`layer`: each tensor of the direction is scaled to the Frobenius norm of the origin's tensor (arXiv 2405.17374,
+    section 3)."""
+    span: float = Field(gt=0, allow_inf_nan=False)
+    """The axis runs from -span to span, as a share of each tensor's norm: at 0.5 every tensor has moved by half its
+    norm."""
+    steps: int = Field(ge=2)
+    """Number of intervals of the grid, which has `steps + 1` points; even, so that the origin is one of them."""
+    only: str | None = Field(default=None, exclude_if=lambda only: only is None)
+    """Which parameters move, as the user typed it; see `weights.chosen`. None, which is left out of survey.json: all
+    but those of normalisation layers."""
 
 
 class InterpolationAxis(Frozen):
@@ -156,7 +166,7 @@ def _changed(
     return {field: None if probe is None else change(probe) for field, probe in probes.items()}
 
 
-class ComputedAxis(Frozen):
+class ComputedAxis(_Symmetric):
     """A direction that is computed from a recipe and the origin, with its span and steps."""
 
     kind: Literal["computed"] = "computed"
@@ -174,35 +184,9 @@ class ComputedAxis(Frozen):
     only: str | None = Field(default=None, exclude_if=lambda only: only is None)
     """As of a random direction."""
 
-    @field_validator("steps")
-    @classmethod
-    def _even(cls, steps: int) -> int:
-        return _checked_even(steps)
-
-    @property
-    def low(self) -> float:
-        """The lowest coordinate."""
-        return -self.span
-
-    @property
-    def high(self) -> float:
-        """The highest coordinate."""
-        return self.span
-
-    @property
-    def grid(self) -> tuple[float, ...]:
-        """The `steps + 1` coordinates from -span to span: exactly symmetric, with an exact 0 in the middle."""
-        return _symmetric(self.span, self.steps // 2)
-
     def without_prompts(self) -> Self:
         """Return the axis as a landscape has it."""
         return self.model_copy(update={"recipe": self.recipe.with_probes(lambda _: None)})
-
-
-def _checked_even(steps: int) -> int:
-    if steps % 2:
-        raise ValueError("must be even, so that the grid holds the origin")
-    return steps
 
 
 @lru_cache(_GRIDS)

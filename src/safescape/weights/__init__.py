@@ -10,7 +10,13 @@ from safescape.weights.checkpoint import (
     inspect,
 )
 from safescape.weights.chosen import chosen, layer_of
-from safescape.weights.computed import Computed, at_the_norm_of, compute_direction, is_computed
+from safescape.weights.computed import (
+    at_the_norm_of,
+    directions_of,
+    file_of,
+    fingerprint_of_file,
+    save_direction,
+)
 from safescape.weights.directions import (
     Direction,
     InterpolationDirection,
@@ -38,7 +44,6 @@ __all__ = [
     "Adapted",
     "BlockSpace",
     "Checkpoint",
-    "Computed",
     "Direction",
     "InterpolationDirection",
     "Inventory",
@@ -61,15 +66,16 @@ __all__ = [
     "auto_class",
     "checkpoint_of",
     "chosen",
-    "compute_direction",
+    "directions_of",
     "dot",
+    "file_of",
     "fingerprint",
+    "fingerprint_of_file",
     "fingerprint_of_stream",
     "free_memory",
     "identity",
     "inspect",
     "inventory_of",
-    "is_computed",
     "layer_of",
     "loading",
     "mover_of",
@@ -80,6 +86,7 @@ __all__ = [
     "resized_embeddings",
     "resolve",
     "save_blend",
+    "save_direction",
     "save_rescaled",
     "shares_of",
     "views_of_parts",

@@ -1,14 +1,14 @@
-"""Directions that were computed from the origin, such as a gradient: files in the cache, one for each recipe.
+"""Directions that were computed from the origin, such as a gradient: files in the run directory.
 
-A file has the tensors that move, in fp32. It is written once and read by every engine of this machine; its fingerprint
-is in the survey, so that a run never mixes two of them.
+A file has the tensors that move, in fp32. It is written once and read by every worker and whenever the run is resumed;
+its fingerprint is in the survey, so that a run never mixes two of them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,15 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from safescape.cache import cached_directory, home
 from safescape.errors import InputError, first_line
 from safescape.survey import ComputedAxis
 from safescape.weights.checkpoint import ModelWeights, fingerprint
 from safescape.weights.inner_product import square_of
-
-_FILE = "direction.safetensors"
-_VERSION = "1"
-"""Of how recipes are computed; files of another version are not read."""
 
 
 class StoredDirection(NamedTuple):
@@ -44,73 +39,73 @@ class StoredDirection(NamedTuple):
             return found
 
 
-def stored_direction(axis: ComputedAxis, origin: str, resting: frozenset[str]) -> StoredDirection:
+def directions_of(run: Path) -> Path:
+    """Return the folder of a run directory in which its computed directions lie."""
+    return run / "directions"
+
+
+def stored_direction(axis: ComputedAxis, directory: Path | None, resting: frozenset[str]) -> StoredDirection:
     """Return the direction of an axis.
 
     Args:
         axis: Computed, so that it has a fingerprint.
-        origin: The fingerprint of the model that it was computed from.
+        directory: The folder with its file; see `directions_of`.
         resting: Parameters that do not move.
 
     Raises:
-        InputError: its file is not on this machine.
+        InputError: its file is not there.
 
     """
-    path = home() / _entry(axis, origin) / _FILE
+    assert directory is not None, "a survey with computed directions is measured in a run directory"
+    path = file_of(axis, directory)
     if not path.is_file():
         raise InputError(
-            f"{path}: {axis.recipe.label} is not on this machine; run the same command without --ray, which computes it"
+            f"{path}: {axis.recipe.label} is not on this machine; give an --out that all machines of the cluster "
+            "share, or leave out --ray"
         )
     return StoredDirection(path, resting)
 
 
-def is_computed(axis: ComputedAxis, origin: str) -> bool:
-    """Whether the direction of an axis lies in the cache; `origin` is the fingerprint of the model."""
-    return (home() / _entry(axis, origin) / _FILE).is_file()
+def file_of(axis: ComputedAxis, directory: Path) -> Path:
+    """Return the path of a computed axis's file in a folder of directions."""
+    assert axis.fingerprint is not None
+    return directory / f"{axis.recipe.kind}-{axis.fingerprint.removeprefix('sha256:')[:16]}.safetensors"
 
 
-class Computed(NamedTuple):
-    """A direction that was computed."""
-
-    tensors: Mapping[str, Tensor]
-    """Those that move, fp32, by the checkpoint's names."""
-    found: str | None = None
-    """What was found out on the way, in words."""
-
-
-def compute_direction(axis: ComputedAxis, origin: str, compute: Callable[[], Computed]) -> tuple[str, str | None]:
-    """Return the fingerprint of an axis's direction, and what was found out when it was computed.
-
-    Its file is written first if it is not there.
-
-    Args:
-        axis: With its recipe.
-        origin: The fingerprint of the model.
-        compute: Returns the direction.
+def fingerprint_of_file(path: Path) -> str:
+    """Return the fingerprint of a direction in a file.
 
     Raises:
-        InputError: the cache cannot be written, or the file is damaged.
+        InputError: the file is damaged.
 
     """
-
-    def fill(directory: Path) -> None:
-        computed = compute()
-        tensors = {name: tensor.contiguous() for name, tensor in computed.tensors.items()}
-        try:
-            save_file(tensors, directory / _FILE, metadata={"found": computed.found or ""})
-        except SafetensorError as error:
-            raise InputError(
-                f"{directory}: the direction cannot be written ({first_line(error)}); free space or set SAFESCAPE_HOME"
-            ) from error
-
-    path = cached_directory(_entry(axis, origin), fill) / _FILE
     try:
         with safe_open(path, framework="pt") as file:
-            found = (file.metadata() or {}).get("found") or None
-            return fingerprint(list(file.keys()), file.get_tensor), found
+            return fingerprint(list(file.keys()), file.get_tensor)
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path}: cannot be read ({first_line(error)}); remove {path.parent} to have it computed again"
+            f"{path}: cannot be read ({first_line(error)}); remove it to have it computed again"
+        ) from error
+
+
+def save_direction(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write the tensors of a direction that move, by the checkpoint's names; the file is complete or absent.
+
+    Raises:
+        InputError: it cannot be written.
+
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: the direction cannot be written ({first_line(error)}); free space, or give another --out"
         ) from error
 
 
@@ -131,9 +126,3 @@ def at_the_norm_of(origin: ModelWeights, tensors: Mapping[str, Tensor]) -> dict[
     if not scaled:
         raise InputError("the direction is zero in every tensor: nothing moves, so there is no landscape")
     return scaled
-
-
-def _entry(axis: ComputedAxis, origin: str) -> str:
-    parts = (_VERSION, origin, axis.norm, axis.recipe.model_dump_json())
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    return f"directions/{digest[:32]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -62,7 +63,7 @@ class Subspace:
     """Lines or a plane through the origin, and the checkpoints of a trajectory, measured off it.
 
     `device` is the kind of device that generates the noise; a plane's second direction is made orthogonal there.
-    `fingerprint` is that of the origin, which a computed direction belongs to.
+    `directions` is the folder with the files of computed directions.
     `trust_remote_code` is for the models of axes and of the trajectory; see `resolve`.
 
     Raises:
@@ -77,7 +78,7 @@ class Subspace:
         through: Sequence[Waypoint] = (),
         device: str = "cpu",
         *,
-        fingerprint: str = "",
+        directions: Path | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         def toward(name: str) -> InterpolationDirection:
@@ -91,7 +92,7 @@ class Subspace:
             if axis.only is not None:
                 resting |= frozenset(origin.names()) - chosen(axis.only, origin)
             if isinstance(axis, ComputedAxis):
-                return stored_direction(axis, fingerprint, resting)
+                return stored_direction(axis, directions, resting)
             return RandomDirection(axis.seed, resting)
 
         self.directions = tuple(map(direction, subspace.axes))

@@ -97,7 +97,8 @@ def test_without_its_direction_the_model_refuses_less_and_more_against_it(refusi
     assert margins[1] > 1
     assert margins[2] < margins[1] - 1
     said = found.found.split("; without it the refusal margin of 3 prompts is ")[1]
-    assert float(said.split(" nats")[0]) < float(said.split("with it ")[1].split(" nats")[0])
+    assert float(said.split(" nats")[0]) < float(said.split("with it ")[1].split(",")[0])
+    assert " prompts changes by " in said
 
 
 def test_biases_and_positions_of_a_gpt2_write_too(tmp_path: Path) -> None:

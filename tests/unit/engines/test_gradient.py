@@ -19,9 +19,9 @@ from transformers import (
 
 from helpers import tiny_models
 from safescape.engines import margin_gradient
-from safescape.engines.gradient import Prompt, margins_of
+from safescape.engines.gradient import margins_of, requests_of
 from safescape.engines.kv_cache import Caching
-from safescape.engines.speaker import opening_requests
+from safescape.engines.loglikelihood import Request
 from safescape.probes import Scored, load_tokenizer, margin_of
 from safescape.survey import Openings
 from safescape.weights import resolve
@@ -48,29 +48,26 @@ def random_model(config: PretrainedConfig) -> PreTrainedModel:
     return model
 
 
-def prompts_of(tokenizer: PreTrainedTokenizerBase) -> list[Prompt]:
-    return [
-        Prompt(*(opening_requests(tokenizer, [chat], [some])[0] for some in given))
-        for chat, given in zip(CHATS, OPENINGS, strict=True)
-    ]
+def prompts_of(tokenizer: PreTrainedTokenizerBase) -> list[list[Request]]:
+    return requests_of(tokenizer, CHATS, OPENINGS)
 
 
-def mean_margin(model: PreTrainedModel, prompts: list[Prompt], caching: Caching) -> Tensor:
-    return torch.cat(list(margins_of(model, prompts, caching))).mean()
+def mean_margin(model: PreTrainedModel, prompts: list[list[Request]], caching: Caching) -> Tensor:
+    return torch.cat(list(margins_of(model, prompts, OPENINGS, caching))).mean()
 
 
-def plain_margin(model: PreTrainedModel, prompt: Prompt) -> float:
+def plain_margin(model: PreTrainedModel, requests: list[Request], refusing: int) -> float:
     """Return a margin by its definition, with one forward pass for each opening."""
 
-    def scored(request: tuple[list[int], list[int]]) -> Scored:
-        context, continuation = request
+    def scored(request: Request) -> Scored:
+        context, continuation = list(request.context), list(request.continuation)
         with torch.no_grad():
             found = model(input_ids=torch.tensor([[*context, *continuation]]), use_cache=False).logits[0]
         every = found.log_softmax(-1)[len(context) - 1 : -1]
         return Scored(float(every.gather(1, torch.tensor(continuation)[:, None]).sum()), len(continuation))
 
-    both = ([scored((list(r.context), list(r.continuation))) for r in some] for some in prompt)
-    return margin_of(*both)
+    each = [scored(request) for request in requests]
+    return margin_of(each[:refusing], each[refusing:])
 
 
 @pytest.fixture
@@ -82,7 +79,9 @@ def tokenizer(tmp_path: Path) -> PreTrainedTokenizerBase:
 def test_the_gradient_is_that_of_finite_differences(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     model = random_model(CONFIGS[name])
     prompts, caching = prompts_of(tokenizer), Caching.NONE if name == "mamba" else Caching.SHARED
-    expected = sum(plain_margin(model, prompt) for prompt in prompts) / len(prompts)
+    refusing = [len(given.refusing) for given in OPENINGS]
+    plain = [plain_margin(model, some, count) for some, count in zip(prompts, refusing, strict=True)]
+    expected = sum(plain) / len(plain)
     margin = mean_margin(model, prompts, caching)
     assert margin.item() == pytest.approx(expected, abs=1e-6)
     margin.backward()

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, GPT2Config, MambaConfig, MistralC
 from helpers import tiny_models
 from safescape.engines import TransformersEngine
 from safescape.engines.kv_cache import Caching
-from safescape.engines.loglikelihood import Likelihood, Request
+from safescape.engines.loglikelihood import Request
 from safescape.engines.openings import score_openings
 from safescape.engines.speaker import opening_requests
-from safescape.probes import load_tokenizer
+from safescape.probes import Scored, load_tokenizer
 from safescape.survey import Lines, Point, RandomAxis
 from safescape.weights import Subspace, resolve
 
@@ -31,20 +31,19 @@ CHATS = ["<|user|>How?<|end|><|assistant|>", "<|user|>A longer request, how?<|en
 OPENINGS = [("No", "I cannot", "Sure"), ("No", "Sure, here is how", "N"), ("y", "No")]
 
 
-def alone(model: PreTrainedModel, request: Request) -> Likelihood:
+def alone(model: PreTrainedModel, request: Request) -> Scored:
     """Return the likelihood by one pass."""
     whole = torch.tensor([[*request.context, *request.continuation]])
     with torch.inference_mode():
         every = model(input_ids=whole).logits[0].double().log_softmax(-1)[len(request.context) - 1 : -1]
     targets = torch.tensor(list(request.continuation))
-    greedy = bool((every.argmax(-1) == targets).all())
-    return Likelihood(float(every.gather(1, targets[:, None]).sum()), len(targets), greedy)
+    return Scored(float(every.gather(1, targets[:, None]).sum()), len(targets))
 
 
-def assert_alike(found: Sequence[Likelihood], expected: Sequence[Likelihood]) -> None:
+def assert_alike(found: Sequence[Scored], expected: Sequence[Scored]) -> None:
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.log_probability == pytest.approx(theirs.log_probability, rel=1e-5, abs=1e-5)
-        assert ours[1:] == theirs[1:]
+        assert ours.tokens == theirs.tokens
 
 
 @pytest.mark.parametrize("batch_size", [128, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,10 @@ from helpers import tiny_models
 from safescape import InputError, Run
 from safescape.engines import margin_gradient
 from safescape.probes import format_chats, load_prompts
-from safescape.survey import ComputedAxis
-from safescape.weights import resolve
+from safescape.survey import ComputedAxis, Lines
+from safescape.weights import Subspace, resolve
 
 SMALL: dict[str, Any] = {"limit": 4, "max_new_tokens": 4, "judges": "keyword", "steps": 4, "direction": "gradient"}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAFESCAPE_HOME", str(tmp_path / "home"))
 
 
 def scan(model: Path | str, out: Path, **changes: Any) -> Run:
@@ -38,8 +34,8 @@ def axis_of(run: Run) -> ComputedAxis:
     return axis
 
 
-def file_of(tmp_path: Path) -> Path:
-    (found,) = (tmp_path / "home" / "directions").glob("*/direction.safetensors")
+def file_of(run: Path) -> Path:
+    (found,) = (run / "directions").iterdir()
     return found
 
 
@@ -55,7 +51,7 @@ def test_the_direction_is_the_negative_gradient_at_the_norms_of_the_origin(tiny_
     assert margin.chats.rendered == format_chats(tokenizer, margin.prompts, None)
     model = resolve(str(tiny_model))
     gradient = margin_gradient(model, tokenizer, margin.chats.rendered, margin.openings)
-    with safe_open(file_of(tmp_path), framework="pt") as file:
+    with safe_open(file_of(tmp_path / "run"), framework="pt") as file:
         assert set(file.keys()) == set(gradient)
         for name, tensor in gradient.items():
             origin = model.weights.tensor(name)
@@ -91,25 +87,29 @@ def test_a_landscape_has_no_prompts_and_the_page_names_the_direction(tiny_model:
     assert (tmp_path / "run" / "landscape.png").stat().st_size > 10_000
 
 
-def test_a_run_is_resumed_and_the_direction_computed_once(
+def test_a_run_is_resumed_with_the_direction_in_its_directory(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = scan(tiny_model, tmp_path / "run")
     written = (tmp_path / "run" / "landscape.json").read_bytes()
-
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("computed again")
-
-    monkeypatch.setattr("safescape.measure.directions.margin_gradient", never)
-    again = scan(tiny_model, tmp_path / "run")
-    assert again.survey == first.survey
-    assert (tmp_path / "run" / "landscape.json").read_bytes() == written
+    name = file_of(tmp_path / "run").name
+    assert name == f"gradient-{str(axis_of(first).fingerprint).removeprefix('sha256:')[:16]}.safetensors"
     other = scan(tiny_model, tmp_path / "other")
     assert (tmp_path / "other" / "landscape.json").read_bytes() == written
     assert axis_of(other).fingerprint == axis_of(first).fingerprint
     # the same survey from a file
     repeated = safescape.run_survey(first.survey, out=tmp_path / "repeated")
     assert repeated.landscape == first.landscape
+    # a run that was moved to another place needs nothing else
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("safescape.measure.directions.margin_gradient", never)
+    again = scan(tiny_model, tmp_path / "moved")
+    assert again.survey == first.survey
+    assert (tmp_path / "moved" / "landscape.json").read_bytes() == written
 
 
 def test_what_takes_long_is_said_before_it_begins(tiny_model: Path, tmp_path: Path) -> None:
@@ -127,11 +127,40 @@ def test_a_prompt_of_the_recipe_that_does_not_fit_is_refused(tiny_model: Path, t
         scan(tiny_model, tmp_path / "run", direction=f"gradient:{rows}:goal,target")
 
 
-def test_a_damaged_file_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_damaged_or_changed_is_refused_and_computed_again_when_it_is_gone(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     scan(tiny_model, tmp_path / "run")
-    file_of(tmp_path).write_bytes(b"no safetensors")
-    with pytest.raises(InputError, match=r"cannot be read .*; remove .* to have it computed again"):
-        scan(tiny_model, tmp_path / "other")
+    file = file_of(tmp_path / "run")
+    written = file.read_bytes()
+    file.write_bytes(b"no safetensors")
+    with pytest.raises(InputError, match=r"cannot be read .*; remove it to have it computed again"):
+        scan(tiny_model, tmp_path / "run")
+    save_file({"model.norm.weight": torch.ones(2)}, file)
+    with pytest.raises(InputError, match=r"was changed since the run was begun; remove it to have it computed again"):
+        scan(tiny_model, tmp_path / "run")
+    file.unlink()
+    scan(tiny_model, tmp_path / "run")
+    assert file.read_bytes() == written
+
+
+def test_a_run_of_another_survey_is_left_as_it_is(tiny_model: Path, tmp_path: Path) -> None:
+    scan(tiny_model, tmp_path / "run", direction="random", directions=1)
+    with pytest.raises(InputError, match="holds a run of a different survey"):
+        scan(tiny_model, tmp_path / "run")
+    assert not (tmp_path / "run" / "directions").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"the direction cannot be written \(.*\); free space, or give another --out"):
+        scan(tiny_model, tmp_path / "file" / "run")
+
+
+def test_a_machine_without_the_file_is_told_what_to_type(tiny_model: Path, tmp_path: Path) -> None:
+    axis = axis_of(scan(tiny_model, tmp_path / "run"))
+    with pytest.raises(InputError, match=r"is not on this machine; give an --out that all machines of the cluster"):
+        Subspace(Lines(axes=(axis,)), resolve(str(tiny_model)).weights, directions=tmp_path / "elsewhere")
 
 
 def test_a_default_directory_is_named_after_what_was_asked(
@@ -189,7 +218,6 @@ def test_what_gives_no_line_is_refused(tiny_model: Path, tmp_path: Path, given: 
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
-    assert not (tmp_path / "home").exists()
 
 
 def test_an_origin_without_a_gradient_is_refused(tmp_path: Path) -> None:

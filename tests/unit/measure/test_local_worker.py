@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from helpers.surveys import make_survey
@@ -28,7 +30,7 @@ def test_memory_that_runs_out_is_one_line_whatever_the_error_says(
 
     monkeypatch.setattr(workers, "MeasuringSession", hungry)
     with pytest.raises(RunError) as failed:
-        workers.LocalWorker(make_survey(), None, [])  # type: ignore[arg-type]
+        workers.LocalWorker(make_survey(), None, Path(), [])  # type: ignore[arg-type]
     assert str(failed.value).startswith(f"memory ran out on cpu ({reason}")
     assert "--dtype bfloat16 or a lower --batch-size than 128" in str(failed.value)
     assert "\n" not in str(failed.value)
@@ -40,4 +42,4 @@ def test_another_error_is_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(workers, "MeasuringSession", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        workers.LocalWorker(make_survey(), None, [])  # type: ignore[arg-type]
+        workers.LocalWorker(make_survey(), None, Path(), [])  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, log
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,14 @@ from safescape.probes import format_chats
 from safescape.store import Store
 from safescape.survey import MarginProbe, Point
 
+SMALL: dict[str, Any] = {
+    "steps": 2,
+    "limit": 4,
+    "max_new_tokens": 4,
+    "judges": "keyword",
+    "also": "margin:builtin:harmful",
+    "also_limit": 5,
+}
 REFUSING, COMPLYING = ("No.", "I cannot do that"), ("Sure, here", "1.")
 
 
@@ -58,18 +67,7 @@ def test_a_margin_is_that_of_plain_transformers_at_both_ends_of_a_path(
     tiny_model: Path, tmp_path: Path, openings: Path
 ) -> None:
     tuned = tiny_models.save_model(tmp_path / "tuned", seed=7)
-    run = safescape.path(
-        str(tiny_model),
-        str(tuned),
-        out=tmp_path / "run",
-        steps=2,
-        limit=4,
-        max_new_tokens=4,
-        judges="keyword",
-        also="margin:builtin:harmful",
-        also_limit=5,
-        openings=openings,
-    )
+    run = safescape.path(str(tiny_model), str(tuned), out=tmp_path / "run", openings=openings, **SMALL)
     probe = run.survey.probes[1]
     assert isinstance(probe, MarginProbe)
     chats = format_chats(AutoTokenizer.from_pretrained(tiny_model), probe.prompts, None)
@@ -92,17 +90,7 @@ def test_a_margin_of_a_reasoning_model_is_after_an_empty_thought(tmp_path: Path,
     style = STYLES["tokens"]
     model = save_thinking_model(tmp_path / "model", style)
     run = safescape.scan(
-        str(model),
-        out=tmp_path / "run",
-        directions=1,
-        steps=2,
-        limit=2,
-        max_new_tokens=4,
-        max_thinking_tokens=8,
-        judges="keyword",
-        also="margin:builtin:harmful",
-        also_limit=2,
-        openings=openings,
+        str(model), out=tmp_path / "run", openings=openings, directions=1, max_thinking_tokens=8, **SMALL
     )
     probe = run.survey.probes[1]
     assert isinstance(probe, MarginProbe)
@@ -113,7 +101,7 @@ def test_a_margin_of_a_reasoning_model_is_after_an_empty_thought(tmp_path: Path,
 
 
 def test_openings_that_nothing_reads_are_refused(tiny_model: Path, tmp_path: Path, openings: Path) -> None:
-    with pytest.raises(InputError, match="nothing reads it; give --also margin:PROMPTS too"):
+    with pytest.raises(InputError, match="nothing reads it; give --also margin:PROMPTS or --direction gradient too"):
         safescape.scan(str(tiny_model), out=tmp_path / "run", openings=openings)
     assert not (tmp_path / "run").exists()
 
@@ -122,11 +110,4 @@ def test_an_opening_that_does_not_fit_into_the_context_is_refused(tiny_model: Pa
     rows = tmp_path / "rows.csv"
     rows.write_text(f"goal,target\nHow?,{'x' * 600}\n")
     with pytest.raises(InputError, match=r"has .* tokens, .* scores fewer than 512; shorten, split or remove it"):
-        safescape.scan(
-            str(tiny_model),
-            out=tmp_path / "run",
-            limit=2,
-            max_new_tokens=4,
-            judges="keyword",
-            also=f"margin:{rows}:goal,target",
-        )
+        safescape.scan(str(tiny_model), out=tmp_path / "run", **{**SMALL, "also": f"margin:{rows}:goal,target"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_each_worker_reserves_the_gpus_that_share_its_model(
     survey = make_survey().model_copy(update={"device": "cuda", "engine": "vllm", "tensor_parallel": tensor_parallel})
     with (
         pytest.raises(StopError),
-        ray_workers.ray_workers(survey, None, Placement(2), [], print),  # type: ignore[arg-type]
+        ray_workers.ray_workers(survey, None, Path(), Placement(2), [], print),  # type: ignore[arg-type]
     ):
         pass
     assert reserved == [float(tensor_parallel)]

@@ -27,6 +27,7 @@ from safescape.engines.vllm.launch import TokenCounts, check_vllm, explain, open
 from safescape.engines.vllm.lora import LoadedAdapters
 from safescape.engines.vllm.worker import MovingWorker
 from safescape.errors import InputError, RunError
+from safescape.probes import Scored
 from safescape.survey import Finish, Point, Position, Response, Thinking
 from safescape.weights import Model, Share, Space, position_of, shares_of
 
@@ -154,10 +155,11 @@ class VllmEngine(Engine):
         head = head_of(self._tokenizer, raw=raw)
         return self._likelihoods([request_of(self._tokenizer, *request, head) for request in requests])
 
-    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Likelihood]]:
+    def openings(self, chats: Sequence[str], openings: Sequence[Sequence[str]]) -> list[list[Scored]]:
         """Score texts that an answer may begin with; see `ScoresOpenings.openings`."""
         wanted = opening_requests(self._tokenizer, chats, openings)
-        found = iter(self._likelihoods([request for some in wanted for request in some]))
+        likelihoods = self._likelihoods([request for some in wanted for request in some])
+        found = iter(Scored(each.log_probability, each.tokens) for each in likelihoods)
         return [[next(found) for _ in some] for some in wanted]
 
     def _likelihoods(self, wanted: Sequence[Request]) -> list[Likelihood]:
