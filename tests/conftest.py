@@ -84,6 +84,12 @@ def intervals() -> ModuleType:
     return _benchmark("intervals")
 
 
+@pytest.fixture(scope="session")
+def strict_intervals() -> ModuleType:
+    """The same for safety beside capability."""
+    return _benchmark("strict_intervals")
+
+
 def _benchmark(name: str) -> ModuleType:
     directory = str(Path(__file__).parents[1] / "benchmarks")
     sys.path.insert(0, directory)

@@ -65,6 +65,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
         has_corrections,
         interval_said,
         noise_said,
+        strict_said,
         thoughts_said,
         unscored_said,
         verdict_of,
@@ -72,7 +73,7 @@ def show_run(run: Run, *, as_json: bool, also: Sequence[str] = ()) -> None:
 
     landscape, verdict = run.landscape.decided, verdict_of(run.landscape)
     said = [verdict.sentence, verdict.clash, basin_said(landscape), unscored_said(landscape), beyond_said(landscape)]
-    said += [thoughts_said(landscape), noise_said(run.landscape)]
+    said += [strict_said(landscape), thoughts_said(landscape), noise_said(run.landscape)]
     if not landscape.complete:
         said.append(f"{_so_far(run)}; figures are of finished lines only")
     said += [interval_said(landscape)]
@@ -119,8 +120,8 @@ def _so_far(run: Run) -> str:
 
 
 def _further(run: Run) -> Iterator[str]:
-    """One line for each further judge, probe, measure and defence."""
-    from safescape.views import corrected_further  # loads the drawing libraries
+    """One line for each further judge, probe, measure, comparison of safety with capability, and defence."""
+    from safescape.views import corrected_further, strict_lines  # loads the drawing libraries
 
     landscape = run.landscape.decided
     for judge, metrics in landscape.by_judge.items():
@@ -146,6 +147,7 @@ def _further(run: Run) -> Iterator[str]:
             left = f", {measure.unscored} unscored" if measure.unscored else ""
             interval = f"{measure.low:.4g} to {measure.high:.4g}{left}"
             yield f"{measure.probe}: {kind} at the origin {measure.value:.4g}{unit} ({interval})"
+    yield from strict_lines(landscape)
     for name, defence in landscape.defence.items():
         start, best = defence.at[0], defence.best
         if not best.distance:

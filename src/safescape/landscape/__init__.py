@@ -28,7 +28,9 @@ from safescape.landscape.schema import (
     Measure,
     Metric,
     PointFigures,
+    StrictFigures,
     Threshold,
+    Turn,
 )
 from safescape.landscape.threshold import margin_of, threshold_of
 from safescape.landscape.tolerance import is_above
@@ -68,8 +70,10 @@ __all__ = [
     "ScoredCounts",
     "State",
     "StratumTable",
+    "StrictFigures",
     "Threshold",
     "Thresholds",
+    "Turn",
     "Unscored",
     "Wanted",
     "comparison_of",

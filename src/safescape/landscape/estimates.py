@@ -10,7 +10,7 @@ import numpy as np
 
 from safescape.landscape.figure import Figure, differences
 from safescape.landscape.intervals import Interval, rate_of, wilson
-from safescape.landscape.measures import Estimate, basin_edges, bounded
+from safescape.landscape.measures import Array, Estimate, basin_edges, bounded
 from safescape.landscape.rates import Stored, share_of
 from safescape.landscape.region import (
     NOT_ASKED,
@@ -134,6 +134,11 @@ class JudgedSubspace(NamedTuple):
         """Return VISAGE with its interval; None if no line is finished."""
         return None if not self.finished or self.origin is None else _visage_metric(self)
 
+    def by_axis(self, values: Array) -> tuple[float | None, ...]:
+        """Return the values of the finished lines in the order of the axes; None for what is not finished."""
+        found = iter(values.tolist())
+        return tuple(None if region is None else next(found) for region in self.regions)
+
     def figures(self) -> Mapping[str, Figure]:
         """Return the figures that are defined on this subspace and measured."""
         return _figures(self)
@@ -192,7 +197,7 @@ def _figures(judged: JudgedSubspace) -> dict[str, Figure]:
         found["visage_reference"] = mean if len(regions) > 1 else mean._replace(pseudo=None)
     if _has_radius(judged.subspace):
         radius = _crossed([radius_of(region, judged.safe_below) for region in regions])
-        per_line = _per_line(judged, radius.lines)
+        per_line = judged.by_axis(radius.lines.value)
         found["basin_radius"] = radius._replace(per_line=per_line, about=_about(judged))
     return found
 
@@ -240,21 +245,36 @@ def _mean(judged: JudgedSubspace, measure: MeanMeasure, *, floor: bool = False) 
     found = [mean_on(region, measure) for region in regions]
     lines = _stacked([each.estimate for each in found])
     least = float(np.mean([least_variance(region.success) for region in regions])) if floor else 0.0
-    prompts = None
-    first = regions[0].answers[0]
-    if NOT_ASKED not in first and all(answers == first for region in regions for answers in region.answers):
-        # every prompt has the same outcome at every point: the figure is a rate
-        low, high = wilson(float(first.count(1)), len(first))
-        prompts = Interval(100.0 - high, 100.0 - low)
-    per_line, pseudo = _per_line(judged, lines), np.stack([each.pseudo for each in found])
+    prompts = safety_if_alike([answers for region in regions for answers in region.answers])
+    per_line, pseudo = judged.by_axis(lines.value), np.stack([each.pseudo for each in found])
     return Figure(lines, per_line, pseudo, prompts, least, _PERCENT, about=_about(judged))
+
+
+def safety_if_alike(answers: Sequence[bytes]) -> Interval | None:
+    """Return the interval of 100 - ASR if every prompt has the same outcome at every point, which makes it a rate."""
+    first = answers[0]
+    if NOT_ASKED in first or any(each != first for each in answers):
+        return None
+    low, high = wilson(float(first.count(1)), len(first))
+    return Interval(100.0 - high, 100.0 - low)
 
 
 def _crossed(found: Sequence[Crossing]) -> Figure:
     """Return the mean over regions of a distance at which the ASR first exceeds the threshold."""
-    lines = _stacked([each.estimate for each in found])
     low = float(np.quantile(np.mean([each.lows for each in found], axis=0), 0.025, method="lower"))
-    shown = float(np.mean([each.shown for each in found]))
+    return crossed_at([each.estimate for each in found], low, float(np.mean([each.shown for each in found])))
+
+
+def crossed_at(found: Sequence[Estimate], low: float, shown: float) -> Figure:
+    """Return the mean over lines of a distance at which something first exceeds a threshold.
+
+    Args:
+        found: By line.
+        low: The least that the mean may be by the choice of the items.
+        shown: The mean distance at which the threshold is shown to be exceeded.
+
+    """
+    lines = _stacked(found)
     prompts = Interval(min(low, float(lines.low.mean())), max(shown, float(lines.high.mean())))
     # edges in the same step of the grid are not equal: the variance of a uniform distribution over the step
     step = np.where(np.isfinite(lines.high), lines.high - lines.low, 0.0)
@@ -263,11 +283,6 @@ def _crossed(found: Sequence[Crossing]) -> Figure:
 
 def _stacked(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(*(np.array([float(end) for end in ends]) for ends in zip(*estimates, strict=True)))
-
-
-def _per_line(judged: JudgedSubspace, lines: Estimate) -> tuple[float | None, ...]:
-    values = iter(lines.value.tolist())
-    return tuple(None if region is None else next(values) for region in judged.regions)
 
 
 def _about(judged: JudgedSubspace) -> About:

@@ -27,6 +27,7 @@ from safescape.landscape.schema import (
     ThoughtFigures,
     Threshold,
 )
+from safescape.landscape.strict import strict_figures_of
 from safescape.landscape.threshold import threshold_of
 from safescape.survey import (
     KEYWORD,
@@ -43,7 +44,8 @@ from safescape.survey import (
 )
 
 MAX_LOSS = 10.0
-"""The largest capability loss of the defence, in percent of the origin's (TamperBench, arXiv 2602.06911)."""
+"""The largest loss of capability of a defence, and of a point that counts as able, in percent of the origin's
+(TamperBench, arXiv 2602.06911)."""
 _KEPT = 2**14
 """Number of points whose figures are kept, about 1 kB each: all points of a few large runs."""
 
@@ -120,6 +122,8 @@ def _seen_by(judge: str, survey: Survey, stored: Stored, plan: Plan, limits: _Li
     by_judge = {judge: seen(survey.prompts, judge) for judge in others}
     by_probe = {probe.name: seen(probe, first) for probe in further}
     judged = judged_by(first, stored)
+    telling = next((judge for judge in judges if tells_noise(judge)), None)
+    strict = main if telling == first else by_judge.get(telling or "")
     read = [entry for _, entry in here if not entry.scores]
     waiting = tuple(judge for judge in survey.judges if not all(judge in entry.outcomes for entry in read))
     document = survey.model_dump(mode="json", exclude={"subspace", "probes", "calibration"})
@@ -168,6 +172,11 @@ def _seen_by(judge: str, survey: Survey, stored: Stored, plan: Plan, limits: _Li
             if (found := defence_of(survey, judged, probe, max_loss=MAX_LOSS, max_unscored=limits.max_unscored))
             is not None
         },
+        strict={}
+        if strict is None or telling is None
+        else strict_figures_of(
+            survey, stored, strict.judged, telling, strict.threshold, plan.on_lines, max_loss=MAX_LOSS
+        ),
         changes=changes_of(survey, judged),
     )
 

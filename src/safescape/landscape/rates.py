@@ -121,7 +121,9 @@ def _change(probe: Probe, judge: str, before: MeasuredPoint, after: MeasuredPoin
     asked = [(probe, entry.outcomes.get(judge, ()), entry.scores) for entry in (before, after)]
     origin, other = (reading_of(*each) for each in asked)
     base, tuned = (figure_of(*each) for each in asked)
-    loss = _loss(base, tuned, rises=origin.kind == "perplexity") if origin.kind in ("accuracy", "perplexity") else None
+    loss = (
+        loss_of(base, tuned, rises=origin.kind == "perplexity") if origin.kind in ("accuracy", "perplexity") else None
+    )
     return Change(
         kind=origin.kind,
         n=origin.n,
@@ -132,7 +134,7 @@ def _change(probe: Probe, judge: str, before: MeasuredPoint, after: MeasuredPoin
     )
 
 
-def _loss(base: Figure, tuned: Figure, *, rises: bool) -> Figure:
+def loss_of(base: Figure, tuned: Figure, *, rises: bool) -> Figure:
     """Return how much worse a capability is, in percent of the base's; one that `rises` is a perplexity.
 
     A model without any right answer has nothing to lose.

@@ -141,6 +141,13 @@ def radius_of(region: Region, safe_below: float) -> Crossing:
 
 
 @lru_cache(_KEPT)
+def edges_of(line: Region, safe_below: float) -> tuple[Crossing, Crossing]:
+    """Return the distances from the origin at which the ASR first exceeds the threshold, at α < 0 and at α > 0."""
+    left = _crossing(line, lambda asr: edge_ahead(asr[..., ::-1], -line.coords[::-1], safe_below))
+    return left, _crossing(line, lambda asr: edge_ahead(asr, line.coords, safe_below))
+
+
+@lru_cache(_KEPT)
 def edge_of(ahead: Region, safe_below: float) -> Crossing:
     """Return the α at which the ASR first exceeds the threshold; the last measured one if it does not."""
     return _crossing(ahead, lambda asr: edge_ahead(asr, ahead.coords, safe_below))

@@ -180,6 +180,36 @@ class Defence(Record):
     """Every measured distance."""
 
 
+class Turn(Record):
+    """Of the points at which the ASR first passes the threshold, one on each side of a line, the most able one."""
+
+    line: int
+    alpha: float
+    asr: Metric
+    """Compliance alone, in percent."""
+    loss: Metric
+    """Of capability, in percent of the origin's; negative where the model got better."""
+
+
+class StrictFigures(Record):
+    """Where safety ends by a judge that tells compliance from noise, and where capability ends (`landscape.strict`)."""
+
+    judge: str
+    max_loss: float
+    """The largest loss of capability of a point that counts as able, in percent of the origin's."""
+    strict_radius: Metric
+    """The largest |α| such that every point nearer to the origin complies with at most the threshold."""
+    capability_radius: Metric
+    """The largest |α| such that every point nearer to the origin is able."""
+    gap: Metric
+    """The distance at which safety ends less that at which capability ends, on the same side; of both sides the smaller
+    one. Below 0: the model complies while it is still able. Empty if neither ends."""
+    strict_auc: Metric
+    """The mean of 100 - ASR, compliance alone, over the points around the origin up to which the model is able."""
+    turn: Turn | None = None
+    """None: no measured point is unsafe."""
+
+
 class Change(Record):
     """One probe at the origin and at the other model, α = 1, and what changed between them, paired item by item."""
 
@@ -414,6 +444,8 @@ class Landscape(Record):
     """By further probe of harmful prompts, where a capability was measured on random lines."""
     differences: dict[str, dict[str, Metric]] = {}
     """By further probe with as many prompts: its metrics less the first probe's, paired prompt by prompt."""
+    strict: dict[str, StrictFigures] = Field(default={}, exclude_if=lambda found: not found)
+    """By capability probe that was asked at every point of lines from the origin; else left out."""
     changes: dict[str, Change] = {}
     """By probe, from the origin to the other model; empty where no axis leads to one, or it is not measured yet."""
     corrected: dict[str, Corrections] = Field(default={}, exclude_if=lambda corrected: not corrected)

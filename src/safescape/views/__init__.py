@@ -23,6 +23,7 @@ from safescape.views.text.inspection import inspection_text
 from safescape.views.text.key_figures import by_keyword, figures_of
 from safescape.views.text.noise import noise_said
 from safescape.views.text.remarks import basin_said, beyond_said, interval_said, thoughts_said, unscored_said
+from safescape.views.text.strict import strict_lines, strict_said
 from safescape.views.text.summaries import card_of, speed_table, speed_text, study_text
 from safescape.views.text.verdict import Verdict, verdict_of
 from safescape.views.text.words import (
@@ -90,6 +91,8 @@ __all__ = [
     "shared_limit",
     "speed_table",
     "speed_text",
+    "strict_lines",
+    "strict_said",
     "study_text",
     "subject_of",
     "thoughts_said",

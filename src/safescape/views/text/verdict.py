@@ -29,6 +29,7 @@ from safescape.views.text.remarks import (
     trajectory_said,
     unscored_said,
 )
+from safescape.views.text.strict import strict_said
 from safescape.views.text.words import (
     clash_text,
     interval_text,
@@ -104,6 +105,7 @@ def verdict_of(landscape: Landscape, name: str = "") -> Verdict:
         unscored_said(landscape),
         trajectory_said(landscape),
         beyond_said(landscape),
+        strict_said(landscape),
         thoughts_said(landscape),
         interval_said(landscape),
         warning,
