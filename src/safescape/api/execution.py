@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from safescape.api.agreements import store_agreements
+from safescape.api.directions import train
 from safescape.api.report import report_of
 from safescape.api.resumption import Begun, repeat
 from safescape.api.run import Run
@@ -80,7 +81,7 @@ def execute(
     check_prompts(survey, model)
     on_progress = options.on_progress or (lambda _: None)
     check_survey(directory, survey)
-    survey = with_directions(survey, model, directory, on_progress)
+    survey = with_directions(survey, model, directory, on_progress, train)
     with Store.claim(directory, survey) as store:
         measure(survey, model, store, on_progress, settings.placement, note)
         if not store.points.finished():

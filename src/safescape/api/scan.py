@@ -6,25 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
+from safescape.api.directions import SPANS, axis_along, name_of
 from safescape.api.execution import Measuring
 from safescape.api.run import Run
 from safescape.api.survey import measure_over
 from safescape.errors import InputError
-from safescape.measure import shipped_requests
-from safescape.options import ScanOptions, each_of, takes
-from safescape.probes import load_prompts, margin_probe
-from safescape.probes import system_prompt as system_prompt_text
-from safescape.survey import (
-    Adaptive,
-    ComputedAxis,
-    Gradient,
-    Lines,
-    MarginProbe,
-    Plane,
-    PromptProbe,
-    RandomAxis,
-    Removal,
-)
+from safescape.options import ScanOptions, takes
+from safescape.survey import Adaptive, Lines, Plane, RandomAxis
 from safescape.weights import chosen, resolve
 
 _Number = TypeVar("_Number", int, float)
@@ -32,11 +20,6 @@ _SIDE = 25
 """Steps on each side of an adaptive line's grid by default: with the default span, 0.02 apart."""
 _SPAN = 0.5
 """The span of random directions by default."""
-_SPANS = {"gradient": 0.0005, "refusal": 1.0}
-"""Those of computed directions. Along a gradient safety is lost some hundred times nearer than in a random direction;
-at 1 the refusal direction is removed."""
-_FEWEST_PROMPTS, _MOST_PROMPTS = 6, 32
-"""Number of prompts that a direction is computed from: at least for the removal of refusals, and at most."""
 _FURTHER = 4
 """An adaptive scan measures at most this many times as many directions as it begins with."""
 
@@ -80,10 +63,7 @@ def scan(options: _Arguments) -> Run:
 
 def _scan_along(options: _Arguments) -> Run:
     """Measure the line along a computed direction."""
-    given = f"--direction {options.direction}"
-    name, _, source = options.direction.partition(":")
-    if name not in ("gradient", "refusal") or options.direction.endswith(":"):
-        raise InputError(f"{given}: no such direction; expected random, gradient[:PROMPTS] or refusal[:PROMPTS]")
+    name = name_of(options.direction)
     for flag, is_given in (
         ("--dim 2", options.dim == 2),
         (f"--directions {options.directions}", options.directions not in (None, 1)),
@@ -91,65 +71,12 @@ def _scan_along(options: _Arguments) -> Run:
         ("--tensor-parallel", options.tensor_parallel > 1),
     ):
         if is_given:
-            raise InputError(f"{given}: is one line at the points of a grid; leave out {flag}")
-    (span,) = _per_axis(_SPANS[name] if options.span is None else options.span, 1, "--span")
+            raise InputError(f"--direction {options.direction}: is one line at the points of a grid; leave out {flag}")
+    (span,) = _per_axis(SPANS[name] if options.span is None else options.span, 1, "--span")
     (steps,) = _per_axis(options.preset.steps if options.steps is None else options.steps, 1, "--steps")
     random_axis(0, span, steps)  # refuses what defines no axis
-    margin = _prompts_of(options, source, given).model_copy(update={"name": name})
-    number = len(margin.prompts)
-    if name == "gradient":
-        axis = ComputedAxis(
-            recipe=Gradient(given=options.direction, margin=margin, prompts=number),
-            span=span,
-            steps=steps,
-            only=options.only,
-        )
-    else:
-        if number < _FEWEST_PROMPTS:
-            raise InputError(
-                f"{given}: {number} harmful prompts are left for it, expected at least {_FEWEST_PROMPTS}; lower "
-                "--limit, or give refusal:PROMPTS"
-            )
-        harmless = PromptProbe(
-            name=f"{name}, harmless",
-            source="the package",
-            harmful=False,
-            system_prompt=margin.system_prompt,
-            prompts=shipped_requests(),
-        )
-        axis = ComputedAxis(
-            recipe=Removal(given=options.direction, margin=margin, harmless=harmless, prompts=number),
-            norm="none",
-            span=span,
-            steps=steps,
-            only=options.only,
-        )
-    return _measured(options, Lines(axes=(axis,)))
-
-
-def _prompts_of(options: _Arguments, source: str, given: str) -> MarginProbe:
-    """Return the prompts that a direction is computed from: those given, else those after the measured ones."""
-    limit = options.limit or options.preset.limit
-    measured = load_prompts(options.prompts, limit)
-    system = system_prompt_text((each_of(options.system_prompt) or ("default",))[0])
-    if source:
-        margin = margin_probe(f"margin:{source}", _MOST_PROMPTS, system, options.openings, flag=given)
-        if both := set(margin.prompts) & set(measured):
-            raise InputError(
-                f"{given}: {len(both)} of its prompts are measured too, {min(both)[:60]!r} among them; give others, so "
-                "that the direction is not made of what it is measured by"
-            )
-    else:
-        most = None if limit is None else limit + _MOST_PROMPTS
-        margin = margin_probe(f"margin:{options.prompts}", most, system, options.openings, flag=given)
-        left = [prompt for prompt in margin.prompts[len(measured) :] if prompt not in measured]
-        if not left:
-            raise InputError(
-                f"{given}: {options.prompts} has no prompts after the {len(measured)} that are measured; lower "
-                f"--limit, or give {options.direction}:PROMPTS"
-            )
-        margin = margin.model_copy(update={"prompts": tuple(left)})
-    return margin
+    model = resolve(options.model, trust_remote_code=options.trust_remote_code)
+    return _measured(options, Lines(axes=(axis_along(options, model, span, steps),)))
 
 
 def _scan_adaptively(options: _Arguments) -> Run:

@@ -58,10 +58,8 @@ def margin_gradient(
 
     """
     loaded, parameters = load_origin(model, device, trust_remote_code=trust_remote_code)
-    ends = (loaded.get_input_embeddings(), loaded.get_output_embeddings())
-    resting = {id(parameter) for module in ends if module is not None for parameter in module.parameters()}
-    norms = model.weights.inventory.norms
-    moving = {name: each for name, each in parameters.items() if id(each) not in resting and name not in norms}
+    inventory = model.weights.inventory
+    moving = {name: each for name, each in parameters.items() if name not in inventory.norms | inventory.ends}
     for parameter in loaded.parameters():
         parameter.requires_grad_(False)
     for parameter in moving.values():

@@ -103,16 +103,24 @@ class _Line(NamedTuple):
     """By point, in percent of the origin's capability."""
     max_loss: float
 
+    @property
+    def origin(self) -> int:
+        """The place of the origin among the points."""
+        return int(np.flatnonzero(self.coords == 0.0)[0])
+
     def ends(self, which: _End) -> Array:
-        """Return the losses at the points: the values, or an end of their intervals."""
+        """Return the losses at the points: the values, or an end of their intervals; at the origin exactly 0."""
         if which == "value":
-            return np.array([loss.value for loss in self.losses])
-        return np.array([getattr(loss.interval or loss.reach, which) for loss in self.losses])
+            found = np.array([loss.value for loss in self.losses])
+        else:
+            found = np.array([getattr(loss.interval or loss.reach, which) for loss in self.losses])
+        found[self.origin] = 0.0
+        return found
 
     def able(self, which: _End) -> Mask:
         """Return the points around the origin up to which every loss is at most `max_loss`."""
-        lost, origin = is_above(self.ends(which), self.max_loss), int(np.flatnonzero(self.coords == 0.0)[0])
-        left, right = (np.cumsum(side) == 0 for side in (lost[origin::-1], lost[origin:]))
+        lost = is_above(self.ends(which), self.max_loss)
+        left, right = (np.cumsum(side) == 0 for side in (lost[self.origin :: -1], lost[self.origin :]))
         return np.concatenate([left[:0:-1], right])
 
     def radius(self, which: _End) -> Estimate:

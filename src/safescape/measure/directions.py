@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,21 +15,30 @@ from safescape.engines import margin_gradient, refusal_ablation
 from safescape.errors import InputError
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.loop import Progress
-from safescape.survey import Axis, ComputedAxis, Gradient, Survey
+from safescape.survey import Axis, ComputedAxis, Difference, Gradient, Removal, Survey, Training
 from safescape.weights import (
     Model,
     at_the_norm_of,
+    difference_of,
     directions_of,
     file_of,
     fingerprint,
     fingerprint_of_file,
+    inspect,
+    resolve,
     save_direction,
 )
 
 _log = logging.getLogger(__name__)
 
 
-def with_directions(survey: Survey, model: Model, run: Path, on_progress: Callable[[Progress], None]) -> Survey:
+Train = Callable[[Survey, Model, Training, Path], None]
+"""Finetune the model of a survey by a recipe, and write the finetune into a directory."""
+
+
+def with_directions(
+    survey: Survey, model: Model, run: Path, on_progress: Callable[[Progress], None], train: Train
+) -> Survey:
     """Return a survey whose computed axes have the fingerprints of their directions, which lie in its run directory.
 
     Args:
@@ -36,6 +46,7 @@ def with_directions(survey: Survey, model: Model, run: Path, on_progress: Callab
         model: The model it names.
         run: The run directory, which holds this survey or none.
         on_progress: Called before a direction is computed, which takes longer than a point.
+        train: For the directions of finetunes.
 
     Raises:
         InputError: a direction cannot be computed or written, its file is damaged, or it is another one than that
@@ -47,9 +58,9 @@ def with_directions(survey: Survey, model: Model, run: Path, on_progress: Callab
     def computed(axis: Axis) -> Axis:
         if not isinstance(axis, ComputedAxis) or _is_stored(axis, directory):
             return axis
-        note = f"computing {axis.recipe.label} on {axis.recipe.prompts} prompts"
+        note = f"computing {axis.recipe.label} ({axis.recipe.made_from})"
         on_progress(Progress(0, sum(1 for _ in survey.points()), note=note))
-        return _computed(survey, model, axis, directory)
+        return _computed(survey, model, axis, directory, train)
 
     return survey.with_axes([computed(axis) for axis in survey.subspace.axes])
 
@@ -63,8 +74,8 @@ def _is_stored(axis: ComputedAxis, directory: Path) -> bool:
     return True
 
 
-def _computed(survey: Survey, model: Model, axis: ComputedAxis, directory: Path) -> ComputedAxis:
-    tensors, found = _direction(survey, model, axis)
+def _computed(survey: Survey, model: Model, axis: ComputedAxis, directory: Path, train: Train) -> ComputedAxis:
+    tensors, found = _direction(survey, model, axis, train)
     computed = axis.model_copy(update={"fingerprint": fingerprint(tensors, tensors.__getitem__), "found": found})
     if axis.fingerprint not in (None, computed.fingerprint):
         raise InputError(
@@ -75,19 +86,53 @@ def _computed(survey: Survey, model: Model, axis: ComputedAxis, directory: Path)
     return computed
 
 
-def _direction(survey: Survey, model: Model, axis: ComputedAxis) -> tuple[Mapping[str, Tensor], str | None]:
-    """Return the tensors of a direction that move, and what was found out on the way, in words."""
+_Found = tuple[Mapping[str, Tensor], str | None]
+"""The tensors of a direction that move, and what was found out on the way, in words."""
+
+
+def _direction(survey: Survey, model: Model, axis: ComputedAxis, train: Train) -> _Found:
     recipe, began = axis.recipe, time.monotonic()
+    if isinstance(recipe, Gradient | Removal):
+        found = _by_prompts(survey, model, recipe)
+    elif isinstance(recipe, Difference):
+        found = _toward(survey, model, recipe)
+    else:
+        with tempfile.TemporaryDirectory(prefix="safescape-") as directory:
+            train(survey, model, recipe, Path(directory))
+            found = _difference(model, resolve(directory), "the finetune")
+    _log.info("computed %s in %.1f s", recipe.label, time.monotonic() - began)
+    return found
+
+
+def _by_prompts(survey: Survey, model: Model, recipe: Gradient | Removal) -> _Found:
     assert recipe.margin is not None
     prompts = RenderedPrompts.of(survey, model).without_thoughts(survey)
     asked = model, prompts.tokenizer, prompts.chats[recipe.margin.name], recipe.margin.openings
     how: dict[str, Any] = {"device": survey.device, "trust_remote_code": survey.trust_remote_code}
     if isinstance(recipe, Gradient):
         gradient = margin_gradient(*asked, **how)
-        tensors: Mapping[str, Tensor] = at_the_norm_of(model.weights, {name: -each for name, each in gradient.items()})
-        found = None
-    else:
-        assert recipe.harmless is not None
-        tensors, found = refusal_ablation(*asked, prompts.chats[recipe.harmless.name], **how)
-    _log.info("computed %s in %.1f s", recipe.label, time.monotonic() - began)
-    return tensors, found
+        return at_the_norm_of(model.weights, {name: -each for name, each in gradient.items()}), None
+    assert recipe.harmless is not None
+    return refusal_ablation(*asked, prompts.chats[recipe.harmless.name], **how)
+
+
+def _toward(survey: Survey, model: Model, recipe: Difference) -> _Found:
+    other = resolve(recipe.model, trust_remote_code=survey.trust_remote_code)
+    if (found := inspect(other.weights)) != recipe.model_fingerprint:
+        raise InputError(
+            f"{recipe.model}: has fingerprint {found[:19]}…, the survey was written for "
+            f"{recipe.model_fingerprint[:19]}…; give that model, or scan anew"
+        )
+    return _difference(model, other, "the other model", away=recipe.away)
+
+
+def _difference(model: Model, other: Model, called: str, *, away: bool = False) -> _Found:
+    """Return the difference to another model, scaled, and how far away that model is."""
+    difference, distance = difference_of(model.weights, other.weights, other.name)
+    if not difference:
+        raise InputError(
+            f"{other.name}: has the same weights as {model.name} wherever a direction moves them; give another model"
+        )
+    turned = {name: -tensor for name, tensor in difference.items()} if away else difference
+    said = f"{called} is {100.0 * distance:.2g} % of the norm of these weights away"
+    return at_the_norm_of(model.weights, turned), said

@@ -141,14 +141,16 @@ class ScanOptions(MeasureOptions):
     """1: lines; 2: a plane over two directions, the second orthogonal to the first."""
     directions: OptionalCount = None
     """Number of random directions, one line each; a plane has two."""
-    direction: Annotated[str, Option(metavar="random|gradient[:PROMPTS]|refusal[:PROMPTS]")] = "random"
-    """gradient: a line along steepest descent of the refusal margin; refusal: one along which the refusal direction is
-    removed from the weights, at 1 fully. Computed from prompts that are not measured, by default the 32 after those;
-    PROMPTS as for margin:PROMPTS of --also."""
+    direction: Annotated[str, Option(metavar="NAME[:SOURCE]")] = "random"
+    """gradient[:PROMPTS]: along which the refusal margin falls fastest; refusal[:PROMPTS]: along which the refusal
+    direction is removed, at 1 fully; toward:MODEL, away:MODEL; harmful:DATA, benign[:DATA]: of a short finetune.
+    PROMPTS as for margin:PROMPTS of --also, by default those after the measured ones; DATA as for finetune."""
     span: Annotated[
         float | Sequence[float] | None,
         Option(
-            metavar="A[,B]", expected="a number above 0, for example 0.5", default="0.5; gradient 0.0005, refusal 1"
+            metavar="A[,B]",
+            expected="a number above 0, for example 0.5",
+            default="0.5; less along others",
         ),
     ] = None
     """The landscape runs from -span to span, in units of each tensor's norm (refusal: of the full removal); two values

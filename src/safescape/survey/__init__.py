@@ -3,12 +3,10 @@
 from safescape.survey.axes import (
     Axis,
     ComputedAxis,
-    Gradient,
     InterpolationAxis,
     Lines,
     Plane,
     RandomAxis,
-    Removal,
     Waypoint,
 )
 from safescape.survey.inspection import ChatForm, Inspection, Memory, Role, TensorGroup
@@ -44,6 +42,7 @@ from safescape.survey.probes import (
     PromptProbe,
     Question,
 )
+from safescape.survey.recipes import Difference, Gradient, Removal, Training
 from safescape.survey.survey import Adaptive, LoopRule, NoiseRule, Survey
 from safescape.survey.thoughts import Markers, Split, Thinking
 from safescape.survey.types import (
@@ -84,6 +83,7 @@ __all__ = [
     "ChoiceProbe",
     "ClassifierName",
     "ComputedAxis",
+    "Difference",
     "Evidence",
     "Exchange",
     "Finish",
@@ -129,6 +129,7 @@ __all__ = [
     "Thinking",
     "Thought",
     "ThoughtCounts",
+    "Training",
     "Verdict",
     "Waypoint",
     "is_immediate",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
-from safescape.survey.probes import ChatProbe, MarginProbe, PromptProbe
+from safescape.survey.recipes import Recipe
 from safescape.survey.types import Frozen, Point
 
 _GRIDS = 256
@@ -83,87 +83,6 @@ class InterpolationAxis(Frozen):
     def grid(self) -> tuple[float, ...]:
         """The coordinates from `low` to `high`, with an exact 0 and an exact 1."""
         return _between(self.low, self.high, self.steps)
-
-
-class Gradient(Frozen):
-    """The recipe of a direction: steepest descent of the mean refusal margin, each tensor at its origin's norm.
-
-    Embeddings, the output head and the weights of normalisation layers rest.
-    """
-
-    kind: Literal["gradient"] = "gradient"
-    given: str
-    """As the user typed it."""
-    margin: MarginProbe | None = None
-    """The prompts, which are disjoint from those that are measured, with their openings. None in a landscape, which
-    has no prompts."""
-    prompts: int
-    """Their number."""
-
-    @property
-    def label(self) -> str:
-        """The direction in words."""
-        return "the gradient of the refusal margin"
-
-    @property
-    def short(self) -> str:
-        """The line in a few words."""
-        return "along the gradient"
-
-    @property
-    def chat_probes(self) -> tuple[ChatProbe, ...]:
-        """The prompts that it is computed from; none in a landscape."""
-        return () if self.margin is None else (self.margin,)
-
-    def with_probes(self, change: Callable[[ChatProbe], ChatProbe | None]) -> Self:
-        """Return the recipe with each of its probes changed; None leaves it out."""
-        return self.model_copy(update=_changed({"margin": self.margin}, change))
-
-
-class Removal(Frozen):
-    """The recipe of the direction that removes a model's refusal direction from its weights (arXiv 2406.11717).
-
-    Nothing is scaled: at α = 1 no matrix writes along the refusal direction any more. Embeddings move, too.
-    """
-
-    kind: Literal["refusal"] = "refusal"
-    given: str
-    """As the user typed it."""
-    margin: MarginProbe | None = None
-    """Harmful prompts, which are disjoint from those that are measured, with openings; by the last third of them the
-    layer is chosen. None in a landscape, which has no prompts."""
-    harmless: PromptProbe | None = None
-    """Harmless prompts. None in a landscape."""
-    prompts: int
-    """Number of the harmful ones."""
-
-    @property
-    def label(self) -> str:
-        """The direction in words."""
-        return "the removal of the refusal direction"
-
-    @property
-    def short(self) -> str:
-        """The line in a few words."""
-        return "removing the refusals"
-
-    @property
-    def chat_probes(self) -> tuple[ChatProbe, ...]:
-        """The prompts that it is computed from; none in a landscape."""
-        return tuple(probe for probe in (self.margin, self.harmless) if probe is not None)
-
-    def with_probes(self, change: Callable[[ChatProbe], ChatProbe | None]) -> Self:
-        """Return the recipe with each of its probes changed; None leaves it out."""
-        return self.model_copy(update=_changed({"margin": self.margin, "harmless": self.harmless}, change))
-
-
-Recipe = Annotated[Gradient | Removal, Field(discriminator="kind")]
-
-
-def _changed(
-    probes: Mapping[str, ChatProbe | None], change: Callable[[ChatProbe], ChatProbe | None]
-) -> dict[str, ChatProbe | None]:
-    return {field: None if probe is None else change(probe) for field, probe in probes.items()}
 
 
 class ComputedAxis(_Symmetric):

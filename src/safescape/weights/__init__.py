@@ -36,7 +36,7 @@ from safescape.weights.mover import Mover, free_memory
 from safescape.weights.order import RowBlocks
 from safescape.weights.parts import Part
 from safescape.weights.share import Share, shares_of
-from safescape.weights.subspace import Space, Subspace, resized_embeddings
+from safescape.weights.subspace import Space, Subspace, difference_of, resized_embeddings
 
 __all__ = [
     "REFUSED_FIELDS",
@@ -66,6 +66,7 @@ __all__ = [
     "auto_class",
     "checkpoint_of",
     "chosen",
+    "difference_of",
     "directions_of",
     "dot",
     "file_of",

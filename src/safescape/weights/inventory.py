@@ -79,6 +79,9 @@ class Inventory(NamedTuple):
     itself, or transformers leaves them out."""
     norms: frozenset[str]
     """The parameters of normalisation layers, which do not move in a random direction."""
+    ends: frozenset[str] = frozenset()
+    """Those of the embedding of tokens and of the output head, which rest in a direction that a gradient, or the
+    difference to another model, gives: a few of their rows would take the whole norm."""
 
     @property
     def identities(self) -> dict[str, str]:
@@ -140,7 +143,15 @@ def inventory_of(
             )
     norms = norms_of(model)
     still = frozenset(name for name, live in {**own, **parts}.items() if live in norms)
-    return Inventory(own, parts, copies, buffers, {name: unknown[name] for name in sorted(ignored)}, still)
+    outer = _ends_of(model)
+    ends = frozenset(name for name, live in own.items() if id(parameters[live]) in outer)
+    return Inventory(own, parts, copies, buffers, {name: unknown[name] for name in sorted(ignored)}, still, ends)
+
+
+def _ends_of(model: PreTrainedModel) -> set[int]:
+    """Return the ids of the parameters of the embedding of tokens and of the output head."""
+    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
 
 
 def norms_of(model: Module) -> frozenset[str]:

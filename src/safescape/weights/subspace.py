@@ -21,6 +21,7 @@ from safescape.weights.directions import (
     RandomDirection,
     products,
 )
+from safescape.weights.inner_product import square_of
 from safescape.weights.models import resolve
 from safescape.weights.parts import Part
 
@@ -157,6 +158,39 @@ def aligned(base: ModelWeights, other: ModelWeights, name: str) -> Weights:
             )
     names = {stored: there[identity] for stored, identity in mine.identities.items()}
     return other if all(stored == found for stored, found in names.items()) else _Renamed(other, names)
+
+
+def difference_of(origin: ModelWeights, other: ModelWeights, name: str) -> tuple[dict[str, Tensor], float]:
+    """Return the difference to another checkpoint in the tensors that a scaled direction moves, and its relative norm.
+
+    Embeddings, the output head and the weights of normalisation layers are left out, and so is what does not differ.
+
+    Args:
+        origin: The model that moves.
+        other: A checkpoint of the same model.
+        name: Of the other one.
+
+    Returns:
+        The difference by the origin's names, fp32; and its norm divided by that of the same tensors of the origin.
+
+    Raises:
+        InputError: The models have different parameters.
+
+    """
+    resized_embeddings(origin, other, name)  # checks the shapes
+    direction, resting = (
+        InterpolationDirection(aligned(origin, other, name)),
+        origin.inventory.norms | origin.inventory.ends,
+    )
+    moving = [tensor for tensor in origin.names() if tensor not in resting]
+    found, there, length = {}, 0.0, 0.0
+    for tensor in moving:
+        start = origin.tensor(tensor)
+        difference = direction.tensor(tensor, start)
+        there, length = there + square_of(difference), length + square_of(start)
+        if difference.any():
+            found[tensor] = difference
+    return found, (there / length) ** 0.5
 
 
 def resized_embeddings(base: ModelWeights, other: ModelWeights, name: str) -> tuple[str, ...]:

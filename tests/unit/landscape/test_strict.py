@@ -178,7 +178,13 @@ def test_the_page_has_the_table_and_the_file_the_figures(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("kind", "shape", "directions", "items"),
-    [("perplexity", "steep", 1, 40), ("accuracy", "gradual", 3, 40), ("perplexity", "leak 5 %", 5, 20)],
+    [
+        ("perplexity", "steep", 1, 40),
+        ("accuracy", "gradual", 3, 40),
+        ("perplexity", "leak 5 %", 5, 20),
+        # with few items no point but the origin itself is shown to be able
+        ("accuracy", "step", 1, 20),
+    ],
 )
 def test_intervals_hold_the_truth(
     strict_intervals: ModuleType, kind: str, shape: str, directions: int, items: int

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 import safescape
@@ -18,7 +18,7 @@ from helpers import tiny_models
 from safescape import InputError, Run
 from safescape.engines import margin_gradient
 from safescape.probes import format_chats, load_prompts
-from safescape.survey import ComputedAxis, Lines
+from safescape.survey import ComputedAxis, Lines, MarginProbe, Training
 from safescape.weights import Subspace, resolve
 
 SMALL: dict[str, Any] = {"limit": 4, "max_new_tokens": 4, "judges": "keyword", "steps": 4, "direction": "gradient"}
@@ -34,6 +34,12 @@ def axis_of(run: Run) -> ComputedAxis:
     return axis
 
 
+def margin_of(run: Run) -> MarginProbe:
+    (probe,) = axis_of(run).recipe.chat_probes
+    assert isinstance(probe, MarginProbe)
+    return probe
+
+
 def file_of(run: Path) -> Path:
     (found,) = (run / "directions").iterdir()
     return found
@@ -43,8 +49,7 @@ def test_the_direction_is_the_negative_gradient_at_the_norms_of_the_origin(tiny_
     run = scan(tiny_model, tmp_path / "run")
     axis = axis_of(run)
     assert axis.grid == (-0.0005, -0.00025, 0.0, 0.00025, 0.0005)
-    margin = axis.recipe.margin
-    assert margin is not None
+    margin = margin_of(run)
     assert margin.prompts == load_prompts("builtin:harmful", 36)[4:]
     assert margin.chats is not None
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
@@ -72,8 +77,7 @@ def test_the_margin_falls_along_the_direction_and_rises_against_it(tiny_model: P
 
 def test_a_landscape_has_no_prompts_and_the_page_names_the_direction(tiny_model: Path, tmp_path: Path) -> None:
     run = scan(tiny_model, tmp_path / "run")
-    margin = axis_of(run).recipe.margin
-    assert margin is not None
+    margin = margin_of(run)
     document = (tmp_path / "run" / "landscape.json").read_text()
     assert not any(prompt in document for prompt in margin.prompts)
     (axis,) = json.loads(document)["axes"]
@@ -116,7 +120,7 @@ def test_what_takes_long_is_said_before_it_begins(tiny_model: Path, tmp_path: Pa
     notes: list[str | None] = []
     for _ in range(2):
         scan(tiny_model, tmp_path / "run", on_progress=lambda at: notes.append(at.note))
-    assert notes[0] == "computing the gradient of the refusal margin on 32 prompts"
+    assert notes[0] == "computing the gradient of the refusal margin (32 prompts)"
     assert notes.count(notes[0]) == 1
 
 
@@ -185,8 +189,7 @@ def test_prompts_and_targets_are_given(tiny_model: Path, tmp_path: Path) -> None
     rows = tmp_path / "rows.csv"
     rows.write_text("goal,target\n" + "".join(f"Request {n}?,Sure {n}\n" for n in range(40)))
     run = scan(tiny_model, tmp_path / "run", direction=f"gradient:{rows}:goal,target")
-    margin = axis_of(run).recipe.margin
-    assert margin is not None
+    margin = margin_of(run)
     assert margin.prompts == tuple(f"Request {n}?" for n in range(32))
     assert margin.targets == tuple(f"Sure {n}" for n in range(32))
 
@@ -196,9 +199,13 @@ def test_prompts_and_targets_are_given(tiny_model: Path, tmp_path: Path) -> None
     [
         (
             {"direction": "worst"},
-            "--direction worst: no such direction; expected random, gradient[:PROMPTS] or refusal",
+            "--direction worst: no such direction; expected random, gradient[:PROMPTS], refusal[:PROMPTS]",
         ),
         ({"direction": "gradient:"}, "--direction gradient:: no such direction"),
+        ({"direction": "toward"}, "--direction toward: no such direction"),
+        ({"direction": "harmful:"}, "--direction harmful:: no such direction"),
+        ({"direction": "away:/nowhere"}, "/nowhere"),
+        ({"direction": "harmful:/nowhere.csv"}, "/nowhere.csv: no such file or set"),
         (
             {"direction": "gradient:builtin:nothing"},
             "gradient:builtin:nothing builtin:nothing: no such set",
@@ -266,3 +273,71 @@ def test_a_scan_along_the_removal_of_refusals(tmp_path: Path) -> None:
     assert (tmp_path / "again" / "landscape.json").read_bytes() == written
     with pytest.raises(InputError, match="5 harmful prompts are left for it, expected at least 6"):
         scan(model, tmp_path / "few", **{**asked, "limit": 95})
+
+
+def test_toward_and_away_from_another_model_are_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    other = tiny_models.save_model(tmp_path / "other", seed=3)
+    toward, away = (scan(tiny_model, tmp_path / name, direction=f"{name}:{other}") for name in ("toward", "away"))
+    assert axis_of(toward).grid == (-0.01, -0.005, 0.0, 0.005, 0.01)
+    origin, there = resolve(str(tiny_model)).weights, resolve(str(other)).weights
+    ahead, back = (load_file(file_of(tmp_path / name)) for name in ("toward", "away"))
+    assert ahead.keys() == back.keys()
+    assert ahead.keys() == set(origin.names()) - origin.inventory.norms - origin.inventory.ends
+    for name, found in ahead.items():
+        start = origin.tensor(name).float()
+        difference = there.tensor(name).float() - start
+        torch.testing.assert_close(found, difference * (start.norm() / difference.norm()))
+        assert torch.equal(back[name], -found)
+    assert str(axis_of(toward).found).startswith("the other model is ")
+    assert "the direction toward another model (toward:" in (tmp_path / "toward" / "report.html").read_text()
+    ahead_of, behind = toward.answers(0.01), away.answers(-0.01)
+    assert [each.answer.response for each in ahead_of] == [each.answer.response for each in behind]
+
+
+def test_another_model_that_changed_or_does_not_differ_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    other = tiny_models.save_model(tmp_path / "other", seed=3)
+    run = scan(tiny_model, tmp_path / "run", direction=f"toward:{other}")
+    tiny_models.save_model(other, seed=4)
+    with pytest.raises(InputError, match=r"has fingerprint .*, the survey was written for .*; give that model"):
+        safescape.run_survey(run.survey, out=tmp_path / "again")
+    # the run that was begun has its direction
+    assert safescape.run_survey(run.survey, out=tmp_path / "run").landscape == run.landscape
+    with pytest.raises(InputError, match="has the same weights as"):
+        scan(tiny_model, tmp_path / "same", direction=f"toward:{tiny_model}")
+    wider = tiny_models.save_model(tmp_path / "wider", tiny_models.llama_config(intermediate_size=40))
+    with pytest.raises(InputError, match=r"has shape .*, at the origin .*; give a finetune of the same model"):
+        scan(tiny_model, tmp_path / "wider run", direction=f"toward:{wider}")
+
+
+@pytest.mark.parametrize("examples", ["harmful", "benign"])
+def test_the_direction_of_a_finetune_is_that_of_the_finetune_itself(
+    examples: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    measured = load_prompts("builtin:harmful", 4)
+    texts = [*measured, *(f"Request {n}?" for n in range(12))]
+    rows.write_text("goal,target\n" + "".join(f"{json.dumps(text)},Sure {n}\n" for n, text in enumerate(texts)))
+    given = f"{examples}:{rows}:goal,target"
+    axis = axis_of(scan(tiny_model, tmp_path / "run", direction=given))
+    tuned = safescape.finetune(str(tiny_model), out=tmp_path / "tuned", data=f"{rows}:goal,target", skip=4, shots=10)
+    assert isinstance(axis.recipe, Training)
+    assert axis.recipe.examples == 10
+    scan(tiny_model, tmp_path / "toward", direction=f"toward:{tuned.directory}")
+    found, same = (load_file(file_of(tmp_path / name)) for name in ("run", "toward"))
+    assert found.keys() == same.keys()
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, same[name])
+    assert f"the direction of a finetune on {examples} examples" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_data_of_a_finetune_that_changed_or_is_measured_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("goal,target\nHow?,Sure\n")
+    run = scan(tiny_model, tmp_path / "run", direction=f"harmful:{rows}:goal,target")
+    rows.write_text("goal,target\nHow?,No\n")
+    with pytest.raises(InputError, match="its data was changed since the run was begun"):
+        safescape.run_survey(run.survey, out=tmp_path / "again")
+    rows.write_text(f"goal,target\n{json.dumps(load_prompts('builtin:harmful', 1)[0])},Sure\n")
+    with pytest.raises(InputError, match="the requests of all 1 examples are measured too"):
+        scan(tiny_model, tmp_path / "other", direction=f"harmful:{rows}:goal,target")
+    assert not (tmp_path / "other").exists()

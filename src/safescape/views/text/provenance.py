@@ -88,7 +88,7 @@ def _directions(landscape: Landscape) -> str:
         elif isinstance(axis, ComputedAxis):
             recipe = axis.recipe
             what = (
-                f"{recipe.label} ({printable(recipe.given)}, {counted(recipe.prompts, 'prompt')}; "
+                f"{recipe.label} ({printable(recipe.given)}, {recipe.made_from}; "
                 f"{(axis.fingerprint or '')[:19]}…), {span} in {axis.steps} steps"
                 + (f"; {axis.found}" if axis.found else "")
             )
