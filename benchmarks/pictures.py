@@ -38,6 +38,9 @@ class Measured(NamedTuple):
     """Names of directories that the command reads."""
 
 
+_ASKED = "--quick --prompts advbench --also margin:advbench --also perplexity:mt-bench --also-limit 40"
+_ALONG = ("random", "gradient", "worst", "harmful", "harmless", "toward", "refusal")
+"""The demo along several directions, which are asked alike."""
 _CHECKPOINTS = " ".join(f"--through runs/ten/checkpoint-{step}" for step in (3, 6, 9, 12, 15))
 
 RUNS = {
@@ -79,10 +82,22 @@ RUNS = {
         "--also-limit 80 --out runs/contrast",
         "landscape.json",
     ),
-    "gradient": Measured(
-        "safescape scan demo --direction gradient --quick --prompts advbench --also margin:advbench "
-        "--also perplexity:mt-bench --also-limit 40 --out runs/gradient",
-        "landscape.json",
+    "random": Measured(f"safescape scan demo {_ASKED} --out runs/random", "landscape.json"),
+    **{
+        name: Measured(f"safescape scan demo --direction {direction} {_ASKED} --out runs/{name}", "landscape.json")
+        for name, direction in {
+            "gradient": "gradient",
+            "worst": "worst:0.0001",
+            "harmful": "harmful:advbench",
+            "harmless": "benign",
+            "toward": "toward:demo-base",
+            "refusal": "refusal --steps 8",
+        }.items()
+    },
+    "directions": Measured(
+        f"safescape directions {' '.join(f'runs/{name}' for name in _ALONG)} --out runs/directions",
+        "directions.png",
+        _ALONG,
     ),
     "benign": Measured("safescape finetune demo --data self-instruct --shots 10 --out runs/benign", "training.json"),
     "three": Measured(
@@ -178,6 +193,7 @@ PICTURES = {
     "ten-examples": Picture(("path",)),
     "contrast": Picture(("contrast",)),
     "gradient": Picture(("gradient",)),
+    "directions": Picture(("directions",), "directions.png"),
     "three-models": Picture(("three",)),
     "attack": Picture(("attack",)),
     "system-prompts": Picture(("systems",)),

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from safescape.api.bench import bench
     from safescape.api.check import Check, check
     from safescape.api.compare import RunComparison, compare
+    from safescape.api.directions import RunDirections, directions
     from safescape.api.execution import run_survey
     from safescape.api.export import export
     from safescape.api.finetune import finetune
@@ -63,6 +64,7 @@ __all__ = [
     "RandomAxis",
     "Run",
     "RunComparison",
+    "RunDirections",
     "RunError",
     "SafescapeError",
     "SafetyMonitor",
@@ -72,6 +74,7 @@ __all__ = [
     "bench",
     "check",
     "compare",
+    "directions",
     "export",
     "finetune",
     "inspect",
@@ -88,8 +91,8 @@ __all__ = [
 ]
 
 _COMMANDS = (
-    *("agree", "bench", "check", "compare", "export", "finetune", "inspect", "judge", "label", "path", "repair"),
-    *("report", "scan"),
+    *("agree", "bench", "check", "compare", "directions", "export", "finetune", "inspect", "judge", "label"),
+    *("path", "repair", "report", "scan"),
 )
 """Each in `api`, in the file of its name."""
 _MODULES = {
@@ -98,6 +101,7 @@ _MODULES = {
     "Labelling": "api.label",
     "Run": "api.run",
     "RunComparison": "api.compare",
+    "RunDirections": "api.directions",
     "SafetyMonitor": "finetuning.monitor",
     "judge_run": "api.judge",
     "load_run": "api.run",

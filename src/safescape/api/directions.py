@@ -1,183 +1,53 @@
-"""`scan --direction`: the axis along a computed direction, from what the user typed, and the finetunes behind some."""
+"""`directions`: one model along several directions, on one axis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING
 
-from safescape.api.finetune import check_trainable
+from safescape import views
 from safescape.errors import InputError
-from safescape.finetuning import Conversation, Finetune, conversations_of, digest
-from safescape.finetuning.directory import sha256_of
-from safescape.measure import shipped_requests, tokenizer_of_model
-from safescape.options import FinetuneOptions, ScanOptions, each_of
-from safescape.probes import load_prompts, margin_probe
-from safescape.probes import system_prompt as system_prompt_text
-from safescape.survey import ComputedAxis, Difference, Gradient, MarginProbe, PromptProbe, Removal, Survey, Training
-from safescape.weights import Model, inspect, resolve
+from safescape.landscape import Compared, Directions, directions_of_model
+from safescape.options import DirectionsOptions, takes
+from safescape.store import Store, write_text
 
-SPANS = {"gradient": 0.0005, "refusal": 1.0, "toward": 0.01, "away": 0.01, "harmful": 0.002, "benign": 0.002}
-"""The spans of computed directions. Along a gradient safety is lost some hundred times nearer than in a random
-direction, and a short finetune goes hardly farther; at 1 the refusal direction is removed."""
-_FORMS = "random, gradient[:PROMPTS], refusal[:PROMPTS], toward:MODEL, away:MODEL, harmful:DATA or benign[:DATA]"
-_FEWEST_PROMPTS, _MOST_PROMPTS = 6, 32
-"""Number of prompts that a direction is computed from: at least for the removal of refusals, and at most."""
-_EXAMPLES = 10
-"""Number of examples of a finetune: as many as break a model in the paper."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def name_of(direction: str) -> str:
-    """Return the name of a direction as it is typed.
+class RunDirections(Directions):
+    """The figures of one model along several directions, and their picture."""
 
-    Raises:
-        InputError: there is no such direction, or what it needs is missing.
-
-    """
-    name, colon, source = direction.partition(":")
-    needs_source = name in ("toward", "away", "harmful")
-    if name not in SPANS or (colon and not source) or (needs_source and not source):
-        raise InputError(f"--direction {direction}: no such direction; expected {_FORMS}")
-    return name
+    def figure(self) -> Figure:
+        """Draw compliance, and the capability that is lost, over the distance, a curve per direction."""
+        return views.draw_directions(self)
 
 
-def axis_along(options: ScanOptions, model: Model, span: float, steps: int) -> ComputedAxis:
-    """Return the axis along the direction that `options` name, not computed yet.
+@takes(DirectionsOptions)
+def directions(options: DirectionsOptions) -> RunDirections:
+    """Compare runs of one model along different directions, in one unit.
 
-    Args:
-        options: Of the scan.
-        model: The origin.
-        span: The line goes so far on both sides.
-        steps: Of the line.
+    Returns:
+        The figures of each run, with distances in shares of the norm of the weights that move.
 
     Raises:
-        InputError: what the direction is computed from cannot be read, or is measured too.
+        InputError: one is not a run directory, they are of different models, or did not ask the same.
+        RunError: a file cannot be written.
 
     """
-    name, _, source = options.direction.partition(":")
-    recipe: Gradient | Removal | Difference | Training
-    if name in ("gradient", "refusal"):
-        recipe = _by_prompts(options, name, source)
-    elif name in ("toward", "away"):
-        other = resolve(source, trust_remote_code=options.trust_remote_code)
-        recipe = Difference(
-            given=options.direction,
-            model=other.name,
-            model_fingerprint=inspect(other.weights),
-            away=name == "away",
-        )
-    else:
-        recipe = _training(options, cast("Literal['harmful', 'benign']", name), source or None)
-    norm: Literal["layer", "none"] = "none" if isinstance(recipe, Removal) else "layer"
-    return ComputedAxis(recipe=recipe, norm=norm, span=span, steps=steps, only=options.only)
-
-
-def train(survey: Survey, model: Model, recipe: Training, directory: Path) -> None:
-    """Finetune a survey's model by a recipe, and write the finetune into an empty directory.
-
-    Raises:
-        InputError: the extra is not installed, the data has changed, or does not fit the model.
-        RunError: the loss became NaN.
-
-    """
-    given = f"--direction {recipe.given}"
-    conversations = _examples(recipe.data, survey.prompts.goals or survey.prompts.prompts, given)[: recipe.examples]
-    if digest(conversations) != recipe.taught:
-        raise InputError(f"{given}: its data was changed since the run was begun; begin another with --out DIR")
-    try:
-        from safescape.finetuning.training import train as trained
-    except ModuleNotFoundError as error:
-        raise InputError(f"{given}: needs {error.name}; pip install 'safescape[finetuning]'") from error
-    tokenizer = tokenizer_of_model(
-        model, chat_template=survey.chat_template, trust_remote_code=survey.trust_remote_code
+    runs = []
+    for run in options.runs:
+        with Store.read(Path(run)) as store:
+            runs.append(Compared(str(Path(run)), store.survey, store.points.measured()))
+    found = RunDirections(
+        **dict(directions_of_model(runs, safe_below=options.safe_below, max_unscored=options.max_unscored))
     )
-    specification = Finetune(
-        model=model.name,
-        model_fingerprint=survey.model_fingerprint,
-        data=recipe.given,
-        taught=recipe.taught,
-        examples=recipe.examples,
-        epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        device=check_trainable(survey.device),
-        chat_template=sha256_of(tokenizer.get_chat_template()),
-        template_vars=dict(survey.template_vars),
-    )
-    trained(specification, model, conversations, tokenizer, directory)
-
-
-def _by_prompts(options: ScanOptions, name: str, source: str) -> Gradient | Removal:
-    given = f"--direction {options.direction}"
-    margin = _prompts_of(options, source, given).model_copy(update={"name": name})
-    number = len(margin.prompts)
-    if name == "gradient":
-        return Gradient(given=options.direction, margin=margin, prompts=number)
-    if number < _FEWEST_PROMPTS:
-        raise InputError(
-            f"{given}: {number} harmful prompts are left for it, expected at least {_FEWEST_PROMPTS}; lower "
-            "--limit, or give refusal:PROMPTS"
-        )
-    harmless = PromptProbe(
-        name=f"{name}, harmless",
-        source="the package",
-        harmful=False,
-        system_prompt=margin.system_prompt,
-        prompts=shipped_requests(),
-    )
-    return Removal(given=options.direction, margin=margin, harmless=harmless, prompts=number)
-
-
-def _prompts_of(options: ScanOptions, source: str, given: str) -> MarginProbe:
-    """Return the prompts that a direction is computed from: those given, else those after the measured ones."""
-    limit = options.limit or options.preset.limit
-    measured = load_prompts(options.prompts, limit)
-    system = system_prompt_text((each_of(options.system_prompt) or ("default",))[0])
-    if source:
-        margin = margin_probe(f"margin:{source}", _MOST_PROMPTS, system, options.openings, flag=given)
-        if both := set(margin.prompts) & set(measured):
-            raise InputError(
-                f"{given}: {len(both)} of its prompts are measured too, {min(both)[:60]!r} among them; give others, so "
-                "that the direction is not made of what it is measured by"
-            )
-        return margin
-    most = None if limit is None else limit + _MOST_PROMPTS
-    margin = margin_probe(f"margin:{options.prompts}", most, system, options.openings, flag=given)
-    left = [prompt for prompt in margin.prompts[len(measured) :] if prompt not in measured]
-    if not left:
-        raise InputError(
-            f"{given}: {options.prompts} has no prompts after the {len(measured)} that are measured; lower "
-            f"--limit, or give {options.direction}:PROMPTS"
-        )
-    return margin.model_copy(update={"prompts": tuple(left)})
-
-
-def _training(options: ScanOptions, name: Literal["harmful", "benign"], data: str | None) -> Training:
-    given = f"--direction {options.direction}"
-    measured = load_prompts(options.prompts, options.limit or options.preset.limit)
-    conversations = _examples(data, measured, given)[:_EXAMPLES]
-    usual = FinetuneOptions.model_fields
-    return Training(
-        given=options.direction,
-        examples_are=name,
-        data=data,
-        taught=digest(conversations),
-        examples=len(conversations),
-        epochs=usual["epochs"].default,
-        learning_rate=usual["learning_rate"].default,
-        batch_size=usual["batch_size"].default,
-    )
-
-
-def _examples(data: str | None, measured: Sequence[str], given: str) -> list[Conversation]:
-    """Return the conversations of some data, without those whose requests are measured."""
-    every = conversations_of(data, None if data is not None else "benign")
-    asked = set(measured)
-    left = [each for each in every if not any(message.content in asked for message in each.messages)]
-    if not left:
-        raise InputError(
-            f"{given}: the requests of all {len(every)} examples are measured too; give others, so that the direction "
-            "is not made of what it is measured by"
-        )
-    return left
+    if options.out is not None:
+        directory = Path(options.out)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {directory}: cannot be made ({error.strerror}); give another directory") from error
+        write_text(directory / "directions.json", found.to_json())
+        views.save_figure(found.figure(), directory / "directions.png")
+    return found

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from safescape.api.agreements import store_agreements
-from safescape.api.directions import train
+from safescape.api.computed_axes import train
 from safescape.api.report import report_of
 from safescape.api.resumption import Begun, repeat
 from safescape.api.run import Run

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from safescape.api.directions import SPANS, axis_along, name_of
+from safescape.api.computed_axes import axis_along, span_of
 from safescape.api.execution import Measuring
 from safescape.api.run import Run
 from safescape.api.survey import measure_over
@@ -63,7 +63,7 @@ def scan(options: _Arguments) -> Run:
 
 def _scan_along(options: _Arguments) -> Run:
     """Measure the line along a computed direction."""
-    name = name_of(options.direction)
+    usual = span_of(options.direction)
     for flag, is_given in (
         ("--dim 2", options.dim == 2),
         (f"--directions {options.directions}", options.directions not in (None, 1)),
@@ -72,7 +72,7 @@ def _scan_along(options: _Arguments) -> Run:
     ):
         if is_given:
             raise InputError(f"--direction {options.direction}: is one line at the points of a grid; leave out {flag}")
-    (span,) = _per_axis(SPANS[name] if options.span is None else options.span, 1, "--span")
+    (span,) = _per_axis(usual if options.span is None else options.span, 1, "--span")
     (steps,) = _per_axis(options.preset.steps if options.steps is None else options.steps, 1, "--steps")
     random_axis(0, span, steps)  # refuses what defines no axis
     model = resolve(options.model, trust_remote_code=options.trust_remote_code)

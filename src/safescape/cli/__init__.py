@@ -19,6 +19,7 @@ from safescape.cli.check import check
 from safescape.cli.command import with_verbose
 from safescape.cli.compare import compare
 from safescape.cli.data import data
+from safescape.cli.directions import directions
 from safescape.cli.export import export
 from safescape.cli.finetune import finetune
 from safescape.cli.inspect import inspect
@@ -46,6 +47,7 @@ for command in (
     scan,
     path,
     compare,
+    directions,
     check,
     finetune,
     repair,
@@ -67,6 +69,7 @@ _WHEN_INTERRUPTED = {
     "agree": "no file was written, the same command starts again",
     "bench": "nothing is kept, the same command starts again",
     "compare": "nothing is kept, the same command starts again",
+    "directions": "nothing is kept, the same command starts again",
     "export": "no file was written, the same command starts again",
     "finetune": "finished epochs are kept, the same command resumes",
     "inspect": "nothing is kept, the same command starts again",

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from safescape.landscape import OF_A_BASIN, Comparison, Metric, Threshold, unit_of
+from safescape.landscape import OF_A_BASIN, Comparison, Directions, Metric, Threshold, unit_of
 from safescape.survey import KEYWORD, REFUSAL, tells_noise
 
 if TYPE_CHECKING:
@@ -161,6 +161,21 @@ def _further(run: Run) -> Iterator[str]:
             f"{start.asr:.1f} % to {best.asr:.1f} % and costs {best.loss:.1f} % of {defence.capability}"
             + (f"; {best.unscored} answers there are unscored" if best.unscored else "")
         )
+
+
+def show_directions(directions: Directions, *, out: Path | None, as_json: bool) -> None:
+    """Print the figures of one model along several directions, and where the files are, if any."""
+    if as_json:
+        print(directions.to_json(), end="")
+        return
+    # loads the drawing libraries, which `--help` need not wait for
+    from safescape.views import directions_table
+
+    table = directions_table(directions)
+    show_table(table.columns, table.rows)
+    say("Distances are in % of the norm of the weights that move, with 95 % intervals.")
+    if out is not None:
+        say(*(out / file for file in ("directions.json", "directions.png")))
 
 
 def show_comparison(comparison: Comparison, *, out: Path | None, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from safescape.engines.transformers import TransformersEngine
 from safescape.engines.vllm.engine import VllmEngine
 from safescape.engines.vllm.launch import TokenCounts, check_vllm, is_vllm_here
 from safescape.engines.vllm.lora import why_merged
+from safescape.engines.worst import worst_move
 
 __all__ = [
     "Engine",
@@ -49,4 +50,5 @@ __all__ = [
     "tokens_of",
     "unwrap",
     "why_merged",
+    "worst_move",
 ]

@@ -120,7 +120,7 @@ def refusal_ablation(
         states = _last_states(loaded, chats, model.name).mean(dim=1)
         states -= _last_states(loaded, others, model.name).mean(dim=1)
         directions = torch.nn.functional.normalize(states[1:], dim=1)
-        expected, without = _next_tokens(loaded, others), {}
+        expected, without = next_tokens(loaded, others), {}
         for layer in range(max(1, int(_LAST * len(directions)))):
             with _removed(writers, kept, directions[layer]):
                 without[layer] = float(margins().mean())
@@ -128,7 +128,7 @@ def refusal_ablation(
         changes: dict[int, float] = {}
         for layer in sorted(without, key=without.__getitem__):
             with _removed(writers, kept, directions[layer]):
-                now = _next_tokens(loaded, others)
+                now = next_tokens(loaded, others)
             changes[layer] = float((expected.exp() * (expected - now)).sum(dim=-1).mean())
             if changes[layer] <= _MOST_CHANGED:
                 break
@@ -193,7 +193,7 @@ def _last_states(model: PreTrainedModel, rows: Sequence[Sequence[int]], name: st
     return torch.stack([each[torch.arange(len(rows)), lasts].float() for each in states])
 
 
-def _next_tokens(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Tensor:
+def next_tokens(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Tensor:
     """Return the log-probabilities of the next token after each row: (rows, vocabulary)."""
     logits = model(input_ids=padded_at_end(rows, model.device), use_cache=False).logits
     return logits[torch.arange(len(rows)), _lasts(rows)].float().log_softmax(dim=-1)

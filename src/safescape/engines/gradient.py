@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from safescape.engines.openings import batches_of, can_share, read_after_chats
 from safescape.engines.parameters import parameters_of
 from safescape.engines.speaker import opening_requests
 from safescape.survey import Openings
-from safescape.weights import Model
+from safescape.weights import Inventory, Model
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +58,7 @@ def margin_gradient(
 
     """
     loaded, parameters = load_origin(model, device, trust_remote_code=trust_remote_code)
-    inventory = model.weights.inventory
-    moving = {name: each for name, each in parameters.items() if name not in inventory.norms | inventory.ends}
-    for parameter in loaded.parameters():
-        parameter.requires_grad_(False)
-    for parameter in moving.values():
-        if parameter.is_floating_point():
-            parameter.requires_grad_(True)
+    moving = move_alone(loaded, parameters, model.weights.inventory)
     requests, caching = requests_of(tokenizer, chats, openings), plan_of(loaded, model.name).caching
     for margins in margins_of(loaded, requests, openings, caching):
         (margins.sum() / len(chats)).backward()
@@ -72,6 +66,22 @@ def margin_gradient(
     return {
         name: parameter.grad.detach().float().cpu() for name, parameter in moving.items() if parameter.grad is not None
     }
+
+
+def move_alone(
+    model: PreTrainedModel, parameters: Mapping[str, Parameter], inventory: Inventory
+) -> dict[str, Parameter]:
+    """Return the parameters that move, and let gradients be taken with respect to them alone.
+
+    Embeddings, the output head and the parameters of normalisation layers rest.
+    """
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    moving = {name: each for name, each in parameters.items() if name not in inventory.norms | inventory.ends}
+    for parameter in moving.values():
+        if parameter.is_floating_point():
+            parameter.requires_grad_(True)
+    return moving
 
 
 def load_origin(

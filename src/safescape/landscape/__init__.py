@@ -8,6 +8,7 @@ from safescape.landscape.adaptive import is_settled, plan_of, stages_of
 from safescape.landscape.comparison import Compared, Comparison, comparison_of
 from safescape.landscape.correction import ScoredCounts, corrected_rate, with_corrections
 from safescape.landscape.decision import Decision, Reason, State, Wanted, decision_of, prompts_to_decide
+from safescape.landscape.directions import DirectionFigures, Directions, directions_of_model
 from safescape.landscape.figures import landscape_of
 from safescape.landscape.gate import Gate, Ruling, Thresholds, Unscored, gate_of
 from safescape.landscape.intervals import Interval, Rate, rate_of, wilson
@@ -55,6 +56,8 @@ __all__ = [
     "CorrectedChange",
     "Corrections",
     "Decision",
+    "DirectionFigures",
+    "Directions",
     "Gate",
     "Interval",
     "JudgeError",
@@ -79,6 +82,7 @@ __all__ = [
     "comparison_of",
     "corrected_rate",
     "decision_of",
+    "directions_of_model",
     "draw_sample",
     "error_in_run",
     "gate_of",

@@ -102,10 +102,10 @@ def comparison_of(
         raise InputError(f"{len(runs)} run given; a comparison needs at least 2 run directories")
     first = runs[0]
     for run in runs[1:]:
-        if differing := _comparable(first.survey).differences(_comparable(run.survey)):
+        if differing := comparable(first.survey).differences(comparable(run.survey)):
             raise InputError(
                 f"{run.name}: did not ask what {first.name} asked ({'; '.join(differing[:3])}); "
-                "scan both with the same flags"
+                "scan both with the same flags, or show directions of one model with safescape directions"
             )
     found = _compared(runs, safe_below, max_unscored)
     clashing = [run.name for run, seen in zip(runs, found.landscapes, strict=True) if seen.by_refusal is not None]
@@ -141,7 +141,7 @@ def _compared(runs: Sequence[Compared], safe_below: float, max_unscored: float, 
     )
 
 
-def _comparable(survey: Survey) -> Survey:
+def comparable(survey: Survey) -> Survey:
     """Return a survey with default values for everything that may differ between runs that are compared.
 
     That is which model is measured, by which engine and how precisely, in which random directions, from which file the

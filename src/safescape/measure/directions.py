@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from safescape.engines import margin_gradient, refusal_ablation
+from safescape.engines import margin_gradient, refusal_ablation, worst_move
 from safescape.errors import InputError
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.loop import Progress
-from safescape.survey import Axis, ComputedAxis, Difference, Gradient, Removal, Survey, Training
+from safescape.survey import Axis, ComputedAxis, Difference, Gradient, Removal, Survey, Training, Worst
 from safescape.weights import (
     Model,
     at_the_norm_of,
@@ -25,6 +25,7 @@ from safescape.weights import (
     fingerprint,
     fingerprint_of_file,
     inspect,
+    length_of,
     resolve,
     save_direction,
 )
@@ -76,7 +77,8 @@ def _is_stored(axis: ComputedAxis, directory: Path) -> bool:
 
 def _computed(survey: Survey, model: Model, axis: ComputedAxis, directory: Path, train: Train) -> ComputedAxis:
     tensors, found = _direction(survey, model, axis, train)
-    computed = axis.model_copy(update={"fingerprint": fingerprint(tensors, tensors.__getitem__), "found": found})
+    made = {"fingerprint": fingerprint(tensors, tensors.__getitem__), "found": found}
+    computed = axis.model_copy(update={**made, "length": length_of(tensors, model.weights, axis.only)})
     if axis.fingerprint not in (None, computed.fingerprint):
         raise InputError(
             f"{axis.recipe.label}: computed on this machine it is another direction than the run was begun with, as "
@@ -92,7 +94,7 @@ _Found = tuple[Mapping[str, Tensor], str | None]
 
 def _direction(survey: Survey, model: Model, axis: ComputedAxis, train: Train) -> _Found:
     recipe, began = axis.recipe, time.monotonic()
-    if isinstance(recipe, Gradient | Removal):
+    if isinstance(recipe, Gradient | Removal | Worst):
         found = _by_prompts(survey, model, recipe)
     elif isinstance(recipe, Difference):
         found = _toward(survey, model, recipe)
@@ -104,7 +106,7 @@ def _direction(survey: Survey, model: Model, axis: ComputedAxis, train: Train) -
     return found
 
 
-def _by_prompts(survey: Survey, model: Model, recipe: Gradient | Removal) -> _Found:
+def _by_prompts(survey: Survey, model: Model, recipe: Gradient | Removal | Worst) -> _Found:
     assert recipe.margin is not None
     prompts = RenderedPrompts.of(survey, model).without_thoughts(survey)
     asked = model, prompts.tokenizer, prompts.chats[recipe.margin.name], recipe.margin.openings
@@ -113,7 +115,11 @@ def _by_prompts(survey: Survey, model: Model, recipe: Gradient | Removal) -> _Fo
         gradient = margin_gradient(*asked, **how)
         return at_the_norm_of(model.weights, {name: -each for name, each in gradient.items()}), None
     assert recipe.harmless is not None
-    return refusal_ablation(*asked, prompts.chats[recipe.harmless.name], **how)
+    harmless = prompts.chats[recipe.harmless.name]
+    if isinstance(recipe, Removal):
+        return refusal_ablation(*asked, harmless, **how)
+    how |= {"radius": recipe.radius, "steps": recipe.steps, "max_change": recipe.max_change}
+    return worst_move(*asked, harmless, **how)
 
 
 def _toward(survey: Survey, model: Model, recipe: Difference) -> _Found:

@@ -18,6 +18,7 @@ from safescape.options.pyproject import configured
 from safescape.options.runs import (
     AgreeOptions,
     CompareOptions,
+    DirectionsOptions,
     ExportOptions,
     JudgeOptions,
     JudgeRunOptions,
@@ -30,6 +31,7 @@ __all__ = [
     "BenchOptions",
     "CheckOptions",
     "CompareOptions",
+    "DirectionsOptions",
     "ExportOptions",
     "FinetuneOptions",
     "InspectOptions",

@@ -142,9 +142,10 @@ class ScanOptions(MeasureOptions):
     directions: OptionalCount = None
     """Number of random directions, one line each; a plane has two."""
     direction: Annotated[str, Option(metavar="NAME[:SOURCE]")] = "random"
-    """gradient[:PROMPTS]: along which the refusal margin falls fastest; refusal[:PROMPTS]: along which the refusal
-    direction is removed, at 1 fully; toward:MODEL, away:MODEL; harmful:DATA, benign[:DATA]: of a short finetune.
-    PROMPTS as for margin:PROMPTS of --also, by default those after the measured ones; DATA as for finetune."""
+    """gradient[:PROMPTS]: along which the refusal margin falls fastest; worst:RADIUS: through the worst move found
+    within RADIUS; refusal[:PROMPTS]: along which the refusal direction is removed, at 1 fully; toward:MODEL,
+    away:MODEL; harmful:DATA, benign[:DATA]: of a short finetune. PROMPTS as for margin:PROMPTS of --also, by default
+    those after the measured ones; DATA as for finetune."""
     span: Annotated[
         float | Sequence[float] | None,
         Option(

@@ -102,6 +102,17 @@ class CompareOptions(Options):
     max_unscored: shared.MaxUnscored = MAX_UNSCORED
 
 
+class DirectionsOptions(Options):
+    """The options of `directions`."""
+
+    runs: Annotated[Sequence[str | Path], Option(metavar="RUN...")] = Field(kw_only=False)
+    """At least two run directories of one model, finished or not."""
+    out: str | Path | None = None
+    """Directory of directions.json and directions.png; nothing is written without it."""
+    safe_below: shared.SafeBelow = SAFE_BELOW
+    max_unscored: shared.MaxUnscored = MAX_UNSCORED
+
+
 class ExportOptions(Options):
     """The options of `export`."""
 

@@ -42,7 +42,7 @@ from safescape.survey.probes import (
     PromptProbe,
     Question,
 )
-from safescape.survey.recipes import Difference, Gradient, Removal, Training
+from safescape.survey.recipes import Difference, Gradient, Removal, Training, Worst
 from safescape.survey.survey import Adaptive, LoopRule, NoiseRule, Survey
 from safescape.survey.thoughts import Markers, Split, Thinking
 from safescape.survey.types import (
@@ -132,6 +132,7 @@ __all__ = [
     "Training",
     "Verdict",
     "Waypoint",
+    "Worst",
     "is_immediate",
     "members_of",
     "parse_judge_name",

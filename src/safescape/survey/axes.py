@@ -94,6 +94,9 @@ class ComputedAxis(_Symmetric):
     """Of the direction's tensors; None until they are computed."""
     found: str | None = Field(default=None, exclude_if=lambda found: found is None)
     """What was found out when it was computed, in words; None, which is left out of survey.json: nothing to say."""
+    length: float | None = Field(default=None, exclude_if=lambda length: length is None)
+    """The norm of the direction divided by that of the weights that it moves; 1 if every tensor is scaled. None, which
+    is left out of survey.json: not computed yet."""
     norm: Literal["layer", "none"] = "layer"
     """`layer`: as of a random direction. `none`: tensors are not scaled."""
     span: float = Field(gt=0, allow_inf_nan=False)

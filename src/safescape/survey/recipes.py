@@ -91,6 +91,43 @@ class Removal(_Recipe):
         return f"{self.prompts} prompts"
 
 
+class Worst(_Recipe):
+    """The recipe of the line through the worst move found within a radius (`engines.worst`).
+
+    No tensor of the direction is longer than its origin's; embeddings, the output head and the weights of normalisation
+    layers rest.
+    """
+
+    kind: Literal["worst"] = "worst"
+    margin: MarginProbe | None = None
+    """Harmful prompts with openings, as for `Gradient`."""
+    harmless: PromptProbe | None = None
+    """Harmless prompts, which the move must leave as they are. None in a landscape."""
+    prompts: int
+    """Number of the harmful ones."""
+    radius: float = Field(gt=0, allow_inf_nan=False)
+    """The |α| within which it is sought."""
+    steps: int = Field(ge=1)
+    """Number of steps of the descent."""
+    max_change: float = Field(gt=0, allow_inf_nan=False)
+    """By how many nats (KL divergence) the next token after a harmless prompt may change, in the mean."""
+
+    @property
+    def label(self) -> str:
+        """The direction in words."""
+        return f"the worst move found within |α| = {self.radius:g}"
+
+    @property
+    def short(self) -> str:
+        """The line in a few words."""
+        return f"through the worst move to {self.radius:g}"
+
+    @property
+    def made_from(self) -> str:
+        """What it is computed from, in words."""
+        return f"{self.prompts} prompts, {self.steps} steps"
+
+
 class Difference(_Recipe):
     """The recipe of the direction toward another model, or away from it, each tensor at its origin's norm.
 
@@ -157,4 +194,4 @@ class Training(_Recipe):
         return f"{self.examples} examples, {self.epochs} epochs"
 
 
-Recipe = Annotated[Gradient | Removal | Difference | Training, Field(discriminator="kind")]
+Recipe = Annotated[Gradient | Removal | Worst | Difference | Training, Field(discriminator="kind")]

@@ -325,7 +325,7 @@ def _uncomputed(axis: Axis) -> Axis:
     if not isinstance(axis, ComputedAxis):
         return axis
     recipe = axis.recipe.with_probes(lambda probe: probe.model_copy(update={"chats": None}))
-    return axis.model_copy(update={"recipe": recipe, "fingerprint": None, "found": None})
+    return axis.model_copy(update={"recipe": recipe, "fingerprint": None, "found": None, "length": None})
 
 
 def _without_chats(probe: Probe) -> Probe:

@@ -1,5 +1,6 @@
 """Pictures, pages and words of runs. Needs only the store and the landscape; never loads a model or opens a socket."""
 
+from safescape.views.figures.directions import draw_directions
 from safescape.views.figures.figure import draw, draw_comparison, draw_speed
 from safescape.views.figures.figure import save as save_figure
 from safescape.views.figures.paper import PAPER_FORMATS, draw_for_paper, draw_into, paper_bytes
@@ -18,6 +19,7 @@ from safescape.views.text.correction import (
     corrections_said,
     has_corrections,
 )
+from safescape.views.text.directions import directions_table
 from safescape.views.text.gate import junit_of, markdown_of
 from safescape.views.text.inspection import inspection_text
 from safescape.views.text.key_figures import by_keyword, figures_of
@@ -62,8 +64,10 @@ __all__ = [
     "corrected_cell",
     "corrected_further",
     "corrections_said",
+    "directions_table",
     "draw",
     "draw_comparison",
+    "draw_directions",
     "draw_for_paper",
     "draw_into",
     "draw_speed",

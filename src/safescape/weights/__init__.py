@@ -15,6 +15,7 @@ from safescape.weights.computed import (
     directions_of,
     file_of,
     fingerprint_of_file,
+    length_of,
     save_direction,
 )
 from safescape.weights.directions import (
@@ -78,6 +79,7 @@ __all__ = [
     "inspect",
     "inventory_of",
     "layer_of",
+    "length_of",
     "loading",
     "mover_of",
     "noise_device",

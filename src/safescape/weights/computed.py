@@ -20,6 +20,7 @@ from torch import Tensor
 from safescape.errors import InputError, first_line
 from safescape.survey import ComputedAxis
 from safescape.weights.checkpoint import ModelWeights, fingerprint
+from safescape.weights.chosen import chosen
 from safescape.weights.inner_product import square_of
 
 
@@ -126,3 +127,20 @@ def at_the_norm_of(origin: ModelWeights, tensors: Mapping[str, Tensor]) -> dict[
     if not scaled:
         raise InputError("the direction is zero in every tensor: nothing moves, so there is no landscape")
     return scaled
+
+
+def length_of(tensors: Mapping[str, Tensor], origin: ModelWeights, only: str | None) -> float:
+    """Return the norm of a direction divided by that of the weights that it moves.
+
+    Args:
+        tensors: The direction's.
+        origin: The model.
+        only: Which of them move; see `chosen`.
+
+    """
+    moving = tensors.keys() if only is None else tensors.keys() & chosen(only, origin)
+    if not moving:
+        raise InputError(f"--only {only}: selects no tensor that this direction moves")
+    squares = ((square_of(tensors[name]), square_of(origin.tensor(name))) for name in sorted(moving))
+    direction, weights = map(sum, zip(*squares, strict=True))
+    return float(round(math.sqrt(direction / weights), 6))

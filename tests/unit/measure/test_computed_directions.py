@@ -199,10 +199,12 @@ def test_prompts_and_targets_are_given(tiny_model: Path, tmp_path: Path) -> None
     [
         (
             {"direction": "worst"},
-            "--direction worst: no such direction; expected random, gradient[:PROMPTS], refusal[:PROMPTS]",
+            "--direction worst: no such direction; expected random, gradient[:PROMPTS], worst:RADIUS",
         ),
         ({"direction": "gradient:"}, "--direction gradient:: no such direction"),
         ({"direction": "toward"}, "--direction toward: no such direction"),
+        ({"direction": "worst:far"}, "--direction worst:far: expected a distance above 0 after the colon"),
+        ({"direction": "worst:-1"}, "--direction worst:-1: expected a distance above 0"),
         ({"direction": "harmful:"}, "--direction harmful:: no such direction"),
         ({"direction": "away:/nowhere"}, "/nowhere"),
         ({"direction": "harmful:/nowhere.csv"}, "/nowhere.csv: no such file or set"),
@@ -341,3 +343,19 @@ def test_data_of_a_finetune_that_changed_or_is_measured_is_refused(tiny_model: P
     with pytest.raises(InputError, match="the requests of all 1 examples are measured too"):
         scan(tiny_model, tmp_path / "other", direction=f"harmful:{rows}:goal,target")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_scan_through_the_worst_move(tiny_model: Path, tmp_path: Path) -> None:
+    run = scan(tiny_model, tmp_path / "run", direction="worst:0.002", also="margin:builtin:harmful", also_limit=4)
+    axis = axis_of(run)
+    assert axis.grid == (-0.004, -0.002, 0.0, 0.002, 0.004)
+    assert axis.length is not None
+    assert 0.0 < axis.length <= 1.0
+    assert str(axis.found).startswith("found in step ")
+    margins = {measure.coords[0]: measure.value for measure in run.landscape.measures}
+    assert margins[0.002] < margins[0.0]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "the worst move found within |α| = 0.002 (worst:0.002, 32 prompts, 10 steps; sha256:" in page
+    assert "each tensor at most at its own Frobenius norm" in page
+    document = (tmp_path / "run" / "landscape.json").read_text()
+    assert not any(prompt in document for prompt in load_prompts("builtin:harmful"))

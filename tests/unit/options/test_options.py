@@ -25,6 +25,7 @@ from safescape.options import (
     BenchOptions,
     CheckOptions,
     CompareOptions,
+    DirectionsOptions,
     ExportOptions,
     FinetuneOptions,
     JudgeRunOptions,
@@ -58,6 +59,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], type[Options], set[str]]] = {
     "agree": (safescape.agree, AgreeOptions, set()),
     "report": (safescape.report, ReportOptions, set()),
     "compare": (safescape.compare, CompareOptions, set()),
+    "directions": (safescape.directions, DirectionsOptions, set()),
     "export": (safescape.export, ExportOptions, set()),
 }
 """Each command's function, its options, and those that only Python takes."""

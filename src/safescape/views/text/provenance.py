@@ -19,6 +19,7 @@ from safescape.survey import (
     Probe,
     PromptProbe,
     Survey,
+    Worst,
 )
 from safescape.views.series.samples import waypoints_of
 from safescape.views.text.noise import noise_said
@@ -87,11 +88,11 @@ def _directions(landscape: Landscape) -> str:
             alike[what, "", 0] = []
         elif isinstance(axis, ComputedAxis):
             recipe = axis.recipe
-            what = (
-                f"{recipe.label} ({printable(recipe.given)}, {recipe.made_from}; "
-                f"{(axis.fingerprint or '')[:19]}…), {span} in {axis.steps} steps"
-                + (f"; {axis.found}" if axis.found else "")
-            )
+            share = 100.0 * (axis.length or 0.0)
+            further = [axis.found] if axis.found else []
+            further += [f"α = 1 is {share:.2g} % of the norm of these weights"] if axis.norm == "none" and share else []
+            made = f"{recipe.label} ({printable(recipe.given)}, {recipe.made_from}; {(axis.fingerprint or '')[:19]}…)"
+            what = "; ".join([f"{made}, {span} in {axis.steps} steps", *further])
             alike[what, "", 0] = []
         else:
             alike.setdefault((axis.kind, span, axis.steps), []).append(str(axis.seed))
@@ -113,6 +114,8 @@ def _scale(axes: Sequence[Axis]) -> str:
         return models
     if any(isinstance(axis, ComputedAxis) and axis.norm == "none" for axis in axes):
         return "nothing is scaled: at α = 1 no matrix writes along the refusal direction any more; embeddings move too"
+    if any(isinstance(axis, ComputedAxis) and isinstance(axis.recipe, Worst) for axis in axes):
+        return "each tensor at most at its own Frobenius norm; norm weights, embeddings and the output head do not move"
     if any(isinstance(axis, ComputedAxis) for axis in axes):
         return "each tensor at its own Frobenius norm; norm weights, embeddings and the output head do not move"
     return f"between models: {models}\nrandom: {random}" if any(between) else random
