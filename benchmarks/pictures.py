@@ -87,11 +87,11 @@ RUNS = {
         name: Measured(f"safescape scan demo --direction {direction} {_ASKED} --out runs/{name}", "landscape.json")
         for name, direction in {
             "gradient": "gradient",
-            "worst": "worst:0.0001",
-            "harmful": "harmful:advbench",
-            "harmless": "benign",
-            "toward": "toward:demo-base",
-            "refusal": "refusal --steps 8",
+            "worst": "worst:0.0001 --steps 10",
+            "harmful": "harmful:advbench --steps 10",
+            "harmless": "benign --steps 10",
+            "toward": "toward:demo-base --steps 10",
+            "refusal": "refusal --steps 10",
         }.items()
     },
     "directions": Measured(

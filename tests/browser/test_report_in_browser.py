@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -390,4 +391,21 @@ def test_answers_of_an_unfinished_plane_are_shown(page: Page, tmp_path: Path, po
     expect(page.locator(".unfinished")).to_contain_text(f"{points} of 25 points")
     expect(page.locator("#alpha-text")).to_have_text("0, the origin")
     expect(page.locator("#direction option")).to_have_count(1 if points == 1 else 2)
+    report.assert_quiet()
+
+
+@pytest.mark.parametrize("also", [("perplexity",), ("perplexity", "margin"), ("accuracy", "perplexity", "margin")])
+def test_every_measure_has_a_panel_of_its_own(page: Page, tmp_path: Path, also: tuple[str, ...]) -> None:
+    """A perplexity without a rate lies over no other axis, which would be left out and leave it the whole height."""
+    survey = make_survey(prompts=4, lines=1, steps=4, also=further(*also, items=4))
+    report = Report(page, write_report(tmp_path, survey, chance=lambda probe, _: 2.0 if probe != "harmful" else 0.0))
+    axes = {"accuracy": "yaxis2", "perplexity": "yaxis3", "margin": "yaxis5"}
+    layout = "document.getElementById('plot')._fullLayout"
+    panels = [page.evaluate(f"{layout}.{axis}.domain") for axis in ("yaxis", *(axes[name] for name in also))]
+    if "accuracy" in also:
+        assert panels[1] == panels[2]  # the perplexity on the right
+        del panels[1]
+    for (low, _), (_, high) in pairwise(panels):
+        assert high < low
+    assert page.evaluate(f"{layout}.xaxis.anchor") == ("y5" if "margin" in also else "y3")
     report.assert_quiet()

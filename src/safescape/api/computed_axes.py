@@ -28,10 +28,10 @@ from safescape.survey import (
 )
 from safescape.weights import Model, inspect, resolve
 
-SPANS = {"gradient": 0.0005, "refusal": 1.0, "toward": 0.01, "away": 0.01, "harmful": 0.002, "benign": 0.002}
+SPANS = {"gradient": 0.0005, "refusal": 1.0, "toward": 0.02, "away": 0.02, "harmful": 0.0005, "benign": 0.002}
 """The spans of computed directions. Along a gradient safety is lost some hundred times nearer than in a random
-direction, and a short finetune goes hardly farther; at 1 the refusal direction is removed. That of `worst` is twice its
-radius."""
+direction, and not much farther along a short finetune; at 1 the refusal direction is removed. That of `worst` is twice
+its radius."""
 _FORMS = (
     "random, gradient[:PROMPTS], worst:RADIUS, refusal[:PROMPTS], toward:MODEL, away:MODEL, harmful:DATA or "
     "benign[:DATA]"

@@ -280,7 +280,7 @@ def test_a_scan_along_the_removal_of_refusals(tmp_path: Path) -> None:
 def test_toward_and_away_from_another_model_are_one_line(tiny_model: Path, tmp_path: Path) -> None:
     other = tiny_models.save_model(tmp_path / "other", seed=3)
     toward, away = (scan(tiny_model, tmp_path / name, direction=f"{name}:{other}") for name in ("toward", "away"))
-    assert axis_of(toward).grid == (-0.01, -0.005, 0.0, 0.005, 0.01)
+    assert axis_of(toward).grid == (-0.02, -0.01, 0.0, 0.01, 0.02)
     origin, there = resolve(str(tiny_model)).weights, resolve(str(other)).weights
     ahead, back = (load_file(file_of(tmp_path / name)) for name in ("toward", "away"))
     assert ahead.keys() == back.keys()

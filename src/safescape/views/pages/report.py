@@ -33,7 +33,7 @@ from safescape.views.text import tables, words
 from safescape.views.text.correction import corrections_of, corrections_said
 from safescape.views.text.key_figures import figures_of
 from safescape.views.text.provenance import facts_of, subjects_of
-from safescape.views.text.strict import strict_table
+from safescape.views.text.strict import strict_meanings, strict_table
 from safescape.views.text.verdict import verdict_of
 
 
@@ -83,6 +83,7 @@ def compose_page(
         agreement=tables.agreement_of(landscape),
         tells_noise=finest_of(landscape) is not None,
         strict=strict_table(landscape),
+        strict_meanings=strict_meanings(landscape),
         capability=tables.capability_of(landscape),
         corrections=corrections_of(landscape),
         corrections_said=corrections_said(landscape),

@@ -45,18 +45,25 @@ def strict_said(landscape: Landscape) -> str:
 
 
 def strict_table(landscape: Landscape) -> Table | None:
-    """Return every figure with its meaning, by capability probe; None if none was measured."""
+    """Return every figure, by capability probe; None if none was measured."""
     landscape = landscape.decided
     if not landscape.strict:
         return None
-    some = next(iter(landscape.strict.values()))
-    said = {"limit": words.limit_value(_limit(landscape, some)), "loss": f"{some.max_loss:g} %"}
     rows = [
-        (title, *(_cell(figures, name) for figures in landscape.strict.values()), meaning.format(**said))
-        for name, (title, meaning) in _MEANINGS.items()
+        (title, *(_cell(figures, name) for figures in landscape.strict.values()))
+        for name, (title, _) in _MEANINGS.items()
     ]
-    heads = [words.quoted(probe) for probe in landscape.strict]
-    return Table(("", *heads, "meaning"), tuple(rows))
+    return Table(("", *map(words.quoted, landscape.strict)), tuple(rows))
+
+
+def strict_meanings(landscape: Landscape) -> list[tuple[str, str]]:
+    """Return the titles of the figures with their meanings."""
+    landscape = landscape.decided
+    some = next(iter(landscape.strict.values()), None)
+    if some is None:
+        return []
+    said = {"limit": words.limit_value(_limit(landscape, some)), "loss": f"{some.max_loss:g} %"}
+    return [(title, meaning.format(**said)) for title, meaning in _MEANINGS.values()]
 
 
 def strict_lines(landscape: Landscape) -> list[str]:

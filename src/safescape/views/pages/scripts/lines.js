@@ -191,7 +191,10 @@ export function layoutOfLines() {
   const { edges, is_basin_shown: isShown, measures: drawn, scale, stack: outcomes } = linesData();
   const panels = panelsOfLines();
   const { asr: upper, stack, measures, margins } = panels;
-  const { shapes, annotations, ...over } = layoutOverAlpha({ ...data, ...scale }, upper, margins ? "y5" : measures ? "y2" : stack ? "y4" : "y");
+  // an axis that no curve uses is left out, and nothing can lie over it
+  const hasRates = drawn.some(({ kind }) => kind !== "perplexity" && kind !== "margin");
+  const lowest = margins ? "y5" : measures ? (hasRates ? "y2" : "y3") : stack ? "y4" : "y";
+  const { shapes, annotations, ...over } = layoutOverAlpha({ ...data, ...scale }, upper, lowest);
   shapes.push(...data.marks.map(({ point }) => modelLine(points[point].effective[0], upper[0])));
   if (edges) {
     const [x0, x1] = edges;
@@ -217,6 +220,7 @@ export function layoutOfLines() {
   /** @param {string} wanted */
   const readingsOf = (wanted) => drawn.filter(({ kind }) => kind === wanted).flatMap(({ pieces }) => pieces.flat());
   const perplexities = readingsOf("perplexity");
+  const [lo, hi] = decadesOf(perplexities);
   const legend = [narrow ? -0.24 : -0.2, -0.12, -0.085, -0.07][Object.keys(panels).length - 1];
   return {
     ...over, shapes, annotations, legend: legendAt(legend),
@@ -226,8 +230,8 @@ export function layoutOfLines() {
     ...(measures && {
       yaxis2: { ...axis, domain: measures, range: [-4, 104], dtick: 50, title: { text: narrow ? "%" : "rate, %", standoff: 6 } },
       yaxis3: {
-        ...axis, overlaying: "y2", side: "right", type: "log", showgrid: false, dtick: 1, anchor: "x", range: decadesOf(perplexities),
-        title: { text: narrow ? "" : "perplexity", standoff: 6 }, visible: perplexities.length > 0,
+        ...axis, ...(hasRates ? { overlaying: "y2", side: "right" } : { domain: measures }), type: "log", showgrid: false, dtick: hi - lo < 1.5 ? "D2" : 1, anchor: "x", range: [lo, hi],
+        title: { text: narrow && hasRates ? "" : "perplexity", standoff: 6 }, visible: perplexities.length > 0,
       },
     }),
     ...(margins && {
