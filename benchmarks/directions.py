@@ -1,6 +1,7 @@
 """python benchmarks/directions.py [--model demo] [--prompts advbench] [--limit 40] [--max-new-tokens 64]
 
-Measure what a computed direction costs, the gradient and the removal of the refusal direction, each from 32 prompts;
+Measure what a computed direction costs: the gradient, the removal of the refusal direction and the worst move in 10
+steps, each from 32 prompts;
 and what the refusal margin of some prompts costs at one point, beside decoding the answers to them, at the origin and
 away from it along a random direction. Prints Markdown. Run it with nothing else to do: torch uses every core.
 """
@@ -13,14 +14,14 @@ from collections.abc import Callable
 
 from transformers import PreTrainedTokenizerBase
 
-from safescape.engines import TransformersEngine, margin_gradient, refusal_ablation
+from safescape.engines import TransformersEngine, margin_gradient, refusal_ablation, worst_move
 from safescape.judges import KeywordJudge
 from safescape.measure import ask, margins, shipped_requests, tokenizer_of_model
 from safescape.probes import format_chats, margin_probe
 from safescape.survey import Lines, MarginProbe, Point, RandomAxis
 from safescape.weights import Model, Subspace, resolve
 
-_PROMPTS = 32
+_PROMPTS, _STEPS = 32, 10
 _LINE = Lines(axes=(RandomAxis(seed=0, span=0.5, steps=20),))
 _POINTS = {"the origin": Point(None, (0.0,)), "α = 0.2": Point(0, (0.2,))}
 
@@ -48,7 +49,10 @@ def costs_of_directions(model: Model, tokenizer: PreTrainedTokenizerBase, probe:
     gradient = seconds_of(lambda: margin_gradient(model, tokenizer, harmful, probe.openings))
     print(f"| gradient, {len(harmful)} prompts | {gradient:.1f} |", flush=True)
     removal = seconds_of(lambda: refusal_ablation(model, tokenizer, harmful, probe.openings, harmless))
-    print(f"| refusal, {len(harmful)} prompts | {removal:.1f} |\n", flush=True)
+    print(f"| refusal, {len(harmful)} prompts | {removal:.1f} |", flush=True)
+    asked = model, tokenizer, harmful, probe.openings, harmless
+    worst = seconds_of(lambda: worst_move(*asked, radius=0.0001, steps=_STEPS, max_change=0.1))
+    print(f"| worst, {len(harmful)} prompts, {_STEPS} steps | {worst:.1f} |\n", flush=True)
 
 
 def costs_of_margins(model: Model, tokenizer: PreTrainedTokenizerBase, probe: MarginProbe, tokens: int) -> None:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from safescape.landscape import DirectionFigures, Directions, Landscape
 from safescape.survey import ComputedAxis
@@ -37,6 +39,7 @@ def draw_directions(directions: Directions) -> Figure:
         line = _draw(axes, number, _asr(figures, landscape))
         found.append((line, _label(figures)))
     axes.set(xscale="log", ylim=(-3, 103))
+    _plain(axes.xaxis)
     axes.set_ylabel("% of requests complied with", fontsize=9, color=INK)
     axes.axhline(directions.safe_below, color=SOFT, linewidth=0.8, linestyle=":")
     panels = [(axes, _ASR, 0.0)]
@@ -47,7 +50,8 @@ def draw_directions(directions: Directions) -> Figure:
             if figures.capability is not None:
                 _draw(low, number, _loss(figures, landscape))
         low.set_yscale("symlog", linthresh=10.0)
-        low.set_ylim(-15, _WORST)
+        low.set(ylim=(-15, _WORST), yticks=(-10, 0, 10, 100, 1000))
+        _plain(low.yaxis)
         low.axhline(10.0, color=SOFT, linewidth=0.8, linestyle=":")
         low.set_ylabel("capability lost, %", fontsize=9, color=INK)
         panels.append((low, _LOW, _ABOVE))
@@ -57,6 +61,12 @@ def draw_directions(directions: Directions) -> Figure:
     sheet.legend(figure, found, 1)
     sheet.heading(figure, words.printable(directions.model), _measured_in(directions))
     return figure
+
+
+def _plain(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers, and leave out those between decades."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}")))
+    axis.set_minor_formatter(NullFormatter())
 
 
 class _Course(NamedTuple):
