@@ -39,7 +39,7 @@ class Measured(NamedTuple):
 
 
 _ASKED = "--quick --prompts advbench --also margin:advbench --also perplexity:mt-bench --also-limit 40"
-_ALONG = ("random", "gradient", "worst", "harmful", "harmless", "toward", "refusal")
+_ALONG = ("random", "toward", "harmful", "gradient", "worst")
 """The demo along several directions, which are asked alike."""
 _CHECKPOINTS = " ".join(f"--through runs/ten/checkpoint-{step}" for step in (3, 6, 9, 12, 15))
 
@@ -89,9 +89,7 @@ RUNS = {
             "gradient": "gradient",
             "worst": "worst:0.0001 --steps 10",
             "harmful": "harmful:advbench --steps 10",
-            "harmless": "benign --steps 10",
             "toward": "toward:demo-base --steps 10",
-            "refusal": "refusal --steps 10",
         }.items()
     },
     "directions": Measured(

@@ -24,7 +24,7 @@ class DirectionFigures(Record):
     name: str
     """Of the run: its directory."""
     direction: str
-    """In words."""
+    """In words; `random` of random directions."""
     lines: int
     """Number of directions."""
     length: float
@@ -115,7 +115,7 @@ def _figures(run: Compared, landscape: Landscape) -> DirectionFigures:
         strict = strict.model_copy(update=scaled)
     return DirectionFigures(
         name=run.name,
-        direction=axis.recipe.label if isinstance(axis, ComputedAxis) else "random directions",
+        direction=axis.recipe.label if isinstance(axis, ComputedAxis) else "random",
         lines=lines,
         length=length,
         radius=Metric() if landscape.has_basin is False else _times(landscape.metrics["basin_radius"], length),

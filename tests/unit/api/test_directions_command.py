@@ -88,7 +88,7 @@ def test_the_table_the_files_and_the_picture(
     assert "0.022 (0.02 to 0.04)" in printed
     document = json.loads((tmp_path / "out" / "directions.json").read_text())
     assert [row["direction"] for row in document["directions"]] == [
-        "random directions",
+        "random",
         "the gradient of the refusal margin",
         "the removal of the refusal direction",
     ]

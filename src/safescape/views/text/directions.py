@@ -17,8 +17,8 @@ def directions_table(directions: Directions) -> Table:
 
 
 def direction_name(figures: DirectionFigures) -> str:
-    """Return a direction in words, with the number of directions where there are several."""
-    return words.counted(figures.lines, "random direction") if figures.lines > 1 else figures.direction
+    """Return a direction in words, with the number of random ones."""
+    return words.counted(figures.lines, "random direction") if figures.direction == "random" else figures.direction
 
 
 def _row(figures: DirectionFigures) -> tuple[str, ...]:
