@@ -190,7 +190,7 @@ def test_a_survey_of_another_model_is_refused(scanned: Run, tmp_path: Path) -> N
 
 
 def test_help_begins_with_an_example() -> None:
-    commands = ["scan", "path", "compare", "check", "finetune", "repair"]
+    commands = ["scan", "path", "compare", "directions", "check", "finetune", "repair"]
     commands += ["judge", "label", "agree", "report", "export", "view", "inspect", "bench"]
     for command in commands:
         text = run_command(command, "--help").stdout
