@@ -20,7 +20,7 @@ import argparse
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -267,21 +267,9 @@ def tables(repetitions: int, steps: int) -> Iterator[str]:
         found = dict(zip(keys, held, strict=True))
     for figure, title in TITLES.items():
         yield f"\n{title}: % of intervals that hold it, with {', '.join(map(str, PROMPTS))} prompts\n"
-        heads = [f"{method}, {directions}" for method in METHODS for directions in DIRECTIONS]
-        yield f"| shape | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}"
-        for name in SHAPES:
-            cells = [
-                " ".join(f"{found[method, name, directions, prompts].covered[figure]:.0f}" for prompts in PROMPTS)
-                for method in METHODS
-                for directions in DIRECTIONS
-            ]
-            yield f"| {name} | {' | '.join(cells)} |"
-        means = [
-            np.mean([found[method, name, directions, n].covered[figure] for name in SHAPES for n in PROMPTS])
-            for method in METHODS
-            for directions in DIRECTIONS
-        ]
-        yield f"| mean | {' | '.join(f'{mean:.1f}' for mean in means)} |"
+        yield from table(
+            {key: held.covered[figure] for key, held in found.items()}, list(product(METHODS, DIRECTIONS)), PROMPTS
+        )
     yield "\nMean width of safescape's intervals, mean over the shapes, with as many prompts\n"
     yield f"| figure | {' | '.join(map(str, DIRECTIONS))} |\n|---|{'---|' * len(DIRECTIONS)}"
     for figure, title in TITLES.items():
@@ -294,6 +282,25 @@ def tables(repetitions: int, steps: int) -> Iterator[str]:
             for directions in DIRECTIONS
         ]
         yield f"| {title.split(',')[0]} | {' | '.join(cells)} |"
+
+
+def table(
+    covered: Mapping[tuple[str, str, int, int], float], columns: Sequence[tuple[str, int]], numbers: Sequence[int]
+) -> Iterator[str]:
+    """Yield the lines of a table with a row for each shape, and their mean.
+
+    Args:
+        covered: In percent, by (first part of the column, shape, second part of the column, number).
+        columns: Both parts of each.
+        numbers: What the numbers in a cell are for.
+
+    """
+    yield f"| shape | {' | '.join(f'{one}, {other}' for one, other in columns)} |\n|---|{'---|' * len(columns)}"
+    for name in SHAPES:
+        cells = [" ".join(f"{covered[one, name, other, n]:.0f}" for n in numbers) for one, other in columns]
+        yield f"| {name} | {' | '.join(cells)} |"
+    means = [np.mean([covered[one, name, other, n] for name in SHAPES for n in numbers]) for one, other in columns]
+    yield f"| mean | {' | '.join(f'{mean:.1f}' for mean in means)} |"
 
 
 def draw_picture(file: Path, runs: int = 60) -> None:

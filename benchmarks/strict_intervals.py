@@ -4,9 +4,9 @@ Simulate landscapes in which safety and capability end at known distances, and c
 the capability radius, the gap and the strict AUC hold the truth. Prints Markdown.
 
 Safety ends as in benchmarks/intervals.py. Capability ends, on each side of each direction, at a distance c that is
-drawn for it: item i has lost (|α| / c)² times the allowed loss, more or less by a share that is the item's own. A
-perplexity is of texts whose nats per token rise, an accuracy of questions that are answered correctly at the origin
-with a probability of 0.7. With one direction the truth is about this direction, with several it is the mean over random
+drawn for it: at α the loss is (|α| / c)² times the allowed one. A perplexity is of texts whose nats per token rise,
+each by a share of its own more or less; an accuracy of questions that are answered correctly at the origin with a
+probability of 0.7. With one direction the truth is about this direction, with several it is the mean over random
 directions. 100 repetitions take about ten minutes.
 """
 
@@ -23,7 +23,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
-from intervals import SHAPES, Array, World
+from intervals import SHAPES, Array, World, table
 
 from safescape.landscape import landscape_of
 from safescape.survey import (
@@ -176,21 +176,9 @@ def tables(repetitions: int) -> Iterator[str]:
         found = dict(zip(keys, apart.map(functools.partial(_cell, repetitions), keys), strict=True))
     for figure, title in FIGURES.items():
         yield f"\n{title}: % of intervals that hold it, with {', '.join(map(str, ITEMS))} prompts and items\n"
-        heads = [f"{kind}, {directions}" for kind in KINDS for directions in DIRECTIONS]
-        yield f"| shape | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}"
-        for shape in SHAPES:
-            cells = [
-                " ".join(f"{found[kind, shape, directions, items][figure]:.0f}" for items in ITEMS)
-                for kind in KINDS
-                for directions in DIRECTIONS
-            ]
-            yield f"| {shape} | {' | '.join(cells)} |"
-        means = [
-            np.mean([found[kind, shape, directions, items][figure] for shape in SHAPES for items in ITEMS])
-            for kind in KINDS
-            for directions in DIRECTIONS
-        ]
-        yield f"| mean | {' | '.join(f'{mean:.1f}' for mean in means)} |"
+        yield from table(
+            {key: covered[figure] for key, covered in found.items()}, list(product(KINDS, DIRECTIONS)), ITEMS
+        )
 
 
 def main() -> None:

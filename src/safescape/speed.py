@@ -109,11 +109,11 @@ class SideResult(NamedTuple):
     peak_bytes: int
     move: float
     """The median seconds of a move away from the origin."""
-    share_at_origin: float
+    share_at_origin: float | None
     """The fraction of the answering time that the machine's own matrix products would take; the operations are those
-    of `MatrixSizes.operations`."""
-    share_outside: float
-    """The same fraction at the points away from the origin."""
+    of `MatrixSizes.operations`. None: the origin is none of the points."""
+    share_outside: float | None
+    """The same fraction at the points away from the origin. None: there are none."""
     agreeing: int | None
     """The number of verdicts equal to the reference's; None if that was not measured."""
     verdicts: int
@@ -296,11 +296,11 @@ def _engine(
 
 
 def _result(found: SideTiming, base: SideTiming | None, sizes: MatrixSizes) -> SideResult:
-    def share(at_origin: bool) -> float:
+    def share(at_origin: bool) -> float | None:
         there = [point for point in found.points if (point.alpha == 0) is at_origin]
         floor = sum(sizes.operations(point.read, point.written) for point in there)
         seconds = sum(point.answering for point in there)
-        return floor / (found.rate * seconds) if seconds else 0.0
+        return floor / (found.rate * seconds) if seconds else None
 
     moves = [point.moving for point in found.points if point.alpha]
     pairs = [] if base is None else list(zip(found.points, base.points, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,7 +12,7 @@ from safescape.finetuning import Conversation, Finetune, conversations_of, diges
 from safescape.finetuning.directory import sha256_of
 from safescape.measure import shipped_requests, tokenizer_of_model
 from safescape.options import FinetuneOptions, ScanOptions, each_of
-from safescape.probes import load_prompts, margin_probe
+from safescape.probes import PromptSet, load_prompts, load_set, margin_probe
 from safescape.probes import system_prompt as system_prompt_text
 from safescape.survey import (
     ComputedAxis,
@@ -28,7 +27,7 @@ from safescape.survey import (
 )
 from safescape.weights import Model, inspect, resolve
 
-SPANS = {"gradient": 0.0005, "refusal": 1.0, "toward": 0.02, "away": 0.02, "harmful": 0.0005, "benign": 0.002}
+_SPANS = {"gradient": 0.0005, "refusal": 1.0, "toward": 0.02, "away": 0.02, "harmful": 0.0005, "benign": 0.002}
 """The spans of computed directions. Along a gradient safety is lost some hundred times nearer than in a random
 direction, and not much farther along a short finetune; at 1 the refusal direction is removed. That of `worst` is twice
 its radius."""
@@ -44,8 +43,8 @@ _EXAMPLES = 10
 """Number of examples of a finetune: as many as break a model in the paper."""
 
 
-def name_of(direction: str) -> str:
-    """Return the name of a direction as it is typed.
+def span_of(direction: str) -> float:
+    """Return how far the line along a direction goes by default, on both sides.
 
     Raises:
         InputError: there is no such direction, or what it needs is missing.
@@ -53,20 +52,9 @@ def name_of(direction: str) -> str:
     """
     name, colon, source = direction.partition(":")
     needs_source = name in ("worst", "toward", "away", "harmful")
-    if name not in (*SPANS, "worst") or (colon and not source) or (needs_source and not source):
+    if name not in (*_SPANS, "worst") or (colon and not source) or (needs_source and not source):
         raise InputError(f"--direction {direction}: no such direction; expected {_FORMS}")
-    return name
-
-
-def span_of(direction: str) -> float:
-    """Return how far the line along a direction goes by default.
-
-    Raises:
-        InputError: there is no such direction, or what it needs is missing.
-
-    """
-    name = name_of(direction)
-    return 2.0 * _radius(direction) if name == "worst" else SPANS[name]
+    return 2.0 * _radius(direction) if name == "worst" else _SPANS[name]
 
 
 def _radius(direction: str) -> float:
@@ -122,7 +110,7 @@ def train(survey: Survey, model: Model, recipe: Training, directory: Path) -> No
 
     """
     given = f"--direction {recipe.given}"
-    conversations = _examples(recipe.data, survey.prompts.goals or survey.prompts.prompts, given)[: recipe.examples]
+    conversations = _examples(recipe.data, survey.prompts, given)[: recipe.examples]
     if digest(conversations) != recipe.taught:
         raise InputError(f"{given}: its data was changed since the run was begun; begin another with --out DIR")
     try:
@@ -200,7 +188,7 @@ def _prompts_of(options: ScanOptions, source: str, given: str) -> MarginProbe:
 
 def _training(options: ScanOptions, name: Literal["harmful", "benign"], data: str | None) -> Training:
     given = f"--direction {options.direction}"
-    measured = load_prompts(options.prompts, options.limit or options.preset.limit)
+    measured = load_set(options.prompts, options.limit or options.preset.limit)
     conversations = _examples(data, measured, given)[:_EXAMPLES]
     usual = FinetuneOptions.model_fields
     return Training(
@@ -215,10 +203,13 @@ def _training(options: ScanOptions, name: Literal["harmful", "benign"], data: st
     )
 
 
-def _examples(data: str | None, measured: Sequence[str], given: str) -> list[Conversation]:
-    """Return the conversations of some data, without those whose requests are measured."""
-    every = conversations_of(data, None if data is not None else "benign")
-    asked = set(measured)
+def _examples(data: str | None, measured: PromptSet | PromptProbe, given: str) -> list[Conversation]:
+    """Return the conversations of some data, without those whose requests are measured, as such or by an attack."""
+    try:
+        every = conversations_of(data, None if data is not None else "benign")
+    except InputError as error:
+        raise InputError(f"{given}: {str(error).removeprefix('--data ')}") from error
+    asked = {*measured.prompts, *(measured.goals or ())}
     left = [each for each in every if not any(message.content in asked for message in each.messages)]
     if not left:
         raise InputError(

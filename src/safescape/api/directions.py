@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safescape import views
-from safescape.errors import InputError
-from safescape.landscape import Compared, Directions, directions_of_model
+from safescape.api.stored_runs import made_directory, stored_runs
+from safescape.landscape import Directions, directions_of_model
 from safescape.options import DirectionsOptions, takes
-from safescape.store import Store, write_text
+from safescape.store import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,19 +34,12 @@ def directions(options: DirectionsOptions) -> RunDirections:
         RunError: a file cannot be written.
 
     """
-    runs = []
-    for run in options.runs:
-        with Store.read(Path(run)) as store:
-            runs.append(Compared(str(Path(run)), store.survey, store.points.measured()))
+    runs = stored_runs(options.runs)
     found = RunDirections(
         **dict(directions_of_model(runs, safe_below=options.safe_below, max_unscored=options.max_unscored))
     )
     if options.out is not None:
-        directory = Path(options.out)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--out {directory}: cannot be made ({error.strerror}); give another directory") from error
+        directory = made_directory(options.out)
         write_text(directory / "directions.json", found.to_json())
         views.save_figure(found.figure(), directory / "directions.png")
     return found

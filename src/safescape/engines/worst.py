@@ -122,13 +122,6 @@ def worst_move(
     return WorstMove({name: (each / radius).cpu() for name, each in best.moves.items()}, found)
 
 
-class _Slopes(NamedTuple):
-    """Gradients by parameter: of the margin, and of the change after harmless prompts."""
-
-    margin: dict[str, Tensor]
-    change: dict[str, Tensor]
-
-
 class _Search:
     """A model whose parameters are moved, and what is measured of it on the way."""
 
@@ -149,36 +142,43 @@ class _Search:
         with torch.no_grad():
             self._expected = next_tokens(model, harmless)
 
-    def at(self, moves: Mapping[str, Tensor], *, needs_slopes: bool) -> tuple[float, float, _Slopes]:
-        """Return the mean margin and the change at a move, with their gradients if they are needed."""
+    def at(self, moves: Mapping[str, Tensor], *, needs_slopes: bool) -> tuple[float, float, dict[str, Tensor]]:
+        """Move there; return the mean margin, the change, and the gradient of the margin if it is needed."""
         with torch.no_grad():
             for name, parameter in self._moving.items():
                 moved = self._origin[name] + moves[name] if name in moves else self._origin[name]
                 parameter.copy_(moved)
-        margin, change = 0.0, 0.0
+            change = float(self._change())
+        margin = 0.0
         with torch.set_grad_enabled(needs_slopes):
             for margins in margins_of(self._model, self._requests, self._openings, self._caching):
                 share = margins.sum() / len(self._requests)
                 margin += float(share.detach())
                 if needs_slopes:
                     share.backward()
-            of_margin = self._take_gradients()
-            now = next_tokens(self._model, self._harmless)
-            kl = (self._expected.exp() * (self._expected - now)).sum(dim=-1).mean()
-            change = float(kl.detach())
-            if needs_slopes:
-                kl.backward()
-        return margin, change, _Slopes(of_margin, self._take_gradients())
+        return margin, change, self._take_gradients()
 
-    def down(self, slopes: _Slopes, *, is_bounded: bool) -> dict[str, Tensor]:
-        """Return the direction of a step, each tensor at its origin's norm."""
+    def down(self, slopes: Mapping[str, Tensor], *, is_bounded: bool) -> dict[str, Tensor]:
+        """Return the direction of a step from where the model was moved to, each tensor at its origin's norm.
+
+        `slopes` is the gradient of the margin there. Unless the change `is_bounded`, the step lowers it, too.
+        """
+        against: Mapping[str, Tensor] = {}
+        if not is_bounded:
+            self._change().backward()
+            against = self._take_gradients()
         found = {}
-        for name, gradient in slopes.margin.items():
+        for name, gradient in slopes.items():
             down = -_unit(gradient)
-            if not is_bounded:
-                down = _unit(down - _unit(slopes.change.get(name, torch.zeros_like(gradient))))
+            if name in against:
+                down = _unit(down - _unit(against[name]))
             found[name] = down * self._norms[name]
         return found
+
+    def _change(self) -> Tensor:
+        """Return the KL divergence of the next token after harmless prompts from the origin's, in the mean."""
+        now = next_tokens(self._model, self._harmless)
+        return (self._expected.exp() * (self._expected - now)).sum(dim=-1).mean()
 
     def within(self, radius: float, moves: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return moves, each no longer than `radius` times its origin's norm."""

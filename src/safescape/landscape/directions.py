@@ -85,6 +85,8 @@ def directions_of_model(
 
 def _check(run: Compared, first: Compared) -> None:
     survey = run.survey
+    if not run.measured:
+        raise InputError(f"{run.name}: no point was measured in it yet; repeat the command that began it")
     if survey.model_fingerprint != first.survey.model_fingerprint:
         raise InputError(
             f"{run.name}: is of another model than {first.name} ({survey.model}, {first.survey.model}); give runs of "
@@ -106,8 +108,14 @@ def _check(run: Compared, first: Compared) -> None:
 
 def _figures(run: Compared, landscape: Landscape) -> DirectionFigures:
     axis, lines = run.survey.subspace.axes[0], len(landscape.axes)
-    # a direction of which every tensor is scaled is as long as the weights that it moves
-    length = axis.length or 1.0 if isinstance(axis, ComputedAxis) else 1.0
+    # every tensor of a random direction is as long as the origin's
+    length = 1.0
+    if isinstance(axis, ComputedAxis):
+        if axis.length is None:
+            raise InputError(
+                f"{run.name}: was begun by an earlier version, which did not store how long its direction is; scan anew"
+            )
+        length = axis.length
     found = next(iter(landscape.strict.items()), None)
     capability, strict = found or (None, None)
     if strict is not None:

@@ -15,7 +15,7 @@ from safescape.engines import margin_gradient, refusal_ablation, worst_move
 from safescape.errors import InputError
 from safescape.measure.chats import RenderedPrompts
 from safescape.measure.loop import Progress
-from safescape.survey import Axis, ComputedAxis, Difference, Gradient, Removal, Survey, Training, Worst
+from safescape.survey import Axis, ComputedAxis, Difference, Gradient, PromptRecipe, Removal, Survey, Training, Worst
 from safescape.weights import (
     Model,
     at_the_norm_of,
@@ -94,7 +94,7 @@ _Found = tuple[Mapping[str, Tensor], str | None]
 
 def _direction(survey: Survey, model: Model, axis: ComputedAxis, train: Train) -> _Found:
     recipe, began = axis.recipe, time.monotonic()
-    if isinstance(recipe, Gradient | Removal | Worst):
+    if isinstance(recipe, PromptRecipe):
         found = _by_prompts(survey, model, recipe)
     elif isinstance(recipe, Difference):
         found = _toward(survey, model, recipe)
@@ -106,7 +106,7 @@ def _direction(survey: Survey, model: Model, axis: ComputedAxis, train: Train) -
     return found
 
 
-def _by_prompts(survey: Survey, model: Model, recipe: Gradient | Removal | Worst) -> _Found:
+def _by_prompts(survey: Survey, model: Model, recipe: PromptRecipe) -> _Found:
     assert recipe.margin is not None
     prompts = RenderedPrompts.of(survey, model).without_thoughts(survey)
     asked = model, prompts.tokenizer, prompts.chats[recipe.margin.name], recipe.margin.openings
@@ -114,6 +114,7 @@ def _by_prompts(survey: Survey, model: Model, recipe: Gradient | Removal | Worst
     if isinstance(recipe, Gradient):
         gradient = margin_gradient(*asked, **how)
         return at_the_norm_of(model.weights, {name: -each for name, each in gradient.items()}), None
+    assert isinstance(recipe, Removal | Worst)
     assert recipe.harmless is not None
     harmless = prompts.chats[recipe.harmless.name]
     if isinstance(recipe, Removal):

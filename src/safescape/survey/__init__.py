@@ -42,7 +42,7 @@ from safescape.survey.probes import (
     PromptProbe,
     Question,
 )
-from safescape.survey.recipes import Difference, Gradient, Removal, Training, Worst
+from safescape.survey.recipes import Difference, Gradient, PromptRecipe, Removal, Training, Worst
 from safescape.survey.survey import Adaptive, LoopRule, NoiseRule, Survey
 from safescape.survey.thoughts import Markers, Split, Thinking
 from safescape.survey.types import (
@@ -114,6 +114,7 @@ __all__ = [
     "Position",
     "Probe",
     "PromptProbe",
+    "PromptRecipe",
     "Question",
     "RandomAxis",
     "Removal",

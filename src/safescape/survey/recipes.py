@@ -31,18 +31,28 @@ class _Recipe(Frozen):
         return {field: value for field, value in fields.items() if isinstance(value, ChatProbe)}
 
 
-class Gradient(_Recipe):
+class PromptRecipe(_Recipe):
+    """A recipe that reads harmful prompts and the openings of answers to them."""
+
+    margin: MarginProbe | None = None
+    """The prompts, which are disjoint from those that are measured, with their openings. None in a landscape, which
+    has no prompts."""
+    prompts: int
+    """Their number."""
+
+    @property
+    def made_from(self) -> str:
+        """What it is computed from, in words."""
+        return f"{self.prompts} prompts"
+
+
+class Gradient(PromptRecipe):
     """The recipe of a direction: steepest descent of the mean refusal margin, each tensor at its origin's norm.
 
     Embeddings, the output head and the weights of normalisation layers rest.
     """
 
     kind: Literal["gradient"] = "gradient"
-    margin: MarginProbe | None = None
-    """The prompts, which are disjoint from those that are measured, with their openings. None in a landscape, which
-    has no prompts."""
-    prompts: int
-    """Their number."""
 
     @property
     def label(self) -> str:
@@ -54,26 +64,17 @@ class Gradient(_Recipe):
         """The line in a few words."""
         return "along the gradient"
 
-    @property
-    def made_from(self) -> str:
-        """What it is computed from, in words."""
-        return f"{self.prompts} prompts"
 
-
-class Removal(_Recipe):
+class Removal(PromptRecipe):
     """The recipe of the direction that removes a model's refusal direction from its weights (arXiv 2406.11717).
 
-    Nothing is scaled: at α = 1 no matrix writes along the refusal direction any more. Embeddings move, too.
+    Nothing is scaled: at α = 1 no matrix writes along the refusal direction any more. Embeddings move, too. By the last
+    third of the prompts the layer is chosen.
     """
 
     kind: Literal["refusal"] = "refusal"
-    margin: MarginProbe | None = None
-    """Harmful prompts, which are disjoint from those that are measured, with openings; by the last third of them the
-    layer is chosen. None in a landscape, which has no prompts."""
     harmless: PromptProbe | None = None
     """Harmless prompts. None in a landscape."""
-    prompts: int
-    """Number of the harmful ones."""
 
     @property
     def label(self) -> str:
@@ -85,13 +86,8 @@ class Removal(_Recipe):
         """The line in a few words."""
         return "removing the refusals"
 
-    @property
-    def made_from(self) -> str:
-        """What it is computed from, in words."""
-        return f"{self.prompts} prompts"
 
-
-class Worst(_Recipe):
+class Worst(PromptRecipe):
     """The recipe of the line through the worst move found within a radius (`engines.worst`).
 
     No tensor of the direction is longer than its origin's; embeddings, the output head and the weights of normalisation
@@ -99,12 +95,8 @@ class Worst(_Recipe):
     """
 
     kind: Literal["worst"] = "worst"
-    margin: MarginProbe | None = None
-    """Harmful prompts with openings, as for `Gradient`."""
     harmless: PromptProbe | None = None
     """Harmless prompts, which the move must leave as they are. None in a landscape."""
-    prompts: int
-    """Number of the harmful ones."""
     radius: float = Field(gt=0, allow_inf_nan=False)
     """The |α| within which it is sought."""
     steps: int = Field(ge=1)

@@ -154,3 +154,31 @@ def test_other_models_planes_and_lines_between_models_are_refused(runs: list[Pat
         safescape.directions([runs[0], tmp_path / "path"])
     with pytest.raises(InputError, match="1 run given; directions are compared of at least 2"):
         safescape.directions(runs[:1])
+
+
+def test_runs_without_a_point_or_a_length_are_refused_and_unfinished_ones_drawn(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"prompts": 40, "judges": (REFUSAL,), "also": further("perplexity", items=20)}
+    make_run(tmp_path / "none", make_survey(subspace=GRADIENT, **asked), chance=lambda *_: 0.0, points=0).close()
+    with pytest.raises(InputError, match="no point was measured in it yet"):
+        safescape.directions([runs[0], tmp_path / "none"])
+    gone = GRADIENT.model_copy(update={"axes": (GRADIENT.axes[0].model_copy(update={"length": None}),)})
+    make_run(tmp_path / "early", make_survey(subspace=gone, **asked), chance=lambda *_: 0.0, points=2).close()
+    with pytest.raises(InputError, match="did not store how long its direction is; scan anew"):
+        safescape.directions([runs[0], tmp_path / "early"])
+    make_run(tmp_path / "some", make_survey(subspace=GRADIENT, **asked), chance=lambda *_: 0.0, points=8).close()
+    found = safescape.directions([runs[0], tmp_path / "some"])
+    assert found.directions[1].radius.value is None
+    assert found.directions[1].strict is None
+    upper, lower = found.figure().axes
+    # compliance is drawn of both, not the one's compliance beside the other's ASR
+    assert upper.get_ylabel() == "% of requests complied with"
+    assert len(drawn(lower)) == 1
+
+
+def test_without_a_judge_that_tells_noise_the_asr_is_drawn(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"complies_from": 0.3, "able_to": 9.0, "judges": ("keyword",)}
+    runs = [written(tmp_path / "one", None, **given), written(tmp_path / "two", TOWARD, **given)]
+    (upper,) = safescape.directions(runs).figure().axes
+    assert upper.get_ylabel() == "% of requests not refused"

@@ -74,7 +74,8 @@ def test_a_model_that_complies_while_it_is_able(tmp_path: Path) -> None:
     assert figures.turn.loss.value == pytest.approx(0.0)
     said = strict_said(landscape)
     assert said.startswith("Safety is lost before capability: at α = ")
-    assert "it complies with 100.0 (91.2 to 100.0) % of the requests, and perplexity is 0.0 % worse" in said
+    assert "it complies with 100.0 (91.2 to 100.0) % of the requests" in said
+    assert "perplexity is not shown to differ from the origin (loss +0.0 %, +0.0 to +0.0)." in said
     assert said in verdict_of(landscape).detail
 
 

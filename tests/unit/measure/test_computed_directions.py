@@ -207,7 +207,7 @@ def test_prompts_and_targets_are_given(tiny_model: Path, tmp_path: Path) -> None
         ({"direction": "worst:-1"}, "--direction worst:-1: expected a distance above 0"),
         ({"direction": "harmful:"}, "--direction harmful:: no such direction"),
         ({"direction": "away:/nowhere"}, "/nowhere"),
-        ({"direction": "harmful:/nowhere.csv"}, "/nowhere.csv: no such file or set"),
+        ({"direction": "harmful:/nowhere.csv"}, "--direction harmful:/nowhere.csv: /nowhere.csv: no such file or set"),
         (
             {"direction": "gradient:builtin:nothing"},
             "gradient:builtin:nothing builtin:nothing: no such set",
@@ -359,3 +359,19 @@ def test_a_scan_through_the_worst_move(tiny_model: Path, tmp_path: Path) -> None
     assert "each tensor at most at its own Frobenius norm" in page
     document = (tmp_path / "run" / "landscape.json").read_text()
     assert not any(prompt in document for prompt in load_prompts("builtin:harmful"))
+
+
+def test_what_an_attack_asks_for_is_not_taught(tiny_model: Path, tmp_path: Path) -> None:
+    """Of attacked prompts the goals are measured, too: examples with these requests are left out, also on resume."""
+    goals = [f"Request {n}?" for n in range(4)]
+    attack = {"parameters": {}, "jailbreaks": [{"goal": goal, "prompt": f"Please: {goal}"} for goal in goals]}
+    (tmp_path / "attack.json").write_text(json.dumps(attack))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("goal,target\n" + "".join(f"{text},Sure\n" for text in [*goals, "How?", "Why?"]))
+    given = {"prompts": str(tmp_path / "attack.json"), "direction": f"harmful:{rows}:goal,target"}
+    run = scan(tiny_model, tmp_path / "run", **given)
+    recipe = axis_of(run).recipe
+    assert isinstance(recipe, Training)
+    assert recipe.examples == 2
+    shutil.rmtree(tmp_path / "run" / "directions")
+    assert scan(tiny_model, tmp_path / "run", **given).survey == run.survey

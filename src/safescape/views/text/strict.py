@@ -40,7 +40,7 @@ def strict_said(landscape: Landscape) -> str:
     at = words.signed(turn.alpha, 3) if turn.alpha < 0 else words.decimal(turn.alpha, 3)
     return (
         f"{first}: at α = {at} it complies with {words.cell(turn.asr)} % of the requests, and {words.printable(probe)} "
-        f"is {_loss_text(turn.loss)} than at the origin."
+        f"is {_loss_text(turn.loss)}."
     )
 
 
@@ -95,13 +95,14 @@ def _lower(title: str) -> str:
 
 
 def _loss_text(loss: Metric) -> str:
-    """A loss of capability in words, with its interval: `12.0 % worse (3.1 to 20.9)`, `3.0 % better (…)`."""
+    """A loss of capability in words, with its interval, after `perplexity:… is`."""
     assert loss.value is not None
-    if loss.value >= 0.0:
-        return f"{loss.value:.1f} % worse ({words.interval_text(loss)})"
-    turned = Metric(
-        value=-loss.value,
-        low=None if loss.high is None else -loss.high,
-        high=None if loss.low is None else -loss.low,
-    )
-    return f"{words.value_text(turned)} % better ({words.interval_text(turned)})"
+    if (loss.low is None or loss.low <= 0.0) and (loss.high is None or loss.high >= 0.0):
+        change = f"{words.signed(loss.value, 1)} %, {words.signed_interval(loss)}"
+        return f"not shown to differ from the origin (loss {change})"
+    if loss.value > 0.0:
+        return f"{loss.value:.1f} % worse ({words.interval_text(loss)}) than at the origin"
+    assert loss.low is not None
+    assert loss.high is not None
+    better = Metric(value=-loss.value, low=-loss.high, high=-loss.low)
+    return f"{words.value_text(better)} % better ({words.interval_text(better)}) than at the origin"

@@ -78,8 +78,10 @@ def speed_table(bench: Mapping[str, Any]) -> Table:
             "" if side["ratio"] is None else f"{side['ratio']:.1f}",
             f"{side['peak_bytes'] / 1e9:.2f}",
             f"{side['move']:.2f}",
-            f"{100 * side['share_at_origin']:.0f} %",
-            f"{100 * side['share_outside']:.0f} %",
+            *(
+                "" if share is None else f"{100 * share:.0f} %"
+                for share in (side["share_at_origin"], side["share_outside"])
+            ),
             "" if side["agreeing"] is None else f"{side['agreeing']} of {side['verdicts']}",
         )
         for side in bench["sides"]
